@@ -1,1 +1,22 @@
-//! model
+//! The vocabulary of Holdfast: ids, ENIs, addresses, leases, sandboxes, intents, configuration, and the
+//! invariants that bind them.
+//!
+//! This crate does no IO, reads no clock and draws no randomness. Every other room speaks in these types, so a
+//! word has one meaning everywhere. Start reading at [`ledger`]: it is what the daemon remembers.
+
+pub mod address;
+pub mod cloud;
+pub mod config;
+pub mod eni;
+pub mod host;
+pub mod ids;
+pub mod intent;
+pub mod invariants;
+pub mod journal;
+pub mod lease;
+pub mod ledger;
+pub mod limits;
+pub mod node;
+pub mod refusal;
+pub mod sandbox;
+pub mod time;

@@ -1,1 +1,14 @@
-//! ports
+//! The doors between the engine and the world: what it needs done, and what it may do when that fails.
+//!
+//! Adapters implement these traits and know neither each other nor the engine. Every method is idempotent: it
+//! may be called again after an unknown outcome.
+
+pub mod clock;
+pub mod cloud;
+pub mod host;
+pub mod metadata;
+
+pub use clock::Clock;
+pub use cloud::{Cloud, CloudError, CloudFault};
+pub use host::{HostFault, HostNet, Liveness, Netns};
+pub use metadata::{Metadata, MetadataError, MetadataHint};

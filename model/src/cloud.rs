@@ -1,0 +1,241 @@
+//! What may be asked of EC2, and what it answers, as plain data: whoever carries a call out is behind a port.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::eni::{EniKind, EniSlot};
+use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
+
+/// Tag that marks an ENI as made for an instance. Upstream's, so that either system recognises the other's.
+pub const TAG_INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
+/// Tag with the creation time (RFC 3339): other nodes' sweeps leave young ENIs alone.
+pub const TAG_CREATED_AT: &str = "node.k8s.amazonaws.com/createdAt";
+/// Tag with the cluster's name.
+pub const TAG_CLUSTER: &str = "cluster.k8s.amazonaws.com/name";
+/// Tag by which a user keeps an ENI from us: value `true`.
+pub const TAG_NO_MANAGE: &str = "node.k8s.amazonaws.com/no_manage";
+/// Tag with the intent that created the object, so that an orphan can be recognised as ours.
+pub const TAG_INTENT: &str = "holdfast.dev/intent";
+
+/// A call that changes something in EC2. Made durable as an intent before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloudChange {
+    /// Create an ENI with this many addresses besides its first.
+    CreateEni {
+        /// Where.
+        subnet: SubnetId,
+        /// Its groups.
+        security_groups: Vec<SecurityGroupId>,
+        /// How many secondary addresses it gets at once.
+        secondary_addresses: u32,
+        /// Where it is to be attached: the choice is made now, so that two growing ENIs never collide.
+        slot: EniSlot,
+        /// For people, and for upstream's sweep: `aws-K8S-<instance>`.
+        description: String,
+        /// Tags set at creation.
+        tags: BTreeMap<String, String>,
+    },
+    /// Attach it.
+    AttachEni {
+        /// Which.
+        eni: EniId,
+        /// To whom.
+        instance: InstanceId,
+        /// Where.
+        slot: EniSlot,
+    },
+    /// Let the ENI die with the instance.
+    SetDeleteOnTermination {
+        /// Which.
+        eni: EniId,
+        /// Its binding.
+        attachment: AttachmentId,
+    },
+    /// Assign this many more addresses, EC2's choice.
+    AssignAddresses {
+        /// To which.
+        eni: EniId,
+        /// How many.
+        count: u32,
+    },
+    /// Take these addresses away.
+    UnassignAddresses {
+        /// From which.
+        eni: EniId,
+        /// Which.
+        addresses: Vec<IpAddr>,
+    },
+    /// Detach it; never by force.
+    DetachEni {
+        /// Which.
+        eni: EniId,
+        /// Its binding.
+        attachment: AttachmentId,
+    },
+    /// Delete it.
+    DeleteEni {
+        /// Which.
+        eni: EniId,
+    },
+    /// Set tags.
+    TagEni {
+        /// Which.
+        eni: EniId,
+        /// Tags to set; others stay.
+        tags: BTreeMap<String, String>,
+    },
+}
+
+impl CloudChange {
+    /// The ENI it changes; a creation has none yet.
+    pub fn eni(&self) -> Option<&EniId> {
+        match self {
+            Self::CreateEni { .. } => None,
+            Self::AttachEni { eni, .. }
+            | Self::SetDeleteOnTermination { eni, .. }
+            | Self::AssignAddresses { eni, .. }
+            | Self::UnassignAddresses { eni, .. }
+            | Self::DetachEni { eni, .. }
+            | Self::DeleteEni { eni }
+            | Self::TagEni { eni, .. } => Some(eni),
+        }
+    }
+
+    /// EC2's name of the action, for budgets, metrics and messages.
+    pub fn api(&self) -> Api {
+        match self {
+            Self::CreateEni { .. } => Api::CreateNetworkInterface,
+            Self::AttachEni { .. } => Api::AttachNetworkInterface,
+            Self::SetDeleteOnTermination { .. } => Api::ModifyNetworkInterfaceAttribute,
+            Self::AssignAddresses { .. } => Api::AssignPrivateIpAddresses,
+            Self::UnassignAddresses { .. } => Api::UnassignPrivateIpAddresses,
+            Self::DetachEni { .. } => Api::DetachNetworkInterface,
+            Self::DeleteEni { .. } => Api::DeleteNetworkInterface,
+            Self::TagEni { .. } => Api::CreateTags,
+        }
+    }
+}
+
+/// A call that changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloudRead {
+    /// All ENIs attached to the instance. Complete, all pages, or an error.
+    InstanceEnis {
+        /// Whose.
+        instance: InstanceId,
+    },
+    /// These ENIs; one that does not exist is missing from the answer.
+    Enis {
+        /// Which.
+        enis: Vec<EniId>,
+    },
+    /// Unattached ENIs that carry our instance tag. Complete, all pages, or an error.
+    AvailableEnis {
+        /// Whose tag.
+        instance: InstanceId,
+    },
+}
+
+/// One call, with what makes its repetition safe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloudCall {
+    /// A change, with the token of its intent.
+    Change {
+        /// What.
+        change: CloudChange,
+        /// Sent where EC2 takes one.
+        token: ClientToken,
+    },
+    /// A read.
+    Read(CloudRead),
+}
+
+impl CloudCall {
+    /// EC2's name of the action.
+    pub fn api(&self) -> Api {
+        match self {
+            Self::Change { change, .. } => change.api(),
+            Self::Read(_) => Api::DescribeNetworkInterfaces,
+        }
+    }
+}
+
+/// The EC2 actions we use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "EC2's own names")]
+pub enum Api {
+    CreateNetworkInterface,
+    AttachNetworkInterface,
+    ModifyNetworkInterfaceAttribute,
+    AssignPrivateIpAddresses,
+    UnassignPrivateIpAddresses,
+    DetachNetworkInterface,
+    DeleteNetworkInterface,
+    CreateTags,
+    DescribeNetworkInterfaces,
+}
+
+/// An authoritative answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloudAnswer {
+    /// To a creation: what was made, its addresses included.
+    Created(EniView),
+    /// To an attachment.
+    Attached(AttachmentId),
+    /// To an assignment: the addresses that it added.
+    Assigned(Vec<IpAddr>),
+    /// To a read.
+    Enis(Vec<EniView>),
+    /// To everything else.
+    Done,
+}
+
+/// One ENI as EC2 shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EniView {
+    /// Its id.
+    pub id: EniId,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its kind.
+    pub kind: EniKind,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its first IPv4 address.
+    pub primary_ipv4: Option<Ipv4Addr>,
+    /// Its other addresses.
+    pub secondary: Vec<IpAddr>,
+    /// Its delegated prefixes, as text; the pool does not use them yet, but they take up its room.
+    pub prefixes: Vec<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its binding, when it has one.
+    pub attachment: Option<AttachmentView>,
+}
+
+/// An ENI's binding as EC2 shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentView {
+    /// Its id.
+    pub id: AttachmentId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// Where on it.
+    pub slot: EniSlot,
+    /// Whether the ENI dies with the instance.
+    pub delete_on_termination: bool,
+    /// Where the binding stands.
+    pub status: AttachmentStatus,
+}
+
+/// Where a binding stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "EC2's own names")]
+pub enum AttachmentStatus {
+    Attaching,
+    Attached,
+    Detaching,
+    Detached,
+}

@@ -1,0 +1,126 @@
+//! Configuration as one immutable value, with the origin of each setting. Reading the environment is the
+//! daemon's work.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a setting's value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The environment of the process.
+    Environment,
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl<T> Setting<T> {
+    /// A value that nobody set.
+    pub fn default_of(value: T) -> Self {
+        Self { value, origin: Origin::Default }
+    }
+
+    /// A value from the environment.
+    pub fn from_environment(value: T) -> Self {
+        Self { value, origin: Origin::Environment }
+    }
+}
+
+/// How much to keep ready. Upstream's variables and meanings (reference: vpc-cni 1.1 and 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmTargets {
+    /// `WARM_ENI_TARGET`: spare ENIs' worth of addresses; ignored as soon as one of the other two is set.
+    pub warm_enis: u32,
+    /// `WARM_IP_TARGET`: spare free addresses. Zero means unset.
+    pub warm_ips: u32,
+    /// `MINIMUM_IP_TARGET`: floor on all addresses of the node. Zero means unset.
+    pub minimum_ips: u32,
+}
+
+impl WarmTargets {
+    /// Whether the address targets rule instead of the ENI target.
+    pub fn by_address(&self) -> bool {
+        self.warm_ips != 0 || self.minimum_ips != 0
+    }
+}
+
+impl Default for WarmTargets {
+    fn default() -> Self {
+        Self { warm_enis: 1, warm_ips: 0, minimum_ips: 0 }
+    }
+}
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// `WARM_ENI_TARGET`, `WARM_IP_TARGET`, `MINIMUM_IP_TARGET`.
+    pub warm: Setting<WarmTargets>,
+    /// `MAX_ENI`: at most this many ENIs per network card; `None` leaves the instance's limit.
+    pub max_enis: Setting<Option<u32>>,
+    /// `HOLDFAST_MAX_PODS`: no growth beyond this many addresses; `None` leaves the instance's own figure.
+    pub max_pods: Setting<Option<u32>>,
+    /// `IP_COOLDOWN_PERIOD`: how long a freed address rests. Default 30 s.
+    pub cooldown: Setting<Duration>,
+    /// `HOLDFAST_ADD_HOLD`: how long an ADD may wait for addresses that are on their way. Default 60 s.
+    pub add_hold: Setting<Duration>,
+    /// `AWS_VPC_ENI_MTU`: MTU of ENI links. Default 9001.
+    pub eni_mtu: Setting<u32>,
+    /// `POD_MTU`: MTU of pod links; default the ENI's.
+    pub pod_mtu: Setting<u32>,
+    /// `AWS_VPC_K8S_CNI_VETHPREFIX`. Default `eni`.
+    pub veth_prefix: Setting<String>,
+    /// `AWS_VPC_K8S_CNI_EXTERNALSNAT`: leave source addresses alone, no NAT table. Default false.
+    pub external_snat: Setting<bool>,
+    /// `AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS`: further destinations that keep the pod's source address.
+    pub snat_exclusions: Setting<Vec<ipnet::Ipv4Net>>,
+    /// `CLUSTER_NAME`: adds the cluster tags to ENIs.
+    pub cluster: Setting<Option<String>>,
+    /// `ADDITIONAL_ENI_TAGS`.
+    pub extra_tags: Setting<BTreeMap<String, String>>,
+    /// `MANAGE_UNTAGGED_ENI`: whether ENIs without our instance tag are ours. Default true.
+    pub manage_untagged: Setting<bool>,
+    /// `DISABLE_NETWORK_RESOURCE_PROVISIONING`: change nothing in EC2. Default false.
+    pub provisioning_disabled: Setting<bool>,
+    /// `HOLDFAST_LEDGER`: the ledger's file. Default `/var/lib/holdfast/ledger.redb`.
+    pub ledger: Setting<PathBuf>,
+    /// `HOLDFAST_SOCKET`: where the plugin finds the daemon. Default `/run/holdfast/cni.sock`.
+    pub socket: Setting<PathBuf>,
+    /// `HOLDFAST_SPOOL`: where the plugin leaves tombstones. Default `/var/lib/holdfast/spool`.
+    pub spool: Setting<PathBuf>,
+}
+
+impl Default for Config {
+    /// What holds when nobody sets anything.
+    fn default() -> Self {
+        Self {
+            warm: Setting::default_of(WarmTargets::default()),
+            max_enis: Setting::default_of(None),
+            max_pods: Setting::default_of(None),
+            cooldown: Setting::default_of(Duration::from_secs(30)),
+            add_hold: Setting::default_of(Duration::from_secs(60)),
+            eni_mtu: Setting::default_of(9001),
+            pod_mtu: Setting::default_of(9001),
+            veth_prefix: Setting::default_of("eni".to_owned()),
+            external_snat: Setting::default_of(false),
+            snat_exclusions: Setting::default_of(Vec::new()),
+            cluster: Setting::default_of(None),
+            extra_tags: Setting::default_of(BTreeMap::new()),
+            manage_untagged: Setting::default_of(true),
+            provisioning_disabled: Setting::default_of(false),
+            ledger: Setting::default_of(PathBuf::from("/var/lib/holdfast/ledger.redb")),
+            socket: Setting::default_of(PathBuf::from("/run/holdfast/cni.sock")),
+            spool: Setting::default_of(PathBuf::from("/var/lib/holdfast/spool")),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! ENIs as the ledger keeps them.
+//!
+//! ```text
+//!   CreateEni intent ──answer──> Available ──AttachEni──> Attached ──(empty, surplus)──> Draining
+//!                                    │                       ^                              │ DetachEni
+//!                              DeleteEni (unwanted)          └── found attached (adopted)   v
+//!                                    v                                                   Detached
+//!                                  Gone <──────────────────────DeleteEni────────────────────┘
+//! ```
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AttachmentId, EniId, IntentId, MacAddr, SubnetId};
+use crate::time::BootTime;
+
+/// Where an ENI sits on its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EniSlot {
+    /// The network card, zero on instances with one.
+    pub card: u8,
+    /// The device index on that card. Card 0, device 0 is the primary ENI.
+    pub device: u16,
+}
+
+impl EniSlot {
+    /// The slot of every instance's primary ENI.
+    pub const PRIMARY: Self = Self { card: 0, device: 0 };
+
+    /// The kernel routing table that carries this ENI's traffic: main (254) for the primary, `device + 1` on
+    /// card 0, `10000 + 100 * card + device` on the others; upstream's numbers, so a node can be taken over.
+    pub fn route_table(self) -> u32 {
+        match (self.card, self.device) {
+            (0, 0) => 254,
+            (0, device) => u32::from(device) + 1,
+            (card, device) => 10_000 + 100 * u32::from(card) + u32::from(device),
+        }
+    }
+}
+
+/// What kind of interface EC2 says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EniKind {
+    /// An ordinary interface.
+    Standard,
+    /// Carries the branch ENIs of pods; takes no addresses for the pool.
+    Trunk,
+    /// Elastic Fabric Adapter with an IP network beside it; supplies addresses, is never freed.
+    Efa,
+    /// Elastic Fabric Adapter without one.
+    EfaOnly,
+}
+
+/// Whether an ENI is ours to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Management {
+    /// Ours: we assign, lease and free.
+    Managed,
+    /// Attached by somebody else and marked so, or of a kind we cannot use: left alone, and counted against
+    /// the instance's limit.
+    Unmanaged,
+    /// Ours, and closed to new leases.
+    Excluded,
+}
+
+/// How far an ENI has come. See the diagram at the top of this module.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EniPhase {
+    /// Exists, is ours, is not attached.
+    Available,
+    /// Attached to this instance by an authoritative answer.
+    Attached {
+        /// The binding.
+        attachment: AttachmentId,
+        /// Whether EC2 deletes the ENI with the instance. Until this is set, the end of the instance leaks it.
+        delete_on_termination: bool,
+    },
+    /// Attached, chosen to be given back: takes no leases, and is detached when the last address has cooled.
+    Draining {
+        /// The binding.
+        attachment: AttachmentId,
+    },
+    /// Detached by us, not yet deleted.
+    Detached,
+    /// Deleted. Kept for a while because describes lag: a late view must not bring it back.
+    Gone,
+}
+
+/// One ENI of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EniRecord {
+    /// EC2's id.
+    pub id: EniId,
+    /// By which the kernel's link is found.
+    pub mac: MacAddr,
+    /// Where it sits, or where it is to be attached.
+    pub slot: EniSlot,
+    /// Its kind.
+    pub kind: EniKind,
+    /// Whether it is ours to use.
+    pub management: Management,
+    /// How far it has come.
+    pub phase: EniPhase,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// The subnet's IPv4 range. EC2's ENI answers do not carry it: it is learnt from IMDS or DescribeSubnets.
+    pub subnet_cidr: Option<Ipv4Net>,
+    /// Its first address, never leased. An IPv6-only ENI has none.
+    pub primary_ipv4: Option<Ipv4Addr>,
+    /// The intent that created it, when we did.
+    pub created_by: Option<IntentId>,
+    /// When it reached its phase, under the boot of the node record.
+    pub since: BootTime,
+    /// When EC2 was last asked to change it or its addresses, or answered such a call. A read that began
+    /// earlier proves nothing about it.
+    pub changed: BootTime,
+}
+
+impl EniRecord {
+    /// Whether this is the instance's first ENI, which is never detached.
+    pub fn is_primary(&self) -> bool {
+        self.slot == EniSlot::PRIMARY
+    }
+
+    /// The attachment, while there is one.
+    pub fn attachment(&self) -> Option<&AttachmentId> {
+        match &self.phase {
+            EniPhase::Attached { attachment, .. } | EniPhase::Draining { attachment } => Some(attachment),
+            EniPhase::Available | EniPhase::Detached | EniPhase::Gone => None,
+        }
+    }
+
+    /// Whether it takes new leases, as far as the ledger knows: ours, of a kind that carries pods, attached.
+    pub fn serves_pods(&self) -> bool {
+        self.management == Management::Managed
+            && matches!(self.kind, EniKind::Standard | EniKind::Efa)
+            && matches!(self.phase, EniPhase::Attached { .. })
+    }
+
+    /// Whether it takes up one of the instance's slots.
+    pub fn holds_slot(&self) -> bool {
+        !matches!(self.phase, EniPhase::Detached | EniPhase::Gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EniSlot;
+
+    #[test]
+    fn route_tables_are_upstreams() {
+        for (card, device, table) in [(0, 0, 254), (0, 1, 2), (0, 7, 8), (1, 1, 10_101), (2, 3, 10_203)] {
+            assert_eq!(EniSlot { card, device }.route_table(), table, "card {card} device {device}");
+        }
+    }
+}

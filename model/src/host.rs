@@ -1,0 +1,269 @@
+//! Kernel state as data: what we want in the host's network namespace, and what was seen there.
+//!
+//! Desired state is one value computed from ledger and configuration; applying it is the difference of two
+//! values. What is ours carries a mark: routes and rules our protocol number, links our alias. What carries none
+//! is never touched.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
+
+use crate::eni::EniSlot;
+use crate::ids::{EniId, MacAddr};
+use crate::sandbox::SandboxKey;
+
+/// The protocol number on routes and rules that we made (`rtm_protocol`, `FRA_PROTOCOL`). Unassigned upstream
+/// of us: `/etc/iproute2/rt_protos` gives 72 to nobody.
+pub const PROTOCOL: u8 = 72;
+
+/// The kernel's main routing table.
+pub const MAIN_TABLE: u32 = 254;
+
+/// The address that is every pod's gateway; it exists nowhere, a permanent neighbour entry answers for it.
+pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// Rule priorities: upstream's (reference: vpc-cni 6.1).
+pub mod priority {
+    /// To a pod: main table.
+    pub const TO_POD: u32 = 512;
+    /// Marked as to leave by the primary ENI: main table.
+    pub const MARKED: u32 = 1024;
+    /// From a pod on a secondary ENI: that ENI's table.
+    pub const FROM_POD: u32 = 1536;
+    /// From a secondary ENI's own address: that ENI's table.
+    pub const FROM_ENI: u32 = 32765;
+}
+
+/// The mark that sends a packet out of the primary ENI, and its mask. Upstream's default.
+pub const PRIMARY_MARK: u32 = 0x80;
+
+/// What a link of ours carries as its alias: it names the sandbox, so that a late removal of an older sandbox
+/// never takes a newer one's link that bears the same name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LinkAlias(String);
+
+impl LinkAlias {
+    const PREFIX: &str = "holdfast:";
+
+    /// The alias for a sandbox's host link.
+    pub fn of(sandbox: &SandboxKey) -> Self {
+        Self(format!("{}{}:{}", Self::PREFIX, sandbox.container_id, sandbox.ifname))
+    }
+
+    /// Reads an alias seen on a link; `None` when it is not ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.starts_with(Self::PREFIX).then(|| Self(text.to_owned()))
+    }
+
+    /// The alias as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A pod's wiring: the veth pair, the addresses, routes, neighbour and rules (reference: vpc-cni 6.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodWiring {
+    /// Owner of the link.
+    pub alias: LinkAlias,
+    /// Host end's name.
+    pub host_veth: String,
+    /// Host end's MAC, set as the link is made.
+    pub host_mac: MacAddr,
+    /// Name inside the sandbox.
+    pub ifname: String,
+    /// The pod's address, a host route.
+    pub address: IpAddr,
+    /// MTU of both ends.
+    pub mtu: u32,
+    /// The routing table of the ENI that owns the address; [`MAIN_TABLE`] for the primary ENI.
+    pub table: u32,
+}
+
+/// What a wired pod looks like, read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodWired {
+    /// Index of the host end.
+    pub host_ifindex: u32,
+    /// MAC inside the sandbox.
+    pub pod_mac: MacAddr,
+}
+
+/// A secondary ENI's set-up (reference: vpc-cni 6.4); of the primary only the MTU is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EniWiring {
+    /// Which ENI, for messages.
+    pub eni: EniId,
+    /// By which its link is found.
+    pub mac: MacAddr,
+    /// Where it sits: decides the table.
+    pub slot: EniSlot,
+    /// Its own address.
+    pub primary_ipv4: Ipv4Addr,
+    /// Its subnet; the gateway is the first address after the base.
+    pub subnet_cidr: Ipv4Net,
+    /// MTU of its link.
+    pub mtu: u32,
+}
+
+impl EniWiring {
+    /// The subnet's gateway.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.subnet_cidr.network()).wrapping_add(1))
+    }
+}
+
+/// A policy rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rule {
+    /// Lower is looked at earlier.
+    pub priority: u32,
+    /// From where.
+    pub from: Option<IpNet>,
+    /// To where.
+    pub to: Option<IpNet>,
+    /// With which mark and mask.
+    pub mark: Option<(u32, u32)>,
+    /// The table to use.
+    pub table: u32,
+}
+
+/// A route of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Route {
+    /// In which table.
+    pub table: u32,
+    /// To where.
+    pub to: IpNet,
+    /// Through whom; `None` for a link-scope route.
+    pub via: Option<IpAddr>,
+    /// Out of which link.
+    pub link: LinkName,
+}
+
+/// How a route names its link: by what stays true when interface indexes change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LinkName {
+    /// By interface name: host ends of pods.
+    Name(String),
+    /// By MAC: ENIs, whose names are the host's affair.
+    Mac(MacAddr),
+}
+
+/// The source NAT and marks for traffic that leaves the VPC (reference: vpc-cni 6.5), as one table that is
+/// replaced in one step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatTable {
+    /// Destinations that keep the pod's own source address.
+    pub vpc_cidrs: Vec<Ipv4Net>,
+    /// The address that everything else leaves with.
+    pub node_ipv4: Ipv4Addr,
+    /// The primary ENI's MAC, to tell its link.
+    pub primary_mac: MacAddr,
+    /// Prefix of the host ends' names.
+    pub veth_prefix: String,
+}
+
+/// All that we want in the host's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDesired {
+    /// ENIs to be set up, primary included.
+    pub enis: Vec<EniWiring>,
+    /// Live sandboxes.
+    pub pods: Vec<PodWiring>,
+    /// NAT; `None` until the node's identity is known.
+    pub nat: Option<NatTable>,
+}
+
+/// What a complete read of the host's network namespace showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostObserved {
+    /// All links.
+    pub links: Vec<LinkSeen>,
+    /// Rules that carry our protocol number.
+    pub rules: Vec<Rule>,
+    /// Routes that carry our protocol number.
+    pub routes: Vec<RouteSeen>,
+    /// Whether our NAT table is there and holds what was last put there.
+    pub nat: NatSeen,
+}
+
+/// A link, as read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkSeen {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC, if it has one of six bytes.
+    pub mac: Option<MacAddr>,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Our alias, if it carries one.
+    pub alias: Option<LinkAlias>,
+    /// IPv4 addresses on it.
+    pub addresses: Vec<Ipv4Net>,
+}
+
+/// A route, as read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RouteSeen {
+    /// In which table.
+    pub table: u32,
+    /// To where.
+    pub to: IpNet,
+    /// Through whom.
+    pub via: Option<IpAddr>,
+    /// Out of which link.
+    pub link_index: u32,
+}
+
+/// What became of our NAT table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NatSeen {
+    /// It was not looked at.
+    #[default]
+    Unknown,
+    /// There is none, or it differs from what we last wrote.
+    Differs,
+    /// It is as we last wrote it.
+    AsWritten,
+}
+
+/// One change to the host's network namespace. Each may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostAction {
+    /// Make the ENI's link, addresses, routes and rule as they should be.
+    EnsureEni(EniWiring),
+    /// Put a pod's missing host-side rule or route back. Its link, if gone, cannot be put back from here.
+    EnsureRule(Rule),
+    /// Put a route back.
+    EnsureRoute(Route),
+    /// Remove a rule of ours.
+    RemoveRule(Rule),
+    /// Remove a route of ours.
+    RemoveRoute(RouteSeen),
+    /// Remove links of ours by alias; done when they are gone.
+    RemoveLinks(Vec<LinkAlias>),
+    /// Replace our NAT table.
+    ReplaceNat(NatTable),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_recognised_and_fits_the_kernels_limit() {
+        let sandbox =
+            SandboxKey { container_id: "c".repeat(64), ifname: "i".repeat(15), network: "aws-cni".into() };
+        let alias = LinkAlias::of(&sandbox);
+        assert!(alias.as_str().len() < 256, "IFALIASZ");
+        assert_eq!(LinkAlias::parse(alias.as_str()), Some(alias));
+        assert_eq!(LinkAlias::parse("uplink to rack 4"), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! Leases: which sandbox holds which address.
+//!
+//! ```text
+//!   ADD ──commit──> Pending ──wired, read back──> Active ──DEL──> Releasing ──kernel state gone──> (dropped)
+//!                      └───────wiring failed, undone─────────────────^
+//! ```
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::eni::EniSlot;
+use crate::ids::{EniId, MacAddr};
+use crate::sandbox::{NetnsRef, PodRef, SandboxKey};
+use crate::time::WallTime;
+
+/// How far a lease has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LeasePhase {
+    /// Durable, not known to be wired. After a crash it is adopted if the wiring verifies, else undone.
+    Pending,
+    /// Wired and read back.
+    Active,
+    /// To be given up: its kernel state is being removed.
+    Releasing,
+}
+
+/// An address held by a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Who holds it.
+    pub sandbox: SandboxKey,
+    /// The pod, for people and names.
+    pub pod: PodRef,
+    /// The sandbox's network namespace.
+    pub netns: NetnsRef,
+    /// The address.
+    pub address: IpAddr,
+    /// The ENI that carries it.
+    pub eni: EniId,
+    /// That ENI's place, which decides the routing table.
+    pub slot: EniSlot,
+    /// The host end's interface name.
+    pub host_veth: String,
+    /// The host end's MAC, chosen before it is made so that nothing on the host rewrites it afterwards.
+    pub host_mac: MacAddr,
+    /// MTU of both ends.
+    pub mtu: u32,
+    /// How far it has come.
+    pub phase: LeasePhase,
+    /// When it was made, for people.
+    pub created: WallTime,
+}

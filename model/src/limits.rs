@@ -1,0 +1,59 @@
+//! What an instance type can carry, as data.
+
+mod table;
+
+use serde::{Deserialize, Serialize};
+
+/// Limits of an instance type on its default network card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceLimits {
+    /// ENIs per card, the primary included.
+    pub enis: u32,
+    /// IPv4 addresses per ENI, the ENI's own included.
+    pub ipv4_per_eni: u32,
+    /// Network cards.
+    pub cards: u32,
+}
+
+impl InstanceLimits {
+    /// The limits of a type that we know by heart; `None` sends the caller to DescribeInstanceTypes.
+    pub fn of(instance_type: &str) -> Option<Self> {
+        table::LIMITS
+            .binary_search_by_key(&instance_type, |(name, _)| name)
+            .ok()
+            .map(|at| table::LIMITS[at].1)
+    }
+
+    /// Addresses for pods per ENI: all but the ENI's own.
+    pub fn pod_addresses_per_eni(&self) -> u32 {
+        self.ipv4_per_eni.saturating_sub(1)
+    }
+
+    /// EKS's figure for pods on such a node: pod addresses of the default card, plus two for pods that use the
+    /// host's network (reference: vpc-cni 3.13).
+    pub fn max_pods(&self) -> u32 {
+        self.enis * self.pod_addresses_per_eni() + 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_gives_eks_figures() {
+        assert!(table::LIMITS.windows(2).all(|pair| pair[0].0 < pair[1].0), "binary search wants order");
+        for (name, pods) in [
+            ("t3.small", 11),
+            ("t3.medium", 17),
+            ("m5.large", 29),
+            ("m5.xlarge", 58),
+            ("m5.4xlarge", 234),
+            ("p3dn.24xlarge", 737),
+            ("p5.48xlarge", 100),
+        ] {
+            assert_eq!(InstanceLimits::of(name).map(|limits| limits.max_pods()), Some(pods), "{name}");
+        }
+        assert_eq!(InstanceLimits::of("z9.imaginary"), None);
+    }
+}

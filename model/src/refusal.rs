@@ -1,0 +1,73 @@
+//! Why something cannot be had: typed, so that the pod's event names the true cause.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cloud::Api;
+use crate::ids::SubnetId;
+
+/// Why the pool does not grow, or an ADD is not served.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Every slot and every address of the instance type is taken.
+    #[error(
+        "all {addresses} pod addresses that a {instance_type} can carry are in use: move pods to another node, or use a larger instance type"
+    )]
+    InstanceFull {
+        /// How many addresses the instance can carry for pods.
+        addresses: u32,
+        /// The type.
+        instance_type: String,
+    },
+    /// `MAX_ENI` or the pod limit keeps the pool from growing.
+    #[error("the configured limit ({setting}) is reached")]
+    ConfiguredLimit {
+        /// The variable's name.
+        setting: String,
+    },
+    /// The subnet has no free address.
+    #[error("subnet {subnet} has no free addresses: free some, or add a subnet")]
+    SubnetFull {
+        /// Which.
+        subnet: SubnetId,
+    },
+    /// EC2 throttles.
+    #[error("EC2 throttles {api:?}: the call is repeated with growing pauses")]
+    Throttled {
+        /// Which call.
+        api: Api,
+    },
+    /// The node's role lacks a right.
+    #[error("not allowed to call ec2:{api:?}: add it to the node role's policy")]
+    Denied {
+        /// Which call.
+        api: Api,
+    },
+    /// EC2 cannot be reached or fails.
+    #[error("EC2 does not answer {api:?}: {cause}")]
+    Unreachable {
+        /// Which call.
+        api: Api,
+        /// What was seen.
+        cause: String,
+    },
+    /// EC2 refuses for another reason.
+    #[error("EC2 refuses {api:?}: {cause}")]
+    Rejected {
+        /// Which call.
+        api: Api,
+        /// Its words.
+        cause: String,
+    },
+    /// The node's identity is not known yet: neither ledger nor instance metadata have told it.
+    #[error("this node's identity is not known yet: the instance metadata service has not answered")]
+    NotReady,
+    /// EC2 may not be changed (`DISABLE_NETWORK_RESOURCE_PROVISIONING`), so the pool is what it is.
+    #[error("no free address, and DISABLE_NETWORK_RESOURCE_PROVISIONING keeps the pool from growing")]
+    ProvisioningDisabled,
+    /// Every address is resting after use.
+    #[error("all free addresses are resting after use; the next one is ready in {seconds} s")]
+    AllCooling {
+        /// Until the first is ready, rounded up.
+        seconds: u64,
+    },
+}

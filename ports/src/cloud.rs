@@ -1,0 +1,62 @@
+//! EC2.
+
+use std::future::Future;
+use std::time::Duration;
+
+use holdfast_model::cloud::{CloudAnswer, CloudCall};
+use serde::{Deserialize, Serialize};
+
+/// Carries calls out.
+pub trait Cloud: Send + Sync + 'static {
+    /// Makes one call, with a deadline of its own. It does not retry: whether and when is the planner's
+    /// decision.
+    fn perform(&self, call: &CloudCall) -> impl Future<Output = Result<CloudAnswer, CloudError>> + Send;
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct CloudError {
+    /// What the caller may do about it.
+    pub fault: CloudFault,
+    /// EC2's code, or our word where no answer came.
+    pub code: String,
+    /// EC2's words.
+    pub message: String,
+}
+
+/// What a caller may do about a failed call. Each of EC2's codes is put into one class, once, in the adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloudFault {
+    /// Not carried out: too many calls. Try again later, and slower.
+    Throttled {
+        /// How long EC2 asked to wait, if it said.
+        retry_after: Option<Duration>,
+    },
+    /// Not carried out: the subnet has no free address or no free block.
+    SubnetFull,
+    /// Not carried out: the ENI carries as many addresses as it can. The ledger is wrong about it: read.
+    AddressLimit,
+    /// Not carried out: the instance has as many ENIs as it can, or the slot is taken. The ledger is wrong about
+    /// it: read.
+    AttachmentLimit,
+    /// Not carried out: the object does not exist.
+    NotFound,
+    /// Not carried out: the object is in a state that forbids it (attached, in use, not attached). Read.
+    Conflict,
+    /// Not carried out: the token was used for another creation.
+    TokenMismatch,
+    /// Not carried out: the role lacks the right.
+    Denied,
+    /// Not carried out, and the same call will fail again: the request itself is refused.
+    Rejected,
+    /// Outcome unknown: no answer, a broken connection, a server error. It may have been carried out.
+    Unknown,
+}
+
+impl CloudFault {
+    /// Whether the call may have been carried out although it failed.
+    pub fn outcome_unknown(self) -> bool {
+        self == Self::Unknown
+    }
+}

@@ -1,0 +1,105 @@
+//! The host's network.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatTable, PodWired, PodWiring};
+use holdfast_model::sandbox::NetnsRef;
+
+/// A network namespace by handle, not by path: the handle stays true when the path is bound anew.
+pub type Netns = Arc<OwnedFd>;
+
+/// Changes and reads the host's network namespace.
+pub trait HostNet: Send + Sync + 'static {
+    /// Reads all links, and all rules and routes of ours. Complete, or an error: an interrupted dump is
+    /// repeated, never returned. `nat` is what was last written, to be compared with what is there.
+    fn observe(&self, nat: Option<&NatTable>)
+    -> impl Future<Output = Result<HostObserved, HostFault>> + Send;
+
+    /// Carries actions out, in order; stops at the first that fails.
+    fn apply(&self, actions: Vec<HostAction>) -> impl Future<Output = Result<(), HostFault>> + Send;
+
+    /// Sets an ENI up and reads it back. [`HostFault::LinkMissing`] until the kernel has the link.
+    fn set_up_eni(&self, wiring: EniWiring) -> impl Future<Output = Result<(), HostFault>> + Send;
+
+    /// Wires a pod and reads it back. A link of the same name that belongs to another sandbox is in the way:
+    /// the caller knows that sandbox to be over. On failure nothing of ours is left.
+    fn wire_pod(
+        &self,
+        wiring: PodWiring,
+        netns: Netns,
+    ) -> impl Future<Output = Result<PodWired, HostFault>> + Send;
+
+    /// Removes a pod's rules and routes at once; its link is left to [`HostNet::remove_links`], which waits for
+    /// the kernel. Succeeds when there is nothing to remove.
+    fn unwire_pod(&self, wiring: PodWiring) -> impl Future<Output = Result<(), HostFault>> + Send;
+
+    /// Removes the host ends of these pods and returns when they are gone. A link of that name whose alias is
+    /// another's is left alone.
+    fn remove_links(&self, pods: Vec<PodWiring>) -> impl Future<Output = Result<(), HostFault>> + Send;
+
+    /// Compares a pod's wiring with what should be, on both sides when the namespace is given. Empty: as it
+    /// should be.
+    fn check_pod(
+        &self,
+        wiring: PodWiring,
+        netns: Option<Netns>,
+    ) -> impl Future<Output = Result<Vec<String>, HostFault>> + Send;
+
+    /// Opens the namespace at a path and tells which it is.
+    fn open_netns(&self, path: String) -> impl Future<Output = Result<(Netns, NetnsRef), HostFault>> + Send;
+
+    /// Whether a sandbox's namespace is still there.
+    fn liveness(&self, netns: NetnsRef) -> impl Future<Output = Liveness> + Send;
+
+    /// Resolves when something may have changed that is ours; at the latest when the caller loses patience.
+    fn drifted(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Whether a sandbox's network namespace is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// The path leads to the same kernel object.
+    Alive,
+    /// The path is gone, or leads to another object.
+    Gone,
+    /// It could not be told.
+    Unknown,
+}
+
+/// Why a change to the host's network failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostFault {
+    /// The kernel has no link with this MAC (yet).
+    #[error("no link with MAC {mac}: the interface has not appeared yet")]
+    LinkMissing {
+        /// Which.
+        mac: String,
+    },
+    /// The namespace cannot be entered.
+    #[error("network namespace {netns}: {cause}")]
+    Netns {
+        /// Which.
+        netns: String,
+        /// What was seen.
+        cause: String,
+    },
+    /// Something in the sandbox is in the way.
+    #[error("{what} exists already in the sandbox")]
+    Occupied {
+        /// What.
+        what: String,
+    },
+    /// The kernel refused a step.
+    #[error("{step}: {cause}")]
+    Refused {
+        /// Which step.
+        step: String,
+        /// What the kernel said.
+        cause: String,
+    },
+    /// What was written does not read back.
+    #[error("read-back after set-up differs: {0}")]
+    ReadBack(String),
+}

@@ -1,0 +1,39 @@
+//! The instance metadata service: who we are, and a cheap hint of what EC2 shows. A hint, never a proof.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::IpAddr;
+
+use holdfast_model::ids::MacAddr;
+use holdfast_model::node::NodeIdentity;
+use ipnet::Ipv4Net;
+
+/// Reads instance metadata.
+pub trait Metadata: Send + Sync + 'static {
+    /// Who this node is.
+    fn identity(&self) -> impl Future<Output = Result<NodeIdentity, MetadataError>> + Send;
+
+    /// What it shows of the attached ENIs just now.
+    fn hint(&self) -> impl Future<Output = Result<MetadataHint, MetadataError>> + Send;
+}
+
+/// What the metadata service shows. It lags behind EC2, and may be partial.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataHint {
+    /// By MAC: the IPv4 addresses, the ENI's own included.
+    pub enis: BTreeMap<MacAddr, BTreeSet<IpAddr>>,
+    /// By MAC: the subnet's range, where shown.
+    pub subnet_cidrs: BTreeMap<MacAddr, Ipv4Net>,
+    /// The VPC's IPv4 ranges, as the primary ENI shows them.
+    pub vpc_cidrs: Vec<Ipv4Net>,
+}
+
+/// The metadata service did not tell.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("instance metadata: {path}: {cause}")]
+pub struct MetadataError {
+    /// What was asked for.
+    pub path: String,
+    /// What was seen.
+    pub cause: String,
+}
