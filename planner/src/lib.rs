@@ -1,1 +1,43 @@
-//! planner
+//! Every decision of the node daemon, as pure functions.
+//!
+//! Nothing here does IO, reads a clock or draws randomness: time, ids and jitter come in as arguments, so equal
+//! inputs give equal answers. Start at [`plan()`]: it compares what is desired with the ledger and with what this
+//! process has observed, and says what to do next. The engine's side of it, in order:
+//!
+//! ```text
+//!   plan ──Step::Open(change)──> draw id, open() ──commit──> send call_of(intent) ──answer──> settle() ──commit──┐
+//!    ^  ──Step::Repeat(intent)─────────────────────────────> send it again ────────────────> settle() ──commit──┤
+//!    │  ──Step::Read(read)────────────────────────────────── read ─────────────────────────> adopt() ──commit──┤
+//!    │  ──Step::SetUpEni(wiring)──> kernel ──> Observed::set_up_done / set_up_failed                            │
+//!    │  ──Step::Adjust(changes)──> commit                                                                      │
+//!    └─────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Every function that yields ledger changes must be applied to the very ledger it was asked about: the engine
+//! is the only writer, and calls and applies without a pause in between.
+
+pub mod adopt;
+pub mod desired;
+pub mod hint;
+pub mod host;
+pub mod intents;
+pub mod lease;
+pub mod observed;
+pub mod plan;
+pub mod quarantine;
+pub mod reap;
+pub mod recover;
+
+pub use adopt::{Reading, adopt};
+pub use desired::Desired;
+pub use hint::{HintDiff, compare_hint, learn_cidrs};
+pub use host::{Spared, desired_host, host_diff, spared, wiring_of};
+pub use intents::{Fault, Outcome, Setback, Settlement, call_of, open, settle};
+pub use lease::{
+    Choice, LeaseRequest, Shortage, activate, begin_release, choose_address, finish_release, open_lease, undo,
+};
+pub use observed::{Observed, Pause, PauseScope};
+pub use plan::{Plan, Step, plan};
+pub use quarantine::{Traces, review_quarantine};
+pub use reap::{NetnsSeen, Sighting, collect_garbage, reap};
+pub use recover::{Here, Recovered, Recovery, recover};
