@@ -1,0 +1,174 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::frame::FrameDecoder;
+use crate::ids::{ContainerId, IfName};
+
+fn sandbox() -> SandboxKey {
+    SandboxKey {
+        network: NetworkName::new("aws-cni").unwrap(),
+        container_id: ContainerId::new("3f5c").unwrap(),
+        ifname: IfName::new("eth0").unwrap(),
+    }
+}
+
+fn requests() -> Vec<Request> {
+    let pod = PodRef { namespace: "default".into(), name: "web-0".into(), uid: Some("u-1".into()) };
+    let attachment = Attachment { container_id: sandbox().container_id, ifname: sandbox().ifname };
+    vec![
+        Request::Add(Add {
+            sandbox: sandbox(),
+            pod: pod.clone(),
+            netns_path: "/run/netns/x".into(),
+            mtu: 9001,
+            veth_prefix: VethPrefix::new("eni").unwrap(),
+            enforcing_mode: EnforcingMode::Standard,
+        }),
+        Request::Del(Del { sandbox: sandbox(), pod: Some(pod), netns_path: None }),
+        Request::Check(Check {
+            sandbox: sandbox(),
+            netns_path: "/run/netns/x".into(),
+            expected: vec!["10.0.0.9".parse().unwrap()],
+        }),
+        Request::Status(Status { network: sandbox().network }),
+        Request::Gc(Gc { network: sandbox().network, valid: vec![attachment] }),
+    ]
+}
+
+fn body(frame: &[u8]) -> Vec<u8> {
+    let mut decoder = FrameDecoder::new(MAX_REQUEST);
+    decoder.push(frame);
+    decoder.next_frame().unwrap().unwrap()
+}
+
+#[test]
+fn every_request_survives_the_wire() {
+    for request in requests() {
+        let sent = RequestFrame::new(request, "1.2.3", 5000);
+        assert_eq!(RequestFrame::decode(&body(&sent.encode().unwrap())).unwrap(), sent);
+    }
+}
+
+#[test]
+fn every_answer_survives_the_wire() {
+    let added = Added {
+        address: "10.0.0.9".parse().unwrap(),
+        device_number: 2,
+        route_table: 3,
+        host_veth: "enicc21c2d7785".into(),
+        host_mac: "02:00:00:00:00:01".into(),
+    };
+    let failed = Failed { code: 11, msg: "m".into(), details: "d".into(), retry: true };
+    for answer in [Answer::Added(added), Answer::Done, Answer::Failed(failed)] {
+        let sent = AnswerFrame::new(answer, 1, "1.2.3");
+        assert_eq!(AnswerFrame::decode(&body(&sent.encode().unwrap())).unwrap(), sent);
+    }
+}
+
+/// Frozen text of protocol 1: what is deployed must stay readable when the types here are edited.
+#[test]
+fn requests_of_protocol_1_stay_readable() {
+    let add = r#"{"protocol":1,"request":{"kind":"add","sandbox":{"network":"aws-cni","container_id":"3f5c","ifname":"eth0"},
+        "pod":{"namespace":"default","name":"web-0"},"netns_path":"/run/netns/x","mtu":9001,"veth_prefix":"eni"}}"#;
+    let read = RequestFrame::decode(add.as_bytes()).unwrap();
+    let Request::Add(add) = read.request else { panic!("{read:?}") };
+    assert_eq!((add.mtu, add.enforcing_mode, add.pod.uid), (9001, EnforcingMode::Strict, None));
+    for (text, command) in [
+        (r#"{"kind":"del","sandbox":{"network":"n","container_id":"c","ifname":"i"}}"#, "DEL"),
+        (
+            r#"{"kind":"check","sandbox":{"network":"n","container_id":"c","ifname":"i"},"netns_path":"/x"}"#,
+            "CHECK",
+        ),
+        (r#"{"kind":"status","network":"n"}"#, "STATUS"),
+        (r#"{"kind":"gc","network":"n","valid":[{"containerID":"c","ifname":"i"}]}"#, "GC"),
+    ] {
+        let read = RequestFrame::decode(format!(r#"{{"protocol":1,"request":{text}}}"#).as_bytes()).unwrap();
+        assert_eq!(read.request.command(), command);
+    }
+    for text in [
+        r#"{"protocol":1,"answer":{"kind":"added","address":"10.0.0.9","device_number":0,"route_table":254,"host_veth":"eni1"}}"#,
+        r#"{"protocol":1,"answer":{"kind":"done"}}"#,
+        r#"{"protocol":1,"answer":{"kind":"failed","code":11,"msg":"m"}}"#,
+    ] {
+        AnswerFrame::decode(text.as_bytes()).unwrap();
+    }
+}
+
+/// Adds an unknown key to every object of a message, as a newer peer would.
+fn from_the_future(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.values_mut().for_each(from_the_future);
+            map.insert("added_in_2031".into(), json!({"x": [1, 2]}));
+        }
+        Value::Array(list) => list.iter_mut().for_each(from_the_future),
+        _ => {}
+    }
+}
+
+#[test]
+fn unknown_fields_are_ignored_everywhere() {
+    for request in requests() {
+        let sent = RequestFrame::new(request, "9.9.9", 1);
+        let mut value = serde_json::to_value(&sent).unwrap();
+        from_the_future(&mut value);
+        assert_eq!(RequestFrame::decode(value.to_string().as_bytes()).unwrap(), sent);
+    }
+    let sent = AnswerFrame::new(Answer::Done, 1, "9.9.9");
+    let mut value = serde_json::to_value(&sent).unwrap();
+    from_the_future(&mut value);
+    assert_eq!(AnswerFrame::decode(value.to_string().as_bytes()).unwrap(), sent);
+}
+
+#[test]
+fn a_foreign_protocol_is_refused_by_number_whatever_the_rest_looks_like() {
+    for text in [r#"{"protocol":7,"request":{"kind":"teleport"}}"#, r#"{"protocol":0}"#] {
+        let error = RequestFrame::decode(text.as_bytes()).unwrap_err();
+        let RequestError::Protocol { asked } = error else { panic!("{error:?}") };
+        let Answer::Failed(failed) = error.answer() else { panic!() };
+        assert_eq!(failed.code, code::PROTOCOL);
+        assert!(
+            failed.details.contains(&format!("protocol {asked}, this daemon 1 to 1")),
+            "{}",
+            failed.details
+        );
+    }
+}
+
+#[test]
+fn what_is_no_request_is_malformed_with_the_cause() {
+    for text in [
+        "",
+        "{",
+        "[]",
+        "null",
+        r#"{"protocol":"1"}"#,
+        r#"{"protocol":1}"#,
+        r#"{"protocol":70000}"#,
+        r#"{"protocol":1,"request":{"kind":"teleport"}}"#,
+        r#"{"protocol":1,"request":{"kind":"status","network":"../../etc"}}"#,
+    ] {
+        let error = RequestFrame::decode(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, RequestError::Malformed(_)), "{text}: {error:?}");
+        let Answer::Failed(failed) = error.answer() else { panic!() };
+        assert!(!failed.details.is_empty());
+    }
+}
+
+#[test]
+fn gc_of_a_full_node_fits_a_frame() {
+    let valid = (0..2000)
+        .map(|i| Attachment {
+            container_id: ContainerId::new(&format!("{i:064x}")).unwrap(),
+            ifname: IfName::new("eth0").unwrap(),
+        })
+        .collect();
+    let gc = Request::Gc(Gc { network: sandbox().network, valid });
+    assert!(RequestFrame::new(gc, "1", 1).encode().unwrap().len() < MAX_REQUEST);
+}
+
+#[test]
+fn only_add_and_check_are_void_without_a_namespace() {
+    let needing: Vec<_> = requests().iter().filter(|r| r.needs_netns()).map(Request::command).collect();
+    assert_eq!(needing, ["ADD", "CHECK"]);
+}
