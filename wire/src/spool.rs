@@ -170,13 +170,14 @@ impl Spool {
     }
 
     fn make_dir(&self) -> io::Result<()> {
-        if self.dir.is_dir() {
+        let missing = self.dir.ancestors().take_while(|dir| !dir.is_dir()).count();
+        if missing == 0 {
             return Ok(());
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         // A directory that a power cut takes away takes its files along.
-        for dir in self.dir.ancestors().skip(1).take(2) {
-            sync_dir(dir)?;
+        for parent in self.dir.ancestors().skip(1).take(missing) {
+            sync_dir(parent)?;
         }
         Ok(())
     }

@@ -145,6 +145,11 @@ impl CniEnv {
         self.netns.as_ref()?.to_str()
     }
 
+    /// `CNI_CONTAINERID` and `CNI_IFNAME` as they are, for logs.
+    pub fn unchecked(&self) -> (Option<&str>, Option<&str>) {
+        (self.container_id.as_ref().and_then(|v| v.to_str()), self.ifname.as_ref().and_then(|v| v.to_str()))
+    }
+
     /// The pod of `CNI_ARGS`: `K8S_POD_NAMESPACE`, `K8S_POD_NAME` and, if given, `K8S_POD_UID`, in any order.
     ///
     /// Other keys are ignored, with or without `IgnoreUnknown`: runtimes add their own.

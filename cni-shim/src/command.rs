@@ -1,0 +1,177 @@
+//! What each command needs, asks and prints.
+
+use std::io;
+use std::time::SystemTime;
+
+use holdfast_wire::cni::conf::NetConf;
+use holdfast_wire::cni::env::{CniEnv, Command};
+use holdfast_wire::cni::error::{CniError, code};
+use holdfast_wire::cni::result::CniResult;
+use holdfast_wire::cni::version::{CniVersion, VersionReply};
+use holdfast_wire::ids::SandboxKey;
+use holdfast_wire::message::{Add, Answer, Check, Gc, Request, Status};
+
+use crate::failure::Failure;
+use crate::{ask, del, netns};
+
+/// The largest configuration that is read. GC's is the largest that runtimes make: every attachment of the node,
+/// twice.
+const MAX_STDIN: u64 = 4 * 1024 * 1024;
+
+/// What the runtime called the plugin with, stdin aside.
+pub(crate) struct Call<'a> {
+    /// The command, or the text that is none.
+    pub(crate) command: Result<Command, String>,
+    /// The `CNI_*` variables.
+    pub(crate) env: &'a CniEnv,
+    /// Wall clock at the start.
+    pub(crate) now: SystemTime,
+    /// This process.
+    pub(crate) pid: u32,
+}
+
+/// How a call ended.
+pub(crate) struct Outcome {
+    /// The configuration, as far as it could be read.
+    pub(crate) conf: Option<NetConf>,
+    /// What goes to stdout, and for the log a word on how; or the failure.
+    pub(crate) result: Result<Success, Failure>,
+}
+
+/// A command that was carried out.
+pub(crate) struct Success {
+    /// What goes to stdout; empty for commands without a result.
+    pub(crate) stdout: String,
+    /// For the log: what an operator could wonder about.
+    pub(crate) note: Option<String>,
+}
+
+impl Success {
+    /// Carried out, with nothing to print.
+    pub(crate) fn silent() -> Self {
+        Self { stdout: String::new(), note: None }
+    }
+
+    fn printing(value: &impl serde::Serialize) -> Self {
+        let stdout = serde_json::to_string(value).expect("results are plain structs with string keys");
+        Self { stdout, note: None }
+    }
+}
+
+impl Outcome {
+    /// What goes to stdout: the result, or the error object.
+    pub(crate) fn stdout(&self) -> String {
+        match &self.result {
+            Ok(success) => success.stdout.clone(),
+            Err(failure) => {
+                let version = self.conf.as_ref().and_then(|c| CniVersion::parse(c.version_text()?));
+                let error = CniError::new(version, failure.code(), &failure.to_string(), &failure.details());
+                serde_json::to_string(&error).expect("an error object is a plain struct with string keys")
+            }
+        }
+    }
+}
+
+/// Carries out a call; `stdin` gives up to so many bytes of the configuration.
+pub(crate) fn run(call: &Call<'_>, stdin: impl FnOnce(u64) -> io::Result<Vec<u8>>) -> Outcome {
+    let command = match &call.command {
+        Ok(command) => *command,
+        Err(text) => return Outcome { conf: None, result: Err(Failure::Command(text.clone())) },
+    };
+    let conf = match read_conf(stdin) {
+        Ok(conf) => conf,
+        // VERSION answers whatever it is asked: a runtime that speaks an unknown dialect starts with it.
+        Err(_) if command == Command::Version => return Outcome { conf: None, result: Ok(version(None)) },
+        Err(failure) => return Outcome { conf: None, result: Err(failure) },
+    };
+    let result = match command {
+        Command::Version => Ok(version(conf.version_text())),
+        Command::Add => add(call, &conf),
+        Command::Del => del::run(call, &conf),
+        Command::Check => check(call, &conf),
+        Command::Status => status(&conf),
+        Command::Gc => gc(&conf),
+    };
+    Outcome { conf: Some(conf), result }
+}
+
+fn read_conf(stdin: impl FnOnce(u64) -> io::Result<Vec<u8>>) -> Result<NetConf, Failure> {
+    let text = stdin(MAX_STDIN + 1).map_err(Failure::Stdin)?;
+    if text.len() as u64 > MAX_STDIN {
+        return Err(Failure::StdinTooLarge(MAX_STDIN));
+    }
+    Ok(NetConf::parse(&text)?)
+}
+
+fn version(asked: Option<&str>) -> Success {
+    Success::printing(&VersionReply::to(asked))
+}
+
+fn add(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
+    let version = conf.version()?;
+    let network = conf.network()?;
+    let link = conf.pod_link()?;
+    let (container_id, ifname, netns_path, pod) = call.env.for_add()?;
+    let netns =
+        netns::open(&netns_path).map_err(|source| Failure::Netns { path: netns_path.clone(), source })?;
+    let request = Request::Add(Add {
+        sandbox: SandboxKey { network, container_id, ifname: ifname.clone() },
+        pod: pod.clone(),
+        netns_path: netns_path.clone(),
+        mtu: link.mtu,
+        veth_prefix: link.veth_prefix,
+        enforcing_mode: link.enforcing_mode,
+    });
+    let patience = conf.deadline()?.unwrap_or_else(|| ask::patience(&request));
+    match ask::daemon(&conf.socket()?, request, Some(&netns), patience)? {
+        Answer::Added(added) => {
+            Ok(Success::printing(&CniResult::of_add(version, &added, &ifname, &netns_path, &pod)))
+        }
+        Answer::Failed(failed) => Err(Failure::Refused(failed)),
+        Answer::Done => Err(Failure::Unexpected("ADD")),
+    }
+}
+
+fn check(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
+    conf.version()?;
+    let network = conf.network()?;
+    let (container_id, ifname, netns_path) = call.env.for_check()?;
+    let netns =
+        netns::open(&netns_path).map_err(|source| Failure::Netns { path: netns_path.clone(), source })?;
+    let sandbox = SandboxKey { network, container_id, ifname };
+    let request = Request::Check(Check { sandbox, netns_path, expected: conf.previous_addresses() });
+    ask_for_yes(conf, request, Some(&netns))
+}
+
+fn status(conf: &NetConf) -> Result<Success, Failure> {
+    conf.version()?;
+    let request = Request::Status(Status { network: conf.network()? });
+    match ask_for_yes(conf, request, None) {
+        Err(Failure::Daemon(error)) => Err(Failure::NotAvailable(error)),
+        // STATUS has codes of its own for "no".
+        Err(Failure::Refused(mut failed)) => {
+            if !matches!(failed.code, code::NOT_AVAILABLE | code::NOT_AVAILABLE_LIMITED) {
+                failed.details = format!("{} (code {})", failed.details, failed.code);
+                failed.code = code::NOT_AVAILABLE;
+            }
+            Err(Failure::Refused(failed))
+        }
+        other => other,
+    }
+}
+
+fn gc(conf: &NetConf) -> Result<Success, Failure> {
+    conf.version()?;
+    let request = Request::Gc(Gc { network: conf.network()?, valid: conf.valid_attachments()? });
+    ask_for_yes(conf, request, None)
+}
+
+fn ask_for_yes(conf: &NetConf, request: Request, netns: Option<&std::fs::File>) -> Result<Success, Failure> {
+    let patience = conf.deadline()?.unwrap_or_else(|| ask::patience(&request));
+    let command = request.command();
+    match ask::daemon(&conf.socket()?, request, netns, patience)? {
+        Answer::Done => Ok(Success::silent()),
+        Answer::Failed(failed) => Err(Failure::Refused(failed)),
+        Answer::Added(_) => Err(Failure::Unexpected(command)),
+    }
+}

@@ -1,0 +1,147 @@
+//! A daemon on a temporary socket that does what a test tells it.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use holdfast_wire::fd;
+use holdfast_wire::frame::{FrameDecoder, MAX_REQUEST};
+use holdfast_wire::message::{Added, Answer, AnswerFrame, Failed, RequestFrame};
+
+/// One request as it arrived.
+pub(crate) struct Heard {
+    pub(crate) request: RequestFrame,
+    pub(crate) descriptor: Option<OwnedFd>,
+    pub(crate) extra: usize,
+}
+
+/// What the daemon does once it has the request.
+#[derive(Clone)]
+pub(crate) enum Reply {
+    /// A whole answer.
+    Answer(Answer),
+    /// These bytes, then the end of the stream.
+    Bytes(Vec<u8>),
+    /// Nothing until the plugin gives up.
+    Silence,
+}
+
+pub(crate) struct FakeDaemon {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Heard>>,
+}
+
+impl FakeDaemon {
+    /// Listens at `socket` and gives each client the same reply.
+    pub(crate) fn start(socket: &Path, reply: Reply) -> Self {
+        let listener = UnixListener::bind(socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut heard = Vec::new();
+            loop {
+                // Read before accepting: a client that came before the stop is still served.
+                let last = stopped.load(Ordering::SeqCst);
+                match listener.accept() {
+                    Ok((stream, _)) => heard.push(serve(stream, &reply)),
+                    Err(_) if last => return heard,
+                    Err(_) => thread::sleep(Duration::from_millis(1)),
+                }
+            }
+        });
+        Self { stop, thread }
+    }
+
+    /// What it has heard.
+    pub(crate) fn stop(self) -> Vec<Heard> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap()
+    }
+
+    /// The only thing that it has heard.
+    pub(crate) fn only(self) -> Heard {
+        let mut heard = self.stop();
+        assert_eq!(heard.len(), 1, "requests");
+        heard.remove(0)
+    }
+}
+
+fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut decoder = FrameDecoder::new(MAX_REQUEST);
+    let (mut descriptor, mut extra) = (None, 0);
+    let body = loop {
+        if let Some(body) = decoder.next_frame().unwrap() {
+            break body;
+        }
+        let mut buffer = [0; 1024];
+        let got = fd::receive(&stream, &mut buffer).unwrap();
+        assert!(got.bytes > 0, "the plugin hung up inside its request");
+        decoder.push(&buffer[..got.bytes]);
+        extra += got.extra;
+        descriptor = descriptor.or(got.descriptor);
+    };
+    assert_eq!(decoder.finish(), Ok(()), "one request and nothing after it");
+    let request = RequestFrame::decode(&body).unwrap();
+    match reply {
+        Reply::Answer(answer) => {
+            let frame = AnswerFrame::new(answer.clone(), request.protocol, "fake").encode().unwrap();
+            stream.write_all(&frame).unwrap();
+        }
+        Reply::Bytes(bytes) => stream.write_all(bytes).unwrap(),
+        Reply::Silence => {
+            let waiting = Instant::now();
+            let got = fd::receive(&stream, &mut [0; 8]).unwrap();
+            assert_eq!(got.bytes, 0, "the plugin gives up by closing");
+            assert!(waiting.elapsed() < Duration::from_secs(15));
+        }
+    }
+    Heard { request, descriptor, extra }
+}
+
+/// An ADD carried out.
+pub(crate) fn added() -> Reply {
+    Reply::Answer(Answer::Added(Added {
+        address: "10.0.5.17".parse().unwrap(),
+        device_number: 1,
+        route_table: 2,
+        host_veth: "enicc21c2d7785".into(),
+        host_mac: "02:00:00:00:00:01".into(),
+    }))
+}
+
+/// A refusal.
+pub(crate) fn failed(code: u32) -> Reply {
+    let details = "subnet-1 has no free address".to_owned();
+    Reply::Answer(Answer::Failed(Failed { code, msg: "no address for the pod".into(), details, retry: true }))
+}
+
+/// Replies that are no answer at all, with a name.
+pub(crate) fn broken_replies() -> Vec<(&'static str, Reply)> {
+    let frame = |body: &[u8]| {
+        let mut bytes = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+        bytes.extend_from_slice(body);
+        bytes
+    };
+    let mut truncated = frame(br#"{"protocol":1,"answer":{"kind":"done"}}"#);
+    truncated.truncate(20);
+    vec![
+        ("closed without an answer", Reply::Bytes(Vec::new())),
+        ("truncated header", Reply::Bytes(vec![0, 0])),
+        ("truncated body", Reply::Bytes(truncated)),
+        ("oversized", Reply::Bytes(vec![0xff; 64])),
+        ("not JSON", Reply::Bytes(frame(b"\xff\xfe not json"))),
+        ("empty frame", Reply::Bytes(frame(b""))),
+        (
+            "unknown answer of a newer daemon",
+            Reply::Bytes(frame(br#"{"protocol":9,"answer":{"kind":"queued"}}"#)),
+        ),
+    ]
+}
