@@ -47,9 +47,27 @@ pub struct LinkAlias(String);
 impl LinkAlias {
     const PREFIX: &str = "holdfast:";
 
-    /// The alias for a sandbox's host link.
+    /// The longest alias that the kernel keeps, in bytes (`IFALIASZ` less its end mark).
+    const LONGEST: usize = 255;
+
+    /// The alias for a sandbox's host link. A network name that does not fit is cut off: the container id and the
+    /// interface alone tell sandboxes apart.
     pub fn of(sandbox: &SandboxKey) -> Self {
-        Self(format!("{}{}:{}", Self::PREFIX, sandbox.container_id, sandbox.ifname))
+        let mut alias =
+            format!("{}{}:{}:{}", Self::PREFIX, sandbox.container_id, sandbox.ifname, sandbox.network);
+        let end = alias.floor_char_boundary(Self::LONGEST);
+        alias.truncate(end);
+        Self(alias)
+    }
+
+    /// The sandbox that the link belongs to, as far as the alias tells.
+    pub fn sandbox(&self) -> Option<SandboxKey> {
+        let mut parts = self.0.strip_prefix(Self::PREFIX)?.splitn(3, ':');
+        Some(SandboxKey {
+            container_id: parts.next()?.to_owned(),
+            ifname: parts.next()?.to_owned(),
+            network: parts.next()?.to_owned(),
+        })
     }
 
     /// Reads an alias seen on a link; `None` when it is not ours.
@@ -263,7 +281,10 @@ mod tests {
             SandboxKey { container_id: "c".repeat(64), ifname: "i".repeat(15), network: "aws-cni".into() };
         let alias = LinkAlias::of(&sandbox);
         assert!(alias.as_str().len() < 256, "IFALIASZ");
-        assert_eq!(LinkAlias::parse(alias.as_str()), Some(alias));
+        assert_eq!(LinkAlias::parse(alias.as_str()), Some(alias.clone()));
+        assert_eq!(alias.sandbox(), Some(sandbox.clone()));
+        let long = LinkAlias::of(&SandboxKey { network: "n".repeat(300), ..sandbox });
+        assert_eq!(long.as_str().len(), 255);
         assert_eq!(LinkAlias::parse("uplink to rack 4"), None);
     }
 }

@@ -64,6 +64,12 @@ pub enum Refusal {
     /// EC2 may not be changed (`DISABLE_NETWORK_RESOURCE_PROVISIONING`), so the pool is what it is.
     #[error("no free address, and DISABLE_NETWORK_RESOURCE_PROVISIONING keeps the pool from growing")]
     ProvisioningDisabled,
+    /// The ledger cannot be written.
+    #[error("the ledger cannot be written: {cause}")]
+    LedgerClosed {
+        /// What the disk said.
+        cause: String,
+    },
     /// Every address is resting after use.
     #[error("all free addresses are resting after use; the next one is ready in {seconds} s")]
     AllCooling {

@@ -1,0 +1,335 @@
+//! ADD: from a request to a wired pod.
+//!
+//! ```text
+//!   request ──> Waiting ──address free──> Leased ──commit──> wire ──read back──> answered
+//!                  │  ^                                        │
+//!     deadline, or │  └── its older lease is being released    └─ failed: undone, answered with the cause
+//!     no hope      v
+//!               refused with the true cause
+//! ```
+
+use std::collections::BTreeMap;
+
+use holdfast_model::ids::MacAddr;
+use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_model::refusal::Refusal;
+use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::time::{BootTime, Now};
+use holdfast_planner::{self as planner, LeaseRequest};
+use holdfast_ports::{Clock, HostFault, HostNet};
+use tokio::sync::oneshot;
+
+use crate::book::{Then, chain};
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::handle::{AddError, AddRequest, Status};
+use crate::world::World;
+
+type Reply = oneshot::Sender<Result<Lease, AddError>>;
+
+/// How far an ADD has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// No address yet.
+    Waiting,
+    /// An older lease of this sandbox is compared with the kernel: it may be the answer.
+    Checking,
+    /// Leased; being made durable or wired.
+    Leased,
+}
+
+/// One ADD that has not been answered.
+pub(crate) struct Add {
+    pub(crate) request: AddRequest,
+    pub(crate) stage: Stage,
+    pub(crate) since: BootTime,
+    deadline: BootTime,
+    order: u64,
+    replies: Vec<Reply>,
+}
+
+/// All ADDs that have not been answered.
+#[derive(Default)]
+pub(crate) struct Adds {
+    by_sandbox: BTreeMap<SandboxKey, Add>,
+    arrived: u64,
+}
+
+impl Adds {
+    /// When the first of them has waited long enough.
+    pub(crate) fn next_deadline(&self) -> Option<BootTime> {
+        self.by_sandbox.values().filter(|add| add.stage == Stage::Waiting).map(|add| add.deadline).min()
+    }
+
+    pub(crate) fn get(&self, sandbox: &SandboxKey) -> Option<&Add> {
+        self.by_sandbox.get(sandbox)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&SandboxKey, &Add)> {
+        self.by_sandbox.iter()
+    }
+
+    fn stage(&mut self, sandbox: &SandboxKey, stage: Stage) {
+        if let Some(add) = self.by_sandbox.get_mut(sandbox) {
+            add.stage = stage;
+        }
+    }
+
+    /// Those without an address, first come first.
+    fn waiting(&self) -> Vec<SandboxKey> {
+        let mut waiting: Vec<_> =
+            self.by_sandbox.iter().filter(|(_, add)| add.stage == Stage::Waiting).collect();
+        waiting.sort_by_key(|(_, add)| add.order);
+        waiting.into_iter().map(|(sandbox, _)| sandbox.clone()).collect()
+    }
+
+    fn answer(&mut self, sandbox: &SandboxKey, result: &Result<Lease, AddError>) {
+        for reply in self.by_sandbox.remove(sandbox).into_iter().flat_map(|add| add.replies) {
+            // A plugin that was killed meanwhile needs no answer: its DEL follows.
+            let _gone: Result<(), _> = reply.send(result.clone());
+        }
+    }
+}
+
+impl<W: World> Engine<W> {
+    pub(crate) fn add(&mut self, request: AddRequest, reply: Reply) {
+        let now = self.now();
+        let sandbox = request.sandbox.clone();
+        if self.is_stopping() {
+            // A plugin that was killed meanwhile needs no answer.
+            let _gone: Result<(), _> = reply.send(Err(AddError::Stopping));
+            return;
+        }
+        if let Some(add) = self.adds.by_sandbox.get_mut(&sandbox) {
+            add.replies.push(reply);
+            return;
+        }
+        let same_active = self.book.ledger().leases.get(&sandbox).is_some_and(|lease| {
+            lease.phase == LeasePhase::Active && lease.netns.inode == request.netns_ref.inode
+        });
+        self.adds.arrived += 1;
+        let add = Add {
+            stage: if same_active { Stage::Checking } else { Stage::Waiting },
+            since: now.boottime,
+            deadline: now.boottime.after(self.config.add_hold.value),
+            order: self.adds.arrived,
+            replies: vec![reply],
+            request,
+        };
+        let netns = add.request.netns.clone();
+        self.adds.by_sandbox.insert(sandbox.clone(), add);
+        if same_active {
+            self.verify(sandbox, Some(netns));
+        }
+    }
+
+    /// Gives free addresses to those who wait, first come first, and refuses those for whom there is no hope.
+    pub(crate) fn serve_waiting(&mut self, now: &Now) {
+        let mut short = 0;
+        for sandbox in self.adds.waiting() {
+            if self.serve(&sandbox, now) {
+                continue;
+            }
+            short += 1;
+        }
+        self.observed.waiting = short;
+    }
+
+    /// Serves or refuses one; false when it goes on waiting for an address.
+    fn serve(&mut self, sandbox: &SandboxKey, now: &Now) -> bool {
+        let Some(add) = self.adds.get(sandbox) else { return true };
+        let (request, overdue) = (add.request.clone(), now.boottime >= add.deadline);
+        if self.is_stopping() {
+            self.adds.answer(sandbox, &Err(AddError::Stopping));
+            return true;
+        }
+        if let Some(older) = self.book.ledger().leases.get(sandbox) {
+            // An older attachment of this very sandbox ends first. One that is being verified is left to that.
+            if older.phase == LeasePhase::Active {
+                self.release(sandbox);
+            } else if overdue {
+                self.held_too_long(sandbox, "its older attachment is still being removed", now);
+            }
+            return true;
+        }
+        let name_held_by = self
+            .book
+            .ledger()
+            .leases
+            .values()
+            .find(|lease| lease.host_veth == request.host_veth)
+            .map(|lease| lease.phase);
+        let host_veth = match name_held_by {
+            None => request.host_veth.clone(),
+            Some(LeasePhase::Releasing) if !overdue => return true,
+            // Another sandbox still bears the conventional name: a pod of the same name that is not gone yet.
+            Some(_) => request.fallback_veth.clone(),
+        };
+        let desired = self.desired();
+        let choice = match planner::choose_address(&desired, self.book.ledger(), &self.observed, now) {
+            Ok(choice) => choice,
+            Err(shortage) if !shortage.hold && !self.observed_something_coming() => {
+                let (pod, cause) = (request.pod, shortage.cause);
+                tracing::warn!(%sandbox, %pod, %cause, "ADD refused");
+                self.adds.answer(sandbox, &Err(AddError::NoAddress { pod, cause }));
+                return true;
+            }
+            Err(shortage) => {
+                if overdue {
+                    let cause = self.refusal.clone().unwrap_or(shortage.cause);
+                    self.held_too_long(sandbox, &cause.to_string(), now);
+                    return true;
+                }
+                return false;
+            }
+        };
+        let lease = LeaseRequest {
+            sandbox: sandbox.clone(),
+            pod: request.pod,
+            netns: request.netns_ref,
+            host_veth,
+            host_mac: self.draw_mac(),
+        };
+        let Some(changes) = planner::open_lease(&desired, self.book.ledger(), &choice, lease, now) else {
+            return false;
+        };
+        self.adds.stage(sandbox, Stage::Leased);
+        self.book.commit(changes, Then::Wire(sandbox.clone()));
+        true
+    }
+
+    /// Before the first plan after a start nothing is known about what may come: nobody is refused for that.
+    fn observed_something_coming(&self) -> bool {
+        !self.identified && self.book.ledger().node.is_none()
+    }
+
+    fn held_too_long(&mut self, sandbox: &SandboxKey, cause: &str, now: &Now) {
+        let Some(add) = self.adds.get(sandbox) else { return };
+        let (pod, seconds) = (add.request.pod.clone(), now.boottime.since(add.since).as_secs());
+        tracing::warn!(%sandbox, %pod, seconds, cause, "ADD held too long");
+        self.adds.answer(sandbox, &Err(AddError::HeldTooLong { pod, seconds, cause: cause.to_owned() }));
+    }
+
+    /// While nothing can be served at all: those who have waited long enough are told why.
+    pub(crate) fn refuse_overdue(&mut self, now: &Now) {
+        let failing = self.book.failing().map(str::to_owned);
+        for sandbox in self.adds.waiting() {
+            if let Some(cause) = failing.clone() {
+                self.adds.answer(&sandbox, &Err(AddError::Ledger { cause }));
+            } else if self.adds.get(&sandbox).is_some_and(|add| now.boottime >= add.deadline) {
+                self.held_too_long(&sandbox, "the host's network has not been read yet", now);
+            }
+        }
+    }
+
+    pub(crate) fn refuse_all_stopping(&mut self) {
+        for sandbox in self.adds.waiting() {
+            self.adds.answer(&sandbox, &Err(AddError::Stopping));
+        }
+    }
+
+    /// The lease is durable: wire the pod.
+    pub(crate) fn wire(&mut self, sandbox: SandboxKey) {
+        if self.doomed.contains(&sandbox) {
+            self.abandon(&sandbox);
+            return;
+        }
+        let Some(lease) = self.book.ledger().leases.get(&sandbox) else { return };
+        let wiring = planner::wiring_of(lease);
+        let Some(add) = self.adds.get(&sandbox) else { return };
+        let netns = add.request.netns.clone();
+        let host = self.ports.host.clone();
+        self.wiring.insert(sandbox.clone());
+        self.beside(async move {
+            let result = host.wire_pod(wiring, netns).await;
+            Event::Wired { sandbox, result }
+        });
+    }
+
+    pub(crate) fn wired(
+        &mut self,
+        sandbox: SandboxKey,
+        result: Result<holdfast_model::host::PodWired, HostFault>,
+    ) {
+        let now = self.now();
+        self.wiring.remove(&sandbox);
+        if self.doomed.contains(&sandbox) {
+            self.abandon(&sandbox);
+            return;
+        }
+        let Some(lease) = self.book.ledger().leases.get(&sandbox).cloned() else { return };
+        match result {
+            Ok(_wired) => {
+                // The pending lease is durable and the wiring was read back: a crash from here on adopts it.
+                self.adds.answer(&sandbox, &Ok(lease));
+                self.book.commit(planner::activate(self.book.ledger(), &sandbox), Then::Nothing);
+            }
+            Err(fault) => {
+                tracing::warn!(%sandbox, error = %chain(&fault), "wiring failed");
+                let nothing_made = matches!(fault, HostFault::Netns { .. } | HostFault::Occupied { .. });
+                if nothing_made {
+                    self.book.commit(planner::undo(self.book.ledger(), &sandbox, &now), Then::Nothing);
+                } else {
+                    // Undone by the host, as far as it could: the release makes sure before the address rests.
+                    self.release(&sandbox);
+                }
+                self.adds.answer(&sandbox, &Err(AddError::Wiring { pod: lease.pod, source: fault }));
+            }
+        }
+    }
+
+    /// A DEL came while the ADD was under way.
+    fn abandon(&mut self, sandbox: &SandboxKey) {
+        self.doomed.remove(sandbox);
+        self.adds.answer(sandbox, &Err(AddError::Deleted { sandbox: sandbox.clone() }));
+        self.release(sandbox);
+    }
+
+    /// A DEL came while the ADD had no address yet. True when that is all there was.
+    pub(crate) fn forget_waiting(&mut self, sandbox: &SandboxKey) {
+        if self.adds.get(sandbox).is_some_and(|add| add.stage != Stage::Leased) {
+            self.adds.answer(sandbox, &Err(AddError::Deleted { sandbox: sandbox.clone() }));
+        }
+    }
+
+    /// The disk refused the lease: nothing was done.
+    pub(crate) fn lease_not_written(&mut self, sandbox: &SandboxKey, cause: &str) {
+        self.doomed.remove(sandbox);
+        self.adds.answer(sandbox, &Err(AddError::Ledger { cause: cause.to_owned() }));
+        self.answer_dels(sandbox);
+    }
+
+    /// The comparison of an older lease with the kernel ended: it is the answer, or it has to go first.
+    pub(crate) fn rechecked(&mut self, sandbox: &SandboxKey, sound: bool) {
+        if self.adds.get(sandbox).is_none_or(|add| add.stage == Stage::Leased) {
+            return;
+        }
+        let lease = self.book.ledger().leases.get(sandbox);
+        match lease.filter(|lease| sound && lease.phase == LeasePhase::Active).cloned() {
+            Some(lease) => self.adds.answer(sandbox, &Ok(lease)),
+            None => self.adds.stage(sandbox, Stage::Waiting),
+        }
+    }
+
+    /// Would an ADD work now?
+    pub(crate) fn status(&self) -> Status {
+        let now = self.now();
+        if let Some(cause) = self.book.failing() {
+            return Status::Refusing(Refusal::LedgerClosed { cause: cause.to_owned() });
+        }
+        if self.book.ledger().node.is_none() || !self.looked {
+            return Status::Refusing(Refusal::NotReady);
+        }
+        match planner::choose_address(&self.desired(), self.book.ledger(), &self.observed, &now) {
+            Ok(_) => Status::Ready,
+            Err(shortage) if shortage.hold => Status::Growing,
+            Err(shortage) => Status::Refusing(shortage.cause),
+        }
+    }
+
+    fn draw_mac(&self) -> MacAddr {
+        let mut bytes = [0; 6];
+        bytes.copy_from_slice(&self.ports.clock.random().to_le_bytes()[..6]);
+        MacAddr::local_from(bytes)
+    }
+}

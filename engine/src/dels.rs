@@ -1,0 +1,313 @@
+//! DEL: from a request to a resting address.
+//!
+//! ```text
+//!   request ──commit Releasing──> unwire (rules, routes) ──> answered ──> link removed ──commit──> address rests
+//! ```
+//!
+//! The answer does not wait for the link: the kernel takes a grace period over it, many at once for the price of
+//! one. The address does wait: it rests only when nothing in the kernel names it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_model::lease::LeasePhase;
+use holdfast_model::sandbox::SandboxKey;
+use holdfast_planner as planner;
+use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
+use tokio::sync::oneshot;
+
+use crate::adds::Stage;
+use crate::book::{Then, chain};
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::timers::{self, KERNEL_RETRY};
+use crate::world::World;
+
+impl<W: World> Engine<W> {
+    pub(crate) fn del(&mut self, sandbox: SandboxKey, reply: oneshot::Sender<()>) {
+        self.forget_waiting(&sandbox);
+        let adding = self.adds.get(&sandbox).is_some_and(|add| add.stage == Stage::Leased);
+        if adding {
+            self.doomed.insert(sandbox.clone());
+            self.dels.entry(sandbox).or_default().push(reply);
+            return;
+        }
+        let phase = self.book.ledger().leases.get(&sandbox).map(|lease| lease.phase);
+        let unwired = self.unlink.contains_key(&sandbox) || self.unlinking.contains(&sandbox);
+        match phase {
+            None => drop(reply.send(())),
+            Some(LeasePhase::Releasing) if unwired => drop(reply.send(())),
+            Some(LeasePhase::Releasing) => self.dels.entry(sandbox).or_default().push(reply),
+            Some(LeasePhase::Pending | LeasePhase::Active) => {
+                self.dels.entry(sandbox.clone()).or_default().push(reply);
+                self.release(&sandbox);
+            }
+        }
+    }
+
+    /// Gives a lease up: durable first, then the kernel.
+    pub(crate) fn release(&mut self, sandbox: &SandboxKey) {
+        let now = self.now();
+        let changes = planner::begin_release(self.book.ledger(), sandbox, &now);
+        if changes.is_empty() {
+            return;
+        }
+        self.book.commit(changes, Then::Unwire(sandbox.clone()));
+    }
+
+    /// The release is durable: remove the pod's rules and routes.
+    pub(crate) fn unwire(&mut self, sandbox: SandboxKey) {
+        let Some(lease) = self.book.ledger().leases.get(&sandbox) else {
+            self.answer_dels(&sandbox);
+            return;
+        };
+        let wiring = planner::wiring_of(lease);
+        if !self.unwiring.insert(sandbox.clone()) {
+            return;
+        }
+        let host = self.ports.host.clone();
+        self.beside(async move {
+            let result = host.unwire_pod(wiring).await;
+            Event::Unwired { sandbox, result }
+        });
+    }
+
+    pub(crate) fn unwired(&mut self, sandbox: SandboxKey, result: Result<(), HostFault>) {
+        self.unwiring.remove(&sandbox);
+        // The release is durable: what is left to do will be done, whatever happens.
+        self.answer_dels(&sandbox);
+        if let Err(fault) = result {
+            tracing::error!(%sandbox, error = %chain(&fault), "removing rules and routes failed; trying again");
+            self.retry_kernel();
+            return;
+        }
+        if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
+            self.unlink.insert(sandbox, planner::wiring_of(lease));
+            self.remove_links();
+        }
+    }
+
+    /// Removes all links that wait for it, unless a batch is under way: the next one takes what has gathered.
+    pub(crate) fn remove_links(&mut self) {
+        if !self.unlinking.is_empty() || self.unlink.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.unlink);
+        self.unlinking = batch.keys().cloned().collect();
+        let host = self.ports.host.clone();
+        self.beside(async move {
+            let (sandboxes, pods): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            let result = host.remove_links(pods).await;
+            Event::LinksRemoved { sandboxes, result }
+        });
+    }
+
+    pub(crate) fn links_removed(&mut self, sandboxes: Vec<SandboxKey>, result: Result<(), HostFault>) {
+        let now = self.now();
+        self.unlinking.clear();
+        if let Err(fault) = result {
+            tracing::error!(error = %chain(&fault), "removing links failed; trying again");
+            for sandbox in sandboxes {
+                if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
+                    self.unlink.insert(sandbox, planner::wiring_of(lease));
+                }
+            }
+            self.retry_kernel();
+            return;
+        }
+        let mut changes = Vec::new();
+        for sandbox in &sandboxes {
+            changes.extend(planner::finish_release(&self.desired(), self.book.ledger(), sandbox, &now));
+        }
+        self.book.commit(changes, Then::Nothing);
+        self.remove_links();
+    }
+
+    fn retry_kernel(&mut self) {
+        let at = self.now().boottime.after(KERNEL_RETRY);
+        timers::sooner(&mut self.timers.kernel_retry, at);
+    }
+
+    pub(crate) fn answer_dels(&mut self, sandbox: &SandboxKey) {
+        for reply in self.dels.remove(sandbox).into_iter().flatten() {
+            // A plugin that was killed meanwhile needs no answer.
+            let _gone: Result<(), ()> = reply.send(());
+        }
+    }
+
+    /// The disk refused the release. DEL succeeds all the same: the kernel state goes, the debt is kept, and should
+    /// the process die before it is paid, the sandbox is found gone at the next start.
+    pub(crate) fn release_not_written(&mut self, sandbox: SandboxKey) {
+        self.owed.insert(sandbox.clone());
+        let Some(lease) = self.book.ledger().leases.get(&sandbox) else {
+            self.answer_dels(&sandbox);
+            return;
+        };
+        let wiring = planner::wiring_of(lease);
+        if self.unwiring.insert(sandbox.clone()) {
+            let host = self.ports.host.clone();
+            self.beside(async move {
+                let result = host.unwire_pod(wiring).await;
+                Event::Unwired { sandbox, result }
+            });
+        }
+    }
+
+    /// The disk takes writes again: pay what is owed, and take up what was cut off.
+    pub(crate) fn resumed(&mut self) {
+        for sandbox in std::mem::take(&mut self.owed) {
+            self.release(&sandbox);
+        }
+        self.pick_up_leases();
+    }
+
+    /// Takes up leases that nobody is working on: after a start, and after the disk had refused.
+    pub(crate) fn pick_up_leases(&mut self) {
+        let idle: Vec<_> = self
+            .book
+            .ledger()
+            .leases
+            .values()
+            .filter(|lease| lease.phase != LeasePhase::Active && !self.is_busy(&lease.sandbox))
+            .map(|lease| (lease.sandbox.clone(), lease.phase))
+            .collect();
+        for (sandbox, phase) in idle {
+            match phase {
+                LeasePhase::Pending => self.verify(sandbox, None),
+                LeasePhase::Releasing => self.unwire(sandbox),
+                LeasePhase::Active => {}
+            }
+        }
+    }
+
+    /// Whether something is being done about a sandbox.
+    pub(crate) fn is_busy(&self, sandbox: &SandboxKey) -> bool {
+        self.wiring.contains(sandbox)
+            || self.verifying.contains(sandbox)
+            || self.unwiring.contains(sandbox)
+            || self.unlink.contains_key(sandbox)
+            || self.unlinking.contains(sandbox)
+            || self.adds.get(sandbox).is_some_and(|add| add.stage == Stage::Leased)
+            || self.dels.contains_key(sandbox)
+    }
+
+    pub(crate) fn busy(&self) -> BTreeSet<SandboxKey> {
+        self.book.ledger().leases.keys().filter(|sandbox| self.is_busy(sandbox)).cloned().collect()
+    }
+
+    /// These sandboxes are gone: release what they hold.
+    pub(crate) fn dead(&mut self, sandboxes: Vec<SandboxKey>) {
+        for sandbox in sandboxes {
+            if !self.is_busy(&sandbox) {
+                tracing::info!(%sandbox, "the sandbox is gone without a DEL; its address is released");
+                self.release(&sandbox);
+            }
+        }
+    }
+
+    /// The runtime's list of what is valid: what it lacks, and whose namespace is gone, is released.
+    pub(crate) fn collect(
+        &mut self,
+        network: &str,
+        valid: &BTreeSet<SandboxKey>,
+        reply: oneshot::Sender<()>,
+    ) {
+        let valid = valid.iter().map(|key| (key.container_id.clone(), key.ifname.clone())).collect();
+        let listed = planner::collect_garbage(self.book.ledger(), network, &valid, &self.busy());
+        let suspects: BTreeMap<_, _> = listed
+            .into_iter()
+            .filter_map(|sandbox| {
+                let netns = self.book.ledger().leases.get(&sandbox)?.netns.clone();
+                Some((sandbox, netns))
+            })
+            .collect();
+        let host = self.ports.host.clone();
+        self.beside(async move {
+            let mut sandboxes = Vec::new();
+            for (sandbox, netns) in suspects {
+                match host.liveness(netns).await {
+                    Liveness::Gone => sandboxes.push(sandbox),
+                    // A list may be wrong or older than the sandbox; a live namespace is not.
+                    Liveness::Alive | Liveness::Unknown => {
+                        tracing::warn!(%sandbox, "not in the runtime's list, yet its namespace is there: kept");
+                    }
+                }
+            }
+            // An asker that went away needs no answer.
+            let _gone: Result<(), ()> = reply.send(());
+            Event::Dead { sandboxes }
+        });
+    }
+
+    /// Compares a lease with the kernel.
+    pub(crate) fn verify(&mut self, sandbox: SandboxKey, netns: Option<Netns>) {
+        let Some(lease) = self.book.ledger().leases.get(&sandbox) else { return };
+        let (wiring, path, inode) = (planner::wiring_of(lease), lease.netns.path.clone(), lease.netns.inode);
+        if !self.verifying.insert(sandbox.clone()) {
+            return;
+        }
+        let host = self.ports.host.clone();
+        self.beside(async move {
+            let netns = match netns {
+                Some(netns) => Ok(netns),
+                None => match host.open_netns(path).await {
+                    Ok((netns, seen)) if seen.inode == inode => Ok(netns),
+                    Ok((_, seen)) => Err(HostFault::Netns {
+                        netns: seen.path,
+                        cause: "another namespace is bound to this path now".to_owned(),
+                    }),
+                    Err(fault) => Err(fault),
+                },
+            };
+            let result = match netns {
+                Ok(netns) => host.check_pod(wiring, Some(netns)).await,
+                Err(fault) => Err(fault),
+            };
+            Event::Verified { sandbox, result }
+        });
+    }
+
+    /// A comparison ended. A pending lease that verifies is adopted, one that does not is undone.
+    pub(crate) fn verified(&mut self, sandbox: SandboxKey, result: Result<Vec<String>, HostFault>) {
+        self.verifying.remove(&sandbox);
+        let sound = match &result {
+            Ok(differences) if differences.is_empty() => true,
+            Ok(differences) => {
+                tracing::info!(%sandbox, ?differences, "the wiring is not as it should be");
+                false
+            }
+            Err(fault) => {
+                tracing::info!(%sandbox, error = %chain(fault), "the wiring cannot be verified");
+                false
+            }
+        };
+        let phase = self.book.ledger().leases.get(&sandbox).map(|lease| lease.phase);
+        if phase == Some(LeasePhase::Pending) {
+            if sound && !self.dels.contains_key(&sandbox) {
+                self.book.commit(planner::activate(self.book.ledger(), &sandbox), Then::Nothing);
+            } else {
+                self.release(&sandbox);
+            }
+        }
+        self.rechecked(&sandbox, sound);
+    }
+
+    pub(crate) fn check(
+        &mut self,
+        sandbox: &SandboxKey,
+        netns: Option<Netns>,
+        reply: oneshot::Sender<Vec<String>>,
+    ) {
+        let lease = self.book.ledger().leases.get(sandbox);
+        let Some(lease) = lease.filter(|lease| lease.phase != LeasePhase::Releasing) else {
+            // An asker that went away needs no answer, here and below.
+            drop(reply.send(vec![format!("{sandbox} holds no address")]));
+            return;
+        };
+        let wiring = planner::wiring_of(lease);
+        let host = self.ports.host.clone();
+        tokio::spawn(async move {
+            let differences = host.check_pod(wiring, netns).await.unwrap_or_else(|fault| vec![chain(&fault)]);
+            drop(reply.send(differences));
+        });
+    }
+}

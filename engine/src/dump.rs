@@ -1,0 +1,81 @@
+//! The whole state, for a support ticket. It holds no secret: the engine knows none.
+
+use holdfast_model::invariants::{self, Violation};
+use holdfast_model::ledger::Ledger;
+use holdfast_model::sandbox::SandboxKey;
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::world::World;
+
+/// What the engine knows and does at one instant.
+#[derive(Debug, Clone, Serialize)]
+pub struct Dump {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Invariants that the ledger breaks. Any entry is a defect.
+    pub violations: Vec<Violation>,
+    /// ADDs that have not been answered.
+    pub waiting: Vec<WaitingAdd>,
+    /// Why the pool does not grow although it should.
+    pub refusal: Option<String>,
+    /// Why the ledger cannot be written, if so.
+    pub ledger_failing: Option<String>,
+    /// ENIs whose kernel set-up was read back.
+    pub ready_enis: Vec<String>,
+    /// Calls to EC2 that rest, and why.
+    pub pauses: Vec<String>,
+    /// Whether the metadata service has confirmed who we are since the start.
+    pub identified: bool,
+    /// Whether the host's network was read since the start.
+    pub host_read: bool,
+}
+
+/// An ADD that has not been answered.
+#[derive(Debug, Clone, Serialize)]
+pub struct WaitingAdd {
+    /// Whose.
+    pub sandbox: SandboxKey,
+    /// The pod.
+    pub pod: String,
+    /// How far it has come.
+    pub stage: String,
+    /// How long it has been here, in milliseconds.
+    pub for_ms: u128,
+}
+
+impl<W: World> Engine<W> {
+    pub(crate) fn dump(&self) -> Dump {
+        let now = self.now();
+        let ledger = self.book.ledger().clone();
+        let known = ledger.node.is_some();
+        let limits = self.desired().limits;
+        Dump {
+            violations: invariants::check(&ledger, known.then_some(&limits)),
+            waiting: self
+                .adds
+                .iter()
+                .map(|(sandbox, add)| WaitingAdd {
+                    sandbox: sandbox.clone(),
+                    pod: add.request.pod.to_string(),
+                    stage: format!("{:?}", add.stage),
+                    for_ms: now.boottime.since(add.since).as_millis(),
+                })
+                .collect(),
+            refusal: self.refusal.as_ref().map(ToString::to_string),
+            ledger_failing: self.book.failing().map(str::to_owned),
+            ready_enis: self.observed.ready_enis.iter().map(ToString::to_string).collect(),
+            pauses: self
+                .observed
+                .pauses
+                .iter()
+                .map(|pause| {
+                    format!("{:?} {:?} until {} ms: {}", pause.api, pause.scope, pause.until.0, pause.cause)
+                })
+                .collect(),
+            identified: self.identified,
+            host_read: self.looked,
+            ledger,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The engine: one task that owns all live state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_model::config::Config;
+use holdfast_model::host::PodWiring;
+use holdfast_model::limits::InstanceLimits;
+use holdfast_model::refusal::Refusal;
+use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::time::{BootTime, Now};
+use holdfast_planner::{Desired, Observed, Traces};
+use holdfast_ports::Clock;
+use holdfast_store::{Store, Writer};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::adds::Adds;
+use crate::book::{Book, Then, Turned};
+use crate::event::Event;
+use crate::handle::{EngineHandle, Request};
+use crate::timers::{self, Timers};
+use crate::world::{Ports, World};
+
+/// Limits of a type that nobody knows: enough to serve pods from the primary ENI, never more than any type has.
+const UNKNOWN_TYPE: InstanceLimits = InstanceLimits { enis: 2, ipv4_per_eni: 2, cards: 1 };
+
+/// How long a stop waits for what is under way in the kernel.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The engine of one node.
+pub struct Engine<W: World> {
+    pub(crate) ports: Ports<W>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+    inbox: mpsc::UnboundedReceiver<Event>,
+    pub(crate) book: Book,
+    pub(crate) observed: Observed,
+    pub(crate) traces: Traces,
+    pub(crate) timers: Timers,
+    /// ADDs that have not been answered.
+    pub(crate) adds: Adds,
+    /// DELs that have not been answered, by sandbox.
+    pub(crate) dels: BTreeMap<SandboxKey, Vec<oneshot::Sender<()>>>,
+    /// Sandboxes whose ADD is under way and which are to be released as soon as it ends.
+    pub(crate) doomed: BTreeSet<SandboxKey>,
+    /// Being wired.
+    pub(crate) wiring: BTreeSet<SandboxKey>,
+    /// Being compared with the kernel.
+    pub(crate) verifying: BTreeSet<SandboxKey>,
+    /// Whose rules and routes are being removed.
+    pub(crate) unwiring: BTreeSet<SandboxKey>,
+    /// Whose rules and routes are gone and whose link is to be removed.
+    pub(crate) unlink: BTreeMap<SandboxKey, PodWiring>,
+    /// Whose links are being removed.
+    pub(crate) unlinking: BTreeSet<SandboxKey>,
+    /// Answered DELs that the ledger could not take.
+    pub(crate) owed: BTreeSet<SandboxKey>,
+    /// Whether the kernel was read once: nothing is leased or released before.
+    pub(crate) looked: bool,
+    pub(crate) observing: bool,
+    pub(crate) observe_again: bool,
+    pub(crate) mending: bool,
+    pub(crate) asking_identity: bool,
+    pub(crate) identity_pause: Duration,
+    pub(crate) asking_hint: bool,
+    /// Whether the metadata service has confirmed who we are since the start.
+    pub(crate) identified: bool,
+    /// Why the pool does not grow although it should.
+    pub(crate) refusal: Option<Refusal>,
+    stopping: Option<Stopping>,
+}
+
+struct Stopping {
+    replies: Vec<oneshot::Sender<()>>,
+    until: BootTime,
+}
+
+impl<W: World> Engine<W> {
+    /// An engine over an opened store, and a handle to it. Nothing happens until [`Engine::run`]. `inline`
+    /// commits on the engine's own thread instead of one of the writer's: for deterministic tests.
+    pub fn new(
+        ports: Ports<W>,
+        config: Arc<Config>,
+        store: Store,
+        inline: bool,
+    ) -> std::io::Result<(Self, EngineHandle)> {
+        let (events, inbox) = mpsc::unbounded_channel();
+        let ledger = store.durable().clone();
+        let reports = events.clone();
+        let report = move |report| {
+            // A closed channel means the engine has ended: nobody waits any more.
+            let _ended: Result<(), _> = reports.send(Event::Committed(report));
+        };
+        let writer = if inline { Writer::inline(store, report) } else { Writer::spawn(store, report)? };
+        let handle = EngineHandle { events: events.clone() };
+        let engine = Self {
+            ports,
+            config,
+            events,
+            inbox,
+            book: Book::new(ledger, writer),
+            observed: Observed::default(),
+            traces: Traces { rebuilding: true, ..Traces::default() },
+            timers: Timers::default(),
+            adds: Adds::default(),
+            dels: BTreeMap::new(),
+            doomed: BTreeSet::new(),
+            wiring: BTreeSet::new(),
+            verifying: BTreeSet::new(),
+            unwiring: BTreeSet::new(),
+            unlink: BTreeMap::new(),
+            unlinking: BTreeSet::new(),
+            owed: BTreeSet::new(),
+            looked: false,
+            observing: false,
+            observe_again: false,
+            mending: false,
+            asking_identity: false,
+            identity_pause: timers::IDENTITY_RETRY.0,
+            asking_hint: false,
+            identified: false,
+            refusal: None,
+            stopping: None,
+        };
+        Ok((engine, handle))
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self) {
+        self.start();
+        loop {
+            self.turn();
+            if self.may_end() {
+                break;
+            }
+            let event = match self.next_wake() {
+                Some(wait) => tokio::time::timeout(wait, self.inbox.recv()).await.ok().flatten(),
+                None => self.inbox.recv().await,
+            };
+            if let Some(event) = event {
+                self.handle(event);
+                // What has arrived meanwhile is looked at before anything is planned again. Bounded, so that a
+                // flood cannot keep the plan from being made.
+                for _ in 0..1024 {
+                    let Ok(event) = self.inbox.try_recv() else { break };
+                    self.handle(event);
+                }
+            }
+        }
+        self.end();
+    }
+
+    /// The clock.
+    pub(crate) fn now(&self) -> Now {
+        self.ports.clock.now()
+    }
+
+    /// The desired side of every plan.
+    pub(crate) fn desired(&self) -> Desired<'_> {
+        let known = self.book.ledger().node.as_ref();
+        let limits =
+            known.and_then(|node| InstanceLimits::of(&node.identity.instance_type)).unwrap_or(UNKNOWN_TYPE);
+        Desired { config: &self.config, limits }
+    }
+
+    /// Whether nothing new is begun.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// Runs a future beside the loop; its result comes back as an event.
+    pub(crate) fn beside(&self, work: impl Future<Output = Event> + Send + 'static) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let event = work.await;
+            // A closed channel means the engine has ended: nobody waits any more.
+            let _ended: Result<(), _> = events.send(event);
+        });
+    }
+
+    fn handle(&mut self, event: Event) {
+        tracing::trace!(?event, "event");
+        match event {
+            Event::Request(request) => self.request(request),
+            Event::Committed(report) => self.committed(report),
+            Event::Wired { sandbox, result } => self.wired(sandbox, result),
+            Event::Verified { sandbox, result } => self.verified(sandbox, result),
+            Event::Unwired { sandbox, result } => self.unwired(sandbox, result),
+            Event::LinksRemoved { sandboxes, result } => self.links_removed(sandboxes, result),
+            Event::Dead { sandboxes } => self.dead(sandboxes),
+            Event::Changed { intent, result } => self.cloud_changed(intent, result),
+            Event::Read { read, began, result } => self.cloud_read(&read, began, result),
+            Event::Identity(result) => self.identity(result),
+            Event::Hint(result) => self.hint(result),
+            Event::EniSetUp { eni, result } => self.eni_set_up(eni, result),
+            Event::HostSeen(result) => self.host_seen(result),
+            Event::HostMended(result) => self.host_mended(result),
+            Event::Drifted => self.drifted(),
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Add { request, reply } => self.add(request, reply),
+            Request::Del { sandbox, reply } => self.del(sandbox, reply),
+            Request::Check { sandbox, netns, reply } => self.check(&sandbox, netns, reply),
+            // An asker that went away needs no answer, here and below.
+            Request::Status { reply } => drop(reply.send(self.status())),
+            Request::Gc { network, valid, reply } => self.collect(&network, &valid, reply),
+            Request::Dump { reply } => drop(reply.send(self.dump())),
+            Request::Stop { reply } => self.stop(reply),
+        }
+    }
+
+    fn committed(&mut self, report: holdfast_store::Report) {
+        match self.book.turn(report) {
+            Turned::Durable(thens) => thens.into_iter().for_each(|then| self.go_on(then)),
+            Turned::Failed { thens, cause } => {
+                tracing::error!(%cause, "the ledger cannot be written");
+                for then in thens {
+                    self.give_up(then, &cause);
+                }
+            }
+            Turned::Resumed => {
+                tracing::info!("the ledger is written again");
+                self.resumed();
+            }
+            Turned::StillFailing => {
+                let retry = self.now().boottime.after(timers::DISK_RETRY);
+                self.book.retry_at(retry);
+            }
+        }
+    }
+
+    fn go_on(&mut self, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Wire(sandbox) => self.wire(sandbox),
+            Then::Unwire(sandbox) => self.unwire(sandbox),
+            Then::Send(intent) => self.send(intent),
+        }
+    }
+
+    fn give_up(&mut self, then: Then, cause: &str) {
+        match then {
+            Then::Nothing => {}
+            Then::Wire(sandbox) => self.lease_not_written(&sandbox, cause),
+            Then::Unwire(sandbox) => self.release_not_written(sandbox),
+            Then::Send(intent) => {
+                self.observed.in_flight.remove(&intent);
+            }
+        }
+    }
+
+    /// After every batch of events: serve who waits, and plan.
+    fn turn(&mut self) {
+        let now = self.now();
+        if self.book.retry_due().is_some_and(|at| at <= now.boottime) {
+            self.book.retry();
+        }
+        self.timers_due(&now);
+        if self.book.failing().is_none() && self.looked {
+            self.serve_waiting(&now);
+            if !self.is_stopping() {
+                self.plan(&now);
+                // What the plan found out decides who may go on waiting.
+                self.serve_waiting(&now);
+            }
+        } else {
+            self.refuse_overdue(&now);
+        }
+        while let Some((thens, cause)) = self.book.take_refused() {
+            for then in thens {
+                self.give_up(then, &cause);
+            }
+        }
+    }
+
+    fn timers_due(&mut self, now: &Now) {
+        if timers::due(&mut self.timers.kernel_retry, now.boottime) {
+            self.pick_up_leases();
+            self.remove_links();
+        }
+        if timers::due(&mut self.timers.identity, now.boottime) {
+            self.ask_identity();
+        }
+        if timers::due(&mut self.timers.hint, now.boottime) {
+            self.ask_hint();
+        }
+        if timers::due(&mut self.timers.observe, now.boottime) {
+            self.observe();
+        }
+        // The plan is made in every turn: its timer only wakes us.
+        timers::due(&mut self.timers.plan, now.boottime);
+    }
+
+    fn next_wake(&self) -> Option<Duration> {
+        let stop = self.stopping.as_ref().map(|stopping| stopping.until);
+        let at = [self.timers.next(), self.adds.next_deadline(), self.book.retry_due(), stop];
+        let at = at.into_iter().flatten().min()?;
+        // A millisecond at least: an instant just passed must not turn the loop into a spin.
+        Some(at.since(self.now().boottime).max(Duration::from_millis(1)))
+    }
+
+    fn stop(&mut self, reply: oneshot::Sender<()>) {
+        let until = self.now().boottime.after(STOP_PATIENCE);
+        self.stopping.get_or_insert_with(|| Stopping { replies: Vec::new(), until }).replies.push(reply);
+        self.refuse_all_stopping();
+    }
+
+    fn may_end(&self) -> bool {
+        let Some(stopping) = &self.stopping else { return false };
+        let idle = self.wiring.is_empty()
+            && self.unwiring.is_empty()
+            && self.unlinking.is_empty()
+            && (self.book.settled() || self.book.failing().is_some());
+        idle || self.now().boottime >= stopping.until
+    }
+
+    fn end(mut self) {
+        if let Err(cause) = self.book.close() {
+            tracing::error!(%cause, "closing the ledger failed; the next start recovers it");
+        }
+        for reply in self.stopping.into_iter().flat_map(|stopping| stopping.replies) {
+            // An asker that went away needs no answer.
+            let _gone: Result<(), ()> = reply.send(());
+        }
+    }
+}

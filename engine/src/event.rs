@@ -1,0 +1,90 @@
+//! What reaches the engine's loop. Every task that it starts reports back with one of these.
+
+use holdfast_model::cloud::{CloudAnswer, CloudRead};
+use holdfast_model::host::{HostObserved, PodWired};
+use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::node::NodeIdentity;
+use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::time::BootTime;
+use holdfast_ports::{CloudError, HostFault, MetadataError, MetadataHint};
+use holdfast_store::Report;
+
+use crate::handle::Request;
+
+pub(crate) enum Event {
+    Request(Request),
+    /// The disk has, or refuses, everything up to a point.
+    Committed(Report),
+    /// A pod's wiring ended.
+    Wired {
+        sandbox: SandboxKey,
+        result: Result<PodWired, HostFault>,
+    },
+    /// A lease found at start was compared with the kernel.
+    Verified {
+        sandbox: SandboxKey,
+        result: Result<Vec<String>, HostFault>,
+    },
+    /// A pod's rules and routes were removed, or not.
+    Unwired {
+        sandbox: SandboxKey,
+        result: Result<(), HostFault>,
+    },
+    /// Links were removed, or not.
+    LinksRemoved {
+        sandboxes: Vec<SandboxKey>,
+        result: Result<(), HostFault>,
+    },
+    /// Some sandboxes turned out to be gone.
+    Dead {
+        sandboxes: Vec<SandboxKey>,
+    },
+    /// EC2 answered a change.
+    Changed {
+        intent: IntentId,
+        result: Result<CloudAnswer, CloudError>,
+    },
+    /// EC2 answered a read.
+    Read {
+        read: CloudRead,
+        began: BootTime,
+        result: Result<CloudAnswer, CloudError>,
+    },
+    /// The metadata service said who we are.
+    Identity(Result<NodeIdentity, MetadataError>),
+    /// The metadata service gave a hint.
+    Hint(Result<MetadataHint, MetadataError>),
+    /// An ENI's kernel side is set up, or not.
+    EniSetUp {
+        eni: EniId,
+        result: Result<(), HostFault>,
+    },
+    /// The host's network was read.
+    HostSeen(Result<HostObserved, HostFault>),
+    /// Drift was mended, or not.
+    HostMended(Result<(), HostFault>),
+    /// Something of ours in the kernel may have changed.
+    Drifted,
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Request(_) => "Request",
+            Self::Committed(_) => "Committed",
+            Self::Wired { .. } => "Wired",
+            Self::Verified { .. } => "Verified",
+            Self::Unwired { .. } => "Unwired",
+            Self::LinksRemoved { .. } => "LinksRemoved",
+            Self::Dead { .. } => "Dead",
+            Self::Changed { .. } => "Changed",
+            Self::Read { .. } => "Read",
+            Self::Identity(_) => "Identity",
+            Self::Hint(_) => "Hint",
+            Self::EniSetUp { .. } => "EniSetUp",
+            Self::HostSeen(_) => "HostSeen",
+            Self::HostMended(_) => "HostMended",
+            Self::Drifted => "Drifted",
+        })
+    }
+}

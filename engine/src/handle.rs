@@ -1,0 +1,163 @@
+//! How the rest of the daemon speaks to the engine: requests in, answers out, nothing shared.
+
+use std::collections::BTreeSet;
+
+use holdfast_model::lease::Lease;
+use holdfast_model::refusal::Refusal;
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_ports::{HostFault, Netns};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::dump::Dump;
+use crate::event::Event;
+
+/// A sandbox that wants an address.
+#[derive(Debug, Clone)]
+pub struct AddRequest {
+    /// Who.
+    pub sandbox: SandboxKey,
+    /// Whose pod.
+    pub pod: PodRef,
+    /// Its network namespace, by handle.
+    pub netns: Netns,
+    /// The same, by name and identity.
+    pub netns_ref: NetnsRef,
+    /// The host end's name by the convention that other tools rely on.
+    pub host_veth: String,
+    /// The host end's name when another sandbox still bears the conventional one.
+    pub fallback_veth: String,
+    /// MTU of both ends.
+    pub mtu: u32,
+}
+
+/// Why an ADD was not served. Each says whether trying again may help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddError {
+    /// There is no address to give.
+    #[error("no address for {pod}: {cause}")]
+    NoAddress {
+        /// For whom.
+        pod: PodRef,
+        /// The true cause.
+        cause: Refusal,
+    },
+    /// Addresses were on their way, and did not arrive in time.
+    #[error("no address for {pod} within {seconds} s: {cause}")]
+    HeldTooLong {
+        /// For whom.
+        pod: PodRef,
+        /// How long it was held.
+        seconds: u64,
+        /// What it waited for.
+        cause: String,
+    },
+    /// The address was there, the wiring failed; everything was undone.
+    #[error("wiring {pod} failed")]
+    Wiring {
+        /// For whom.
+        pod: PodRef,
+        /// What the host said.
+        #[source]
+        source: HostFault,
+    },
+    /// The ledger could not be written, so nothing was done.
+    #[error("the ledger cannot be written: {cause}")]
+    Ledger {
+        /// What the disk said.
+        cause: String,
+    },
+    /// The sandbox was deleted while its ADD was under way.
+    #[error("{sandbox} was deleted while its address was being set up")]
+    Deleted {
+        /// Which.
+        sandbox: SandboxKey,
+    },
+    /// The engine is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+impl AddError {
+    /// Whether the runtime should try again.
+    pub fn worth_retrying(&self) -> bool {
+        !matches!(self, Self::Deleted { .. })
+    }
+}
+
+/// The engine ended before it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon is stopping")]
+pub struct Stopped;
+
+/// What STATUS says: would an ADD work now?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Yes.
+    Ready,
+    /// Not at once, but addresses are on their way.
+    Growing,
+    /// No, and why.
+    Refusing(Refusal),
+}
+
+/// A handle on a running engine.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+}
+
+pub(crate) enum Request {
+    Add { request: AddRequest, reply: oneshot::Sender<Result<Lease, AddError>> },
+    Del { sandbox: SandboxKey, reply: oneshot::Sender<()> },
+    Check { sandbox: SandboxKey, netns: Option<Netns>, reply: oneshot::Sender<Vec<String>> },
+    Status { reply: oneshot::Sender<Status> },
+    Gc { network: String, valid: BTreeSet<SandboxKey>, reply: oneshot::Sender<()> },
+    Dump { reply: oneshot::Sender<Dump> },
+    Stop { reply: oneshot::Sender<()> },
+}
+
+impl EngineHandle {
+    /// Gives the sandbox an address, or says why not. Asking again gives the same lease. May be held while
+    /// addresses are on their way, at most for the configured time.
+    pub async fn add(&self, request: AddRequest) -> Result<Lease, AddError> {
+        self.ask(|reply| Request::Add { request, reply }).await.unwrap_or(Err(AddError::Stopping))
+    }
+
+    /// Gives the sandbox's address up. Succeeds when it had none. Answers when the release is durable and the
+    /// pod's rules and routes are gone.
+    pub async fn del(&self, sandbox: SandboxKey) -> Result<(), Stopped> {
+        self.ask(|reply| Request::Del { sandbox, reply }).await
+    }
+
+    /// What is wrong with the sandbox's wiring; empty when nothing is.
+    pub async fn check(&self, sandbox: SandboxKey, netns: Option<Netns>) -> Result<Vec<String>, Stopped> {
+        self.ask(|reply| Request::Check { sandbox, netns, reply }).await
+    }
+
+    /// Would an ADD work now?
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        self.ask(|reply| Request::Status { reply }).await
+    }
+
+    /// Releases the leases of a network that the runtime does not list and whose sandbox is gone.
+    pub async fn gc(&self, network: String, valid: BTreeSet<SandboxKey>) -> Result<(), Stopped> {
+        self.ask(|reply| Request::Gc { network, valid, reply }).await
+    }
+
+    /// The whole state.
+    pub async fn dump(&self) -> Result<Dump, Stopped> {
+        self.ask(|reply| Request::Dump { reply }).await
+    }
+
+    /// Stops: no new work, what is durable stays so.
+    pub async fn stop(&self) {
+        // An engine that is gone already has stopped.
+        let _gone: Result<(), Stopped> = self.ask(|reply| Request::Stop { reply }).await;
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.events.send(Event::Request(request(reply))).map_err(|_closed| Stopped)?;
+        answer.await.map_err(|_dropped| Stopped)
+    }
+}

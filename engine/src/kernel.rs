@@ -1,0 +1,147 @@
+//! The host's network: read it, compare it with the ledger, mend it; find sandboxes that are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_model::host::{HostObserved, LinkAlias};
+use holdfast_model::lease::LeasePhase;
+use holdfast_model::ledger::Ledger;
+use holdfast_planner::{self as planner, NetnsSeen, Sighting, Traces};
+use holdfast_ports::{HostFault, HostNet, Liveness};
+
+use crate::book::{Then, chain};
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY};
+use crate::world::World;
+
+impl<W: World> Engine<W> {
+    /// Reads the host's network, unless a read is under way.
+    pub(crate) fn observe(&mut self) {
+        if self.observing {
+            self.observe_again = true;
+            return;
+        }
+        self.observing = true;
+        let nat = planner::desired_host(self.book.ledger(), &self.config).nat;
+        let host = self.ports.host.clone();
+        self.beside(async move { Event::HostSeen(host.observe(nat.as_ref()).await) });
+    }
+
+    /// A sign of drift: look soon. Signs come in bursts.
+    pub(crate) fn drifted(&mut self) {
+        let at = self.now().boottime.after(DRIFT_SETTLE);
+        timers::sooner(&mut self.timers.observe, at);
+        self.watch_for_drift();
+    }
+
+    pub(crate) fn watch_for_drift(&self) {
+        let host = self.ports.host.clone();
+        self.beside(async move {
+            host.drifted().await;
+            Event::Drifted
+        });
+    }
+
+    pub(crate) fn host_seen(&mut self, result: Result<HostObserved, HostFault>) {
+        let now = self.now();
+        self.observing = false;
+        let wait = if std::mem::take(&mut self.observe_again) { DRIFT_SETTLE } else { OBSERVE_EVERY };
+        timers::sooner(&mut self.timers.observe, now.boottime.after(wait));
+        let observed = match result {
+            Ok(observed) => observed,
+            Err(fault) => {
+                tracing::error!(error = %chain(&fault), "reading the host's network failed; trying again");
+                timers::sooner(&mut self.timers.observe, now.boottime.after(KERNEL_RETRY));
+                return;
+            }
+        };
+        if self.book.failing().is_some() {
+            return;
+        }
+        if !self.looked {
+            self.first_look(&observed);
+        }
+        self.look_for_traces(&observed);
+        self.mend(&observed);
+        self.look_for_the_dead(&observed);
+    }
+
+    /// Puts back what is missing, removes what is left over.
+    fn mend(&mut self, observed: &HostObserved) {
+        if self.mending {
+            return;
+        }
+        let ledger = self.book.ledger();
+        let desired = planner::desired_host(ledger, &self.config);
+        let mut spared = planner::spared(ledger);
+        spared.all_orphans |= self.traces.rebuilding;
+        let actions = planner::host_diff(&desired, observed, &spared);
+        if actions.is_empty() {
+            return;
+        }
+        tracing::info!(?actions, "the host's network is put right");
+        self.mending = true;
+        let host = self.ports.host.clone();
+        self.beside(async move { Event::HostMended(host.apply(actions).await) });
+    }
+
+    pub(crate) fn host_mended(&mut self, result: Result<(), HostFault>) {
+        self.mending = false;
+        if let Err(fault) = result {
+            tracing::error!(error = %chain(&fault), "putting the host's network right failed; trying again");
+            let at = self.now().boottime.after(KERNEL_RETRY);
+            timers::sooner(&mut self.timers.observe, at);
+        }
+    }
+
+    /// Sandboxes whose link is gone may be gone themselves: ask for their namespaces.
+    fn look_for_the_dead(&mut self, observed: &HostObserved) {
+        let linked: BTreeSet<&LinkAlias> =
+            observed.links.iter().filter_map(|link| link.alias.as_ref()).collect();
+        let suspects: Vec<_> = self
+            .book
+            .ledger()
+            .leases
+            .values()
+            .filter(|lease| lease.phase == LeasePhase::Active && !self.is_busy(&lease.sandbox))
+            .filter(|lease| !linked.contains(&LinkAlias::of(&lease.sandbox)))
+            .map(|lease| (lease.sandbox.clone(), lease.netns.clone()))
+            .collect();
+        if suspects.is_empty() {
+            return;
+        }
+        let (ledger, busy) = (self.book.ledger().clone(), self.busy());
+        let host = self.ports.host.clone();
+        self.beside(async move {
+            let mut seen = BTreeMap::new();
+            for (sandbox, netns) in suspects {
+                let netns = match host.liveness(netns).await {
+                    Liveness::Alive => NetnsSeen::Alive,
+                    Liveness::Gone => NetnsSeen::Gone,
+                    Liveness::Unknown => NetnsSeen::Unknown,
+                };
+                seen.insert(sandbox, Sighting { netns, link: false });
+            }
+            Event::Dead { sandboxes: planner::reap(&ledger, &seen, &busy) }
+        });
+    }
+
+    /// Addresses that something of ours in the kernel names although no lease does.
+    fn look_for_traces(&mut self, observed: &HostObserved) {
+        let now = self.now();
+        self.traces = traces_of(self.book.ledger(), observed);
+        let changes = planner::review_quarantine(&self.desired(), self.book.ledger(), &self.traces, &now);
+        self.book.commit(changes, Then::Nothing);
+    }
+}
+
+/// Addresses that rules and routes of ours name and no lease explains.
+fn traces_of(ledger: &Ledger, observed: &HostObserved) -> Traces {
+    let leased: BTreeSet<_> = ledger.leases.values().map(|lease| lease.address).collect();
+    let hosts = |net: &ipnet::IpNet| (net.prefix_len() == net.max_prefix_len()).then(|| net.addr());
+    let rules = observed.rules.iter().flat_map(|rule| [rule.from, rule.to]).flatten();
+    let routes = observed.routes.iter().map(|route| route.to);
+    let in_use =
+        rules.chain(routes).filter_map(|net| hosts(&net)).filter(|ip| !leased.contains(ip)).collect();
+    Traces { in_use, rebuilding: false }
+}

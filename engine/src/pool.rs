@@ -1,0 +1,175 @@
+//! EC2: carries out what the planner decides, and brings back what came of it.
+
+use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
+use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::time::{BootTime, Now};
+use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
+use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
+use uuid::Uuid;
+
+use crate::book::{Then, chain};
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::world::World;
+
+impl<W: World> Engine<W> {
+    /// Plans, and sets off what the plan says.
+    pub(crate) fn plan(&mut self, now: &Now) {
+        let plan = planner::plan(&self.desired(), self.book.ledger(), &self.observed, now);
+        if plan.refusal != self.refusal
+            && let Some(cause) = &plan.refusal
+        {
+            tracing::warn!(%cause, "the pool does not grow");
+        }
+        self.refusal = plan.refusal;
+        self.timers.plan = plan.next_look;
+        for step in plan.steps {
+            self.carry_out(step, now);
+        }
+    }
+
+    fn carry_out(&mut self, step: Step, now: &Now) {
+        match step {
+            Step::Open(change) => {
+                let id = IntentId(Uuid::from_u64_pair(now.wall.0, self.ports.clock.random() as u64));
+                if let Some(changes) = planner::open(self.book.ledger(), change, id, now) {
+                    self.observed.sent(id);
+                    self.book.commit(changes, Then::Send(id));
+                }
+            }
+            Step::Repeat(id) => {
+                self.observed.sent(id);
+                self.send(id);
+            }
+            Step::Read(read) => {
+                self.observed.read_began(&read);
+                let (cloud, began) = (self.ports.cloud.clone(), now.boottime);
+                self.beside(async move {
+                    let result = cloud.perform(&CloudCall::Read(read.clone())).await;
+                    Event::Read { read, began, result }
+                });
+            }
+            Step::SetUpEni(wiring) => {
+                self.observed.set_up_began(&wiring.eni);
+                let host = self.ports.host.clone();
+                self.beside(async move {
+                    let eni = wiring.eni.clone();
+                    let result = host.set_up_eni(wiring).await;
+                    Event::EniSetUp { eni, result }
+                });
+            }
+            Step::Adjust(changes) => self.book.commit(changes, Then::Nothing),
+        }
+    }
+
+    /// The intent is durable: send its call.
+    pub(crate) fn send(&mut self, id: IntentId) {
+        let Some(intent) = self.book.ledger().intents.get(&id) else {
+            self.observed.in_flight.remove(&id);
+            return;
+        };
+        let call = planner::call_of(intent);
+        tracing::info!(intent = %id, api = ?call.api(), "calling EC2");
+        let cloud = self.ports.cloud.clone();
+        self.beside(async move {
+            let result = cloud.perform(&call).await;
+            Event::Changed { intent: id, result }
+        });
+    }
+
+    pub(crate) fn cloud_changed(&mut self, id: IntentId, result: Result<CloudAnswer, CloudError>) {
+        let now = self.now();
+        let Some(intent) = self.book.ledger().intents.get(&id) else {
+            self.observed.in_flight.remove(&id);
+            return;
+        };
+        let api = intent.change.api();
+        let outcome = match result {
+            Ok(answer) => Outcome::Answered(answer),
+            Err(error) => {
+                let cause = error.to_string();
+                tracing::warn!(intent = %id, ?api, %cause, "EC2 call failed");
+                match fault_of(error.fault) {
+                    Some(fault) => Outcome::NotCarriedOut { fault, cause },
+                    None => Outcome::Unknown { cause },
+                }
+            }
+        };
+        let settlement = planner::settle(self.book.ledger(), id, &outcome, &now);
+        self.observed.settled(id, api, &settlement, &now, self.draw());
+        self.book.commit(settlement.changes, Then::Nothing);
+    }
+
+    pub(crate) fn cloud_read(
+        &mut self,
+        read: &CloudRead,
+        began: BootTime,
+        result: Result<CloudAnswer, CloudError>,
+    ) {
+        let now = self.now();
+        match result {
+            Ok(CloudAnswer::Enis(views)) => {
+                let reading = Reading { read, views: &views, began };
+                let changes = planner::adopt(
+                    &self.desired(),
+                    self.book.ledger(),
+                    &self.observed,
+                    reading,
+                    &self.traces,
+                    &now,
+                );
+                self.observed.read_answered(read, began);
+                self.book.commit(changes, Then::Nothing);
+            }
+            Ok(other) => {
+                let cause = format!("a read was answered with {other:?}");
+                self.observed.read_failed(read, Some(Fault::Rejected), &cause, &now, self.draw());
+            }
+            Err(error) => {
+                let cause = error.to_string();
+                tracing::warn!(?read, %cause, "EC2 read failed");
+                self.observed.read_failed(read, fault_of(error.fault), &cause, &now, self.draw());
+            }
+        }
+    }
+
+    pub(crate) fn eni_set_up(&mut self, eni: EniId, result: Result<(), HostFault>) {
+        match result {
+            Ok(()) => {
+                tracing::info!(%eni, "ENI is set up");
+                self.observed.set_up_done(&eni);
+            }
+            Err(fault) => {
+                // Right after an attachment the link is not there yet: that is no news.
+                if matches!(fault, HostFault::LinkMissing { .. }) {
+                    tracing::debug!(%eni, error = %chain(&fault), "ENI cannot be set up yet");
+                } else {
+                    tracing::warn!(%eni, error = %chain(&fault), "ENI set-up failed");
+                }
+                let now = self.now();
+                self.observed.set_up_failed(&eni, &now);
+            }
+        }
+    }
+
+    /// Random bits that spread pauses.
+    fn draw(&self) -> u64 {
+        self.ports.clock.random() as u64
+    }
+}
+
+/// The planner's word for a fault; `None` when the outcome is unknown.
+fn fault_of(fault: CloudFault) -> Option<Fault> {
+    Some(match fault {
+        CloudFault::Throttled { retry_after } => Fault::Throttled { retry_after },
+        CloudFault::SubnetFull => Fault::SubnetFull,
+        CloudFault::AddressLimit => Fault::AddressLimit,
+        CloudFault::AttachmentLimit => Fault::AttachmentLimit,
+        CloudFault::NotFound => Fault::NotFound,
+        CloudFault::Conflict => Fault::Conflict,
+        CloudFault::TokenMismatch => Fault::TokenMismatch,
+        CloudFault::Denied => Fault::Denied,
+        CloudFault::Rejected => Fault::Rejected,
+        CloudFault::Unknown => return None,
+    })
+}

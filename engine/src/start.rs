@@ -1,0 +1,122 @@
+//! Start: what was found, who we are, and what was cut off.
+//!
+//! Nothing here needs EC2 or the metadata service when the ledger knows the node: a restart serves as soon as the
+//! kernel was read.
+
+use std::collections::BTreeSet;
+
+use holdfast_model::host::HostObserved;
+use holdfast_model::ids::MacAddr;
+use holdfast_model::ledger::Change;
+use holdfast_model::node::NodeIdentity;
+use holdfast_planner::{self as planner, Here, Recovery};
+use holdfast_ports::{Clock, Metadata, MetadataError, MetadataHint};
+
+use crate::book::{Then, chain};
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::timers::{HINT_EVERY, IDENTITY_RETRY};
+use crate::world::World;
+
+impl<W: World> Engine<W> {
+    pub(crate) fn start(&mut self) {
+        let thousandths = (self.ports.clock.random() % 1000) as u32;
+        self.observed.jitter = HINT_EVERY * thousandths / 1000;
+        self.recover(Here::default());
+        self.observe();
+        self.watch_for_drift();
+        self.ask_identity();
+    }
+
+    fn recover(&mut self, here: Here<'_>) {
+        let now = self.now();
+        let recovered = planner::recover(&self.desired(), self.book.ledger(), here, &now);
+        match recovered.kind {
+            Recovery::Fresh | Recovery::SameBoot => {}
+            Recovery::NewBoot => tracing::info!("the node was restarted: all sandboxes are gone"),
+            Recovery::Foreign => {
+                tracing::warn!("the ledger is another instance's; it is forgotten");
+                self.traces.rebuilding = true;
+            }
+        }
+        self.book.commit(recovered.changes, Then::Nothing);
+    }
+
+    /// The kernel was read for the first time.
+    pub(crate) fn first_look(&mut self, observed: &HostObserved) {
+        let macs: BTreeSet<MacAddr> = observed.links.iter().filter_map(|link| link.mac).collect();
+        self.recover(Here { identity: None, macs: Some(&macs) });
+        self.looked = true;
+        self.pick_up_leases();
+    }
+
+    pub(crate) fn ask_identity(&mut self) {
+        if self.asking_identity || self.identified {
+            return;
+        }
+        self.asking_identity = true;
+        let metadata = self.ports.metadata.clone();
+        self.beside(async move { Event::Identity(metadata.identity().await) });
+    }
+
+    pub(crate) fn identity(&mut self, result: Result<NodeIdentity, MetadataError>) {
+        let now = self.now();
+        self.asking_identity = false;
+        match result {
+            Ok(identity) => {
+                tracing::info!(instance = %identity.instance, r#type = %identity.instance_type, "this node");
+                self.identified = true;
+                self.recover(Here { identity: Some(&identity), macs: None });
+                self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
+                // The NAT table depends on who we are.
+                self.observe();
+            }
+            Err(error) => {
+                if self.book.ledger().node.is_none() {
+                    tracing::warn!(error = %chain(&error), "this node is not known yet");
+                } else {
+                    tracing::debug!(error = %chain(&error), "the metadata service does not answer");
+                }
+                self.timers.identity = Some(now.boottime.after(self.identity_pause));
+                self.identity_pause = (self.identity_pause * 2).min(IDENTITY_RETRY.1);
+            }
+        }
+    }
+
+    pub(crate) fn ask_hint(&mut self) {
+        if self.asking_hint {
+            return;
+        }
+        self.asking_hint = true;
+        let metadata = self.ports.metadata.clone();
+        self.beside(async move { Event::Hint(metadata.hint().await) });
+    }
+
+    pub(crate) fn hint(&mut self, result: Result<MetadataHint, MetadataError>) {
+        let now = self.now();
+        self.asking_hint = false;
+        self.timers.hint = Some(now.boottime.after(HINT_EVERY));
+        let hint = match result {
+            Ok(hint) => hint,
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "no hint from the metadata service");
+                return;
+            }
+        };
+        self.observed.hint = planner::compare_hint(self.book.ledger(), &hint.enis, &now);
+        let mut changes = planner::learn_cidrs(self.book.ledger(), &hint.subnet_cidrs);
+        if let Some(node) = &self.book.ledger().node
+            && !hint.vpc_cidrs.is_empty()
+            && node.identity.vpc_cidrs != hint.vpc_cidrs
+        {
+            tracing::info!(ranges = ?hint.vpc_cidrs, "the VPC's address ranges changed");
+            let mut node = node.clone();
+            node.identity.vpc_cidrs = hint.vpc_cidrs;
+            changes.push(Change::PutNode(node));
+        }
+        if !changes.is_empty() {
+            self.book.commit(changes, Then::Nothing);
+            self.observe();
+        }
+    }
+}
