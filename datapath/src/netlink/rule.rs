@@ -10,6 +10,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::attributes::Attributes;
+use super::change::Change;
 use super::error::NetlinkError;
 use super::socket::{Outgoing, Socket};
 
@@ -23,6 +24,8 @@ const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
 const FRA_FWMASK: u16 = 16;
 const FRA_PROTOCOL: u16 = 21;
+const RTNLGRP_IPV4_RULE: u32 = 8;
+const RTNLGRP_IPV6_RULE: u32 = 19;
 const FR_ACT_TO_TBL: u8 = 1;
 
 /// A policy rule that leads to a table.
@@ -121,12 +124,18 @@ impl fmt::Display for Rule {
 
 impl Socket {
     /// All rules of one family that lead to a table (not those that drop or jump).
+    ///
+    /// The kernel lists rules by position and does not say when the list changed meanwhile: a rule that goes makes
+    /// it skip another. What is returned is complete all the same.
     pub fn rules(&mut self, family: AddressFamily) -> Result<Vec<Rule>, NetlinkError> {
         let mut message = RuleMessage::default();
         message.header.family = family;
         let request =
             Outgoing { message: RouteNetlinkMessage::GetRule(message), flags: NLM_F_REQUEST | NLM_F_DUMP };
-        self.dump("list rules", request, Rule::decode)
+        let ipv6 = family == AddressFamily::Inet6;
+        let group = if ipv6 { RTNLGRP_IPV6_RULE } else { RTNLGRP_IPV4_RULE };
+        let barrier = Change::DeleteRule(Rule { ipv6, protocol: 255, ..Rule::new(u32::MAX, u32::MAX) });
+        self.dump_watched("list rules", request, group, &barrier, Rule::decode)
     }
 }
 

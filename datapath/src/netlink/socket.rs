@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::SocketAddr;
@@ -40,9 +41,21 @@ pub(super) struct Outgoing {
 /// A blocking rtnetlink socket. It belongs for ever to the namespace of the thread that opened it.
 pub struct Socket {
     socket: netlink_sys::Socket,
+    /// The kernel's name for this socket: on its answers, and on the notifications that its changes cause.
+    port: u32,
     sequence: u32,
+    /// Whether the kernel knows how much this socket reads at once. Until then it makes small pieces of dumps.
+    primed: bool,
+    /// A notification came: only while one is subscribed to.
+    notified: bool,
     send: Vec<u8>,
     receive: Vec<u8>,
+}
+
+struct Dumped<T> {
+    list: Vec<T>,
+    /// In how many pieces it came.
+    pieces: usize,
 }
 
 /// What the kernel said to one request of a batch.
@@ -62,7 +75,7 @@ impl Socket {
             errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
         };
         let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(failed)?;
-        socket.bind_auto().map_err(failed)?;
+        let port = socket.bind_auto().map_err(failed)?.port_number();
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
         for refused in [
             socket.set_ext_ack(true).err(),
@@ -74,9 +87,22 @@ impl Socket {
         {
             tracing::debug!(%refused, "an old kernel: netlink without strict checks or explanations");
         }
-        let opened = Self { socket, sequence: 0, send: Vec::new(), receive: vec![0; RECEIVE_BUFFER] };
+        let opened = Self {
+            socket,
+            port,
+            sequence: 0,
+            primed: false,
+            notified: false,
+            send: Vec::new(),
+            receive: vec![0; RECEIVE_BUFFER],
+        };
         opened.set_timeout(TIMEOUT)?;
         Ok(opened)
+    }
+
+    /// The kernel's name for this socket; changes that it makes are announced to others under it.
+    pub fn port(&self) -> u32 {
+        self.port
     }
 
     /// Changes how long one answer is waited for. 10 seconds unless changed; not zero.
@@ -164,6 +190,10 @@ impl Socket {
             for message in Messages(&self.receive[..length]) {
                 // An answer to an earlier request, whose wait timed out, is dropped.
                 let at = message.sequence.wrapping_sub(first) as usize;
+                if message.port != self.port {
+                    self.notified = true;
+                    continue;
+                }
                 if at >= count {
                     continue;
                 }
@@ -182,36 +212,91 @@ impl Socket {
 
     /// Reads a whole list. A list that changed while it was read is read anew, a bounded number of times: what is
     /// returned is complete.
+    ///
+    /// This believes the kernel's word on whether the list changed. It gives none for rules: see
+    /// [`Socket::dump_watched`].
     pub(super) fn dump<T>(
         &mut self,
         what: &'static str,
         request: Outgoing,
         decode: impl Fn(u16, &[u8]) -> Option<T>,
     ) -> Result<Vec<T>, NetlinkError> {
-        for attempt in 0..DUMP_ATTEMPTS {
-            self.send.clear();
-            self.enqueue(request.message.clone(), request.flags);
-            self.send_all()?;
-            if let Some(list) = self.read_dump(what, &decode)? {
-                return Ok(list);
+        self.until_settled(what, |socket| {
+            Ok(socket.dump_once(what, &request, &decode)?.map(|dumped| dumped.list))
+        })
+    }
+
+    /// Reads a whole list of a kind for which the kernel does not say whether it changed meanwhile.
+    ///
+    /// A list that comes in one piece was read in one go. One that comes in several is believed only when no
+    /// change was announced from before its first piece until after its last. A change is announced a moment
+    /// after it is made; `barrier`, a request that waits for the same lock and does nothing, outlasts that moment.
+    pub(super) fn dump_watched<T>(
+        &mut self,
+        what: &'static str,
+        request: Outgoing,
+        group: u32,
+        barrier: &Change,
+        decode: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        if let Some(dumped) = self.dump_once(what, &request, &decode)?
+            && dumped.pieces <= 1
+        {
+            return Ok(dumped.list);
+        }
+        let failed = |what, error: std::io::Error| NetlinkError::Socket {
+            what,
+            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+        };
+        self.socket.add_membership(group).map_err(|error| failed("subscribe to changes", error))?;
+        let result = self.until_settled(what, |socket| {
+            // What was announced before the first piece does not count: read it away.
+            socket.apply_each(std::slice::from_ref(barrier))?;
+            socket.notified = false;
+            let dumped = socket.dump_once(what, &request, &decode)?;
+            socket.apply_each(std::slice::from_ref(barrier))?;
+            Ok(dumped.filter(|_| !socket.notified).map(|dumped| dumped.list))
+        });
+        self.socket.drop_membership(group).map_err(|error| failed("unsubscribe from changes", error))?;
+        result
+    }
+
+    fn until_settled<T>(
+        &mut self,
+        what: &'static str,
+        mut attempt: impl FnMut(&mut Self) -> Result<Option<T>, NetlinkError>,
+    ) -> Result<T, NetlinkError> {
+        for tried in 0..DUMP_ATTEMPTS {
+            if let Some(whole) = attempt(self)? {
+                return Ok(whole);
             }
             // Whoever changes it does so a few times in a row; waiting costs less than reading again at once.
-            std::thread::sleep(Duration::from_micros(200) * attempt.min(20));
+            std::thread::sleep(Duration::from_micros(200) * tried.min(20));
         }
         Err(NetlinkError::Unsettled { what: what.to_owned(), attempts: DUMP_ATTEMPTS })
     }
 
     /// `None`: interrupted. The answer is read to its end all the same, or the socket would stay busy.
-    fn read_dump<T>(
+    fn dump_once<T>(
         &mut self,
         what: &'static str,
+        request: &Outgoing,
         decode: &impl Fn(u16, &[u8]) -> Option<T>,
-    ) -> Result<Option<Vec<T>>, NetlinkError> {
-        let mut list = Vec::new();
+    ) -> Result<Option<Dumped<T>>, NetlinkError> {
+        self.prime(what)?;
+        self.send.clear();
+        self.enqueue(request.message.clone(), request.flags);
+        self.send_all()?;
+        let mut dumped = Dumped { list: Vec::new(), pieces: 0 };
         let mut interrupted = false;
         loop {
             let length = self.receive_one(&|| what.to_owned())?;
+            let mut objects = false;
             for message in Messages(&self.receive[..length]) {
+                if message.port != self.port {
+                    self.notified = true;
+                    continue;
+                }
                 if message.sequence != self.sequence {
                     continue;
                 }
@@ -224,12 +309,39 @@ impl Socket {
                         Some(Answer::Error(errno, message)) => {
                             return Err(NetlinkError::Refused { what: what.to_owned(), errno, message });
                         }
-                        _ => return Ok((!interrupted).then_some(list)),
+                        _ => {
+                            dumped.pieces += usize::from(objects);
+                            return Ok((!interrupted).then_some(dumped));
+                        }
                     },
-                    kind => list.extend(decode(kind, message.payload)),
+                    kind => {
+                        objects = true;
+                        dumped.list.extend(decode(kind, message.payload));
+                    }
                 }
             }
+            dumped.pieces += usize::from(objects);
         }
+    }
+
+    /// Lets the kernel see how much is read at once, by an exchange of nothing, so that already the first piece of
+    /// the first dump is as large as it makes them (32 KiB): most lists then come in one.
+    fn prime(&mut self, what: &'static str) -> Result<(), NetlinkError> {
+        if self.primed {
+            return Ok(());
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        header.sequence_number = self.sequence;
+        let mut nothing = NetlinkMessage::<RouteNetlinkMessage>::new(header, NetlinkPayload::Noop);
+        nothing.finalize();
+        self.send.clear();
+        self.send.resize(nothing.buffer_len(), 0);
+        nothing.serialize(&mut self.send);
+        self.send_all()?;
+        self.receive_one(&|| what.to_owned())?;
+        Ok(())
     }
 
     fn enqueue(&mut self, message: RouteNetlinkMessage, flags: u16) {
@@ -268,8 +380,13 @@ impl Socket {
                         detail: format!("{length} bytes in one piece"),
                     });
                 }
-                Ok(length) => return Ok(length),
+                Ok(length) => {
+                    self.primed = true;
+                    return Ok(length);
+                }
                 Err(Errno::EINTR) => {}
+                // Notifications were lost for want of room; answers never are, while they are being read.
+                Err(Errno::ENOBUFS) => self.notified = true,
                 Err(Errno::EAGAIN) => return Err(NetlinkError::Timeout { what: what() }),
                 Err(errno) => return Err(NetlinkError::Socket { what: "receive from the kernel", errno }),
             }
@@ -296,6 +413,7 @@ struct Message<'a> {
     kind: u16,
     flags: u16,
     sequence: u32,
+    port: u32,
     payload: &'a [u8],
 }
 
@@ -340,6 +458,7 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16::from_ne_bytes([header[4], header[5]]),
             flags: u16::from_ne_bytes([header[6], header[7]]),
             sequence: u32::from_ne_bytes(header[8..12].try_into().ok()?),
+            port: u32::from_ne_bytes(header[12..16].try_into().ok()?),
             payload: self.0.get(HEADER..length)?,
         };
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
