@@ -1,0 +1,146 @@
+//! EC2: [`Ec2Cloud`] carries out [`CloudCall`]s, one attempt each, each with a deadline.
+
+mod change;
+mod read;
+mod view;
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::StalledStreamProtectionConfig;
+use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudChange, CloudRead};
+use holdfast_ports::cloud::{Cloud, CloudError};
+use tracing::Instrument as _;
+
+use crate::fault;
+use crate::http::LazyHttp;
+
+/// How EC2 is to be called.
+#[derive(Clone, Debug)]
+pub struct Ec2Settings {
+    /// The node's region, from its identity: EC2 is never asked in another one.
+    pub region: String,
+    /// Holdfast's version, shown in the user agent as `app/holdfast-<version>` so that CloudTrail tells versions
+    /// apart. Characters that a user agent may not carry are replaced.
+    pub version: String,
+    /// How long a whole call may take, from credentials to the last page. After that the outcome is unknown.
+    pub deadline: Duration,
+    /// How long one connection may take to stand, name resolution and TLS included.
+    pub connect_timeout: Duration,
+    /// Where EC2 answers, as in `http://192.0.2.1:4566`. `None`: what the environment says, else the region's own.
+    pub endpoint: Option<String>,
+}
+
+impl Ec2Settings {
+    /// The usual limits: ten seconds for a call, three for a connection.
+    pub fn new(region: impl Into<String>, version: impl Into<String>) -> Self {
+        Self {
+            region: region.into(),
+            version: version.into(),
+            deadline: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            endpoint: None,
+        }
+    }
+}
+
+/// EC2 through the AWS SDK.
+///
+/// A call is tried once. A read that spans pages, or that names ENIs which no longer exist, takes several requests;
+/// they share the call's deadline, and one that fails fails the read: a partial list is never an answer.
+#[derive(Clone, Debug)]
+pub struct Ec2Cloud {
+    client: Client,
+    deadline: Duration,
+}
+
+impl Ec2Cloud {
+    /// Prepares the client. Reads the environment and the SDK's files as the crate's documentation lists, and makes
+    /// no network call: credentials are fetched by the first call, and kept.
+    pub async fn new(settings: Ec2Settings) -> Self {
+        Self::with_parts(settings, LazyHttp::default(), None).await
+    }
+
+    pub(crate) async fn with_parts(
+        settings: Ec2Settings,
+        http: LazyHttp,
+        credentials: Option<SharedCredentialsProvider>,
+    ) -> Self {
+        let sdk = sdk_config(&settings, http, credentials).await;
+        Self { client: Client::new(&sdk), deadline: settings.deadline }
+    }
+
+    async fn carry_out(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        match call {
+            CloudCall::Change { change, token } => change::perform(&self.client, change, token).await,
+            CloudCall::Read(read) => read::perform(&self.client, read).await.map(CloudAnswer::Enis),
+        }
+    }
+}
+
+impl Cloud for Ec2Cloud {
+    async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        let work = async {
+            let result = match tokio::time::timeout(self.deadline, self.carry_out(call)).await {
+                Ok(result) => result,
+                Err(_elapsed) => Err(fault::deadline(self.deadline)),
+            };
+            match &result {
+                Ok(_) => tracing::debug!("answered"),
+                Err(error) => {
+                    tracing::debug!(code = %error.code, fault = ?error.fault, message = %error.message, "failed");
+                }
+            }
+            result
+        };
+        work.instrument(tracing::debug_span!("ec2", api = ?call.api(), subject = %subject(call))).await
+    }
+}
+
+/// What a call is about, for the log: the ENI, or whose ENIs.
+fn subject(call: &CloudCall) -> String {
+    match call {
+        CloudCall::Change { change: CloudChange::CreateEni { subnet, .. }, .. } => subnet.to_string(),
+        CloudCall::Change { change, .. } => change.eni().map(ToString::to_string).unwrap_or_default(),
+        CloudCall::Read(CloudRead::InstanceEnis { instance } | CloudRead::AvailableEnis { instance }) => {
+            instance.to_string()
+        }
+        CloudCall::Read(CloudRead::Enis { enis }) => {
+            enis.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+async fn sdk_config(
+    settings: &Ec2Settings,
+    http: LazyHttp,
+    credentials: Option<SharedCredentialsProvider>,
+) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(Region::new(settings.region.clone()))
+        .app_name(app_name(&settings.version))
+        .http_client(http)
+        // The planner decides retries: a hidden one here would spend the account's budget behind its back.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build())
+        // Answers are small and every call has a deadline: nothing here could stall for longer.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(endpoint) = &settings.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let Some(credentials) = credentials {
+        loader = loader.credentials_provider(credentials);
+    }
+    loader.load().await
+}
+
+/// The SDK takes letters, digits and `!#$%&'*+-.^_`|~` here, no slash.
+fn app_name(version: &str) -> AppName {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "+-._".contains(c) { c } else { '-' };
+    let version: String = version.chars().take(40).map(plain).collect();
+    AppName::new(format!("holdfast-{version}")).expect("only characters that an app name may have are left")
+}

@@ -1,0 +1,168 @@
+//! The calls that change something: one SDK operation each.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{
+    AssignedPrivateIpAddress, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification,
+};
+use holdfast_model::cloud::{CloudAnswer, CloudChange};
+use holdfast_model::eni::EniSlot;
+use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, SecurityGroupId, SubnetId};
+use holdfast_ports::cloud::{CloudError, CloudFault};
+
+use super::view;
+use crate::fault::{self, bad_answer};
+
+/// Carries out one change. The token goes out where EC2 takes one, which is with the creation only; all other
+/// changes name what they change, and an assignment that is repeated after an unknown outcome assigns again.
+pub(super) async fn perform(
+    client: &Client,
+    change: &CloudChange,
+    token: &ClientToken,
+) -> Result<CloudAnswer, CloudError> {
+    match change {
+        CloudChange::CreateEni {
+            subnet,
+            security_groups,
+            secondary_addresses,
+            description,
+            tags,
+            // Where it will be attached is ours to remember; EC2 learns it with the attachment.
+            slot: _,
+        } => create(client, token, subnet, security_groups, *secondary_addresses, description, tags).await,
+        CloudChange::AttachEni { eni, instance, slot } => attach(client, eni, instance, *slot).await,
+        CloudChange::SetDeleteOnTermination { eni, attachment } => {
+            set_delete_on_termination(client, eni, attachment).await
+        }
+        CloudChange::AssignAddresses { eni, count } => assign(client, eni, *count).await,
+        CloudChange::UnassignAddresses { eni, addresses } => unassign(client, eni, addresses).await,
+        CloudChange::DetachEni { attachment, .. } => {
+            let call = client.detach_network_interface().attachment_id(attachment.as_str());
+            call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
+        }
+        CloudChange::DeleteEni { eni } => {
+            let call = client.delete_network_interface().network_interface_id(eni.as_str());
+            call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
+        }
+        CloudChange::TagEni { eni, tags } => {
+            let call = client.create_tags().resources(eni.as_str()).set_tags(Some(sdk_tags(tags)));
+            call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
+        }
+    }
+}
+
+async fn create(
+    client: &Client,
+    token: &ClientToken,
+    subnet: &SubnetId,
+    security_groups: &[SecurityGroupId],
+    secondary_addresses: u32,
+    description: &str,
+    tags: &BTreeMap<String, String>,
+) -> Result<CloudAnswer, CloudError> {
+    let mut call = client
+        .create_network_interface()
+        .client_token(token.as_str())
+        .subnet_id(subnet.as_str())
+        .description(description);
+    for group in security_groups {
+        call = call.groups(group.as_str());
+    }
+    // Zero is not a count that EC2 takes.
+    if secondary_addresses > 0 {
+        call = call.secondary_private_ip_address_count(sdk_count(secondary_addresses));
+    }
+    if !tags.is_empty() {
+        call = call.tag_specifications(
+            TagSpecification::builder()
+                .resource_type(ResourceType::NetworkInterface)
+                .set_tags(Some(sdk_tags(tags)))
+                .build(),
+        );
+    }
+    let answer = call.send().await.map_err(fault::of_sdk)?;
+    let made = answer.network_interface().ok_or_else(|| bad_answer("a creation without the ENI"))?;
+    Ok(CloudAnswer::Created(view::eni(made)?))
+}
+
+async fn attach(
+    client: &Client,
+    eni: &EniId,
+    instance: &InstanceId,
+    slot: EniSlot,
+) -> Result<CloudAnswer, CloudError> {
+    let answer = client
+        .attach_network_interface()
+        .network_interface_id(eni.as_str())
+        .instance_id(instance.as_str())
+        .device_index(i32::from(slot.device))
+        .network_card_index(i32::from(slot.card))
+        .send()
+        .await
+        .map_err(fault::of_sdk)?;
+    let id = answer.attachment_id().ok_or_else(|| bad_answer("an attachment without its id"))?;
+    Ok(CloudAnswer::Attached(AttachmentId::new(id)))
+}
+
+async fn set_delete_on_termination(
+    client: &Client,
+    eni: &EniId,
+    attachment: &AttachmentId,
+) -> Result<CloudAnswer, CloudError> {
+    let change = NetworkInterfaceAttachmentChanges::builder()
+        .attachment_id(attachment.as_str())
+        .delete_on_termination(true)
+        .build();
+    let call =
+        client.modify_network_interface_attribute().network_interface_id(eni.as_str()).attachment(change);
+    call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
+}
+
+async fn assign(client: &Client, eni: &EniId, count: u32) -> Result<CloudAnswer, CloudError> {
+    let answer = client
+        .assign_private_ip_addresses()
+        .network_interface_id(eni.as_str())
+        .secondary_private_ip_address_count(sdk_count(count))
+        .send()
+        .await
+        .map_err(fault::of_sdk)?;
+    let assigned: Result<Vec<IpAddr>, CloudError> = answer
+        .assigned_private_ip_addresses()
+        .iter()
+        .filter_map(AssignedPrivateIpAddress::private_ip_address)
+        .map(|text| view::ipv4(text).map(IpAddr::V4))
+        .collect();
+    let assigned = assigned?;
+    // A success that names nothing proves nothing: the caller has to read.
+    if assigned.is_empty() {
+        return Err(bad_answer("an assignment without addresses"));
+    }
+    Ok(CloudAnswer::Assigned(assigned))
+}
+
+async fn unassign(client: &Client, eni: &EniId, addresses: &[IpAddr]) -> Result<CloudAnswer, CloudError> {
+    // IPv6 addresses leave by another action, which nothing plans yet.
+    if let Some(other) = addresses.iter().find(|address| address.is_ipv6()) {
+        return Err(CloudError {
+            fault: CloudFault::Rejected,
+            code: fault::BAD_REQUEST.to_owned(),
+            message: format!("{other} is not an IPv4 address: nothing was sent"),
+        });
+    }
+    let call = client
+        .unassign_private_ip_addresses()
+        .network_interface_id(eni.as_str())
+        .set_private_ip_addresses(Some(addresses.iter().map(ToString::to_string).collect()));
+    call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
+}
+
+/// EC2 counts in signed numbers; one that does not fit is far beyond any limit and is left to EC2 to refuse.
+fn sdk_count(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn sdk_tags(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}

@@ -1,0 +1,94 @@
+//! The reads: complete, or an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::operation::describe_network_interfaces::builders::DescribeNetworkInterfacesFluentBuilder;
+use aws_sdk_ec2::types::Filter;
+use holdfast_model::cloud::{CloudRead, EniView, TAG_INSTANCE};
+use holdfast_model::ids::EniId;
+use holdfast_ports::cloud::{CloudError, CloudFault};
+
+use super::view;
+use crate::fault::{self, bad_answer};
+
+/// The most that EC2 gives on one page. An instance's ENIs always fit.
+const PAGE: i32 = 1000;
+/// More pages than this are taken for a server that never ends.
+const MAX_PAGES: usize = 50;
+
+/// Carries out one read. In the order of the ids; each ENI once, as the last page shows it.
+pub(super) async fn perform(client: &Client, read: &CloudRead) -> Result<Vec<EniView>, CloudError> {
+    let found = match read {
+        CloudRead::InstanceEnis { instance } => {
+            let attached_here = filter("attachment.instance-id", instance.as_str());
+            all_pages(client.describe_network_interfaces().filters(attached_here).max_results(PAGE)).await?
+        }
+        CloudRead::AvailableEnis { instance } => {
+            let call = client
+                .describe_network_interfaces()
+                .filters(filter(&format!("tag:{TAG_INSTANCE}"), instance.as_str()))
+                .filters(filter("status", "available"))
+                .max_results(PAGE);
+            all_pages(call).await?
+        }
+        CloudRead::Enis { enis } => by_id(client, enis).await?,
+    };
+    Ok(found.into_values().collect())
+}
+
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+/// EC2 refuses a list of ids whole if one of them names nothing. Those it names are taken off and the rest asked for
+/// again; each round takes off at least one, so the rounds end.
+async fn by_id(client: &Client, enis: &[EniId]) -> Result<BTreeMap<EniId, EniView>, CloudError> {
+    let mut wanted: BTreeSet<&str> = enis.iter().map(EniId::as_str).collect();
+    // An empty list would ask for every ENI of the account.
+    while !wanted.is_empty() {
+        let ids = wanted.iter().map(|id| (*id).to_owned()).collect();
+        // No page size here: EC2 does not take it together with ids.
+        match all_pages(client.describe_network_interfaces().set_network_interface_ids(Some(ids))).await {
+            Ok(found) => return Ok(found),
+            Err(error) if error.fault == CloudFault::NotFound => {
+                let missing: Vec<&str> = ids_in(&error.message).filter(|id| wanted.contains(id)).collect();
+                if missing.is_empty() {
+                    return Err(error);
+                }
+                for id in missing {
+                    wanted.remove(id);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(BTreeMap::new())
+}
+
+/// The words of a message that could be ids: whole words, since an old short id may begin a long one.
+fn ids_in(message: &str) -> impl Iterator<Item = &str> {
+    message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+}
+
+async fn all_pages(
+    call: DescribeNetworkInterfacesFluentBuilder,
+) -> Result<BTreeMap<EniId, EniView>, CloudError> {
+    let mut found = BTreeMap::new();
+    let mut next: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let page = call.clone().set_next_token(next.clone()).send().await.map_err(fault::of_sdk)?;
+        for shown in page.network_interfaces() {
+            let eni = view::eni(shown)?;
+            found.insert(eni.id.clone(), eni);
+        }
+        match page.next_token().filter(|token| !token.is_empty()) {
+            None => return Ok(found),
+            Some(token) if next.as_deref() == Some(token) => {
+                return Err(bad_answer("a page that names itself as the next"));
+            }
+            Some(token) => next = Some(token.to_owned()),
+        }
+    }
+    Err(bad_answer(format!("more than {MAX_PAGES} pages")))
+}

@@ -1,0 +1,219 @@
+//! Each class of failure, as the SDK reports it after a real exchange.
+
+use std::time::{Duration, Instant};
+
+use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use holdfast_model::cloud::CloudChange;
+use holdfast_model::ids::EniId;
+use holdfast_ports::cloud::{Cloud as _, CloudError, CloudFault};
+
+use super::server::{Reply, Server};
+use super::{change, cloud, delete, keys, settings};
+use crate::ec2::{Ec2Cloud, Ec2Settings};
+use crate::fault;
+use crate::http::LazyHttp;
+
+/// What one reply is taken for. Fails if it was asked for twice.
+async fn classified(reply: Reply) -> CloudError {
+    let server = Server::script([reply]).await;
+    // A call whose answer is read: of one that only says "done" the SDK looks at nothing but the status.
+    let call = change(CloudChange::AssignAddresses { eni: EniId::new("eni-1"), count: 1 });
+    let error = cloud(&server).await.perform(&call).await.unwrap_err();
+    assert_eq!(server.seen().len(), 1, "a failed call is not repeated here: {error}");
+    error
+}
+
+const THROTTLED: CloudFault = CloudFault::Throttled { retry_after: None };
+
+#[tokio::test]
+async fn each_code_has_its_class() {
+    use CloudFault::{
+        AddressLimit, AttachmentLimit, Conflict, Denied, NotFound, Rejected, SubnetFull, TokenMismatch,
+        Unknown,
+    };
+    let cases = [
+        (503, "RequestLimitExceeded", "Request limit exceeded.", THROTTLED),
+        (503, "RequestLimitExceeded", "'eni-1' is currently in use", THROTTLED),
+        (400, "Throttling", "Rate exceeded", THROTTLED),
+        (400, "ThrottlingException", "Rate exceeded", THROTTLED),
+        (429, "TooManyRequestsException", "Rate exceeded", THROTTLED),
+        (400, "ConcurrentTagAccess", "Multiple requests", THROTTLED),
+        (
+            400,
+            "InsufficientFreeAddressesInSubnet",
+            "The specified subnet does not have enough free addresses",
+            SubnetFull,
+        ),
+        (400, "InsufficientCidrBlocks", "There are not enough free cidr blocks", SubnetFull),
+        (
+            400,
+            "PrivateIpAddressLimitExceeded",
+            "Number of private addresses will exceed limit.",
+            AddressLimit,
+        ),
+        (400, "AttachmentLimitExceeded", "Interface count 3 exceeds the limit for m5.large", AttachmentLimit),
+        (
+            400,
+            "InvalidParameterValue",
+            "Instance 'i-1' already has an interface attached at device index '1'.",
+            AttachmentLimit,
+        ),
+        (
+            400,
+            "InvalidNetworkInterfaceID.NotFound",
+            "The networkInterface ID 'eni-1' does not exist",
+            NotFound,
+        ),
+        (400, "InvalidAttachmentID.NotFound", "The attachment 'a-1' does not exist", NotFound),
+        (400, "InvalidSubnetID.NotFound", "The subnet ID 'subnet-1' does not exist", NotFound),
+        (400, "InvalidGroup.NotFound", "The security group 'sg-1' does not exist", NotFound),
+        (400, "InvalidInstanceID.NotFound", "The instance ID 'i-1' does not exist", NotFound),
+        (400, "InvalidID", "The ID 'eni-1' is not valid", NotFound),
+        (400, "InvalidNetworkInterface.InUse", "Interface: eni-1 in use.", Conflict),
+        (400, "InvalidParameterValue", "Network interface 'eni-1' is currently in use.", Conflict),
+        (
+            400,
+            "InvalidParameterValue",
+            "Some of the specified addresses are not assigned to interface eni-1",
+            Conflict,
+        ),
+        (400, "IncorrectState", "The attachment is detaching", Conflict),
+        (400, "IncorrectInstanceState", "Instance 'i-1' is not 'running' or 'stopped'", Conflict),
+        (400, "IdempotentParameterMismatch", "Client token used before with other parameters", TokenMismatch),
+        (403, "UnauthorizedOperation", "You are not authorized to perform this operation.", Denied),
+        (401, "AuthFailure", "AWS was not able to validate the provided access credentials", Denied),
+        (400, "RequestExpired", "Request has expired.", Denied),
+        (400, "ExpiredToken", "The security token included in the request is expired", Denied),
+        (403, "SignatureDoesNotMatch", "The request signature we calculated does not match", Denied),
+        (400, "InvalidParameterValue", "Value (0) for parameter count is invalid", Rejected),
+        (400, "InvalidParameterCombination", "not together", Rejected),
+        (400, "InvalidNetworkInterfaceID.Malformed", "Invalid id: \"x\"", Rejected),
+        (400, "UnsupportedOperation", "not here", Rejected),
+        (
+            400,
+            "OperationNotPermitted",
+            "The network interface at device index 0 cannot be detached.",
+            Rejected,
+        ),
+        (500, "InternalError", "An internal error has occurred", Unknown),
+        (503, "Unavailable", "The service is unavailable", Unknown),
+        (503, "ServiceUnavailable", "Service unavailable", Unknown),
+        (500, "SomethingNobodyListed", "?", Unknown),
+    ];
+    for (status, code, message, want) in cases {
+        let error = classified(Reply::error(status, code, message)).await;
+        assert_eq!((error.fault, &*error.code, &*error.message), (want, code, message));
+    }
+}
+
+#[tokio::test]
+async fn a_throttle_carries_the_wait_that_was_asked_for() {
+    for (name, value, wait) in [
+        ("Retry-After", "7", Some(Duration::from_secs(7))),
+        ("x-amz-retry-after", "1500", Some(Duration::from_millis(1500))),
+        ("Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT", None),
+    ] {
+        let Reply::Answer { status, body, .. } = Reply::error(503, "RequestLimitExceeded", "slower") else {
+            unreachable!("an error is an answer")
+        };
+        let error = classified(Reply::Answer { status, body, headers: vec![(name, value.to_owned())] }).await;
+        assert_eq!(error.fault, CloudFault::Throttled { retry_after: wait }, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_ec2s_leaves_the_outcome_open() {
+    for (status, body) in [
+        (503, "<html>Service Unavailable</html>"),
+        (502, ""),
+        (403, "Forbidden by the proxy"),
+        (200, "this is not XML"),
+    ] {
+        let error = classified(Reply::with(status, body)).await;
+        assert_eq!(
+            (error.fault, &*error.code),
+            (CloudFault::Unknown, fault::BAD_ANSWER),
+            "{status} {body:?}: {error}"
+        );
+    }
+    assert_eq!(classified(Reply::with(429, "slow down")).await.fault, THROTTLED);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_after_the_request_leaves_the_outcome_open() {
+    for reply in [Reply::Close, Reply::Half] {
+        let error = classified(reply.clone()).await;
+        assert_eq!(error.fault, CloudFault::Unknown, "{reply:?}: {error}");
+        assert_ne!(error.code, fault::NOT_SENT, "{reply:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_closes_is_not_a_second_attempt() {
+    let ok = Reply::ok("<R><return>true</return></R>");
+    let server = Server::script([ok, Reply::Close]).await;
+    let cloud = cloud(&server).await;
+    cloud.perform(&delete("eni-1")).await.unwrap();
+    // On the same connection: sent, then closed. The client below the SDK must not send it again.
+    let error = cloud.perform(&delete("eni-2")).await.unwrap_err();
+    assert_eq!((error.fault, &*error.code), (CloudFault::Unknown, fault::NO_ANSWER), "{error}");
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_too_late_leaves_the_outcome_open() {
+    let server = Server::script([Reply::Silence]).await;
+    let settings = Ec2Settings { deadline: Duration::from_millis(300), ..settings(&server) };
+    let cloud = Ec2Cloud::with_parts(settings, LazyHttp::default(), Some(keys())).await;
+    let begun = Instant::now();
+    let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
+    assert_eq!((error.fault, &*error.code), (CloudFault::Unknown, fault::DEADLINE_EXCEEDED));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_connection_says_that_nothing_was_sent() {
+    let server = Server::script([]).await;
+    let settings = settings(&server);
+    drop(server);
+    tokio::task::yield_now().await;
+    let cloud = Ec2Cloud::with_parts(settings, LazyHttp::default(), Some(keys())).await;
+    let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
+    assert_eq!((error.fault, &*error.code), (CloudFault::Unknown, fault::NOT_SENT), "{error}");
+    assert!(error.message.contains("refused"), "the cause is in the words: {error}");
+}
+
+#[tokio::test]
+async fn without_credentials_nothing_is_sent() {
+    let server = Server::script([]).await;
+    for (why, want) in [
+        (|| CredentialsError::not_loaded("nobody has any"), CloudFault::Denied),
+        (|| CredentialsError::provider_error("STS is down"), CloudFault::Unknown),
+    ] as [(fn() -> CredentialsError, CloudFault); 2]
+    {
+        let none = SharedCredentialsProvider::new(provide_credentials_fn(move || async move { Err(why()) }));
+        let cloud = Ec2Cloud::with_parts(settings(&server), LazyHttp::default(), Some(none)).await;
+        let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
+        assert_eq!((error.fault, &*error.code), (want, fault::NO_CREDENTIALS), "{error}");
+    }
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn tls_is_loaded_by_the_first_https_request_only() {
+    let server = Server::start(|_| Reply::ok("<R><return>true</return></R>")).await;
+    let http = LazyHttp::default();
+    let cloud = Ec2Cloud::with_parts(settings(&server), http.clone(), Some(keys())).await;
+    cloud.perform(&delete("eni-1")).await.unwrap();
+    assert!(!http.has_loaded_tls());
+
+    let secure = server.url().replace("http:", "https:");
+    let settings = Ec2Settings { endpoint: Some(secure), ..settings(&server) };
+    let cloud = Ec2Cloud::with_parts(settings, http.clone(), Some(keys())).await;
+    let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
+    assert_eq!((error.fault, &*error.code), (CloudFault::Unknown, fault::NOT_SENT), "{error}");
+    assert!(http.has_loaded_tls());
+}
