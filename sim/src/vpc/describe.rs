@@ -1,0 +1,240 @@
+//! The Describe calls: ids, filters, pages.
+
+use super::error::{ApiError, ErrorCode};
+use super::filter::{Filterable, check_filters, matches_all};
+use super::ids::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use super::limits::{InstanceType, instance_types};
+use super::op::{combination, invalid};
+use super::request::{Action, Filter, Operation, Response};
+use super::response::{
+    NetworkInterface, Page, Reservation, SecurityGroupDescription, SubnetDescription, TagDescription,
+    VpcDescription,
+};
+use super::view::View;
+
+/// What the seven calls have in common.
+struct Query<'a> {
+    action: Action,
+    filters: &'a [Filter],
+    max_results: Option<i64>,
+    next_token: Option<&'a str>,
+}
+
+/// Ids of one kind, and how EC2 words their absence.
+struct Ids<'a> {
+    wanted: Vec<&'a str>,
+    /// "The {noun} '…' does not exist".
+    noun: &'static str,
+    /// What an id starts with; empty where the form is free.
+    well_formed: fn(&str) -> bool,
+    malformed: ErrorCode,
+    missing: ErrorCode,
+    /// Whether EC2 refuses ids together with MaxResults.
+    no_paging: bool,
+}
+
+/// A result with the text that identifies and orders it.
+trait Identified {
+    fn id(&self) -> String;
+}
+
+macro_rules! identified {
+    ($($type:ty: $item:ident => $id:expr),* $(,)?) => {
+        $(impl Identified for $type {
+            fn id(&self) -> String {
+                let $item = self;
+                $id.to_string()
+            }
+        })*
+    };
+}
+
+identified! {
+    NetworkInterface: x => x.network_interface_id,
+    Reservation: x => x.instance.instance_id,
+    SubnetDescription: x => x.subnet_id,
+    InstanceType: x => x.name,
+    SecurityGroupDescription: x => x.group_id,
+    VpcDescription: x => x.vpc_id,
+    TagDescription: x => format!("{} {}", x.resource_id, x.key),
+}
+
+impl View<'_> {
+    /// Answers a Describe call from this state; `None` for any other operation.
+    pub(super) fn describe(&self, operation: &Operation) -> Option<Result<Response, ApiError>> {
+        macro_rules! query {
+            ($op:ident) => {
+                Query {
+                    action: operation.action(),
+                    filters: &$op.filters,
+                    max_results: $op.max_results,
+                    next_token: $op.next_token.as_deref(),
+                }
+            };
+        }
+        macro_rules! ids {
+            ($list:expr, $noun:literal, $form:expr, $malformed:ident, $missing:ident, $no_paging:literal) => {
+                Some(Ids {
+                    wanted: $list.iter().map(AsRef::as_ref).collect(),
+                    noun: $noun,
+                    well_formed: $form,
+                    malformed: ErrorCode::$malformed,
+                    missing: ErrorCode::$missing,
+                    no_paging: $no_paging,
+                })
+            };
+        }
+        Some(match operation {
+            Operation::DescribeNetworkInterfaces(op) => {
+                let ids = ids!(
+                    op.network_interface_ids,
+                    "networkInterface ID",
+                    |id| EniId::from(id).is_well_formed(),
+                    NetworkInterfaceIdMalformed,
+                    NetworkInterfaceIdNotFound,
+                    true
+                );
+                answer(self.network_interfaces(), &query!(op), ids).map(Response::DescribeNetworkInterfaces)
+            }
+            Operation::DescribeInstances(op) => {
+                let ids = ids!(
+                    op.instance_ids,
+                    "instance ID",
+                    |id| InstanceId::from(id).is_well_formed(),
+                    InstanceIdMalformed,
+                    InstanceIdNotFound,
+                    true
+                );
+                answer(self.instances(), &query!(op), ids).map(Response::DescribeInstances)
+            }
+            Operation::DescribeSubnets(op) => {
+                let ids = ids!(
+                    op.subnet_ids,
+                    "subnet ID",
+                    |id| SubnetId::from(id).is_well_formed(),
+                    SubnetIdMalformed,
+                    SubnetIdNotFound,
+                    false
+                );
+                answer(self.subnets(), &query!(op), ids).map(Response::DescribeSubnets)
+            }
+            Operation::DescribeInstanceTypes(op) => {
+                let ids = ids!(
+                    op.instance_types,
+                    "instance type",
+                    |_| true,
+                    InvalidInstanceType,
+                    InvalidInstanceType,
+                    false
+                );
+                answer(instance_types(), &query!(op), ids).map(Response::DescribeInstanceTypes)
+            }
+            Operation::DescribeSecurityGroups(op) => {
+                let ids = ids!(
+                    op.group_ids,
+                    "security group",
+                    |id| SecurityGroupId::from(id).is_well_formed(),
+                    GroupIdMalformed,
+                    GroupNotFound,
+                    false
+                );
+                answer(self.security_groups(), &query!(op), ids).map(Response::DescribeSecurityGroups)
+            }
+            Operation::DescribeVpcs(op) => {
+                let ids = ids!(
+                    op.vpc_ids,
+                    "vpc ID",
+                    |id| VpcId::from(id).is_well_formed(),
+                    VpcIdMalformed,
+                    VpcIdNotFound,
+                    false
+                );
+                answer(self.vpcs(), &query!(op), ids).map(Response::DescribeVpcs)
+            }
+            Operation::DescribeTags(op) => answer(self.tags(), &query!(op), None).map(Response::DescribeTags),
+            _ => return None,
+        })
+    }
+}
+
+/// `items` are in the order of their ids.
+fn answer<T: Filterable + Identified>(
+    items: Vec<T>,
+    query: &Query<'_>,
+    ids: Option<Ids<'_>>,
+) -> Result<Page<T>, ApiError> {
+    let has_tags = !matches!(query.action, Action::DescribeInstanceTypes | Action::DescribeTags);
+    check_filters::<T>(query.filters, has_tags)?;
+    let limit = page_size(query, ids.as_ref())?;
+    let after = query.next_token.map(|token| read_token(query.action, token)).transpose()?;
+    let wanted = ids.map(|ids| ids.existing(&items)).transpose()?.unwrap_or_default();
+    let mut page: Vec<T> = items
+        .into_iter()
+        .filter(|item| wanted.is_empty() || wanted.contains(&item.id()))
+        .filter(|item| after.as_ref().is_none_or(|last| item.id() > *last))
+        .filter(|item| matches_all(item, query.filters))
+        .take(limit.saturating_add(1))
+        .collect();
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next_token = page.last().filter(|_| more).map(|last| write_token(query.action, &last.id()));
+    Ok(Page { items: page, next_token })
+}
+
+impl Ids<'_> {
+    /// The wanted ids, all of which exist.
+    fn existing<T: Identified>(self, items: &[T]) -> Result<Vec<String>, ApiError> {
+        if let Some(bad) = self.wanted.iter().find(|id| !(self.well_formed)(id)) {
+            return Err(ApiError::new(self.malformed, format!("Invalid id: \"{bad}\"")));
+        }
+        let known: Vec<String> = items.iter().map(Identified::id).collect();
+        let unknown: Vec<&str> =
+            self.wanted.iter().copied().filter(|id| !known.iter().any(|have| have == id)).collect();
+        let noun = self.noun;
+        match unknown[..] {
+            [] => Ok(self.wanted.iter().map(ToString::to_string).collect()),
+            [one] => Err(ApiError::new(self.missing, format!("The {noun} '{one}' does not exist"))),
+            _ => {
+                Err(ApiError::new(self.missing, format!("The {noun}s '{}' do not exist", unknown.join(", "))))
+            }
+        }
+    }
+}
+
+/// Items per page; unlimited where the caller sets none.
+fn page_size(query: &Query<'_>, ids: Option<&Ids<'_>>) -> Result<usize, ApiError> {
+    let Some(wanted) = query.max_results else { return Ok(usize::MAX) };
+    if ids.is_some_and(|ids| ids.no_paging && !ids.wanted.is_empty()) {
+        return Err(combination("You cannot specify maxResults and resource IDs in the same request."));
+    }
+    let most: i64 = if query.action == Action::DescribeInstanceTypes { 100 } else { 1000 };
+    let error = |bound: String| {
+        invalid(format!("Value ( {wanted} ) for parameter maxResults is invalid. Expecting a value {bound}."))
+    };
+    match wanted {
+        ..5 => Err(error("greater than or equal to 5".to_owned())),
+        _ if wanted > most => Err(error(format!("less than or equal to {most}"))),
+        _ => Ok(usize::try_from(wanted).expect("it lies between 5 and 1000")),
+    }
+}
+
+/// Opaque to callers: the action and the last id shown, in hexadecimal.
+fn write_token(action: Action, last: &str) -> String {
+    use std::fmt::Write;
+    format!("{action}|{last}").bytes().fold(String::new(), |mut token, byte| {
+        write!(token, "{byte:02x}").expect("writing to a string does not fail");
+        token
+    })
+}
+
+fn read_token(action: Action, token: &str) -> Result<String, ApiError> {
+    let bytes: Option<Vec<u8>> = token
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|text| Some(text.strip_prefix(action.name())?.strip_prefix('|')?.to_owned()))
+        .ok_or_else(|| ApiError::new(ErrorCode::InvalidNextToken, "The specified NextToken is not valid."))
+}

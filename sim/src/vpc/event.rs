@@ -1,0 +1,77 @@
+//! What the fabric must follow: changes of attachments and addresses, in the order in which they happen.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{EniId, InstanceId, Mac, SubnetId};
+
+/// All addresses of one ENI.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EniAddresses {
+    /// IPv4, the primary one first.
+    pub ipv4: Vec<Ipv4Addr>,
+    /// /28 prefixes.
+    pub ipv4_prefixes: Vec<Ipv4Net>,
+    /// IPv6.
+    pub ipv6: Vec<Ipv6Addr>,
+    /// /80 prefixes.
+    pub ipv6_prefixes: Vec<Ipv6Net>,
+}
+
+/// A change that the network has to follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VpcEvent {
+    /// The interface appears in the instance.
+    AttachmentVisible {
+        /// Where.
+        instance: InstanceId,
+        /// What.
+        eni: EniId,
+        /// Its MAC.
+        mac: Mac,
+        /// Place on the card.
+        device_index: u32,
+        /// Card.
+        network_card: u32,
+        /// Its subnet.
+        subnet: SubnetId,
+        /// Its addresses at this moment.
+        addresses: EniAddresses,
+        /// Whether the network drops packets from other source addresses.
+        source_dest_check: bool,
+    },
+    /// The addresses of a visible interface are now these.
+    AddressesChanged {
+        /// Where.
+        instance: InstanceId,
+        /// What.
+        eni: EniId,
+        /// All its addresses now.
+        addresses: EniAddresses,
+    },
+    /// The source/destination check of a visible interface changed.
+    SourceDestCheckChanged {
+        /// Where.
+        instance: InstanceId,
+        /// What.
+        eni: EniId,
+        /// The new value.
+        enabled: bool,
+    },
+    /// The interface leaves the instance.
+    Detached {
+        /// From where.
+        instance: InstanceId,
+        /// What.
+        eni: EniId,
+        /// Its MAC.
+        mac: Mac,
+    },
+    /// The instance is over; its interfaces were reported as detached before.
+    InstanceTerminated {
+        /// Which.
+        instance: InstanceId,
+    },
+}

@@ -1,0 +1,240 @@
+//! Building the account: VPCs, subnets, groups, instances; and filling subnets (F23).
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::error::{ApiError, ErrorCode};
+use super::ids::{AttachmentId, EniId, InstanceId, ReservationId, SecurityGroupId, SubnetId, VpcId};
+use super::limits;
+use super::model::{EniState, Instance, SecurityGroup, Vpc};
+use super::op::{Due, Effect, Ipv6Wish, NewEni, check_tags, invalid};
+use super::request::{Caller, Tags};
+use super::response::{Attachment, AttachmentStatus, InstanceState};
+use super::subnet::{Holder, Subnet};
+use super::{InstanceSpec, SimVpc, SubnetSpec};
+
+/// EC2's bounds on the IPv4 block of a VPC or subnet.
+const BLOCK_LENGTHS: std::ops::RangeInclusive<u8> = 16..=28;
+
+fn check_block(net: Ipv4Net) -> Result<(), ApiError> {
+    if BLOCK_LENGTHS.contains(&net.prefix_len()) && net.addr() == net.network() {
+        return Ok(());
+    }
+    Err(invalid(format!("The CIDR '{net}' is invalid.")))
+}
+
+fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+    a.contains(&b.network()) || b.contains(&a.network())
+}
+
+impl SimVpc {
+    /// Makes a VPC with its default security group. The first block is the primary one.
+    pub fn add_vpc(
+        &mut self,
+        ipv4: &[Ipv4Net],
+        ipv6: Option<Ipv6Net>,
+        tags: Tags,
+    ) -> Result<VpcId, ApiError> {
+        if ipv4.is_empty() {
+            return Err(invalid("A VPC needs an IPv4 CIDR block"));
+        }
+        for (place, net) in ipv4.iter().enumerate() {
+            check_block(*net)?;
+            if ipv4[..place].iter().any(|other| overlap(*other, *net)) {
+                return Err(invalid(format!("The CIDR '{net}' conflicts with another block")));
+            }
+        }
+        check_tags(&tags)?;
+        self.change(&Caller::named("setup"), |change| {
+            let id = VpcId::new(change.ids.id(VpcId::PREFIX));
+            let group = SecurityGroupId::new(change.ids.id(SecurityGroupId::PREFIX));
+            change.world.groups.insert(
+                group.clone(),
+                Arc::new(SecurityGroup {
+                    id: group.clone(),
+                    name: "default".to_owned(),
+                    vpc: id.clone(),
+                    tags: Tags::new(),
+                }),
+            );
+            let vpc = Vpc { id: id.clone(), ipv4: ipv4.to_vec(), ipv6, default_group: group, tags };
+            change.world.vpcs.insert(id.clone(), Arc::new(vpc));
+            Ok(id)
+        })
+    }
+
+    /// Makes a subnet.
+    pub fn add_subnet(&mut self, spec: SubnetSpec) -> Result<SubnetId, ApiError> {
+        let zone_id = zone_id(&self.config.region, &spec.availability_zone)?;
+        check_tags(&spec.tags)?;
+        self.change(&Caller::named("setup"), |change| {
+            let vpc = change.world.vpc(&spec.vpc)?;
+            if spec.ipv4.is_none() && spec.ipv6.is_none() {
+                return Err(invalid("A subnet needs a CIDR block"));
+            }
+            if let Some(net) = spec.ipv4 {
+                check_block(net)?;
+                if !vpc.ipv4.iter().any(|block| block.contains(&net)) {
+                    return Err(invalid(format!("The CIDR '{net}' is not within the VPC")));
+                }
+                let mut others = change.world.subnets.values().filter(|other| other.vpc == spec.vpc);
+                if others.any(|other| other.ipv4.is_some_and(|other| overlap(other, net))) {
+                    return Err(invalid(format!("The CIDR '{net}' conflicts with another subnet")));
+                }
+            }
+            if let Some(net) = spec.ipv6 {
+                let mut others = change.world.subnets.values().filter(|other| other.vpc == spec.vpc);
+                let inside = vpc.ipv6.is_some_and(|block| block.contains(&net));
+                if net.prefix_len() != 64 || !inside || others.any(|other| other.ipv6 == Some(net)) {
+                    return Err(invalid(format!("The IPv6 CIDR '{net}' is invalid.")));
+                }
+            }
+            let id = SubnetId::new(change.ids.id(SubnetId::PREFIX));
+            let subnet = Subnet {
+                id: id.clone(),
+                vpc: spec.vpc,
+                zone: spec.availability_zone,
+                zone_id,
+                ipv4: spec.ipv4,
+                ipv6: spec.ipv6,
+                tags: spec.tags,
+                held: BTreeMap::new(),
+                held_prefixes: BTreeMap::new(),
+                held6: BTreeMap::new(),
+                held6_prefixes: BTreeMap::new(),
+            };
+            change.world.subnets.insert(id.clone(), Arc::new(subnet));
+            Ok(id)
+        })
+    }
+
+    /// Makes a security group.
+    pub fn add_security_group(
+        &mut self,
+        vpc: &VpcId,
+        name: &str,
+        tags: Tags,
+    ) -> Result<SecurityGroupId, ApiError> {
+        check_tags(&tags)?;
+        self.change(&Caller::named("setup"), |change| {
+            change.world.vpc(vpc)?;
+            let id = SecurityGroupId::new(change.ids.id(SecurityGroupId::PREFIX));
+            let group = SecurityGroup { id: id.clone(), name: name.to_owned(), vpc: vpc.clone(), tags };
+            change.world.groups.insert(id.clone(), Arc::new(group));
+            Ok(id)
+        })
+    }
+
+    /// Starts an instance. It runs at once; its primary ENI is attached and visible at device 0 of card 0 and is
+    /// deleted with the instance.
+    pub fn run_instance(&mut self, spec: InstanceSpec) -> Result<InstanceId, ApiError> {
+        let kind = limits::instance_type(&spec.instance_type).ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::InvalidInstanceType,
+                format!("The instance type '{}' does not exist", spec.instance_type),
+            )
+        })?;
+        check_tags(&spec.tags)?;
+        self.change(&Caller::named("setup"), |change| {
+            let subnet = change.world.subnet(&spec.subnet)?;
+            let id = InstanceId::new(change.ids.id(InstanceId::PREFIX));
+            let instance = Instance {
+                id: id.clone(),
+                reservation: ReservationId::new(change.ids.id(ReservationId::PREFIX)),
+                kind,
+                state: InstanceState::Running,
+                subnet: spec.subnet.clone(),
+                vpc: subnet.vpc.clone(),
+                zone: subnet.zone.clone(),
+                launched: change.now,
+                tags: spec.tags,
+            };
+            change.world.instances.insert(id.clone(), Arc::new(instance));
+            let attachment_id = AttachmentId::new(change.ids.id(AttachmentId::PREFIX));
+            let state = EniState::Bound(Attachment {
+                attachment_id: attachment_id.clone(),
+                instance_id: id.clone(),
+                instance_owner_id: change.account.to_owned(),
+                device_index: 0,
+                network_card_index: 0,
+                status: AttachmentStatus::Attached,
+                delete_on_termination: true,
+                attach_time: change.now,
+            });
+            let primary = NewEni {
+                subnet: spec.subnet,
+                groups: spec.security_groups,
+                interface_type: "interface".to_owned(),
+                primary: spec.private_ip,
+                ipv6: Ipv6Wish::Count(spec.ipv6_address_count),
+                ..NewEni::default()
+            };
+            change.make_eni(primary, state)?;
+            change.effects.push(Effect::Later(std::time::Duration::ZERO, Due::LinkAppears(attachment_id)));
+            Ok(id)
+        })
+    }
+
+    /// The primary ENI of an instance that has not ended.
+    pub fn primary_eni(&self, instance: &InstanceId) -> Option<EniId> {
+        self.world.enis_of(instance).first().map(|eni| eni.id.clone())
+    }
+
+    /// Lets something outside the box hold these addresses.
+    pub fn occupy(&mut self, subnet: &SubnetId, addresses: &[Ipv4Addr]) -> Result<(), ApiError> {
+        self.on_subnet(subnet, |subnet| {
+            addresses.iter().try_for_each(|address| subnet.hold(*address, Holder::Foreign))
+        })
+    }
+
+    /// Lets something outside the box hold free addresses, lowest first, until at most `leave` are free (F23).
+    pub fn occupy_all_but(&mut self, subnet: &SubnetId, leave: u32) -> Result<(), ApiError> {
+        self.on_subnet(subnet, |subnet| {
+            subnet.occupy_all_but(leave);
+            Ok(())
+        })
+    }
+
+    /// Lets something outside the box hold one address in every wholly free /28, so that no prefix can be
+    /// assigned (F23).
+    pub fn fragment(&mut self, subnet: &SubnetId) -> Result<(), ApiError> {
+        self.on_subnet(subnet, |subnet| {
+            subnet.fragment();
+            Ok(())
+        })
+    }
+
+    /// Gives back everything that is held from outside the box.
+    pub fn vacate(&mut self, subnet: &SubnetId) -> Result<(), ApiError> {
+        self.on_subnet(subnet, |subnet| {
+            subnet.vacate();
+            Ok(())
+        })
+    }
+
+    fn on_subnet(
+        &mut self,
+        id: &SubnetId,
+        work: impl FnOnce(&mut Subnet) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        self.change(&Caller::named("setup"), |change| work(change.world.subnet_mut(id)?))
+    }
+}
+
+/// `us-west-2a` in `us-west-2` is `usw2-az1`.
+fn zone_id(region: &str, zone: &str) -> Result<String, ApiError> {
+    let letter = zone.strip_prefix(region).and_then(|rest| match rest.as_bytes() {
+        [letter @ b'a'..=b'z'] => Some(letter - b'a' + 1),
+        _ => None,
+    });
+    let Some(number) = letter else {
+        return Err(invalid(format!("Value ({zone}) for parameter availabilityZone is invalid.")));
+    };
+    let mut parts = region.split('-');
+    let continent = parts.next().unwrap_or_default();
+    let short: String = parts.filter_map(|part| part.chars().next()).collect();
+    Ok(format!("{continent}{short}-az{number}"))
+}

@@ -1,0 +1,106 @@
+//! Virtual time and the delays of the simulated service.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::request::{Action, Request};
+
+/// An instant of the box's virtual clock: microseconds since the box began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    /// This instant and `by` more; stays at the end of time rather than wrap.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// This instant less `by`, `None` before the box began.
+    pub fn before(self, by: Duration) -> Option<Self> {
+        u64::try_from(by.as_micros()).ok().and_then(|by| self.0.checked_sub(by)).map(Self)
+    }
+
+    /// Time from `earlier` to here, zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// How long things take. Every delay defaults to zero: then effects are immediate and visible everywhere.
+/// In JSON and TOML each is a whole number of milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timing {
+    /// A Describe call, from request to effect. Slept by the face, not by [`super::SimVpc`].
+    #[serde(with = "millis")]
+    pub read_latency: Duration,
+    /// Any other call, from request to effect.
+    #[serde(with = "millis")]
+    pub write_latency: Duration,
+    /// `AttachNetworkInterface`, from request to effect; where zero, `write_latency` counts.
+    #[serde(with = "millis")]
+    pub attach_latency: Duration,
+    /// A new ENI is `pending` this long.
+    #[serde(with = "millis")]
+    pub create_takes: Duration,
+    /// An attachment is `attaching` this long after the effect of Attach.
+    #[serde(with = "millis")]
+    pub attach_takes: Duration,
+    /// An attachment is `detaching` this long after the effect of Detach.
+    #[serde(with = "millis")]
+    pub detach_takes: Duration,
+    /// An instance is `shutting-down` this long.
+    #[serde(with = "millis")]
+    pub terminate_takes: Duration,
+    /// The interface appears in the instance this long after the effect of Attach.
+    #[serde(with = "millis")]
+    pub link_appears: Duration,
+    /// IMDS shows the world as it was this long ago.
+    #[serde(with = "millis")]
+    pub imds_lag: Duration,
+    /// Describe calls show the world as it was this long ago.
+    #[serde(with = "millis")]
+    pub describe_lag: Duration,
+}
+
+impl Timing {
+    /// The delays that the incumbent was measured with: reads 30 ms, writes 150 ms, Attach 500 ms, link 1 s
+    /// after Attach, IMDS 0.5 s behind EC2.
+    pub fn measured() -> Self {
+        Self {
+            read_latency: Duration::from_millis(30),
+            write_latency: Duration::from_millis(150),
+            attach_latency: Duration::from_millis(500),
+            link_appears: Duration::from_secs(1),
+            imds_lag: Duration::from_millis(500),
+            ..Self::default()
+        }
+    }
+
+    /// How long a caller waits before the effect of `request`.
+    pub fn latency_of(&self, request: &Request) -> Duration {
+        match request.action() {
+            action if action.is_read() => self.read_latency,
+            Action::AttachNetworkInterface if !self.attach_latency.is_zero() => self.attach_latency,
+            _ => self.write_latency,
+        }
+    }
+}
+
+/// Serde form of a duration: whole milliseconds.
+pub(crate) mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+        u64::deserialize(input).map(Duration::from_millis)
+    }
+}
