@@ -36,6 +36,9 @@ mod tests {
         assert!(open(dir.path().to_str().unwrap()).is_err());
         let pipe = dir.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(open(pipe.to_str().unwrap()).is_err());
+        // In a thread: a wrong open would wait for a writer for ever.
+        let (done, outcome) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(open(pipe.to_str().unwrap()).is_err()));
+        assert_eq!(outcome.recv_timeout(std::time::Duration::from_secs(10)), Ok(true));
     }
 }

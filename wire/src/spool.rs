@@ -85,6 +85,10 @@ impl Spool {
     }
 
     /// All tombstones. A spool that does not exist is empty.
+    ///
+    /// The list ages: by the time one is carried out, an ADD of the same sandbox may have done so already and leased
+    /// anew. Whoever drains asks [`Self::find`] again at the moment of acting, in turn with ADDs of that sandbox, and
+    /// then acts and removes; a tombstone put between the two says the same and loses nothing.
     pub fn list(&self) -> io::Result<Listing> {
         let mut listing = Listing::default();
         let entries = match fs::read_dir(&self.dir) {

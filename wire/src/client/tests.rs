@@ -98,8 +98,10 @@ fn a_daemon_that_never_accepts_does_not_hold_the_client() {
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
     // Fills the queue, so that the next connect(2) would wait.
     let _queued = UnixStream::connect(&path).unwrap();
+    let started = Instant::now();
     let error = exchange(&path, &status(), None, Duration::from_millis(100)).unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]

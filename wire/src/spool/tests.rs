@@ -72,7 +72,7 @@ fn a_leftover_of_the_same_writer_is_no_obstacle() {
 
 #[test]
 fn malformed_files_are_set_aside_whole_and_reported_once() {
-    let (_dir, spool) = spool();
+    let (dir, spool) = spool();
     spool.put(&tombstone("good"), 1).unwrap();
     let at = |name: &str| spool.dir().join(name);
     let bytes = tombstone("cut").to_bytes();
@@ -80,9 +80,14 @@ fn malformed_files_are_set_aside_whole_and_reported_once() {
     fs::write(at("empty.json"), "").unwrap();
     fs::write(at("foreign.json"), r#"{"version":1,"other":true}"#).unwrap();
     fs::write(at("misnamed.json"), tombstone("c").to_bytes()).unwrap();
-    fs::write(at("huge.json"), vec![b' '; 70_000]).unwrap();
+    // Both would be good tombstones but for their size and their being a link.
+    let mut huge = tombstone("huge").to_bytes();
+    huge.resize(70_000, b' ');
+    fs::write(at(&Tombstone::file_name(&key("huge"))), huge).unwrap();
+    let outside = dir.path().join("outside");
+    fs::write(&outside, tombstone("linked").to_bytes()).unwrap();
+    symlink(&outside, at(&Tombstone::file_name(&key("linked")))).unwrap();
     fs::create_dir(at("dir.json")).unwrap();
-    symlink("/etc/passwd", at("link.json")).unwrap();
     fs::write(at("empty.json.bad"), "an earlier one").unwrap();
     fs::write(at("notes.txt"), "not ours").unwrap();
 
