@@ -1,0 +1,262 @@
+//! The tables: how changes and ledgers become rows of the database, and back.
+//!
+//! ```text
+//! meta       "format" -> "holdfast ledger", "schema" -> one byte     never changes its own shape
+//! node       "node"       -> whose ledger this is
+//! enis       ENI id       -> ENI
+//! addresses  4 or 16 bytes-> address, cooldowns included
+//! leases     sandbox      -> lease
+//! intents    UUID         -> open intent
+//! journal    number       -> what happened; a ring
+//! ```
+
+use holdfast_migrations::v1::NODE_KEY;
+use holdfast_migrations::{Row, Table};
+use holdfast_model::address::AddressRecord;
+use holdfast_model::eni::EniRecord;
+use holdfast_model::intent::Intent;
+use holdfast_model::journal::JournalEntry;
+use holdfast_model::lease::Lease;
+use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::node::NodeRecord;
+use redb::{
+    Durability, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
+
+use crate::codec::{self, CodecError};
+use crate::error::Damage;
+use crate::fault::Fault;
+use crate::record::{Record, address_key, eni_key, intent_key, journal_key, journal_number, lease_key};
+
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+const FORMAT: &[u8] = b"holdfast ledger";
+
+fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+    TableDefinition::new(table.name())
+}
+
+/// One write of a transaction.
+pub(crate) enum Write {
+    Put(Row),
+    Drop(Table, Vec<u8>),
+    Append(Vec<u8>),
+}
+
+/// A change that cannot be written.
+#[derive(Debug)]
+pub(crate) struct Unwritable {
+    pub(crate) table: Table,
+    pub(crate) cause: CodecError,
+}
+
+fn row(table: Table, key: Vec<u8>, record: &impl Record) -> Result<Row, Unwritable> {
+    let body = codec::encode(&record.freeze()).map_err(|cause| Unwritable { table, cause })?;
+    Ok(Row { table, key, body })
+}
+
+/// What the changes write, in their order.
+pub(crate) fn writes(changes: &[Change]) -> Result<Vec<Write>, Unwritable> {
+    changes
+        .iter()
+        .map(|change| {
+            Ok(match change {
+                Change::PutNode(node) => Write::Put(row(Table::Node, NODE_KEY.to_vec(), node)?),
+                Change::PutEni(eni) => Write::Put(row(Table::Enis, eni_key(&eni.id), eni)?),
+                Change::DropEni(id) => Write::Drop(Table::Enis, eni_key(id)),
+                Change::PutAddress(address) => {
+                    Write::Put(row(Table::Addresses, address_key(address.ip), address)?)
+                }
+                Change::DropAddress(ip) => Write::Drop(Table::Addresses, address_key(*ip)),
+                Change::PutLease(lease) => Write::Put(row(Table::Leases, lease_key(&lease.sandbox), lease)?),
+                Change::DropLease(sandbox) => Write::Drop(Table::Leases, lease_key(sandbox)),
+                Change::PutIntent(intent) => Write::Put(row(Table::Intents, intent_key(intent.id), intent)?),
+                Change::DropIntent(id) => Write::Drop(Table::Intents, intent_key(*id)),
+                Change::Journal(entry) => Write::Append(row(Table::Journal, Vec::new(), entry)?.body),
+            })
+        })
+        .collect()
+}
+
+/// All rows of a ledger and its journal.
+pub(crate) fn rows_of(ledger: &Ledger, journal: &[JournalEntry]) -> Result<Vec<Row>, Unwritable> {
+    let mut rows = Vec::new();
+    if let Some(node) = &ledger.node {
+        rows.push(row(Table::Node, NODE_KEY.to_vec(), node)?);
+    }
+    for eni in ledger.enis.values() {
+        rows.push(row(Table::Enis, eni_key(&eni.id), eni)?);
+    }
+    for address in ledger.addresses.values() {
+        rows.push(row(Table::Addresses, address_key(address.ip), address)?);
+    }
+    for lease in ledger.leases.values() {
+        rows.push(row(Table::Leases, lease_key(&lease.sandbox), lease)?);
+    }
+    for intent in ledger.intents.values() {
+        rows.push(row(Table::Intents, intent_key(intent.id), intent)?);
+    }
+    for (number, entry) in (0..).zip(journal) {
+        rows.push(row(Table::Journal, journal_key(number), entry)?);
+    }
+    Ok(rows)
+}
+
+/// The ledger and the journal, oldest entry first, that these rows of the current schema add up to.
+pub(crate) fn content_of(rows: Vec<Row>) -> Result<(Ledger, Vec<JournalEntry>), Damage> {
+    let mut ledger = Ledger::default();
+    let mut journal = Vec::new();
+    for row in rows {
+        let key = row.key.as_slice();
+        match row.table {
+            Table::Node => {
+                ledger.node = Some(thaw(&row, |_: &NodeRecord| NODE_KEY.to_vec())?);
+            }
+            Table::Enis => {
+                let eni = thaw(&row, |eni: &EniRecord| eni_key(&eni.id))?;
+                ledger.enis.insert(eni.id.clone(), eni);
+            }
+            Table::Addresses => {
+                let address = thaw(&row, |address: &AddressRecord| address_key(address.ip))?;
+                ledger.addresses.insert(address.ip, address);
+            }
+            Table::Leases => {
+                let lease = thaw(&row, |lease: &Lease| lease_key(&lease.sandbox))?;
+                ledger.leases.insert(lease.sandbox.clone(), lease);
+            }
+            Table::Intents => {
+                let intent = thaw(&row, |intent: &Intent| intent_key(intent.id))?;
+                ledger.intents.insert(intent.id, intent);
+            }
+            Table::Journal => {
+                let number = journal_number(key)
+                    .ok_or_else(|| bad(Table::Journal, format!("a key of {} bytes", key.len())))?;
+                journal.push(thaw(&row, |_: &JournalEntry| journal_key(number))?);
+            }
+        }
+    }
+    Ok((ledger, journal))
+}
+
+fn thaw<R: Record>(row: &Row, key: impl FnOnce(&R) -> Vec<u8>) -> Result<R, Damage> {
+    let frozen = codec::decode(&row.body).map_err(|error| bad(row.table, error.to_string()))?;
+    let record = R::thaw(frozen).map_err(|error| bad(row.table, error.to_string()))?;
+    if key(&record) == row.key {
+        Ok(record)
+    } else {
+        Err(bad(row.table, "it lies under another record's key".to_owned()))
+    }
+}
+
+fn bad(table: Table, reason: String) -> Damage {
+    Damage::Record { table: table.name(), reason }
+}
+
+/// Makes an empty database a ledger of this schema that holds these rows.
+pub(crate) fn found(txn: &WriteTransaction, schema: u8, rows: &[Row]) -> Result<(), Fault> {
+    {
+        let mut meta = txn.open_table(META)?;
+        meta.insert("format", FORMAT)?;
+        meta.insert("schema", [schema].as_slice())?;
+    }
+    for table in Table::ALL {
+        let mut open = txn.open_table(definition(table))?;
+        for row in rows.iter().filter(|row| row.table == table) {
+            open.insert(row.key.as_slice(), codec::wrap(schema, &row.body).as_slice())?;
+        }
+    }
+    Ok(())
+}
+
+/// Carries out writes, and shortens the journal to `journal_limit` entries.
+pub(crate) fn apply(
+    txn: &WriteTransaction,
+    schema: u8,
+    writes: &[Write],
+    journal_limit: u32,
+) -> Result<(), Fault> {
+    for write in writes {
+        match write {
+            Write::Put(row) => {
+                let mut table = txn.open_table(definition(row.table))?;
+                table.insert(row.key.as_slice(), codec::wrap(schema, &row.body).as_slice())?;
+            }
+            Write::Drop(table, key) => {
+                let mut table = txn.open_table(definition(*table))?;
+                table.remove(key.as_slice())?;
+            }
+            Write::Append(body) => {
+                let mut table = txn.open_table(definition(Table::Journal))?;
+                let last = table.last()?.map(|(key, _)| journal_number(key.value()));
+                let number = match last {
+                    None => 0,
+                    Some(Some(last)) => last.wrapping_add(1),
+                    Some(None) => return Err(bad(Table::Journal, "a key of odd length".to_owned()).into()),
+                };
+                table.insert(journal_key(number).as_slice(), codec::wrap(schema, body).as_slice())?;
+                while table.len()? > u64::from(journal_limit) {
+                    table.pop_first()?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens a transaction whose commit returns only when it is durable.
+pub(crate) fn begin(db: &redb::Database) -> Result<WriteTransaction, Fault> {
+    let mut txn = db.begin_write()?;
+    txn.set_durability(Durability::Immediate)?;
+    Ok(txn)
+}
+
+/// The schema of the ledger; `None` for a database without any table.
+pub(crate) fn schema_of(txn: &ReadTransaction) -> Result<Option<u8>, Fault> {
+    let foreign = || Fault::from(Damage::Foreign("a redb database of another program".to_owned()));
+    let meta = match txn.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => {
+            let empty = txn.list_tables()?.next().is_none() && txn.list_multimap_tables()?.next().is_none();
+            return if empty { Ok(None) } else { Err(foreign()) };
+        }
+        Err(redb::TableError::Storage(error)) => return Err(error.into()),
+        Err(_other_shape) => return Err(foreign()),
+    };
+    if meta.get("format")?.is_none_or(|format| format.value() != FORMAT) {
+        return Err(foreign());
+    }
+    let schema = meta.get("schema")?.and_then(|schema| match schema.value() {
+        [schema] => Some(*schema),
+        _ => None,
+    });
+    match schema {
+        Some(schema) => Ok(Some(schema)),
+        None => Err(Damage::Record { table: "meta", reason: "no schema number".to_owned() }.into()),
+    }
+}
+
+/// All rows, journal in order.
+pub(crate) fn rows(txn: &ReadTransaction, schema: u8) -> Result<Vec<Row>, Fault> {
+    let mut rows = Vec::new();
+    for table in Table::ALL {
+        for entry in txn.open_table(definition(table))?.iter()? {
+            let (key, value) = entry?;
+            let body = codec::unwrap(schema, value.value()).map_err(|error| bad(table, error.to_string()))?;
+            rows.push(Row { table, key: key.value().to_vec(), body: body.to_vec() });
+        }
+    }
+    Ok(rows)
+}
+
+/// The newest journal entries, oldest first.
+pub(crate) fn journal(txn: &ReadTransaction, schema: u8, limit: usize) -> Result<Vec<JournalEntry>, Fault> {
+    let table = txn.open_table(definition(Table::Journal))?;
+    let mut rows = Vec::new();
+    for entry in table.iter()?.rev().take(limit) {
+        let (key, value) = entry?;
+        let body =
+            codec::unwrap(schema, value.value()).map_err(|error| bad(Table::Journal, error.to_string()))?;
+        rows.push(Row { table: Table::Journal, key: key.value().to_vec(), body: body.to_vec() });
+    }
+    rows.reverse();
+    Ok(content_of(rows)?.1)
+}
