@@ -1,0 +1,226 @@
+//! The network of the box, on the real kernel: an attached ENI is a real interface with its MAC in its node's network
+//! namespace, and what EC2 shows decides which packets arrive.
+//!
+//! ```text
+//!   node namespace                 router namespace                       internet namespace
+//!   ens5 (ENI's MAC) ---- veth ---- v<eni>   table main:
+//!   ens6 (ENI's MAC) ---- veth ---- v<eni>     A/32 via the ENI's MAC      inet0: answers with the
+//!   lo: IMDS and EC2                           blackhole VPC CIDRs    ---- source that it saw
+//!                                            table 100, for public A:
+//!                                              default to the internet
+//! ```
+//!
+//! Each address that EC2 shows is one host route out of its ENI's link, and the source check asks the same routes: a
+//! packet from A is forwarded only if it came in where packets to A go out. One netlink message therefore grants or
+//! takes an address for both directions, and there is no instant at which they differ. A packet that life would drop
+//! is dropped as in life: without an answer.
+//!
+//! Everything is held by descriptors of this process. When it dies, however it dies, the kernel removes the router,
+//! and with it every link; a node's namespace goes when its last inhabitant goes.
+//!
+//! IPv4 only. Security groups allow everything; they would be more rules beside the source check.
+
+mod follow;
+mod internet;
+mod namespace;
+mod node;
+mod router;
+mod source_check;
+mod sysctl;
+mod wiring;
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use holdfast_datapath::netlink::NetlinkError;
+use holdfast_datapath::netns::NetnsError;
+
+pub use internet::ECHO_PORT;
+pub use namespace::Namespace;
+pub use node::{EC2_ADDRESS, IMDS_ADDRESS, Node};
+
+use crate::server::SharedVpc;
+use crate::vpc::InstanceId;
+use follow::Follower;
+use internet::Internet;
+use router::Router;
+use wiring::Layout;
+
+/// MTU inside the VPC.
+pub const MTU: u32 = 9001;
+
+/// MTU of the way to the internet.
+pub const INTERNET_MTU: u32 = 1500;
+
+/// What a fabric is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FabricSpec {
+    /// One namespace each.
+    pub nodes: Vec<NodeSpec>,
+    /// Address of the internet host, outside the VPC.
+    pub internet: Ipv4Addr,
+}
+
+/// A node: an instance with a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Unique among the nodes.
+    pub name: String,
+    /// Which instance.
+    pub instance: InstanceId,
+}
+
+/// Why the network cannot be made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FabricError {
+    /// A namespace cannot be made or entered. Needs `CAP_SYS_ADMIN`, if only in a user namespace.
+    #[error("{what}: {source}")]
+    Namespace {
+        /// Which.
+        what: String,
+        /// Why.
+        source: NetnsError,
+    },
+    /// The kernel refuses a change.
+    #[error("{what}: {source}")]
+    Netlink {
+        /// Where.
+        what: String,
+        /// Why.
+        source: NetlinkError,
+    },
+    /// A setting under `/proc/sys` cannot be written.
+    #[error("set {path}: {source}")]
+    Sysctl {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The packet filter refuses the source check.
+    #[error("nftables in {place}: {why}")]
+    Nft {
+        /// Where.
+        place: String,
+        /// Why, in `nft`'s words.
+        why: String,
+    },
+    /// A service cannot listen.
+    #[error("listen on {address} in {place}: {source}")]
+    Listen {
+        /// On what.
+        address: String,
+        /// In which namespace.
+        place: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The fabric's own thread cannot start, or is gone.
+    #[error("the fabric's thread: {0}")]
+    Thread(String),
+    /// The box holds something that the network cannot show.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// A running network with its services. Ends, with everything that it made, when dropped.
+///
+/// It is the one consumer of the box's events.
+#[derive(Debug)]
+pub struct Fabric {
+    // Declared first: it stops, and removes the links, before the namespaces are let go.
+    follower: Follower,
+    nodes: Vec<Node>,
+    router: Namespace,
+    internet: Namespace,
+    internet_address: Ipv4Addr,
+    problems: Problems,
+}
+
+impl Fabric {
+    /// Makes namespaces and links for the VPC as it is, serves IMDS and EC2 in each node, and follows the box from
+    /// then on. Returns when all that is visible now is there. Blocks; needs no runtime.
+    pub fn up(shared: &SharedVpc, spec: &FabricSpec) -> Result<Self, FabricError> {
+        let layout = shared.with(|vpc| Layout::of(vpc, spec))?;
+        let internet = Internet::up(spec.internet)?;
+        let mut router = Router::up(&layout, &internet)?;
+        let mut nodes = Vec::new();
+        let mut faces = Vec::new();
+        for node in &spec.nodes {
+            let (node, listeners) = Node::up(node, &shared.region())?;
+            router.add_node(&node);
+            nodes.push(node);
+            faces.push(listeners);
+        }
+        let problems = Problems::default();
+        let router_namespace = router.namespace().clone();
+        let internet_namespace = internet.namespace().clone();
+        let follower = Follower::start(shared.clone(), layout, router, faces, internet, problems.clone())?;
+        let fabric = Self {
+            follower,
+            nodes,
+            router: router_namespace,
+            internet: internet_namespace,
+            internet_address: spec.internet,
+            problems,
+        };
+        fabric.settle(Duration::from_secs(30))?;
+        match fabric.problems().into_iter().next() {
+            Some(problem) => Err(FabricError::Unfit(problem)),
+            None => Ok(fabric),
+        }
+    }
+
+    /// The nodes, in the order of the specification.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name() == name)
+    }
+
+    /// Where the router is.
+    pub fn router(&self) -> &Namespace {
+        &self.router
+    }
+
+    /// Where the internet host is.
+    pub fn internet(&self) -> &Namespace {
+        &self.internet
+    }
+
+    /// Address of the internet host. It answers pings, and on [`ECHO_PORT`] over TCP and UDP with one line: the
+    /// address and port that it saw.
+    pub fn internet_address(&self) -> Ipv4Addr {
+        self.internet_address
+    }
+
+    /// Waits until all that the box has made visible up to now is in the kernel.
+    pub fn settle(&self, within: Duration) -> Result<(), FabricError> {
+        self.follower.settle(within)
+    }
+
+    /// What could not be carried out since the start, oldest first; empty on a healthy network.
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.list()
+    }
+}
+
+/// Failures with nobody to return them to.
+#[derive(Debug, Clone, Default)]
+struct Problems(Arc<Mutex<Vec<String>>>);
+
+impl Problems {
+    fn note(&self, error: &FabricError) {
+        tracing::error!(%error, "the network cannot follow EC2");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
+    }
+
+    fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,110 @@
+//! The internet: one host outside the VPC that tells whoever reaches it where the packets came from.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, Neighbour, Route};
+use holdfast_model::ids::MacAddr;
+use ipnet::Ipv4Net;
+use tokio::io::AsyncWriteExt as _;
+
+use super::node::listen;
+use super::{FabricError, Namespace, sysctl};
+
+/// Port on which the internet host answers, over TCP and UDP, with one line: the address and port that it saw.
+pub const ECHO_PORT: u16 = 7777;
+
+/// Name of the host's link.
+pub(super) const LINK: &str = "inet0";
+/// Link-layer address of the host.
+pub(super) const HOST_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0x1e, 0x01]);
+/// Link-layer address of the router's end.
+pub(super) const ROUTER_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0x1e, 0x02]);
+
+const MAIN: u32 = 254;
+
+/// The internet host.
+#[derive(Debug)]
+pub(super) struct Internet {
+    namespace: Namespace,
+    tcp: TcpListener,
+    udp: UdpSocket,
+}
+
+impl Internet {
+    /// Makes the host, its services bound, and no link yet.
+    pub(super) fn up(address: Ipv4Addr) -> Result<Self, FabricError> {
+        let namespace = Namespace::create("internet")?;
+        sysctl::write(&namespace, &[("ipv4/conf/all/rp_filter", "0"), ("ipv4/conf/default/rp_filter", "0")])?;
+        sysctl::without_ipv6(&namespace)?;
+        let mut socket = namespace.socket()?;
+        let loopback = namespace.index(&mut socket, "lo")?;
+        let own = Address { link: loopback, net: Ipv4Net::from(address).into(), no_prefix_route: false };
+        namespace.apply(&mut socket, &[Change::PutAddress(own)])?;
+        let tcp = listen(&namespace, address, ECHO_PORT)?;
+        let at = SocketAddrV4::new(address, ECHO_PORT);
+        let udp = namespace.run(|| UdpSocket::bind(at))?.map_err(|source| FabricError::Listen {
+            address: at.to_string(),
+            place: namespace.name().to_owned(),
+            source,
+        })?;
+        Ok(Self { namespace, tcp, udp })
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Everything that is not itself lies behind the router, once that has made the link.
+    pub(super) fn connect(&self, router: IpAddr) -> Result<(), FabricError> {
+        let mut socket = self.namespace.socket()?;
+        let link = self.namespace.index(&mut socket, LINK)?;
+        self.namespace.apply(
+            &mut socket,
+            &[
+                Change::SetLink(LinkRef::Index(link), LinkSettings::up()),
+                Change::PutNeighbour(Neighbour::permanent(link, router, ROUTER_MAC)),
+                Change::AddRoute(Route { onlink: true, ..Route::default_via(MAIN, router, link) }),
+            ],
+        )
+    }
+
+    /// Answers until dropped. Errors: the sockets cannot be made asynchronous.
+    pub(super) async fn serve(self) -> io::Result<()> {
+        self.tcp.set_nonblocking(true)?;
+        self.udp.set_nonblocking(true)?;
+        let tcp = tokio::net::TcpListener::from_std(self.tcp)?;
+        let udp = tokio::net::UdpSocket::from_std(self.udp)?;
+        let mut scratch = [0_u8; 64];
+        loop {
+            tokio::select! {
+                accepted = tcp.accept() => match accepted {
+                    // A line fits every fresh socket's buffer, so one slow client cannot hold up the rest.
+                    Ok((mut stream, from)) => {
+                        let line = format!("{} {}\n", from.ip(), from.port());
+                        if let Err(error) = stream.write_all(line.as_bytes()).await {
+                            tracing::debug!(%error, %from, "client left early");
+                        }
+                    }
+                    Err(error) => pause(&error).await,
+                },
+                received = udp.recv_from(&mut scratch) => match received {
+                    Ok((_, from)) => {
+                        let line = format!("{} {}\n", from.ip(), from.port());
+                        if let Err(error) = udp.send_to(line.as_bytes(), from).await {
+                            tracing::debug!(%error, %from, "no way back");
+                        }
+                    }
+                    Err(error) => pause(&error).await,
+                },
+            }
+        }
+    }
+}
+
+/// Most failures pass; none may make the loop spin.
+async fn pause(error: &io::Error) {
+    tracing::debug!(%error, "the internet host stumbles");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}

@@ -1,0 +1,278 @@
+//! The router namespace: the VPC between the nodes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use holdfast_datapath::netlink::{
+    Address, Change, LinkRef, LinkSettings, Neighbour, Route, RouteScope, RouteType, Rule, Socket, Veth,
+    VethEnd,
+};
+use holdfast_model::ids::MacAddr;
+use ipnet::{IpNet, Ipv4Net};
+
+use super::internet::{self, Internet};
+use super::wiring::{Layout, Plug, Step, gateway};
+use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, source_check, sysctl};
+use crate::vpc::{EniId, InstanceId};
+
+const MAIN: u32 = 254;
+/// What public addresses see beyond the VPC.
+const TABLE_INTERNET: u32 = 100;
+/// What all others see there: nothing.
+const TABLE_NOWHERE: u32 = 101;
+/// After the main table (32766), which ends the search for every address of the VPC.
+const RULE_PUBLIC: u32 = 40_000;
+const RULE_NOWHERE: u32 = 40_001;
+
+/// Stands for "whoever is at the other end" on each of the router's links. Every link has one neighbour, so this one
+/// address can be the next hop on all of them.
+const OTHER_END: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 0, 1));
+
+/// A new link takes the defaults over. `proxy_arp`: the router answers for every address that has a route out of
+/// another link. `rp_filter` is off because [`source_check`] does its work.
+const SETTINGS: &[(&str, &str)] = &[
+    ("ipv4/ip_forward", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/conf/all/proxy_arp", "0"),
+    ("ipv4/conf/default/proxy_arp", "1"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/conf/all/arp_ignore", "0"),
+    ("ipv4/conf/default/arp_ignore", "0"),
+    ("ipv4/conf/all/arp_filter", "0"),
+    ("ipv4/conf/default/arp_filter", "0"),
+    ("ipv4/conf/all/log_martians", "0"),
+    ("ipv4/conf/default/log_martians", "0"),
+];
+
+/// The router, and the hands that change it.
+pub(super) struct Router {
+    namespace: Namespace,
+    socket: Socket,
+    nodes: BTreeMap<InstanceId, Namespace>,
+    /// The router's end of each ENI's link.
+    links: BTreeMap<EniId, Link>,
+}
+
+#[derive(Debug, Clone)]
+struct Link {
+    name: String,
+    index: u32,
+    /// Whether the source check applies to it.
+    checked: bool,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router")
+            .field("namespace", &self.namespace)
+            .field("links", &self.links)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Router {
+    /// Makes the namespace, with the gateways and the way to the internet, and no ENI yet.
+    pub(super) fn up(layout: &Layout, internet: &Internet) -> Result<Self, FabricError> {
+        let namespace = Namespace::create("router")?;
+        sysctl::write(&namespace, SETTINGS)?;
+        sysctl::without_ipv6(&namespace)?;
+        source_check::install(&namespace)?;
+        let mut socket = namespace.socket()?;
+        let loopback = namespace.index(&mut socket, "lo")?;
+        let mut changes = Vec::new();
+        // The kernel answers ARP for its own addresses on every link, so the gateways may sit on the loopback.
+        changes.extend(layout.subnets.values().map(|subnet| {
+            Change::PutAddress(Address {
+                link: loopback,
+                net: Ipv4Net::from(gateway(*subnet)).into(),
+                no_prefix_route: false,
+            })
+        }));
+        changes.extend(layout.cidrs.iter().map(|cidr| Change::AddRoute(blackhole(MAIN, *cidr))));
+        changes.push(Change::AddRoute(blackhole(TABLE_NOWHERE, Ipv4Net::default())));
+        changes.push(Change::AddRule(Rule::new(RULE_NOWHERE, TABLE_NOWHERE)));
+        changes.push(Change::CreateVeth(Veth {
+            near: VethEnd { name: "inet".to_owned(), mac: Some(internet::ROUTER_MAC), netns: None },
+            far: VethEnd {
+                name: internet::LINK.to_owned(),
+                mac: Some(internet::HOST_MAC),
+                netns: Some(internet.namespace().descriptor().clone()),
+            },
+            mtu: Some(INTERNET_MTU),
+            group: 0,
+        }));
+        namespace.apply(&mut socket, &changes)?;
+        let outside = namespace.index(&mut socket, "inet")?;
+        let default = Route { onlink: true, ..Route::default_via(TABLE_INTERNET, OTHER_END, outside) };
+        namespace.apply(
+            &mut socket,
+            &[
+                Change::SetLink(LinkRef::Index(outside), LinkSettings::up()),
+                Change::PutNeighbour(Neighbour::permanent(outside, OTHER_END, internet::HOST_MAC)),
+                Change::AddRoute(default),
+            ],
+        )?;
+        internet.connect(OTHER_END)?;
+        Ok(Self { namespace, socket, nodes: BTreeMap::new(), links: BTreeMap::new() })
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    pub(super) fn add_node(&mut self, node: &Node) {
+        self.nodes.insert(node.instance().clone(), node.namespace().clone());
+    }
+
+    /// Carries steps out, in order. All are tried; the failures are returned.
+    pub(super) fn take(&mut self, steps: &[Step]) -> Vec<FabricError> {
+        let mut errors = Vec::new();
+        let mut batch = Vec::new();
+        for step in steps {
+            match step {
+                Step::Plug(plug) => {
+                    self.flush(&mut batch, &mut errors);
+                    errors.extend(self.plug(plug).err());
+                }
+                Step::Unplug(eni) => {
+                    self.flush(&mut batch, &mut errors);
+                    // The exception goes by name, and the same ENI may come back under it.
+                    errors.extend(self.check_source(eni, true).err());
+                    if let Some(link) = self.links.remove(eni) {
+                        batch.push((Change::DeleteLink(LinkRef::Name(link.name)), MayBeGone::Yes));
+                    }
+                }
+                Step::Grant(eni, net) => match self.links.get(eni) {
+                    // Put: where an address moves between ENIs, the new place may be told before the old.
+                    Some(link) => batch.push((Change::PutRoute(delivery(*net, link.index)), MayBeGone::No)),
+                    None => errors.push(FabricError::Unfit(format!("no link for {eni}, which holds {net}"))),
+                },
+                Step::Revoke(eni, net) => {
+                    if let Some(link) = self.links.get(eni) {
+                        // Names its link: a grant to another ENI stays.
+                        batch.push((Change::DeleteRoute(delivery(*net, link.index)), MayBeGone::Yes));
+                    }
+                }
+                Step::CheckSource(eni, on) => {
+                    self.flush(&mut batch, &mut errors);
+                    errors.extend(self.check_source(eni, *on).err());
+                }
+                Step::Publish(address) => batch.push((Change::AddRule(public(*address)), MayBeGone::No)),
+                Step::Unpublish(address) => {
+                    batch.push((Change::DeleteRule(public(*address)), MayBeGone::Yes))
+                }
+            }
+        }
+        self.flush(&mut batch, &mut errors);
+        errors
+    }
+
+    /// Removes every link, and so both ends of each.
+    pub(super) fn down(&mut self) -> Vec<FabricError> {
+        let steps: Vec<Step> = self.links.keys().cloned().map(Step::Unplug).collect();
+        self.take(&steps)
+    }
+
+    fn flush(&mut self, batch: &mut Vec<(Change, MayBeGone)>, errors: &mut Vec<FabricError>) {
+        let (changes, tolerances): (Vec<Change>, Vec<MayBeGone>) = batch.drain(..).unzip();
+        match self.socket.apply_each(&changes) {
+            Ok(results) => {
+                errors.extend(results.into_iter().zip(tolerances).filter_map(|(result, may_be_gone)| {
+                    let error =
+                        result.filter(|error| !(may_be_gone == MayBeGone::Yes && error.is_absent()))?;
+                    Some(self.namespace.refused(error))
+                }));
+            }
+            Err(error) => errors.push(self.namespace.refused(error)),
+        }
+    }
+
+    fn plug(&mut self, plug: &Plug) -> Result<(), FabricError> {
+        let node = self
+            .nodes
+            .get(&plug.instance)
+            .cloned()
+            .ok_or_else(|| FabricError::Unfit(format!("no namespace for {}", plug.instance)))?;
+        let mac = MacAddr(plug.mac.0);
+        let name = router_end(&plug.eni);
+        let by_name = LinkRef::Name(name.clone());
+        let veth = Veth {
+            near: VethEnd { name: name.clone(), mac: None, netns: None },
+            far: VethEnd {
+                name: plug.node_end.clone(),
+                mac: Some(mac),
+
+                netns: Some(node.descriptor().clone()),
+            },
+            mtu: Some(MTU),
+            group: 0,
+        };
+        self.namespace.apply(&mut self.socket, &[Change::CreateVeth(veth)])?;
+        let index = self.namespace.index(&mut self.socket, &name)?;
+        self.links.insert(plug.eni.clone(), Link { name: name.clone(), index, checked: true });
+        // By default the kernel waits up to 0.8 s, at random, before it answers ARP for another.
+        sysctl::write(&self.namespace, &[(&format!("ipv4/neigh/{name}/proxy_delay"), "0")])?;
+        let up = LinkSettings { alias: Some(plug.eni.to_string()), ..LinkSettings::up() };
+        self.namespace.apply(
+            &mut self.socket,
+            &[
+                Change::SetLink(by_name, up),
+                Change::PutNeighbour(Neighbour::permanent(index, OTHER_END, mac)),
+            ],
+        )?;
+        match &plug.lease {
+            Some(lease) => super::node::configure(&node, &plug.node_end, lease),
+            None => Ok(()),
+        }
+    }
+
+    fn check_source(&mut self, eni: &EniId, on: bool) -> Result<(), FabricError> {
+        let Some(link) = self.links.get_mut(eni).filter(|link| link.checked != on) else {
+            return Ok(());
+        };
+        source_check::set(&self.namespace, &link.name, on)?;
+        link.checked = on;
+        Ok(())
+    }
+}
+
+/// Whether a removal succeeds when there is nothing to remove: routes go with a link that the node itself removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MayBeGone {
+    Yes,
+    No,
+}
+
+fn delivery(net: Ipv4Net, link: u32) -> Route {
+    Route {
+        to: net.into(),
+        via: Some(OTHER_END),
+        onlink: true,
+        scope: RouteScope::Universe,
+        ..Route::on_link(MAIN, net.into(), link)
+    }
+}
+
+fn blackhole(table: u32, to: Ipv4Net) -> Route {
+    let to = IpNet::V4(to);
+    Route {
+        link: None,
+        kind: RouteType::BlackHole,
+        scope: RouteScope::Universe,
+        ..Route::on_link(table, to, 0)
+    }
+}
+
+fn public(address: Ipv4Addr) -> Rule {
+    Rule { from: Some(Ipv4Net::from(address).into()), ..Rule::new(RULE_PUBLIC, TABLE_INTERNET) }
+}
+
+/// Name of the router's end of an ENI's link: the last digits of its id, as many as the kernel takes.
+fn router_end(eni: &EniId) -> String {
+    let id = eni.as_str();
+    let digits = id.strip_prefix(EniId::PREFIX).unwrap_or(id);
+    format!("v{}", &digits[digits.len().saturating_sub(14)..])
+}

@@ -1,0 +1,448 @@
+//! Scenarios: a box described in a TOML file.
+//!
+//! ```
+//! use holdfast_sim::scenario::Scenario;
+//!
+//! let scenario = Scenario::parse(
+//!     r#"
+//!     timing = "measured"
+//!     vpc.cidrs = ["10.0.0.0/16"]
+//!
+//!     [[subnet]]
+//!     name = "a"
+//!     zone = "us-west-2a"
+//!     cidr = "10.0.0.0/20"
+//!
+//!     [[node]]
+//!     name = "node-a"
+//!     type = "m5.large"
+//!     subnet = "a"
+//!     "#,
+//! )?;
+//! assert_eq!(scenario.build()?.nodes[0].name, "node-a");
+//! # Ok::<(), holdfast_sim::scenario::ScenarioError>(())
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::fabric::{FabricSpec, NodeSpec};
+use crate::fault::{Fault, FaultKind, Scope};
+use crate::vpc::{
+    Action, ApiError, BoxConfig, InstanceSpec, Micros, SimVpc, SubnetId, SubnetSpec, Tags, Timing,
+};
+
+/// What the internet host is called by where a scenario does not say: of TEST-NET-2, which nobody routes.
+pub const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+
+/// Why a scenario cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file cannot be read.
+    #[error("read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It is no TOML, or holds a field that means nothing; line and column are in the text.
+    #[error("{0}")]
+    Parse(#[from] toml::de::Error),
+    /// It contradicts itself.
+    #[error("{0}")]
+    Contradiction(String),
+    /// The box refuses an object of it.
+    #[error("{what}: {error}")]
+    Refused {
+        /// The object.
+        what: String,
+        /// EC2's error.
+        error: ApiError,
+    },
+}
+
+/// A box: one VPC, its subnets and nodes, its delays and faults.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Region; `us-west-2` where absent.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// Seed of ids, MACs, address choice and chance; 1 where absent.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// `"instant"` (where absent), `"measured"`, or a table of delays in milliseconds.
+    #[serde(default, deserialize_with = "timing")]
+    pub timing: Timing,
+    /// The VPC.
+    pub vpc: VpcTable,
+    /// Subnets, at least one.
+    #[serde(rename = "subnet")]
+    pub subnets: Vec<SubnetTable>,
+    /// Nodes, at least one.
+    #[serde(rename = "node")]
+    pub nodes: Vec<NodeTable>,
+    /// The world outside.
+    #[serde(default)]
+    pub internet: InternetTable,
+    /// Faults in force from the start.
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<FaultTable>,
+}
+
+/// `[vpc]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VpcTable {
+    /// IPv4 blocks, the primary one first.
+    pub cidrs: Vec<Ipv4Net>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// `[[subnet]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubnetTable {
+    /// What nodes of this file call it; not known to EC2.
+    pub name: String,
+    /// Zone, such as `us-west-2a`.
+    pub zone: String,
+    /// Block, inside one of the VPC's.
+    pub cidr: Ipv4Net,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// `[[node]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeTable {
+    /// Name: letters, digits and hyphens. The file of its namespace is called so.
+    pub name: String,
+    /// Instance type, such as `m5.large`.
+    #[serde(rename = "type")]
+    pub instance_type: String,
+    /// Name of the subnet of its primary ENI.
+    pub subnet: String,
+    /// Its first address, chosen by the box where absent.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+    /// Tags of the instance.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// `[internet]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InternetTable {
+    /// Address of the internet host, outside the VPC.
+    pub address: Ipv4Addr,
+}
+
+impl Default for InternetTable {
+    fn default() -> Self {
+        Self { address: INTERNET }
+    }
+}
+
+/// `[[fault]]`: a [`Fault`] whose scope names a node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultTable {
+    /// What, such as `{ type = "imds-frozen" }`.
+    pub kind: FaultKind,
+    /// Only calls of these actions; all where empty.
+    #[serde(default)]
+    pub actions: Vec<Action>,
+    /// Only of this node; all where absent.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// The first so many calls pass.
+    #[serde(default)]
+    pub skip: u32,
+    /// Ends after so many hits.
+    #[serde(default)]
+    pub count: Option<u32>,
+    /// Ends this long after the start.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
+    /// Chance in thousandths; 1000 where absent.
+    #[serde(default = "certain")]
+    pub permille: u32,
+}
+
+/// A box made from a scenario, and what the fabric needs to know about it.
+#[derive(Debug)]
+pub struct Built {
+    /// The simulated EC2, its nodes started.
+    pub vpc: SimVpc,
+    /// The nodes, in the scenario's order.
+    pub nodes: Vec<NodeSpec>,
+    /// Address of the internet host.
+    pub internet: Ipv4Addr,
+}
+
+impl Built {
+    /// What [`crate::fabric::Fabric::up`] is given.
+    pub fn fabric(&self) -> FabricSpec {
+        FabricSpec { nodes: self.nodes.clone(), internet: self.internet }
+    }
+}
+
+fn default_region() -> String {
+    BoxConfig::default().region
+}
+
+fn default_seed() -> u64 {
+    BoxConfig::default().seed
+}
+
+fn certain() -> u32 {
+    1000
+}
+
+/// A profile's name or a table of delays. Not an untagged enum: that would hide which field is wrong.
+fn timing<'de, D: Deserializer<'de>>(input: D) -> Result<Timing, D::Error> {
+    struct ProfileOrTable;
+
+    impl<'de> Visitor<'de> for ProfileOrTable {
+        type Value = Timing;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"instant\", \"measured\", or a table of delays in milliseconds")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Timing, E> {
+            match name {
+                "instant" => Ok(Timing::default()),
+                "measured" => Ok(Timing::measured()),
+                other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Timing, A::Error> {
+            Timing::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    input.deserialize_any(ProfileOrTable)
+}
+
+impl Scenario {
+    /// Reads a scenario file.
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text)
+    }
+
+    /// Reads a scenario and checks what does not need a box to be checked.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = toml::from_str(text)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), ScenarioError> {
+        let contradiction = |text: String| Err(ScenarioError::Contradiction(text));
+        if self.nodes.is_empty() {
+            return contradiction("a scenario needs at least one [[node]]".to_owned());
+        }
+        let mut subnets = BTreeSet::new();
+        for subnet in &self.subnets {
+            if !subnets.insert(subnet.name.as_str()) {
+                return contradiction(format!("two subnets are called {:?}", subnet.name));
+            }
+        }
+        let mut nodes = BTreeSet::new();
+        for node in &self.nodes {
+            if !is_name(&node.name) {
+                return contradiction(format!(
+                    "{:?} is no name for a node: want at most 40 of a-z, A-Z, 0-9 and -",
+                    node.name
+                ));
+            }
+            if !nodes.insert(node.name.as_str()) {
+                return contradiction(format!("two nodes are called {:?}", node.name));
+            }
+            if !subnets.contains(node.subnet.as_str()) {
+                return contradiction(format!("node {:?}: there is no subnet {:?}", node.name, node.subnet));
+            }
+        }
+        if let Some(fault) =
+            self.faults.iter().find_map(|fault| fault.node.as_deref().filter(|node| !nodes.contains(node)))
+        {
+            return contradiction(format!("a fault names node {fault:?}, which is not there"));
+        }
+        let internet = self.internet.address;
+        if let Some(cidr) = self.vpc.cidrs.iter().find(|cidr| cidr.contains(&internet)) {
+            return contradiction(format!("the internet host {internet} lies inside the VPC's {cidr}"));
+        }
+        Ok(())
+    }
+
+    /// Makes the box. Equal scenarios give equal boxes, ids and addresses included.
+    pub fn build(&self) -> Result<Built, ScenarioError> {
+        let refused = |what: String| move |error: ApiError| ScenarioError::Refused { what, error };
+        let mut sim = SimVpc::new(BoxConfig {
+            region: self.region.clone(),
+            seed: self.seed,
+            timing: self.timing.clone(),
+            ..BoxConfig::default()
+        });
+        let vpc = sim
+            .add_vpc(&self.vpc.cidrs, None, self.vpc.tags.clone())
+            .map_err(refused("the VPC".to_owned()))?;
+        let mut subnets: BTreeMap<&str, SubnetId> = BTreeMap::new();
+        for subnet in &self.subnets {
+            let id = sim
+                .add_subnet(SubnetSpec {
+                    vpc: vpc.clone(),
+                    availability_zone: subnet.zone.clone(),
+                    ipv4: Some(subnet.cidr),
+                    ipv6: None,
+                    tags: subnet.tags.clone(),
+                })
+                .map_err(refused(format!("subnet {:?}", subnet.name)))?;
+            subnets.insert(&subnet.name, id);
+        }
+        let mut nodes = Vec::new();
+        for node in &self.nodes {
+            let instance = sim
+                .run_instance(InstanceSpec {
+                    instance_type: node.instance_type.clone(),
+                    subnet: subnets.get(node.subnet.as_str()).cloned().unwrap_or_default(),
+                    security_groups: Vec::new(),
+                    private_ip: node.address,
+                    ipv6_address_count: 0,
+                    tags: node.tags.clone(),
+                })
+                .map_err(refused(format!("node {:?}", node.name)))?;
+            nodes.push(NodeSpec { name: node.name.clone(), instance });
+        }
+        for table in &self.faults {
+            let instance = table.node.as_ref().and_then(|name| {
+                nodes.iter().find(|node| node.name == *name).map(|node| node.instance.clone())
+            });
+            sim.set_fault(Fault {
+                kind: table.kind.clone(),
+                scope: Scope { actions: table.actions.clone(), instance, caller: None },
+                skip: table.skip,
+                count: table.count,
+                until: table.until_ms.map(|ms| Micros(ms.saturating_mul(1000))),
+                permille: table.permille,
+            });
+        }
+        Ok(Built { vpc: sim, nodes, internet: self.internet.address })
+    }
+}
+
+/// Whether a text can name a node or a box: it becomes a file name.
+pub fn is_name(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const GOOD: &str = r#"
+        vpc.cidrs = ["10.0.0.0/16"]
+        [[subnet]]
+        name = "a"
+        zone = "us-west-2a"
+        cidr = "10.0.0.0/20"
+        [[node]]
+        name = "node-a"
+        type = "m5.large"
+        subnet = "a"
+    "#;
+
+    fn problem(text: &str) -> String {
+        Scenario::parse(text).and_then(|scenario| scenario.build().map(drop)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_an_instant_box_with_an_internet() {
+        let scenario = Scenario::parse(GOOD).unwrap();
+        assert_eq!(scenario.timing, Timing::default());
+        assert_eq!(scenario.internet.address, INTERNET);
+        assert_eq!(scenario.build().unwrap().nodes.len(), 1);
+    }
+
+    #[test]
+    fn equal_scenarios_give_equal_boxes() {
+        let instances =
+            || Scenario::parse(GOOD).unwrap().build().unwrap().nodes.into_iter().map(|node| node.instance);
+        assert!(instances().eq(instances()));
+    }
+
+    #[test]
+    fn timing_is_a_profile_or_a_table() {
+        let measured = Scenario::parse(&format!("timing = \"measured\"\n{GOOD}")).unwrap();
+        assert_eq!(measured.timing, Timing::measured());
+        let table = Scenario::parse(&format!("timing = {{ link_appears = 200 }}\n{GOOD}")).unwrap();
+        assert_eq!(table.timing.link_appears, Duration::from_millis(200));
+        assert_eq!(table.timing.imds_lag, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (text, wanted) in [
+            (GOOD.replace("zone", "zoen"), "unknown field `zoen`"),
+            (format!("timing = \"fast\"\n{GOOD}"), "\"instant\", \"measured\", or a table"),
+            (format!("timing = {{ link_apears = 1 }}\n{GOOD}"), "unknown field `link_apears`"),
+            (GOOD.replace("subnet = \"a\"", "subnet = \"b\""), "there is no subnet \"b\""),
+            (GOOD.replace("node-a", "node/a"), "is no name for a node"),
+            (GOOD.replace("m5.large", "m5.enormous"), "node \"node-a\": "),
+            (GOOD.replace("10.0.0.0/20", "10.1.0.0/20"), "subnet \"a\": "),
+            (format!("internet.address = \"10.0.0.9\"\n{GOOD}"), "lies inside the VPC's 10.0.0.0/16"),
+            (
+                format!("{GOOD}\n[[fault]]\nkind = {{ type = \"throttle\" }}\nnode = \"x\""),
+                "names node \"x\"",
+            ),
+            (
+                format!("{GOOD}\n[[node]]\nname=\"node-a\"\ntype=\"m5.large\"\nsubnet=\"a\""),
+                "two nodes are called",
+            ),
+        ] {
+            let said = problem(&text);
+            assert!(said.contains(wanted), "{said:?} should say {wanted:?}");
+        }
+        assert!(problem(&GOOD.replace("zone", "zoen")).contains("line 5"));
+    }
+
+    #[test]
+    fn a_fault_of_a_node_is_scoped_to_its_instance() {
+        let text = format!(
+            "{GOOD}\n[[fault]]\nkind = {{ type = \"imds-frozen\" }}\nnode = \"node-a\"\nuntil_ms = 1500"
+        );
+        let built = Scenario::parse(&text).unwrap().build().unwrap();
+        let faults = built.vpc.faults();
+        let [(_, fault)] = faults.as_slice() else { panic!("one fault: {faults:?}") };
+        assert_eq!(fault.scope.instance.as_ref(), Some(&built.nodes[0].instance));
+        assert_eq!(fault.until, Some(Micros(1_500_000)));
+    }
+
+    #[test]
+    fn the_shipped_scenarios_build() {
+        for name in ["two-nodes.toml", "burst.toml"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
+            Scenario::load(&path).unwrap().build().unwrap();
+        }
+    }
+}
