@@ -1,7 +1,7 @@
 //! The container network interface specification, as far as this plugin speaks it: 0.3.0 to 1.1.0.
 //!
 //! * [`conf`]: the network configuration on stdin;
-//! * [`env`]: the `CNI_*` variables;
+//! * [`mod@env`]: the `CNI_*` variables;
 //! * [`result`]: what ADD prints; [`error`]: what any command prints when it fails;
 //! * [`version`]: which versions there are.
 
