@@ -1,12 +1,34 @@
 //! Merging an authoritative read into the ledger.
+//!
+//! A read proves something about an ENI only if it began after EC2 was last asked to change it, and only if no
+//! call about it is under way. What it shows is then taken in. What it does not show is believed only half a
+//! minute after the last change, because describes lag; and even then nothing that is leased or rests is
+//! forgotten. Tombstones are not revived.
 
-use holdfast_model::cloud::{CloudRead, EniView};
+mod known;
+mod unknown;
+
+use std::time::Duration;
+
+use holdfast_model::address::{AddressRecord, AddressState, QuarantineReason};
+use holdfast_model::cloud::{
+    AttachmentStatus, AttachmentView, CloudRead, EniView, TAG_INSTANCE, TAG_NO_MANAGE,
+};
+use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
+use holdfast_model::ids::{EniId, InstanceId, IntentId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{BootTime, Now};
 
 use crate::desired::Desired;
+use crate::draft::Draft;
 use crate::observed::Observed;
 use crate::quarantine::Traces;
+
+#[cfg(test)]
+mod tests;
+
+/// Absence is believed only by a read that began this long after our last change.
+pub const ABSENCE_BELIEVED_AFTER: Duration = Duration::from_secs(30);
 
 /// A read's complete answer.
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +44,178 @@ pub struct Reading<'a> {
 /// Merges a read. Also closes open intents that the read settles. Call it before
 /// [`crate::Observed::read_answered`].
 pub fn adopt(
-    _desired: &Desired<'_>,
-    _ledger: &Ledger,
-    _observed: &Observed,
-    _reading: Reading<'_>,
-    _traces: &Traces,
-    _now: &Now,
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    reading: Reading<'_>,
+    traces: &Traces,
+    now: &Now,
 ) -> Vec<Change> {
-    unimplemented!("being written")
+    let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
+        return Vec::new();
+    };
+    let merge = Merge { desired, observed, reading, traces, now, me: node.identity.instance.clone() };
+    let mut draft = Draft::of(ledger, now);
+    // What we know first: an ENI that is found gone may make room for one that is found in its slot.
+    for view in reading.views {
+        if let Some(record) = ledger.enis.get(&view.id) {
+            merge.known(&mut draft, record, view);
+        }
+    }
+    for record in ledger.enis.values().filter(|record| merge.covers(record)) {
+        if !reading.views.iter().any(|view| view.id == record.id) {
+            merge.absent(&mut draft, record, None);
+        }
+    }
+    for view in reading.views {
+        if !ledger.enis.contains_key(&view.id) {
+            merge.unknown(&mut draft, view);
+        }
+    }
+    draft.into_changes()
+}
+
+/// One merge: all that it needs to know, besides the ledger in the making.
+struct Merge<'a> {
+    desired: &'a Desired<'a>,
+    observed: &'a Observed,
+    reading: Reading<'a>,
+    traces: &'a Traces,
+    now: &'a Now,
+    me: InstanceId,
+}
+
+impl Merge<'_> {
+    /// Whether the read would have shown this ENI if it were as the ledger has it.
+    fn covers(&self, record: &EniRecord) -> bool {
+        match self.reading.read {
+            CloudRead::InstanceEnis { .. } => record.attachment().is_some(),
+            CloudRead::Enis { enis } => enis.contains(&record.id),
+            CloudRead::AvailableEnis { .. } => false,
+        }
+    }
+
+    /// Whether the read says anything about this ENI.
+    fn proves(&self, draft: &Draft<'_>, record: &EniRecord) -> bool {
+        self.reading.began >= record.changed
+            && !draft.ledger.intents_on(&record.id).any(|intent| self.observed.in_flight.contains(&intent.id))
+    }
+
+    /// Whether absence is to be believed, too.
+    fn proves_absence(&self, record: &EniRecord) -> bool {
+        self.reading.began.since(record.changed) >= ABSENCE_BELIEVED_AFTER
+    }
+
+    /// The binding to this instance, unless it is being undone.
+    fn here<'v>(&self, view: &'v EniView) -> Option<&'v AttachmentView> {
+        view.attachment.as_ref().filter(|attachment| {
+            attachment.instance == self.me
+                && matches!(attachment.status, AttachmentStatus::Attaching | AttachmentStatus::Attached)
+        })
+    }
+
+    /// Upstream's order: the primary always; then the kind; then the user's word; then whose it is by tag.
+    fn management(&self, view: &EniView, primary: bool) -> Management {
+        if primary {
+            return Management::Managed;
+        }
+        if matches!(view.kind, EniKind::Trunk | EniKind::EfaOnly) {
+            return Management::Unmanaged;
+        }
+        let managed = match view.tags.get(TAG_NO_MANAGE) {
+            Some(word) => word != "true",
+            None => {
+                view.tags.get(TAG_INSTANCE).is_some_and(|owner| owner == self.me.as_str())
+                    || self.desired.config.manage_untagged.value
+            }
+        };
+        if managed { Management::Managed } else { Management::Unmanaged }
+    }
+
+    /// Takes in the addresses that a view shows on an ENI of ours, and what it does not show.
+    fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView) {
+        for known in draft.addresses_on(&record.id) {
+            let shown = view.secondary.contains(&known.ip);
+            if shown || !self.proves_absence(record) {
+                continue;
+            }
+            let resting = match &known.state {
+                AddressState::Cooling(rest) => rest.remaining(self.now).is_some(),
+                _ => false,
+            };
+            match &known.state {
+                AddressState::Leased | AddressState::Quarantined(_) if known.assigned => {
+                    draft.set_assigned(known.ip, false);
+                    draft.note(format!(
+                        "{} on {} was taken away in EC2 while it is {:?}",
+                        known.ip, record.id, known.state
+                    ));
+                }
+                AddressState::Cooling(_) if resting => draft.set_assigned(known.ip, false),
+                AddressState::Free | AddressState::Cooling(_) => draft.drop_address(known.ip),
+                AddressState::Leased
+                | AddressState::Quarantined(_)
+                | AddressState::Departing(_)
+                | AddressState::Gone(_) => {}
+            }
+        }
+        for ip in &view.secondary {
+            let own = view.primary_ipv4.is_some_and(|own| std::net::IpAddr::V4(own) == *ip);
+            if own || draft.is_primary_address(*ip) {
+                continue;
+            }
+            let known = draft.ledger.addresses.get(ip).cloned();
+            match known {
+                Some(known) if known.eni == record.id => {
+                    if matches!(
+                        known.state,
+                        AddressState::Free | AddressState::Cooling(_) | AddressState::Quarantined(_)
+                    ) {
+                        draft.set_assigned(*ip, true);
+                    }
+                }
+                // It moved here from another ENI of ours, or the other record is old.
+                Some(known) if matches!(known.state, AddressState::Free | AddressState::Gone(_)) => {
+                    self.found(draft, &record.id, *ip, AddressState::Free);
+                }
+                Some(known) => {
+                    if let AddressState::Cooling(rest) = known.state {
+                        self.found(draft, &record.id, *ip, AddressState::Cooling(rest));
+                    }
+                }
+                None => {
+                    let state = if self.traces.in_use.contains(ip) {
+                        AddressState::Quarantined(QuarantineReason::MaybeInUse)
+                    } else if self.traces.rebuilding {
+                        AddressState::Quarantined(QuarantineReason::LedgerRebuilt)
+                    } else {
+                        AddressState::Free
+                    };
+                    self.found(draft, &record.id, *ip, state);
+                }
+            }
+        }
+    }
+
+    /// Writes down an address that was found, as far as the ENI's limit has room for it in the book: beside an
+    /// address that was taken away under a live pod there may be one too many.
+    fn found(&self, draft: &mut Draft<'_>, eni: &EniId, ip: std::net::IpAddr, state: AddressState) {
+        let held = draft.ledger.addresses_on(eni).filter(|address| address.occupies()).count();
+        if held < self.desired.limits.pod_addresses_per_eni() as usize {
+            draft.put_address(AddressRecord { ip, eni: eni.clone(), state, assigned: true });
+        }
+    }
+
+    fn attached(attachment: &AttachmentView) -> EniPhase {
+        EniPhase::Attached {
+            attachment: attachment.id.clone(),
+            delete_on_termination: attachment.delete_on_termination,
+        }
+    }
+}
+
+/// The intent that a tag names.
+fn intent_tag(view: &EniView) -> Option<IntentId> {
+    let text = view.tags.get(holdfast_model::cloud::TAG_INTENT)?;
+    Some(IntentId(text.parse().ok()?))
 }

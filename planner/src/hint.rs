@@ -2,11 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use holdfast_model::address::AddressState;
+use holdfast_model::eni::{EniRecord, Management};
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
 use ipnet::Ipv4Net;
+
+#[cfg(test)]
+mod tests;
+
+/// The metadata service lags behind EC2; a difference is news only this long after our own last change.
+const LAG: Duration = Duration::from_secs(60);
 
 /// How the hint differs from the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,16 +29,59 @@ pub struct HintDiff {
 }
 
 /// Compares the hint (addresses by MAC, the ENI's own included) with the ledger. Differences that a change of
-/// ours younger than a minute explains are left out. `None`: they agree.
+/// ours younger than a minute explains are left out. `None`: they agree. Sets are compared, never counts: equal
+/// counts hid a swap once (cni#3019).
 pub fn compare_hint(
-    _ledger: &Ledger,
-    _enis: &BTreeMap<MacAddr, BTreeSet<IpAddr>>,
-    _now: &Now,
+    ledger: &Ledger,
+    enis: &BTreeMap<MacAddr, BTreeSet<IpAddr>>,
+    now: &Now,
 ) -> Option<HintDiff> {
-    unimplemented!("being written")
+    let mut diff = HintDiff::default();
+    let settled = |eni: &EniRecord| {
+        now.boottime.since(eni.changed) >= LAG && ledger.intents_on(&eni.id).next().is_none()
+    };
+    for eni in ledger.enis.values().filter(|eni| eni.attachment().is_some() && settled(eni)) {
+        match enis.get(&eni.mac) {
+            None => {
+                diff.missing.insert(eni.id.clone());
+            }
+            Some(shown) if eni.management == Management::Managed && *shown != expected(ledger, eni) => {
+                diff.differing.insert(eni.id.clone());
+            }
+            Some(_) => {}
+        }
+    }
+    let known: BTreeSet<MacAddr> = ledger.enis.values().map(|eni| eni.mac).collect();
+    // While an ENI is being made, a MAC that we have not been told yet is no news.
+    let creating = ledger
+        .intents
+        .values()
+        .any(|intent| matches!(intent.change, holdfast_model::cloud::CloudChange::CreateEni { .. }));
+    if !creating {
+        diff.unknown = enis.keys().filter(|mac| !known.contains(*mac)).copied().collect();
+    }
+    (diff != HintDiff::default()).then_some(diff)
+}
+
+/// What the hint would show if the ledger were right.
+fn expected(ledger: &Ledger, eni: &EniRecord) -> BTreeSet<IpAddr> {
+    ledger
+        .addresses_on(&eni.id)
+        .filter(|address| address.assigned && !matches!(address.state, AddressState::Gone(_)))
+        .map(|address| address.ip)
+        .chain(eni.primary_ipv4.map(IpAddr::V4))
+        .collect()
 }
 
 /// Fills in the subnet ranges that the ledger lacks from what the metadata service shows.
-pub fn learn_cidrs(_ledger: &Ledger, _cidrs: &BTreeMap<MacAddr, Ipv4Net>) -> Vec<Change> {
-    unimplemented!("being written")
+pub fn learn_cidrs(ledger: &Ledger, cidrs: &BTreeMap<MacAddr, Ipv4Net>) -> Vec<Change> {
+    ledger
+        .enis
+        .values()
+        .filter(|eni| eni.subnet_cidr.is_none())
+        .filter_map(|eni| {
+            let cidr = cidrs.get(&eni.mac)?;
+            Some(Change::PutEni(EniRecord { subnet_cidr: Some(*cidr), ..eni.clone() }))
+        })
+        .collect()
 }

@@ -1,12 +1,24 @@
-//! The host's network: what it should hold, and how to get there.
+//! The host's network: what it should hold, and how to get there (reference: vpc-cni 6.1 to 6.5).
+
+mod diff;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use holdfast_model::address::AddressState;
 use holdfast_model::config::Config;
-use holdfast_model::host::{HostAction, HostDesired, HostObserved, LinkAlias, PodWiring};
-use holdfast_model::lease::Lease;
+use holdfast_model::eni::EniRecord;
+use holdfast_model::host::{EniWiring, HostDesired, LinkAlias, NatTable, PodWiring};
+use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
+
+use crate::intents::settle::known_cidr;
+use crate::lifecycle::wants_set_up;
+
+pub use diff::host_diff;
+
+#[cfg(test)]
+mod tests;
 
 /// Kernel objects that are neither missing nor orphans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,26 +27,75 @@ pub struct Spared {
     pub links: BTreeSet<LinkAlias>,
     /// Addresses of such leases, and quarantined ones.
     pub addresses: BTreeSet<IpAddr>,
-    /// Remove no orphan at all: the ledger is being rebuilt, so a live sandbox may have no lease yet.
+    /// Remove no orphan at all: the ledger is being rebuilt, so a live sandbox may have no lease yet. The engine
+    /// sets it.
     pub all_orphans: bool,
 }
 
 /// The wiring of a lease.
-pub fn wiring_of(_lease: &Lease) -> PodWiring {
-    unimplemented!("being written")
+pub fn wiring_of(lease: &Lease) -> PodWiring {
+    PodWiring {
+        alias: LinkAlias::of(&lease.sandbox),
+        host_veth: lease.host_veth.clone(),
+        host_mac: lease.host_mac,
+        ifname: lease.sandbox.ifname.clone(),
+        address: lease.address,
+        mtu: lease.mtu,
+        table: lease.slot.route_table(),
+    }
 }
 
-/// What the ledger says must be left alone.
-pub fn spared(_ledger: &Ledger) -> Spared {
-    unimplemented!("being written")
+/// What the ledger says must be left alone: what belongs to leases that are being wired or unwired, and to
+/// addresses that may be in use although no lease says so.
+pub fn spared(ledger: &Ledger) -> Spared {
+    let mut spared = Spared::default();
+    for lease in ledger.leases.values().filter(|lease| lease.phase != LeasePhase::Active) {
+        spared.links.insert(LinkAlias::of(&lease.sandbox));
+        spared.addresses.insert(lease.address);
+    }
+    let suspect = |state: &AddressState| matches!(state, AddressState::Quarantined(_));
+    spared.addresses.extend(
+        ledger.addresses.values().filter(|address| suspect(&address.state)).map(|address| address.ip),
+    );
+    spared
 }
 
-/// All that the host's network namespace should hold of ours.
-pub fn desired_host(_ledger: &Ledger, _config: &Config) -> HostDesired {
-    unimplemented!("being written")
+/// All that the host's network namespace should hold of ours. Only wired leases (`Active`) are in it; without
+/// the node's identity it is empty.
+pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
+    let mut enis: Vec<&EniRecord> = ledger.enis.values().filter(|eni| wants_set_up(ledger, eni)).collect();
+    enis.sort_by_key(|eni| eni.slot);
+    let nat = ledger.node.as_ref().filter(|_| !config.external_snat.value).map(|node| {
+        let identity = &node.identity;
+        let ranges: BTreeSet<_> =
+            identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value).copied().collect();
+        NatTable {
+            vpc_cidrs: ranges.into_iter().collect(),
+            node_ipv4: identity.primary_ipv4,
+            primary_mac: identity.primary_mac,
+            veth_prefix: config.veth_prefix.value.clone(),
+        }
+    });
+    HostDesired {
+        enis: enis.into_iter().filter_map(|eni| eni_wiring(ledger, eni, config)).collect(),
+        pods: ledger
+            .leases
+            .values()
+            .filter(|lease| lease.phase == LeasePhase::Active)
+            .map(wiring_of)
+            .collect(),
+        nat,
+    }
 }
 
-/// What turns `observed` into `desired`. Only what is ours is removed.
-pub fn host_diff(_desired: &HostDesired, _observed: &HostObserved, _spared: &Spared) -> Vec<HostAction> {
-    unimplemented!("being written")
+/// An ENI's set-up; `None` while its subnet's range is not known, or when it has no IPv4 address.
+pub(crate) fn eni_wiring(ledger: &Ledger, eni: &EniRecord, config: &Config) -> Option<EniWiring> {
+    Some(EniWiring {
+        eni: eni.id.clone(),
+        mac: eni.mac,
+        slot: eni.slot,
+        primary_ipv4: eni.primary_ipv4?,
+        subnet_cidr: eni.subnet_cidr.or_else(|| known_cidr(ledger, &eni.subnet))?,
+        mtu: config.eni_mtu.value,
+    })
 }

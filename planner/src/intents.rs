@@ -1,15 +1,20 @@
 //! Intents: opened before a call is sent, closed by what the call's outcome proves.
 
+pub(crate) mod open;
+pub(crate) mod settle;
+
 use std::time::Duration;
 
-use holdfast_model::cloud::{Api, CloudAnswer, CloudCall, CloudChange, CloudRead};
-use holdfast_model::ids::{EniId, IntentId, SubnetId};
+use holdfast_model::cloud::{Api, CloudAnswer, CloudCall, CloudRead};
+use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::intent::Intent;
-use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::ledger::Change;
 use holdfast_model::refusal::Refusal;
-use holdfast_model::time::Now;
 
 use crate::observed::PauseScope;
+
+pub use open::open;
+pub use settle::settle;
 
 /// How a change that was sent ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub enum Fault {
 /// [`crate::Observed::settled`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settlement {
+    /// The ENI that the call was about, when there was one.
+    pub eni: Option<EniId>,
     /// The ledger's changes, to be committed together.
     pub changes: Vec<Change>,
     /// What went wrong; `None` after success.
@@ -81,23 +88,60 @@ pub struct Setback {
     pub first: Duration,
     /// The longest rest.
     pub longest: Duration,
+    /// What EC2 asked for, which no rest undercuts.
+    pub at_least: Duration,
 }
 
-/// Makes a planned change an intent: the changes to commit before the call is sent. `None` when the ledger no
-/// longer admits it (an address was leased meanwhile, an ENI is busy): plan again.
-pub fn open(_ledger: &Ledger, _change: CloudChange, _id: IntentId, _now: &Now) -> Option<Vec<Change>> {
-    unimplemented!("being written")
+impl Setback {
+    /// The rest that a fault calls for; `None` stands for an unknown outcome. `subnet` is where the call takes
+    /// addresses from.
+    pub(crate) fn of(
+        api: Api,
+        scope: PauseScope,
+        fault: Option<&Fault>,
+        words: &str,
+        subnet: Option<&SubnetId>,
+    ) -> Self {
+        let cause = words.to_owned();
+        let seconds = Duration::from_secs;
+        let of = |scope, cause, first, longest| Self {
+            api,
+            scope,
+            cause,
+            first,
+            longest,
+            at_least: Duration::ZERO,
+        };
+        match fault {
+            // Throttling is about the account's rate of this action, so all such calls slow down together.
+            Some(Fault::Throttled { retry_after }) => Self {
+                at_least: retry_after.unwrap_or_default(),
+                ..of(PauseScope::Api, Refusal::Throttled { api }, seconds(1), seconds(60))
+            },
+            // Upstream rests 120 s. Half of it, because here only that subnet waits; it doubles.
+            Some(Fault::SubnetFull) => match subnet {
+                Some(subnet) => of(
+                    PauseScope::Subnet(subnet.clone()),
+                    Refusal::SubnetFull { subnet: subnet.clone() },
+                    seconds(30),
+                    seconds(120),
+                ),
+                None => of(scope, Refusal::Rejected { api, cause }, seconds(30), seconds(120)),
+            },
+            Some(Fault::Denied) => of(PauseScope::Api, Refusal::Denied { api }, seconds(30), seconds(300)),
+            Some(Fault::AddressLimit | Fault::AttachmentLimit | Fault::TokenMismatch | Fault::Rejected) => {
+                of(scope, Refusal::Rejected { api, cause }, seconds(10), seconds(600))
+            }
+            // Eventual consistency, or a detachment that is not finished: soon over.
+            Some(Fault::NotFound | Fault::Conflict) => {
+                of(scope, Refusal::Rejected { api, cause }, seconds(2), seconds(60))
+            }
+            None => of(scope, Refusal::Unreachable { api, cause }, Duration::from_millis(500), seconds(30)),
+        }
+    }
 }
 
 /// The call that carries out an intent: the same each time.
 pub fn call_of(intent: &Intent) -> CloudCall {
     CloudCall::Change { change: intent.change.clone(), token: intent.id.client_token() }
 }
-
-/// What an outcome means. An intent that is no longer open means nothing.
-pub fn settle(_ledger: &Ledger, _id: IntentId, _outcome: &Outcome, _now: &Now) -> Settlement {
-    unimplemented!("being written")
-}
-
-#[expect(dead_code, reason = "signatures first")]
-fn scope_of(_eni: &EniId, _subnet: &SubnetId, _change: &CloudChange) {}

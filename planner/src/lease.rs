@@ -1,16 +1,27 @@
 //! Leases: which address a sandbox gets, and how it gives it back.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use holdfast_model::eni::EniSlot;
+use holdfast_model::address::{AddressRecord, AddressState};
+use holdfast_model::cloud::Api;
+use holdfast_model::eni::{EniRecord, EniSlot};
 use holdfast_model::ids::{EniId, MacAddr};
+use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::{BootTime, Now};
 
 use crate::desired::Desired;
+use crate::draft::Draft;
+use crate::grow::growth;
 use crate::observed::Observed;
+use crate::pool::Pool;
+use crate::quarantine::rest;
+
+#[cfg(test)]
+mod tests;
 
 /// An address to lease, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,51 +63,207 @@ pub struct LeaseRequest {
 
 /// Chooses an address: proven by EC2, used by nobody, on an ENI that serves pods and whose kernel set-up this
 /// process has read back.
+///
+/// The lowest slot first, so that high ENIs fall empty and can be given back; on an ENI, addresses that were not
+/// used since they came, then the one that has rested longest.
 pub fn choose_address(
-    _desired: &Desired<'_>,
-    _ledger: &Ledger,
-    _observed: &Observed,
-    _now: &Now,
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    now: &Now,
 ) -> Result<Choice, Shortage> {
-    unimplemented!("being written")
+    if ledger.node.as_ref().is_none_or(|node| node.boot != now.boot) {
+        return Err(Shortage { cause: Refusal::NotReady, hold: true, ready: None });
+    }
+    let mut best: Option<(&AddressRecord, (EniSlot, BootTime, IpAddr))> = None;
+    for address in ledger.addresses.values().filter(|address| address.is_free(now)) {
+        let Some(eni) = ledger.enis.get(&address.eni) else { continue };
+        let own = eni.primary_ipv4.is_some_and(|own| IpAddr::V4(own) == address.ip);
+        if own || !eni.serves_pods() || !observed.ready_enis.contains(&eni.id) {
+            continue;
+        }
+        let freed = match &address.state {
+            AddressState::Cooling(rest) => rest.since,
+            _ => BootTime(0),
+        };
+        let rank = (eni.slot, freed, address.ip);
+        if best.as_ref().is_none_or(|(_, least)| rank < *least) {
+            best = Some((address, rank));
+        }
+    }
+    match best {
+        Some((address, (slot, ..))) => Ok(Choice { address: address.ip, eni: address.eni.clone(), slot }),
+        None => Err(shortage(desired, ledger, observed, now)),
+    }
 }
 
-/// A `Pending` lease on the chosen address. `None` when the address is not free any more or the sandbox holds a
-/// lease already.
+/// Why nothing is free, and whether waiting helps.
+fn shortage(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Shortage {
+    // Whoever asks is waiting, whether the engine has counted it yet or not.
+    let mut observed = observed.clone();
+    observed.waiting = observed.waiting.max(1);
+    let pool = Pool::of(desired, ledger, &observed, now);
+    let growth = growth(desired, ledger, &observed, &pool, now);
+
+    let left = ledger
+        .addresses
+        .values()
+        .filter(|address| address.assigned)
+        .filter(|address| ledger.enis.get(&address.eni).is_some_and(EniRecord::serves_pods))
+        .filter_map(|address| match &address.state {
+            AddressState::Cooling(rest) => rest.remaining(now),
+            _ => None,
+        })
+        .min();
+    let ready = left.map(|left| now.boottime.after(left));
+    let rests_in_time = left.is_some_and(|left| left <= desired.config.add_hold.value);
+
+    let coming = pool.on_the_way > 0 || !growth.changes.is_empty();
+    let cause = match (growth.refusal, left) {
+        (Some(refusal), Some(left)) if !passes(&refusal) && rests_in_time => all_cooling(refusal, left),
+        (Some(refusal), _) => refusal,
+        (None, Some(left)) if !coming => Refusal::AllCooling { seconds: whole_seconds(left) },
+        (None, _) => Refusal::Unreachable {
+            api: awaited(ledger),
+            cause: "addresses were asked for and are not in service yet".to_owned(),
+        },
+    };
+    let hold = passes(&cause) || rests_in_time || (coming && !is_final(&cause));
+    Shortage { cause, hold, ready }
+}
+
+/// The instance can carry no more, but it need not: one is nearly ready.
+fn all_cooling(refusal: Refusal, left: Duration) -> Refusal {
+    match refusal {
+        Refusal::InstanceFull { .. } | Refusal::ConfiguredLimit { .. } | Refusal::ProvisioningDisabled => {
+            Refusal::AllCooling { seconds: whole_seconds(left) }
+        }
+        other => other,
+    }
+}
+
+/// Whether the obstacle passes without anybody's help.
+fn passes(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Throttled { .. }
+            | Refusal::Unreachable { .. }
+            | Refusal::NotReady
+            | Refusal::AllCooling { .. }
+    )
+}
+
+/// Whether somebody has to change something before an address can come from EC2.
+fn is_final(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Denied { .. } | Refusal::SubnetFull { .. })
+}
+
+fn whole_seconds(left: Duration) -> u64 {
+    left.as_secs() + u64::from(left.subsec_nanos() > 0)
+}
+
+fn awaited(ledger: &Ledger) -> Api {
+    ledger
+        .intents
+        .values()
+        .map(|intent| intent.change.api())
+        .find(|api| {
+            matches!(
+                api,
+                Api::AssignPrivateIpAddresses | Api::CreateNetworkInterface | Api::AttachNetworkInterface
+            )
+        })
+        .unwrap_or(Api::AssignPrivateIpAddresses)
+}
+
+/// A `Pending` lease on the chosen address. `None` when the address is not free any more, its ENI takes no
+/// leases, or the sandbox holds a lease already.
 pub fn open_lease(
-    _desired: &Desired<'_>,
-    _ledger: &Ledger,
-    _choice: &Choice,
-    _request: LeaseRequest,
-    _now: &Now,
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    choice: &Choice,
+    request: LeaseRequest,
+    now: &Now,
 ) -> Option<Vec<Change>> {
-    unimplemented!("being written")
+    let address = ledger.addresses.get(&choice.address)?;
+    let eni = ledger.enis.get(&choice.eni)?;
+    if ledger.leases.contains_key(&request.sandbox)
+        || address.eni != choice.eni
+        || !address.is_free(now)
+        || ledger.lease_of(choice.address).is_some()
+        || !eni.serves_pods()
+    {
+        return None;
+    }
+    let mut draft = Draft::of(ledger, now);
+    draft.set_state(choice.address, AddressState::Leased);
+    draft.note(format!("{} leased to {} ({})", choice.address, request.sandbox, request.pod));
+    draft.push(Change::PutLease(Lease {
+        sandbox: request.sandbox,
+        pod: request.pod,
+        netns: request.netns,
+        address: choice.address,
+        eni: choice.eni.clone(),
+        slot: eni.slot,
+        host_veth: request.host_veth,
+        host_mac: request.host_mac,
+        mtu: desired.config.pod_mtu.value,
+        phase: LeasePhase::Pending,
+        created: now.wall,
+    }));
+    Some(draft.into_changes())
 }
 
 /// The wiring was read back: `Pending` becomes `Active`. Empty for any other lease.
-pub fn activate(_ledger: &Ledger, _sandbox: &SandboxKey) -> Vec<Change> {
-    unimplemented!("being written")
+pub fn activate(ledger: &Ledger, sandbox: &SandboxKey) -> Vec<Change> {
+    match ledger.leases.get(sandbox) {
+        Some(lease) if lease.phase == LeasePhase::Pending => {
+            vec![Change::PutLease(Lease { phase: LeasePhase::Active, ..lease.clone() })]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The lease is to be given up: `Releasing`, durable before the kernel is touched. Empty when there is none or it
 /// is being released already.
-pub fn begin_release(_ledger: &Ledger, _sandbox: &SandboxKey, _now: &Now) -> Vec<Change> {
-    unimplemented!("being written")
+pub fn begin_release(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
+    let Some(lease) = ledger.leases.get(sandbox).filter(|lease| lease.phase != LeasePhase::Releasing) else {
+        return Vec::new();
+    };
+    let mut draft = Draft::of(ledger, now);
+    draft.push(Change::PutLease(Lease { phase: LeasePhase::Releasing, ..lease.clone() }));
+    draft.note(format!("{} of {} ({}) is being released", lease.address, sandbox, lease.pod));
+    draft.into_changes()
 }
 
-/// The kernel state of a `Releasing` lease is gone: the lease ends, its address rests its full time. Empty
-/// otherwise.
+/// The kernel state of a `Releasing` lease is gone: the lease ends, and its address rests its full time. One that
+/// EC2 took away meanwhile leaves a tombstone instead. Empty for any other lease.
 pub fn finish_release(
-    _desired: &Desired<'_>,
-    _ledger: &Ledger,
-    _sandbox: &SandboxKey,
-    _now: &Now,
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    sandbox: &SandboxKey,
+    now: &Now,
 ) -> Vec<Change> {
-    unimplemented!("being written")
+    let Some(lease) = ledger.leases.get(sandbox).filter(|lease| lease.phase == LeasePhase::Releasing) else {
+        return Vec::new();
+    };
+    end(ledger, lease, AddressState::Cooling(rest(desired, now)), now)
 }
 
 /// The wiring of a `Pending` lease failed in this process and was undone; no ADD was answered. The address is
-/// free again without a rest. After a restart use [`begin_release`]: the answer may have left.
-pub fn undo(_ledger: &Ledger, _sandbox: &SandboxKey, _now: &Now) -> Vec<Change> {
-    unimplemented!("being written")
+/// free again without a rest: no packet of a workload ever left from it. After a restart use [`begin_release`]
+/// instead: the answer may have left. Empty for any other lease.
+pub fn undo(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
+    match ledger.leases.get(sandbox) {
+        Some(lease) if lease.phase == LeasePhase::Pending => end(ledger, lease, AddressState::Free, now),
+        _ => Vec::new(),
+    }
+}
+
+fn end(ledger: &Ledger, lease: &Lease, after: AddressState, now: &Now) -> Vec<Change> {
+    let mut draft = Draft::of(ledger, now);
+    draft.push(Change::DropLease(lease.sandbox.clone()));
+    let assigned = ledger.addresses.get(&lease.address).is_some_and(|address| address.assigned);
+    draft.set_state(lease.address, if assigned { after } else { AddressState::Gone(now.boottime) });
+    draft.into_changes()
 }

@@ -17,16 +17,24 @@
 //! is the only writer, and calls and applies without a pause in between.
 
 pub mod adopt;
+mod agenda;
 pub mod desired;
+mod draft;
+mod grow;
 pub mod hint;
 pub mod host;
 pub mod intents;
 pub mod lease;
+pub mod lifecycle;
 pub mod observed;
 pub mod plan;
+mod pool;
 pub mod quarantine;
+mod reads;
 pub mod reap;
 pub mod recover;
+mod shrink;
+pub mod targets;
 
 pub use adopt::{Reading, adopt};
 pub use desired::Desired;

@@ -10,16 +10,28 @@ use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
 use crate::hint::HintDiff;
-use crate::intents::{Fault, Settlement};
+use crate::intents::{Fault, Setback, Settlement};
+
+#[cfg(test)]
+mod tests;
+
+/// A pause that ended this long ago is forgotten: the next setback counts as the first again.
+const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
+/// A link appears about a second after the attachment; until then the set-up is tried at this pace.
+const SET_UP_REST: Duration = Duration::from_millis(200);
+/// That many tries at the fast pace, then slower.
+const SET_UP_FAST_TRIES: u32 = 20;
+/// The slowest pace of set-up tries.
+const SET_UP_LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// How far a pause reaches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PauseScope {
     /// Every call of that API.
     Api,
-    /// Calls about this ENI.
+    /// Calls of that API about this ENI.
     Eni(EniId),
-    /// Calls that take addresses from this subnet.
+    /// Calls that take addresses from this subnet, by whatever API.
     Subnet(SubnetId),
 }
 
@@ -39,6 +51,9 @@ pub struct Pause {
 }
 
 /// What this process has seen and has under way.
+///
+/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `hint` and
+/// `jitter` itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// ADDs that are held because no address is free.
@@ -49,7 +64,7 @@ pub struct Observed {
     pub setting_up: BTreeSet<EniId>,
     /// ENIs whose set-up failed, with the instant of the next try and the failures in a row.
     pub set_up_rests: BTreeMap<EniId, (BootTime, u32)>,
-    /// Calls that rest.
+    /// Calls that rest, or rested lately.
     pub pauses: Vec<Pause>,
     /// Intents that this process is carrying out right now.
     pub in_flight: BTreeSet<IntentId>,
@@ -71,49 +86,138 @@ pub struct Observed {
 
 impl Observed {
     /// An intent's call is being sent.
-    pub fn sent(&mut self, _id: IntentId) {
-        unimplemented!("being written")
+    pub fn sent(&mut self, id: IntentId) {
+        self.in_flight.insert(id);
     }
 
     /// An intent's call ended. `draw` is random and spreads the pause.
-    pub fn settled(&mut self, _id: IntentId, _api: Api, _settlement: &Settlement, _now: &Now, _draw: u64) {
-        unimplemented!("being written")
+    pub fn settled(&mut self, id: IntentId, api: Api, settlement: &Settlement, now: &Now, draw: u64) {
+        self.in_flight.remove(&id);
+        if let Some(doubt) = &settlement.doubt
+            && !self.doubts.contains(doubt)
+        {
+            self.doubts.push(doubt.clone());
+        }
+        match &settlement.setback {
+            Some(setback) => self.pause(setback, now, draw),
+            None => self.recovered(api, settlement.eni.as_ref()),
+        }
     }
 
     /// A read is being sent.
-    pub fn read_began(&mut self, _read: &CloudRead) {
-        unimplemented!("being written")
+    pub fn read_began(&mut self, read: &CloudRead) {
+        if !self.reading.contains(read) {
+            self.reading.push(read.clone());
+        }
     }
 
-    /// A read was answered and adopted.
-    pub fn read_answered(&mut self, _read: &CloudRead, _began: BootTime) {
-        unimplemented!("being written")
+    /// A read was answered, adopted, and the adoption applied.
+    pub fn read_answered(&mut self, read: &CloudRead, began: BootTime) {
+        self.reading.retain(|other| other != read);
+        self.doubts.retain(|other| other != read);
+        self.recovered(Api::DescribeNetworkInterfaces, None);
+        match read {
+            CloudRead::InstanceEnis { .. } => {
+                self.last_full_read = Some(began);
+                self.hint_checked = self.hint.clone().map(|hint| (hint, began));
+            }
+            CloudRead::AvailableEnis { .. } => self.last_orphan_read = Some(began),
+            CloudRead::Enis { .. } => {}
+        }
     }
 
-    /// A read failed: `fault` is `None` when no answer came. `draw` is random and spreads the pause.
-    pub fn read_failed(
-        &mut self,
-        _read: &CloudRead,
-        _fault: Option<Fault>,
-        _cause: &str,
-        _now: &Now,
-        _draw: u64,
-    ) {
-        unimplemented!("being written")
+    /// A read failed; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
+    pub fn read_failed(&mut self, read: &CloudRead, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
+        self.reading.retain(|other| other != read);
+        let setback =
+            Setback::of(Api::DescribeNetworkInterfaces, PauseScope::Api, fault.as_ref(), cause, None);
+        self.pause(&setback, now, draw);
     }
 
     /// An ENI's kernel set-up begins.
-    pub fn set_up_began(&mut self, _eni: &EniId) {
-        unimplemented!("being written")
+    pub fn set_up_began(&mut self, eni: &EniId) {
+        self.setting_up.insert(eni.clone());
     }
 
     /// An ENI's kernel set-up was read back.
-    pub fn set_up_done(&mut self, _eni: &EniId) {
-        unimplemented!("being written")
+    pub fn set_up_done(&mut self, eni: &EniId) {
+        self.setting_up.remove(eni);
+        self.set_up_rests.remove(eni);
+        self.ready_enis.insert(eni.clone());
     }
 
     /// An ENI's kernel set-up failed; it is tried again after a short rest.
-    pub fn set_up_failed(&mut self, _eni: &EniId, _now: &Now) {
-        unimplemented!("being written")
+    pub fn set_up_failed(&mut self, eni: &EniId, now: &Now) {
+        self.setting_up.remove(eni);
+        self.ready_enis.remove(eni);
+        let failures = self.set_up_rests.get(eni).map_or(1, |(_, failures)| failures.saturating_add(1));
+        let doublings = failures.saturating_sub(SET_UP_FAST_TRIES).min(10);
+        let rest = (SET_UP_REST * 2_u32.pow(doublings)).min(SET_UP_LONGEST_REST);
+        self.set_up_rests.insert(eni.clone(), (now.boottime.after(rest), failures));
+    }
+
+    /// The kernel's links changed: ENIs that rest after a failed set-up are tried again at once.
+    pub fn links_changed(&mut self, now: &Now) {
+        for (next_try, _) in self.set_up_rests.values_mut() {
+            *next_try = (*next_try).min(now.boottime);
+        }
+    }
+
+    /// The pause that holds back this call at this instant.
+    pub fn pause_of(
+        &self,
+        api: Api,
+        eni: Option<&EniId>,
+        subnet: Option<&SubnetId>,
+        now: &Now,
+    ) -> Option<&Pause> {
+        self.pauses.iter().filter(|pause| pause.until > now.boottime).find(|pause| match &pause.scope {
+            PauseScope::Api => pause.api == api,
+            PauseScope::Eni(id) => pause.api == api && Some(id) == eni,
+            PauseScope::Subnet(id) => Some(id) == subnet,
+        })
+    }
+
+    /// Whether a read that is under way or wanted is to settle what is known of this ENI.
+    pub(crate) fn doubted(&self, eni: &EniId) -> bool {
+        self.doubts.iter().any(|read| match read {
+            CloudRead::Enis { enis } => enis.contains(eni),
+            CloudRead::InstanceEnis { .. } => true,
+            CloudRead::AvailableEnis { .. } => false,
+        })
+    }
+
+    fn pause(&mut self, setback: &Setback, now: &Now, draw: u64) {
+        self.pauses.retain(|pause| now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER);
+        let at = self.pauses.iter().position(|p| p.api == setback.api && p.scope == setback.scope);
+        let attempts = at.map_or(1, |at| self.pauses[at].attempts.saturating_add(1));
+        let rest = (setback.first * 2_u32.pow(attempts.saturating_sub(1).min(16)))
+            .min(setback.longest)
+            .max(setback.at_least);
+        let half = u64::try_from(rest.as_millis() / 2).unwrap_or(u64::MAX);
+        let spread = Duration::from_millis(draw.checked_rem(half.saturating_add(1)).unwrap_or(0));
+        // Between the half and the whole; after EC2 named a time, never less than that.
+        let rest = (rest / 2 + spread).max(setback.at_least);
+        let pause = Pause {
+            api: setback.api,
+            scope: setback.scope.clone(),
+            until: now.boottime.after(rest),
+            cause: setback.cause.clone(),
+            attempts,
+        };
+        match at {
+            Some(at) => self.pauses[at] = pause,
+            None => self.pauses.push(pause),
+        }
+    }
+
+    fn recovered(&mut self, api: Api, eni: Option<&EniId>) {
+        self.pauses.retain(|pause| {
+            pause.api != api
+                || match &pause.scope {
+                    PauseScope::Api | PauseScope::Subnet(_) => false,
+                    PauseScope::Eni(id) => Some(id) != eni,
+                }
+        });
     }
 }

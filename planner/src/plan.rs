@@ -7,8 +7,14 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
+use crate::agenda::Agenda;
 use crate::desired::Desired;
+use crate::grow::growth;
+use crate::lifecycle;
 use crate::observed::Observed;
+use crate::pool::Pool;
+use crate::reads::reads;
+use crate::shrink::shrink;
 
 /// One step. The steps of a plan are independent of each other: they may be carried out in parallel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +36,7 @@ pub enum Step {
 pub struct Plan {
     /// What to do now. Empty: all is as it should be, or has to wait until `next_look`.
     pub steps: Vec<Step>,
-    /// Why the pool does not grow although it should. `None` while it need not, or while it does.
+    /// Why the pool does not grow as far as it should. `None` when it has, or is about to have, what it needs.
     pub refusal: Option<Refusal>,
     /// When time alone may change the plan. `None`: only an event can.
     pub next_look: Option<BootTime>,
@@ -38,6 +44,47 @@ pub struct Plan {
 
 /// Decides what to do next. Pure, total, deterministic; planning again after the plan was carried out gives, in
 /// a bounded number of rounds, an empty one.
-pub fn plan(_desired: &Desired<'_>, _ledger: &Ledger, _observed: &Observed, _now: &Now) -> Plan {
-    unimplemented!("being written")
+///
+/// A ledger that [`crate::recover`] has not brought to this boot yet gives no steps.
+pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Plan {
+    let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
+        return Plan { refusal: Some(Refusal::NotReady), ..Plan::default() };
+    };
+    let mut agenda = Agenda::new(now);
+    for pause in &observed.pauses {
+        agenda.at(pause.until);
+    }
+    let pool = Pool::of(desired, ledger, observed, now);
+    let mut steps = Vec::new();
+    steps.extend(reads(ledger, observed, node, now, &mut agenda).into_iter().map(Step::Read));
+    if !desired.config.provisioning_disabled.value {
+        steps.extend(repeats(ledger, observed, now));
+    }
+    steps.extend(lifecycle::forget(ledger, now, &mut agenda));
+    steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut agenda));
+    steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
+    let grown = growth(desired, ledger, observed, &pool, now);
+    steps.extend(grown.changes.into_iter().map(Step::Open));
+    steps.extend(shrink(desired, ledger, observed, &pool, now, &mut agenda));
+    Plan { steps, refusal: grown.refusal, next_look: agenda.next() }
+}
+
+/// Open intents whose call is sent again: those with a token, and those of which a second one does no harm.
+fn repeats(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
+    ledger
+        .intents
+        .values()
+        .filter(|intent| !observed.in_flight.contains(&intent.id))
+        .filter(|intent| {
+            let eni = intent.change.eni();
+            let subnet = match &intent.change {
+                CloudChange::CreateEni { subnet, .. } => Some(subnet),
+                CloudChange::AttachEni { .. } | CloudChange::AssignAddresses { .. } => return false,
+                _ => None,
+            };
+            eni.is_none_or(|eni| !observed.doubted(eni))
+                && observed.pause_of(intent.change.api(), eni, subnet, now).is_none()
+        })
+        .map(|intent| Step::Repeat(intent.id))
+        .collect()
 }

@@ -1,34 +1,43 @@
 //! What a start makes of the ledger it finds.
+//!
+//! Open intents are not touched here: the plan repeats them, or reads what became of them.
 
 use std::collections::BTreeSet;
 
+use holdfast_model::address::AddressState;
 use holdfast_model::ids::MacAddr;
 use holdfast_model::ledger::{Change, Ledger};
-use holdfast_model::node::NodeIdentity;
+use holdfast_model::node::{NodeIdentity, NodeRecord};
 use holdfast_model::time::Now;
 
 use crate::desired::Desired;
+use crate::draft::Draft;
+use crate::quarantine::rest;
+
+#[cfg(test)]
+mod tests;
 
 /// What is known at start of where we are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Here<'a> {
     /// The instance metadata's answer, when there is one.
     pub identity: Option<&'a NodeIdentity>,
-    /// The MACs of the kernel's links, when they were read: a ledger whose primary ENI is not among them is
-    /// another instance's.
+    /// The MACs of the kernel's links, when they were read completely: after a reboot, a ledger whose primary
+    /// ENI is not among them is another instance's.
     pub macs: Option<&'a BTreeSet<MacAddr>>,
 }
 
 /// What kind of start it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// The ledger is empty.
+    /// The ledger knows no node. Without an identity nothing can be planned yet.
     Fresh,
     /// The process was restarted: sandboxes may be alive.
     SameBoot,
-    /// The node was restarted: all sandboxes are gone.
+    /// The node was restarted: all sandboxes are gone, and so is all kernel state of ours.
     NewBoot,
-    /// The ledger is another instance's and was forgotten.
+    /// The ledger is another instance's (baked into an image) and was forgotten. Without an identity nothing
+    /// can be planned yet.
     Foreign,
 }
 
@@ -43,6 +52,89 @@ pub struct Recovered {
 
 /// Brings the ledger to this boot and this instance. Call it at start, and again when the identity is learnt;
 /// repeating it changes nothing.
-pub fn recover(_desired: &Desired<'_>, _ledger: &Ledger, _here: Here<'_>, _now: &Now) -> Recovered {
-    unimplemented!("being written")
+///
+/// After a reboot every lease becomes a rest, and every rest begins anew: boot times of another boot say nothing
+/// about how much of it is over. Nothing is given back to EC2 for that reason. A reboot without metadata is
+/// recovered on the ledger's word, so that a node without any connection still serves its pods.
+pub fn recover(desired: &Desired<'_>, ledger: &Ledger, here: Here<'_>, now: &Now) -> Recovered {
+    let mut draft = Draft::of(ledger, now);
+    let Some(node) = &ledger.node else {
+        if let Some(identity) = here.identity {
+            put_node(&mut draft, identity, now);
+        }
+        return Recovered { kind: Recovery::Fresh, changes: draft.into_changes() };
+    };
+    let same_boot = node.boot == now.boot;
+    let foreign = match (here.identity, here.macs) {
+        (Some(identity), _) => identity.instance != node.identity.instance,
+        // A running instance keeps its primary ENI, so within a boot there is nothing to doubt.
+        (None, Some(macs)) => !same_boot && !macs.contains(&node.identity.primary_mac),
+        (None, None) => false,
+    };
+    if foreign {
+        forget_all(&mut draft, ledger);
+        if let Some(identity) = here.identity {
+            put_node(&mut draft, identity, now);
+        }
+        return Recovered { kind: Recovery::Foreign, changes: draft.into_changes() };
+    }
+    if !same_boot {
+        begin_boot(&mut draft, desired, ledger, now);
+    }
+    put_node(&mut draft, here.identity.unwrap_or(&node.identity), now);
+    let kind = if same_boot { Recovery::SameBoot } else { Recovery::NewBoot };
+    Recovered { kind, changes: draft.into_changes() }
+}
+
+fn put_node(draft: &mut Draft<'_>, identity: &NodeIdentity, now: &Now) {
+    let record = NodeRecord { identity: identity.clone(), boot: now.boot.clone() };
+    if draft.ledger.node.as_ref() != Some(&record) {
+        draft.push(Change::PutNode(record));
+    }
+}
+
+fn forget_all(draft: &mut Draft<'_>, ledger: &Ledger) {
+    for key in ledger.leases.keys() {
+        draft.push(Change::DropLease(key.clone()));
+    }
+    for ip in ledger.addresses.keys() {
+        draft.drop_address(*ip);
+    }
+    for id in ledger.intents.keys() {
+        draft.drop_intent(*id);
+    }
+    for id in ledger.enis.keys() {
+        draft.drop_eni(id);
+    }
+}
+
+fn begin_boot(draft: &mut Draft<'_>, desired: &Desired<'_>, ledger: &Ledger, now: &Now) {
+    for key in ledger.leases.keys() {
+        draft.push(Change::DropLease(key.clone()));
+    }
+    for address in ledger.addresses.values() {
+        let state = match &address.state {
+            AddressState::Leased | AddressState::Quarantined(_) if address.assigned => {
+                AddressState::Cooling(rest(desired, now))
+            }
+            AddressState::Leased | AddressState::Quarantined(_) | AddressState::Gone(_) => {
+                AddressState::Gone(now.boottime)
+            }
+            AddressState::Cooling(old) => {
+                let mut again = rest(desired, now);
+                again.period_ms = again.period_ms.max(old.period_ms);
+                AddressState::Cooling(again)
+            }
+            AddressState::Free => AddressState::Free,
+            AddressState::Departing(intent) => AddressState::Departing(*intent),
+        };
+        draft.set_state(address.ip, state);
+    }
+    for eni in ledger.enis.values() {
+        let mut eni = eni.clone();
+        // As young as can be: that delays what waits for age, and hurries nothing.
+        eni.since = now.boottime;
+        eni.changed = now.boottime;
+        draft.put_eni(eni);
+    }
 }

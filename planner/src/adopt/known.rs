@@ -1,0 +1,161 @@
+//! ENIs that the ledger has.
+
+use holdfast_model::address::AddressState;
+use holdfast_model::cloud::{AttachmentStatus, CloudChange, CloudRead, EniView};
+use holdfast_model::eni::{EniPhase, EniRecord, Management};
+
+use crate::adopt::Merge;
+use crate::draft::Draft;
+use crate::intents::open::claimed_slots;
+use crate::intents::settle::departed;
+use crate::lifecycle::TOMBSTONE;
+
+impl Merge<'_> {
+    /// An ENI that the read shows.
+    pub(super) fn known(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView) {
+        // The list of unattached ENIs is for orphans; it lags, and what we know has better sources.
+        let orphans = matches!(self.reading.read, CloudRead::AvailableEnis { .. });
+        if orphans || record.phase == EniPhase::Gone || !self.proves(draft, record) {
+            return;
+        }
+        self.settle_by_read(draft, record, Some(view));
+        let Some(here) = self.here(view) else {
+            let detaching = view.attachment.as_ref().is_some_and(|other| {
+                other.instance == self.me && other.status == AttachmentStatus::Detaching
+            });
+            // A binding that is being undone by somebody will be seen absent soon enough.
+            if record.attachment().is_some() && !detaching && self.covers(record) {
+                self.absent(draft, record, Some(view));
+            } else if record.phase == EniPhase::Available && view.attachment.is_some() {
+                draft
+                    .note(format!("{} was attached elsewhere by somebody: it is not ours any more", view.id));
+                draft.bury(&view.id);
+            } else if record.phase == EniPhase::Available {
+                self.addresses(draft, record, view);
+            }
+            return;
+        };
+
+        let Some(mut next) = draft.ledger.enis.get(&record.id).cloned() else { return };
+        match &mut next.phase {
+            EniPhase::Available | EniPhase::Attached { .. } => next.phase = Self::attached(here),
+            EniPhase::Draining { attachment } => *attachment = here.id.clone(),
+            // Our own detachment, seen late; after that much time it is somebody's new attachment.
+            EniPhase::Detached if self.reading.began.since(record.since) >= TOMBSTONE => {
+                next.phase = Self::attached(here);
+            }
+            EniPhase::Detached | EniPhase::Gone => return,
+        }
+        if std::mem::discriminant(&next.phase) != std::mem::discriminant(&record.phase) {
+            next.since = draft.now();
+        }
+        let leased = draft.ledger.leases.values().any(|lease| lease.eni == record.id);
+        if next.slot != here.slot && !leased && !claimed_slots(&draft.ledger).contains(&here.slot) {
+            next.slot = here.slot;
+        }
+        // An empty set of tags says nothing: upstream's rule, from an outage where tags were missing.
+        if !view.tags.is_empty() || next.management == Management::Excluded {
+            next.management = self.management(view, next.is_primary());
+        }
+        next.subnet_cidr =
+            next.subnet_cidr.or_else(|| crate::intents::settle::known_cidr(&draft.ledger, &next.subnet));
+        let managed = next.management == Management::Managed;
+        draft.put_eni(next);
+        if managed {
+            self.addresses(draft, record, view);
+        }
+    }
+
+    /// An ENI that the read does not show where the ledger has it. `view` is what it shows instead.
+    pub(super) fn absent(&self, draft: &mut Draft<'_>, record: &EniRecord, view: Option<&EniView>) {
+        if record.phase == EniPhase::Gone || !self.proves(draft, record) {
+            return;
+        }
+        self.settle_by_read(draft, record, view);
+        let Some(current) = draft.ledger.enis.get(&record.id).cloned() else { return };
+        let still_busy = draft.ledger.intents_on(&record.id).next().is_some();
+        if still_busy || !self.proves_absence(record) || current.is_primary() {
+            return;
+        }
+        let by_id = matches!(self.reading.read, CloudRead::Enis { .. });
+        match &current.phase {
+            EniPhase::Available | EniPhase::Detached if by_id && view.is_none() => draft.bury(&record.id),
+            EniPhase::Attached { .. } | EniPhase::Draining { .. } => {
+                let held = draft.ledger.leases.values().filter(|lease| lease.eni == record.id).count();
+                draft.note(format!(
+                    "{} is not attached any more, and not by our doing; sandboxes on it: {held}",
+                    record.id
+                ));
+                let ours = current.created_by.is_some();
+                draft.strip(&record.id);
+                let bare = draft.ledger.addresses_on(&record.id).next().is_none();
+                if !bare {
+                    // Kept for what is owed on it, and closed to everything new.
+                    let mut kept = current;
+                    kept.management = Management::Excluded;
+                    draft.put_eni(kept);
+                } else if view.is_some() && ours {
+                    draft.enter(&record.id, EniPhase::Detached);
+                } else {
+                    draft.drop_eni(&record.id);
+                }
+            }
+            EniPhase::Available | EniPhase::Detached | EniPhase::Gone => {}
+        }
+    }
+
+    /// Closes the open intents on this ENI that the read settles. None of them is under way.
+    fn settle_by_read(&self, draft: &mut Draft<'_>, record: &EniRecord, view: Option<&EniView>) {
+        let here = view.and_then(|view| self.here(view));
+        for mut intent in draft.intents_on(&record.id) {
+            let id = intent.id;
+            match &mut intent.change {
+                // Whatever came of it is in the read.
+                CloudChange::AttachEni { .. } | CloudChange::AssignAddresses { .. } => draft.drop_intent(id),
+                CloudChange::UnassignAddresses { addresses, .. } => {
+                    let (left, gone): (Vec<_>, Vec<_>) = addresses
+                        .iter()
+                        .copied()
+                        .partition(|ip| view.is_some_and(|view| view.secondary.contains(ip)));
+                    for ip in gone {
+                        departed(draft, id, ip);
+                    }
+                    if left.is_empty() {
+                        draft.drop_intent(id);
+                    } else {
+                        *addresses = left;
+                        draft.put_intent(intent);
+                    }
+                }
+                CloudChange::DetachEni { .. } if here.is_none() => {
+                    draft.drop_intent(id);
+                    draft.enter(&record.id, EniPhase::Detached);
+                }
+                CloudChange::DeleteEni { .. } => {
+                    if here.is_some() {
+                        draft.drop_intent(id);
+                    } else if view.is_none() && matches!(self.reading.read, CloudRead::Enis { .. }) {
+                        draft.drop_intent(id);
+                        draft.bury(&record.id);
+                    }
+                }
+                CloudChange::SetDeleteOnTermination { .. }
+                    if here.is_none_or(|here| here.delete_on_termination) =>
+                {
+                    draft.drop_intent(id);
+                }
+                CloudChange::DetachEni { .. }
+                | CloudChange::SetDeleteOnTermination { .. }
+                | CloudChange::TagEni { .. }
+                | CloudChange::CreateEni { .. } => {}
+            }
+        }
+        debug_assert!(
+            draft.ledger.addresses_on(&record.id).all(|address| match &address.state {
+                AddressState::Departing(intent) => draft.ledger.intents.contains_key(intent),
+                _ => true,
+            }),
+            "an address departs by an open intent only"
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! Growth: which addresses to ask for, and where. All at once: a plan holds every call that is needed.
+//!
+//! Attached ENIs are filled first, by slot; then ENIs are created with as many addresses as they are to have,
+//! in parallel, each in a slot of its own. What is asked for already counts as if it were there, so planning
+//! again doubles nothing. An ENI takes one such call at a time; what could not be asked of it meanwhile is asked
+//! of it afterwards, not of a new ENI.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
+use holdfast_model::eni::{EniPhase, EniSlot, Management};
+use holdfast_model::ledger::Ledger;
+use holdfast_model::node::NodeIdentity;
+use holdfast_model::refusal::Refusal;
+use holdfast_model::time::Now;
+
+use crate::desired::Desired;
+use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
+use crate::observed::{Observed, PauseScope};
+use crate::pool::{Pool, targets};
+
+#[cfg(test)]
+mod tests;
+
+/// Tag that tells who owns an ENI; upstream sets it beside the cluster's name.
+const TAG_OWNER: &str = "eks:eni:owner";
+const OWNER: &str = "amazon-vpc-cni";
+
+/// What to ask for, and why not for more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Growth {
+    pub(crate) changes: Vec<CloudChange>,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+impl Growth {
+    fn refused(refusal: Refusal) -> Self {
+        Self { changes: Vec::new(), refusal: Some(refusal) }
+    }
+}
+
+pub(crate) fn growth(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    pool: &Pool<'_>,
+    now: &Now,
+) -> Growth {
+    let targets = targets(desired);
+    let mut short = targets.short(&pool.level);
+    if short == 0 {
+        // Enough is on its way; if it is held up, that is what an ADD waits for.
+        let stalled = (pool.level.waiting > 0).then(|| held_up(observed, now)).flatten();
+        return Growth { changes: Vec::new(), refusal: stalled };
+    }
+    let Some(node) = ledger.node.as_ref() else {
+        return Growth::refused(Refusal::NotReady);
+    };
+    if desired.config.provisioning_disabled.value {
+        return Growth::refused(Refusal::ProvisioningDisabled);
+    }
+    if !ledger.enis.values().any(holdfast_model::eni::EniRecord::is_primary) {
+        // EC2 has never been read: what is attached, and so what can be added, is not known.
+        let cause = observed
+            .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
+            .map_or(Refusal::NotReady, |pause| pause.cause.clone());
+        return Growth::refused(cause);
+    }
+    let mut budget = desired.max_pods().saturating_sub(pool.level.total());
+    if budget == 0 {
+        return Growth::refused(pods_limit(desired, ledger, &node.identity));
+    }
+
+    let by_address = targets.warm.by_address();
+    let mut grown = Growth::default();
+    for share in pool.enis.iter().filter(|share| share.room > 0) {
+        if short == 0 || budget == 0 {
+            break;
+        }
+        let eni = share.eni;
+        if eni.phase == EniPhase::Available || busy(ledger, &eni.id) || observed.doubted(&eni.id) {
+            if stuck(ledger, observed, eni, now) {
+                continue;
+            }
+            short = short.saturating_sub(share.room);
+            continue;
+        }
+        let pause = observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.subnet), now);
+        if let Some(pause) = pause {
+            grown.refusal = Some(pause.cause.clone());
+            if pause.scope == PauseScope::Api {
+                // It will go on here: no ENI is created only because EC2 wants us to slow down.
+                short = short.saturating_sub(share.room);
+            }
+            continue;
+        }
+        let count = if by_address { share.room.min(short) } else { share.room }.min(budget);
+        grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count });
+        short = short.saturating_sub(count);
+        budget -= count;
+    }
+
+    // An ENI that is being created will take more once it is there.
+    for intent in ledger.intents.values() {
+        if let CloudChange::CreateEni { secondary_addresses, .. } = &intent.change {
+            short = short.saturating_sub(targets.per_eni.saturating_sub(*secondary_addresses));
+        }
+    }
+    let mut claimed = claimed_slots(ledger);
+    while short > 0 {
+        if let Some(refusal) = no_more_enis(desired, ledger, observed, node, &claimed, budget, now) {
+            grown.refusal = Some(refusal);
+            return grown;
+        }
+        let most = if by_address { targets.per_eni.min(short) } else { targets.per_eni };
+        let count = most.min(budget);
+        let slot = lowest_free_slot(0, &claimed);
+        claimed.insert(slot);
+        grown.changes.push(create(desired, &node.identity, slot, count));
+        short = short.saturating_sub(count);
+        budget -= count;
+    }
+    // Whatever was refused on one ENI has been asked for elsewhere, unless the wait is all there is to do.
+    if !grown.changes.is_empty() {
+        grown.refusal = None;
+    }
+    grown
+}
+
+/// Why no further ENI can be had; `None` when one can.
+fn no_more_enis(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    node: &holdfast_model::node::NodeRecord,
+    claimed: &BTreeSet<EniSlot>,
+    budget: u32,
+    now: &Now,
+) -> Option<Refusal> {
+    if budget == 0 {
+        return Some(pods_limit(desired, ledger, &node.identity));
+    }
+    let held = claimed.iter().filter(|slot| slot.card == 0).count();
+    if held >= desired.max_enis() as usize {
+        return Some(if desired.max_enis() < desired.limits.enis {
+            Refusal::ConfiguredLimit { setting: "MAX_ENI".to_owned() }
+        } else {
+            instance_full(desired, ledger, &node.identity)
+        });
+    }
+    if desired.limits.pod_addresses_per_eni() == 0 {
+        return Some(instance_full(desired, ledger, &node.identity));
+    }
+    // An ENI that cannot be attached is not created: it would only have to be deleted again.
+    observed
+        .pause_of(Api::CreateNetworkInterface, None, Some(&node.identity.subnet), now)
+        .or_else(|| observed.pause_of(Api::AttachNetworkInterface, None, None, now))
+        .map(|pause| pause.cause.clone())
+}
+
+/// Whether what keeps this ENI from growing will not pass by itself soon.
+fn stuck(ledger: &Ledger, observed: &Observed, eni: &holdfast_model::eni::EniRecord, now: &Now) -> bool {
+    ledger.intents_on(&eni.id).any(|intent| {
+        matches!(intent.change, CloudChange::UnassignAddresses { .. })
+            && observed.pause_of(intent.change.api(), Some(&eni.id), None, now).is_some()
+    })
+}
+
+/// The cause that holds up growth that was asked for.
+fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
+    observed
+        .pauses
+        .iter()
+        .filter(|pause| pause.until > now.boottime)
+        .find(|pause| {
+            matches!(
+                pause.api,
+                Api::CreateNetworkInterface
+                    | Api::AttachNetworkInterface
+                    | Api::AssignPrivateIpAddresses
+                    | Api::DescribeNetworkInterfaces
+            )
+        })
+        .map(|pause| pause.cause.clone())
+}
+
+fn pods_limit(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
+    if desired.config.max_pods.value.is_some() {
+        Refusal::ConfiguredLimit { setting: "HOLDFAST_MAX_PODS".to_owned() }
+    } else {
+        instance_full(desired, ledger, node)
+    }
+}
+
+fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
+    let others = ledger
+        .enis
+        .values()
+        .filter(|eni| eni.holds_slot() && eni.slot.card == 0 && eni.management != Management::Managed)
+        .count();
+    let ours = desired.limits.enis.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
+    Refusal::InstanceFull {
+        addresses: ours * desired.limits.pod_addresses_per_eni(),
+        instance_type: node.instance_type.clone(),
+    }
+}
+
+fn create(
+    desired: &Desired<'_>,
+    node: &NodeIdentity,
+    slot: EniSlot,
+    secondary_addresses: u32,
+) -> CloudChange {
+    let mut tags: BTreeMap<String, String> = desired.config.extra_tags.value.clone();
+    tags.insert(TAG_INSTANCE.to_owned(), node.instance.to_string());
+    if let Some(cluster) = &desired.config.cluster.value {
+        tags.insert(TAG_CLUSTER.to_owned(), cluster.clone());
+        tags.insert(TAG_OWNER.to_owned(), OWNER.to_owned());
+    }
+    CloudChange::CreateEni {
+        subnet: node.subnet.clone(),
+        security_groups: node.security_groups.clone(),
+        secondary_addresses,
+        slot,
+        description: format!("aws-K8S-{}", node.instance),
+        tags,
+    }
+}

@@ -1,0 +1,218 @@
+//! The difference between two states of the host's network namespace.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use holdfast_model::eni::EniSlot;
+use holdfast_model::host::{
+    EniWiring, HostAction, HostDesired, HostObserved, LinkAlias, LinkName, LinkSeen, MAIN_TABLE, NatSeen,
+    PRIMARY_MARK, PodWiring, Route, RouteSeen, Rule, priority,
+};
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::host::Spared;
+
+/// What turns `observed` into `desired`. Only what carries our mark is removed.
+///
+/// Removals of rules and routes come first, so that a stale route never takes the place of its successor with
+/// it; then what is missing; last the links of orphans, whose removal takes the kernel a while. A pod whose link
+/// is gone gets nothing back: its wiring cannot be mended from here, and reaping decides about its lease.
+pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared) -> Vec<HostAction> {
+    let wanted = Wanted::of(desired, observed);
+    let mut actions = Vec::new();
+    if !spared.all_orphans {
+        for rule in &observed.rules {
+            if !wanted.rules.contains(rule) && !names_spared(rule, spared) {
+                actions.push(HostAction::RemoveRule(rule.clone()));
+            }
+        }
+        for route in &observed.routes {
+            if !wanted.routes_seen.contains(route) && !spared.addresses.contains(&route.to.addr()) {
+                actions.push(HostAction::RemoveRoute(route.clone()));
+            }
+        }
+    }
+    for (route, seen) in wanted.routes {
+        if !observed.routes.contains(&seen) {
+            actions.push(HostAction::EnsureRoute(route));
+        }
+    }
+    for rule in wanted.pod_rules {
+        if !observed.rules.contains(&rule) {
+            actions.push(HostAction::EnsureRule(rule));
+        }
+    }
+    for eni in &desired.enis {
+        if link_of(observed, eni).is_some_and(|link| !eni_is_set_up(eni, link, observed)) {
+            actions.push(HostAction::EnsureEni(eni.clone()));
+        }
+    }
+    if let Some(nat) = &desired.nat
+        && observed.nat == NatSeen::Differs
+    {
+        actions.push(HostAction::ReplaceNat(nat.clone()));
+    }
+    if !spared.all_orphans {
+        let orphans = orphan_links(desired, observed, spared);
+        if !orphans.is_empty() {
+            actions.push(HostAction::RemoveLinks(orphans));
+        }
+    }
+    actions
+}
+
+/// What should be there, given the links that are.
+struct Wanted {
+    /// All rules.
+    rules: BTreeSet<Rule>,
+    /// Those that are put back one by one; an ENI's comes with its set-up.
+    pod_rules: Vec<Rule>,
+    /// Pods' routes, and how they would be seen.
+    routes: Vec<(Route, RouteSeen)>,
+    /// All routes, as they would be seen.
+    routes_seen: BTreeSet<RouteSeen>,
+}
+
+impl Wanted {
+    fn of(desired: &HostDesired, observed: &HostObserved) -> Self {
+        let mut wanted = Self {
+            rules: BTreeSet::new(),
+            pod_rules: Vec::new(),
+            routes: Vec::new(),
+            routes_seen: BTreeSet::new(),
+        };
+        if desired.nat.is_some() {
+            wanted.pod_rules.push(marked());
+        }
+        for pod in &desired.pods {
+            let link = observed
+                .links
+                .iter()
+                .find(|link| link.name == pod.host_veth && link.alias.as_ref() == Some(&pod.alias));
+            match link {
+                Some(link) => {
+                    wanted.pod_rules.extend(pod_rules(pod));
+                    let seen = RouteSeen {
+                        table: MAIN_TABLE,
+                        to: IpNet::from(pod.address),
+                        via: None,
+                        link_index: link.index,
+                    };
+                    wanted.routes_seen.insert(seen.clone());
+                    let route = Route {
+                        table: MAIN_TABLE,
+                        to: IpNet::from(pod.address),
+                        via: None,
+                        link: LinkName::Name(pod.host_veth.clone()),
+                    };
+                    wanted.routes.push((route, seen));
+                }
+                // Not put back, and not taken away from under whoever is being looked into.
+                None => wanted.rules.extend(pod_rules(pod)),
+            }
+        }
+        wanted.rules.extend(wanted.pod_rules.iter().cloned());
+        for eni in desired.enis.iter().filter(|eni| eni.slot != EniSlot::PRIMARY) {
+            wanted.rules.insert(eni_rule(eni));
+            if let Some(link) = link_of(observed, eni) {
+                wanted.routes_seen.extend(eni_routes(eni, link.index));
+            }
+        }
+        wanted
+    }
+}
+
+/// To the pod by the main table; from a pod on a secondary ENI by that ENI's.
+fn pod_rules(pod: &PodWiring) -> Vec<Rule> {
+    let address = Some(IpNet::from(pod.address));
+    let mut rules =
+        vec![Rule { priority: priority::TO_POD, from: None, to: address, mark: None, table: MAIN_TABLE }];
+    if pod.table != MAIN_TABLE {
+        rules.push(Rule {
+            priority: priority::FROM_POD,
+            from: address,
+            to: None,
+            mark: None,
+            table: pod.table,
+        });
+    }
+    rules
+}
+
+/// What is marked leaves by the primary ENI.
+fn marked() -> Rule {
+    Rule {
+        priority: priority::MARKED,
+        from: None,
+        to: None,
+        mark: Some((PRIMARY_MARK, PRIMARY_MARK)),
+        table: MAIN_TABLE,
+    }
+}
+
+fn eni_rule(eni: &EniWiring) -> Rule {
+    Rule {
+        priority: priority::FROM_ENI,
+        from: Some(IpNet::from(IpAddr::V4(eni.primary_ipv4))),
+        to: None,
+        mark: None,
+        table: eni.slot.route_table(),
+    }
+}
+
+/// The gateway on the link, and everything else through it.
+fn eni_routes(eni: &EniWiring, link_index: u32) -> [RouteSeen; 2] {
+    let gateway = IpAddr::V4(eni.gateway());
+    let table = eni.slot.route_table();
+    let everywhere = IpNet::V4(Ipv4Net::default());
+    [
+        RouteSeen { table, to: IpNet::from(gateway), via: None, link_index },
+        RouteSeen { table, to: everywhere, via: Some(gateway), link_index },
+    ]
+}
+
+/// An ENI's own link: a pod's may have been given the same MAC by accident, but carries an alias.
+fn link_of<'o>(observed: &'o HostObserved, eni: &EniWiring) -> Option<&'o LinkSeen> {
+    observed.links.iter().find(|link| link.mac == Some(eni.mac) && link.alias.is_none())
+}
+
+fn eni_is_set_up(eni: &EniWiring, link: &LinkSeen, observed: &HostObserved) -> bool {
+    if link.mtu != eni.mtu {
+        return false;
+    }
+    // Of the primary only the MTU is ours; the rest is the host's.
+    if eni.slot == EniSlot::PRIMARY {
+        return true;
+    }
+    let own: Vec<_> = link.addresses.iter().filter(|net| !net.addr().is_link_local()).collect();
+    link.up
+        && own.len() == 1
+        && own[0].addr() == eni.primary_ipv4
+        && own[0].prefix_len() == eni.subnet_cidr.prefix_len()
+        && observed.rules.contains(&eni_rule(eni))
+        && eni_routes(eni, link.index).iter().all(|route| observed.routes.contains(route))
+}
+
+fn names_spared(rule: &Rule, spared: &Spared) -> bool {
+    [rule.from, rule.to].into_iter().flatten().any(|net| spared.addresses.contains(&net.addr()))
+}
+
+/// Links with our alias that no lease explains, and that no route ties to a spared address.
+fn orphan_links(desired: &HostDesired, observed: &HostObserved, spared: &Spared) -> Vec<LinkAlias> {
+    let known: BTreeSet<&LinkAlias> =
+        desired.pods.iter().map(|pod| &pod.alias).chain(&spared.links).collect();
+    let tied: BTreeSet<u32> = observed
+        .routes
+        .iter()
+        .filter(|route| spared.addresses.contains(&route.to.addr()))
+        .map(|route| route.link_index)
+        .collect();
+    let orphans: BTreeSet<&LinkAlias> = observed
+        .links
+        .iter()
+        .filter(|link| !tied.contains(&link.index))
+        .filter_map(|link| link.alias.as_ref())
+        .filter(|alias| !known.contains(alias))
+        .collect();
+    orphans.into_iter().cloned().collect()
+}

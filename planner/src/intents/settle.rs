@@ -1,0 +1,257 @@
+//! What the outcome of a call proves.
+//!
+//! A definite answer closes the intent, with one exception: an unassignment stays open until its addresses are
+//! known to be gone, because an address that departs never comes back by our own doing.
+
+use std::net::IpAddr;
+
+use holdfast_model::address::{AddressRecord, AddressState};
+use holdfast_model::cloud::{CloudAnswer, CloudChange, CloudRead, EniView};
+use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
+use holdfast_model::ids::{EniId, IntentId, SubnetId};
+use holdfast_model::intent::Intent;
+use holdfast_model::ledger::Ledger;
+use holdfast_model::time::{BootTime, Now};
+use ipnet::Ipv4Net;
+
+use crate::draft::Draft;
+use crate::intents::open::{claimed_slots, lowest_free_slot};
+use crate::intents::{Fault, Outcome, Setback, Settlement};
+use crate::observed::PauseScope;
+
+#[cfg(test)]
+mod tests;
+
+/// What an outcome means. An intent that is no longer open means nothing.
+pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Settlement {
+    let Some(intent) = ledger.intents.get(&id) else {
+        return Settlement::default();
+    };
+    let mut draft = Draft::of(ledger, now);
+    // Before anything else: from here on, reads that began earlier prove nothing about this ENI.
+    if let Some(eni) = intent.change.eni() {
+        draft.touch(eni);
+    }
+    let (setback, doubt) = match outcome {
+        Outcome::Answered(answer) => {
+            if answered(&mut draft, intent, answer) {
+                (None, None)
+            } else {
+                let words = format!("an answer that does not fit: {answer:?}");
+                (Some(setback(ledger, intent, None, &words)), None)
+            }
+        }
+        Outcome::Unknown { cause } => (Some(setback(ledger, intent, None, cause)), None),
+        Outcome::NotCarriedOut { fault, cause } => {
+            let doubt = refused(&mut draft, ledger, intent, *fault);
+            // An object that is to go and is gone is no setback.
+            let over = *fault == Fault::NotFound
+                && matches!(intent.change, CloudChange::DeleteEni { .. } | CloudChange::DetachEni { .. });
+            ((!over).then(|| setback(ledger, intent, Some(fault), cause)), doubt)
+        }
+    };
+    Settlement { eni: intent.change.eni().cloned(), changes: draft.into_changes(), setback, doubt }
+}
+
+/// Takes an answer in; false when it is not an answer to this change.
+fn answered(draft: &mut Draft<'_>, intent: &Intent, answer: &CloudAnswer) -> bool {
+    match (&intent.change, answer) {
+        (CloudChange::CreateEni { slot, .. }, CloudAnswer::Created(view)) => {
+            draft.drop_intent(intent.id);
+            created(draft, intent.id, *slot, view);
+        }
+        (CloudChange::AttachEni { eni, .. }, CloudAnswer::Attached(attachment)) => {
+            draft.drop_intent(intent.id);
+            let attachment = attachment.clone();
+            draft.enter(eni, EniPhase::Attached { attachment, delete_on_termination: false });
+        }
+        (CloudChange::SetDeleteOnTermination { eni, attachment }, CloudAnswer::Done) => {
+            draft.drop_intent(intent.id);
+            if let Some(mut record) = draft.ledger.enis.get(eni).cloned()
+                && let EniPhase::Attached { attachment: own, delete_on_termination } = &mut record.phase
+                && own == attachment
+            {
+                *delete_on_termination = true;
+                draft.put_eni(record);
+            }
+        }
+        (CloudChange::AssignAddresses { eni, .. }, CloudAnswer::Assigned(addresses)) => {
+            draft.drop_intent(intent.id);
+            for ip in addresses {
+                given(draft, eni, *ip);
+            }
+        }
+        (CloudChange::UnassignAddresses { addresses, .. }, CloudAnswer::Done) => {
+            for ip in addresses {
+                departed(draft, intent.id, *ip);
+            }
+            draft.drop_intent(intent.id);
+        }
+        (CloudChange::DetachEni { eni, .. }, CloudAnswer::Done) => {
+            draft.drop_intent(intent.id);
+            draft.enter(eni, EniPhase::Detached);
+        }
+        (CloudChange::DeleteEni { eni }, CloudAnswer::Done) => {
+            draft.drop_intent(intent.id);
+            draft.bury(eni);
+        }
+        (CloudChange::TagEni { .. }, CloudAnswer::Done) => draft.drop_intent(intent.id),
+        _ => return false,
+    }
+    true
+}
+
+/// A definite refusal; gives what has to be read before the ledger is believed again.
+fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault) -> Option<CloudRead> {
+    let this = |eni: &EniId| CloudRead::Enis { enis: vec![eni.clone()] };
+    let all = || {
+        ledger.node.as_ref().map(|node| CloudRead::InstanceEnis { instance: node.identity.instance.clone() })
+    };
+    match &intent.change {
+        CloudChange::UnassignAddresses { eni, .. } => match fault {
+            Fault::Rejected | Fault::NotFound | Fault::Conflict => Some(this(eni)),
+            _ => None,
+        },
+        CloudChange::CreateEni { .. } | CloudChange::TagEni { .. } => {
+            draft.drop_intent(intent.id);
+            None
+        }
+        CloudChange::AttachEni { eni, .. } => {
+            draft.drop_intent(intent.id);
+            match fault {
+                Fault::Conflict => Some(this(eni)),
+                Fault::AttachmentLimit => all(),
+                Fault::NotFound => {
+                    // A new ENI may be unknown to a part of EC2 for a moment, and it may be the instance that
+                    // was not found. So nothing is concluded; deletion will tell, in the end.
+                    if let Some(record) = draft.ledger.enis.get(eni)
+                        && draft.now().since(record.since) >= crate::lifecycle::GIVE_UP_ATTACHING_UNKNOWN
+                    {
+                        draft.enter(eni, EniPhase::Detached);
+                    }
+                    None
+                }
+                _ => None,
+            }
+        }
+        CloudChange::SetDeleteOnTermination { eni, .. } | CloudChange::AssignAddresses { eni, .. } => {
+            draft.drop_intent(intent.id);
+            match fault {
+                Fault::AddressLimit | Fault::Conflict => Some(this(eni)),
+                Fault::NotFound => all(),
+                _ => None,
+            }
+        }
+        CloudChange::DetachEni { eni, .. } => {
+            draft.drop_intent(intent.id);
+            match fault {
+                Fault::NotFound => {
+                    draft.enter(eni, EniPhase::Detached);
+                    None
+                }
+                Fault::Conflict => Some(this(eni)),
+                _ => None,
+            }
+        }
+        CloudChange::DeleteEni { eni } => {
+            draft.drop_intent(intent.id);
+            match fault {
+                Fault::NotFound => {
+                    draft.bury(eni);
+                    None
+                }
+                // Usually the detachment is not finished. If it lasts, somebody attached the ENI again.
+                Fault::Conflict
+                    if draft.ledger.enis.get(eni).is_some_and(|record| {
+                        draft.now().since(record.since) >= crate::lifecycle::DETACHMENT_TAKES_AT_MOST
+                    }) =>
+                {
+                    Some(this(eni))
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
+fn setback(ledger: &Ledger, intent: &Intent, fault: Option<&Fault>, words: &str) -> Setback {
+    let api = intent.change.api();
+    // An unknown outcome of a creation says something about EC2, not about an ENI that nobody has seen.
+    let scope = intent.change.eni().map_or(PauseScope::Api, |eni| PauseScope::Eni(eni.clone()));
+    let subnet = match &intent.change {
+        CloudChange::CreateEni { subnet, .. } => Some(subnet),
+        CloudChange::AssignAddresses { eni, .. } => ledger.enis.get(eni).map(|eni| &eni.subnet),
+        _ => None,
+    };
+    Setback::of(api, scope, fault, words, subnet)
+}
+
+/// Writes a created ENI down, with its addresses.
+fn created(draft: &mut Draft<'_>, intent: IntentId, slot: EniSlot, view: &EniView) {
+    if !draft.ledger.enis.contains_key(&view.id) {
+        let claimed = claimed_slots(&draft.ledger);
+        // The slot was claimed by this very intent until a moment ago; somebody else's ENI may sit there now.
+        let slot = if claimed.contains(&slot) { lowest_free_slot(slot.card, &claimed) } else { slot };
+        let record = EniRecord {
+            id: view.id.clone(),
+            mac: view.mac,
+            slot,
+            kind: view.kind,
+            management: Management::Managed,
+            phase: EniPhase::Available,
+            subnet: view.subnet.clone(),
+            subnet_cidr: known_cidr(&draft.ledger, &view.subnet),
+            primary_ipv4: view.primary_ipv4,
+            created_by: Some(intent),
+            since: draft.now(),
+            changed: draft.now(),
+        };
+        draft.put_eni(record);
+    }
+    for ip in &view.secondary {
+        given(draft, &view.id, *ip);
+    }
+}
+
+/// EC2 gave us this address in answer to our own call.
+fn given(draft: &mut Draft<'_>, eni: &EniId, ip: IpAddr) {
+    if draft.is_primary_address(ip) || !draft.ledger.enis.contains_key(eni) {
+        return;
+    }
+    let record = |state| AddressRecord { ip, eni: eni.clone(), state, assigned: true };
+    let Some(known) = draft.ledger.addresses.get(&ip).cloned() else {
+        draft.put_address(record(AddressState::Free));
+        return;
+    };
+    match known.state {
+        AddressState::Free | AddressState::Gone(_) => draft.put_address(record(AddressState::Free)),
+        // The rest is owed wherever the address is now.
+        AddressState::Cooling(rest) => draft.put_address(record(AddressState::Cooling(rest))),
+        AddressState::Departing(_) if &known.eni != eni => draft.put_address(record(AddressState::Free)),
+        AddressState::Departing(_) => {}
+        AddressState::Leased | AddressState::Quarantined(_) => {
+            draft.note(format!(
+                "{ip} was assigned to {eni}, and the ledger has it in use on {}: it stays with its user",
+                known.eni
+            ));
+        }
+    }
+}
+
+/// EC2 took this address away in answer to our own call.
+pub(crate) fn departed(draft: &mut Draft<'_>, intent: IntentId, ip: IpAddr) {
+    if draft.ledger.addresses.get(&ip).is_some_and(|known| known.state == AddressState::Departing(intent)) {
+        let gone_at: BootTime = draft.now();
+        draft.set_state(ip, AddressState::Gone(gone_at));
+    }
+}
+
+/// A subnet's range, when it is the node's own subnet or another ENI's.
+pub(crate) fn known_cidr(ledger: &Ledger, subnet: &SubnetId) -> Option<Ipv4Net> {
+    ledger
+        .node
+        .as_ref()
+        .filter(|node| &node.identity.subnet == subnet)
+        .map(|node| node.identity.subnet_cidr)
+        .or_else(|| ledger.enis.values().filter(|eni| &eni.subnet == subnet).find_map(|eni| eni.subnet_cidr))
+}

@@ -1,0 +1,207 @@
+//! An ENI's way from phase to phase, and what is forgotten when.
+//!
+//! Tagging the primary ENI is not decided here: the ledger does not carry tags.
+
+use std::time::Duration;
+
+use holdfast_model::address::AddressState;
+use holdfast_model::cloud::{Api, CloudChange};
+use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
+use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::refusal::Refusal;
+use holdfast_model::time::Now;
+
+use crate::agenda::Agenda;
+use crate::desired::Desired;
+use crate::host::eni_wiring;
+use crate::intents::open::{busy, in_use};
+use crate::observed::Observed;
+use crate::plan::Step;
+use crate::pool::{Pool, targets};
+use crate::shrink::MINIMUM_ENI_AGE;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a tombstone is kept. Describes were seen to lag by tens of seconds, IMDS by minutes.
+pub const TOMBSTONE: Duration = Duration::from_secs(300);
+/// An ENI that EC2 refuses to attach for this long is deleted, unless EC2 is merely slow.
+pub(crate) const GIVE_UP_ATTACHING: Duration = Duration::from_secs(600);
+/// An ENI that EC2 does not know for this long after its creation is deleted, to find out.
+pub(crate) const GIVE_UP_ATTACHING_UNKNOWN: Duration = Duration::from_secs(30);
+/// Longer than any ordinary detachment.
+pub(crate) const DETACHMENT_TAKES_AT_MOST: Duration = Duration::from_secs(30);
+/// A deletion right after the detachment only answers that the ENI is still in use.
+const DETACHMENT_TAKES: Duration = Duration::from_secs(2);
+
+/// Steps that bring each ENI to its next phase.
+pub(crate) fn advance(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    pool: &Pool<'_>,
+    now: &Now,
+    agenda: &mut Agenda,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if desired.config.provisioning_disabled.value {
+        return steps;
+    }
+    let Some(node) = &ledger.node else { return steps };
+    let mut surplus = surplus_slots(desired, ledger);
+    // From the highest slot down, so that surplus falls on the last ones.
+    let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
+    enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot));
+    for eni in enis {
+        let pause = |api| observed.pause_of(api, Some(&eni.id), None, now);
+        let waits = busy(ledger, &eni.id) || observed.doubted(&eni.id);
+        match &eni.phase {
+            EniPhase::Available if !waits => {
+                if surplus > 0 {
+                    surplus -= 1;
+                    steps.push(give_up(eni, now));
+                    continue;
+                }
+                let refused = pause(Api::AttachNetworkInterface).is_some_and(|pause| {
+                    !matches!(pause.cause, Refusal::Throttled { .. } | Refusal::Unreachable { .. })
+                });
+                if refused && agenda.reached(eni.since.after(GIVE_UP_ATTACHING)) {
+                    steps.push(give_up(eni, now));
+                    continue;
+                }
+                let free = pool
+                    .enis
+                    .iter()
+                    .find(|share| share.eni.id == eni.id)
+                    .map_or(0, crate::pool::EniPool::free_count);
+                if targets(desired).spare(&pool.level, free) {
+                    // Left over from a growth that died with an earlier process. Its ADDs may well come again.
+                    if agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
+                        steps.push(give_up(eni, now));
+                    }
+                } else if pause(Api::AttachNetworkInterface).is_none() {
+                    steps.push(Step::Open(CloudChange::AttachEni {
+                        eni: eni.id.clone(),
+                        instance: node.identity.instance.clone(),
+                        slot: eni.slot,
+                    }));
+                }
+            }
+            EniPhase::Attached { attachment, delete_on_termination: false }
+                if eni.created_by.is_some()
+                    && eni.management == Management::Managed
+                    && !eni.is_primary()
+                    && !ledger.intents_on(&eni.id).any(|intent| {
+                        matches!(intent.change, CloudChange::SetDeleteOnTermination { .. })
+                    })
+                    && pause(Api::ModifyNetworkInterfaceAttribute).is_none() =>
+            {
+                steps.push(Step::Open(CloudChange::SetDeleteOnTermination {
+                    eni: eni.id.clone(),
+                    attachment: attachment.clone(),
+                }));
+            }
+            EniPhase::Draining { attachment }
+                if !waits
+                    && !in_use(ledger, &eni.id, now)
+                    && pause(Api::DetachNetworkInterface).is_none() =>
+            {
+                steps.push(Step::Open(CloudChange::DetachEni {
+                    eni: eni.id.clone(),
+                    attachment: attachment.clone(),
+                }));
+            }
+            EniPhase::Detached
+                if !waits
+                    && !in_use(ledger, &eni.id, now)
+                    && agenda.reached(eni.since.after(DETACHMENT_TAKES))
+                    && pause(Api::DeleteNetworkInterface).is_none() =>
+            {
+                steps.push(Step::Open(CloudChange::DeleteEni { eni: eni.id.clone() }));
+            }
+            _ => {}
+        }
+    }
+    steps.reverse();
+    steps
+}
+
+/// Kernel set-up for attached ENIs that this process has not read back yet.
+pub(crate) fn set_ups(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    agenda: &mut Agenda,
+) -> Vec<Step> {
+    let mut enis: Vec<&EniRecord> = ledger.enis.values().filter(|eni| wants_set_up(ledger, eni)).collect();
+    enis.sort_by_key(|eni| eni.slot);
+    let mut steps = Vec::new();
+    for eni in enis {
+        if observed.ready_enis.contains(&eni.id) || observed.setting_up.contains(&eni.id) {
+            continue;
+        }
+        let rested = observed.set_up_rests.get(&eni.id).is_none_or(|(next, _)| agenda.reached(*next));
+        if rested && let Some(wiring) = eni_wiring(ledger, eni, desired.config) {
+            steps.push(Step::SetUpEni(wiring));
+        }
+    }
+    steps
+}
+
+/// Whether the kernel should carry this ENI's set-up: it serves pods, or pods still live on it.
+pub(crate) fn wants_set_up(ledger: &Ledger, eni: &EniRecord) -> bool {
+    eni.serves_pods()
+        || (eni.attachment().is_some()
+            && matches!(eni.kind, EniKind::Standard | EniKind::Efa)
+            && ledger.leases.values().any(|lease| lease.eni == eni.id))
+}
+
+/// What the ledger may forget: tombstones whose time is over, and rested addresses that EC2 has taken away.
+pub(crate) fn forget(ledger: &Ledger, now: &Now, agenda: &mut Agenda) -> Option<Step> {
+    let mut changes = Vec::new();
+    for address in ledger.addresses.values() {
+        let over = match &address.state {
+            AddressState::Gone(at) => agenda.reached(at.after(TOMBSTONE)),
+            AddressState::Free => !address.assigned,
+            AddressState::Cooling(rest) => match rest.remaining(now) {
+                None => !address.assigned,
+                Some(left) => {
+                    agenda.at(now.boottime.after(left));
+                    false
+                }
+            },
+            AddressState::Leased | AddressState::Quarantined(_) | AddressState::Departing(_) => false,
+        };
+        if over {
+            changes.push(Change::DropAddress(address.ip));
+        }
+    }
+    for eni in ledger.enis.values() {
+        let bare =
+            ledger.addresses_on(&eni.id).all(|address| changes.contains(&Change::DropAddress(address.ip)));
+        let over = match eni.phase {
+            EniPhase::Gone => agenda.reached(eni.since.after(TOMBSTONE)),
+            // Vanished from EC2 under its pods: kept for their sake only.
+            EniPhase::Attached { .. } => eni.management == Management::Excluded && !eni.is_primary(),
+            _ => false,
+        };
+        if over && bare && ledger.intents_on(&eni.id).next().is_none() {
+            changes.push(Change::DropEni(eni.id.clone()));
+        }
+    }
+    (!changes.is_empty()).then_some(Step::Adjust(changes))
+}
+
+/// An unattached ENI that is not wanted is treated like one that we detached: it is deleted next.
+fn give_up(eni: &EniRecord, now: &Now) -> Step {
+    let mut record = eni.clone();
+    record.phase = EniPhase::Detached;
+    record.since = now.boottime;
+    Step::Adjust(vec![Change::PutEni(record)])
+}
+
+/// How many ENIs hold a slot beyond what the node may have.
+fn surplus_slots(desired: &Desired<'_>, ledger: &Ledger) -> usize {
+    let held = ledger.enis.values().filter(|eni| eni.holds_slot() && eni.slot.card == 0).count();
+    held.saturating_sub(desired.max_enis() as usize)
+}

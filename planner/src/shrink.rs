@@ -1,0 +1,113 @@
+//! Giving back: whole ENIs that nothing needs, and, with address targets, surplus addresses.
+//!
+//! Nothing is given back before this process has read EC2 once, while an ADD waits, or while growth is under
+//! way. What is given back never makes the pool want to grow: `Targets::spare` and `Targets::over` see to that.
+
+use std::time::Duration;
+
+use holdfast_model::cloud::{Api, CloudChange};
+use holdfast_model::eni::{EniKind, EniPhase};
+use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::time::{BootTime, Now};
+
+use crate::agenda::Agenda;
+use crate::desired::Desired;
+use crate::intents::open::{busy, in_use};
+use crate::observed::Observed;
+use crate::plan::Step;
+use crate::pool::{EniPool, Pool, targets};
+
+#[cfg(test)]
+mod tests;
+
+/// An ENI younger than this is kept: upstream's figure. Pods that come and go in bursts cost no ENI.
+pub(crate) const MINIMUM_ENI_AGE: Duration = Duration::from_secs(60);
+/// After any change in EC2, addresses are kept this long: upstream's gap between decreases.
+const MINIMUM_GAP: Duration = Duration::from_secs(30);
+
+pub(crate) fn shrink(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    pool: &Pool<'_>,
+    now: &Now,
+    agenda: &mut Agenda,
+) -> Vec<Step> {
+    let growing = ledger.intents.values().any(|intent| {
+        matches!(
+            intent.change,
+            CloudChange::CreateEni { .. }
+                | CloudChange::AttachEni { .. }
+                | CloudChange::AssignAddresses { .. }
+        )
+    });
+    if desired.config.provisioning_disabled.value
+        || observed.last_full_read.is_none()
+        || observed.waiting > 0
+        || growing
+    {
+        return Vec::new();
+    }
+    let targets = targets(desired);
+    if targets.short(&pool.level) > 0 {
+        return Vec::new();
+    }
+    let mut steps = Vec::new();
+    let mut level = pool.level;
+    // The highest slot first: leases go to the lowest, so that one is the likeliest to stay empty.
+    let released = pool.enis.iter().rev().find(|share| {
+        releasable(ledger, observed, share, now)
+            && targets.spare(&level, share.free_count())
+            && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))
+    });
+    if let Some(share) = released
+        && let EniPhase::Attached { attachment, .. } = &share.eni.phase
+    {
+        let mut record = share.eni.clone();
+        record.phase = EniPhase::Draining { attachment: attachment.clone() };
+        record.since = now.boottime;
+        steps.push(Step::Adjust(vec![Change::PutEni(record)]));
+        level.free = level.free.saturating_sub(share.free_count());
+    }
+
+    let mut over = targets.over(&level);
+    if over == 0 {
+        return steps;
+    }
+    let last_change = pool.enis.iter().map(|share| share.eni.changed).max().unwrap_or(BootTime(0));
+    if !agenda.reached(last_change.after(MINIMUM_GAP)) {
+        return steps;
+    }
+    let kept = pool.enis.iter().filter(|share| released.is_none_or(|gone| gone.eni.id != share.eni.id));
+    let mut order: Vec<&EniPool<'_>> = kept.collect();
+    // Idle ones first, so that they become empty and can go as a whole.
+    order.sort_by_key(|share| (!share.idle(), std::cmp::Reverse(share.eni.slot)));
+    for share in order {
+        let eni = &share.eni.id;
+        let count = over.min(share.free_count());
+        let attached = matches!(share.eni.phase, EniPhase::Attached { .. });
+        let waits = busy(ledger, eni)
+            || observed.doubted(eni)
+            || observed.pause_of(Api::UnassignPrivateIpAddresses, Some(eni), None, now).is_some();
+        if count == 0 || !attached || waits {
+            continue;
+        }
+        let addresses = share.free.iter().rev().take(count as usize).map(|address| address.ip).collect();
+        steps.push(Step::Open(CloudChange::UnassignAddresses { eni: eni.clone(), addresses }));
+        over -= count;
+    }
+    steps
+}
+
+/// Whether nothing on the ENI speaks against giving it back, its age and the targets aside. An EFA is part of
+/// what the user ordered, and the primary belongs to the instance.
+fn releasable(ledger: &Ledger, observed: &Observed, share: &EniPool<'_>, now: &Now) -> bool {
+    let eni = share.eni;
+    !eni.is_primary()
+        && eni.kind == EniKind::Standard
+        && matches!(eni.phase, EniPhase::Attached { .. })
+        && share.idle()
+        && !in_use(ledger, &eni.id, now)
+        && ledger.intents_on(&eni.id).next().is_none()
+        && !observed.doubted(&eni.id)
+}
