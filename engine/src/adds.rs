@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use holdfast_model::ids::MacAddr;
 use holdfast_model::lease::{Lease, LeasePhase};
@@ -107,11 +108,12 @@ impl<W: World> Engine<W> {
         let same_active = self.book.ledger().leases.get(&sandbox).is_some_and(|lease| {
             lease.phase == LeasePhase::Active && lease.netns.inode == request.netns_ref.inode
         });
+        let hold = self.config.add_hold.value.min(request.patience.unwrap_or(Duration::MAX));
         self.adds.arrived += 1;
         let add = Add {
             stage: if same_active { Stage::Checking } else { Stage::Waiting },
             since: now.boottime,
-            deadline: now.boottime.after(self.config.add_hold.value),
+            deadline: now.boottime.after(hold),
             order: self.adds.arrived,
             replies: vec![reply],
             request,

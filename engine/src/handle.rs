@@ -1,6 +1,7 @@
 //! How the rest of the daemon speaks to the engine: requests in, answers out, nothing shared.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use holdfast_model::lease::Lease;
 use holdfast_model::refusal::Refusal;
@@ -28,6 +29,8 @@ pub struct AddRequest {
     pub fallback_veth: String,
     /// MTU of both ends.
     pub mtu: u32,
+    /// How long the asker waits at most: the ADD is answered before, at the latest with what it waited for.
+    pub patience: Option<Duration>,
 }
 
 /// Why an ADD was not served. Each says whether trying again may help.

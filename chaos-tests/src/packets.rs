@@ -1,0 +1,151 @@
+//! Packets between pods: an echo server in each, and probes that say who saw what.
+//!
+//! A socket stays in the namespace it was opened in, so threads open sockets there and use them from anywhere.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use holdfast_datapath::netns;
+
+/// Where echo servers listen.
+pub const PORT: u16 = 7;
+
+/// A UDP server that answers each datagram with its own content and the source address it saw.
+#[derive(Debug)]
+pub struct Echo {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Echo {
+    /// Serves inside a namespace.
+    pub fn serve(netns: &Arc<OwnedFd>) -> anyhow::Result<Self> {
+        let socket = udp_in(netns, PORT)?;
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().stack_size(64 * 1024).spawn(move || {
+            let mut buffer = [0; 512];
+            while !stopped.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                let mut answer = buffer[..length].to_vec();
+                answer.extend_from_slice(format!(" seen from {}", from.ip()).as_bytes());
+                // The asker tells a lost answer by its absence.
+                let _lost: io::Result<usize> = socket.send_to(&answer, from);
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A server that panicked has failed its asker already.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// A UDP socket inside a namespace; port 0 takes any.
+pub fn udp_in(netns: &Arc<OwnedFd>, port: u16) -> anyhow::Result<UdpSocket> {
+    netns::run_in(netns, || UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?
+        .context("binding a UDP socket")
+}
+
+/// One side of a conversation with many echo servers.
+#[derive(Debug)]
+pub struct Prober {
+    socket: UdpSocket,
+    sent: u64,
+}
+
+impl Prober {
+    /// Asks from inside a namespace.
+    pub fn new(netns: &Arc<OwnedFd>) -> anyhow::Result<Self> {
+        Ok(Self { socket: udp_in(netns, 0)?, sent: 0 })
+    }
+
+    /// Asks once and waits for the answer; gives the source address that the other side saw. Answers to earlier
+    /// questions are passed over.
+    pub fn ask(&mut self, to: Ipv4Addr, patience: Duration) -> anyhow::Result<Ipv4Addr> {
+        self.ask_port(SocketAddrV4::new(to, PORT), patience)
+    }
+
+    /// The same on another port.
+    pub fn ask_port(&mut self, to: SocketAddrV4, patience: Duration) -> anyhow::Result<Ipv4Addr> {
+        self.sent += 1;
+        let question = format!("question {}", self.sent);
+        self.socket.send_to(question.as_bytes(), to).with_context(|| format!("sending to {to}"))?;
+        let until = Instant::now() + patience;
+        let mut buffer = [0; 512];
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            anyhow::ensure!(!left.is_zero(), "no answer from {to} within {} ms", patience.as_millis());
+            self.socket.set_read_timeout(Some(left))?;
+            let (length, from) = match self.socket.recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => continue,
+                Err(error) => return Err(error).with_context(|| format!("asking {to}")),
+            };
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if let Some((echoed, seen)) = text.split_once(" seen from ")
+                && echoed == question
+            {
+                anyhow::ensure!(from == SocketAddr::V4(to), "asked {to}, and {from} answered");
+                return seen.trim().parse().with_context(|| format!("an address in {text:?}"));
+            }
+        }
+    }
+}
+
+/// Asks every so often until told to stop, and counts what was lost.
+#[derive(Debug)]
+pub struct Pinger {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<anyhow::Result<Pings>>,
+}
+
+/// What a [`Pinger`] saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pings {
+    /// Questions sent.
+    pub sent: u64,
+    /// Questions without an answer.
+    pub lost: u64,
+}
+
+impl Pinger {
+    /// Asks `to` from inside a namespace, `every` so often.
+    pub fn start(netns: &Arc<OwnedFd>, to: Ipv4Addr, every: Duration) -> anyhow::Result<Self> {
+        let mut prober = Prober::new(netns)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut pings = Pings::default();
+            while !stopped.load(Ordering::Relaxed) {
+                let next = Instant::now() + every;
+                pings.sent += 1;
+                if prober.ask(to, Duration::from_secs(1)).is_err() {
+                    pings.lost += 1;
+                }
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            Ok(pings)
+        });
+        Ok(Self { stop, thread })
+    }
+
+    /// Stops, and tells what was seen.
+    pub fn stop(self) -> anyhow::Result<Pings> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_panic| anyhow::anyhow!("the pinger panicked"))?
+    }
+}

@@ -1,0 +1,287 @@
+//! Settings from the environment, under upstream's names (reference: the Amazon VPC CNI's README), read once.
+//!
+//! Upstream takes its default for most values that it cannot read, and refuses to start for some. Both are kept, so
+//! that a manifest which works there works here; but every such value is reported, all at once.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use holdfast_model::config::{Config, Setting, WarmTargets};
+use ipnet::Ipv4Net;
+
+/// A value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}={value:?}: {wanted}")]
+pub(crate) struct Problem {
+    name: &'static str,
+    value: String,
+    wanted: String,
+}
+
+/// The configuration, and what is wrong with the environment.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// What to run with.
+    pub(crate) config: Config,
+    /// Values in whose place the default stands.
+    pub(crate) ignored: Vec<Problem>,
+    /// Values with which the daemon does not start.
+    pub(crate) refused: Vec<Problem>,
+}
+
+/// What becomes of a value that cannot be read.
+#[derive(Clone, Copy)]
+enum Bad {
+    Ignored,
+    Refused,
+}
+
+struct Reader<F> {
+    lookup: F,
+    ignored: Vec<Problem>,
+    refused: Vec<Problem>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn get<T>(
+        &mut self,
+        name: &'static str,
+        bad: Bad,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Setting<T> {
+        let Some(value) = (self.lookup)(name).filter(|value| !value.is_empty()) else {
+            return Setting::default_of(default);
+        };
+        match parse(&value) {
+            Ok(parsed) => Setting::from_environment(parsed),
+            Err(wanted) => {
+                let problem = Problem { name, value, wanted };
+                match bad {
+                    Bad::Ignored => self.ignored.push(problem),
+                    Bad::Refused => self.refused.push(problem),
+                }
+                Setting::default_of(default)
+            }
+        }
+    }
+}
+
+/// Reads all settings.
+pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
+    let base = Config::default();
+    let mut reader = Reader { lookup, ignored: Vec::new(), refused: Vec::new() };
+
+    if let Some(value) = (reader.lookup)("ENABLE_IPv6")
+        && boolean(&value) == Ok(true)
+    {
+        reader.refused.push(Problem {
+            name: "ENABLE_IPv6",
+            value,
+            wanted: "this version serves IPv4 only: unset it, or stay with the Amazon VPC CNI".to_owned(),
+        });
+    }
+    if let Some(value) = (reader.lookup)("ENABLE_PREFIX_DELEGATION")
+        && boolean(&value) == Ok(true)
+    {
+        reader.refused.push(Problem {
+            name: "ENABLE_PREFIX_DELEGATION",
+            value,
+            wanted: "this version assigns single addresses only: unset it, or stay with the Amazon VPC CNI"
+                .to_owned(),
+        });
+    }
+
+    let warm_enis = reader.get("WARM_ENI_TARGET", Bad::Ignored, 1, count);
+    let warm_ips = reader.get("WARM_IP_TARGET", Bad::Ignored, 0, count);
+    let minimum_ips = reader.get("MINIMUM_IP_TARGET", Bad::Ignored, 0, count);
+    let origin = [warm_enis.origin, warm_ips.origin, minimum_ips.origin]
+        .into_iter()
+        .find(|origin| *origin != base.warm.origin)
+        .unwrap_or(base.warm.origin);
+    let warm = Setting {
+        value: WarmTargets {
+            warm_enis: warm_enis.value,
+            warm_ips: warm_ips.value,
+            minimum_ips: minimum_ips.value,
+        },
+        origin,
+    };
+    let eni_mtu = reader.get("AWS_VPC_ENI_MTU", Bad::Refused, base.eni_mtu.value, mtu);
+    let pod_mtu = reader.get("POD_MTU", Bad::Refused, eni_mtu.value, mtu);
+    let config = Config {
+        warm,
+        max_enis: reader.get("MAX_ENI", Bad::Ignored, None, |text| {
+            // Upstream's "no limit" is any number below one.
+            text.parse::<i64>()
+                .map(|limit| u32::try_from(limit).ok().filter(|limit| *limit >= 1))
+                .map_err(|error| format!("want a whole number ({error})"))
+        }),
+        max_pods: reader.get("HOLDFAST_MAX_PODS", Bad::Refused, None, |text| count(text).map(Some)),
+        cooldown: reader.get("IP_COOLDOWN_PERIOD", Bad::Refused, base.cooldown.value, seconds),
+        add_hold: reader.get("HOLDFAST_ADD_HOLD", Bad::Refused, base.add_hold.value, seconds),
+        eni_mtu,
+        pod_mtu,
+        veth_prefix: reader.get(
+            "AWS_VPC_K8S_CNI_VETHPREFIX",
+            Bad::Refused,
+            base.veth_prefix.value,
+            veth_prefix,
+        ),
+        external_snat: reader.get("AWS_VPC_K8S_CNI_EXTERNALSNAT", Bad::Ignored, false, boolean),
+        snat_exclusions: reader.get("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", Bad::Ignored, Vec::new(), ranges),
+        cluster: reader.get("CLUSTER_NAME", Bad::Ignored, None, |text| Ok(Some(text.to_owned()))),
+        extra_tags: reader.get("ADDITIONAL_ENI_TAGS", Bad::Ignored, BTreeMap::new(), tags),
+        manage_untagged: reader.get("MANAGE_UNTAGGED_ENI", Bad::Ignored, true, boolean),
+        provisioning_disabled: reader.get(
+            "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+            Bad::Ignored,
+            false,
+            boolean,
+        ),
+        ledger: reader.get("HOLDFAST_LEDGER", Bad::Refused, base.ledger.value, absolute),
+        socket: reader.get("HOLDFAST_SOCKET", Bad::Refused, base.socket.value, absolute),
+        spool: reader.get("HOLDFAST_SPOOL", Bad::Refused, base.spool.value, absolute),
+    };
+    Read { config, ignored: reader.ignored, refused: reader.refused }
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|error| format!("want a whole number from 0 upwards ({error})"))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    count(text)
+        .map(|seconds| Duration::from_secs(seconds.into()))
+        .map_err(|error| format!("{error}, in seconds"))
+}
+
+/// Go's grammar, as upstream reads them.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err("want true or false".to_owned()),
+    }
+}
+
+fn mtu(text: &str) -> Result<u32, String> {
+    let wanted = || "want an MTU from 576 to 9001".to_owned();
+    text.parse()
+        .map_err(|_not_a_number| wanted())
+        .and_then(|mtu| if (576..=9001).contains(&mtu) { Ok(mtu) } else { Err(wanted()) })
+}
+
+fn veth_prefix(text: &str) -> Result<String, String> {
+    if ["eth", "vlan", "lo"].contains(&text) {
+        return Err("is the start of other interfaces' names; want another prefix".to_owned());
+    }
+    holdfast_wire::ids::VethPrefix::new(text)
+        .map(|prefix| prefix.to_string())
+        .map_err(|error| error.to_string())
+}
+
+fn ranges(text: &str) -> Result<Vec<Ipv4Net>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|range| !range.is_empty())
+        .map(|range| {
+            range.parse::<Ipv4Net>().map(|net| net.trunc()).map_err(|_syntax| {
+                format!("{range:?} is not an IPv4 range; want ranges like 10.0.0.0/8, with commas between")
+            })
+        })
+        .collect()
+}
+
+/// Tags in upstream's reserved space are not for users to set.
+fn tags(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let tags: BTreeMap<String, String> = serde_json::from_str(text)
+        .map_err(|error| format!("want a JSON object of texts, as in {{\"team\":\"web\"}} ({error})"))?;
+    let reserved: Vec<&String> = tags.keys().filter(|key| key.contains("k8s.amazonaws.com")).collect();
+    if reserved.is_empty() { Ok(tags) } else { Err(format!("{reserved:?} are reserved keys")) }
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err(absolute_wanted(&path.display())) }
+}
+
+fn absolute_wanted(path: &impl Display) -> String {
+    format!("want an absolute path, not {path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_model::config::Origin;
+
+    use super::*;
+
+    fn from(pairs: &[(&str, &str)]) -> Read {
+        read(|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_defaults() {
+        let read = from(&[]);
+        assert_eq!(read.config, Config::default());
+        assert!(read.ignored.is_empty() && read.refused.is_empty());
+    }
+
+    #[test]
+    fn upstreams_names_are_read() {
+        let read = from(&[
+            ("WARM_IP_TARGET", "5"),
+            ("MINIMUM_IP_TARGET", "10"),
+            ("MAX_ENI", "-1"),
+            ("IP_COOLDOWN_PERIOD", "7"),
+            ("AWS_VPC_ENI_MTU", "1500"),
+            ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "T"),
+            ("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "192.168.1.1/16, 10.0.0.0/8"),
+            ("ADDITIONAL_ENI_TAGS", r#"{"team":"web"}"#),
+        ]);
+        assert!(read.ignored.is_empty() && read.refused.is_empty(), "{read:?}");
+        let config = read.config;
+        assert_eq!(config.warm.value, WarmTargets { warm_enis: 1, warm_ips: 5, minimum_ips: 10 });
+        assert_eq!(config.warm.origin, Origin::Environment);
+        assert_eq!(config.max_enis.value, None);
+        assert_eq!(config.cooldown.value, Duration::from_secs(7));
+        assert_eq!((config.eni_mtu.value, config.pod_mtu.value), (1500, 1500), "the pod's follows the ENI's");
+        assert!(config.external_snat.value);
+        assert_eq!(config.snat_exclusions.value.len(), 2);
+        assert_eq!(config.extra_tags.value["team"], "web");
+    }
+
+    #[test]
+    fn all_bad_values_are_reported_at_once() {
+        let read = from(&[
+            ("WARM_ENI_TARGET", "many"),
+            ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "yes"),
+            ("ADDITIONAL_ENI_TAGS", r#"{"node.k8s.amazonaws.com/x":"y"}"#),
+            ("IP_COOLDOWN_PERIOD", "-3"),
+            ("AWS_VPC_ENI_MTU", "90000"),
+            ("AWS_VPC_K8S_CNI_VETHPREFIX", "eth"),
+            ("HOLDFAST_LEDGER", "ledger.redb"),
+            ("ENABLE_IPv6", "true"),
+            ("ENABLE_PREFIX_DELEGATION", "true"),
+        ]);
+        let names = |problems: &[Problem]| problems.iter().map(|problem| problem.name).collect::<Vec<_>>();
+        assert_eq!(
+            names(&read.ignored),
+            ["WARM_ENI_TARGET", "AWS_VPC_K8S_CNI_EXTERNALSNAT", "ADDITIONAL_ENI_TAGS"]
+        );
+        assert_eq!(
+            names(&read.refused),
+            [
+                "ENABLE_IPv6",
+                "ENABLE_PREFIX_DELEGATION",
+                "AWS_VPC_ENI_MTU",
+                "IP_COOLDOWN_PERIOD",
+                "AWS_VPC_K8S_CNI_VETHPREFIX",
+                "HOLDFAST_LEDGER"
+            ]
+        );
+        assert_eq!(read.config.warm, Config::default().warm, "what is ignored leaves the default");
+    }
+}
