@@ -1,0 +1,363 @@
+//! The admin interface: JSON over HTTP for the person or test in charge of a box.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /health` | | [`Health`] |
+//! | `GET /log` | | every EC2 call since the last reset: list of [`CallRecord`](crate::vpc::CallRecord) |
+//! | `GET /log/counts` | | [`Counts`] |
+//! | `GET /log/imds` | | per instance, reads per path |
+//! | `GET /log/refusals` | | requests that the EC2 face refused by itself, as text |
+//! | `POST /log/reset` | | forgets all of these |
+//! | `GET /faults` | | list of [`SetFault`] |
+//! | `POST /faults` | [`Fault`] | [`FaultSet`] |
+//! | `DELETE /faults`, `DELETE /faults/ID` | | |
+//! | `POST /foreign` | [`ForeignCall`] | [`ForeignAnswer`]: a change made by someone else (F10) |
+//! | `POST /instances/ID/terminate` | | F09 |
+//! | `POST /subnets/ID/occupy` | [`Occupy`] | others take addresses (F23) |
+//! | `POST /subnets/ID/fragment` | | others leave no block for a prefix (F23) |
+//! | `POST /subnets/ID/vacate` | | gives back what the two above took |
+//! | `GET /instances/ID/imds` | | [`ImdsView`](crate::vpc::ImdsView) as it is shown now |
+//! | `GET /clock` | | [`Clock`] |
+//! | `POST /clock` | [`Advance`] | [`Clock`]; 409 when the clock runs by itself |
+//! | `GET /timing`, `PUT /timing` | [`Timing`] | [`Timing`] |
+//! | `PUT /request-limits` | [`RequestLimits`] | EC2's token buckets (F07); `{}` for none |
+//! | `GET /state` | | [`State`], the truth |
+//! | `GET /check` | | broken rules of EC2, as text; empty while the simulator is right |
+//!
+//! A request without an answer of its own answers `{}`. A refused one answers [`Problem`] with status 400, 404, 405
+//! or 409.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Fault, FaultId};
+use crate::server::http::{Handler, Reply, answer};
+use crate::server::shared::{ClockMode, SharedVpc};
+use crate::vpc::response::{
+    NetworkInterface, Reservation, SecurityGroupDescription, SubnetDescription, VpcDescription,
+};
+use crate::vpc::{
+    Action, ApiError, InstanceId, Micros, Operation, RequestLimits, Response, SimVpc, SubnetId, Timing,
+};
+
+/// That the box is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Always true: a box that answers is well.
+    pub ok: bool,
+    /// Its region.
+    pub region: String,
+    /// Its account.
+    pub account_id: String,
+    /// Its seed.
+    pub seed: u64,
+}
+
+/// Counts since the last reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// EC2 calls per action.
+    pub ec2: BTreeMap<Action, usize>,
+    /// The same per caller name.
+    pub ec2_by_caller: BTreeMap<String, BTreeMap<Action, usize>>,
+    /// IMDS requests per instance, token requests included.
+    pub imds: BTreeMap<InstanceId, u64>,
+    /// Requests that the EC2 face refused by itself.
+    pub refused: usize,
+}
+
+/// A fault in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFault {
+    /// Its handle.
+    pub id: FaultId,
+    /// What it does.
+    pub fault: Fault,
+}
+
+/// A fault was set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultSet {
+    /// Its handle.
+    pub id: FaultId,
+}
+
+/// A change by someone who is not the program under test: an operator, another controller, another instance.
+///
+/// It is carried out at once, without faults, throttling, delay or log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForeignCall {
+    /// What to do, such as `{"DeleteNetworkInterface": {"network_interface_id": "eni-…"}}`.
+    pub operation: Operation,
+}
+
+/// What came of a [`ForeignCall`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForeignAnswer {
+    /// The answer.
+    Ok(Box<Response>),
+    /// EC2's error.
+    Error(ApiError),
+}
+
+/// Others take addresses of a subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Occupy {
+    /// So many stay free, or fewer if fewer were.
+    pub leave: u32,
+}
+
+/// Everything there is, without lag or fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// VPCs.
+    pub vpcs: Vec<VpcDescription>,
+    /// Subnets.
+    pub subnets: Vec<SubnetDescription>,
+    /// Security groups.
+    pub security_groups: Vec<SecurityGroupDescription>,
+    /// Instances, ended ones too.
+    pub instances: Vec<Reservation>,
+    /// ENIs, attached or not.
+    pub network_interfaces: Vec<NetworkInterface>,
+}
+
+/// Where the virtual clock stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Microseconds since the box began.
+    pub now_us: Micros,
+    /// Whether it runs by itself.
+    pub running: bool,
+}
+
+/// Moves a manual clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Advance {
+    /// By this much.
+    pub by_ms: u64,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// In words.
+    pub problem: String,
+}
+
+/// The admin endpoint.
+#[derive(Debug)]
+pub(crate) struct AdminFace {
+    shared: SharedVpc,
+}
+
+/// What a route makes of a request: a JSON text, or a refusal.
+type Routed = Result<String, (StatusCode, String)>;
+
+impl AdminFace {
+    pub(crate) fn new(shared: SharedVpc) -> Self {
+        Self { shared }
+    }
+
+    fn route(&self, method: &Method, path: &str, body: &[u8]) -> Routed {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let shared = &self.shared;
+        match (method.as_str(), parts.as_slice()) {
+            ("GET", ["health"]) => shared.with(|vpc| {
+                let config = vpc.config();
+                json(&Health {
+                    ok: true,
+                    region: config.region.clone(),
+                    account_id: config.account_id.clone(),
+                    seed: config.seed,
+                })
+            }),
+            ("GET", ["log"]) => shared.with(|vpc| json(&vpc.log().records())),
+            ("GET", ["log", "counts"]) => json(&self.counts()),
+            ("GET", ["log", "imds"]) => json(&shared.imds_reads()),
+            ("GET", ["log", "refusals"]) => json(&shared.refusals()),
+            ("POST", ["log", "reset"]) => {
+                shared.reset_logs();
+                Ok(nothing())
+            }
+            ("GET", ["faults"]) => {
+                let faults = shared.with(|vpc| vpc.faults());
+                json(&faults.into_iter().map(|(id, fault)| SetFault { id, fault }).collect::<Vec<_>>())
+            }
+            ("POST", ["faults"]) => {
+                let fault: Fault = read(body)?;
+                json(&FaultSet { id: shared.with(|vpc| vpc.set_fault(fault)) })
+            }
+            ("DELETE", ["faults"]) => {
+                shared.with(SimVpc::clear_faults);
+                Ok(nothing())
+            }
+            ("DELETE", ["faults", id]) => {
+                let id = id.parse().ok().map(FaultId).ok_or_else(|| not_found(format!("no fault {id}")))?;
+                if shared.with(|vpc| vpc.clear_fault(id)) {
+                    Ok(nothing())
+                } else {
+                    Err(not_found(format!("no fault {} is set", id.0)))
+                }
+            }
+            ("POST", ["foreign"]) => {
+                let call: ForeignCall = read(body)?;
+                json(&match shared.with(|vpc| foreign(vpc, call.operation)) {
+                    Ok(response) => ForeignAnswer::Ok(Box::new(response)),
+                    Err(error) => ForeignAnswer::Error(error),
+                })
+            }
+            ("POST", ["instances", id, "terminate"]) => {
+                let instance = InstanceId::new(*id);
+                changed(shared.with(|vpc| vpc.terminate_instance(&instance)))
+            }
+            ("GET", ["instances", id, "imds"]) => {
+                let view = shared.with(|vpc| vpc.imds_view(&InstanceId::new(*id)));
+                json(&view.ok_or_else(|| not_found(format!("instance {id} is unknown or over")))?)
+            }
+            ("GET", ["clock"]) => json(&self.clock()),
+            ("POST", ["clock"]) => {
+                let advance: Advance = read(body)?;
+                match shared.advance(Duration::from_millis(advance.by_ms)) {
+                    Some(_) => json(&self.clock()),
+                    None => Err((StatusCode::CONFLICT, "the clock runs by itself".to_owned())),
+                }
+            }
+            ("GET", ["timing"]) => shared.with(|vpc| json(&vpc.config().timing)),
+            ("PUT", ["timing"]) => {
+                let timing: Timing = read(body)?;
+                shared.with(|vpc| {
+                    vpc.set_timing(timing);
+                    json(&vpc.config().timing)
+                })
+            }
+            ("POST", ["subnets", id, "occupy"]) => {
+                let Occupy { leave } = read(body)?;
+                changed(shared.with(|vpc| vpc.occupy_all_but(&SubnetId::new(*id), leave)))
+            }
+            ("POST", ["subnets", id, "fragment"]) => {
+                changed(shared.with(|vpc| vpc.fragment(&SubnetId::new(*id))))
+            }
+            ("POST", ["subnets", id, "vacate"]) => {
+                changed(shared.with(|vpc| vpc.vacate(&SubnetId::new(*id))))
+            }
+            ("PUT", ["request-limits"]) => {
+                let limits: RequestLimits = read(body)?;
+                shared.with(|vpc| vpc.set_request_limits(limits));
+                Ok(nothing())
+            }
+            ("GET", ["state"]) => json(&shared.with(|vpc| state(vpc))),
+            ("GET", ["check"]) => {
+                let violations = shared.with(|vpc| vpc.check());
+                json(&violations.iter().map(ToString::to_string).collect::<Vec<_>>())
+            }
+            ("GET" | "POST" | "PUT" | "DELETE", _) => Err(not_found(format!("nothing at {method} {path}"))),
+            _ => Err((StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not used here"))),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let (ec2, ec2_by_caller) = self.shared.with(|vpc| {
+            let mut by_caller: BTreeMap<String, BTreeMap<Action, usize>> = BTreeMap::new();
+            for record in vpc.log().records() {
+                *by_caller
+                    .entry(record.caller.name.clone())
+                    .or_default()
+                    .entry(record.action)
+                    .or_insert(0) += 1;
+            }
+            (vpc.log().counts(), by_caller)
+        });
+        let imds = self.shared.imds_reads();
+        Counts {
+            ec2,
+            ec2_by_caller,
+            imds: imds.into_iter().map(|(instance, paths)| (instance, paths.values().sum())).collect(),
+            refused: self.shared.refusals().len(),
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        let now_us = self.shared.with(|vpc| vpc.now());
+        Clock { now_us, running: self.shared.clock_mode() == ClockMode::Running }
+    }
+}
+
+impl Handler for AdminFace {
+    async fn handle(&self, request: Request<Bytes>) -> Reply {
+        let (status, body) = match self.route(request.method(), request.uri().path(), request.body()) {
+            Ok(body) => (StatusCode::OK, body),
+            Err((status, problem)) => {
+                let body = json(&Problem { problem }).unwrap_or_else(|(_, problem)| problem);
+                (status, body)
+            }
+        };
+        Reply::Answer(answer(status, "application/json", body))
+    }
+}
+
+fn state(vpc: &SimVpc) -> State {
+    let view = vpc.authoritative();
+    State {
+        vpcs: view.vpcs(),
+        subnets: view.subnets(),
+        security_groups: view.security_groups(),
+        instances: view.instances(),
+        network_interfaces: view.network_interfaces(),
+    }
+}
+
+/// [`SimVpc::foreign`] for an operation whose kind is known only now.
+fn foreign(vpc: &mut SimVpc, operation: Operation) -> Result<Response, ApiError> {
+    macro_rules! by_kind {
+        ($($kind:ident)*) => {
+            match operation {
+                $(Operation::$kind(call) => vpc.foreign(call).map(Response::$kind),)*
+            }
+        };
+    }
+    by_kind!(
+        DescribeNetworkInterfaces DescribeInstances DescribeSubnets DescribeInstanceTypes DescribeSecurityGroups
+        DescribeVpcs DescribeTags CreateNetworkInterface AttachNetworkInterface DetachNetworkInterface
+        DeleteNetworkInterface ModifyNetworkInterfaceAttribute AssignPrivateIpAddresses UnassignPrivateIpAddresses
+        AssignIpv6Addresses UnassignIpv6Addresses CreateTags DeleteTags
+    )
+}
+
+/// The end of a change of the box itself.
+fn changed(result: Result<(), ApiError>) -> Routed {
+    match result {
+        Ok(()) => Ok(nothing()),
+        Err(error)
+            if error.code.as_str().ends_with(".NotFound") || error.code.as_str().ends_with(".Malformed") =>
+        {
+            Err(not_found(error.to_string()))
+        }
+        Err(error) => Err((StatusCode::CONFLICT, error.to_string())),
+    }
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> Routed {
+    serde_json::to_string(value).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+fn nothing() -> String {
+    "{}".to_owned()
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, (StatusCode, String)> {
+    serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+fn not_found(problem: String) -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, problem)
+}

@@ -1,0 +1,58 @@
+//! An answer of the face itself: the request was refused before EC2's rules were asked.
+//!
+//! Codes and statuses are those of EC2's "common errors"; the core has its own errors with their own codes.
+
+/// Why a request was refused, in EC2's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// EC2's error code.
+    pub(crate) code: &'static str,
+    /// The sentence beside it.
+    pub(crate) message: String,
+    /// HTTP status.
+    pub(crate) status: u16,
+}
+
+impl Refusal {
+    fn new(code: &'static str, status: u16, message: String) -> Self {
+        Self { code, message, status }
+    }
+
+    pub(crate) fn invalid_action(action: &str) -> Self {
+        Self::new("InvalidAction", 400, format!("The action {action} is not valid for this web service."))
+    }
+
+    pub(crate) fn missing_action() -> Self {
+        Self::new(
+            "MissingAction",
+            400,
+            "The request is missing an action or a required parameter.".to_owned(),
+        )
+    }
+
+    pub(crate) fn missing_parameter(name: &str) -> Self {
+        Self::new("MissingParameter", 400, format!("The request must contain the parameter {name}"))
+    }
+
+    pub(crate) fn unknown_parameter(name: &str) -> Self {
+        Self::new("UnknownParameter", 400, format!("The parameter {name} is not recognized"))
+    }
+
+    pub(crate) fn invalid_value(value: &str, name: &str, expected: &str) -> Self {
+        let message = format!("Value ({value}) for parameter {name} is invalid. Expected {expected}.");
+        Self::new("InvalidParameterValue", 400, message)
+    }
+
+    pub(crate) fn malformed_query(message: &str) -> Self {
+        Self::new("MalformedQueryString", 400, message.to_owned())
+    }
+
+    pub(crate) fn no_such_version(version: &str) -> Self {
+        let message = format!("The requested version ({version}) of service AmazonEC2 does not exist");
+        Self::new("NoSuchVersion", 400, message)
+    }
+
+    pub(crate) fn auth_failure(message: &str) -> Self {
+        Self::new("AuthFailure", 401, message.to_owned())
+    }
+}

@@ -1,0 +1,137 @@
+//! Where each fact of a view stands in the metadata tree.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use super::tree::Directory;
+use crate::server::{access_key_id, timestamp};
+use crate::vpc::{ImdsInterface, ImdsView};
+
+/// Name of the role whose credentials every instance of the box has.
+pub(crate) const ROLE: &str = "holdfast-box-node";
+
+/// Versions under which the tree is served, beside `latest`: the first, and those that cloud-init and the SDKs name.
+pub(crate) const VERSIONS: &[&str] = &["2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "2021-07-15"];
+
+/// How long role credentials last, and how long before their end IMDS shows new ones.
+const CREDENTIALS_LAST: Duration = Duration::from_secs(6 * 3600);
+const CREDENTIALS_TURN: Duration = Duration::from_secs(3600);
+
+/// Everything that IMDS serves. `now_us` is the virtual clock, `epoch` the wall-clock instant of its zero.
+pub(crate) fn root(view: &ImdsView, epoch: SystemTime, now_us: u64) -> Directory {
+    let mut root = Directory::default();
+    // Only named here: the face maps them to `latest` before it looks.
+    for version in VERSIONS {
+        root.directory(version);
+    }
+    let latest = root.directory("latest");
+    latest.put("dynamic/instance-identity/document", identity_document(view, epoch));
+    let meta = latest.directory("meta-data");
+    instance(meta, view);
+    credentials(meta, view, epoch, now_us);
+    for interface in &view.interfaces {
+        self::interface(meta.directory(&format!("network/interfaces/macs/{}", interface.mac)), interface);
+    }
+    root
+}
+
+fn instance(meta: &mut Directory, view: &ImdsView) {
+    meta.put("ami-id", &view.image_id);
+    meta.put("ami-launch-index", "0");
+    meta.put("ami-manifest-path", "(unknown)");
+    meta.put("block-device-mapping/ami", "/dev/xvda");
+    meta.put("block-device-mapping/root", "/dev/xvda");
+    meta.put("events/maintenance/history", "[]");
+    meta.put("events/maintenance/scheduled", "[]");
+    meta.put("hostname", &view.local_hostname);
+    meta.put("instance-action", "none");
+    meta.put("instance-id", view.instance_id.as_str());
+    meta.put("instance-life-cycle", "on-demand");
+    meta.put("instance-type", &view.instance_type);
+    meta.put("local-hostname", &view.local_hostname);
+    meta.put_lines("local-ipv4", view.local_ipv4);
+    meta.put_lines("ipv6", view.ipv6);
+    meta.put("mac", view.mac.to_string());
+    meta.put("placement/availability-zone", &view.availability_zone);
+    meta.put("placement/availability-zone-id", &view.availability_zone_id);
+    meta.put("placement/region", &view.region);
+    meta.put("profile", "default-hvm");
+    meta.put("reservation-id", view.reservation_id.as_str());
+    meta.put_lines("security-groups", &view.security_groups);
+    meta.put("services/domain", "amazonaws.com");
+    meta.put("services/partition", "aws");
+    for (key, value) in &view.tags {
+        // IMDS cannot show a key that would be a path; EC2 refuses such keys when it is to show tags there.
+        if !key.is_empty() && !key.contains('/') && key != "." && key != ".." {
+            meta.put(&format!("tags/instance/{key}"), value);
+        }
+    }
+}
+
+fn interface(at: &mut Directory, it: &ImdsInterface) {
+    at.put("device-number", it.device_number.to_string());
+    at.put("interface-id", it.interface_id.as_str());
+    at.put_lines("ipv4-prefix", &it.ipv4_prefixes);
+    at.put_lines("ipv6-prefix", &it.ipv6_prefixes);
+    at.put_lines("ipv6s", &it.ipv6s);
+    at.put("local-hostname", &it.local_hostname);
+    at.put_lines("local-ipv4s", &it.local_ipv4s);
+    at.put("mac", it.mac.to_string());
+    at.put_lines("network-card", it.network_card);
+    at.put("owner-id", &it.owner_id);
+    at.put_lines("security-group-ids", &it.security_group_ids);
+    at.put_lines("security-groups", &it.security_groups);
+    at.put("subnet-id", it.subnet_id.as_str());
+    at.put_lines("subnet-ipv4-cidr-block", it.subnet_ipv4_cidr_block);
+    at.put_lines("subnet-ipv6-cidr-blocks", &it.subnet_ipv6_cidr_blocks);
+    at.put("vpc-id", it.vpc_id.as_str());
+    at.put("vpc-ipv4-cidr-block", it.vpc_ipv4_cidr_block.to_string());
+    at.put_lines("vpc-ipv4-cidr-blocks", &it.vpc_ipv4_cidr_blocks);
+    at.put_lines("vpc-ipv6-cidr-blocks", &it.vpc_ipv6_cidr_blocks);
+}
+
+fn identity_document(view: &ImdsView, epoch: SystemTime) -> String {
+    let document = json!({
+        "accountId": view.account_id,
+        "architecture": view.architecture,
+        "availabilityZone": view.availability_zone,
+        "billingProducts": null,
+        "devpayProductCodes": null,
+        "marketplaceProductCodes": null,
+        "imageId": view.image_id,
+        "instanceId": view.instance_id,
+        "instanceType": view.instance_type,
+        "kernelId": null,
+        "pendingTime": timestamp::seconds(epoch + Duration::from_micros(view.launch_time.0)),
+        "privateIp": view.local_ipv4,
+        "ramdiskId": null,
+        "region": view.region,
+        "version": "2017-09-30",
+    });
+    format!("{document:#}")
+}
+
+/// Role credentials. They turn once an hour, as seen by their expiry; the keys themselves stay, for the EC2 face
+/// knows the instance by its access key id.
+fn credentials(meta: &mut Directory, view: &ImdsView, epoch: SystemTime, now_us: u64) {
+    let turn = CREDENTIALS_TURN.as_secs();
+    let issued = epoch + Duration::from_secs(now_us / 1_000_000 / turn * turn);
+    let role = json!({
+        "Code": "Success",
+        "LastUpdated": timestamp::seconds(issued),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": access_key_id(&view.instance_id),
+        "SecretAccessKey": format!("secret-of-{}-in-the-box", view.instance_id),
+        "Token": format!("session-of-{}", view.instance_id),
+        "Expiration": timestamp::seconds(issued + CREDENTIALS_LAST),
+    });
+    meta.put(&format!("iam/security-credentials/{ROLE}"), format!("{role:#}"));
+    let info = json!({
+        "Code": "Success",
+        "LastUpdated": timestamp::seconds(issued),
+        "InstanceProfileArn": format!("arn:aws:iam::{}:instance-profile/{ROLE}", view.account_id),
+        "InstanceProfileId": "AIPAHOLDFASTBOXNODE01",
+    });
+    meta.put("iam/info", format!("{info:#}"));
+}

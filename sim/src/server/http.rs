@@ -1,0 +1,126 @@
+//! One small HTTP/1.1 server for all faces: an accept loop that owns its connections.
+//!
+//! It exists beside a web framework for one reason: a handler may answer with *nothing*, and then the connection is
+//! closed without a byte, as when an answer is lost on the network (fault F06).
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::JoinSet;
+
+/// Largest request body that is read. EC2's largest requests are a few kilobytes.
+const LARGEST_BODY: usize = 1 << 20;
+
+/// How long a client may take to send its request head, and then its body.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a handler makes of a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// An answer.
+    Answer(Response<Full<Bytes>>),
+    /// No answer: close the connection without a byte.
+    Hangup,
+}
+
+/// Answers requests. One handler serves all connections of a listener.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Answers one request whose body has been read.
+    fn handle(&self, request: Request<Bytes>) -> impl Future<Output = Reply> + Send;
+}
+
+/// A whole answer.
+pub(crate) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Serves `listener` until the returned future is dropped; its connections end with it.
+///
+/// The listener may come from another network namespace than the calling thread's: a socket keeps the one it was
+/// made in. Errors: only what making the listener asynchronous gives; a failing accept is retried.
+pub(crate) async fn serve<H: Handler>(listener: std::net::TcpListener, handler: H) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let handler = Arc::new(handler);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _peer)) => {
+                    // Small answers to small questions: waiting to fill a segment only adds latency.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY refused");
+                    }
+                    connections.spawn(connection(stream, Arc::clone(&handler)));
+                }
+                Err(error) => {
+                    // Out of descriptors, or a connection reset in the queue: both pass.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            },
+            Some(_ended) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Why a connection ends early.
+#[derive(Debug, thiserror::Error)]
+#[error("answer withheld")]
+struct Withheld;
+
+async fn connection<H: Handler>(stream: tokio::net::TcpStream, handler: Arc<H>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let handler = Arc::clone(&handler);
+        async move {
+            let request = match read_whole(request).await {
+                Ok(request) => request,
+                Err(status) => return Ok(answer(status, "text/plain", "")),
+            };
+            match handler.handle(request).await {
+                Reply::Answer(response) => Ok(response),
+                Reply::Hangup => Err(Withheld),
+            }
+        }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn read_whole(request: Request<Incoming>) -> Result<Request<Bytes>, StatusCode> {
+    let (head, body) = request.into_parts();
+    // A length that is told is judged before anything is read; one that is not, while reading.
+    if body.size_hint().lower() > LARGEST_BODY as u64 {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let reading = Limited::new(body, LARGEST_BODY).collect();
+    let Ok(read) = tokio::time::timeout(PATIENCE, reading).await else {
+        return Err(StatusCode::REQUEST_TIMEOUT);
+    };
+    match read {
+        Ok(body) => Ok(Request::from_parts(head, body.to_bytes())),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::BAD_REQUEST),
+    }
+}

@@ -1,0 +1,65 @@
+//! Instants as AWS writes them: UTC, ISO 8601.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// `2026-01-31T23:59:59Z`, as IMDS writes instants.
+pub(crate) fn seconds(at: SystemTime) -> String {
+    let (date, clock) = parts(at);
+    format!("{date}T{clock}Z")
+}
+
+/// `2026-01-31T23:59:59.000Z`, as EC2 writes instants: with milliseconds that are always zero.
+pub(crate) fn millis(at: SystemTime) -> String {
+    let (date, clock) = parts(at);
+    format!("{date}T{clock}.000Z")
+}
+
+/// Date and time of day.
+fn parts(at: SystemTime) -> (String, String) {
+    // Instants before 1970 cannot come about: the box begins at its maker's present.
+    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let clock = format!("{:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60);
+    (format!("{year:04}-{month:02}-{day:02}"), clock)
+}
+
+/// Gregorian date of a day counted from 1970-01-01. Years start in March here, so that the leap day comes last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 {
+        (era * 400 + year_of_era, month + 3)
+    } else {
+        (era * 400 + year_of_era + 1, month - 9)
+    };
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn known_instants() {
+        for (unix, text) in [
+            (0, "1970-01-01T00:00:00"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (1_709_251_199, "2024-02-29T23:59:59"),
+            (1_767_225_600, "2026-01-01T00:00:00"),
+            (4_107_542_399, "2100-02-28T23:59:59"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+        ] {
+            let at = UNIX_EPOCH + Duration::from_secs(unix) + Duration::from_millis(7);
+            assert_eq!(seconds(at), format!("{text}Z"));
+            assert_eq!(millis(at), format!("{text}.000Z"));
+        }
+    }
+}
