@@ -1,0 +1,165 @@
+//! IMDSv2 over real loopback HTTP.
+
+mod loopback;
+
+use holdfast_sim::fault::{Fault, FaultKind};
+use holdfast_sim::server::{ClockMode, access_key_id};
+use holdfast_sim::vpc::Caller;
+use holdfast_sim::vpc::request::{AttachNetworkInterface, CreateNetworkInterface};
+use loopback::{Answer, Loopback, send};
+
+const META: &str = "/latest/meta-data";
+
+fn token(sim: &Loopback, ttl: &str) -> String {
+    let header = format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}");
+    let answer = send(sim.imds, "PUT", "/latest/api/token", &[&header], "").unwrap().ok();
+    assert_eq!(answer.headers["x-aws-ec2-metadata-token-ttl-seconds"], ttl);
+    answer.body
+}
+
+fn get(sim: &Loopback, token: &str, path: &str) -> Answer {
+    send(sim.imds, "GET", path, &[&format!("X-aws-ec2-metadata-token: {token}")], "").unwrap()
+}
+
+#[test]
+fn tokens_are_required_bounded_and_end() {
+    let sim = Loopback::start(ClockMode::Manual);
+    let put = |headers: &[&str]| send(sim.imds, "PUT", "/latest/api/token", headers, "").unwrap().status;
+    assert_eq!(put(&[]), 400);
+    for ttl in ["0", "21601", "-1", "soon", ""] {
+        assert_eq!(put(&[&format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}")]), 400, "{ttl}");
+    }
+    assert_eq!(put(&["X-aws-ec2-metadata-token-ttl-seconds: 60", "X-Forwarded-For: 10.0.0.9"]), 403);
+    let path = "/latest/meta-data/instance-id";
+    assert_eq!(send(sim.imds, "GET", path, &[], "").unwrap().status, 401);
+    assert_eq!(get(&sim, "made-up", path).status, 401);
+    let token = token(&sim, "60");
+    assert_eq!(get(&sim, &token, path).ok().body, sim.node_a.as_str());
+    sim.admin("POST", "/clock", "{\"by_ms\": 59500}");
+    let late = get(&sim, &token, path).ok();
+    assert_eq!(late.headers["x-aws-ec2-metadata-token-ttl-seconds"], "1");
+    sim.admin("POST", "/clock", "{\"by_ms\": 500}");
+    assert_eq!(get(&sim, &token, path).status, 401);
+    assert_eq!(send(sim.imds, "GET", "/latest/api/token", &[], "").unwrap().status, 405);
+    assert_eq!(send(sim.imds, "POST", path, &[], "").unwrap().status, 405);
+}
+
+#[test]
+fn the_tree_has_what_nodes_read() {
+    let sim = Loopback::start(ClockMode::Running);
+    let token = token(&sim, "21600");
+    let read = |path: &str| get(&sim, &token, &format!("{META}/{path}")).ok().body;
+    let mac = read("mac");
+    assert_eq!(read("network/interfaces/macs"), format!("{mac}/"));
+    assert_eq!(read("network/interfaces/macs/"), format!("{mac}/"));
+    assert_eq!(read("placement/availability-zone"), "us-west-2a");
+    assert_eq!(read("placement/region"), "us-west-2");
+    assert!(read("placement/availability-zone-id").starts_with("usw2-az"));
+    assert_eq!(read("instance-type"), "m5.large");
+    assert_eq!(read("services/domain"), "amazonaws.com");
+    assert_eq!(read("services/partition"), "aws");
+    assert_eq!(read("hostname"), read("local-hostname"));
+    assert_eq!(read("tags/instance/"), "Name");
+    assert_eq!(read("tags/instance/Name"), "node-a");
+    let interface = |leaf: &str| read(&format!("network/interfaces/macs/{mac}/{leaf}"));
+    assert_eq!(interface("device-number"), "0");
+    assert_eq!(interface("subnet-id"), sim.subnet_a.as_str());
+    assert_eq!(interface("vpc-id"), sim.vpc.as_str());
+    assert_eq!(interface("security-group-ids"), sim.group.as_str());
+    assert_eq!(interface("local-ipv4s"), read("local-ipv4"));
+    assert_eq!(interface("subnet-ipv4-cidr-block"), "10.0.0.0/24");
+    assert_eq!(interface("subnet-ipv6-cidr-blocks"), "2600:1f13:a::/64");
+    assert_eq!(interface("vpc-ipv4-cidr-blocks"), "10.0.0.0/16\n100.64.0.0/16");
+    assert_eq!(interface("vpc-ipv6-cidr-blocks"), "2600:1f13:a::/56");
+    let eni = interface("interface-id");
+    assert!(eni.starts_with("eni-"), "{eni}");
+    let fields = interface("");
+    for field in ["local-ipv4s", "interface-id", "device-number"] {
+        assert!(fields.lines().any(|line| line == field), "{fields}");
+    }
+    // Absent, not empty: clients tell "no prefixes" by the 404.
+    for absent in ["ipv4-prefix", "ipv6-prefix", "ipv6s", "network-card"] {
+        let answer = get(&sim, &token, &format!("{META}/network/interfaces/macs/{mac}/{absent}"));
+        assert_eq!(answer.status, 404, "{absent}");
+        assert_eq!(answer.headers["content-type"], "text/html");
+        assert!(answer.body.contains("<h1>404 - Not Found</h1>"), "{}", answer.body);
+    }
+    let top = read("");
+    assert!(top.lines().any(|line| line == "network/") && top.lines().any(|line| line == "mac"), "{top}");
+    assert_eq!(get(&sim, &token, "/latest/").ok().body, "dynamic/\nmeta-data/");
+    assert!(get(&sim, &token, "/").ok().body.lines().any(|line| line == "latest/"));
+    assert_eq!(get(&sim, &token, "/2021-03-23/meta-data/mac").ok().body, mac);
+    assert_eq!(get(&sim, &token, "/latest/user-data").status, 404);
+}
+
+#[test]
+fn the_identity_document_and_the_role_credentials_are_json() {
+    let sim = Loopback::start(ClockMode::Running);
+    let token = token(&sim, "21600");
+    let document = get(&sim, &token, "/latest/dynamic/instance-identity/document").ok().body;
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    assert_eq!(document["region"], "us-west-2");
+    assert_eq!(document["instanceId"], sim.node_a.as_str());
+    assert_eq!(document["accountId"], "123456789012");
+    let role = get(&sim, &token, &format!("{META}/iam/security-credentials/")).ok().body;
+    let credentials = get(&sim, &token, &format!("{META}/iam/security-credentials/{role}")).ok().body;
+    let credentials: serde_json::Value = serde_json::from_str(&credentials).unwrap();
+    assert_eq!(credentials["Code"], "Success");
+    assert_eq!(credentials["AccessKeyId"], access_key_id(&sim.node_a));
+    // A client trusts what is left of their life by its own clock.
+    assert!(credentials["Expiration"].as_str().unwrap() > credentials["LastUpdated"].as_str().unwrap());
+    let call = sim.ec2_as(credentials["AccessKeyId"].as_str().unwrap(), "Action=DescribeVpcs");
+    call.ok();
+    let caller = sim.shared.with(|vpc| vpc.log().records()[0].caller.clone());
+    assert_eq!(caller, Caller::instance(&sim.node_a));
+}
+
+#[test]
+fn a_secondary_eni_appears_and_a_fault_hides_it() {
+    let sim = Loopback::start(ClockMode::Running);
+    let operator = Caller::named("test");
+    let mac = sim.shared.with(|vpc| {
+        let create = CreateNetworkInterface {
+            subnet_id: sim.subnet_a.clone(),
+            ipv4_prefix_count: Some(2),
+            ..Default::default()
+        };
+        let eni = vpc.call(&operator, create).unwrap().network_interface;
+        let attach = AttachNetworkInterface {
+            network_interface_id: eni.network_interface_id,
+            instance_id: sim.node_a.clone(),
+            device_index: 1,
+            network_card_index: None,
+        };
+        vpc.call(&operator, attach).unwrap();
+        eni.mac_address.to_string()
+    });
+    let token = token(&sim, "60");
+    let macs = || get(&sim, &token, &format!("{META}/network/interfaces/macs")).ok().body;
+    assert_eq!(macs().lines().count(), 2);
+    let prefixes = get(&sim, &token, &format!("{META}/network/interfaces/macs/{mac}/ipv4-prefix")).ok().body;
+    assert_eq!(prefixes.lines().filter(|prefix| prefix.ends_with("/28")).count(), 2, "{prefixes}");
+    sim.shared.with(|vpc| vpc.set_fault(Fault::new(FaultKind::ImdsOmitsEni { eni: None })));
+    assert_eq!(macs().lines().count(), 1);
+    let hidden = get(&sim, &token, &format!("{META}/network/interfaces/macs/{mac}/"));
+    assert_eq!(hidden.status, 404);
+    let (_, view) = sim.admin("GET", &format!("/instances/{}/imds", sim.node_a), "");
+    assert_eq!(view["interfaces"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn reads_are_counted_and_an_ended_instance_answers_nothing() {
+    let sim = Loopback::start(ClockMode::Running);
+    let token = token(&sim, "60");
+    get(&sim, &token, "/latest/meta-data/mac").ok();
+    get(&sim, &token, "/latest/meta-data/mac").ok();
+    let (_, reads) = sim.admin("GET", "/log/imds", "");
+    let reads = &reads[sim.node_a.as_str()];
+    assert_eq!(reads["/latest/meta-data/mac"], 2);
+    assert_eq!(reads["PUT /latest/api/token"], 1);
+    let (_, counts) = sim.admin("GET", "/log/counts", "");
+    assert_eq!(counts["imds"][sim.node_a.as_str()], 3);
+    sim.shared.with(|vpc| vpc.terminate_instance(&sim.node_a)).unwrap();
+    let header = format!("X-aws-ec2-metadata-token: {token}");
+    assert!(send(sim.imds, "GET", "/latest/meta-data/mac", &[&header], "").is_none());
+}

@@ -1,0 +1,222 @@
+//! A small box on loopback, served by a thread of the test, and a client that sends what it is told and no more.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use holdfast_sim::server::{self, Callers, ClockMode, SharedVpc};
+use holdfast_sim::vpc::{
+    BoxConfig, InstanceId, InstanceSpec, SecurityGroupId, SimVpc, SubnetId, SubnetSpec, Tags, VpcId,
+};
+use tokio::sync::oneshot;
+
+/// A served box: one VPC, three subnets, two `m5.large` and one `p4d.24xlarge`.
+pub(crate) struct Loopback {
+    pub(crate) shared: SharedVpc,
+    /// EC2, callers told apart by access key.
+    pub(crate) ec2: SocketAddr,
+    /// IMDS of `node_a`.
+    pub(crate) imds: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) vpc: VpcId,
+    /// 10.0.0.0/24 and an IPv6 /64, zone a.
+    pub(crate) subnet_a: SubnetId,
+    /// 10.0.1.0/24, zone b.
+    pub(crate) subnet_b: SubnetId,
+    /// 10.0.2.0/28, zone a.
+    pub(crate) subnet_tiny: SubnetId,
+    pub(crate) group: SecurityGroupId,
+    pub(crate) node_a: InstanceId,
+    pub(crate) node_b: InstanceId,
+    pub(crate) node_cards: InstanceId,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Loopback {
+    /// Serves a fresh box; its thread ends with the value.
+    pub(crate) fn start(clock: ClockMode) -> Self {
+        let mut sim = SimVpc::new(BoxConfig::default());
+        let blocks = ["10.0.0.0/16".parse().unwrap(), "100.64.0.0/16".parse().unwrap()];
+        let vpc = sim.add_vpc(&blocks, Some("2600:1f13:a::/56".parse().unwrap()), tags("box")).unwrap();
+        let mut subnet = |zone: &str, ipv4: &str, ipv6: Option<&str>, name: &str| {
+            sim.add_subnet(SubnetSpec {
+                vpc: vpc.clone(),
+                availability_zone: zone.to_owned(),
+                ipv4: Some(ipv4.parse().unwrap()),
+                ipv6: ipv6.map(|block| block.parse().unwrap()),
+                tags: tags(name),
+            })
+            .unwrap()
+        };
+        let subnet_a = subnet("us-west-2a", "10.0.0.0/24", Some("2600:1f13:a::/64"), "a");
+        let subnet_b = subnet("us-west-2b", "10.0.1.0/24", None, "b");
+        let subnet_tiny = subnet("us-west-2a", "10.0.2.0/28", None, "tiny");
+        let group = sim.add_security_group(&vpc, "nodes", tags("nodes")).unwrap();
+        let mut node = |instance_type: &str, subnet: &SubnetId, name: &str| {
+            sim.run_instance(InstanceSpec {
+                instance_type: instance_type.to_owned(),
+                subnet: subnet.clone(),
+                security_groups: vec![group.clone()],
+                private_ip: None,
+                ipv6_address_count: 0,
+                tags: tags(name),
+            })
+            .unwrap()
+        };
+        let node_a = node("m5.large", &subnet_a, "node-a");
+        let node_b = node("m5.large", &subnet_b, "node-b");
+        let node_cards = node("p4d.24xlarge", &subnet_b, "node-cards");
+
+        let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let [ec2, imds, admin] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let [ec2_listener, imds_listener, admin_listener] = listeners;
+        let (stop, stopped) = oneshot::channel();
+        let (give, take) = std::sync::mpsc::channel();
+        let imds_of = node_a.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let shared = SharedVpc::new(sim, clock, SystemTime::now());
+                give.send(shared.clone()).unwrap();
+                tokio::select! {
+                    served = server::serve_ec2(shared.clone(), ec2_listener, Callers::ByAccessKey) => served.unwrap(),
+                    served = server::serve_imds(shared.clone(), imds_listener, imds_of) => served.unwrap(),
+                    served = server::serve_admin(shared, admin_listener) => served.unwrap(),
+                    _ = stopped => {}
+                }
+            });
+        });
+        let shared = take.recv().unwrap();
+        Self {
+            shared,
+            ec2,
+            imds,
+            admin,
+            vpc,
+            subnet_a,
+            subnet_b,
+            subnet_tiny,
+            group,
+            node_a,
+            node_b,
+            node_cards,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Sends one EC2 request, signed as an SDK signs, with a key that is no instance's.
+    pub(crate) fn ec2(&self, parameters: &str) -> Answer {
+        self.ec2_as("AKIAOPERATOR", parameters)
+    }
+
+    /// As [`Loopback::ec2`] with this access key id.
+    pub(crate) fn ec2_as(&self, key: &str, parameters: &str) -> Answer {
+        let authorization = format!("Authorization: {}", signature(key, "us-west-2", "ec2"));
+        let headers =
+            [authorization.as_str(), "Content-Type: application/x-www-form-urlencoded; charset=utf-8"];
+        let body = format!("Version=2016-11-15&{parameters}");
+        send(self.ec2, "POST", "/", &headers, &body).expect("an answer")
+    }
+
+    /// Sends one admin request.
+    pub(crate) fn admin(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let answer =
+            send(self.admin, method, path, &["Content-Type: application/json"], body).expect("an answer");
+        (answer.status, serde_json::from_str(&answer.body).expect("JSON"))
+    }
+}
+
+impl Drop for Loopback {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the box's thread panicked");
+        }
+    }
+}
+
+/// An `Authorization` header with a signature that fits nothing.
+pub(crate) fn signature(key: &str, region: &str, service: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/{service}/aws4_request, \
+         SignedHeaders=host;x-amz-date, Signature=00"
+    )
+}
+
+/// One answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Text of the first element of this name; panics with the body when there is none.
+    pub(crate) fn text(&self, element: &str) -> &str {
+        let (open, close) = (format!("<{element}>"), format!("</{element}>"));
+        let found = self.body.split_once(&open).and_then(|(_, rest)| rest.split_once(&close));
+        found.unwrap_or_else(|| panic!("no <{element}> in {}", self.body)).0
+    }
+
+    /// Status and error code.
+    pub(crate) fn error(&self) -> (u16, &str) {
+        assert!(self.body.contains("<Response><Errors><Error><Code>"), "no error envelope: {}", self.body);
+        (self.status, self.text("Code"))
+    }
+
+    /// The answer, which must be a good one.
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self
+    }
+}
+
+/// Sends one request on a connection of its own. `None`: the connection closed without a byte.
+pub(crate) fn send(to: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Option<Answer> {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n");
+    for header in headers {
+        request.push_str(header);
+        request.push_str("\r\n");
+    }
+    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("{error}"),
+    }
+    if answer.is_empty() {
+        return None;
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    if let Some(length) = headers.get("content-length") {
+        assert_eq!(
+            length.parse::<usize>().unwrap(),
+            if method == "HEAD" { length.parse().unwrap() } else { body.len() }
+        );
+    }
+    Some(Answer { status, headers, body: body.to_owned() })
+}
+
+fn tags(name: &str) -> Tags {
+    [("Name".to_owned(), name.to_owned())].into()
+}
