@@ -1,9 +1,16 @@
 //! The kernel's side of Holdfast: network namespaces, netlink, nf_tables.
 //!
-//! [`netlink`] and [`netns`] are small and know nothing of pods; the simulator's fabric builds on them too.
+//! [`Host`] is the node's network as the engine sees it (`holdfast_ports::host::HostNet`). Below it, [`netlink`] and
+//! [`netns`] are small and know nothing of pods; the simulator's fabric builds on them too. [`nat`] is the one
+//! nf_tables table of ours.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("holdfast-datapath drives the Linux kernel");
 
+mod host;
+pub mod nat;
 pub mod netlink;
 pub mod netns;
+mod sysctl;
+
+pub use host::{Host, HostOptions, LINK_GROUP, Step};

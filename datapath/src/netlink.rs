@@ -39,5 +39,5 @@ pub use link::{Link, LinkRef, LinkSettings, Veth, VethEnd};
 pub use neighbour::Neighbour;
 pub use route::{Lookup, Route, RouteFilter};
 pub use rule::Rule;
-pub use socket::Socket;
-pub use watch::{Group, Watch};
+pub use socket::{Looked, Socket};
+pub use watch::{Group, Notice, Watch};

@@ -208,7 +208,7 @@ fn dumps_are_whole_while_another_thread_changes_what_is_dumped() {
             }
         });
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..200 {
+            for round in 0..60 {
                 let seen = reader.rules(V4).unwrap();
                 let mut stable: Vec<_> = seen.iter().map(|rule| rule.priority).collect();
                 stable.retain(|priority| (1000..3000).contains(priority));

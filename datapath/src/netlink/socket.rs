@@ -17,6 +17,7 @@ use nix::sys::time::TimeVal;
 use super::attributes::Attributes;
 use super::change::Change;
 use super::error::NetlinkError;
+use super::link::{Link, LinkRef};
 
 const HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -58,10 +59,30 @@ struct Dumped<T> {
     pieces: usize,
 }
 
+/// What [`Socket::apply_and_look`] did and saw.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// Each change's failure, in order; `None` where it went well.
+    pub failures: Vec<Option<NetlinkError>>,
+    /// The links asked for, in order; `None` where there is none such.
+    pub links: Vec<Option<Link>>,
+}
+
 /// What the kernel said to one request of a batch.
 enum Answer {
     Silence,
     Error(Errno, String),
+}
+
+impl Answer {
+    fn failure_of(self, change: &Change) -> Option<NetlinkError> {
+        match self {
+            Self::Silence => None,
+            Self::Error(errno, message) => {
+                Some(NetlinkError::Refused { what: change.to_string(), errno, message })
+            }
+        }
+    }
 }
 
 impl Socket {
@@ -134,14 +155,23 @@ impl Socket {
         for chunk in changes.chunks(BATCH) {
             let requests: Vec<_> = chunk.iter().map(Change::request).collect();
             let answers = self.exchange(&|| batch_name(chunk), requests, &mut |_, _, _| {})?;
-            results.extend(answers.into_iter().zip(chunk).map(|(answer, change)| match answer {
-                Answer::Silence => None,
-                Answer::Error(errno, message) => {
-                    Some(NetlinkError::Refused { what: change.to_string(), errno, message })
-                }
-            }));
+            results.extend(answers.into_iter().zip(chunk).map(|(answer, change)| answer.failure_of(change)));
         }
         Ok(results)
+    }
+
+    /// Carries changes out, then looks links up, all in one system call: at most 64 in all.
+    pub fn apply_and_look(&mut self, changes: &[Change], links: &[LinkRef]) -> Result<Looked, NetlinkError> {
+        let mut requests: Vec<_> = changes.iter().map(Change::request).collect();
+        requests.extend(links.iter().map(LinkRef::get));
+        let mut seen = vec![None; links.len()];
+        let answers = self.exchange(&|| batch_name(changes), requests, &mut |at, kind, payload| {
+            if let Some(slot) = at.checked_sub(changes.len()).and_then(|at| seen.get_mut(at)) {
+                *slot = Link::decode(kind, payload);
+            }
+        })?;
+        let failures = answers.into_iter().zip(changes).map(|(answer, change)| answer.failure_of(change));
+        Ok(Looked { failures: failures.collect(), links: seen })
     }
 
     /// Asks for one object. The kernel answers with it, or with an error.
@@ -409,12 +439,12 @@ fn batch_name(changes: &[Change]) -> String {
 }
 
 /// One message of what was received.
-struct Message<'a> {
-    kind: u16,
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
     flags: u16,
     sequence: u32,
-    port: u32,
-    payload: &'a [u8],
+    pub(super) port: u32,
+    pub(super) payload: &'a [u8],
 }
 
 impl Message<'_> {
@@ -446,7 +476,7 @@ impl Message<'_> {
 }
 
 /// Walks the messages of one received piece. Ends at the first that does not fit in what is left.
-struct Messages<'a>(&'a [u8]);
+pub(super) struct Messages<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;

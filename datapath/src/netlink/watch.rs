@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
 
+use super::attributes::Attributes;
 use super::error::NetlinkError;
+use super::link::Link;
+use super::socket::Messages;
 
 /// What to be told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +38,8 @@ impl Group {
     }
 }
 
-/// A non-blocking socket that becomes readable when something changed in its namespace. What changed is not said:
-/// a change only means "look again", and a notification may be lost, which means the same.
+/// A non-blocking socket that becomes readable when something changed in its namespace. A change only means "look
+/// again"; notifications may be lost, which means the same.
 pub struct Watch {
     socket: netlink_sys::Socket,
 }
@@ -65,15 +68,23 @@ impl Watch {
         Ok(Self { socket })
     }
 
-    /// Reads away all that is there; true when there was anything, or something was lost.
-    pub fn drain(&self) -> bool {
+    /// Reads away all that is there. True when `matters` said so of any, or when notifications were lost.
+    pub fn drain(&self, mut matters: impl FnMut(Notice<'_>) -> bool) -> bool {
         let mut changed = false;
-        let mut buffer = Vec::with_capacity(8192);
+        let mut buffer = Vec::with_capacity(BUFFER);
         // Bounded: a flood must not hold the caller; what is left makes the socket readable again.
         for _ in 0..10_000 {
             buffer.clear();
             match self.socket.recv(&mut buffer, 0) {
-                Ok(_) => changed = true,
+                Ok(_) => {
+                    for message in Messages(&buffer) {
+                        changed |= matters(Notice {
+                            kind: message.kind,
+                            port: message.port,
+                            payload: message.payload,
+                        });
+                    }
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => changed = true,
                 Err(_nothing_left) => break,
@@ -82,6 +93,45 @@ impl Watch {
         changed
     }
 }
+
+/// A notification.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice<'a> {
+    /// Message type (`RTM_…`; of netfilter: subsystem and type).
+    pub kind: u16,
+    /// The port of the socket whose request caused it; 0: the kernel's own doing, or an older kernel.
+    pub port: u32,
+    /// The message after its netlink header.
+    pub payload: &'a [u8],
+}
+
+impl Notice<'_> {
+    /// The link that a link notification is about.
+    pub fn link(&self) -> Option<Link> {
+        matches!(self.kind, Self::LINK_NEW | Self::LINK_GONE)
+            .then(|| Link::decode(Self::LINK_NEW, self.payload))
+            .flatten()
+    }
+
+    /// A link came or changed (`RTM_NEWLINK`).
+    pub const LINK_NEW: u16 = 16;
+    /// A link went (`RTM_DELLINK`).
+    pub const LINK_GONE: u16 = 17;
+
+    /// The table that an nf_tables notification is about.
+    pub fn nf_table(&self) -> Option<String> {
+        const NEW_GENERATION: u16 = 15;
+        const SUBSYSTEM: u16 = 10;
+        if self.kind >> 8 != SUBSYSTEM || self.kind & 0xff == NEW_GENERATION {
+            return None;
+        }
+        // The table's name is the first attribute of tables, chains, rules and sets alike.
+        Attributes(self.payload.get(4..)?).find(|(kind, _)| *kind == 1).map(|(_, value)| value.text())
+    }
+}
+
+/// A notification longer than this is cut; its head, which is all that is looked at, is there.
+const BUFFER: usize = 16 * 1024;
 
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {

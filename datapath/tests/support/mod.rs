@@ -25,3 +25,15 @@ pub fn namespace() -> Netns {
 pub fn socket(netns: &Netns) -> Socket {
     netns::socket_in(netns).expect("open a netlink socket in the namespace")
 }
+
+/// Runs `nft` in a namespace, as a person would.
+pub fn nft(netns: &Netns, command: &str) -> String {
+    let run = || {
+        std::process::Command::new("/usr/sbin/nft")
+            .args(command.split(' ').filter(|word| !word.is_empty()))
+            .output()
+    };
+    let output = netns::run_in(netns, run).unwrap().expect("nft runs (Debian's package: nftables)");
+    assert!(output.status.success(), "nft {command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,95 @@
+//! Carrying the planner's actions out.
+
+use std::sync::atomic::AtomicU32;
+
+use holdfast_model::host::{
+    HostAction, LinkName, NatTable, PROTOCOL, Route as ModelRoute, RouteSeen, Rule as ModelRule,
+};
+use holdfast_ports::host::HostFault;
+
+use super::eni::by_mac;
+use super::pool::Worker;
+use super::wire::remove_rule;
+use super::{eni, links, refused};
+use crate::nat;
+use crate::netlink::{Change, LinkRef, Route, RouteScope, Rule, Socket};
+
+/// In order; stops at the first that fails. Each may be repeated.
+pub(crate) fn apply(
+    worker: &mut Worker,
+    removals: &AtomicU32,
+    actions: Vec<HostAction>,
+) -> Result<(), HostFault> {
+    for action in actions {
+        match action {
+            HostAction::EnsureEni(wiring) => eni::set_up(worker, &wiring)?,
+            HostAction::EnsureRule(rule) => ensure_rule(&mut worker.socket, &rule)?,
+            HostAction::EnsureRoute(route) => ensure_route(&mut worker.socket, &route)?,
+            HostAction::RemoveRule(rule) => {
+                remove_rule(&mut worker.socket, &ours(&rule)).map_err(refused)?;
+            }
+            HostAction::RemoveRoute(route) => remove_route(&mut worker.socket, &route)?,
+            HostAction::RemoveLinks(aliases) => {
+                links::remove_by_alias(&mut worker.socket, removals, &aliases)?;
+            }
+            HostAction::ReplaceNat(table) => replace_nat(&mut worker.socket, &table)?,
+        }
+    }
+    Ok(())
+}
+
+fn ours(rule: &ModelRule) -> Rule {
+    Rule {
+        ipv6: [rule.from, rule.to].into_iter().flatten().any(|net| net.addr().is_ipv6()),
+        from: rule.from,
+        to: rule.to,
+        mark: rule.mark,
+        protocol: PROTOCOL,
+        ..Rule::new(rule.priority, rule.table)
+    }
+}
+
+fn ensure_rule(host: &mut Socket, rule: &ModelRule) -> Result<(), HostFault> {
+    match host.apply(&Change::AddRule(ours(rule))) {
+        Err(error) if error.is_present() => Ok(()),
+        other => other.map_err(refused),
+    }
+}
+
+fn ensure_route(host: &mut Socket, route: &ModelRoute) -> Result<(), HostFault> {
+    let link = match &route.link {
+        LinkName::Name(name) => {
+            let found = host.link(&LinkRef::Name(name.clone())).map_err(refused)?;
+            found.ok_or_else(|| HostFault::Refused {
+                step: format!("put route to {}", route.to),
+                cause: format!("there is no link {name}"),
+            })?
+        }
+        LinkName::Mac(mac) => {
+            let links = host.links().map_err(refused)?;
+            by_mac(&links, *mac).cloned().ok_or_else(|| HostFault::LinkMissing { mac: mac.to_string() })?
+        }
+    };
+    let scope = if route.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    let change = Route { via: route.via, scope, ..Route::on_link(route.table, route.to, link.index) };
+    host.apply(&Change::PutRoute(change.by(PROTOCOL))).map_err(refused)
+}
+
+fn remove_route(host: &mut Socket, route: &RouteSeen) -> Result<(), HostFault> {
+    let scope = if route.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    let change = Route { via: route.via, scope, ..Route::on_link(route.table, route.to, route.link_index) };
+    match host.apply(&Change::DeleteRoute(change.by(PROTOCOL))) {
+        Err(error) if error.is_absent() => Ok(()),
+        other => other.map_err(refused),
+    }
+}
+
+fn replace_nat(host: &mut Socket, table: &NatTable) -> Result<(), HostFault> {
+    let links = host.links().map_err(refused)?;
+    let primary = by_mac(&links, table.primary_mac)
+        .ok_or_else(|| HostFault::LinkMissing { mac: table.primary_mac.to_string() })?;
+    nat::replace(table, &primary.name).map_err(|error| HostFault::Refused {
+        step: "replace the NAT table".to_owned(),
+        cause: error.to_string(),
+    })
+}

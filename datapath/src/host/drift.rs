@@ -1,0 +1,111 @@
+//! Being told when somebody else changed what may be ours.
+//!
+//! A thread reads the notifications and leaves a permit; many changes are one permit.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+
+use holdfast_ports::host::HostFault;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::Notify;
+
+use super::pool::{OwnPorts, lock};
+use super::{LINK_GROUP, fault_in_netns, refused};
+use crate::nat;
+use crate::netlink::{Group, Notice, Watch};
+use crate::netns;
+
+/// Watches the host's namespace from its making on: what changes between two waits is not missed.
+pub(crate) struct Drift {
+    changed: Arc<Notify>,
+    /// Its closing ends the thread.
+    _stop: OwnedFd,
+}
+
+impl Drift {
+    pub(crate) fn watch(home: &Arc<OwnedFd>, own: OwnPorts) -> Result<Self, HostFault> {
+        let failed = |step: &str, cause: String| HostFault::Refused { step: step.to_owned(), cause };
+        let (stopped, stop) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+            .map_err(|errno| failed("make a pipe", errno.desc().to_owned()))?;
+        let changed = Arc::new(Notify::new());
+        let (ready, started) = mpsc::channel();
+        let (home, notify) = (Arc::clone(home), Arc::clone(&changed));
+        let thread = move || match Watcher::open(&home, own) {
+            Ok(watcher) => {
+                drop(ready.send(Ok(())));
+                watcher.run(&stopped, &notify);
+            }
+            Err(fault) => drop(ready.send(Err(fault))),
+        };
+        std::thread::Builder::new()
+            .name("datapath-watch".to_owned())
+            .spawn(thread)
+            .map_err(|error| failed("start a thread", error.to_string()))?;
+        started.recv().map_err(|_gone| failed("watch for changes", "the thread ended".to_owned()))??;
+        Ok(Self { changed, _stop: stop })
+    }
+
+    /// Returns when somebody else changed something that may be ours since the last return.
+    pub(crate) async fn wait(&self) {
+        self.changed.notified().await;
+    }
+}
+
+struct Watcher {
+    routing: Watch,
+    /// Not every kernel has nf_tables.
+    tables: Option<Watch>,
+    own: OwnPorts,
+}
+
+impl Watcher {
+    /// On a thread that ends with it.
+    fn open(home: &Arc<OwnedFd>, own: OwnPorts) -> Result<Self, HostFault> {
+        netns::enter_for_good(home).map_err(|error| fault_in_netns("host", &error))?;
+        let groups = [Group::Links, Group::Ipv4Addresses, Group::Ipv4Routes, Group::Ipv4Rules];
+        let routing = Watch::open(&groups).map_err(refused)?;
+        let tables = Watch::open(&[Group::NfTables])
+            .inspect_err(|error| tracing::warn!(%error, "changes of the NAT table are found only by looking"))
+            .ok();
+        Ok(Self { routing, tables, own })
+    }
+
+    fn run(&self, stopped: &OwnedFd, changed: &Notify) {
+        loop {
+            let mut fds = vec![
+                PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.routing.as_fd(), PollFlags::POLLIN),
+            ];
+            fds.extend(self.tables.iter().map(|tables| PollFd::new(tables.as_fd(), PollFlags::POLLIN)));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "no longer told of changes; they are found only by looking");
+                    return;
+                }
+            }
+            if fds[0].revents().is_some_and(|events| !events.is_empty()) {
+                return;
+            }
+            let of_routing = self.routing.drain(|notice| self.matters(notice));
+            let of_tables = self.tables.as_ref().is_some_and(|tables| {
+                tables.drain(|notice| notice.nf_table().as_deref() == Some(nat::TABLE))
+            });
+            if of_routing || of_tables {
+                changed.notify_one();
+            }
+        }
+    }
+
+    /// What we did ourselves does not, nor the coming and going of a pod's carrier.
+    fn matters(&self, notice: Notice<'_>) -> bool {
+        if lock(&self.own).contains(&notice.port) {
+            return false;
+        }
+        match notice.link() {
+            Some(link) if notice.kind == Notice::LINK_NEW => link.group != LINK_GROUP || !link.up,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Setting an ENI up: what is there is compared first, and only what differs is changed, so that taking over a
+//! working node or starting anew disturbs no packet.
+
+use std::net::IpAddr;
+
+use holdfast_model::eni::EniSlot;
+use holdfast_model::host::{EniWiring, MAIN_TABLE, PROTOCOL, priority};
+use holdfast_model::ids::MacAddr;
+use holdfast_ports::host::HostFault;
+use ipnet::{IpNet, Ipv4Net};
+
+use super::pool::Worker;
+use super::refused;
+use crate::netlink::{
+    Address, AddressFamily, Change, Link, LinkRef, LinkSettings, NetlinkError, Route, RouteFilter,
+    RouteScope, RouteType, Rule, Socket,
+};
+use crate::sysctl;
+
+/// How often what was changed is looked at again. One pass may uncover the next: the kernel takes an interface's
+/// further addresses away with the first one.
+const PASSES: usize = 4;
+
+/// What is there of an ENI.
+#[derive(Clone, Debug)]
+struct Seen {
+    link: Link,
+    addresses: Vec<Address>,
+    /// Of the ENI's own table.
+    table: Vec<Route>,
+    /// Of the main table.
+    main: Vec<Route>,
+    rules: Vec<Rule>,
+}
+
+/// Makes an ENI's link, address, routes and rule as they should be, and reads them back.
+pub(crate) fn set_up(worker: &mut Worker, wiring: &EniWiring) -> Result<(), HostFault> {
+    let host = &mut worker.socket;
+    let mut pending = Vec::new();
+    for _ in 0..PASSES {
+        let seen = observe(host, wiring)?;
+        loosen_reverse_path(&seen.link.name)?;
+        pending = plan(wiring, &seen);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        host.apply_all(&pending).or_else(tolerate).map_err(refused)?;
+    }
+    let pending: Vec<_> = pending.iter().map(ToString::to_string).collect();
+    Err(HostFault::ReadBack(format!("{} ({}): still to do: {}", wiring.eni, wiring.mac, pending.join("; "))))
+}
+
+/// Something that is there already or gone already changed between look and act; the next look tells.
+fn tolerate(error: NetlinkError) -> Result<(), NetlinkError> {
+    if error.is_present() || error.is_absent() { Ok(()) } else { Err(error) }
+}
+
+fn observe(host: &mut Socket, wiring: &EniWiring) -> Result<Seen, HostFault> {
+    let links = host.links().map_err(refused)?;
+    let link = by_mac(&links, wiring.mac)
+        .cloned()
+        .ok_or_else(|| HostFault::LinkMissing { mac: wiring.mac.to_string() })?;
+    if wiring.slot == EniSlot::PRIMARY {
+        return Ok(Seen { link, addresses: vec![], table: vec![], main: vec![], rules: vec![] });
+    }
+    let v4 = AddressFamily::Inet;
+    let in_table = |table| RouteFilter { table: Some(table), ..RouteFilter::default() };
+    Ok(Seen {
+        addresses: host.addresses_of(link.index, v4).map_err(refused)?,
+        table: host.routes(v4, in_table(wiring.slot.route_table())).map_err(refused)?,
+        main: host.routes(v4, in_table(MAIN_TABLE)).map_err(refused)?,
+        rules: host.rules(v4).map_err(refused)?,
+        link,
+    })
+}
+
+/// The link of an ENI. Bridges and the like take the MAC of a member and are not meant.
+pub(crate) fn by_mac(links: &[Link], mac: MacAddr) -> Option<&Link> {
+    let stacked = ["bridge", "vlan", "macvlan", "ipvlan", "bond", "team"];
+    links.iter().find(|link| {
+        link.mac == Some(mac) && !link.kind.as_deref().is_some_and(|kind| stacked.contains(&kind))
+    })
+}
+
+/// What is left to do. Empty when all is as it should be.
+fn plan(wiring: &EniWiring, seen: &Seen) -> Vec<Change> {
+    let secondary = wiring.slot != EniSlot::PRIMARY;
+    let link = LinkRef::Index(seen.link.index);
+    let settings = LinkSettings {
+        mtu: (seen.link.mtu != wiring.mtu).then_some(wiring.mtu),
+        up: (secondary && !seen.link.up).then_some(true),
+        ..LinkSettings::default()
+    };
+    let mut changes = Vec::new();
+    if settings.mtu.is_some() || settings.up.is_some() {
+        changes.push(Change::SetLink(link, settings));
+    }
+    if secondary {
+        plan_address(wiring, seen, &mut changes);
+        plan_routes(wiring, seen, &mut changes);
+        let own = Some(IpNet::from(IpAddr::V4(wiring.primary_ipv4)));
+        let table = wiring.slot.route_table();
+        let rule = Rule { from: own, protocol: PROTOCOL, ..Rule::new(priority::FROM_ENI, table) };
+        if !seen.rules.contains(&rule) {
+            changes.push(Change::AddRule(rule.clone()));
+        }
+        let stale = |seen: &&Rule| {
+            seen.protocol == PROTOCOL
+                && seen.priority == priority::FROM_ENI
+                && (seen.from == own) != (seen.table == table)
+        };
+        changes.extend(seen.rules.iter().filter(stale).cloned().map(Change::DeleteRule));
+    }
+    changes
+}
+
+/// The ENI's own address with its subnet's mask, and no other: secondary addresses are pods', and a host that bears
+/// them answers in their place.
+fn plan_address(wiring: &EniWiring, seen: &Seen, changes: &mut Vec<Change>) {
+    let wanted = Ipv4Net::new(wiring.primary_ipv4, wiring.subnet_cidr.prefix_len()).map(IpNet::from);
+    let Ok(wanted) = wanted else { return };
+    let link = seen.link.index;
+    let foreign = seen.addresses.iter().filter(|seen| seen.net != wanted);
+    changes.extend(foreign.copied().map(Change::DeleteAddress));
+    if !seen.addresses.iter().any(|seen| seen.net == wanted) {
+        changes.push(Change::AddAddress(Address { link, net: wanted, no_prefix_route: true }));
+    }
+    // Added by others, the address brought a route to its subnet. In the main table it would take the traffic of
+    // the primary ENI's pods out of this one.
+    let connected = seen.main.iter().filter(|route| {
+        route.link == Some(link)
+            && route.scope == RouteScope::Link
+            && route.source == Some(IpAddr::V4(wiring.primary_ipv4))
+            && route.to.prefix_len() != 32
+    });
+    changes.extend(connected.cloned().map(Change::DeleteRoute));
+}
+
+fn plan_routes(wiring: &EniWiring, seen: &Seen, changes: &mut Vec<Change>) {
+    let (table, link) = (wiring.slot.route_table(), seen.link.index);
+    let gateway = IpAddr::V4(wiring.gateway());
+    let wanted = [
+        Route::on_link(table, IpNet::from(gateway), link).by(PROTOCOL),
+        Route::default_via(table, gateway, link).by(PROTOCOL),
+    ];
+    for route in &wanted {
+        let there = seen.table.iter().any(|seen| Route { onlink: false, ..seen.clone() } == *route);
+        if !there {
+            // In the place of one by somebody else, without a gap.
+            changes.push(Change::PutRoute(route.clone()));
+        }
+    }
+    // Of ours, what leads elsewhere: a link or subnet that this slot had before.
+    let stale = seen.table.iter().filter(|seen| {
+        seen.protocol == PROTOCOL
+            && seen.kind == RouteType::Unicast
+            && !wanted.iter().any(|wanted| wanted.to == seen.to)
+    });
+    changes.extend(stale.cloned().map(Change::DeleteRoute));
+}
+
+/// Packets to a pod come in by its ENI, while the main table says that answers to the sender leave by the primary:
+/// a strict check would drop them. Off stays off.
+fn loosen_reverse_path(link: &str) -> Result<(), HostFault> {
+    let own = format!("ipv4/conf/{link}/rp_filter");
+    let strict = |name: &str| sysctl::read(name).as_deref() == Some("1");
+    let loose = sysctl::read(&own).as_deref() == Some("2");
+    if loose || !(strict(&own) || strict("ipv4/conf/all/rp_filter")) {
+        return Ok(());
+    }
+    sysctl::write(&own, "2").map_err(|error| HostFault::Refused {
+        step: format!("loosen the reverse path filter of {link}"),
+        cause: error.to_string(),
+    })
+}

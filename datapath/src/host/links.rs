@@ -1,0 +1,76 @@
+//! Removing links: what costs is the kernel's wait for all who may still use one. One wait serves many links.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use holdfast_model::host::{LinkAlias, PodWiring};
+use holdfast_ports::host::HostFault;
+
+use super::pool::Worker;
+use super::{LINK_GROUP, refused};
+use crate::netlink::{Change, Link, LinkRef, LinkSettings, Socket};
+
+/// Links in removal are put into a group of this number and the following ones, each removal into its own.
+const REMOVAL_GROUPS: u32 = LINK_GROUP << 16;
+/// Look-ups in one system call; their answers must fit the socket's receive queue.
+const LOOKUPS: usize = 32;
+
+/// Removes the host ends of these pods; returns when they are gone. A link of that name that is another's stays.
+pub(crate) fn remove(worker: &mut Worker, removals: &AtomicU32, pods: &[PodWiring]) -> Result<(), HostFault> {
+    let mut doomed = Vec::new();
+    for pods in pods.chunks(LOOKUPS) {
+        let names: Vec<_> = pods.iter().map(|pod| LinkRef::Name(pod.host_veth.clone())).collect();
+        let seen = worker.socket.apply_and_look(&[], &names).map_err(refused)?.links;
+        let ours = seen
+            .into_iter()
+            .zip(pods)
+            .filter_map(|(link, pod)| link.filter(|link| is_of(link, &pod.alias)).map(|link| link.index));
+        doomed.extend(ours);
+    }
+    remove_indexes(&mut worker.socket, removals, &doomed)
+}
+
+/// Removes the links that bear these aliases, whatever their names.
+pub(crate) fn remove_by_alias(
+    socket: &mut Socket,
+    removals: &AtomicU32,
+    aliases: &[LinkAlias],
+) -> Result<(), HostFault> {
+    let aliases: HashSet<_> = aliases.iter().map(LinkAlias::as_str).collect();
+    let links = socket.links().map_err(refused)?;
+    let of_these = |link: &&Link| link.alias.as_deref().is_some_and(|alias| aliases.contains(alias));
+    let doomed: Vec<_> = links.iter().filter(of_these).map(|link| link.index).collect();
+    remove_indexes(socket, removals, &doomed)
+}
+
+/// A link that has no alias yet is the sandbox's if it is in our group: we were killed between making and naming it.
+fn is_of(link: &Link, alias: &LinkAlias) -> bool {
+    match &link.alias {
+        Some(text) => text == alias.as_str(),
+        None => link.group == LINK_GROUP,
+    }
+}
+
+fn remove_indexes(socket: &mut Socket, removals: &AtomicU32, doomed: &[u32]) -> Result<(), HostFault> {
+    match doomed {
+        [] => return Ok(()),
+        [only] => return gone(socket.apply(&Change::DeleteLink(LinkRef::Index(*only))).err()),
+        _ => {}
+    }
+    let group = REMOVAL_GROUPS | (removals.fetch_add(1, Ordering::Relaxed) & 0xffff);
+    let into = LinkSettings { group: Some(group), ..LinkSettings::default() };
+    let changes: Vec<_> =
+        doomed.iter().map(|index| Change::SetLink(LinkRef::Index(*index), into.clone())).collect();
+    for failure in socket.apply_each(&changes).map_err(refused)? {
+        gone(failure)?;
+    }
+    gone(socket.apply(&Change::DeleteGroup(group)).err())
+}
+
+/// That it is gone already is as good.
+fn gone(failure: Option<crate::netlink::NetlinkError>) -> Result<(), HostFault> {
+    match failure {
+        Some(error) if !error.is_absent() => Err(refused(error)),
+        _ => Ok(()),
+    }
+}

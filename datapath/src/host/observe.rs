@@ -1,0 +1,77 @@
+//! Reading the host's namespace whole.
+
+use std::collections::HashMap;
+
+use holdfast_model::host::{
+    HostObserved, LinkAlias, LinkSeen, NatSeen, NatTable, PROTOCOL, RouteSeen, Rule as ModelRule,
+};
+use holdfast_ports::host::HostFault;
+use ipnet::{IpNet, Ipv4Net};
+
+use super::eni::by_mac;
+use super::pool::Worker;
+use super::refused;
+use crate::nat;
+use crate::netlink::{AddressFamily, Link, RouteFilter};
+
+pub(crate) fn observe(worker: &mut Worker, nat: Option<&NatTable>) -> Result<HostObserved, HostFault> {
+    let host = &mut worker.socket;
+    let v4 = AddressFamily::Inet;
+    let links = host.links().map_err(refused)?;
+    let mut addresses: HashMap<u32, Vec<Ipv4Net>> = HashMap::new();
+    for address in host.addresses(v4).map_err(refused)? {
+        if let IpNet::V4(net) = address.net {
+            addresses.entry(address.link).or_default().push(net);
+        }
+    }
+    let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
+    let routes = host.routes(v4, ours).map_err(refused)?;
+    let rules = host.rules(v4).map_err(refused)?;
+    let nat = nat.map_or(NatSeen::Unknown, |nat| nat_seen(nat, &links));
+    Ok(HostObserved {
+        links: links
+            .into_iter()
+            .map(|link| LinkSeen {
+                index: link.index,
+                name: link.name,
+                mac: link.mac,
+                mtu: link.mtu,
+                up: link.up,
+                alias: link.alias.as_deref().and_then(LinkAlias::parse),
+                addresses: addresses.remove(&link.index).unwrap_or_default(),
+            })
+            .collect(),
+        rules: rules
+            .into_iter()
+            .filter(|rule| rule.protocol == PROTOCOL)
+            .map(|rule| ModelRule {
+                priority: rule.priority,
+                from: rule.from,
+                to: rule.to,
+                mark: rule.mark,
+                table: rule.table,
+            })
+            .collect(),
+        routes: routes
+            .into_iter()
+            .filter_map(|route| {
+                let link_index = route.link?;
+                Some(RouteSeen { table: route.table, to: route.to, via: route.via, link_index })
+            })
+            .collect(),
+        nat,
+    })
+}
+
+/// That the table cannot be read is no reason to keep the rest from the caller: writing it will say why.
+fn nat_seen(table: &NatTable, links: &[Link]) -> NatSeen {
+    let Some(primary) = by_mac(links, table.primary_mac) else { return NatSeen::Unknown };
+    match nat::is_as_written(table, &primary.name) {
+        Ok(true) => NatSeen::AsWritten,
+        Ok(false) => NatSeen::Differs,
+        Err(error) => {
+            tracing::warn!(%error, "cannot read our NAT table");
+            NatSeen::Unknown
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Wiring a pod, and undoing it.
+//!
+//! ```text
+//!   host namespace                                  sandbox
+//!   eni1a2b… (alias, group) ───────── veth ──────── eth0  address/32
+//!     route  podIP/32 dev eni1a2b…                    route  169.254.1.1/32 dev eth0
+//!     rule   512   to podIP   lookup main             route  default via 169.254.1.1
+//!     rule   1536  from podIP lookup ENI's table      neigh  169.254.1.1 -> host end's MAC, permanent
+//! ```
+
+use std::net::IpAddr;
+
+use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWired, PodWiring, priority};
+use holdfast_ports::host::{HostFault, Netns};
+use ipnet::IpNet;
+
+use super::check::{compare, pod_routes, rules_of};
+use super::pool::Worker;
+use super::{Interrupt, LINK_GROUP, Step, refused};
+use crate::netlink::{
+    Address, Change, Link, LinkRef, LinkSettings, Neighbour, NetlinkError, Route, Rule, Socket, Veth, VethEnd,
+};
+use crate::sysctl;
+
+/// How often one selector's rules are removed before we believe that somebody adds them as fast.
+const DUPLICATE_ROUNDS: usize = 64;
+
+/// Makes the whole path and reads it back. On failure nothing of it is left.
+pub(crate) fn wire(
+    worker: &mut Worker,
+    wiring: &PodWiring,
+    netns: &Netns,
+    interrupt: Option<&Interrupt>,
+) -> Result<PodWired, HostFault> {
+    if wiring.address.is_ipv6() {
+        return Err(HostFault::Refused {
+            step: format!("wire {}", wiring.address),
+            cause: "IPv6 pods are not supported yet".to_owned(),
+        });
+    }
+    step(interrupt, Step::Enter)?;
+    let mut pod = worker.socket_in(netns)?;
+    step(interrupt, Step::Create)?;
+    let link = create(&mut worker.socket, &mut pod, wiring, netns)?;
+    let finish = |worker: &mut Worker, pod: &mut Socket| {
+        step(interrupt, Step::HostSide)?;
+        host_side(&mut worker.socket, wiring, &link)?;
+        step(interrupt, Step::PodSide)?;
+        pod_side(pod, wiring, &link)?;
+        step(interrupt, Step::ReadBack)?;
+        read_back(&mut worker.socket, pod, wiring)
+    };
+    finish(worker, &mut pod).inspect_err(|_fault| undo(&mut worker.socket, wiring, &link))
+}
+
+fn step(interrupt: Option<&Interrupt>, step: Step) -> Result<(), HostFault> {
+    let refused = |cause| HostFault::Refused { step: format!("{step:?}"), cause };
+    interrupt.map_or(Ok(()), |interrupt| interrupt(step).map_err(refused))
+}
+
+/// Makes the pair, each end where it belongs. What bears the host end's name is of a sandbox that is over: the
+/// caller knows. What bears the other end's name in the sandbox is not ours to remove.
+fn create(host: &mut Socket, pod: &mut Socket, wiring: &PodWiring, netns: &Netns) -> Result<Link, HostFault> {
+    let name = LinkRef::Name(wiring.host_veth.clone());
+    let change = Change::CreateVeth(Veth {
+        near: VethEnd { name: wiring.host_veth.clone(), mac: Some(wiring.host_mac), netns: None },
+        far: VethEnd { name: wiring.ifname.clone(), mac: None, netns: Some(Netns::clone(netns)) },
+        mtu: Some(wiring.mtu),
+        group: LINK_GROUP,
+    });
+    // Twice is enough unless somebody makes links of that name all the time.
+    for _ in 0..3 {
+        let looked = host
+            .apply_and_look(std::slice::from_ref(&change), std::slice::from_ref(&name))
+            .map_err(refused)?;
+        let link = looked.links.into_iter().next().flatten();
+        match (looked.failures.into_iter().next().flatten(), link) {
+            (None, Some(link)) => return Ok(link),
+            (None, None) => return Err(HostFault::ReadBack(format!("{name} vanished as it was made"))),
+            (Some(error), Some(stale)) if error.is_present() => {
+                if stale.kind.as_deref() != Some("veth") {
+                    return Err(HostFault::Refused {
+                        step: format!("create veth {name}"),
+                        cause: format!("the host has a link of that name that is no veth ({stale:?})"),
+                    });
+                }
+                tracing::info!(link = %name, alias = stale.alias.as_deref(), "removes a link left by an earlier sandbox");
+                delete(host, stale.index).map_err(refused)?;
+            }
+            (Some(error), None) if error.is_present() => {
+                return Err(match pod.link(&LinkRef::Name(wiring.ifname.clone())) {
+                    Ok(Some(_)) => HostFault::Occupied { what: format!("interface {}", wiring.ifname) },
+                    _ => refused(error),
+                });
+            }
+            (Some(error), _) => return Err(refused(error)),
+        }
+    }
+    Err(HostFault::Refused {
+        step: format!("create veth {name}"),
+        cause: "a link of that name comes back each time".to_owned(),
+    })
+}
+
+fn host_side(host: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), HostFault> {
+    ipv6_settings(&wiring.host_veth).map_err(|error| HostFault::Refused {
+        step: format!("IPv6 settings of {}", wiring.host_veth),
+        cause: error.to_string(),
+    })?;
+    let settings = LinkSettings {
+        up: Some(true),
+        alias: Some(wiring.alias.as_str().to_owned()),
+        ..LinkSettings::default()
+    };
+    let route = Route::on_link(MAIN_TABLE, IpNet::from(wiring.address), link.index).by(PROTOCOL);
+    // `Put`: a route left by an earlier owner of the address must not stand in the way.
+    let mut changes = vec![Change::SetLink(LinkRef::Index(link.index), settings), Change::PutRoute(route)];
+    changes.extend(rules_of(wiring).into_iter().map(Change::AddRule));
+    let results = host.apply_each(&changes).map_err(refused)?;
+    for (failure, change) in results.into_iter().zip(&changes) {
+        match failure {
+            // A rule that is there is one that equals ours in all, its protocol number included.
+            Some(error) if error.is_present() && matches!(change, Change::AddRule(_)) => {}
+            Some(error) => return Err(refused(error)),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Before the link is up: it must never take a router advertisement from a pod.
+fn ipv6_settings(link: &str) -> std::io::Result<()> {
+    if sysctl::read(&format!("ipv6/conf/{link}/disable_ipv6")).as_deref() != Some("0") {
+        return Ok(());
+    }
+    for (name, value) in [("accept_ra", "0"), ("accept_redirects", "1"), ("forwarding", "0")] {
+        sysctl::write(&format!("ipv6/conf/{link}/{name}"), value)?;
+    }
+    Ok(())
+}
+
+fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), HostFault> {
+    let index = link.peer_index.ok_or_else(|| {
+        HostFault::ReadBack(format!("the kernel does not name the other end of {}", wiring.host_veth))
+    })?;
+    let address = Address { link: index, net: IpNet::from(wiring.address), no_prefix_route: false };
+    let [to_gateway, default] = pod_routes(index);
+    let changes = [
+        Change::SetLink(LinkRef::Index(index), LinkSettings::up()),
+        Change::AddAddress(address),
+        Change::AddRoute(to_gateway),
+        Change::AddRoute(default),
+        Change::PutNeighbour(Neighbour::permanent(index, IpAddr::V4(POD_GATEWAY), wiring.host_mac)),
+    ];
+    pod.apply_all(&changes).map_err(|error| match error {
+        NetlinkError::Refused { what, .. } if error.is_present() => {
+            HostFault::Occupied { what: what.trim_start_matches("add ").to_owned() }
+        }
+        other => refused(other),
+    })
+}
+
+fn read_back(host: &mut Socket, pod: &mut Socket, wiring: &PodWiring) -> Result<PodWired, HostFault> {
+    let mut findings = compare(host, Some(pod), wiring).map_err(refused)?;
+    if !findings.stray.is_empty() {
+        // Of an earlier owner of the address: they would send this pod's packets elsewhere.
+        for rule in &findings.stray {
+            remove_rule(host, rule).map_err(refused)?;
+        }
+        findings = compare(host, Some(pod), wiring).map_err(refused)?;
+    }
+    match (findings.host, findings.pod_mac) {
+        (Some(link), Some(pod_mac)) if findings.differences.is_empty() => {
+            Ok(PodWired { host_ifindex: link.index, pod_mac })
+        }
+        _ => Err(HostFault::ReadBack(findings.differences.join("; "))),
+    }
+}
+
+/// Takes back what was made. Failures are told and do not stop it: the caller returns the first cause.
+fn undo(host: &mut Socket, wiring: &PodWiring, link: &Link) {
+    if let Err(fault) = unwire(host, wiring) {
+        tracing::warn!(%fault, address = %wiring.address, "a failed wiring is not wholly undone");
+    }
+    if let Err(error) = delete(host, link.index) {
+        tracing::warn!(%error, link = %wiring.host_veth, "a failed wiring is not wholly undone");
+    }
+}
+
+/// Removes a link by index; fine when it is gone.
+fn delete(host: &mut Socket, index: u32) -> Result<(), NetlinkError> {
+    match host.apply(&Change::DeleteLink(LinkRef::Index(index))) {
+        Err(error) if error.is_absent() => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes a pod's rules, each as often as it is there and whatever table it leads to, and its route. Does not wait
+/// for links.
+pub(crate) fn unwire(host: &mut Socket, wiring: &PodWiring) -> Result<(), HostFault> {
+    let own = Some(IpNet::from(wiring.address));
+    let rules = [
+        Rule { to: own, protocol: PROTOCOL, ..Rule::new(priority::TO_POD, ANY_TABLE) },
+        Rule { from: own, protocol: PROTOCOL, ..Rule::new(priority::FROM_POD, ANY_TABLE) },
+    ];
+    let route = Route { link: None, ..Route::on_link(MAIN_TABLE, IpNet::from(wiring.address), 0) };
+    let route = Change::DeleteRoute(route.by(PROTOCOL));
+    // Ordinarily there is one of each: the second attempt at each says so in the same system call.
+    let mut changes = vec![route];
+    for rule in &rules {
+        changes.extend([Change::DeleteRule(rule.clone()), Change::DeleteRule(rule.clone())]);
+    }
+    let results = host.apply_each(&changes).map_err(refused)?;
+    let another_is_left = [2, 4].map(|second| results[second].is_none());
+    if let Some(error) = results.into_iter().flatten().find(|error| !error.is_absent()) {
+        return Err(refused(error));
+    }
+    for (rule, _) in rules.iter().zip(another_is_left).filter(|(_, left)| *left) {
+        remove_rule(host, rule).map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// In a deletion: a rule that leads to whichever table.
+const ANY_TABLE: u32 = 0;
+
+/// Removes a rule as often as it is there.
+pub(crate) fn remove_rule(host: &mut Socket, rule: &Rule) -> Result<(), NetlinkError> {
+    for _ in 0..DUPLICATE_ROUNDS {
+        match host.apply(&Change::DeleteRule(rule.clone())) {
+            Ok(()) => {}
+            Err(error) if error.is_absent() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(NetlinkError::Unsettled { what: format!("delete {rule}"), attempts: 64 })
+}

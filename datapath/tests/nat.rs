@@ -1,0 +1,86 @@
+//! The NAT table against the real kernel and the real `nft`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use holdfast_datapath::nat;
+use holdfast_datapath::netns::run_in;
+use holdfast_model::host::NatTable;
+use support::{Netns, namespace, nft};
+
+fn table() -> NatTable {
+    NatTable {
+        vpc_cidrs: ["10.1.0.0/16", "10.0.0.0/16", "100.64.0.7/32"].map(|cidr| cidr.parse().unwrap()).into(),
+        node_ipv4: "10.0.0.10".parse().unwrap(),
+        primary_mac: "02:00:00:00:00:10".parse().unwrap(),
+        veth_prefix: "eni".into(),
+    }
+}
+
+fn as_written(netns: &Netns, table: &NatTable) -> bool {
+    run_in(netns, || nat::is_as_written(table, "eth0")).unwrap().unwrap()
+}
+
+fn replace(netns: &Netns, table: &NatTable) {
+    run_in(netns, || nat::replace(table, "eth0")).unwrap().unwrap();
+}
+
+#[test]
+fn the_table_reads_back_as_written_and_any_change_shows() {
+    let host = namespace();
+    assert!(!as_written(&host, &table()), "there is none yet");
+    replace(&host, &table());
+    let listed = nft(&host, "list table ip holdfast");
+    assert!(as_written(&host, &table()), "{listed}");
+    replace(&host, &table());
+    assert_eq!(nft(&host, "list table ip holdfast"), listed, "again gives the same");
+
+    let reordered = NatTable {
+        vpc_cidrs: ["100.64.0.7/32", "10.0.0.0/16", "10.1.0.0/16"].map(|cidr| cidr.parse().unwrap()).into(),
+        ..table()
+    };
+    assert!(as_written(&host, &reordered), "the order of CIDRs means nothing");
+    let more = NatTable { vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()], ..table() };
+    assert!(!as_written(&host, &more));
+    assert!(!as_written(&host, &NatTable { node_ipv4: "10.0.0.11".parse().unwrap(), ..table() }));
+    assert!(!as_written(&host, &NatTable { veth_prefix: "veth".into(), ..table() }));
+
+    for damage in [
+        "delete chain ip holdfast prerouting-mark",
+        "flush chain ip holdfast snat-mark",
+        "add rule ip holdfast postrouting-snat counter",
+        "insert rule ip holdfast prerouting-nat return",
+        "add chain ip holdfast another",
+        "delete table ip holdfast",
+    ] {
+        nft(&host, damage);
+        assert!(!as_written(&host, &table()), "{damage} was not seen");
+        replace(&host, &table());
+        assert!(as_written(&host, &table()), "{damage} was not repaired");
+    }
+    run_in(&host, nat::remove).unwrap().unwrap();
+    run_in(&host, nat::remove).unwrap().unwrap();
+    assert_eq!(nft(&host, "list ruleset"), "");
+}
+
+#[test]
+fn everywhere_as_a_cidr_reads_back_too() {
+    let host = namespace();
+    let all = NatTable { vpc_cidrs: vec!["0.0.0.0/0".parse().unwrap()], ..table() };
+    replace(&host, &all);
+    assert!(as_written(&host, &all), "{}", nft(&host, "list table ip holdfast"));
+    let none = NatTable { vpc_cidrs: vec![], ..table() };
+    assert_eq!(run_in(&host, || nat::replace(&none, "eth0")).unwrap(), Err(nat::NatError::NoCidr));
+    assert!(as_written(&host, &all), "a refused table leaves the old one");
+}
+
+#[test]
+fn tables_of_others_are_not_touched() {
+    let host = namespace();
+    nft(&host, "add table ip nat; add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }");
+    nft(&host, "add rule ip nat POSTROUTING counter masquerade; add table inet holdfast; add table ip other");
+    let before = nft(&host, "-a list ruleset");
+    replace(&host, &table());
+    run_in(&host, nat::remove).unwrap().unwrap();
+    assert_eq!(nft(&host, "-a list ruleset"), before);
+}
