@@ -12,6 +12,8 @@ mod error;
 mod fault;
 mod file;
 mod image;
+#[cfg(test)]
+mod migration_tests;
 mod options;
 mod record;
 mod store;

@@ -1,6 +1,10 @@
 //! What was committed is what is read, in the same process and after opening again.
 
+#![allow(clippy::unwrap_used, reason = "in a test, that is how it fails")]
+
 mod sample;
+
+use std::os::unix::fs::MetadataExt;
 
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Change;
@@ -94,7 +98,10 @@ fn a_record_too_large_is_refused_whole_and_resume_forgets_it() {
     assert!(matches!(refused, CommitError::Record { table: "node", .. }), "{refused}");
     let stopped = store.commit(&[entry(3)]).unwrap_err();
     assert!(matches!(stopped, CommitError::Stopped { .. }), "{stopped}");
+    let inode = std::fs::metadata(&path).unwrap().ino();
     store.resume().unwrap();
+    // Written anew, not built upon.
+    assert_ne!(std::fs::metadata(&path).unwrap().ino(), inode);
     assert_eq!(store.load().unwrap(), before);
     assert_eq!(store.durable(), &before);
     store.commit(&[entry(4)]).unwrap();

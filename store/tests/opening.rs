@@ -1,5 +1,7 @@
 //! What opening does with whatever stands in the ledger's place.
 
+#![allow(clippy::unwrap_used, reason = "in a test, that is how it fails")]
+
 mod sample;
 
 use std::fs::{self, File};

@@ -79,8 +79,8 @@ fn slot(number: u64) -> EniSlot {
 }
 
 fn mac(number: u64) -> MacAddr {
-    let [.., a, b, c, d, e, f] = number.to_be_bytes();
-    MacAddr::local_from([a, b, c, d, e, f])
+    let [_, _, low @ ..] = number.to_be_bytes();
+    MacAddr::local_from(low)
 }
 
 pub(crate) fn node(number: u64) -> NodeRecord {
