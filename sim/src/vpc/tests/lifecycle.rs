@@ -52,7 +52,7 @@ fn every_state_lasts_as_long_as_its_setting_says() {
 #[test]
 fn a_forced_detach_does_not_wait() {
     let mut bed = Bed::new();
-    bed.vpc.set_timing(Timing { detach_takes: Duration::from_secs(60), ..Timing::default() });
+    bed.vpc.set_timing(Timing { detach_takes: Duration::from_mins(1), ..Timing::default() });
     let (eni, attachment) = bed.attached(1);
     bed.call(Bed::detach(&attachment)).unwrap();
     bed.call(DetachNetworkInterface { attachment_id: attachment, force: true }).unwrap();
