@@ -4,11 +4,15 @@
 //! in parallel, each in a slot of its own. What is asked for already counts as if it were there, so planning
 //! again doubles nothing. An ENI takes one such call at a time; what could not be asked of it meanwhile is asked
 //! of it afterwards, not of a new ENI.
+//!
+//! A subnet that was found full lately is asked for one address at a time, and only while an ADD waits: it may
+//! have fewer than a whole ENI's worth, and what it has belongs to pods, on whatever node, before spares.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
 use holdfast_model::eni::{EniPhase, EniSlot, Management};
+use holdfast_model::ids::SubnetId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
@@ -18,6 +22,7 @@ use crate::desired::Desired;
 use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
 use crate::observed::{Observed, PauseScope};
 use crate::pool::{Pool, targets};
+use crate::targets::Targets;
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +77,7 @@ pub(crate) fn growth(
     }
 
     let by_address = targets.warm.by_address();
+    let lacking = Targets::lacking(&pool.level);
     let mut grown = Growth::default();
     for share in pool.enis.iter().filter(|share| share.room > 0) {
         if short == 0 || budget == 0 {
@@ -94,6 +100,15 @@ pub(crate) fn growth(
             }
             continue;
         }
+        if let Some(last) = running_low(ledger, observed, &eni.subnet, now) {
+            if last.open || lacking == 0 {
+                grown.refusal = Some(last.cause);
+                short = short.saturating_sub(share.room);
+                continue;
+            }
+            grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count: 1 });
+            return grown;
+        }
         let count = if by_address { share.room.min(short) } else { share.room }.min(budget);
         grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count });
         short = short.saturating_sub(count);
@@ -113,7 +128,15 @@ pub(crate) fn growth(
             return grown;
         }
         let most = if by_address { targets.per_eni.min(short) } else { targets.per_eni };
-        let count = most.min(budget);
+        let mut count = most.min(budget);
+        if let Some(last) = running_low(ledger, observed, &node.identity.subnet, now) {
+            if last.open || lacking == 0 {
+                grown.refusal = Some(last.cause);
+                return grown;
+            }
+            count = 1;
+            short = 1;
+        }
         let slot = lowest_free_slot(0, &claimed);
         claimed.insert(slot);
         grown.changes.push(create(desired, &node.identity, slot, count));
@@ -156,6 +179,25 @@ fn no_more_enis(
         .pause_of(Api::CreateNetworkInterface, None, Some(&node.identity.subnet), now)
         .or_else(|| observed.pause_of(Api::AttachNetworkInterface, None, None, now))
         .map(|pause| pause.cause.clone())
+}
+
+/// A subnet that was found full lately.
+struct LowSubnet {
+    cause: Refusal,
+    /// Whether a call that takes from it is open.
+    open: bool,
+}
+
+fn running_low(ledger: &Ledger, observed: &Observed, subnet: &SubnetId, now: &Now) -> Option<LowSubnet> {
+    let pause = observed.low_subnet(subnet, now)?;
+    let open = ledger.intents.values().any(|intent| match &intent.change {
+        CloudChange::CreateEni { subnet: from, .. } => from == subnet,
+        CloudChange::AssignAddresses { eni, .. } => {
+            ledger.enis.get(eni).is_some_and(|eni| &eni.subnet == subnet)
+        }
+        _ => false,
+    });
+    Some(LowSubnet { cause: pause.cause.clone(), open })
 }
 
 /// Whether what keeps this ENI from growing will not pass by itself soon.

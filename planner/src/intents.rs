@@ -118,12 +118,12 @@ impl Setback {
                 at_least: retry_after.unwrap_or_default(),
                 ..of(PauseScope::Api, Refusal::Throttled { api }, seconds(1), seconds(60))
             },
-            // Upstream rests 120 s. Half of it, because here only that subnet waits; it doubles.
+            // Upstream rests 120 s from the start. Here the next call asks for less, so it may come sooner.
             Some(Fault::SubnetFull) => match subnet {
                 Some(subnet) => of(
                     PauseScope::Subnet(subnet.clone()),
                     Refusal::SubnetFull { subnet: subnet.clone() },
-                    seconds(30),
+                    seconds(2),
                     seconds(120),
                 ),
                 None => of(scope, Refusal::Rejected { api, cause }, seconds(30), seconds(120)),
@@ -134,7 +134,11 @@ impl Setback {
             }
             // Eventual consistency, or a detachment that is not finished: soon over.
             Some(Fault::NotFound | Fault::Conflict) => {
-                of(scope, Refusal::Rejected { api, cause }, seconds(2), seconds(60))
+                // Where it is not over soon, somebody else had a hand in it: a full read will tell, and it
+                // believes absence only when the last call is half a minute old.
+                let soon = matches!(api, Api::AttachNetworkInterface | Api::DeleteNetworkInterface);
+                let longest = if soon { seconds(60) } else { seconds(600) };
+                of(scope, Refusal::Rejected { api, cause }, seconds(2), longest)
             }
             None => of(scope, Refusal::Unreachable { api, cause }, Duration::from_millis(500), seconds(30)),
         }

@@ -35,6 +35,8 @@ pub mod reap;
 pub mod recover;
 mod shrink;
 pub mod targets;
+#[cfg(test)]
+mod toy;
 
 pub use adopt::{Reading, adopt};
 pub use desired::Desired;

@@ -49,6 +49,7 @@ pub(crate) fn advance(
     }
     let Some(node) = &ledger.node else { return steps };
     let mut surplus = surplus_slots(desired, ledger);
+    let mut level = pool.level;
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot));
@@ -74,7 +75,8 @@ pub(crate) fn advance(
                     .iter()
                     .find(|share| share.eni.id == eni.id)
                     .map_or(0, crate::pool::EniPool::free_count);
-                if targets(desired).spare(&pool.level, free) {
+                if targets(desired).spare(&level, free) {
+                    level.free = level.free.saturating_sub(free);
                     // Left over from a growth that died with an earlier process. Its ADDs may well come again.
                     if agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
                         steps.push(give_up(eni, now));

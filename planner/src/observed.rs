@@ -16,7 +16,7 @@ use crate::intents::{Fault, Setback, Settlement};
 mod tests;
 
 /// A pause that ended this long ago is forgotten: the next setback counts as the first again.
-const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
+pub(crate) const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A link appears about a second after the attachment; until then the set-up is tried at this pace.
 const SET_UP_REST: Duration = Duration::from_millis(200);
 /// That many tries at the fast pace, then slower.
@@ -175,6 +175,14 @@ impl Observed {
             PauseScope::Api => pause.api == api,
             PauseScope::Eni(id) => pause.api == api && Some(id) == eni,
             PauseScope::Subnet(id) => Some(id) == subnet,
+        })
+    }
+
+    /// The last time that this subnet was found full, while that is remembered.
+    pub(crate) fn low_subnet(&self, subnet: &SubnetId, now: &Now) -> Option<&Pause> {
+        self.pauses.iter().find(|pause| {
+            matches!(&pause.scope, PauseScope::Subnet(id) if id == subnet)
+                && now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER
         })
     }
 

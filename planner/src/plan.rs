@@ -11,7 +11,7 @@ use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::grow::growth;
 use crate::lifecycle;
-use crate::observed::Observed;
+use crate::observed::{Observed, PauseScope, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::Pool;
 use crate::reads::reads;
 use crate::shrink::shrink;
@@ -53,6 +53,9 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     let mut agenda = Agenda::new(now);
     for pause in &observed.pauses {
         agenda.at(pause.until);
+        if matches!(pause.scope, PauseScope::Subnet(_)) {
+            agenda.at(pause.until.after(SETBACKS_FORGOTTEN_AFTER));
+        }
     }
     let pool = Pool::of(desired, ledger, observed, now);
     let mut steps = Vec::new();

@@ -40,7 +40,7 @@ pub(crate) fn shrink(
                 | CloudChange::AttachEni { .. }
                 | CloudChange::AssignAddresses { .. }
         )
-    });
+    }) || pool.enis.iter().any(|share| share.eni.phase == EniPhase::Available);
     if desired.config.provisioning_disabled.value
         || observed.last_full_read.is_none()
         || observed.waiting > 0

@@ -59,7 +59,7 @@ impl Targets {
             // With no spare ENI wanted, upstream still keeps the pool from being empty.
             level.assigned() + (self.per_eni * self.warm.warm_enis).max(1)
         };
-        by_target.saturating_sub(level.total()).max(level.waiting.saturating_sub(level.free))
+        by_target.saturating_sub(level.total()).max(Self::lacking(level))
     }
 
     /// How many free addresses are too many. Resting ones do not count: an address is given back only when it
@@ -75,12 +75,18 @@ impl Targets {
     }
 
     /// Whether an idle ENI with this many free addresses may go, and the pool would not want to grow at once
-    /// for the lack of it. Never while an ADD waits.
+    /// for the lack of it. Never while an ADD waits. Resting addresses do not count here either.
     pub fn spare(&self, level: &Level, free: u32) -> bool {
-        if level.waiting > 0 || self.short(&level.without(free)) > 0 {
+        let rested = Level { cooling: 0, ..*level };
+        if level.waiting > 0 || self.short(&rested.without(free)) > 0 {
             return false;
         }
-        self.warm.by_address() || level.available() >= (self.warm.warm_enis + 1) * self.per_eni
+        self.warm.by_address() || rested.available() >= (self.warm.warm_enis + 1) * self.per_eni
+    }
+
+    /// How many addresses waiting ADDs lack, the targets aside.
+    pub fn lacking(level: &Level) -> u32 {
+        level.waiting.saturating_sub(level.free)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the outcome of a call proves.
 //!
-//! A definite answer closes the intent, with one exception: an unassignment stays open until its addresses are
-//! known to be gone, because an address that departs never comes back by our own doing.
+//! A definite answer closes the intent, with two exceptions. An unassignment stays open until its addresses are
+//! known to be gone, because an address that departs never comes back by our own doing. And a detachment that is
+//! refused because the ENI is not attached stays open until a read has told what became of it.
 
 use std::net::IpAddr;
 
@@ -142,17 +143,19 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
                 _ => None,
             }
         }
-        CloudChange::DetachEni { eni, .. } => {
-            draft.drop_intent(intent.id);
-            match fault {
-                Fault::NotFound => {
-                    draft.enter(eni, EniPhase::Detached);
-                    None
-                }
-                Fault::Conflict => Some(this(eni)),
-                _ => None,
+        CloudChange::DetachEni { eni, .. } => match fault {
+            // Most likely it was carried out the first time. The read settles the intent.
+            Fault::Conflict => Some(this(eni)),
+            Fault::NotFound => {
+                draft.drop_intent(intent.id);
+                draft.enter(eni, EniPhase::Detached);
+                None
             }
-        }
+            _ => {
+                draft.drop_intent(intent.id);
+                None
+            }
+        },
         CloudChange::DeleteEni { eni } => {
             draft.drop_intent(intent.id);
             match fault {

@@ -1,0 +1,412 @@
+//! A small world for tests: an EC2 with rules, an engine without concurrency, and a clock that is told.
+//!
+//! After every single change of the ledger the invariants are checked, and the toy EC2 refuses to be told to
+//! take anything away from under a pod. At each lease the truth is asked: the address must be where the ledger
+//! says, and must have rested.
+
+pub(crate) mod cloud;
+mod oracle;
+mod properties;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use holdfast_model::cloud::{CloudCall, CloudChange, CloudRead};
+use holdfast_model::config::{Config, Setting, WarmTargets};
+use holdfast_model::eni::EniPhase;
+use holdfast_model::ids::{BootId, InstanceId, IntentId, MacAddr, SecurityGroupId, SubnetId, VpcId};
+use holdfast_model::invariants;
+use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::limits::InstanceLimits;
+use holdfast_model::node::NodeIdentity;
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::time::{BootTime, Now, WallTime};
+use uuid::Uuid;
+
+use crate::{
+    Desired, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Step, Traces, activate,
+    adopt, begin_release, call_of, choose_address, finish_release, open, open_lease, plan, recover, settle,
+};
+use cloud::ToyCloud;
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Fine,
+    Throttled,
+    LostBefore,
+    LostAfter,
+    KilledBefore,
+    KilledAfter,
+    /// For reads: an answer this many seconds old.
+    Stale(u8),
+}
+
+/// Decides the fate of each call in turn.
+pub(crate) type Fates = Box<dyn FnMut() -> Fate>;
+
+pub(crate) struct Toy {
+    pub(crate) config: Config,
+    pub(crate) limits: InstanceLimits,
+    pub(crate) cloud: ToyCloud,
+    pub(crate) ledger: Ledger,
+    pub(crate) observed: Observed,
+    pub(crate) now: Now,
+    pub(crate) fates: Fates,
+    pub(crate) last: Plan,
+    freed: BTreeMap<IpAddr, u64>,
+    next: u64,
+}
+
+pub(crate) fn identity(instance_type: &str) -> NodeIdentity {
+    NodeIdentity {
+        instance: InstanceId::new("i-1"),
+        instance_type: instance_type.to_owned(),
+        region: "eu-central-1".to_owned(),
+        zone: "eu-central-1a".to_owned(),
+        vpc: VpcId::new("vpc-1"),
+        vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+        primary_mac: MacAddr([2, 0, 0, 0, 0, 0]),
+        primary_ipv4: "10.0.0.4".parse().unwrap(),
+        subnet: SubnetId::new("subnet-1"),
+        subnet_cidr: "10.0.0.0/18".parse().unwrap(),
+        security_groups: vec![SecurityGroupId::new("sg-1")],
+    }
+}
+
+pub(crate) fn by_address(warm_ips: u32, minimum_ips: u32) -> WarmTargets {
+    WarmTargets { warm_enis: 1, warm_ips, minimum_ips }
+}
+
+pub(crate) fn by_eni(warm_enis: u32) -> WarmTargets {
+    WarmTargets { warm_enis, warm_ips: 0, minimum_ips: 0 }
+}
+
+pub(crate) fn now_at(seconds: u64) -> Now {
+    Now {
+        boot: BootId::new("boot-1"),
+        boottime: BootTime(seconds * 1000),
+        wall: WallTime(1_750_000_000_000 + seconds * 1000),
+    }
+}
+
+impl Toy {
+    pub(crate) fn new(instance_type: &str, warm: WarmTargets) -> Self {
+        let limits = InstanceLimits::of(instance_type).unwrap();
+        let config = Config { warm: Setting::from_environment(warm), ..Config::default() };
+        let mut toy = Self {
+            config,
+            limits,
+            cloud: ToyCloud::new(limits),
+            ledger: Ledger::default(),
+            observed: Observed::default(),
+            now: now_at(1000),
+            fates: Box::new(|| Fate::Fine),
+            last: Plan::default(),
+            freed: BTreeMap::new(),
+            next: 0,
+        };
+        let kind = toy.start(&identity(instance_type));
+        assert_eq!(kind, Recovery::Fresh);
+        toy
+    }
+
+    pub(crate) fn commit(&mut self, changes: &[Change]) {
+        self.ledger.apply_all(changes);
+        let found = invariants::check(&self.ledger, Some(&self.limits));
+        assert_eq!(found, [], "after {changes:?}");
+    }
+
+    fn with_desired<T>(&self, f: impl FnOnce(&Desired<'_>) -> T) -> T {
+        f(&Desired { config: &self.config, limits: self.limits })
+    }
+
+    pub(crate) fn start(&mut self, identity: &NodeIdentity) -> Recovery {
+        self.observed = Observed::default();
+        let here = Here { identity: Some(identity), macs: None };
+        let recovered = self.with_desired(|desired| recover(desired, &self.ledger, here, &self.now));
+        self.commit(&recovered.changes);
+        let again = self.with_desired(|desired| recover(desired, &self.ledger, here, &self.now));
+        assert_eq!(again.changes, [], "recovering twice changes nothing");
+        recovered.kind
+    }
+
+    /// The process dies and starts again.
+    pub(crate) fn restart(&mut self) {
+        let waiting = self.observed.waiting;
+        let identity = self.ledger.node.as_ref().unwrap().identity.clone();
+        self.start(&identity);
+        // The runtime asks again.
+        self.observed.waiting = waiting;
+    }
+
+    /// The node starts anew: its pods are gone, its clock begins again.
+    pub(crate) fn reboot(&mut self) {
+        self.next += 1;
+        let held: Vec<IpAddr> = self.ledger.leases.values().map(|lease| lease.address).collect();
+        self.now.boot = BootId::new(format!("reboot-{}", self.next));
+        self.now.boottime = BootTime(5000);
+        self.now.wall = WallTime(self.now.wall.0 + 60_000);
+        for ip in held {
+            self.freed.insert(ip, self.now.wall.0);
+        }
+        self.cloud.leased.clear();
+        let identity = self.ledger.node.as_ref().unwrap().identity.clone();
+        self.observed.waiting = 0;
+        assert_eq!(self.start(&identity), Recovery::NewBoot);
+    }
+
+    pub(crate) fn sleep(&mut self, by: Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap();
+        self.now.boottime.0 += by;
+        self.now.wall.0 += by;
+        self.cloud.at = self.now.wall.0;
+    }
+
+    pub(crate) fn add_pods(&mut self, count: u32) {
+        self.observed.waiting += count;
+        self.serve();
+    }
+
+    /// Gives addresses to waiting ADDs, as far as there are any.
+    pub(crate) fn serve(&mut self) {
+        while self.observed.waiting > 0 {
+            let choice =
+                self.with_desired(|desired| choose_address(desired, &self.ledger, &self.observed, &self.now));
+            let Ok(choice) = choice else { return };
+            self.next += 1;
+            let sandbox = SandboxKey {
+                container_id: format!("c{}", self.next),
+                ifname: "eth0".into(),
+                network: "aws-cni".into(),
+            };
+            assert!(
+                self.cloud.carries(&choice.eni, choice.address),
+                "PROVEN-ASSIGNED: {choice:?} is not so in EC2"
+            );
+            if let Some(freed) = self.freed.get(&choice.address) {
+                assert!(self.now.wall.0 - freed >= 30_000, "COOLDOWN-DURABLE: {choice:?} freed at {freed}");
+            }
+            let request = LeaseRequest {
+                sandbox: sandbox.clone(),
+                pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
+                netns: NetnsRef { path: format!("/run/netns/{}", self.next), inode: self.next },
+                host_veth: format!("eni{:011x}", self.next),
+                host_mac: MacAddr([2, 1, 0, 0, 0, 1]),
+            };
+            let changes = self
+                .with_desired(|desired| open_lease(desired, &self.ledger, &choice, request, &self.now))
+                .expect("a choice is free");
+            self.cloud.leased.insert(choice.address);
+            self.commit(&changes);
+            let changes = activate(&self.ledger, &sandbox);
+            self.commit(&changes);
+            self.observed.waiting -= 1;
+        }
+    }
+
+    pub(crate) fn delete_pod(&mut self, nth: usize) {
+        let keys: Vec<SandboxKey> = self.ledger.leases.keys().cloned().collect();
+        if keys.is_empty() {
+            return;
+        }
+        let key = &keys[nth % keys.len()];
+        let address = self.ledger.leases[key].address;
+        let changes = begin_release(&self.ledger, key, &self.now);
+        self.commit(&changes);
+        let changes = self.with_desired(|desired| finish_release(desired, &self.ledger, key, &self.now));
+        self.cloud.leased.remove(&address);
+        self.freed.insert(address, self.now.wall.0);
+        self.commit(&changes);
+    }
+
+    pub(crate) fn delete_all_pods(&mut self) {
+        while !self.ledger.leases.is_empty() {
+            self.delete_pod(0);
+        }
+    }
+
+    /// Plans once and carries the plan out. False when there was nothing to do.
+    pub(crate) fn round(&mut self) -> bool {
+        let made = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
+        let again = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
+        assert_eq!(made, again, "equal inputs, equal plans");
+        self.last = made.clone();
+        // As in the engine: all intents are opened first, then the answers come, in order.
+        let mut sent = Vec::new();
+        for step in &made.steps {
+            match step {
+                Step::Open(change) => {
+                    self.next += 1;
+                    let id = IntentId(Uuid::from_u128(u128::from(self.next)));
+                    let changes = open(&self.ledger, change.clone(), id, &self.now)
+                        .unwrap_or_else(|| panic!("the plan's own change is admitted: {change:?}"));
+                    self.commit(&changes);
+                    self.observed.sent(id);
+                    sent.push(Step::Repeat(id));
+                }
+                Step::Repeat(id) => {
+                    assert!(!self.observed.in_flight.contains(id), "one call per intent at a time");
+                    self.observed.sent(*id);
+                    sent.push(step.clone());
+                }
+                Step::Read(read) => {
+                    self.observed.read_began(read);
+                    sent.push(step.clone());
+                }
+                Step::SetUpEni(_) => sent.push(step.clone()),
+                Step::Adjust(changes) => self.commit(changes),
+            }
+        }
+        if !sent.is_empty() {
+            let busy = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
+            let doubled = busy.steps.iter().any(|step| {
+                matches!(
+                    step,
+                    Step::Open(CloudChange::CreateEni { .. } | CloudChange::AssignAddresses { .. })
+                        | Step::Repeat(_)
+                )
+            });
+            assert!(
+                !doubled,
+                "while a plan is under way nothing is asked for twice: {:?} then {busy:?}",
+                made.steps
+            );
+        }
+        let began = self.now.boottime;
+        for step in sent {
+            if !self.end(step, began) {
+                self.restart();
+                break;
+            }
+        }
+        self.serve();
+        !made.steps.is_empty()
+    }
+
+    /// A call's end; false when the process died.
+    fn end(&mut self, step: Step, began: BootTime) -> bool {
+        self.sleep(Duration::from_millis(150));
+        match step {
+            Step::Repeat(id) => {
+                let intent = self.ledger.intents[&id].clone();
+                let fate = (self.fates)();
+                if fate == Fate::KilledBefore {
+                    return false;
+                }
+                let CloudCall::Change { change, token } = call_of(&intent) else { unreachable!() };
+                let outcome = match fate {
+                    Fate::Throttled => Outcome::NotCarriedOut {
+                        fault: Fault::Throttled { retry_after: None },
+                        cause: "slow".into(),
+                    },
+                    Fate::LostBefore => Outcome::Unknown { cause: "lost".into() },
+                    Fate::Fine | Fate::Stale(_) => match self.cloud.perform(&change, &token) {
+                        Ok(answer) => Outcome::Answered(answer),
+                        Err(fault) => Outcome::NotCarriedOut { fault, cause: "no".into() },
+                    },
+                    Fate::LostAfter | Fate::KilledBefore | Fate::KilledAfter => {
+                        let _lost = self.cloud.perform(&change, &token);
+                        Outcome::Unknown { cause: "lost".into() }
+                    }
+                };
+                if fate == Fate::KilledAfter {
+                    return false;
+                }
+                let settlement = settle(&self.ledger, id, &outcome, &self.now);
+                self.observed.settled(id, change.api(), &settlement, &self.now, self.next);
+                self.commit(&settlement.changes);
+            }
+            Step::Read(read) => {
+                let age = match (self.fates)() {
+                    Fate::Fine => 0,
+                    Fate::Stale(seconds) => u64::from(seconds) * 1000,
+                    Fate::KilledBefore | Fate::KilledAfter => return false,
+                    Fate::Throttled | Fate::LostBefore | Fate::LostAfter => {
+                        self.observed.read_failed(&read, None, "lost", &self.now, self.next);
+                        return true;
+                    }
+                };
+                self.read(&read, began, age);
+            }
+            Step::SetUpEni(wiring) => {
+                self.observed.set_up_began(&wiring.eni);
+                if self.cloud.is_attached(&wiring.eni) {
+                    self.observed.set_up_done(&wiring.eni);
+                } else {
+                    self.observed.set_up_failed(&wiring.eni, &self.now);
+                }
+            }
+            Step::Open(_) | Step::Adjust(_) => unreachable!(),
+        }
+        true
+    }
+
+    pub(crate) fn read(&mut self, read: &CloudRead, began: BootTime, age_ms: u64) {
+        let views = self.cloud.read(read, age_ms);
+        let reading = Reading { read, views: &views, began };
+        let traces = Traces::default();
+        let changes = self.with_desired(|desired| {
+            adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)
+        });
+        self.commit(&changes);
+        let again = self.with_desired(|desired| {
+            adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)
+        });
+        assert_eq!(writes(&again), Vec::<&Change>::new(), "adopting twice changes nothing");
+        self.observed.read_answered(read, began);
+    }
+
+    /// Runs until nothing is left to do for a good while.
+    pub(crate) fn run_to_rest(&mut self) {
+        for _ in 0..2000 {
+            if self.round() {
+                continue;
+            }
+            match self.last.next_look {
+                Some(next) if next.since(self.now.boottime) < Duration::from_secs(3600) => {
+                    self.sleep(next.since(self.now.boottime));
+                    self.serve();
+                }
+                _ => return,
+            }
+        }
+        panic!("does not come to rest: {:?}\n{:?}", self.last, self.observed);
+    }
+
+    /// Pod addresses in EC2 per attached ENI, most first.
+    pub(crate) fn shape(&self) -> Vec<usize> {
+        let mut shape: Vec<usize> = self.cloud.attached().map(|eni| eni.secondary.len()).collect();
+        shape.sort_by_key(|count| std::cmp::Reverse(*count));
+        shape
+    }
+
+    /// Ledger and EC2 agree, and nothing of ours hangs about unattached.
+    pub(crate) fn assert_in_agreement(&self) {
+        assert!(self.ledger.intents.is_empty(), "open intents at rest: {:?}", self.ledger.intents);
+        for (id, eni) in &self.cloud.enis {
+            assert!(
+                eni.attachment.is_some(),
+                "NO-ORPHAN: {id} hangs about; ledger: {:?}",
+                self.ledger.enis.get(id)
+            );
+            let record = &self.ledger.enis[id];
+            assert!(
+                matches!(record.phase, EniPhase::Attached { delete_on_termination: true, .. }),
+                "{record:?}"
+            );
+            let booked: BTreeSet<IpAddr> =
+                self.ledger.addresses_on(id).filter(|address| address.occupies()).map(|a| a.ip).collect();
+            assert_eq!(booked, eni.secondary, "{id}");
+        }
+        for record in self.ledger.enis.values().filter(|record| record.holds_slot()) {
+            assert!(self.cloud.enis.contains_key(&record.id), "{record:?} is not in EC2");
+        }
+    }
+}
+
+/// The changes that change something: all but notes.
+pub(crate) fn writes(changes: &[Change]) -> Vec<&Change> {
+    changes.iter().filter(|change| !matches!(change, Change::Journal(_))).collect()
+}

@@ -1,0 +1,302 @@
+//! EC2, as far as the pool needs it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+
+use holdfast_model::cloud::{
+    Api, AttachmentStatus, AttachmentView, CloudAnswer, CloudChange, CloudRead, EniView,
+};
+use holdfast_model::eni::{EniKind, EniSlot};
+use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SubnetId};
+use holdfast_model::limits::InstanceLimits;
+
+use crate::Fault;
+
+/// A detachment takes this long.
+const DETACHING_MS: u64 = 3000;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ToyEni {
+    pub(crate) mac: MacAddr,
+    pub(crate) primary: Ipv4Addr,
+    pub(crate) secondary: BTreeSet<IpAddr>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) kind: EniKind,
+    pub(crate) attachment: Option<AttachmentView>,
+    pub(crate) detached_at: u64,
+}
+
+pub(crate) struct ToyCloud {
+    pub(crate) enis: BTreeMap<EniId, ToyEni>,
+    /// Addresses under a live pod: taking one away fails the test.
+    pub(crate) leased: BTreeSet<IpAddr>,
+    pub(crate) calls: Vec<Api>,
+    pub(crate) subnet_free: u32,
+    pub(crate) at: u64,
+    limits: InstanceLimits,
+    tokens: BTreeMap<ClientToken, EniId>,
+    past: VecDeque<(u64, BTreeMap<EniId, ToyEni>)>,
+    next: u32,
+    reusable: Vec<IpAddr>,
+}
+
+impl ToyCloud {
+    pub(crate) fn new(limits: InstanceLimits) -> Self {
+        let mut cloud = Self {
+            enis: BTreeMap::new(),
+            leased: BTreeSet::new(),
+            calls: Vec::new(),
+            subnet_free: 10_000,
+            at: 0,
+            limits,
+            tokens: BTreeMap::new(),
+            past: VecDeque::new(),
+            next: 4,
+            reusable: Vec::new(),
+        };
+        cloud.attach_foreign("eni-primary", 0, EniKind::Standard, &[]);
+        cloud
+    }
+
+    /// An ENI that is there without our doing.
+    pub(crate) fn attach_foreign(&mut self, id: &str, device: u16, kind: EniKind, tags: &[(&str, &str)]) {
+        let primary = self.address();
+        let attachment = AttachmentView {
+            id: AttachmentId::new(format!("eni-attach-{id}")),
+            instance: InstanceId::new("i-1"),
+            slot: EniSlot { card: 0, device },
+            delete_on_termination: true,
+            status: AttachmentStatus::Attached,
+        };
+        let eni = ToyEni {
+            mac: MacAddr([2, 0, 0, 0, 0, u8::try_from(device).unwrap()]),
+            primary,
+            secondary: BTreeSet::new(),
+            tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            kind,
+            attachment: Some(attachment),
+            detached_at: 0,
+        };
+        self.enis.insert(EniId::new(id), eni);
+    }
+
+    /// EC2 likes to give out again what was given back last.
+    fn address(&mut self) -> Ipv4Addr {
+        if let Some(IpAddr::V4(again)) = self.reusable.pop() {
+            return again;
+        }
+        let address = Ipv4Addr::from(0x0a00_0000 + self.next);
+        self.next += 1;
+        address
+    }
+
+    fn take(&mut self, count: u32) -> Option<BTreeSet<IpAddr>> {
+        self.subnet_free = self.subnet_free.checked_sub(count)?;
+        Some((0..count).map(|_| IpAddr::V4(self.address())).collect())
+    }
+
+    fn settle_detachments(&mut self) {
+        for eni in self.enis.values_mut() {
+            let detaching = eni.attachment.as_ref().is_some_and(|a| a.status == AttachmentStatus::Detaching);
+            if detaching && self.at >= eni.detached_at + DETACHING_MS {
+                eni.attachment = None;
+            }
+        }
+    }
+
+    pub(crate) fn perform(
+        &mut self,
+        change: &CloudChange,
+        token: &ClientToken,
+    ) -> Result<CloudAnswer, Fault> {
+        self.settle_detachments();
+        self.remember();
+        self.calls.push(change.api());
+        let answer = self.change(change, token);
+        self.remember();
+        answer
+    }
+
+    fn change(&mut self, change: &CloudChange, token: &ClientToken) -> Result<CloudAnswer, Fault> {
+        let per_eni = self.limits.pod_addresses_per_eni() as usize;
+        match change {
+            CloudChange::CreateEni { secondary_addresses, tags, .. } => {
+                if let Some(id) = self.tokens.get(token).cloned() {
+                    return match self.enis.get(&id) {
+                        Some(eni) => Ok(CloudAnswer::Created(view(&id, eni))),
+                        None => Err(Fault::Rejected),
+                    };
+                }
+                assert!(*secondary_addresses as usize <= per_eni);
+                let primary = self.take(1).ok_or(Fault::SubnetFull)?;
+                let secondary = self.take(*secondary_addresses).ok_or(Fault::SubnetFull)?;
+                let number = self.tokens.len() + 1;
+                let id = EniId::new(format!("eni-{number:04}"));
+                self.tokens.insert(token.clone(), id.clone());
+                let Some(IpAddr::V4(primary)) = primary.first().copied() else { unreachable!() };
+                let eni = ToyEni {
+                    mac: MacAddr([2, 9, 0, 0, (number >> 8) as u8, number as u8]),
+                    primary,
+                    secondary,
+                    tags: tags.clone(),
+                    kind: EniKind::Standard,
+                    attachment: None,
+                    detached_at: 0,
+                };
+                self.enis.insert(id.clone(), eni);
+                Ok(CloudAnswer::Created(view(&id, &self.enis[&id])))
+            }
+            CloudChange::AttachEni { eni, instance, slot } => {
+                let held: Vec<EniSlot> =
+                    self.enis.values().filter_map(|eni| eni.attachment.as_ref()).map(|a| a.slot).collect();
+                let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
+                if found.attachment.is_some() {
+                    return Err(Fault::Conflict);
+                }
+                if held.len() >= self.limits.enis as usize || held.contains(slot) {
+                    return Err(Fault::AttachmentLimit);
+                }
+                self.next += 1;
+                let id = AttachmentId::new(format!("eni-attach-{}", self.next));
+                found.attachment = Some(AttachmentView {
+                    id: id.clone(),
+                    instance: instance.clone(),
+                    slot: *slot,
+                    delete_on_termination: false,
+                    status: AttachmentStatus::Attached,
+                });
+                Ok(CloudAnswer::Attached(id))
+            }
+            CloudChange::SetDeleteOnTermination { eni, .. } => {
+                let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
+                let attachment = found.attachment.as_mut().ok_or(Fault::Conflict)?;
+                attachment.delete_on_termination = true;
+                Ok(CloudAnswer::Done)
+            }
+            CloudChange::AssignAddresses { eni, count } => {
+                let held = self.enis.get(eni).ok_or(Fault::NotFound)?.secondary.len();
+                if held + *count as usize > per_eni {
+                    return Err(Fault::AddressLimit);
+                }
+                let given = self.take(*count).ok_or(Fault::SubnetFull)?;
+                self.enis.get_mut(eni).unwrap().secondary.extend(&given);
+                Ok(CloudAnswer::Assigned(given.into_iter().collect()))
+            }
+            CloudChange::UnassignAddresses { eni, addresses } => {
+                for ip in addresses {
+                    assert!(!self.leased.contains(ip), "SAFE-INUSE: {ip} is unassigned under a pod");
+                }
+                let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
+                if addresses.iter().any(|ip| !found.secondary.contains(ip)) {
+                    return Err(Fault::Rejected);
+                }
+                for ip in addresses {
+                    found.secondary.remove(ip);
+                }
+                self.subnet_free += u32::try_from(addresses.len()).unwrap();
+                self.reusable.extend(addresses);
+                Ok(CloudAnswer::Done)
+            }
+            CloudChange::DetachEni { eni, attachment } => {
+                let at = self.at;
+                let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
+                for ip in &found.secondary {
+                    assert!(!self.leased.contains(ip), "SAFE-INUSE: {eni} is detached under {ip}");
+                }
+                match &mut found.attachment {
+                    Some(own) if &own.id == attachment && own.status == AttachmentStatus::Attached => {
+                        own.status = AttachmentStatus::Detaching;
+                        found.detached_at = at;
+                        Ok(CloudAnswer::Done)
+                    }
+                    _ => Err(Fault::Conflict),
+                }
+            }
+            CloudChange::DeleteEni { eni } => {
+                let found = self.enis.get(eni).ok_or(Fault::NotFound)?;
+                if found.attachment.is_some() {
+                    return Err(Fault::Conflict);
+                }
+                let gone = self.enis.remove(eni).unwrap();
+                self.subnet_free += u32::try_from(gone.secondary.len()).unwrap() + 1;
+                self.reusable.push(IpAddr::V4(gone.primary));
+                self.reusable.extend(gone.secondary);
+                Ok(CloudAnswer::Done)
+            }
+            CloudChange::TagEni { eni, tags } => {
+                self.enis.get_mut(eni).ok_or(Fault::NotFound)?.tags.extend(tags.clone());
+                Ok(CloudAnswer::Done)
+            }
+        }
+    }
+
+    fn remember(&mut self) {
+        if self.past.back().is_none_or(|(_, enis)| *enis != self.enis) {
+            self.past.push_back((self.at, self.enis.clone()));
+        }
+        while self.past.len() > 64 {
+            self.past.pop_front();
+        }
+    }
+
+    pub(crate) fn read(&mut self, read: &CloudRead, age_ms: u64) -> Vec<EniView> {
+        self.calls.push(Api::DescribeNetworkInterfaces);
+        self.settle_detachments();
+        self.remember();
+        let then = self.at.saturating_sub(age_ms);
+        let enis = self
+            .past
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= then)
+            .or_else(|| self.past.front())
+            .map_or(&self.enis, |(_, enis)| enis);
+        enis.iter()
+            .filter(|(id, eni)| match read {
+                CloudRead::InstanceEnis { .. } => eni.attachment.is_some(),
+                CloudRead::Enis { enis } => enis.contains(id),
+                CloudRead::AvailableEnis { instance } => {
+                    eni.attachment.is_none()
+                        && eni.tags.get(holdfast_model::cloud::TAG_INSTANCE).map(String::as_str)
+                            == Some(instance.as_str())
+                }
+            })
+            .map(|(id, eni)| view(id, eni))
+            .collect()
+    }
+
+    pub(crate) fn attached(&self) -> impl Iterator<Item = &ToyEni> {
+        self.enis
+            .values()
+            .filter(|eni| eni.attachment.as_ref().is_some_and(|a| a.status == AttachmentStatus::Attached))
+    }
+
+    pub(crate) fn is_attached(&self, id: &EniId) -> bool {
+        self.enis.get(id).is_some_and(|eni| eni.attachment.is_some())
+    }
+
+    pub(crate) fn carries(&self, id: &EniId, ip: IpAddr) -> bool {
+        self.enis.get(id).is_some_and(|eni| {
+            eni.secondary.contains(&ip)
+                && eni.attachment.as_ref().is_some_and(|a| a.status == AttachmentStatus::Attached)
+        })
+    }
+
+    pub(crate) fn count(&self, api: Api) -> usize {
+        self.calls.iter().filter(|call| **call == api).count()
+    }
+}
+
+fn view(id: &EniId, eni: &ToyEni) -> EniView {
+    EniView {
+        id: id.clone(),
+        mac: eni.mac,
+        kind: eni.kind,
+        subnet: SubnetId::new("subnet-1"),
+        primary_ipv4: Some(eni.primary),
+        secondary: eni.secondary.iter().copied().collect(),
+        prefixes: Vec::new(),
+        tags: eni.tags.clone(),
+        attachment: eni.attachment.clone(),
+    }
+}

@@ -1,0 +1,139 @@
+//! Random lives of a node, with every fault of the toy EC2.
+
+use std::time::Duration;
+
+use holdfast_model::cloud::Api;
+use holdfast_model::config::WarmTargets;
+use proptest::prelude::*;
+
+use crate::toy::{Fate, Toy, by_address, by_eni};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Add(u32),
+    Delete(usize),
+    DeleteAll,
+    Round,
+    Sleep(u64),
+    Restart,
+    Reboot,
+    SubnetFull,
+    SubnetEmpties,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (1..6_u32).prop_map(Op::Add),
+        3 => (0..50_usize).prop_map(Op::Delete),
+        1 => Just(Op::DeleteAll),
+        8 => Just(Op::Round),
+        4 => (1..90_000_u64).prop_map(Op::Sleep),
+        1 => Just(Op::Restart),
+        1 => Just(Op::Reboot),
+        1 => Just(Op::SubnetFull),
+        1 => Just(Op::SubnetEmpties),
+    ]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        10 => Just(Fate::Fine),
+        1 => Just(Fate::Throttled),
+        1 => Just(Fate::LostBefore),
+        1 => Just(Fate::LostAfter),
+        1 => Just(Fate::KilledBefore),
+        1 => Just(Fate::KilledAfter),
+        3 => (1..20_u8).prop_map(Fate::Stale),
+    ]
+}
+
+fn warm() -> impl Strategy<Value = WarmTargets> {
+    prop_oneof![
+        (0..3_u32).prop_map(by_eni),
+        (0..4_u32, 1..8_u32).prop_map(|(warm, minimum)| by_address(warm, minimum)),
+        (1..4_u32).prop_map(|warm| by_address(warm, 0)),
+    ]
+}
+
+fn live(toy: &mut Toy, ops: &[Op]) {
+    for op in ops {
+        match op {
+            Op::Add(count) => toy.add_pods(*count),
+            Op::Delete(nth) => toy.delete_pod(*nth),
+            Op::DeleteAll => toy.delete_all_pods(),
+            Op::Round => {
+                toy.round();
+            }
+            Op::Sleep(ms) => {
+                toy.sleep(Duration::from_millis(*ms));
+                toy.serve();
+            }
+            Op::Restart => toy.restart(),
+            Op::Reboot => toy.reboot(),
+            Op::SubnetFull => toy.cloud.subnet_free = 0,
+            Op::SubnetEmpties => toy.cloud.subnet_free = 1000,
+        }
+    }
+}
+
+fn assert_all_well(toy: &mut Toy) {
+    toy.fates = Box::new(|| Fate::Fine);
+    toy.cloud.subnet_free = 1000;
+    toy.run_to_rest();
+    // What a stale read hid, the next full one shows.
+    toy.sleep(Duration::from_secs(7 * 3600));
+    toy.run_to_rest();
+    toy.assert_in_agreement();
+    let capacity = toy.limits.enis * toy.limits.pod_addresses_per_eni();
+    if toy.observed.waiting > 0 {
+        assert_eq!(
+            toy.ledger.leases.len(),
+            capacity as usize,
+            "POOL-PROGRESS: {} wait and {:?}",
+            toy.observed.waiting,
+            toy.last
+        );
+    }
+    // No oscillation: left alone for a day, it only looks.
+    toy.cloud.calls.clear();
+    for _ in 0..24 {
+        toy.sleep(Duration::from_secs(3600));
+        toy.run_to_rest();
+    }
+    assert!(
+        toy.cloud.calls.iter().all(|api| *api == Api::DescribeNetworkInterfaces),
+        "oscillates: {:?}",
+        toy.cloud.calls
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_life_with_faults_ends_well(
+        warm in warm(),
+        ops in proptest::collection::vec(op(), 1..60),
+        fates in proptest::collection::vec(fate(), 1..80),
+        small in any::<bool>(),
+    ) {
+        let mut toy = Toy::new(if small { "t3.small" } else { "t3.medium" }, warm);
+        let mut turn = 0;
+        toy.fates = Box::new(move || {
+            turn += 1;
+            fates[turn % fates.len()]
+        });
+        live(&mut toy, &ops);
+        assert_all_well(&mut toy);
+    }
+
+    #[test]
+    fn any_life_without_faults_ends_well(
+        warm in warm(),
+        ops in proptest::collection::vec(op(), 1..60),
+    ) {
+        let mut toy = Toy::new("t3.medium", warm);
+        live(&mut toy, &ops);
+        assert_all_well(&mut toy);
+    }
+}
