@@ -12,13 +12,13 @@ const META: &str = "/latest/meta-data";
 
 fn token(sim: &Loopback, ttl: &str) -> String {
     let header = format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}");
-    let answer = send(sim.imds, "PUT", "/latest/api/token", &[&header], "").unwrap().ok();
+    let answer = send(sim.imds, "PUT", "/latest/api/token", &[&header], "").expect("an answer").ok();
     assert_eq!(answer.headers["x-aws-ec2-metadata-token-ttl-seconds"], ttl);
     answer.body
 }
 
 fn get(sim: &Loopback, token: &str, path: &str) -> Answer {
-    send(sim.imds, "GET", path, &[&format!("X-aws-ec2-metadata-token: {token}")], "").unwrap()
+    send(sim.imds, "GET", path, &[&format!("X-aws-ec2-metadata-token: {token}")], "").expect("an answer")
 }
 
 #[test]
