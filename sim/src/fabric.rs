@@ -2,13 +2,17 @@
 //! namespace, and what EC2 shows decides which packets arrive.
 //!
 //! ```text
-//!   node namespace                 router namespace                       internet namespace
-//!   ens5 (ENI's MAC) ---- veth ---- v<eni>   table main:
-//!   ens6 (ENI's MAC) ---- veth ---- v<eni>     A/32 via the ENI's MAC      inet0: answers with the
-//!   lo: IMDS and EC2                           blackhole VPC CIDRs    ---- source that it saw
-//!                                            table 100, for public A:
-//!                                              default to the internet
+//!   node namespace                   router namespace                         internet namespace
+//!   ens5 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>
+//!   ens6 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>     inet == veth == inet0: answers with
+//!   lo: IMDS and EC2               table main:                                  the source it saw
+//!                                    A/32 out of v<eni> to the ENI's MAC
+//!                                    the VPC's blocks: blackhole
+//!                                  table 100, for public sources: default out of inet
 //! ```
+//!
+//! Why not a veth from router to node: its router end would have no carrier until the node's end is up, and then drop the
+//! answer to the node's first ARP request, which costs a second. The network behind a real ENI is always there.
 //!
 //! Each address that EC2 shows is one host route out of its ENI's link, and the source check asks the same routes: a
 //! packet from A is forwarded only if it came in where packets to A go out. One netlink message therefore grants or
@@ -22,6 +26,7 @@
 
 mod follow;
 mod internet;
+mod macvlan;
 mod namespace;
 mod node;
 mod router;

@@ -1,5 +1,6 @@
 //! The fabric on the real kernel: what EC2 shows decides which packets arrive. Needs root, if only of a user namespace;
 //! makes namespaces of its own and touches no other.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};

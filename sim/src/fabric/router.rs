@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::internet::{self, Internet};
 use super::wiring::{Layout, Plug, Step, gateway};
-use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, source_check, sysctl};
+use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, macvlan, source_check, sysctl};
 use crate::vpc::{EniId, InstanceId};
 
 const MAIN: u32 = 254;
@@ -116,6 +116,8 @@ impl Router {
             ],
         )?;
         internet.connect(OTHER_END)?;
+        // As for the links of ENIs, see `plug`.
+        namespace.index(&mut socket, "inet")?;
         Ok(Self { namespace, socket, nodes: BTreeMap::new(), links: BTreeMap::new() })
     }
 
@@ -162,7 +164,7 @@ impl Router {
                 }
                 Step::Publish(address) => batch.push((Change::AddRule(public(*address)), MayBeGone::No)),
                 Step::Unpublish(address) => {
-                    batch.push((Change::DeleteRule(public(*address)), MayBeGone::Yes))
+                    batch.push((Change::DeleteRule(public(*address)), MayBeGone::Yes));
                 }
             }
         }
@@ -197,16 +199,10 @@ impl Router {
             .cloned()
             .ok_or_else(|| FabricError::Unfit(format!("no namespace for {}", plug.instance)))?;
         let mac = MacAddr(plug.mac.0);
-        let name = router_end(&plug.eni);
-        let by_name = LinkRef::Name(name.clone());
+        let (name, lower) = (router_end('v', &plug.eni), router_end('p', &plug.eni));
         let veth = Veth {
             near: VethEnd { name: name.clone(), mac: None, netns: None },
-            far: VethEnd {
-                name: plug.node_end.clone(),
-                mac: Some(mac),
-
-                netns: Some(node.descriptor().clone()),
-            },
+            far: VethEnd { name: lower.clone(), mac: Some(mac), netns: None },
             mtu: Some(MTU),
             group: 0,
         };
@@ -215,14 +211,22 @@ impl Router {
         self.links.insert(plug.eni.clone(), Link { name: name.clone(), index, checked: true });
         // By default the kernel waits up to 0.8 s, at random, before it answers ARP for another.
         sysctl::write(&self.namespace, &[(&format!("ipv4/neigh/{name}/proxy_delay"), "0")])?;
-        let up = LinkSettings { alias: Some(plug.eni.to_string()), ..LinkSettings::up() };
+        let up = |link: &str, what: &str| {
+            let alias = Some(format!("{} {what}", plug.eni));
+            Change::SetLink(LinkRef::Name(link.to_owned()), LinkSettings { alias, ..LinkSettings::up() })
+        };
         self.namespace.apply(
             &mut self.socket,
             &[
-                Change::SetLink(by_name, up),
+                up(&lower, "below its node's end"),
+                up(&name, "router's end"),
                 Change::PutNeighbour(Neighbour::permanent(index, OTHER_END, mac)),
             ],
         )?;
+        // The end that came up first learns of the other by a worker of the kernel, and drops what is sent until then;
+        // asking for a link has the kernel catch up before it answers.
+        let lower = self.namespace.index(&mut self.socket, &lower)?;
+        macvlan::create(&self.namespace, lower, &node, &plug.node_end, MTU)?;
         match &plug.lease {
             Some(lease) => super::node::configure(&node, &plug.node_end, lease),
             None => Ok(()),
@@ -270,9 +274,9 @@ fn public(address: Ipv4Addr) -> Rule {
     Rule { from: Some(Ipv4Net::from(address).into()), ..Rule::new(RULE_PUBLIC, TABLE_INTERNET) }
 }
 
-/// Name of the router's end of an ENI's link: the last digits of its id, as many as the kernel takes.
-fn router_end(eni: &EniId) -> String {
+/// Name of a link of the router for an ENI: a letter, and the last digits of the id, as many as the kernel takes.
+fn router_end(letter: char, eni: &EniId) -> String {
     let id = eni.as_str();
     let digits = id.strip_prefix(EniId::PREFIX).unwrap_or(id);
-    format!("v{}", &digits[digits.len().saturating_sub(14)..])
+    format!("{letter}{}", &digits[digits.len().saturating_sub(14)..])
 }

@@ -1,0 +1,134 @@
+//! What a running box says about itself: on its standard output, and in `box.json`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use holdfast_sim::fabric::{ECHO_PORT, Fabric};
+use holdfast_sim::server::SharedVpc;
+use holdfast_sim::vpc::{InstanceId, Mac};
+use serde::{Deserialize, Serialize};
+
+/// A running box.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Description {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its region.
+    pub(crate) region: String,
+    /// The unix socket on which its admin interface speaks HTTP.
+    pub(crate) admin: PathBuf,
+    /// The internet host.
+    pub(crate) internet: Host,
+    /// Namespace of the router.
+    pub(crate) router: PathBuf,
+    /// Its nodes, in the scenario's order.
+    pub(crate) nodes: Vec<NodeDescription>,
+}
+
+/// The host outside the VPC.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Host {
+    /// Its address.
+    pub(crate) address: Ipv4Addr,
+    /// Answers over TCP and UDP with the source address and port that it saw.
+    pub(crate) echo_port: u16,
+    /// Its namespace.
+    pub(crate) netns: PathBuf,
+}
+
+/// A node.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NodeDescription {
+    /// Name.
+    pub(crate) name: String,
+    /// Instance.
+    pub(crate) instance: InstanceId,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub(crate) instance_type: String,
+    /// First address of its primary ENI.
+    pub(crate) address: Option<Ipv4Addr>,
+    /// MAC of its primary ENI.
+    pub(crate) mac: Mac,
+    /// A file for `nsenter --net=`.
+    pub(crate) netns: PathBuf,
+    /// What points AWS clients inside to the box.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+impl Description {
+    /// Describes a box. `netns` says under which path a namespace is to be found.
+    pub(crate) fn of(
+        name: &str,
+        shared: &SharedVpc,
+        fabric: &Fabric,
+        admin: PathBuf,
+        netns: impl Fn(&str) -> PathBuf,
+    ) -> anyhow::Result<Self> {
+        let mut nodes = Vec::new();
+        for node in fabric.nodes() {
+            let view = shared
+                .with(|vpc| vpc.imds_view(node.instance()))
+                .ok_or_else(|| anyhow::anyhow!("{} is not running", node.instance()))?;
+            let environment = node.environment();
+            nodes.push(NodeDescription {
+                name: node.name().to_owned(),
+                instance: node.instance().clone(),
+                instance_type: view.instance_type,
+                address: view.local_ipv4,
+                mac: view.mac,
+                netns: netns(node.name()),
+                environment: environment
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                    .collect(),
+            });
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            region: shared.region(),
+            admin,
+            internet: Host {
+                address: fabric.internet_address(),
+                echo_port: ECHO_PORT,
+                netns: netns(fabric.internet().name()),
+            },
+            router: netns(fabric.router().name()),
+            nodes,
+        })
+    }
+
+    /// The node of this name or instance id.
+    pub(crate) fn node(&self, wanted: &str) -> anyhow::Result<&NodeDescription> {
+        let found = self.nodes.iter().find(|node| node.name == wanted || node.instance.as_str() == wanted);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+            anyhow::anyhow!("box {:?} has no node {wanted:?}; it has {}", self.name, names.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "box {:?} in {}", self.name, self.region)?;
+        for node in &self.nodes {
+            let address = node.address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
+            writeln!(
+                f,
+                "\n{}  {}  {}  {address}  {}",
+                node.name, node.instance, node.instance_type, node.mac
+            )?;
+            writeln!(f, "  nsenter --net={}", node.netns.display())?;
+            for (key, value) in &node.environment {
+                writeln!(f, "  export {key}={value}")?;
+            }
+        }
+        let Host { address, echo_port, netns } = &self.internet;
+        writeln!(f, "\ninternet  {address}  {}", netns.display())?;
+        writeln!(f, "  TCP and UDP port {echo_port} answer with the source that they saw")?;
+        writeln!(f, "router    {}", self.router.display())?;
+        write!(f, "admin     {}", self.admin.display())
+    }
+}

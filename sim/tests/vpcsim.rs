@@ -1,0 +1,359 @@
+//! The program: up, use, down; killed at any time it leaves nothing; it runs in a user namespace. Needs root, or that
+//! the kernel allows user namespaces.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const VPCSIM: &str = env!("CARGO_BIN_EXE_vpcsim");
+const BOUND: Duration = Duration::from_secs(20);
+
+fn scenario() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/two-nodes.toml")
+}
+
+/// A running `vpcsim up`, killed at the end of the test whatever happens.
+struct Up {
+    child: Child,
+    folder: PathBuf,
+    described: Value,
+}
+
+impl Up {
+    fn start(run_dir: &Path, name: &str) -> Self {
+        let mut child = Command::new(VPCSIM)
+            .args(["up", "--json", "--name", name, "--run-dir"])
+            .arg(run_dir)
+            .arg("--scenario")
+            .arg(scenario())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let described = serde_json::from_str(&line).expect("one line of JSON (does the test run as root?)");
+        Self { child, folder: run_dir.join(name), described }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn end(&mut self) -> std::process::ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < BOUND, "vpcsim does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn netns(&self, node: usize) -> String {
+        self.described["nodes"][node]["netns"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // Ended already is fine: it was not waited for by anyone else, so the id is still its own.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn vpcsim(run_dir: &Path, name: &str, arguments: &[&str]) -> Output {
+    let (first, rest) = arguments.split_first().unwrap();
+    let mut command = Command::new(VPCSIM);
+    command.arg(first).args(["--name", name, "--run-dir"]).arg(run_dir).args(rest).output().unwrap()
+}
+
+fn well(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Puts the test's thread, and what it starts, into namespaces of its own for network and mounts, with an empty /run:
+/// what appears there is ours alone.
+fn alone() -> tempfile::TempDir {
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+        .expect("needs root, if only of a user namespace");
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    tempfile::tempdir().unwrap()
+}
+
+/// What a run could leave on the machine, as seen from here.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    links: BTreeSet<String>,
+    mounts: String,
+    /// Of /run, which holds named namespaces and the default folder, and of the folder given.
+    entries: BTreeSet<PathBuf>,
+}
+
+fn traces(run_dir: &Path) -> Traces {
+    let list = |path: &Path| path.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let devices = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let links = devices.lines().skip(2).map(|line| line.split(':').next().unwrap().trim().to_owned());
+    Traces {
+        links: links.collect(),
+        mounts: std::fs::read_to_string("/proc/thread-self/mounts").unwrap(),
+        entries: [list(Path::new("/run")), list(run_dir)].concat().into_iter().collect(),
+    }
+}
+
+#[test]
+fn a_box_is_used_through_its_printed_paths_and_environment() {
+    let run_dir = alone();
+    let before = traces(run_dir.path());
+    let mut up = Up::start(run_dir.path(), "used");
+    let other = up.described["nodes"][1]["address"].as_str().unwrap().to_owned();
+    let written = std::fs::read_to_string(up.folder.join("box.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), up.described);
+
+    // A plain nsenter on the printed path, and a packet to the other node and back.
+    let udp = "import socket,sys
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.settimeout(5)
+a.connect((sys.argv[1], 7777)); a.send(b'x'); print(a.recv(64).decode().split()[0])";
+    let internet = up.described["internet"]["address"].as_str().unwrap().to_owned();
+    let seen = Command::new("nsenter")
+        .arg(format!("--net={}", up.netns(0)))
+        .args(["python3", "-c", udp, &internet])
+        .output()
+        .unwrap();
+    assert_eq!(well(seen).trim(), up.described["nodes"][0]["address"].as_str().unwrap());
+    let refused = "import socket,sys
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.settimeout(5)
+a.connect((sys.argv[1], 9)); a.send(b'x')
+try: a.recv(64)
+except ConnectionRefusedError: print('refused by the other node itself')";
+    let answer = vpcsim(run_dir.path(), "used", &["exec", "node-a", "python3", "-c", refused, &other]);
+    assert_eq!(well(answer).trim(), "refused by the other node itself");
+
+    // The environment points a client there; the call is seen as the node's.
+    let call = "import os,urllib.request
+r = urllib.request.Request(os.environ['AWS_ENDPOINT_URL_EC2'], b'Action=DescribeSubnets&Version=2016-11-15', {
+  'Authorization': 'AWS4-HMAC-SHA256 Credential=%s/20260101/%s/ec2/aws4_request, SignedHeaders=host, Signature=0'
+  % (os.environ['AWS_ACCESS_KEY_ID'], os.environ['AWS_REGION'])})
+print(urllib.request.urlopen(r, timeout=5).status)";
+    let answer = vpcsim(run_dir.path(), "used", &["exec", "node-b", "python3", "-c", call]);
+    assert_eq!(well(answer).trim(), "200");
+    let counts: Value =
+        serde_json::from_str(&well(vpcsim(run_dir.path(), "used", &["admin", "counts"]))).unwrap();
+    let instance = up.described["nodes"][1]["instance"].as_str().unwrap();
+    assert_eq!(counts["ec2_by_caller"][instance]["DescribeSubnets"], 1, "{counts}");
+
+    // The admin client.
+    let admin = |arguments: &[&str]| {
+        let all: Vec<&str> = ["admin"].iter().chain(arguments).copied().collect();
+        vpcsim(run_dir.path(), "used", &all)
+    };
+    well(admin(&["fault", r#"{"kind": {"type": "throttle"}}"#, "--node", "node-b"]));
+    let faults: Value = serde_json::from_str(&well(admin(&["faults"]))).unwrap();
+    assert_eq!(faults[0]["fault"]["scope"]["instance"], instance);
+    let throttled = vpcsim(run_dir.path(), "used", &["exec", "node-b", "python3", "-c", call]);
+    assert!(String::from_utf8_lossy(&throttled.stderr).contains("503"), "{throttled:?}");
+    well(admin(&["clear"]));
+    well(admin(&["reset"]));
+    assert_eq!(well(admin(&["calls"])).trim(), "[]");
+    let refused =
+        admin(&["foreign", r#"{"DeleteNetworkInterface": {"network_interface_id": "eni-12345678"}}"#]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("NotFound"), "{refused:?}");
+    well(admin(&["terminate", "node-b"]));
+    assert!(!admin(&["view", "node-b"]).status.success());
+    assert!(!admin(&["view", "node-c"]).status.success());
+
+    assert!(
+        well(vpcsim(run_dir.path(), "used", &["env", "node-a"])).contains("export AWS_REGION='us-west-2'")
+    );
+    well(vpcsim(run_dir.path(), "used", &["down"]));
+    assert!(up.end().success());
+    assert_eq!(traces(run_dir.path()), before);
+}
+
+#[test]
+fn a_signal_ends_it_cleanly() {
+    // In the default folder, which it makes and removes as well.
+    let _alone = alone();
+    let run_dir = tempfile::tempdir().unwrap();
+    let before = traces(run_dir.path());
+    let mut up = Up::start(Path::new("/run/vpcsim"), "one");
+    let mut other = Up::start(Path::new("/run/vpcsim"), "two");
+    for up in [&mut up, &mut other] {
+        up.signal(Signal::SIGTERM);
+        assert!(up.end().success());
+    }
+    assert_eq!(traces(run_dir.path()), before);
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut up = Up::start(run_dir.path(), "signalled");
+        up.signal(signal);
+        assert!(up.end().success(), "{signal}");
+        assert_eq!(traces(run_dir.path()), before, "{signal}");
+    }
+}
+
+#[test]
+fn after_a_kill_down_leaves_nothing_and_up_works_again() {
+    let run_dir = alone();
+    let before = traces(run_dir.path());
+    let mut up = Up::start(run_dir.path(), "killed");
+    // An inhabitant keeps its node's namespace, as a pod would; the links must go all the same.
+    let inhabitant = Command::new("nsenter")
+        .arg(format!("--net={}", up.netns(0)))
+        .args(["sh", "-c", "sleep 20 & echo $!; wait"])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut inhabitant = inhabitant.unwrap();
+    let mut sleeper = String::new();
+    BufReader::new(inhabitant.stdout.take().unwrap()).read_line(&mut sleeper).unwrap();
+    let devices = format!("/proc/{}/net/dev", sleeper.trim());
+    let links = || std::fs::read_to_string(&devices).unwrap().lines().count() - 2;
+    assert_eq!(links(), 2, "lo and ens5");
+
+    up.signal(Signal::SIGKILL);
+    assert_eq!(up.end().signal(), Some(9));
+    let begun = Instant::now();
+    while links() != 1 {
+        assert!(begun.elapsed() < BOUND, "the router's links outlive it");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill(Pid::from_raw(sleeper.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    inhabitant.wait().unwrap();
+
+    well(vpcsim(run_dir.path(), "killed", &["down"]));
+    assert_eq!(traces(run_dir.path()), before);
+    well(vpcsim(run_dir.path(), "killed", &["down"]));
+
+    // Without `down` in between, too.
+    let mut up = Up::start(run_dir.path(), "killed");
+    up.signal(Signal::SIGKILL);
+    up.end();
+    let mut up = Up::start(run_dir.path(), "killed");
+    well(vpcsim(run_dir.path(), "killed", &["down"]));
+    assert!(up.end().success());
+    assert_eq!(traces(run_dir.path()), before);
+}
+
+#[test]
+fn killed_at_any_moment_of_its_start_down_leaves_nothing() {
+    let run_dir = alone();
+    let before = traces(run_dir.path());
+    for millis in [0, 2, 5, 10, 20, 30, 40, 60] {
+        let mut child = Command::new(VPCSIM)
+            .args(["up", "--name", "early", "--run-dir"])
+            .arg(run_dir.path())
+            .arg("--scenario")
+            .arg(scenario())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        well(vpcsim(run_dir.path(), "early", &["down"]));
+        assert_eq!(traces(run_dir.path()), before, "killed after {millis} ms");
+    }
+}
+
+#[test]
+fn a_box_that_does_not_listen_is_killed() {
+    let run_dir = alone();
+    let before = traces(run_dir.path());
+    let mut up = Up::start(run_dir.path(), "stuck");
+    up.signal(Signal::SIGSTOP);
+    let down = vpcsim(run_dir.path(), "stuck", &["down", "--patience", "1"]);
+    assert!(String::from_utf8_lossy(&down.stderr).contains("killing it"), "{down:?}");
+    well(down);
+    assert_eq!(up.end().signal(), Some(9));
+    assert_eq!(traces(run_dir.path()), before);
+}
+
+#[test]
+fn mistakes_are_said_in_words_and_leave_nothing() {
+    let run_dir = alone();
+    let before = traces(run_dir.path());
+    let up = |arguments: &[&str]| {
+        let output =
+            Command::new(VPCSIM).arg("up").args(arguments).arg("--run-dir").arg(run_dir.path()).output();
+        let output = output.unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let bad = run_dir.path().join("bad.toml");
+    assert!(up(&["--scenario", bad.to_str().unwrap()]).contains("bad.toml"));
+    std::fs::write(&bad, "regoin = \"x\"").unwrap();
+    assert!(up(&["--scenario", bad.to_str().unwrap()]).contains("unknown field `regoin`"));
+    assert!(up(&["--scenario", scenario().to_str().unwrap(), "--name", "a/b"]).contains("is no name"));
+    std::fs::remove_file(&bad).unwrap();
+    assert_eq!(traces(run_dir.path()), before);
+
+    let mut first = Up::start(run_dir.path(), "taken");
+    assert!(up(&["--scenario", scenario().to_str().unwrap(), "--name", "taken"]).contains("is up already"));
+    // A foreign file is not removed, and said.
+    std::fs::write(first.folder.join("netns/mine"), "").unwrap();
+    first.signal(Signal::SIGTERM);
+    assert!(!first.end().success());
+    let refused = vpcsim(run_dir.path(), "taken", &["down"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("netns"), "{refused:?}");
+    std::fs::remove_file(first.folder.join("netns/mine")).unwrap();
+    well(vpcsim(run_dir.path(), "taken", &["down"]));
+    assert_eq!(traces(run_dir.path()), before);
+}
+
+#[test]
+fn it_runs_in_a_user_namespace_and_dies_with_it() {
+    let run_dir = alone();
+    let before = traces(run_dir.path());
+    // Everything in one shell that is its PID namespace's init: when it ends, all that is inside ends.
+    let script = r#"
+        "$1" up --json --scenario "$2" --run-dir "$3" --name inside >/dev/null &
+        for _ in $(seq 500); do [ -e "$3/inside/box.json" ] && break; sleep 0.02; done
+        "$1" exec --name inside --run-dir "$3" node-a python3 -c '
+import socket
+a = socket.create_connection(("198.51.100.10", 7777), 5)
+print(a.recv(64).decode().split()[0] == a.getsockname()[0])'
+        nsenter --net="$3/inside/netns/node-b" cat /proc/net/dev | grep -c ens5
+        [ "$4" = down ] && "$1" down --name inside --run-dir "$3"
+        exit 0
+    "#;
+    for ending in ["down", "abandoned"] {
+        let output = Command::new("unshare")
+            .args([
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "--net",
+                "--pid",
+                "--fork",
+                "sh",
+                "-c",
+                script,
+                "sh",
+            ])
+            .arg(VPCSIM)
+            .arg(scenario())
+            .arg(run_dir.path())
+            .arg(ending)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "True\n1\n", "{output:?}");
+        if ending == "abandoned" {
+            well(vpcsim(run_dir.path(), "inside", &["down"]));
+        }
+        assert_eq!(traces(run_dir.path()), before, "{ending}");
+    }
+}
