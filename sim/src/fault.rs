@@ -25,7 +25,8 @@ pub enum FaultKind {
         #[serde(default)]
         eni: Option<EniId>,
     },
-    /// F03: IMDS goes on showing ENIs, addresses and prefixes for this long after they are gone.
+    /// F03: IMDS goes on showing ENIs, addresses and prefixes for this long after they are gone. Like every view of
+    /// the past it reaches ten minutes back at most.
     ImdsRemembers {
         /// How long, milliseconds.
         #[serde(rename = "for_ms", with = "crate::vpc::millis")]

@@ -1,5 +1,6 @@
 //! The rules one by one; random sequences are in `tests/model_based.rs`.
 
+mod checker;
 mod describe;
 mod errors;
 mod faults;

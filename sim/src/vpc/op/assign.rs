@@ -10,6 +10,7 @@ use crate::vpc::request::{
 use crate::vpc::response::{AssignedV4, AssignedV6, UnassignedV6};
 use crate::vpc::subnet::Holder;
 
+/// EC2 documents this code for private addresses without a word on the family; IPv6 is assumed to share it.
 fn limit_exceeded(what: &str) -> ApiError {
     ApiError::new(ErrorCode::PrivateIpAddressLimitExceeded, format!("Number of {what} will exceed limit."))
 }
