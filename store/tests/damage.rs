@@ -23,7 +23,7 @@ struct Real {
 }
 
 fn make(close: bool) -> Real {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = sample::quick_folder();
     let path = folder.path().join("ledger.redb");
     let script = script(42, COMMITS);
     let mut store = Store::open(&path, &options()).unwrap().store;
@@ -133,13 +133,13 @@ proptest! {
 
     #[test]
     fn a_closed_file_under_damage(harms in proptest::collection::vec(any_harm(), 1..4)) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = sample::quick_folder();
         check(&folder.path().join("ledger.redb"), &CLOSED, &harms)?;
     }
 
     #[test]
     fn a_killed_file_under_damage(harms in proptest::collection::vec(any_harm(), 1..4)) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = sample::quick_folder();
         check(&folder.path().join("ledger.redb"), &KILLED, &harms)?;
     }
 }

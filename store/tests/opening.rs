@@ -247,6 +247,20 @@ fn one_process_has_it_and_inspection_waits_for_its_end() {
     assert_eq!(Store::open(&place.path, &options()).unwrap().ledger, expected);
 }
 
+/// The file's own lock goes with the file; the ledger's stays with the name.
+#[test]
+fn a_ledger_in_use_is_never_set_aside() {
+    let place = place();
+    let first = Store::open(&place.path, &options()).unwrap();
+    fs::remove_file(&place.path).unwrap();
+    fs::write(&place.path, "garbage").unwrap();
+    let second = Store::open(&place.path, &options()).unwrap_err();
+    assert!(matches!(second, OpenError::Locked { .. }), "{second}");
+    assert_eq!(place.names(), ["ledger.redb", "ledger.redb.lock"]);
+    drop(first);
+    expect_set_aside(&place);
+}
+
 #[test]
 fn inspection_reports_damage_and_leaves_it() {
     let place = place();

@@ -221,7 +221,7 @@ fn the_ledger_survives_a_power_cut_at_every_sync() {
     let syncs = past.iter().filter(|event| matches!(event, Event::Sync)).count();
     assert!(syncs > script.len(), "each commit syncs: {syncs} syncs in {} commits", script.len());
 
-    let folder = tempfile::tempdir().unwrap();
+    let folder = sample::quick_folder();
     let mut images = 0;
     for cut in cuts {
         let acknowledged = past[..cut].iter().rev().find_map(|event| match event {

@@ -257,3 +257,8 @@ pub(crate) fn journal_of<'a>(changes: impl IntoIterator<Item = &'a Change>) -> V
         })
         .collect()
 }
+
+/// A folder in memory where there is one: for tests that open thousands of files and prove nothing by syncing.
+pub(crate) fn quick_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_none| tempfile::tempdir()).expect("a folder")
+}
