@@ -120,9 +120,11 @@ impl HostNet for Host {
     }
 
     async fn wire_pod(&self, wiring: PodWiring, netns: Netns) -> Result<PodWired, HostFault> {
-        let interrupt = self.interrupt.clone();
+        let (interrupt, removals) = (self.interrupt.clone(), Arc::clone(&self.removals));
         self.pool
-            .run("wire a pod", move |worker| wire::wire(worker, &wiring, &netns, interrupt.as_ref()))
+            .run("wire a pod", move |worker| {
+                wire::wire(worker, &removals, &wiring, &netns, interrupt.as_ref())
+            })
             .await
     }
 

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::Notify;
 
+use super::links::is_in_removal;
 use super::pool::{OwnPorts, lock};
 use super::{LINK_GROUP, fault_in_netns, refused};
 use crate::nat;
@@ -98,13 +99,18 @@ impl Watcher {
         }
     }
 
-    /// What we did ourselves does not, nor the coming and going of a pod's carrier.
+    /// What we did ourselves does not matter. Of links the kernel does not say who changed them: ours are told by
+    /// their group. One without an alias is being made, one in a removal group is being removed, and carriers of
+    /// pods come and go.
     fn matters(&self, notice: Notice<'_>) -> bool {
         if lock(&self.own).contains(&notice.port) {
             return false;
         }
         match notice.link() {
-            Some(link) if notice.kind == Notice::LINK_NEW => link.group != LINK_GROUP || !link.up,
+            Some(link) if is_in_removal(&link) => false,
+            Some(link) if notice.kind == Notice::LINK_NEW && link.group == LINK_GROUP => {
+                !link.up && link.alias.is_some()
+            }
             _ => true,
         }
     }

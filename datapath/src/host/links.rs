@@ -51,26 +51,28 @@ fn is_of(link: &Link, alias: &LinkAlias) -> bool {
     }
 }
 
-fn remove_indexes(socket: &mut Socket, removals: &AtomicU32, doomed: &[u32]) -> Result<(), HostFault> {
-    match doomed {
-        [] => return Ok(()),
-        [only] => return gone(socket.apply(&Change::DeleteLink(LinkRef::Index(*only))).err()),
-        _ => {}
+/// Removes links by index, all by one request; returns when they are gone. That some are gone already is as good.
+pub(crate) fn remove_indexes(
+    socket: &mut Socket,
+    removals: &AtomicU32,
+    doomed: &[u32],
+) -> Result<(), HostFault> {
+    if doomed.is_empty() {
+        return Ok(());
     }
     let group = REMOVAL_GROUPS | (removals.fetch_add(1, Ordering::Relaxed) & 0xffff);
     let into = LinkSettings { group: Some(group), ..LinkSettings::default() };
-    let changes: Vec<_> =
+    let mut changes: Vec<_> =
         doomed.iter().map(|index| Change::SetLink(LinkRef::Index(*index), into.clone())).collect();
-    for failure in socket.apply_each(&changes).map_err(refused)? {
-        gone(failure)?;
+    changes.push(Change::DeleteGroup(group));
+    let failures = socket.apply_each(&changes).map_err(refused)?;
+    match failures.into_iter().flatten().find(|error| !error.is_absent()) {
+        Some(error) => Err(refused(error)),
+        None => Ok(()),
     }
-    gone(socket.apply(&Change::DeleteGroup(group)).err())
 }
 
-/// That it is gone already is as good.
-fn gone(failure: Option<crate::netlink::NetlinkError>) -> Result<(), HostFault> {
-    match failure {
-        Some(error) if !error.is_absent() => Err(refused(error)),
-        _ => Ok(()),
-    }
+/// Whether we are removing this link.
+pub(crate) fn is_in_removal(link: &Link) -> bool {
+    link.group & 0xffff_0000 == REMOVAL_GROUPS
 }

@@ -9,12 +9,14 @@
 //! ```
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU32;
 
 use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWired, PodWiring, priority};
 use holdfast_ports::host::{HostFault, Netns};
 use ipnet::IpNet;
 
 use super::check::{compare, pod_routes, rules_of};
+use super::links::remove_indexes;
 use super::pool::Worker;
 use super::{Interrupt, LINK_GROUP, Step, refused};
 use crate::netlink::{
@@ -28,6 +30,7 @@ const DUPLICATE_ROUNDS: usize = 64;
 /// Makes the whole path and reads it back. On failure nothing of it is left.
 pub(crate) fn wire(
     worker: &mut Worker,
+    removals: &AtomicU32,
     wiring: &PodWiring,
     netns: &Netns,
     interrupt: Option<&Interrupt>,
@@ -41,7 +44,7 @@ pub(crate) fn wire(
     step(interrupt, Step::Enter)?;
     let mut pod = worker.socket_in(netns)?;
     step(interrupt, Step::Create)?;
-    let link = create(&mut worker.socket, &mut pod, wiring, netns)?;
+    let link = create(&mut worker.socket, &mut pod, removals, wiring, netns)?;
     let finish = |worker: &mut Worker, pod: &mut Socket| {
         step(interrupt, Step::HostSide)?;
         host_side(&mut worker.socket, wiring, &link)?;
@@ -50,7 +53,7 @@ pub(crate) fn wire(
         step(interrupt, Step::ReadBack)?;
         read_back(&mut worker.socket, pod, wiring)
     };
-    finish(worker, &mut pod).inspect_err(|_fault| undo(&mut worker.socket, wiring, &link))
+    finish(worker, &mut pod).inspect_err(|_fault| undo(&mut worker.socket, removals, wiring, &link))
 }
 
 fn step(interrupt: Option<&Interrupt>, step: Step) -> Result<(), HostFault> {
@@ -60,7 +63,13 @@ fn step(interrupt: Option<&Interrupt>, step: Step) -> Result<(), HostFault> {
 
 /// Makes the pair, each end where it belongs. What bears the host end's name is of a sandbox that is over: the
 /// caller knows. What bears the other end's name in the sandbox is not ours to remove.
-fn create(host: &mut Socket, pod: &mut Socket, wiring: &PodWiring, netns: &Netns) -> Result<Link, HostFault> {
+fn create(
+    host: &mut Socket,
+    pod: &mut Socket,
+    removals: &AtomicU32,
+    wiring: &PodWiring,
+    netns: &Netns,
+) -> Result<Link, HostFault> {
     let name = LinkRef::Name(wiring.host_veth.clone());
     let change = Change::CreateVeth(Veth {
         near: VethEnd { name: wiring.host_veth.clone(), mac: Some(wiring.host_mac), netns: None },
@@ -85,7 +94,7 @@ fn create(host: &mut Socket, pod: &mut Socket, wiring: &PodWiring, netns: &Netns
                     });
                 }
                 tracing::info!(link = %name, alias = stale.alias.as_deref(), "removes a link left by an earlier sandbox");
-                delete(host, stale.index).map_err(refused)?;
+                remove_indexes(host, removals, &[stale.index])?;
             }
             (Some(error), None) if error.is_present() => {
                 return Err(match pod.link(&LinkRef::Name(wiring.ifname.clone())) {
@@ -134,7 +143,11 @@ fn ipv6_settings(link: &str) -> std::io::Result<()> {
         return Ok(());
     }
     for (name, value) in [("accept_ra", "0"), ("accept_redirects", "1"), ("forwarding", "0")] {
-        sysctl::write(&format!("ipv6/conf/{link}/{name}"), value)?;
+        let name = format!("ipv6/conf/{link}/{name}");
+        // Writing `forwarding` spins for the rtnl lock: while many pods start that costs ten times the rest.
+        if sysctl::read(&name).is_some_and(|present| present != value) {
+            sysctl::write(&name, value)?;
+        }
     }
     Ok(())
 }
@@ -178,20 +191,12 @@ fn read_back(host: &mut Socket, pod: &mut Socket, wiring: &PodWiring) -> Result<
 }
 
 /// Takes back what was made. Failures are told and do not stop it: the caller returns the first cause.
-fn undo(host: &mut Socket, wiring: &PodWiring, link: &Link) {
+fn undo(host: &mut Socket, removals: &AtomicU32, wiring: &PodWiring, link: &Link) {
     if let Err(fault) = unwire(host, wiring) {
         tracing::warn!(%fault, address = %wiring.address, "a failed wiring is not wholly undone");
     }
-    if let Err(error) = delete(host, link.index) {
-        tracing::warn!(%error, link = %wiring.host_veth, "a failed wiring is not wholly undone");
-    }
-}
-
-/// Removes a link by index; fine when it is gone.
-fn delete(host: &mut Socket, index: u32) -> Result<(), NetlinkError> {
-    match host.apply(&Change::DeleteLink(LinkRef::Index(index))) {
-        Err(error) if error.is_absent() => Ok(()),
-        other => other,
+    if let Err(fault) = remove_indexes(host, removals, &[link.index]) {
+        tracing::warn!(%fault, link = %wiring.host_veth, "a failed wiring is not wholly undone");
     }
 }
 
