@@ -190,45 +190,50 @@ fn summary(times: &mut [u128], start: Instant) -> serde_json::Value {
     json!({ "median": at(50), "p99": at(99), "per_pod": whole / times.len().max(1) as u128 })
 }
 
+#[derive(Clone, Copy)]
+enum Work {
+    Wire,
+    Unwire,
+    Remove,
+}
+
 /// The same through [`Host`].
 fn host(pods: usize, at_once: usize) -> anyhow::Result<serde_json::Value> {
     let home = netns::create()?;
     let sandboxes: Vec<Netns> = (0..pods).map(|_| netns::create()).collect::<Result<_, _>>()?;
     let host = Arc::new(Host::new(HostOptions { netns: Some(home), ..HostOptions::default() })?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let run =
-        |what: fn(Arc<Host>, PodWiring, Netns) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
-         count: usize| {
-            runtime.block_on(async {
-                let permits = Arc::new(tokio::sync::Semaphore::new(at_once));
-                let start = Instant::now();
-                let tasks: Vec<_> = (0..count)
-                    .map(|number| {
-                        let (permits, host, netns) =
-                            (permits.clone(), host.clone(), sandboxes[number].clone());
-                        tokio::spawn(async move {
-                            let _permit = permits.acquire().await.unwrap();
-                            let start = Instant::now();
-                            what(host, wiring(number), netns).await;
-                            start.elapsed().as_micros()
-                        })
+    let run = |work: Work, count: usize| {
+        runtime.block_on(async {
+            let permits = Arc::new(tokio::sync::Semaphore::new(at_once));
+            let start = Instant::now();
+            let tasks: Vec<_> = (0..count)
+                .map(|number| {
+                    let (permits, host, netns) = (permits.clone(), host.clone(), sandboxes[number].clone());
+                    tokio::spawn(async move {
+                        let _permit = permits.acquire().await.unwrap();
+                        let start = Instant::now();
+                        let wiring = wiring(number);
+                        match work {
+                            Work::Wire => host.wire_pod(wiring, netns).await.map(|_wired| ()).unwrap(),
+                            Work::Unwire => host.unwire_pod(wiring).await.unwrap(),
+                            Work::Remove => host.remove_links(vec![wiring]).await.unwrap(),
+                        }
+                        start.elapsed().as_micros()
                     })
-                    .collect();
-                let mut times = Vec::new();
-                for task in tasks {
-                    times.push(task.await.unwrap());
-                }
-                summary(&mut times, start)
-            })
-        };
-    let add = run(
-        |host, wiring, netns| Box::pin(async move { drop(host.wire_pod(wiring, netns).await.unwrap()) }),
-        pods,
-    );
-    let delete = run(|host, wiring, _| Box::pin(async move { host.unwire_pod(wiring).await.unwrap() }), pods);
+                })
+                .collect();
+            let mut times = Vec::new();
+            for task in tasks {
+                times.push(task.await.unwrap());
+            }
+            summary(&mut times, start)
+        })
+    };
     let half = pods / 2;
-    let single =
-        run(|host, wiring, _| Box::pin(async move { host.remove_links(vec![wiring]).await.unwrap() }), half);
+    let add = run(Work::Wire, pods);
+    let delete = run(Work::Unwire, pods);
+    let single = run(Work::Remove, half);
     let start = Instant::now();
     runtime.block_on(host.remove_links((half..pods).map(wiring).collect()))?;
     let group = json!({ "links": pods - half, "all_us": start.elapsed().as_micros() });
