@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket}
 use std::time::{Duration, Instant, SystemTime};
 
 use holdfast_datapath::netlink::{
-    Address, AddressFamily, Change, LinkRef, LinkSettings, Route, RouteFilter, Rule, Socket,
+    Address, AddressFamily, Change, LinkRef, LinkSettings, Lookup, Route, RouteFilter, Rule, Socket,
 };
 use holdfast_sim::fabric::{ECHO_PORT, Fabric, MTU, Namespace, Node};
 use holdfast_sim::scenario::Scenario;
@@ -352,6 +352,41 @@ fn only_the_first_address_of_the_first_eni_is_on_the_internet() {
     assert_eq!(ask_internet(one, SECONDARY, echo), None, "unknown outside");
     assert!(!one_way((one, SECONDARY), (internet, site.fabric.internet_address())), "not even one way");
     assert!(!one_way((internet, site.fabric.internet_address()), (one, SECONDARY)));
+}
+
+#[test]
+fn an_address_of_the_vpc_that_nobody_has_is_nowhere() {
+    let site = Site::up();
+    // Not even the internet is asked for it, although a public source would be let out.
+    let nobody = Ipv4Addr::new(10, 0, 9, 9);
+    hold(site.fabric.internet(), nobody);
+    assert!(!one_way((site.namespace("one"), ONE), (site.fabric.internet(), nobody)));
+    let mut router = site.fabric.router().socket().unwrap();
+    assert_eq!(router.route_to(nobody.into(), &Lookup::default()).unwrap(), None);
+}
+
+#[test]
+fn large_packets_pass_inside_and_are_cut_on_the_way_out() {
+    let site = Site::up();
+    let one = site.namespace("one");
+    let large = [7; 8900];
+    let arrives = |to: &Namespace, address: Ipv4Addr| {
+        let receiver = to.run(|| UdpSocket::bind((address, 0))).unwrap().unwrap();
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let sender = one.run(|| UdpSocket::bind((ONE, 0))).unwrap().unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        let mut buffer = [0; 9000];
+        // Connected: what the network says about an earlier packet is told at the next one.
+        (0..2).map(|_| sender.send(&large).is_ok() && receiver.recv(&mut buffer).is_ok()).collect::<Vec<_>>()
+    };
+    assert_eq!(arrives(site.namespace("two"), TWO), [true, true]);
+    let outside = arrives(site.fabric.internet(), site.fabric.internet_address());
+    assert!(!outside[0], "the first is too large, and the router says so: {outside:?}");
+    assert_eq!(
+        arrives(site.fabric.internet(), site.fabric.internet_address()),
+        [true, true],
+        "cut from then on"
+    );
 }
 
 /// Which source the internet host says that it saw; `None` without an answer.
