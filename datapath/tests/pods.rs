@@ -4,11 +4,12 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_datapath::netlink::{
     AddressFamily, Change, LinkRef, LinkSettings, Neighbour, Route, RouteFilter, Rule, Veth, VethEnd,
 };
-use holdfast_datapath::{Host, HostOptions, LINK_GROUP, Step};
+use holdfast_datapath::{Host, HostOptions, LINK_GROUP, Step, netns};
 use holdfast_model::host::{HostAction, LinkAlias, MAIN_TABLE, PROTOCOL, PodWiring};
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::{HostFault, HostNet};
@@ -386,4 +387,50 @@ fn without_forwarding_pods_do_not_reach_each_other_so_the_test_above_can_fail() 
     let [a, b] = [0, 1].map(|at: usize| udp(&pods[at].1, &format!("{}:7000", pods[at].0.address)));
     b.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
     assert!(exchange(&a, &b, "10.0.0.51:7000").is_err());
+}
+
+#[test]
+fn the_host_end_takes_no_router_advertisements() {
+    let (host_ns, host) = node();
+    sysctl(&host_ns, "ipv6/conf/default/disable_ipv6", "0");
+    sysctl(&host_ns, "ipv6/conf/default/accept_ra", "1");
+    sysctl(&host_ns, "ipv6/conf/default/forwarding", "1");
+    runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), namespace())).unwrap();
+    let read = |name: &str| {
+        let path = format!("/proc/sys/net/ipv6/conf/eni00000000001/{name}");
+        netns::run_in(&host_ns, || std::fs::read_to_string(path)).unwrap().unwrap().trim().to_owned()
+    };
+    assert_eq!([read("accept_ra"), read("accept_redirects"), read("forwarding")], ["0", "1", "0"]);
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_any_more_is_carried_to_its_end() {
+    let ((_host_ns, host), pod) = (node(), namespace());
+    let wiring = wiring(1, "10.0.0.5", 3);
+    runtime().block_on(async {
+        let call = host.wire_pod(wiring.clone(), pod.clone());
+        assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err(), "given up at once");
+        for _ in 0..500 {
+            if host.check_pod(wiring.clone(), Some(pod.clone())).await.unwrap().is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the pod is not wired after five seconds");
+    });
+}
+
+#[test]
+fn a_panic_in_a_job_is_a_fault_for_its_caller_and_no_other() {
+    let host_ns = namespace();
+    let interrupt = |step| if step == Step::Enter { panic!("injected") } else { Ok(()) };
+    let options =
+        HostOptions { netns: Some(host_ns.clone()), threads: 1, interrupt: Some(Arc::new(interrupt)) };
+    let host = Host::new(options).unwrap();
+    let rt = runtime();
+    for _ in 0..3 {
+        let fault = rt.block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), namespace())).unwrap_err();
+        assert_eq!(fault.to_string(), "wire a pod: the datapath's thread gave up");
+        assert_eq!(rt.block_on(host.observe(None)).unwrap().links.len(), 1, "in the host's namespace still");
+    }
 }
