@@ -77,11 +77,11 @@ pub struct NodeSpec {
     pub instance: InstanceId,
 }
 
-/// Why the network cannot be made or changed.
+/// Why the network cannot be made or changed. The text leaves the cause to `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum FabricError {
     /// A namespace cannot be made or entered. Needs `CAP_SYS_ADMIN`, if only in a user namespace.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Namespace {
         /// Which.
         what: String,
@@ -89,7 +89,7 @@ pub enum FabricError {
         source: NetnsError,
     },
     /// The kernel refuses a change.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Netlink {
         /// Where.
         what: String,
@@ -97,7 +97,7 @@ pub enum FabricError {
         source: NetlinkError,
     },
     /// A setting under `/proc/sys` cannot be written.
-    #[error("set {path}: {source}")]
+    #[error("set {path}")]
     Sysctl {
         /// Which.
         path: PathBuf,
@@ -113,7 +113,7 @@ pub enum FabricError {
         why: String,
     },
     /// A service cannot listen.
-    #[error("listen on {address} in {place}: {source}")]
+    #[error("listen on {address} in {place}")]
     Listen {
         /// On what.
         address: String,
@@ -221,8 +221,14 @@ struct Problems(Arc<Mutex<Vec<String>>>);
 
 impl Problems {
     fn note(&self, error: &FabricError) {
-        tracing::error!(%error, "the network cannot follow EC2");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        tracing::error!(error = text, "the network cannot follow EC2");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
     fn list(&self) -> Vec<String> {

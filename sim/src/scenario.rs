@@ -46,7 +46,7 @@ pub const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// The file cannot be read.
-    #[error("read {path}: {source}")]
+    #[error("read {path}")]
     Read {
         /// Which file.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum ScenarioError {
         source: std::io::Error,
     },
     /// It is no TOML, or holds a field that means nothing; line and column are in the text.
-    #[error("{0}")]
+    #[error(transparent)]
     Parse(#[from] toml::de::Error),
     /// It contradicts itself.
     #[error("{0}")]

@@ -13,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const VPCSIM: &str = env!("CARGO_BIN_EXE_vpcsim");
 const BOUND: Duration = Duration::from_secs(20);
@@ -173,6 +173,25 @@ print(urllib.request.urlopen(r, timeout=5).status)";
         admin(&["foreign", r#"{"DeleteNetworkInterface": {"network_interface_id": "eni-12345678"}}"#]);
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stdout).contains("NotFound"), "{refused:?}");
+
+    // An attached ENI appears by itself, when its time has come.
+    let state: Value = serde_json::from_str(&well(admin(&["state"]))).unwrap();
+    let subnet = &state["subnets"][0]["subnet_id"];
+    let create = json!({ "CreateNetworkInterface": { "subnet_id": subnet } });
+    let created = well(admin(&["foreign", &create.to_string()]));
+    let (at, _) = created.match_indices("\"eni-").next().unwrap();
+    let eni = &created[at + 1..].split('"').next().unwrap();
+    let attach = json!({ "AttachNetworkInterface": {
+        "network_interface_id": eni, "instance_id": instance, "device_index": 1 } });
+    let attached = Instant::now();
+    well(admin(&["foreign", &attach.to_string()]));
+    let appeared =
+        || well(vpcsim(run_dir.path(), "used", &["exec", "node-b", "cat", "/proc/net/dev"])).contains("ens6");
+    while !appeared() {
+        assert!(attached.elapsed() < BOUND, "ens6 never came");
+    }
+    assert!(attached.elapsed() >= Duration::from_millis(100), "the scenario's link_appears");
+
     well(admin(&["terminate", "node-b"]));
     assert!(!admin(&["view", "node-b"]).status.success());
     assert!(!admin(&["view", "node-c"]).status.success());

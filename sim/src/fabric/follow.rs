@@ -129,6 +129,6 @@ async fn run(
     }
     drop(services);
     for error in network.router.down() {
-        tracing::warn!(%error, "taking the network down");
+        network.problems.note(&error);
     }
 }
