@@ -153,15 +153,25 @@ fn hold(namespace: &Namespace, address: Ipv4Addr) {
 
 /// Whether a datagram from one address arrives at the other, and its answer comes back, with both sources intact.
 fn exchange(from: (&Namespace, Ipv4Addr), to: (&Namespace, Ipv4Addr)) -> bool {
-    one_way(from, to) && one_way(to, from)
+    reaches(from, to) && reaches(to, from)
 }
 
+/// Whether a datagram arrives: for those that should, and may be late on a busy machine.
+fn reaches(from: (&Namespace, Ipv4Addr), to: (&Namespace, Ipv4Addr)) -> bool {
+    arrives_within(SETTLED, from, to)
+}
+
+/// Whether a datagram arrives: for those that should not.
 fn one_way(from: (&Namespace, Ipv4Addr), to: (&Namespace, Ipv4Addr)) -> bool {
+    arrives_within(PATIENCE, from, to)
+}
+
+fn arrives_within(limit: Duration, from: (&Namespace, Ipv4Addr), to: (&Namespace, Ipv4Addr)) -> bool {
     let at = |(namespace, address): (&Namespace, Ipv4Addr)| {
         namespace.run(|| UdpSocket::bind(SocketAddrV4::new(address, 0))).unwrap().unwrap()
     };
     let (sender, receiver) = (at(from), at(to));
-    receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+    receiver.set_read_timeout(Some(limit)).unwrap();
     if sender.send_to(b"hello", receiver.local_addr().unwrap()).is_err() {
         return false;
     }
@@ -246,8 +256,9 @@ fn a_prefix_is_delivered_whole() {
     for (last, inside) in [(64, true), (79, true), (80, false)] {
         let address = Ipv4Addr::new(10, 0, 0, last);
         hold(one, address);
-        assert_eq!(one_way((two, TWO), (one, address)), inside, "{address}");
-        assert_eq!(one_way((one, address), (two, TWO)), inside, "{address} as source");
+        let limit = if inside { SETTLED } else { PATIENCE };
+        assert_eq!(arrives_within(limit, (two, TWO), (one, address)), inside, "{address}");
+        assert_eq!(arrives_within(limit, (one, address), (two, TWO)), inside, "{address} as source");
     }
 }
 
@@ -314,7 +325,7 @@ fn each_eni_carries_its_own_addresses_and_no_others() {
     let rule = Rule { from: Some(Ipv4Net::from(second).into()), ..Rule::new(1000, 2) };
     socket.apply(&Change::DeleteRule(rule.clone())).unwrap();
     assert!(!one_way((one, second), (two, TWO)), "dropped: it is not an address of the first ENI");
-    assert!(one_way((two, TWO), (one, second)), "delivery does not depend on it");
+    assert!(reaches((two, TWO), (one, second)), "delivery does not depend on it");
 
     // A source that no ENI has passes only where the check is off.
     let foreign = Ipv4Addr::new(10, 0, 9, 9);
@@ -329,7 +340,8 @@ fn each_eni_carries_its_own_addresses_and_no_others() {
             ..ModifyNetworkInterfaceAttribute::default()
         });
         site.settle();
-        assert_eq!(one_way((one, foreign), (two, TWO)), arrives, "check {check}");
+        let limit = if arrives { SETTLED } else { PATIENCE };
+        assert_eq!(arrives_within(limit, (one, foreign), (two, TWO)), arrives, "check {check}");
     }
 }
 
@@ -343,12 +355,12 @@ fn only_the_first_address_of_the_first_eni_is_on_the_internet() {
     tcp.read_to_string(&mut line).unwrap();
     assert_eq!(line, format!("{ONE} {}\n", tcp.local_addr().unwrap().port()));
     assert_eq!(ask_internet(one, ONE, echo), Some(ONE));
-    assert!(one_way((internet, site.fabric.internet_address()), (one, ONE)), "and reached from there");
+    assert!(reaches((internet, site.fabric.internet_address()), (one, ONE)), "and reached from there");
 
     hold(one, SECONDARY);
     site.assign(&site.primary("one"), SECONDARY);
     site.settle();
-    assert!(one_way((one, SECONDARY), (site.namespace("two"), TWO)), "known in the VPC");
+    assert!(reaches((one, SECONDARY), (site.namespace("two"), TWO)), "known in the VPC");
     assert_eq!(ask_internet(one, SECONDARY, echo), None, "unknown outside");
     assert!(!one_way((one, SECONDARY), (internet, site.fabric.internet_address())), "not even one way");
     assert!(!one_way((internet, site.fabric.internet_address()), (one, SECONDARY)));

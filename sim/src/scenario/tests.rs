@@ -1,0 +1,87 @@
+//! What a scenario file may say, and what is said to a wrong one.
+
+use std::time::Duration;
+
+use super::*;
+
+const GOOD: &str = r#"
+    vpc.cidrs = ["10.0.0.0/16"]
+    [[subnet]]
+    name = "a"
+    zone = "us-west-2a"
+    cidr = "10.0.0.0/20"
+    [[node]]
+    name = "node-a"
+    type = "m5.large"
+    subnet = "a"
+"#;
+
+fn problem(text: &str) -> String {
+    Scenario::parse(text).and_then(|scenario| scenario.build().map(drop)).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_are_an_instant_box_with_an_internet() {
+    let scenario = Scenario::parse(GOOD).unwrap();
+    assert_eq!(scenario.timing, Timing::default());
+    assert_eq!(scenario.internet.address, INTERNET);
+    assert_eq!(scenario.build().unwrap().nodes.len(), 1);
+}
+
+#[test]
+fn equal_scenarios_give_equal_boxes() {
+    let instances =
+        || Scenario::parse(GOOD).unwrap().build().unwrap().nodes.into_iter().map(|node| node.instance);
+    assert!(instances().eq(instances()));
+}
+
+#[test]
+fn timing_is_a_profile_or_a_table() {
+    let measured = Scenario::parse(&format!("timing = \"measured\"\n{GOOD}")).unwrap();
+    assert_eq!(measured.timing, Timing::measured());
+    let table = Scenario::parse(&format!("timing = {{ link_appears = 200 }}\n{GOOD}")).unwrap();
+    assert_eq!(table.timing.link_appears, Duration::from_millis(200));
+    assert_eq!(table.timing.imds_lag, Duration::ZERO);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    for (text, wanted) in [
+        (GOOD.replace("zone", "zoen"), "unknown field `zoen`"),
+        (format!("timing = \"fast\"\n{GOOD}"), "\"instant\", \"measured\", or a table"),
+        (format!("timing = {{ link_apears = 1 }}\n{GOOD}"), "unknown field `link_apears`"),
+        (GOOD.replace("subnet = \"a\"", "subnet = \"b\""), "there is no subnet \"b\""),
+        (GOOD.replace("node-a", "node/a"), "is no name for a node"),
+        (GOOD.replace("m5.large", "m5.enormous"), "node \"node-a\": "),
+        (GOOD.replace("10.0.0.0/20", "10.1.0.0/20"), "subnet \"a\": "),
+        (format!("internet.address = \"10.0.0.9\"\n{GOOD}"), "lies inside the VPC's 10.0.0.0/16"),
+        (format!("{GOOD}\n[[fault]]\nkind = {{ type = \"throttle\" }}\nnode = \"x\""), "names node \"x\""),
+        (
+            format!("{GOOD}\n[[node]]\nname=\"node-a\"\ntype=\"m5.large\"\nsubnet=\"a\""),
+            "two nodes are called",
+        ),
+    ] {
+        let said = problem(&text);
+        assert!(said.contains(wanted), "{said:?} should say {wanted:?}");
+    }
+    assert!(problem(&GOOD.replace("zone", "zoen")).contains("line 5"));
+}
+
+#[test]
+fn a_fault_of_a_node_is_scoped_to_its_instance() {
+    let text =
+        format!("{GOOD}\n[[fault]]\nkind = {{ type = \"imds-frozen\" }}\nnode = \"node-a\"\nuntil_ms = 1500");
+    let built = Scenario::parse(&text).unwrap().build().unwrap();
+    let faults = built.vpc.faults();
+    let [(_, fault)] = faults.as_slice() else { panic!("one fault: {faults:?}") };
+    assert_eq!(fault.scope.instance.as_ref(), Some(&built.nodes[0].instance));
+    assert_eq!(fault.until, Some(Micros(1_500_000)));
+}
+
+#[test]
+fn the_shipped_scenarios_build() {
+    for name in ["two-nodes.toml", "burst.toml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
+        Scenario::load(&path).unwrap().build().unwrap();
+    }
+}
