@@ -1,1 +1,261 @@
+use std::net::IpAddr;
 
+use holdfast_model::address::AddressState;
+use holdfast_model::cloud::{Api, AttachmentStatus, CloudRead, TAG_INSTANCE, TAG_INTENT, TAG_NO_MANAGE};
+use holdfast_model::eni::{EniKind, EniPhase, EniSlot, Management};
+use holdfast_model::ids::{EniId, InstanceId};
+use holdfast_model::ledger::Change;
+
+use super::*;
+use crate::toy::{Toy, by_address, by_eni, writes};
+
+fn full() -> CloudRead {
+    CloudRead::InstanceEnis { instance: InstanceId::new("i-1") }
+}
+
+fn rested() -> Toy {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(4);
+    toy.run_to_rest();
+    toy.sleep(Duration::from_secs(120));
+    toy
+}
+
+fn read_now(toy: &mut Toy) {
+    let began = toy.now.boottime;
+    toy.read(&full(), began, 0);
+}
+
+/// Upstream's matrix (reference: vpc-cni 2.4).
+#[test]
+fn whose_an_eni_is() {
+    let mine = (TAG_INSTANCE, "i-1");
+    let theirs = (TAG_INSTANCE, "i-2");
+    for (tags, untagged_too, managed) in [
+        (vec![], true, true),
+        (vec![], false, false),
+        (vec![mine], false, true),
+        (vec![theirs], false, false),
+        (vec![theirs], true, true),
+        (vec![(TAG_NO_MANAGE, "true"), mine], true, false),
+        (vec![(TAG_NO_MANAGE, "false")], false, true),
+        (vec![(TAG_NO_MANAGE, "yes")], false, true),
+    ] {
+        let mut toy = Toy::new("m5.large", by_eni(1));
+        toy.config.manage_untagged.value = untagged_too;
+        toy.cloud.attach_foreign("eni-other", 1, EniKind::Standard, &tags);
+        toy.round();
+        let expected = if managed { Management::Managed } else { Management::Unmanaged };
+        assert_eq!(toy.ledger.enis[&EniId::new("eni-other")].management, expected, "{tags:?} {untagged_too}");
+        assert_eq!(toy.ledger.enis[&EniId::new("eni-primary")].management, Management::Managed);
+    }
+}
+
+#[test]
+fn kinds_we_cannot_use_hold_a_slot_and_nothing_else() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.cloud.attach_foreign("eni-trunk", 1, EniKind::Trunk, &[]);
+    toy.add_pods(20);
+    toy.run_to_rest();
+    assert_eq!(toy.ledger.leases.len(), 18, "two of three ENIs carry pods");
+    assert_eq!(toy.cloud.count(Api::CreateNetworkInterface), 1);
+}
+
+#[test]
+fn a_read_that_began_before_our_change_proves_nothing() {
+    let mut toy = rested();
+    let began = toy.now.boottime;
+    toy.sleep(Duration::from_secs(1));
+    let record = toy.ledger.enis[&EniId::new("eni-primary")].clone();
+    let touched = EniRecord { changed: toy.now.boottime, ..record };
+    toy.ledger.apply(&Change::PutEni(touched));
+    toy.cloud.enis.get_mut(&EniId::new("eni-primary")).unwrap().secondary.clear();
+    let before = toy.ledger.clone();
+    toy.read(&full(), began, 0);
+    assert_eq!(toy.ledger, before);
+}
+
+#[test]
+fn an_address_somebody_took_is_dropped_when_free_and_kept_when_leased() {
+    let mut toy = rested();
+    let eni = EniId::new("eni-0001");
+    let held: Vec<IpAddr> = toy.ledger.leases.values().filter(|l| l.eni == eni).map(|l| l.address).collect();
+    assert_eq!(held.len(), 1);
+    toy.cloud.enis.get_mut(&eni).unwrap().secondary.clear();
+    read_now(&mut toy);
+    let left: Vec<_> = toy.ledger.addresses_on(&eni).cloned().collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].ip, left[0].assigned), (held[0], false));
+    assert_eq!(toy.ledger.leases.len(), 4, "no lease is ever lost by reading");
+}
+
+#[test]
+fn absence_is_not_believed_right_after_a_change() {
+    let mut toy = rested();
+    let eni = EniId::new("eni-0001");
+    let record = toy.ledger.enis[&eni].clone();
+    toy.ledger.apply(&Change::PutEni(EniRecord { changed: toy.now.boottime, ..record }));
+    toy.cloud.enis.get_mut(&eni).unwrap().secondary.clear();
+    let before = toy.ledger.clone();
+    toy.sleep(Duration::from_secs(29));
+    read_now(&mut toy);
+    assert_eq!(toy.ledger, before);
+    toy.sleep(Duration::from_secs(1));
+    read_now(&mut toy);
+    assert_ne!(toy.ledger, before);
+}
+
+#[test]
+fn a_rest_is_owed_even_when_the_address_vanishes_and_comes_back() {
+    let mut toy = rested();
+    let lease = toy.ledger.leases.values().find(|lease| lease.slot == EniSlot::PRIMARY).unwrap().clone();
+    toy.delete_pod(toy.ledger.leases.keys().position(|key| *key == lease.sandbox).unwrap());
+    toy.cloud.enis.get_mut(&lease.eni).unwrap().secondary.remove(&lease.address);
+    read_now(&mut toy);
+    assert!(!toy.ledger.addresses[&lease.address].assigned);
+    toy.cloud.enis.get_mut(&lease.eni).unwrap().secondary.insert(lease.address);
+    toy.sleep(Duration::from_secs(10));
+    read_now(&mut toy);
+    let back = &toy.ledger.addresses[&lease.address];
+    assert!(back.assigned && matches!(back.state, AddressState::Cooling(_)), "{back:?}");
+}
+
+/// cni#1967: an ENI with pods is missing from a view. It is kept with its leases; nothing is detached or deleted.
+#[test]
+fn an_eni_with_pods_that_is_not_shown_is_kept() {
+    let mut toy = rested();
+    let eni = EniId::new("eni-0001");
+    let hidden = toy.cloud.enis.remove(&eni).unwrap();
+    read_now(&mut toy);
+    assert_eq!(toy.ledger.leases.len(), 4);
+    assert_eq!(toy.ledger.enis[&eni].management, Management::Excluded, "closed to new leases");
+    toy.cloud.enis.insert(eni.clone(), hidden);
+    read_now(&mut toy);
+    assert!(toy.ledger.enis[&eni].serves_pods(), "and back when it is shown again");
+    toy.run_to_rest();
+    assert_eq!(toy.cloud.count(Api::DetachNetworkInterface), 0);
+}
+
+#[test]
+fn an_idle_eni_that_somebody_detached_is_forgotten() {
+    let mut toy = rested();
+    toy.delete_all_pods();
+    toy.sleep(Duration::from_secs(31));
+    let eni = EniId::new("eni-0001");
+    toy.cloud.enis.remove(&eni);
+    read_now(&mut toy);
+    assert!(!toy.ledger.enis.contains_key(&eni));
+    assert_eq!(toy.ledger.addresses_on(&eni).count(), 0);
+}
+
+/// cni#1479, cni#3887: late views show what we have given back.
+#[test]
+fn tombstones_are_not_revived() {
+    let mut toy = Toy::new("t3.small", by_address(1, 1));
+    toy.add_pods(5);
+    toy.run_to_rest();
+    let before = (toy.cloud.at, toy.cloud.enis.clone());
+    toy.delete_all_pods();
+    for _ in 0..200 {
+        let gone = toy.ledger.enis.values().any(|eni| eni.phase == EniPhase::Gone);
+        if gone {
+            break;
+        }
+        if !toy.round() {
+            toy.sleep(Duration::from_secs(1));
+        }
+    }
+    assert!(toy.ledger.enis.values().any(|eni| eni.phase == EniPhase::Gone));
+    assert!(toy.ledger.addresses.values().any(|address| matches!(address.state, AddressState::Gone(_))));
+    let (_, late) = before;
+    let mut cloud = std::mem::replace(&mut toy.cloud.enis, late);
+    let ledger = toy.ledger.clone();
+    read_now(&mut toy);
+    for (id, record) in &ledger.enis {
+        assert_eq!(toy.ledger.enis.get(id).map(|eni| &eni.phase), Some(&record.phase));
+    }
+    for (ip, record) in ledger.addresses.iter().filter(|(_, a)| matches!(a.state, AddressState::Gone(_))) {
+        assert_eq!(toy.ledger.addresses.get(ip), Some(record));
+    }
+    std::mem::swap(&mut toy.cloud.enis, &mut cloud);
+}
+
+#[test]
+fn the_enis_own_address_is_never_in_the_pool() {
+    let mut toy = rested();
+    let own = toy.cloud.enis[&EniId::new("eni-0001")].primary;
+    toy.cloud.enis.get_mut(&EniId::new("eni-0001")).unwrap().secondary.insert(IpAddr::V4(own));
+    read_now(&mut toy);
+    assert!(!toy.ledger.addresses.contains_key(&IpAddr::V4(own)));
+}
+
+#[test]
+fn an_orphan_of_ours_is_taken_over_and_anothers_is_left_alone() {
+    let orphans = CloudRead::AvailableEnis { instance: InstanceId::new("i-1") };
+    for (tags, ours) in [
+        (vec![(TAG_INSTANCE, "i-1"), (TAG_INTENT, "00000000-0000-0000-0000-0000000000aa")], true),
+        (vec![(TAG_INSTANCE, "i-1")], false),
+        (vec![(TAG_INSTANCE, "i-2"), (TAG_INTENT, "00000000-0000-0000-0000-0000000000aa")], false),
+    ] {
+        let mut toy = rested();
+        toy.cloud.attach_foreign("eni-orphan", 9, EniKind::Standard, &tags);
+        toy.cloud.enis.get_mut(&EniId::new("eni-orphan")).unwrap().attachment = None;
+        let began = toy.now.boottime;
+        toy.read(&orphans, began, 0);
+        assert_eq!(toy.ledger.enis.contains_key(&EniId::new("eni-orphan")), ours, "{tags:?}");
+        toy.run_to_rest();
+        assert_eq!(
+            toy.cloud.enis.contains_key(&EniId::new("eni-orphan")),
+            !ours,
+            "three ENIs are all that a t3.small carries: ours is deleted"
+        );
+    }
+}
+
+#[test]
+fn the_ec2_object_of_an_open_creation_is_left_to_its_answer() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.run_to_rest();
+    toy.add_pods(4);
+    toy.fates = Box::new(|| crate::toy::Fate::KilledAfter);
+    toy.round();
+    assert_eq!(toy.cloud.enis.len(), 2);
+    toy.fates = Box::new(|| crate::toy::Fate::Fine);
+    assert!(!toy.ledger.intents.is_empty());
+    let began = toy.now.boottime;
+    toy.read(&CloudRead::AvailableEnis { instance: InstanceId::new("i-1") }, began, 0);
+    assert_eq!(toy.ledger.enis.len(), 1);
+    toy.run_to_rest();
+    toy.assert_in_agreement();
+    assert_eq!(toy.ledger.leases.len(), 4);
+}
+
+#[test]
+fn somebody_elses_eni_in_our_slot_moves_ours() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.run_to_rest();
+    toy.fates = Box::new(|| crate::toy::Fate::Fine);
+    toy.add_pods(2);
+    toy.round();
+    let ours = toy.ledger.enis.values().find(|eni| eni.phase == EniPhase::Available).unwrap().clone();
+    toy.cloud.attach_foreign("eni-other", ours.slot.device, EniKind::Standard, &[(TAG_NO_MANAGE, "true")]);
+    toy.run_to_rest();
+    assert_eq!(toy.ledger.enis[&EniId::new("eni-other")].slot, ours.slot);
+    assert!(toy.ledger.enis[&ours.id].serves_pods());
+    assert_ne!(toy.ledger.enis[&ours.id].slot, ours.slot);
+}
+
+#[test]
+fn a_detachment_by_somebody_else_is_waited_for() {
+    let mut toy = rested();
+    let eni = EniId::new("eni-0001");
+    toy.cloud.enis.get_mut(&eni).unwrap().attachment.as_mut().unwrap().status = AttachmentStatus::Detaching;
+    let before = toy.ledger.clone();
+    let views = vec![];
+    let reading = Reading { read: &CloudRead::Enis { enis: vec![] }, views: &views, began: toy.now.boottime };
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let traces = Traces::default();
+    let nothing = adopt(&desired, &toy.ledger, &toy.observed, reading, &traces, &toy.now);
+    assert_eq!(writes(&nothing), Vec::<&Change>::new());
+    assert_eq!(toy.ledger, before);
+}

@@ -1,1 +1,75 @@
+use super::*;
+use crate::toy::{Toy, by_eni};
 
+fn shown(toy: &Toy) -> BTreeMap<MacAddr, BTreeSet<IpAddr>> {
+    toy.cloud
+        .enis
+        .values()
+        .map(|eni| (eni.mac, eni.secondary.iter().copied().chain([IpAddr::V4(eni.primary)]).collect()))
+        .collect()
+}
+
+fn rested() -> Toy {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(2);
+    toy.run_to_rest();
+    toy.sleep(Duration::from_secs(120));
+    toy
+}
+
+#[test]
+fn agreement_is_no_news() {
+    let toy = rested();
+    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &toy.now), None);
+}
+
+/// cni#3019: one address swapped for another, so that the counts stay equal.
+#[test]
+fn a_swap_one_for_one_is_seen() {
+    let toy = rested();
+    let mut hint = shown(&toy);
+    let addresses = hint.values_mut().next().unwrap();
+    addresses.pop_last();
+    addresses.insert("10.0.99.99".parse().unwrap());
+    let diff = compare_hint(&toy.ledger, &hint, &toy.now).unwrap();
+    assert_eq!(diff.differing.len(), 1);
+}
+
+#[test]
+fn missing_and_unknown_enis_are_seen() {
+    let toy = rested();
+    let mut hint = shown(&toy);
+    let (mac, _) = hint.pop_last().unwrap();
+    hint.insert(MacAddr([2, 7, 7, 7, 7, 7]), BTreeSet::new());
+    let diff = compare_hint(&toy.ledger, &hint, &toy.now).unwrap();
+    assert_eq!(diff.unknown, BTreeSet::from([MacAddr([2, 7, 7, 7, 7, 7])]));
+    let missing = &toy.ledger.enis.values().find(|eni| eni.mac == mac).unwrap().id;
+    assert_eq!(diff.missing, BTreeSet::from([missing.clone()]));
+}
+
+#[test]
+fn what_we_changed_a_moment_ago_is_no_news() {
+    let mut toy = rested();
+    let mut stale = shown(&toy);
+    for addresses in stale.values_mut() {
+        addresses.pop_last();
+    }
+    for eni in toy.ledger.enis.clone().into_values() {
+        let changed = toy.now.boottime;
+        toy.ledger.apply(&Change::PutEni(EniRecord { changed, ..eni }));
+    }
+    assert_eq!(compare_hint(&toy.ledger, &stale, &toy.now), None);
+    toy.sleep(Duration::from_secs(60));
+    assert!(compare_hint(&toy.ledger, &stale, &toy.now).is_some());
+}
+
+#[test]
+fn ranges_are_filled_in_and_not_changed() {
+    let mut toy = rested();
+    let eni = toy.ledger.enis.values().next().unwrap().clone();
+    let cidrs = BTreeMap::from([(eni.mac, "10.9.0.0/20".parse().unwrap())]);
+    assert_eq!(learn_cidrs(&toy.ledger, &cidrs), [], "known already");
+    toy.ledger.apply(&Change::PutEni(EniRecord { subnet_cidr: None, ..eni.clone() }));
+    let learnt = EniRecord { subnet_cidr: Some("10.9.0.0/20".parse().unwrap()), ..eni };
+    assert_eq!(learn_cidrs(&toy.ledger, &cidrs), [Change::PutEni(learnt)]);
+}

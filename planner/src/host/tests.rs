@@ -1,1 +1,214 @@
+use holdfast_model::eni::EniSlot;
+use holdfast_model::host::{
+    HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, PRIMARY_MARK, RouteSeen, Rule, priority,
+};
+use holdfast_model::ids::MacAddr;
+use ipnet::{IpNet, Ipv4Net};
 
+use super::*;
+use crate::toy::{Toy, by_eni};
+
+/// Four pods: three on the primary ENI, one on a secondary.
+fn toy() -> Toy {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(4);
+    toy.run_to_rest();
+    toy
+}
+
+fn rule(priority: u32, from: Option<IpAddr>, to: Option<IpAddr>, table: u32) -> Rule {
+    Rule { priority, from: from.map(IpNet::from), to: to.map(IpNet::from), mark: None, table }
+}
+
+fn marked() -> Rule {
+    let mark = Some((PRIMARY_MARK, PRIMARY_MARK));
+    Rule { priority: priority::MARKED, from: None, to: None, mark, table: MAIN_TABLE }
+}
+
+/// The kernel as it should be, written down by hand from reference 6.1 to 6.4.
+fn kernel(desired: &HostDesired) -> HostObserved {
+    let mut seen = HostObserved { nat: NatSeen::AsWritten, rules: vec![marked()], ..HostObserved::default() };
+    for (at, eni) in desired.enis.iter().enumerate() {
+        let index = u32::try_from(at).unwrap() + 1;
+        let secondary = eni.slot != EniSlot::PRIMARY;
+        seen.links.push(LinkSeen {
+            index,
+            name: format!("ens{index}"),
+            mac: Some(eni.mac),
+            mtu: 9001,
+            up: true,
+            alias: None,
+            addresses: vec![Ipv4Net::new(eni.primary_ipv4, 18).unwrap()],
+        });
+        if secondary {
+            let table = u32::from(eni.slot.device) + 1;
+            let gateway: IpAddr = "10.0.0.1".parse().unwrap();
+            seen.rules.push(rule(32765, Some(IpAddr::V4(eni.primary_ipv4)), None, table));
+            seen.routes.push(RouteSeen { table, to: IpNet::from(gateway), via: None, link_index: index });
+            let everywhere = "0.0.0.0/0".parse().unwrap();
+            seen.routes.push(RouteSeen { table, to: everywhere, via: Some(gateway), link_index: index });
+        }
+    }
+    for (at, pod) in desired.pods.iter().enumerate() {
+        let index = u32::try_from(at).unwrap() + 100;
+        seen.links.push(LinkSeen {
+            index,
+            name: pod.host_veth.clone(),
+            mac: Some(pod.host_mac),
+            mtu: 9001,
+            up: true,
+            alias: Some(pod.alias.clone()),
+            addresses: Vec::new(),
+        });
+        seen.rules.push(rule(512, None, Some(pod.address), 254));
+        if pod.table != 254 {
+            seen.rules.push(rule(1536, Some(pod.address), None, pod.table));
+        }
+        let to = IpNet::from(pod.address);
+        seen.routes.push(RouteSeen { table: 254, to, via: None, link_index: index });
+    }
+    seen
+}
+
+#[test]
+fn a_kernel_as_the_reference_wants_it_needs_nothing() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    assert_eq!((desired.pods.len(), desired.enis.len()), (4, 3));
+    assert_eq!(desired.pods.iter().filter(|pod| pod.table == 2).count(), 1);
+    assert_eq!(host_diff(&desired, &kernel(&desired), &spared(&toy.ledger)), []);
+}
+
+#[test]
+fn each_missing_piece_is_put_back_and_nothing_else_is_touched() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let whole = kernel(&desired);
+    let spared = spared(&toy.ledger);
+    for at in 0..whole.rules.len() {
+        let mut seen = whole.clone();
+        let lost = seen.rules.remove(at);
+        let actions = host_diff(&desired, &seen, &spared);
+        match &actions[..] {
+            [HostAction::EnsureRule(rule)] => assert_eq!(*rule, lost),
+            [HostAction::EnsureEni(eni)] => {
+                assert_eq!(lost.from.unwrap().addr(), IpAddr::V4(eni.primary_ipv4));
+            }
+            other => panic!("{lost:?} gives {other:?}"),
+        }
+    }
+    for at in 0..whole.routes.len() {
+        let mut seen = whole.clone();
+        let lost = seen.routes.remove(at);
+        let actions = host_diff(&desired, &seen, &spared);
+        match &actions[..] {
+            [HostAction::EnsureRoute(route)] => assert_eq!((route.table, route.to), (lost.table, lost.to)),
+            [HostAction::EnsureEni(eni)] => assert_eq!(eni.slot.route_table(), lost.table),
+            other => panic!("{lost:?} gives {other:?}"),
+        }
+    }
+    for (at, change) in [(0, 1500), (1, 1500)] {
+        let mut seen = whole.clone();
+        seen.links[at].mtu = change;
+        assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::EnsureEni(_)]));
+    }
+    let mut seen = whole.clone();
+    seen.links[1].addresses.push("10.0.7.7/18".parse().unwrap());
+    assert!(
+        matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::EnsureEni(_)]),
+        "cni#2264: a host script put a pod's address on the link"
+    );
+    let mut seen = whole;
+    seen.nat = NatSeen::Differs;
+    assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::ReplaceNat(_)]));
+}
+
+#[test]
+fn what_is_left_of_dead_sandboxes_goes() {
+    let mut toy = toy();
+    let whole = kernel(&desired_host(&toy.ledger, &toy.config));
+    let secondary = toy.ledger.leases.values().find(|lease| lease.slot.device == 1).unwrap().clone();
+    let at = toy.ledger.leases.keys().position(|key| *key == secondary.sandbox).unwrap();
+    toy.delete_pod(at);
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let actions = host_diff(&desired, &whole, &spared(&toy.ledger));
+    let of = wiring_of(&secondary);
+    assert_eq!(actions.len(), 4, "{actions:?}");
+    let to = rule(512, None, Some(secondary.address), 254);
+    assert!(actions.contains(&HostAction::RemoveRule(to)));
+    let from = rule(1536, Some(secondary.address), None, 2);
+    assert!(actions.contains(&HostAction::RemoveRule(from)));
+    assert!(actions.iter().any(|action| matches!(action, HostAction::RemoveRoute(_))));
+    assert_eq!(actions.last(), Some(&HostAction::RemoveLinks(vec![of.alias])));
+}
+
+#[test]
+fn what_is_being_wired_or_unwired_is_left_alone() {
+    let mut toy = toy();
+    let whole = kernel(&desired_host(&toy.ledger, &toy.config));
+    let key = toy.ledger.leases.keys().next().unwrap().clone();
+    toy.commit(&crate::begin_release(&toy.ledger, &key, &toy.now));
+    let desired = desired_host(&toy.ledger, &toy.config);
+    assert_eq!(desired.pods.len(), 3);
+    assert_eq!(host_diff(&desired, &whole, &spared(&toy.ledger)), [], "neither missing nor orphans");
+    let mut half = whole;
+    half.rules.retain(|rule| rule.to != Some(IpNet::from(toy.ledger.leases[&key].address)));
+    assert_eq!(host_diff(&desired, &half, &spared(&toy.ledger)), []);
+}
+
+#[test]
+fn suspects_and_lost_ledgers_keep_their_wiring() {
+    let mut toy = toy();
+    let whole = kernel(&desired_host(&toy.ledger, &toy.config));
+    // The leases are lost; the sandboxes live.
+    let addresses: Vec<IpAddr> = toy.ledger.leases.values().map(|lease| lease.address).collect();
+    toy.ledger.leases.clear();
+    for ip in &addresses {
+        let mut record = toy.ledger.addresses[ip].clone();
+        record.state = AddressState::Quarantined(holdfast_model::address::QuarantineReason::MaybeInUse);
+        toy.ledger.addresses.insert(*ip, record);
+    }
+    let desired = desired_host(&toy.ledger, &toy.config);
+    assert!(desired.pods.is_empty());
+    assert_eq!(host_diff(&desired, &whole, &spared(&toy.ledger)), []);
+    toy.ledger.addresses.clear();
+    let blind = Spared { all_orphans: true, ..spared(&toy.ledger) };
+    assert_eq!(host_diff(&desired, &whole, &blind), []);
+    assert!(!host_diff(&desired, &whole, &spared(&toy.ledger)).is_empty());
+}
+
+#[test]
+fn a_pod_without_link_gets_nothing_back() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let mut seen = kernel(&desired);
+    let gone = desired.pods[0].clone();
+    let index = seen.links.iter().find(|link| link.alias.as_ref() == Some(&gone.alias)).unwrap().index;
+    seen.links.retain(|link| link.index != index);
+    seen.routes.retain(|route| route.link_index != index);
+    assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), []);
+    // Nor may the link of a newer sandbox with the same name take its place.
+    seen.links.push(LinkSeen {
+        index: 900,
+        name: gone.host_veth,
+        mac: Some(MacAddr([2, 5, 5, 5, 5, 5])),
+        mtu: 9001,
+        up: true,
+        alias: None,
+        addresses: Vec::new(),
+    });
+    assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), []);
+}
+
+#[test]
+fn external_snat_has_neither_table_nor_mark_rule() {
+    let mut toy = toy();
+    let before = desired_host(&toy.ledger, &toy.config);
+    let nat = before.nat.as_ref().unwrap();
+    assert_eq!(nat.vpc_cidrs, ["10.0.0.0/16".parse().unwrap()]);
+    toy.config.external_snat.value = true;
+    let desired = desired_host(&toy.ledger, &toy.config);
+    assert_eq!(desired.nat, None);
+    let actions = host_diff(&desired, &kernel(&before), &spared(&toy.ledger));
+    assert_eq!(actions, [HostAction::RemoveRule(marked())]);
+}

@@ -230,7 +230,20 @@ fn given(draft: &mut Draft<'_>, eni: &EniId, ip: IpAddr) {
         AddressState::Free | AddressState::Gone(_) => draft.put_address(record(AddressState::Free)),
         // The rest is owed wherever the address is now.
         AddressState::Cooling(rest) => draft.put_address(record(AddressState::Cooling(rest))),
-        AddressState::Departing(_) if &known.eni != eni => draft.put_address(record(AddressState::Free)),
+        // So it has left the other ENI; what is still open there must not name it any longer.
+        AddressState::Departing(open) if &known.eni != eni => {
+            if let Some(mut intent) = draft.ledger.intents.get(&open).cloned()
+                && let CloudChange::UnassignAddresses { addresses, .. } = &mut intent.change
+            {
+                addresses.retain(|other| *other != ip);
+                if addresses.is_empty() {
+                    draft.drop_intent(open);
+                } else {
+                    draft.put_intent(intent);
+                }
+            }
+            draft.put_address(record(AddressState::Free));
+        }
         AddressState::Departing(_) => {}
         AddressState::Leased | AddressState::Quarantined(_) => {
             draft.note(format!(

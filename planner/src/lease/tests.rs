@@ -1,1 +1,157 @@
+use std::time::Duration;
 
+use holdfast_model::address::AddressState;
+use holdfast_model::cloud::CloudRead;
+use holdfast_model::eni::{EniSlot, Management};
+use holdfast_model::ids::{EniId, MacAddr};
+use holdfast_model::lease::LeasePhase;
+use holdfast_model::ledger::Change;
+use holdfast_model::refusal::Refusal;
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+
+use super::*;
+use crate::toy::{Toy, by_eni};
+
+fn request(container: &str) -> LeaseRequest {
+    LeaseRequest {
+        sandbox: SandboxKey {
+            container_id: container.into(),
+            ifname: "eth0".into(),
+            network: "aws-cni".into(),
+        },
+        pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
+        netns: NetnsRef { path: "/run/netns/x".into(), inode: 1 },
+        host_veth: "eni0".into(),
+        host_mac: MacAddr([2, 0, 0, 0, 0, 9]),
+    }
+}
+
+fn rested() -> Toy {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    toy
+}
+
+fn choose(toy: &Toy) -> Result<Choice, Shortage> {
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    choose_address(&desired, &toy.ledger, &toy.observed, &toy.now)
+}
+
+#[test]
+fn low_slots_fill_first_and_used_addresses_come_last() {
+    let mut toy = rested();
+    let used = toy.ledger.leases.values().next().unwrap().address;
+    toy.delete_pod(0);
+    toy.sleep(Duration::from_secs(31));
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        let choice = choose(&toy).unwrap();
+        order.push((choice.slot.device, choice.address == used));
+        toy.add_pods(1);
+    }
+    let expected = [(0, false), (0, false), (0, true), (1, false), (1, false), (1, false)];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn an_eni_that_was_not_read_back_or_is_closed_gives_nothing() {
+    let mut toy = rested();
+    let primary = EniId::new("eni-primary");
+    assert_eq!(choose(&toy).unwrap().slot, EniSlot::PRIMARY);
+    toy.observed.ready_enis.remove(&primary);
+    assert_eq!(choose(&toy).unwrap().slot.device, 1);
+    for eni in toy.ledger.enis.clone().into_values() {
+        toy.ledger.apply(&Change::PutEni(EniRecord { management: Management::Excluded, ..eni }));
+    }
+    assert!(choose(&toy).is_err());
+}
+
+#[test]
+fn a_lease_is_opened_once_and_only_on_a_free_address() {
+    let mut toy = rested();
+    let choice = choose(&toy).unwrap();
+    let config = toy.config.clone();
+    let desired = Desired { config: &config, limits: toy.limits };
+    let changes = open_lease(&desired, &toy.ledger, &choice, request("a"), &toy.now).unwrap();
+    toy.commit(&changes);
+    assert_eq!(open_lease(&desired, &toy.ledger, &choice, request("b"), &toy.now), None, "taken");
+    let other = choose(&toy).unwrap();
+    assert_eq!(open_lease(&desired, &toy.ledger, &other, request("a"), &toy.now), None, "has one");
+    toy.commit(&activate(&toy.ledger, &request("a").sandbox));
+    assert_eq!(toy.ledger.leases[&request("a").sandbox].phase, LeasePhase::Active);
+    assert_eq!(undo(&toy.ledger, &request("a").sandbox, &toy.now), [], "an answered ADD is not undone");
+}
+
+#[test]
+fn an_undone_wiring_frees_at_once_and_a_release_rests() {
+    let mut toy = rested();
+    let config = toy.config.clone();
+    let desired = Desired { config: &config, limits: toy.limits };
+    let key = request("a").sandbox;
+    let choice = choose(&toy).unwrap();
+    toy.commit(&open_lease(&desired, &toy.ledger, &choice, request("a"), &toy.now).unwrap());
+    toy.commit(&undo(&toy.ledger, &key, &toy.now));
+    assert_eq!(choose(&toy).unwrap(), choice);
+
+    toy.commit(&open_lease(&desired, &toy.ledger, &choice, request("a"), &toy.now).unwrap());
+    assert_eq!(finish_release(&desired, &toy.ledger, &key, &toy.now), [], "kernel state comes first");
+    toy.commit(&begin_release(&toy.ledger, &key, &toy.now));
+    assert_eq!(begin_release(&toy.ledger, &key, &toy.now), [], "twice is once");
+    toy.commit(&finish_release(&desired, &toy.ledger, &key, &toy.now));
+    assert!(!toy.ledger.addresses[&choice.address].is_free(&toy.now));
+    toy.sleep(Duration::from_millis(29_999));
+    assert!(!toy.ledger.addresses[&choice.address].is_free(&toy.now));
+    toy.sleep(Duration::from_millis(1));
+    assert!(toy.ledger.addresses[&choice.address].is_free(&toy.now));
+}
+
+#[test]
+fn an_address_that_was_taken_away_leaves_with_its_lease() {
+    let mut toy = rested();
+    let lease = toy.ledger.leases.values().next().unwrap().clone();
+    toy.cloud.enis.get_mut(&lease.eni).unwrap().secondary.remove(&lease.address);
+    toy.sleep(Duration::from_secs(60));
+    let node = toy.ledger.node.clone().unwrap();
+    let began = toy.now.boottime;
+    toy.read(&CloudRead::InstanceEnis { instance: node.identity.instance }, began, 0);
+    let record = toy.ledger.addresses[&lease.address].clone();
+    assert_eq!((record.state, record.assigned), (AddressState::Leased, false), "kept while it lives");
+    toy.delete_pod(0);
+    assert!(matches!(toy.ledger.addresses[&lease.address].state, AddressState::Gone(_)));
+}
+
+#[test]
+fn a_shortage_names_its_cause_and_says_whether_to_wait() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    let fresh = choose(&toy).unwrap_err();
+    assert!(fresh.hold, "EC2 has not been read yet: {fresh:?}");
+    toy.add_pods(9);
+    toy.round();
+    let growing = choose(&toy).unwrap_err();
+    assert!(growing.hold, "addresses are on their way: {growing:?}");
+    toy.run_to_rest();
+    let full = choose(&toy).unwrap_err();
+    let refusal = Refusal::InstanceFull { addresses: 9, instance_type: "t3.small".into() };
+    assert_eq!(full, Shortage { cause: refusal, hold: false, ready: None });
+    toy.delete_pod(0);
+    toy.sleep(Duration::from_secs(10));
+    let resting = choose(&toy).unwrap_err();
+    assert_eq!(resting.cause, Refusal::AllCooling { seconds: 20 });
+    assert!(resting.hold);
+    assert_eq!(resting.ready, Some(toy.now.boottime.after(Duration::from_secs(20))));
+    toy.config.add_hold.value = Duration::from_secs(5);
+    assert!(!choose(&toy).unwrap_err().hold, "it would not be ready in time");
+}
+
+#[test]
+fn a_full_subnet_refuses_at_once() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.cloud.subnet_free = 0;
+    toy.add_pods(1);
+    toy.round();
+    toy.round();
+    let shortage = choose(&toy).unwrap_err();
+    assert!(matches!(shortage.cause, Refusal::SubnetFull { .. }), "{shortage:?}");
+    assert!(!shortage.hold);
+}

@@ -1,1 +1,69 @@
+use std::time::Duration;
 
+use holdfast_model::cloud::Api;
+use holdfast_model::eni::EniPhase;
+
+use crate::toy::{Fate, Toy, by_eni};
+
+/// A creation that was answered, and a process that died with the pods that wanted it.
+fn left_over() -> Toy {
+    let mut toy = Toy::new("m5.large", by_eni(0));
+    toy.run_to_rest();
+    toy.add_pods(10);
+    toy.round();
+    assert!(toy.ledger.enis.values().any(|eni| eni.phase == EniPhase::Available));
+    toy.delete_all_pods();
+    toy.observed.waiting = 0;
+    toy.sleep(Duration::from_secs(31));
+    toy.restart();
+    toy
+}
+
+#[test]
+fn an_eni_that_nobody_wants_any_more_is_deleted_unattached() {
+    let mut toy = left_over();
+    toy.run_to_rest();
+    assert_eq!(toy.cloud.count(Api::AttachNetworkInterface), 0);
+    assert_eq!(toy.cloud.enis.len(), 1);
+    toy.assert_in_agreement();
+}
+
+#[test]
+fn and_is_used_when_the_pods_come_again_in_time() {
+    let mut toy = left_over();
+    toy.sleep(Duration::from_secs(5));
+    toy.add_pods(10);
+    toy.run_to_rest();
+    assert_eq!(toy.cloud.count(Api::CreateNetworkInterface), 1);
+    assert_eq!(toy.observed.waiting, 0);
+}
+
+/// The windows of cni#69: whatever is lost between the steps, the ENI ends in service and dies with its instance.
+#[test]
+fn delete_on_termination_is_set_in_the_end() {
+    for lost in 0..12 {
+        for fate in [Fate::KilledBefore, Fate::KilledAfter, Fate::LostBefore, Fate::LostAfter] {
+            let mut toy = Toy::new("m5.large", by_eni(1));
+            let mut call = 0;
+            toy.fates = Box::new(move || {
+                call += 1;
+                if call == lost { fate } else { Fate::Fine }
+            });
+            toy.add_pods(12);
+            toy.run_to_rest();
+            toy.assert_in_agreement();
+            assert_eq!(toy.observed.waiting, 0);
+            assert_eq!(toy.cloud.attached().count(), 3, "call {lost} {fate:?}");
+        }
+    }
+}
+
+#[test]
+fn tombstones_are_forgotten_after_their_time() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.add_pods(10);
+    toy.run_to_rest();
+    toy.delete_all_pods();
+    toy.run_to_rest();
+    assert_eq!(toy.ledger.enis.len(), 1);
+}

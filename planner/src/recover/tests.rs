@@ -1,1 +1,92 @@
+use std::collections::BTreeSet;
 
+use holdfast_model::address::AddressState;
+use holdfast_model::eni::EniPhase;
+use holdfast_model::ids::{BootId, InstanceId, MacAddr};
+use holdfast_model::ledger::Ledger;
+use holdfast_model::time::{BootTime, Now};
+
+use super::{Here, Recovery, recover};
+use crate::toy::{Toy, by_eni, identity};
+use crate::{Desired, Observed, choose_address, plan};
+
+fn lived_in() -> Toy {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(4);
+    toy.run_to_rest();
+    toy.delete_pod(0);
+    toy
+}
+
+fn other_boot(toy: &Toy) -> Now {
+    Now { boot: BootId::new("boot-2"), boottime: BootTime(3000), wall: toy.now.wall }
+}
+
+#[test]
+fn a_reboot_turns_leases_into_full_rests_and_touches_nothing_in_ec2() {
+    let toy = lived_in();
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let now = other_boot(&toy);
+    let recovered = recover(&desired, &toy.ledger, Here::default(), &now);
+    assert_eq!(recovered.kind, Recovery::NewBoot);
+    let mut ledger = toy.ledger.clone();
+    ledger.apply_all(&recovered.changes);
+    assert!(ledger.leases.is_empty());
+    let resting = |ledger: &Ledger| {
+        ledger.addresses.values().filter(|address| matches!(address.state, AddressState::Cooling(_))).count()
+    };
+    assert_eq!(resting(&ledger), 4, "three leased ones and the one that rested");
+    for address in ledger.addresses.values() {
+        if let AddressState::Cooling(rest) = &address.state {
+            assert_eq!(rest.remaining(&now), Some(toy.config.cooldown.value), "{address:?}");
+        }
+    }
+    assert!(ledger.enis.values().all(|eni| matches!(eni.phase, EniPhase::Attached { .. })));
+    // Serving again needs neither EC2 nor metadata: only the kernel set-up.
+    let mut observed = Observed::default();
+    observed.ready_enis.extend(ledger.enis.keys().cloned());
+    assert!(choose_address(&desired, &ledger, &observed, &now).is_ok());
+}
+
+#[test]
+fn a_ledger_from_an_image_is_forgotten() {
+    let toy = lived_in();
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let mut stranger = identity("t3.small");
+    stranger.instance = InstanceId::new("i-2");
+    let here = Here { identity: Some(&stranger), macs: None };
+    let recovered = recover(&desired, &toy.ledger, here, &other_boot(&toy));
+    assert_eq!(recovered.kind, Recovery::Foreign);
+    let mut ledger = toy.ledger.clone();
+    ledger.apply_all(&recovered.changes);
+    assert_eq!(ledger.node.as_ref().unwrap().identity, stranger);
+    assert!(ledger.enis.is_empty() && ledger.addresses.is_empty());
+    assert!(ledger.leases.is_empty() && ledger.intents.is_empty());
+}
+
+#[test]
+fn without_metadata_the_kernels_macs_tell_a_foreign_ledger_and_nothing_is_planned_with_it() {
+    let toy = lived_in();
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let now = other_boot(&toy);
+    let theirs = BTreeSet::from([MacAddr([6, 6, 6, 6, 6, 6])]);
+    let ours = BTreeSet::from([identity("t3.small").primary_mac]);
+    let kind = |macs| recover(&desired, &toy.ledger, Here { identity: None, macs: Some(macs) }, &now).kind;
+    assert_eq!(kind(&ours), Recovery::NewBoot);
+    assert_eq!(kind(&theirs), Recovery::Foreign);
+
+    let mut ledger = toy.ledger.clone();
+    let here = Here { identity: None, macs: Some(&theirs) };
+    ledger.apply_all(&recover(&desired, &ledger, here, &now).changes);
+    let observed = Observed { waiting: 1, ..Observed::default() };
+    assert_eq!(plan(&desired, &ledger, &observed, &now).steps, []);
+    assert!(choose_address(&desired, &ledger, &observed, &now).is_err());
+}
+
+#[test]
+fn a_restart_changes_nothing() {
+    let toy = lived_in();
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let recovered = recover(&desired, &toy.ledger, Here::default(), &toy.now);
+    assert_eq!((recovered.kind, recovered.changes), (Recovery::SameBoot, Vec::new()));
+}

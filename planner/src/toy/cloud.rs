@@ -128,6 +128,9 @@ impl ToyCloud {
                     };
                 }
                 assert!(*secondary_addresses as usize <= per_eni);
+                if self.subnet_free <= *secondary_addresses {
+                    return Err(Fault::SubnetFull);
+                }
                 let primary = self.take(1).ok_or(Fault::SubnetFull)?;
                 let secondary = self.take(*secondary_addresses).ok_or(Fault::SubnetFull)?;
                 let number = self.tokens.len() + 1;
