@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use holdfast_datapath::Host;
 use holdfast_datapath::netlink::{
-    AddressFamily, Change, LinkRef, LinkSettings, Lookup, Route, RouteFilter, Rule, Veth, VethEnd,
+    Address, AddressFamily, Change, LinkRef, LinkSettings, Lookup, Route, RouteFilter, Rule, Veth, VethEnd,
 };
 use holdfast_datapath::netns;
 use holdfast_model::eni::EniSlot;
@@ -267,6 +267,12 @@ fn an_eni_is_set_up_once_and_then_left_alone() {
     assert_eq!(dump(&vpc.node), before);
 }
 
+/// The one address of a link.
+fn only(netns: &Netns, link: u32) -> Address {
+    let [only] = socket(netns).addresses_of(link, V4).unwrap()[..] else { panic!("not one address") };
+    only
+}
+
 /// As cloud-init, a network manager or the incumbent leave it.
 #[test]
 fn what_others_did_to_an_eni_is_put_right_without_a_rebuild() {
@@ -305,6 +311,17 @@ fn what_others_did_to_an_eni_is_put_right_without_a_rebuild() {
     let rules = socket(&vpc.node).rules(V4).unwrap();
     assert!(!rules.contains(&stale) && rules.contains(&foreign), "{rules:?}");
     assert_eq!(socket(&vpc.node).link(&LinkRef::Index(link)).unwrap().unwrap().mtu, 9001);
+
+    // With the kernel's route to the subnet, as who adds the address in the ordinary way gets it.
+    socket(&vpc.node).apply(&Change::DeleteAddress(only(&vpc.node, link))).unwrap();
+    address(&vpc.node, "eth1", "10.0.1.20/24");
+    let connected = |netns: &Netns| {
+        let main = RouteFilter { table: Some(MAIN_TABLE), protocol: None };
+        socket(netns).routes(V4, main).unwrap().iter().filter(|route| route.link == Some(link)).count()
+    };
+    assert_eq!(connected(&vpc.node), 1);
+    rt.block_on(vpc.host.set_up_eni(second_eni())).unwrap();
+    assert_eq!(connected(&vpc.node), 0);
 
     // Of the primary, the MTU only.
     let primary = EniWiring { mtu: 1500, ..first_eni() };
@@ -396,8 +413,8 @@ fn changes_by_others_are_told_and_our_own_are_not() {
         rt.block_on(vpc.host.set_up_eni(second_eni())).unwrap();
         (wiring, netns)
     };
-    // The kernel itself says that the ENI has a carrier; that may or may not be taken for a stranger's doing.
-    while told(100) {}
+    // The kernel itself says, up to a second later, that the ENI has a carrier: who did that is not known.
+    while told(1500) {}
     rt.block_on(vpc.host.unwire_pod(wiring.clone())).unwrap();
     rt.block_on(vpc.host.wire_pod(wiring.clone(), pod.clone())).unwrap();
     rt.block_on(vpc.host.apply(vec![HostAction::EnsureRule(marked())])).unwrap();
@@ -422,6 +439,7 @@ fn changes_by_others_are_told_and_our_own_are_not() {
         assert!(told(1000), "{change} was not told");
         while told(50) {}
     }
+    while told(1500) {}
     nft(&vpc.node, "add table ip somebody-elses");
     assert!(!told(200), "tables of others are none of our business");
     nft(&vpc.node, "flush chain ip holdfast snat-mark");
