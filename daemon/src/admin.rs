@@ -1,17 +1,21 @@
-//! The operator's socket beside the plugin's: one word in, one answer out.
+//! The operator's socket beside the plugin's: one word in, one JSON object out.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use holdfast_engine::{EngineHandle, Status};
 use holdfast_model::config::Config;
 use holdfast_wire::peer::Peer;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use crate::dump;
 use crate::server::{self, Backend, Listening};
 
 /// How long either side waits for the other.
@@ -20,25 +24,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest word that is taken.
 const LONGEST: u64 = 64;
 
+/// Operators served at once.
+const CONNECTIONS: usize = 8;
+
 fn path(config: &Config) -> PathBuf {
     config.socket.value.with_file_name("admin.sock")
 }
 
 /// Serves the operator.
-pub(crate) fn listen(config: &Config, backend: watch::Receiver<Backend>) -> anyhow::Result<Listening> {
-    server::serve(&path(config), move |stream| {
-        let backend = backend.clone();
+pub(crate) fn listen(config: &Arc<Config>, backend: watch::Receiver<Backend>) -> anyhow::Result<Listening> {
+    let settings = Arc::clone(config);
+    server::serve(&path(config), CONNECTIONS, move |stream| {
+        let (config, backend) = (Arc::clone(&settings), backend.borrow().clone());
         async move {
-            match tokio::time::timeout(PATIENCE, answer(stream, backend)).await {
+            match tokio::time::timeout(PATIENCE, answer(stream, &config, backend)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::info!(%error, "an operator's question went unanswered"),
-                Err(_elapsed) => tracing::info!("an operator's question took too long"),
+                Ok(Err(error)) => {
+                    tracing::info!(error = %format!("{error:#}"), "an operator's question went unanswered")
+                }
+                Err(_elapsed) => tracing::warn!("an operator's question took too long"),
             }
         }
     })
 }
 
-async fn answer(mut stream: UnixStream, backend: watch::Receiver<Backend>) -> anyhow::Result<()> {
+async fn answer(mut stream: UnixStream, config: &Config, backend: Backend) -> anyhow::Result<()> {
     let peer = Peer::of(&stream)?;
     if !peer.may_command(nix::unistd::geteuid().as_raw()) {
         bail!("uid {} may not ask", peer.uid);
@@ -46,24 +56,33 @@ async fn answer(mut stream: UnixStream, backend: watch::Receiver<Backend>) -> an
     let (reader, mut writer) = stream.split();
     let mut word = String::new();
     reader.take(LONGEST).read_to_string(&mut word).await?;
-    let backend = backend.borrow().clone();
     let answer = match (word.trim(), backend) {
-        ("health", Backend::Engine(engine)) => match engine.status().await {
-            Ok(status) => format!("alive: {status:?}\n"),
-            Err(stopped) => format!("{stopped}\n"),
-        },
+        ("health", Backend::Engine(engine)) => alive(&engine).await?,
         // Alive, and rightly so: a restart would not open the ledger.
-        ("health", Backend::Refusing(cause)) => format!("alive: refusing: {cause}\n"),
-        ("dump", Backend::Engine(engine)) => serde_json::to_string_pretty(&engine.dump().await?)?,
-        ("dump", Backend::Refusing(cause)) => serde_json::json!({ "refusing": cause }).to_string(),
-        (other, _) => format!("unknown word {other:?}: want health or dump\n"),
+        ("health", Backend::Refusing(cause)) => {
+            json!({ "alive": true, "serving": "refusing", "cause": cause })
+        }
+        ("dump", Backend::Engine(engine)) => dump::live(config, &engine.dump().await?)?,
+        ("dump", Backend::Refusing(cause)) => dump::without_engine(config, &cause)?,
+        (other, _) => json!({ "unknown": other, "known": ["health", "dump"] }),
     };
-    writer.write_all(answer.as_bytes()).await?;
+    writer.write_all(answer.to_string().as_bytes()).await?;
     Ok(())
 }
 
+/// The engine's loop answers; everything else is for people.
+async fn alive(engine: &EngineHandle) -> anyhow::Result<Value> {
+    Ok(match engine.status().await? {
+        Status::Ready => json!({ "alive": true, "serving": "ready" }),
+        Status::Growing => json!({ "alive": true, "serving": "growing" }),
+        Status::Refusing(cause) => {
+            json!({ "alive": true, "serving": "refusing", "cause": cause.to_string() })
+        }
+    })
+}
+
 /// Asks a running daemon.
-pub(crate) fn ask(config: &Config, word: &str) -> anyhow::Result<String> {
+pub(crate) fn ask(config: &Config, word: &str) -> anyhow::Result<Value> {
     let path = path(config);
     let context = || format!("asking the daemon at {}", path.display());
     let mut stream = BlockingStream::connect(&path).with_context(context)?;
@@ -76,11 +95,15 @@ pub(crate) fn ask(config: &Config, word: &str) -> anyhow::Result<String> {
     if answer.is_empty() {
         bail!("the daemon at {} gave no answer", path.display());
     }
-    Ok(answer)
+    serde_json::from_str(&answer).with_context(context)
 }
 
 /// `holdfast health`.
 pub(crate) fn health(config: &Config) -> anyhow::Result<()> {
-    print!("{}", ask(config, "health")?);
+    let answer = ask(config, "health")?;
+    crate::print(&answer.to_string())?;
+    if answer["alive"] != true {
+        bail!("the daemon does not say that it is alive");
+    }
     Ok(())
 }

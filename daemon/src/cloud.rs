@@ -1,9 +1,10 @@
 //! The real world: EC2 and IMDS through the SDK, the kernel through the datapath.
 //!
 //! EC2 is asked in the node's own region, which the metadata service or the ledger tells; so the EC2 client is made
-//! when the first call is sent.
+//! when the first call is sent, and made anew should the region turn out to be another (a ledger that was baked into
+//! an image and copied).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds};
 use holdfast_datapath::Host;
@@ -11,7 +12,6 @@ use holdfast_engine::World;
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
 use holdfast_model::node::NodeIdentity;
 use holdfast_ports::{Cloud, CloudError, CloudFault, Metadata, MetadataError, MetadataHint};
-use tokio::sync::OnceCell;
 
 use crate::clock::KernelClock;
 
@@ -25,33 +25,55 @@ impl World for RealWorld {
     type Clock = KernelClock;
 }
 
-/// Where the node's region is told.
-pub(crate) type Region = Arc<OnceLock<String>>;
+/// The node's region, as far as it is known. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Region(Arc<Mutex<Option<String>>>);
+
+impl Region {
+    /// Sets it.
+    pub(crate) fn tell(&self, region: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(region.to_owned());
+    }
+
+    fn known(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// EC2 in the node's region.
 pub(crate) struct RegionalCloud {
     region: Region,
-    client: OnceCell<Ec2Cloud>,
+    client: tokio::sync::Mutex<Option<(String, Ec2Cloud)>>,
 }
 
 impl RegionalCloud {
     pub(crate) fn new(region: Region) -> Self {
-        Self { region, client: OnceCell::new() }
+        Self { region, client: tokio::sync::Mutex::new(None) }
+    }
+
+    async fn client(&self, region: String) -> Ec2Cloud {
+        let mut made = self.client.lock().await;
+        if let Some((its, client)) = &*made
+            && *its == region
+        {
+            return client.clone();
+        }
+        let client = Ec2Cloud::new(Ec2Settings::new(&region, env!("CARGO_PKG_VERSION"))).await;
+        *made = Some((region, client.clone()));
+        client
     }
 }
 
 impl Cloud for RegionalCloud {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
-        let Some(region) = self.region.get() else {
+        let Some(region) = self.region.known() else {
             return Err(CloudError {
                 fault: CloudFault::Unknown,
                 code: "NoRegion".to_owned(),
                 message: "the node's region is not known yet".to_owned(),
             });
         };
-        let settings = || Ec2Settings::new(region, env!("CARGO_PKG_VERSION"));
-        let client = self.client.get_or_init(|| Ec2Cloud::new(settings())).await;
-        client.perform(call).await
+        self.client(region).await.perform(call).await
     }
 }
 
@@ -70,7 +92,7 @@ impl RegionTeller {
 impl Metadata for RegionTeller {
     async fn identity(&self) -> Result<NodeIdentity, MetadataError> {
         let identity = self.imds.identity().await?;
-        self.region.get_or_init(|| identity.region.clone());
+        self.region.tell(&identity.region);
         Ok(identity)
     }
 

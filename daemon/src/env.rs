@@ -27,12 +27,14 @@ pub(crate) struct Read {
     pub(crate) config: Config,
     /// Values in whose place the default stands.
     pub(crate) ignored: Vec<Problem>,
+    /// Values that are well formed and ask for what this version does not do.
+    pub(crate) unsupported: Vec<Problem>,
     /// Values with which the daemon does not start.
     pub(crate) refused: Vec<Problem>,
 }
 
 /// What becomes of a value that cannot be read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Bad {
     Ignored,
     Refused,
@@ -74,24 +76,15 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
     let base = Config::default();
     let mut reader = Reader { lookup, ignored: Vec::new(), refused: Vec::new() };
 
-    if let Some(value) = (reader.lookup)("ENABLE_IPv6")
-        && boolean(&value) == Ok(true)
-    {
-        reader.refused.push(Problem {
-            name: "ENABLE_IPv6",
-            value,
-            wanted: "this version serves IPv4 only: unset it, or stay with the Amazon VPC CNI".to_owned(),
-        });
-    }
-    if let Some(value) = (reader.lookup)("ENABLE_PREFIX_DELEGATION")
-        && boolean(&value) == Ok(true)
-    {
-        reader.refused.push(Problem {
-            name: "ENABLE_PREFIX_DELEGATION",
-            value,
-            wanted: "this version assigns single addresses only: unset it, or stay with the Amazon VPC CNI"
-                .to_owned(),
-        });
+    let mut unsupported = Vec::new();
+    for (name, asks_for_it, severity, wanted) in NOT_YET {
+        if let Some(value) = (reader.lookup)(name).filter(|value| asks_for_it(value)) {
+            let problem = Problem { name, value, wanted: (*wanted).to_owned() };
+            match severity {
+                Bad::Refused => reader.refused.push(problem),
+                Bad::Ignored => unsupported.push(problem),
+            }
+        }
     }
 
     let warm_enis = reader.get("WARM_ENI_TARGET", Bad::Ignored, 1, count);
@@ -145,7 +138,91 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
         socket: reader.get("HOLDFAST_SOCKET", Bad::Refused, base.socket.value, absolute),
         spool: reader.get("HOLDFAST_SPOOL", Bad::Refused, base.spool.value, absolute),
     };
-    Read { config, ignored: reader.ignored, refused: reader.refused }
+    Read { config, ignored: reader.ignored, unsupported, refused: reader.refused }
+}
+
+/// A variable of upstream's that this version does not honour: which values ask for it, whether pods would be wrong
+/// without it, and what to tell.
+type NotYet = (&'static str, fn(&str) -> bool, Bad, &'static str);
+
+/// What would give pods another network than was asked for stops the start; the rest is told.
+const NOT_YET: &[NotYet] = &[
+    ("ENABLE_IPv4", off, Bad::Refused, "this version serves IPv4: unset it"),
+    (
+        "ENABLE_IPv6",
+        on,
+        Bad::Refused,
+        "this version serves IPv4 only: unset it, or stay with the Amazon VPC CNI",
+    ),
+    (
+        "ENABLE_PREFIX_DELEGATION",
+        on,
+        Bad::Refused,
+        "this version assigns single addresses only: unset it, or stay with the Amazon VPC CNI",
+    ),
+    (
+        "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
+        on,
+        Bad::Refused,
+        "this version takes pods' addresses from the node's own subnet only: unset it, or stay with the Amazon VPC CNI",
+    ),
+    (
+        "ENABLE_POD_ENI",
+        on,
+        Bad::Refused,
+        "this version knows no security groups for pods: unset it, or stay with the Amazon VPC CNI",
+    ),
+    (
+        "ENABLE_MULTI_NIC",
+        on,
+        Bad::Refused,
+        "this version uses the first network card only: unset it, or stay with the Amazon VPC CNI",
+    ),
+    (
+        "ENABLE_IMDS_ONLY_MODE",
+        on,
+        Bad::Refused,
+        "this version leases nothing that EC2 has not shown, so it must be able to ask EC2: unset it",
+    ),
+    (
+        "NETWORK_POLICY_ENFORCING_MODE",
+        |value| value.eq_ignore_ascii_case("strict"),
+        Bad::Refused,
+        "this version enforces no network policy, and strict mode asks for pods that start isolated: unset it",
+    ),
+    (
+        "NETWORK_POLICY_ENFORCING_MODE",
+        |value| value.eq_ignore_ascii_case("standard"),
+        Bad::Ignored,
+        "this version enforces no network policy",
+    ),
+    (
+        "AWS_EXTERNAL_SERVICE_CIDRS",
+        |value| !value.is_empty(),
+        Bad::Ignored,
+        "this version makes no rules for them",
+    ),
+    (
+        "AWS_VPC_K8S_CNI_CONNMARK",
+        |value| !matches!(value, "" | "0x80" | "128"),
+        Bad::Ignored,
+        "this version always uses 0x80",
+    ),
+    (
+        "AWS_VPC_K8S_CNI_RANDOMIZESNAT",
+        |value| !matches!(value, "" | "prng"),
+        Bad::Ignored,
+        "this version always chooses source ports at random",
+    ),
+    ("ENABLE_V6_EGRESS", on, Bad::Ignored, "this version serves IPv4 only"),
+];
+
+fn on(value: &str) -> bool {
+    boolean(value) == Ok(true)
+}
+
+fn off(value: &str) -> bool {
+    boolean(value) == Ok(false)
 }
 
 fn count(text: &str) -> Result<u32, String> {
@@ -230,6 +307,23 @@ mod tests {
     }
 
     #[test]
+    fn what_upstreams_chart_sets_is_no_reason_to_complain_beyond_network_policy() {
+        let read = from(&[
+            ("ENABLE_IPv4", "true"),
+            ("ENABLE_IPv6", "false"),
+            ("ENABLE_PREFIX_DELEGATION", "false"),
+            ("ENABLE_POD_ENI", "false"),
+            ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false"),
+            ("AWS_VPC_K8S_CNI_RANDOMIZESNAT", "prng"),
+            ("AWS_VPC_K8S_CNI_VETHPREFIX", "eni"),
+            ("WARM_ENI_TARGET", "1"),
+            ("NETWORK_POLICY_ENFORCING_MODE", "standard"),
+        ]);
+        assert!(read.ignored.is_empty() && read.refused.is_empty(), "{read:?}");
+        assert_eq!(read.unsupported.len(), 1);
+    }
+
+    #[test]
     fn upstreams_names_are_read() {
         let read = from(&[
             ("WARM_IP_TARGET", "5"),
@@ -265,17 +359,21 @@ mod tests {
             ("HOLDFAST_LEDGER", "ledger.redb"),
             ("ENABLE_IPv6", "true"),
             ("ENABLE_PREFIX_DELEGATION", "true"),
+            ("NETWORK_POLICY_ENFORCING_MODE", "Strict"),
+            ("AWS_VPC_K8S_CNI_CONNMARK", "0x100"),
         ]);
         let names = |problems: &[Problem]| problems.iter().map(|problem| problem.name).collect::<Vec<_>>();
         assert_eq!(
             names(&read.ignored),
             ["WARM_ENI_TARGET", "AWS_VPC_K8S_CNI_EXTERNALSNAT", "ADDITIONAL_ENI_TAGS"]
         );
+        assert_eq!(names(&read.unsupported), ["AWS_VPC_K8S_CNI_CONNMARK"]);
         assert_eq!(
             names(&read.refused),
             [
                 "ENABLE_IPv6",
                 "ENABLE_PREFIX_DELEGATION",
+                "NETWORK_POLICY_ENFORCING_MODE",
                 "AWS_VPC_ENI_MTU",
                 "IP_COOLDOWN_PERIOD",
                 "AWS_VPC_K8S_CNI_VETHPREFIX",

@@ -1,26 +1,39 @@
 //! `holdfast run`: open the ledger, start the engine, serve the plugin, stop in order.
+//!
+//! ```text
+//!   start ──> open ledger ──> engine ──> drain spools ──> sockets ──> serving ──SIGTERM──> sockets shut ──> engine
+//!                │ cannot be opened                                                        stopped ──> answers out
+//!                └─> sockets, refusing with the cause; tried again every few seconds
+//! ```
 
 use std::io::IsTerminal;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_aws::{Imds, ImdsSettings};
-use holdfast_datapath::Host;
+use holdfast_datapath::{Host, HostOptions};
 use holdfast_engine::{Engine, EngineHandle, Ports};
 use holdfast_model::config::Config;
 use holdfast_store::{Found, OpenError, OpenOptions, Opened, Store};
-use holdfast_wire::spool::Spool;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use crate::clock::{self, KernelClock};
-use crate::cloud::{RealWorld, RegionTeller, RegionalCloud};
-use crate::server::Backend;
-use crate::{admin, logging, server, spool};
+use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
+use crate::server::{Backend, Desk, Listening};
+use crate::spool::Spools;
+use crate::{admin, limits, logging, server};
 
 /// How soon a ledger that could not be opened is tried again.
-const LEDGER_RETRY: Duration = Duration::from_secs(5);
+const LEDGER_RETRY: Duration = Duration::from_secs(2);
+
+/// How soon one that another process holds is tried again: an update hands over within moments.
+const LOCK_RETRY: Duration = Duration::from_millis(200);
+
+/// How long a stop waits for answers to be taken.
+const ANSWERS_OUT: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
@@ -28,65 +41,98 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         std::env::var("AWS_VPC_K8S_CNI_LOGLEVEL").ok().as_deref(),
         std::io::stderr().is_terminal(),
     );
+    let room = limits::connections();
     // The loop's own work is small; EC2, the kernel and the disk have threads or waits of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        .max_blocking_threads(8)
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serve(Arc::new(config)))
+    let served = runtime.block_on(serve(Arc::new(config), room));
+    // A disk that hangs must not keep the process.
+    runtime.shutdown_background();
+    served
 }
 
-async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %serde_json::to_string(&*config)?, "starting");
+async fn serve(config: Arc<Config>, room: usize) -> anyhow::Result<()> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %serde_json::to_string(&*config)?, "starting");
     let mut stop = Stop::new()?;
     let (backend, current) = watch::channel(Backend::Refusing("the daemon is starting".to_owned()));
-    let spools = [Spool::new(&config.spool.value), Spool::beside(&config.socket.value)];
+    let spools = Spools::new(&config);
+    let desk = Arc::new(Desk::new(Arc::clone(&config), current, spools.clone(), room));
 
-    // DELs must succeed even while the ledger cannot be opened: the plugin is told so, and leaves a tombstone.
     let mut serving = None;
-    let opened = loop {
-        match open_ledger(&config) {
-            Ok(opened) => break opened,
-            Err(error) => {
-                let cause = chain(&error);
-                tracing::error!(%cause, "the ledger cannot be opened; pods can be deleted, not added");
-                backend.send_replace(Backend::Refusing(cause));
-            }
-        }
-        if serving.is_none() {
-            serving = Some(start_serving(&config, &current, &spools)?);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LEDGER_RETRY) => {}
-            () = stop.wait() => return Ok(()),
-        }
+    let opened = tokio::select! {
+        opened = open_ledger(&config, &backend, &desk, &mut serving) => opened?,
+        () = stop.wait() => return Ok(()),
     };
     tell_found(&opened.found);
 
-    let (engine, handle) = build_engine(&config, opened)?;
-    let engine = tokio::spawn(engine.run());
+    let (engine, handle) = build_engine(&config, opened).await?;
+    let mut engine = tokio::spawn(engine.run());
     // What was deleted while no daemon ran goes first: an address it holds may be asked for next.
-    spool::drain(&spools, &handle).await;
+    spools.drain(&handle).await;
     backend.send_replace(Backend::Engine(handle.clone()));
-    if serving.is_none() {
-        serving = Some(start_serving(&config, &current, &spools)?);
-    }
+    let serving = match serving {
+        Some(serving) => serving,
+        None => Serving::start(&desk)?,
+    };
     tracing::info!("serving");
-    let watching = tokio::spawn(spool::watch(spools, handle.clone()));
+    let watching = tokio::spawn(spools.watch(handle.clone()));
 
-    stop.wait().await;
-    tracing::info!("stopping");
+    let ended = tokio::select! {
+        () = stop.wait() => None,
+        ended = &mut engine => Some(ended),
+    };
     watching.abort();
-    drop(serving);
+    if let Some(ended) = ended {
+        // Only by a defect. A fresh process recovers from the ledger, so this one ends with words.
+        ended.context("the engine ended badly")?;
+        anyhow::bail!("the engine ended although nobody stopped it");
+    }
+    tracing::info!("stopping");
+    serving.shut();
     handle.stop().await;
     engine.await.context("the engine ended badly")?;
+    serving.answers_out(ANSWERS_OUT).await;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn open_ledger(config: &Config) -> Result<Opened, OpenError> {
-    Store::open(&config.ledger.value, &OpenOptions::at(clock::wall()))
+/// Opens the ledger, however long that takes. Until then plugins are told why: a DEL then leaves a tombstone and
+/// succeeds, an ADD fails with the cause.
+async fn open_ledger(
+    config: &Arc<Config>,
+    backend: &watch::Sender<Backend>,
+    desk: &Arc<Desk>,
+    serving: &mut Option<Serving>,
+) -> anyhow::Result<Opened> {
+    let mut told = String::new();
+    loop {
+        let path = config.ledger.value.clone();
+        let open = move || Store::open(&path, &OpenOptions::at(clock::wall()));
+        let error = match spawn_blocking(open).await.context("opening the ledger")? {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        let cause = chain(&error);
+        // Once for each cause, not every few seconds.
+        if told != cause {
+            tracing::error!(%cause, "the ledger cannot be opened; until then pods can be deleted, not added");
+            told.clone_from(&cause);
+        }
+        let pause = if matches!(error, OpenError::Locked { .. }) {
+            // Another daemon has it, and serves: its socket is not to be taken away.
+            LOCK_RETRY
+        } else {
+            backend.send_replace(Backend::Refusing(cause));
+            if serving.is_none() {
+                *serving = Some(Serving::start(desk)?);
+            }
+            LEDGER_RETRY
+        };
+        tokio::time::sleep(pause).await;
+    }
 }
 
 fn tell_found(found: &Found) {
@@ -100,15 +146,22 @@ fn tell_found(found: &Found) {
     }
 }
 
-fn build_engine(config: &Arc<Config>, opened: Opened) -> anyhow::Result<(Engine<RealWorld>, EngineHandle)> {
-    let region = Arc::new(OnceLock::new());
+async fn build_engine(
+    config: &Arc<Config>,
+    opened: Opened,
+) -> anyhow::Result<(Engine<RealWorld>, EngineHandle)> {
+    let region = Region::default();
     if let Some(node) = &opened.ledger.node {
-        region.get_or_init(|| node.identity.region.clone());
+        region.tell(&node.identity.region);
     }
     let imds = Imds::new(ImdsSettings::default()).context("setting up the metadata client")?;
-    let host = Host::new().context("opening the host's network")?;
+    let host = Host::new(HostOptions::default()).context("opening the host's network")?;
+    if let Err(fault) = host.ensure_forwarding().await {
+        // A node whose image sees to it needs no right of ours.
+        tracing::error!(error = %chain(&fault), "IPv4 forwarding is off and cannot be turned on: pods reach nothing");
+    }
     let ports = Ports::<RealWorld> {
-        cloud: Arc::new(RegionalCloud::new(Arc::clone(&region))),
+        cloud: Arc::new(RegionalCloud::new(region.clone())),
         metadata: Arc::new(RegionTeller::new(imds, region)),
         host: Arc::new(host),
         clock: Arc::new(KernelClock::new()?),
@@ -116,20 +169,31 @@ fn build_engine(config: &Arc<Config>, opened: Opened) -> anyhow::Result<(Engine<
     Engine::new(ports, Arc::clone(config), opened.store, false).context("starting the ledger's writer")
 }
 
-/// The sockets. They are closed, and their files removed, when this is dropped.
+/// The sockets. They are shut, and their files removed, when this is dropped.
 struct Serving {
-    _plugin: server::Listening,
-    _admin: server::Listening,
+    plugin: Listening,
+    admin: Listening,
 }
 
-fn start_serving(
-    config: &Arc<Config>,
-    backend: &watch::Receiver<Backend>,
-    spools: &[Spool; 2],
-) -> anyhow::Result<Serving> {
-    let plugin = server::listen(Arc::clone(config), backend.clone(), spools.clone())?;
-    let admin = admin::listen(config, backend.clone())?;
-    Ok(Serving { _plugin: plugin, _admin: admin })
+impl Serving {
+    fn start(desk: &Arc<Desk>) -> anyhow::Result<Self> {
+        let plugin = server::listen(desk)?;
+        let admin = admin::listen(desk.config(), desk.backend())?;
+        Ok(Self { plugin, admin })
+    }
+
+    /// Takes no more questions.
+    fn shut(&self) {
+        self.plugin.shut();
+        self.admin.shut();
+    }
+
+    /// Waits until those who have asked have their answer.
+    async fn answers_out(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.plugin.idle()).await.is_err() {
+            tracing::info!("some clients did not take their answer");
+        }
+    }
 }
 
 /// SIGTERM or SIGINT.

@@ -3,21 +3,27 @@
 mod answer;
 mod connection;
 
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use holdfast_datapath::netns;
 use holdfast_engine::EngineHandle;
 use holdfast_model::config::Config;
 use holdfast_model::sandbox::SandboxKey;
-use holdfast_wire::spool::Spool;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-/// How many requests are held at once. More wait in the kernel's queue.
-const CONNECTIONS: usize = 1024;
+use crate::spool::Spools;
+
+/// How soon accepting is tried again when it failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Large requests read at once: only GC makes them, and a node has one runtime.
+const LARGE_REQUESTS: usize = 4;
 
 /// Who answers.
 #[derive(Clone)]
@@ -28,36 +34,87 @@ pub(crate) enum Backend {
     Engine(EngineHandle),
 }
 
-/// A socket being served; dropping it closes the socket and removes its file.
+/// All that a connection needs to be served.
+pub(crate) struct Desk {
+    config: Arc<Config>,
+    backend: watch::Receiver<Backend>,
+    spools: Spools,
+    /// Connections served at once; more wait in the kernel's queue.
+    room: usize,
+    large: Semaphore,
+    /// The host's own namespace, which no pod may have.
+    host: Option<netns::Identity>,
+}
+
+impl Desk {
+    /// A desk with room for this many clients at once. Called in the host's own network namespace.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        backend: watch::Receiver<Backend>,
+        spools: Spools,
+        room: usize,
+    ) -> Self {
+        let host = netns::current().and_then(|fd| netns::identity(&fd)).ok();
+        Self { config, backend, spools, room, large: Semaphore::new(LARGE_REQUESTS), host }
+    }
+
+    /// The configuration.
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Who answers, now and later.
+    pub(crate) fn backend(&self) -> watch::Receiver<Backend> {
+        self.backend.clone()
+    }
+}
+
+/// A socket being served; dropping it shuts it.
 pub(crate) struct Listening {
     path: PathBuf,
+    /// Which file we bound: another daemon may have taken the path over.
+    file: Option<(u64, u64)>,
     task: JoinHandle<()>,
+    room: Arc<Semaphore>,
+    size: u32,
+}
+
+impl Listening {
+    /// Takes no more connections, and removes the socket's file. Those that are served go on.
+    pub(crate) fn shut(&self) {
+        self.task.abort();
+        if self.file.is_some() && file_of(&self.path) == self.file {
+            // What cannot be removed is a dead socket, which the next start replaces.
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+
+    /// Waits until no connection is being served.
+    pub(crate) async fn idle(&self) {
+        // Never closed, so it ends with all permits.
+        drop(self.room.acquire_many(self.size).await);
+    }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.task.abort();
-        // A file that is gone already is what is wanted; any other failure leaves a dead socket, which the next
-        // start replaces.
-        let _gone: std::io::Result<()> = std::fs::remove_file(&self.path);
+        self.shut();
     }
 }
 
-/// Serves the plugin.
-pub(crate) fn listen(
-    config: Arc<Config>,
-    backend: watch::Receiver<Backend>,
-    spools: [Spool; 2],
-) -> anyhow::Result<Listening> {
-    let path = config.socket.value.clone();
-    let spools = Arc::new(spools);
-    serve(&path, move |stream| {
-        connection::serve(stream, Arc::clone(&config), backend.clone(), Arc::clone(&spools))
-    })
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
-/// Binds a socket, in place of a dead one, and serves each connection on a task of its own.
-pub(crate) fn serve<F, C>(path: &Path, connection: C) -> anyhow::Result<Listening>
+/// Serves the plugin.
+pub(crate) fn listen(desk: &Arc<Desk>) -> anyhow::Result<Listening> {
+    let desk = Arc::clone(desk);
+    let path = desk.config.socket.value.clone();
+    serve(&path, desk.room, move |stream| connection::serve(stream, Arc::clone(&desk)))
+}
+
+/// Binds a socket, in place of a dead one, and serves each connection on a task of its own, `room` at once.
+pub(crate) fn serve<F, C>(path: &Path, room: usize, connection: C) -> anyhow::Result<Listening>
 where
     F: Future<Output = ()> + Send + 'static,
     C: Fn(UnixStream) -> F + Send + 'static,
@@ -72,28 +129,35 @@ where
         Err(error) => return Err(error).with_context(context),
     }
     let listener = UnixListener::bind(path).with_context(context)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(context)?;
-    let task = tokio::spawn(async move {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let served = connection(stream);
-                    tokio::spawn(async move {
-                        served.await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely: serving those we have frees some.
-                    tracing::warn!(%error, "accepting a connection failed");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(context)?;
+    let size = u32::try_from(room).unwrap_or(u32::MAX);
+    let room = Arc::new(Semaphore::new(room));
+    let task = tokio::spawn(accept(listener, Arc::clone(&room), connection));
+    Ok(Listening { path: path.to_owned(), file: file_of(path), task, room, size })
+}
+
+async fn accept<F, C>(listener: UnixListener, room: Arc<Semaphore>, connection: C)
+where
+    F: Future<Output = ()> + Send + 'static,
+    C: Fn(UnixStream) -> F + Send + 'static,
+{
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let served = connection(stream);
+                tokio::spawn(async move {
+                    served.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: serving those we have frees some.
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    });
-    Ok(Listening { path: path.to_owned(), task })
+    }
 }
 
 /// The model's key for the wire's.

@@ -1,35 +1,39 @@
 //! From a request to an answer: the engine's words into CNI's.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use holdfast_datapath::netns;
 use holdfast_engine::{AddError, AddRequest, EngineHandle, Status};
-use holdfast_model::config::Config;
 use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_wire::cni::error::code;
 use holdfast_wire::ids;
 use holdfast_wire::message::{Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
 use holdfast_wire::names;
-use holdfast_wire::spool::Spool;
 
-use super::{Backend, key_of};
+use super::{Backend, Desk, key_of};
 use crate::run::chain;
-use crate::spool;
 
-/// An ADD is answered this long before its plugin gives up, so that the cause reaches the pod's events.
+/// An ADD is answered at least this long before its plugin gives up, so that the cause reaches the pod's events; a
+/// plugin with little patience gets a quarter of it.
 const ANSWER_AHEAD: Duration = Duration::from_secs(2);
 
-pub(super) async fn answer(
-    frame: RequestFrame,
-    descriptor: Option<OwnedFd>,
-    config: &Config,
-    backend: Backend,
-    spools: &[Spool],
-) -> Answer {
+/// How long a plugin waits that does not say so.
+const PATIENCE_UNTOLD: Duration = Duration::from_secs(120);
+
+/// Answers one request. Ends, with words, before long after the asker has gone.
+pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, desk: &Desk) -> Answer {
+    let patience = match frame.patience_ms {
+        0 => PATIENCE_UNTOLD,
+        ms => Duration::from_millis(ms),
+    };
+    let backend = desk.backend.borrow().clone();
     let engine = match backend {
         Backend::Engine(engine) => engine,
         Backend::Refusing(cause) => return refusing(&frame.request, cause),
@@ -37,67 +41,107 @@ pub(super) async fn answer(
     if frame.request.needs_netns() && descriptor.is_none() {
         return failed(code::PROTOCOL, "no network namespace came with the request", String::new(), false);
     }
-    match frame.request {
-        Request::Add(add) => {
-            let Some(descriptor) = descriptor else { return stopping() };
-            spool::settle(spools, &add.sandbox, &engine).await;
-            add_answer(add, descriptor, frame.patience_ms, config, &engine).await
+    let command = frame.request.command();
+    let answering = async {
+        match frame.request {
+            Request::Add(add) => match descriptor {
+                Some(descriptor) => add_answer(add, descriptor, patience, desk, &engine).await,
+                None => stopping(),
+            },
+            Request::Del(del) => match engine.del(key_of(&del.sandbox)).await {
+                Ok(()) => Answer::Done,
+                Err(_stopped) => stopping(),
+            },
+            Request::Check(check) => check_answer(check, descriptor, &engine).await,
+            Request::Status(_) => status_answer(&engine).await,
+            Request::Gc(gc) => gc_answer(gc, &engine).await,
         }
-        Request::Del(del) => match engine.del(key_of(&del.sandbox)).await {
-            Ok(()) => Answer::Done,
-            Err(_stopped) => stopping(),
-        },
-        Request::Check(check) => check_answer(check, descriptor, &engine).await,
-        Request::Status(_) => status_answer(&engine).await,
-        Request::Gc(gc) => gc_answer(gc, &engine).await,
-    }
+    };
+    tokio::time::timeout(patience, answering).await.unwrap_or_else(|_elapsed| {
+        tracing::error!(command, ?patience, "a request was not answered in time: disk or kernel are stuck");
+        failed(code::TRY_AGAIN_LATER, "the daemon could not answer in time", String::new(), true)
+    })
 }
 
 async fn add_answer(
     add: Add,
     descriptor: OwnedFd,
-    patience_ms: u64,
-    config: &Config,
+    patience: Duration,
+    desk: &Desk,
     engine: &EngineHandle,
 ) -> Answer {
-    let inode = match netns::check(&descriptor).and_then(|()| netns::identity(&descriptor)) {
-        Ok(identity) => identity.inode,
-        Err(error) => {
-            let details = chain(&error);
-            return failed(code::INVALID_ENVIRONMENT, "CNI_NETNS is not a network namespace", details, false);
+    let began = Instant::now();
+    let inode = match identify(&descriptor, desk) {
+        Ok(inode) => inode,
+        Err(cause) => {
+            tracing::warn!(sandbox = %add.sandbox, path = add.netns_path, cause, "ADD refused");
+            return failed(code::INVALID_ENVIRONMENT, "CNI_NETNS cannot be used", cause, false);
         }
     };
     let sandbox = key_of(&add.sandbox);
+    let host_veth = names::host_veth(&add.veth_prefix, &add.pod);
+    // Unique because container ids are: it serves while another sandbox bears the pod's conventional name.
+    let stand_in = ids::PodRef { namespace: String::new(), name: sandbox.to_string(), uid: None };
     let request = AddRequest {
-        host_veth: names::host_veth(&add.veth_prefix, &add.pod),
-        // Unique because container ids are: it serves while another sandbox bears the pod's conventional name.
-        fallback_veth: names::host_veth(
-            &add.veth_prefix,
-            &ids::PodRef { namespace: String::new(), name: sandbox.to_string(), uid: None },
-        ),
+        host_veth,
+        fallback_veth: names::host_veth(&add.veth_prefix, &stand_in),
         pod: PodRef { namespace: add.pod.namespace, name: add.pod.name, uid: add.pod.uid },
         netns: Arc::new(descriptor),
         netns_ref: NetnsRef { path: add.netns_path, inode },
-        mtu: if add.mtu == 0 { config.pod_mtu.value } else { add.mtu },
-        patience: (patience_ms != 0).then(|| Duration::from_millis(patience_ms).saturating_sub(ANSWER_AHEAD)),
+        mtu: if add.mtu == 0 { desk.config.pod_mtu.value } else { add.mtu },
+        patience: Some(patience.saturating_sub(ANSWER_AHEAD.min(patience / 4))),
         sandbox,
     };
-    match engine.add(request).await {
-        Ok(lease) => Answer::Added(added(&lease)),
+    let (sandbox, pod) = (request.sandbox.clone(), request.pod.clone());
+    let turn = match desk.spools.settle(&add.sandbox, engine).await {
+        Ok(turn) => turn,
         Err(error) => {
             let details = chain(&error);
-            let retry = error.worth_retrying();
-            let (code, message) = match &error {
-                AddError::NoAddress { .. } | AddError::HeldTooLong { .. } => {
-                    (code::TRY_AGAIN_LATER, "no address can be given to the pod")
-                }
-                AddError::Wiring { .. } => (code::FAILED, "the pod's network could not be set up"),
-                AddError::Ledger { .. } => (code::TRY_AGAIN_LATER, "the ledger cannot be written"),
-                AddError::Deleted { .. } => (code::FAILED, "the pod was deleted meanwhile"),
-                AddError::Stopping => (code::TRY_AGAIN_LATER, "the daemon is stopping"),
-            };
-            failed(code, message, details, retry)
+            tracing::error!(%sandbox, %pod, error = details, "ADD refused");
+            return failed(code::TRY_AGAIN_LATER, "an earlier release cannot be carried out", details, true);
         }
+    };
+    let mut adding = pin!(engine.add(request));
+    // The first poll hands the request to the engine, which takes requests in order: from then on a release of this
+    // sandbox is a later one.
+    let at_once = poll_fn(|context| Poll::Ready(adding.as_mut().poll(context))).await;
+    drop(turn);
+    let outcome = match at_once {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => adding.await,
+    };
+    match outcome {
+        Ok(lease) => {
+            let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            tracing::info!(%sandbox, %pod, address = %lease.address, eni = %lease.eni, took_us, "ADD");
+            Answer::Added(added(&lease))
+        }
+        Err(error) => {
+            let (code, message) = in_cni(&error);
+            failed(code, message, chain(&error), error.worth_retrying())
+        }
+    }
+}
+
+/// The namespace's inode number; or why it cannot be a pod's.
+fn identify(descriptor: &OwnedFd, desk: &Desk) -> Result<u64, String> {
+    let identity =
+        netns::check(descriptor).and_then(|()| netns::identity(descriptor)).map_err(|e| chain(&e))?;
+    if desk.host == Some(identity) {
+        return Err("it is the host's own network namespace".to_owned());
+    }
+    Ok(identity.inode)
+}
+
+fn in_cni(error: &AddError) -> (u32, &'static str) {
+    match error {
+        AddError::NoAddress { .. } | AddError::HeldTooLong { .. } => {
+            (code::TRY_AGAIN_LATER, "no address can be given to the pod")
+        }
+        AddError::Wiring { .. } => (code::FAILED, "the pod's network could not be set up"),
+        AddError::Ledger { .. } => (code::TRY_AGAIN_LATER, "the ledger cannot be written"),
+        AddError::Deleted { .. } => (code::FAILED, "the pod was deleted meanwhile"),
+        AddError::Stopping => (code::TRY_AGAIN_LATER, "the daemon is stopping"),
     }
 }
 
@@ -113,8 +157,12 @@ fn added(lease: &Lease) -> Added {
 
 async fn check_answer(check: Check, descriptor: Option<OwnedFd>, engine: &EngineHandle) -> Answer {
     let sandbox = key_of(&check.sandbox);
-    if let Some(differs) = expected_differs(&check.expected, &sandbox, engine).await {
-        return failed(code::CHECK_FAILED, "the pod is not as it was set up", differs, false);
+    let Some(address) = leased(&sandbox, engine).await else {
+        let details = format!("{sandbox} holds no address");
+        return failed(code::UNKNOWN_CONTAINER, "the container is not known", details, false);
+    };
+    if let Some(details) = unexpected(&check.expected, address) {
+        return failed(code::CHECK_FAILED, "the pod is not as it was set up", details, false);
     }
     match engine.check(sandbox, descriptor.map(Arc::new)).await {
         Ok(differences) if differences.is_empty() => Answer::Done,
@@ -128,13 +176,13 @@ async fn check_answer(check: Check, descriptor: Option<OwnedFd>, engine: &Engine
     }
 }
 
-/// The runtime kept another address than the ledger has.
-async fn expected_differs(
-    expected: &[IpAddr],
-    sandbox: &SandboxKey,
-    engine: &EngineHandle,
-) -> Option<String> {
-    let leased = engine.dump().await.ok()?.ledger.leases.get(sandbox)?.address;
+/// CHECK is rare enough to look through the whole state.
+async fn leased(sandbox: &SandboxKey, engine: &EngineHandle) -> Option<IpAddr> {
+    Some(engine.dump().await.ok()?.ledger.leases.get(sandbox)?.address)
+}
+
+/// What is wrong if the runtime kept another address than the ledger has.
+fn unexpected(expected: &[IpAddr], leased: IpAddr) -> Option<String> {
     (!expected.is_empty() && !expected.contains(&leased))
         .then(|| format!("the runtime expects {expected:?}, the ledger has {leased}"))
 }
@@ -151,15 +199,12 @@ async fn status_answer(engine: &EngineHandle) -> Answer {
 
 async fn gc_answer(gc: Gc, engine: &EngineHandle) -> Answer {
     let network = gc.network.to_string();
-    let valid = gc
-        .valid
-        .iter()
-        .map(|attachment| SandboxKey {
-            container_id: attachment.container_id.to_string(),
-            ifname: attachment.ifname.to_string(),
-            network: network.clone(),
-        })
-        .collect();
+    let key = |attachment: &ids::Attachment| SandboxKey {
+        container_id: attachment.container_id.to_string(),
+        ifname: attachment.ifname.to_string(),
+        network: network.clone(),
+    };
+    let valid = gc.valid.iter().map(key).collect();
     match engine.gc(network, valid).await {
         Ok(()) => Answer::Done,
         Err(_stopped) => stopping(),
@@ -179,4 +224,17 @@ fn stopping() -> Answer {
 
 fn failed(code: u32, msg: &str, details: String, retry: bool) -> Answer {
     Answer::Failed(Failed { code, msg: msg.to_owned(), details, retry })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_compares_with_what_the_runtime_kept() {
+        let [leased, other] = ["10.0.0.7", "10.0.0.8"].map(|text| text.parse::<IpAddr>().unwrap());
+        assert_eq!(unexpected(&[], leased), None, "a runtime that kept nothing expects nothing");
+        assert_eq!(unexpected(&[other, leased], leased), None);
+        assert!(unexpected(&[other], leased).unwrap().contains("10.0.0.8"));
+    }
 }

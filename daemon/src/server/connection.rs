@@ -1,31 +1,29 @@
-//! One connection: who asks, what is asked, the answer. Nothing that a client does harms anybody but itself.
+//! One connection: who asks, what is asked, the answer. Nothing that a client does harms anybody but itself: it has a
+//! few seconds to ask, a bounded buffer, at most one descriptor, and is turned away if it is not the superuser.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_model::config::Config;
+use holdfast_wire::cni::error::code;
 use holdfast_wire::fd;
-use holdfast_wire::frame::{FrameDecoder, MAX_REQUEST};
-use holdfast_wire::message::{Answer, AnswerFrame, MAX_PROTOCOL, RequestFrame};
+use holdfast_wire::frame::{FrameDecoder, FrameError, MAX_REQUEST};
+use holdfast_wire::message::{Answer, AnswerFrame, Failed, MAX_PROTOCOL, RequestFrame};
 use holdfast_wire::peer::Peer;
-use holdfast_wire::spool::Spool;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::SemaphorePermit;
 
-use super::{Backend, answer};
+use super::{Desk, answer};
 
 /// How long a client may take to send its request, or to take its answer. It is on the same host.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) async fn serve(
-    mut stream: UnixStream,
-    config: Arc<Config>,
-    backend: watch::Receiver<Backend>,
-    spools: Arc<[Spool; 2]>,
-) {
+/// Requests of up to this many bytes are read as they come; larger ones, which only GC makes, a few at a time.
+const SMALL: usize = 64 * 1024;
+
+pub(super) async fn serve(mut stream: UnixStream, desk: Arc<Desk>) {
     match Peer::of(&stream) {
         Ok(peer) if peer.may_command(nix::unistd::geteuid().as_raw()) => {}
         Ok(peer) => {
@@ -41,26 +39,17 @@ pub(super) async fn serve(
             return;
         }
     }
-    let frame = match tokio::time::timeout(CLIENT_PATIENCE, receive(&stream)).await {
-        Ok(Ok(frame)) => frame,
+    let (protocol, answer) = match tokio::time::timeout(CLIENT_PATIENCE, receive(&stream, &desk)).await {
+        Ok(Ok(Some(frame))) => answer_to(frame, &desk).await,
+        // It said nothing and went away, as one does that only looks whether somebody listens.
+        Ok(Ok(None)) => return,
         Ok(Err(error)) => {
             tracing::warn!(%error, "a request could not be read");
-            return;
+            (MAX_PROTOCOL, refusal("the request could not be read", error.to_string()))
         }
         Err(_elapsed) => {
             tracing::warn!("a client did not send its request in time");
-            return;
-        }
-    };
-    let (protocol, answer) = match RequestFrame::decode(&frame.body) {
-        Ok(request) => {
-            let protocol = request.protocol;
-            let backend = backend.borrow().clone();
-            (protocol, answer::answer(request, frame.descriptor, &config, backend, &*spools).await)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a request could not be understood");
-            (MAX_PROTOCOL, error.answer())
+            (MAX_PROTOCOL, refusal("the request did not come in time", String::new()))
         }
     };
     if let Err(error) = send(&mut stream, answer, protocol).await {
@@ -69,25 +58,60 @@ pub(super) async fn serve(
     }
 }
 
+async fn answer_to(frame: Frame, desk: &Desk) -> (u16, Answer) {
+    match RequestFrame::decode(&frame.body) {
+        Ok(request) => {
+            // What a large body took is given back before the work begins.
+            drop(frame.body);
+            (request.protocol, answer::answer(request, frame.descriptor, desk).await)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a request could not be understood");
+            (MAX_PROTOCOL, error.answer())
+        }
+    }
+}
+
+/// Why a request cannot be taken.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("more than one descriptor came with it")]
+    Descriptors,
+}
+
 struct Frame {
     body: Vec<u8>,
     descriptor: Option<OwnedFd>,
 }
 
-async fn receive(stream: &UnixStream) -> io::Result<Frame> {
+/// Reads one frame; `None` when the client went away before it said anything.
+async fn receive(stream: &UnixStream, desk: &Desk) -> Result<Option<Frame>, Unreadable> {
     let mut decoder = FrameDecoder::new(MAX_REQUEST);
     let mut descriptor = None;
-    let mut buffer = vec![0; 8192];
+    let mut buffer = vec![0; 4096];
+    let mut taken = 0;
+    let mut large: Option<SemaphorePermit<'_>> = None;
     loop {
         let received = stream.async_io(Interest::READABLE, || fd::receive(stream, &mut buffer)).await?;
-        if received.bytes == 0 {
-            decoder.finish().map_err(io::Error::other)?;
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if received.extra != 0 || (descriptor.is_some() && received.descriptor.is_some()) {
+            return Err(Unreadable::Descriptors);
         }
         descriptor = descriptor.or(received.descriptor);
+        if received.bytes == 0 {
+            return if taken == 0 { Ok(None) } else { Err(decoder.truncated().into()) };
+        }
+        taken += received.bytes;
         decoder.push(&buffer[..received.bytes]);
-        if let Some(body) = decoder.next_frame().map_err(io::Error::other)? {
-            return Ok(Frame { body, descriptor });
+        if let Some(body) = decoder.next_frame()? {
+            return Ok(Some(Frame { body, descriptor }));
+        }
+        if large.is_none() && taken > SMALL {
+            // The semaphore is never closed.
+            large = desk.large.acquire().await.ok();
         }
     }
 }
@@ -96,4 +120,8 @@ async fn send(stream: &mut UnixStream, answer: Answer, protocol: u16) -> io::Res
     let frame = AnswerFrame::new(answer, protocol, env!("CARGO_PKG_VERSION"));
     let bytes = frame.encode().map_err(io::Error::other)?;
     tokio::time::timeout(CLIENT_PATIENCE, stream.write_all(&bytes)).await?
+}
+
+fn refusal(msg: &str, details: String) -> Answer {
+    Answer::Failed(Failed { code: code::PROTOCOL, msg: msg.to_owned(), details, retry: false })
 }
