@@ -263,7 +263,8 @@ fn an_eni_is_set_up_once_and_then_left_alone() {
     for _ in 0..3 {
         rt.block_on(vpc.host.set_up_eni(eni.clone())).unwrap();
     }
-    assert!(!watch.drain(|_| true), "nothing was changed the second time");
+    // Of links the kernel tells late that they have a carrier; what we might do to one shows in the dump.
+    assert!(!watch.drain(|notice| notice.link().is_none()), "nothing was changed the second time");
     assert_eq!(dump(&vpc.node), before);
 }
 
