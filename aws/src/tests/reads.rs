@@ -112,21 +112,21 @@ async fn ids_that_are_gone_are_taken_off_and_the_rest_is_read() {
         Reply::error(400, "InvalidNetworkInterfaceID.NotFound", &format!("{words} does not exist"))
     };
     let server = Server::script([
-        // `eni-12345678` begins `eni-1234567890abcdef0`, which is not the one that is gone.
-        gone("The networkInterface ID 'eni-12345678'"),
+        // Begins with `eni-12345678`, which is asked for too and is there.
+        gone("The networkInterface ID 'eni-1234567890abcdef0'"),
         gone("The networkInterface IDs 'eni-a, eni-b'"),
-        page(None, &["eni-1234567890abcdef0"]),
+        page(None, &["eni-12345678"]),
     ])
     .await;
     let call = by_ids(&["eni-a", "eni-1234567890abcdef0", "eni-b", "eni-12345678"]);
-    assert_eq!(ids(&read(&server, &call).await.unwrap()), ["eni-1234567890abcdef0"]);
+    assert_eq!(ids(&read(&server, &call).await.unwrap()), ["eni-12345678"]);
     let forms: Vec<_> = server.seen().iter().map(super::server::Request::form).collect();
     let asked: Vec<usize> = forms
         .iter()
         .map(|form| form.keys().filter(|name| name.starts_with("NetworkInterfaceId.")).count())
         .collect();
     assert_eq!(asked, [4, 3, 1]);
-    assert_eq!(forms[2]["NetworkInterfaceId.1"], "eni-1234567890abcdef0");
+    assert_eq!(forms[2]["NetworkInterfaceId.1"], "eni-12345678");
     assert!(!forms[0].contains_key("MaxResults"), "EC2 refuses a page size beside ids");
 }
 
@@ -186,6 +186,23 @@ async fn an_eni_is_read_whole() {
             }),
         }]
     );
+}
+
+#[tokio::test]
+async fn the_first_address_is_known_by_its_mark_or_by_the_enis_own_field() {
+    let own = "<privateIpAddress>10.0.0.10</privateIpAddress>";
+    let list = |mark: &str| {
+        format!(
+            "<privateIpAddressesSet><item><privateIpAddress>10.0.0.11</privateIpAddress></item>\
+             <item><privateIpAddress>10.0.0.10</privateIpAddress>{mark}</item></privateIpAddressesSet>"
+        )
+    };
+    for shown in [format!("{own}{}", list("")), list("<primary>true</primary>")] {
+        let server = Server::script([listing(None, &eni("eni-1", &shown))]).await;
+        let found = read(&server, &of_instance()).await.unwrap();
+        assert_eq!(found[0].primary_ipv4, Some([10, 0, 0, 10].into()), "{shown}");
+        assert_eq!(found[0].secondary, [std::net::IpAddr::from([10, 0, 0, 11])], "{shown}");
+    }
 }
 
 #[tokio::test]
