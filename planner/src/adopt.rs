@@ -174,15 +174,9 @@ impl Merge<'_> {
                         draft.set_assigned(*ip, true);
                     }
                 }
-                // It moved here from another ENI of ours, or the other record is old.
-                Some(known) if matches!(known.state, AddressState::Free | AddressState::Gone(_)) => {
-                    self.found(draft, &record.id, *ip, AddressState::Free);
-                }
-                Some(known) => {
-                    if let AddressState::Cooling(rest) = known.state {
-                        self.found(draft, &record.id, *ip, AddressState::Cooling(rest));
-                    }
-                }
+                // The book has it on another ENI, and that may be the newer truth: EC2 gives out again at once
+                // what it got back, and this view may be late. It is taken in here when it has left there.
+                Some(_) => {}
                 None => {
                     let state = if self.traces.in_use.contains(ip) {
                         AddressState::Quarantined(QuarantineReason::MaybeInUse)

@@ -248,6 +248,14 @@ impl Toy {
                 }
                 Step::Repeat(id) => {
                     assert!(!self.observed.in_flight.contains(id), "one call per intent at a time");
+                    let change = &self.ledger.intents[id].change;
+                    assert!(
+                        !matches!(
+                            change,
+                            CloudChange::AssignAddresses { .. } | CloudChange::AttachEni { .. }
+                        ),
+                        "a second one would assign twice, or be refused: {change:?}"
+                    );
                     self.observed.sent(*id);
                     sent.push(step.clone());
                 }

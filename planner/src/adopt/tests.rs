@@ -69,10 +69,23 @@ fn a_read_that_began_before_our_change_proves_nothing() {
     let record = toy.ledger.enis[&EniId::new("eni-primary")].clone();
     let touched = EniRecord { changed: toy.now.boottime, ..record };
     toy.ledger.apply(&Change::PutEni(touched));
-    toy.cloud.enis.get_mut(&EniId::new("eni-primary")).unwrap().secondary.clear();
+    let secondary = &mut toy.cloud.enis.get_mut(&EniId::new("eni-primary")).unwrap().secondary;
+    secondary.pop_first();
+    secondary.insert("10.0.77.7".parse().unwrap());
     let before = toy.ledger.clone();
     toy.read(&full(), began, 0);
     assert_eq!(toy.ledger, before);
+    // The address that went was leased, so there is room in the book for the other only when one goes free.
+    let free =
+        toy.ledger.addresses.values().find(|a| a.eni.as_str() == "eni-0001" && a.state == AddressState::Free);
+    let free = free.unwrap().ip;
+    let other = &mut toy.cloud.enis.get_mut(&EniId::new("eni-0001")).unwrap().secondary;
+    other.remove(&free);
+    other.insert("10.0.77.8".parse().unwrap());
+    toy.read(&full(), BootTime(began.0 - 100_000), 0);
+    assert_eq!(toy.ledger, before, "older than the change to that ENI");
+    toy.read(&full(), began, 0);
+    assert!(toy.ledger.addresses.contains_key(&"10.0.77.8".parse::<IpAddr>().unwrap()), "and newer");
 }
 
 #[test]
@@ -258,4 +271,26 @@ fn a_detachment_by_somebody_else_is_waited_for() {
     let nothing = adopt(&desired, &toy.ledger, &toy.observed, reading, &traces, &toy.now);
     assert_eq!(writes(&nothing), Vec::<&Change>::new());
     assert_eq!(toy.ledger, before);
+}
+
+/// EC2 gives out again at once what it got back: unassigned here, assigned there, and a late view shows it here.
+#[test]
+fn a_late_view_does_not_move_an_address_back() {
+    let mut toy = Toy::new("t3.small", by_address(1, 5));
+    toy.run_to_rest();
+    let (from, to) = (EniId::new("eni-primary"), EniId::new("eni-0001"));
+    let ip = *toy.cloud.enis[&from].secondary.first().unwrap();
+    for eni in [&from, &to] {
+        assert!(toy.ledger.enis[eni].serves_pods());
+    }
+    // As our own calls leave it behind.
+    let moved = AddressRecord { ip, eni: to.clone(), state: AddressState::Free, assigned: true };
+    toy.ledger.apply(&Change::PutAddress(moved.clone()));
+    read_now(&mut toy);
+    assert_eq!(toy.ledger.addresses[&ip], moved);
+    // When it is not there either for long, and seen here again, it is taken in.
+    toy.sleep(Duration::from_secs(60));
+    read_now(&mut toy);
+    read_now(&mut toy);
+    assert_eq!(toy.ledger.addresses[&ip].eni, from);
 }

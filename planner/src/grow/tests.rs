@@ -2,8 +2,11 @@ use std::collections::BTreeSet;
 
 use holdfast_model::cloud::{CloudChange, TAG_CLUSTER, TAG_INSTANCE};
 
-use crate::Step;
+use holdfast_model::ids::IntentId;
+use uuid::Uuid;
+
 use crate::toy::{Toy, by_address, by_eni};
+use crate::{Desired, Step, open, plan};
 
 #[test]
 fn a_creation_says_whose_it_is_and_each_has_a_slot_of_its_own() {
@@ -60,4 +63,30 @@ fn the_last_addresses_of_a_subnet_are_used() {
     }
     assert_eq!(toy.ledger.leases.len(), 3);
     assert_eq!(toy.cloud.subnet_free, 0);
+}
+
+/// An ADD that comes while an ENI is being created waits for that one, if it can carry it.
+#[test]
+fn an_eni_that_is_being_created_is_counted_with_its_room() {
+    let mut toy = Toy::new("m5.4xlarge", by_address(1, 1));
+    toy.add_pods(28);
+    toy.run_to_rest();
+    assert_eq!(toy.shape(), [29]);
+    toy.observed.waiting = 2;
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let made = plan(&desired, &toy.ledger, &toy.observed, &toy.now);
+    let [Step::Open(change @ CloudChange::CreateEni { secondary_addresses: 2, .. })] = &made.steps[..] else {
+        panic!("{made:?}")
+    };
+    let id = IntentId(Uuid::from_u128(0xfeed));
+    toy.ledger.apply_all(&open(&toy.ledger, change.clone(), id, &toy.now).unwrap());
+    toy.observed.sent(id);
+    toy.observed.waiting = 20;
+    assert_eq!(plan(&desired, &toy.ledger, &toy.observed, &toy.now).steps, []);
+    toy.observed.waiting = 40;
+    assert_eq!(
+        plan(&desired, &toy.ledger, &toy.observed, &toy.now).steps.len(),
+        1,
+        "it cannot carry so many"
+    );
 }

@@ -163,3 +163,18 @@ fn an_eni_that_is_gone_already_is_no_setback() {
     assert_eq!(toy.ledger.enis[&eni].phase, EniPhase::Gone);
     assert_eq!(toy.ledger.addresses_on(&eni).count(), 0);
 }
+
+/// A read that began while the call was under way may show either state.
+#[test]
+fn from_the_answer_on_older_reads_prove_nothing() {
+    for outcome in [
+        Outcome::Answered(CloudAnswer::Assigned(vec!["10.0.66.6".parse().unwrap()])),
+        Outcome::Unknown { cause: "reset".into() },
+    ] {
+        let mut toy = with_open(assign);
+        toy.sleep(std::time::Duration::from_secs(3));
+        let settled = settle(&toy.ledger, ID, &outcome, &toy.now);
+        toy.commit(&settled.changes);
+        assert_eq!(toy.ledger.enis[&EniId::new("eni-primary")].changed, toy.now.boottime);
+    }
+}
