@@ -74,13 +74,18 @@ pub fn check(fd: &impl AsFd) -> Result<(), NetnsError> {
     if filesystem.filesystem_type() != NSFS_MAGIC {
         return Err(NetnsError::NotOne("the descriptor is not of a namespace at all".to_owned()));
     }
-    // Of which kind a namespace is stands in its link's text: "net:[4026531840]". The ioctl that tells the same
-    // (NS_GET_NSTYPE) has no safe form.
+    // The ioctl that tells of which kind a namespace is (NS_GET_NSTYPE) has no safe form. A descriptor that was opened
+    // below /proc has it in its link's text, "net:[4026531840]"; one opened by way of a bind mount, which is how
+    // runtimes keep namespaces, has that mount's path there, whatever it is called. So the kernel is asked: it lets
+    // a thread into a network namespace as such, and into nothing else.
     let link = format!("/proc/thread-self/fd/{}", fd.as_fd().as_raw_fd());
     match std::fs::read_link(link) {
-        Ok(target) if target.to_string_lossy().starts_with("net:") => Ok(()),
-        Ok(target) => Err(NetnsError::NotOne(format!("it is {}", target.display()))),
-        Err(error) => Err(NetnsError::NotOne(error.to_string())),
+        Ok(target) if target.to_string_lossy().starts_with("net:[") => Ok(()),
+        Ok(target) if !target.is_absolute() => Err(NetnsError::NotOne(format!("it is {}", target.display()))),
+        Ok(_) | Err(_) => {
+            let fd = fd.as_fd();
+            on_own_thread(|| enter_for_good(&fd))
+        }
     }
 }
 
@@ -90,9 +95,13 @@ pub fn identity(fd: &impl AsFd) -> Result<Identity, NetnsError> {
     Ok(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
-/// Moves the calling thread into a namespace, for good. Only for threads that the caller made for this.
+/// Moves the calling thread into a namespace, for good. Only for threads that the caller made for this. What is no
+/// network namespace is refused, and leaves the thread where it is.
 pub fn enter_for_good(netns: &impl AsFd) -> Result<(), NetnsError> {
-    setns(netns, CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)
+    setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+        Errno::EINVAL => NetnsError::NotOne("the kernel says that it is none".to_owned()),
+        errno => NetnsError::Enter(errno),
+    })
 }
 
 /// Runs a closure inside a namespace, on a thread of its own that ends with it.

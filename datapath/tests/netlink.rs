@@ -242,3 +242,28 @@ fn a_closure_runs_inside_and_the_caller_stays_where_it_is() {
     assert_ne!(inside, before);
     assert_eq!(netns::identity(&netns::current().unwrap()).unwrap(), before);
 }
+
+/// As runtimes keep namespaces: the descriptor's link bears the mount's path, which tells nothing.
+#[test]
+fn a_namespace_is_told_by_a_bind_mount_too() {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+
+    // The mounts go with this test's thread.
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    let bind = |from: &str, name: &str| {
+        let file = std::path::Path::new("/mnt").join(name);
+        std::fs::File::create(&file).unwrap();
+        mount(Some(from), &file, none, MsFlags::MS_BIND, none).unwrap();
+        file
+    };
+    let netns = support::namespace();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&*netns);
+    let opened = netns::open(&bind(&format!("/proc/thread-self/fd/{fd}"), "pod")).unwrap();
+    assert_eq!(netns::identity(&opened).unwrap(), netns::identity(&netns).unwrap());
+    let said = netns::open(&bind("/proc/thread-self/ns/uts", "uts")).unwrap_err().to_string();
+    assert!(said.starts_with("not a network namespace"), "{said}");
+}

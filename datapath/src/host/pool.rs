@@ -35,7 +35,6 @@ impl Worker {
     /// Opens a socket in another namespace. The thread is back home afterwards, or takes no further job.
     pub(crate) fn socket_in(&self, netns: &Netns) -> Result<Socket, HostFault> {
         let inside = || -> Result<Socket, NetnsError> {
-            netns::check(netns)?;
             netns::enter_for_good(netns)?;
             let socket = Socket::open();
             // Cannot fail but for want of kernel memory. This thread must do nothing in the wrong namespace: the
