@@ -74,12 +74,14 @@ fn observe(host: &mut Socket, wiring: &EniWiring) -> Result<Seen, HostFault> {
     })
 }
 
-/// The link of an ENI. Bridges and the like take the MAC of a member and are not meant.
+/// The link of an ENI. Bridges and the like take the MAC of a member and are not meant; one whose lower link is in
+/// another namespace is meant, since nothing else here can be the ENI (a node that is itself a namespace has such).
 pub(crate) fn by_mac(links: &[Link], mac: MacAddr) -> Option<&Link> {
     let stacked = ["bridge", "vlan", "macvlan", "ipvlan", "bond", "team"];
-    links.iter().find(|link| {
-        link.mac == Some(mac) && !link.kind.as_deref().is_some_and(|kind| stacked.contains(&kind))
-    })
+    let is_stacked = |link: &Link| {
+        !link.peer_elsewhere && link.kind.as_deref().is_some_and(|kind| stacked.contains(&kind))
+    };
+    links.iter().find(|link| link.mac == Some(mac) && !is_stacked(link))
 }
 
 /// What is left to do. Empty when all is as it should be.
@@ -172,4 +174,37 @@ fn loosen_reverse_path(link: &str) -> Result<(), HostFault> {
         step: format!("loosen the reverse path filter of {link}"),
         cause: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(name: &str, kind: Option<&str>, peer_elsewhere: bool) -> Link {
+        Link {
+            index: 1,
+            name: name.to_owned(),
+            mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+            mtu: 9001,
+            up: true,
+            carrier: true,
+            loopback: false,
+            alias: None,
+            group: 0,
+            master: None,
+            kind: kind.map(str::to_owned),
+            peer_index: kind.map(|_| 7),
+            peer_elsewhere,
+        }
+    }
+
+    #[test]
+    fn what_is_stacked_on_an_eni_is_not_the_eni() {
+        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let found = |links: &[Link]| by_mac(links, mac).map(|link| link.name.clone());
+        let (bridge, vlan) = (link("br0", Some("bridge"), false), link("ens5.7", Some("vlan"), false));
+        assert_eq!(found(&[bridge.clone(), vlan, link("ens5", None, false)]).as_deref(), Some("ens5"));
+        assert_eq!(found(&[bridge.clone(), link("ens5", Some("macvlan"), true)]).as_deref(), Some("ens5"));
+        assert_eq!(found(&[bridge]), None);
+    }
 }
