@@ -135,6 +135,9 @@ impl Book {
                 self.ledger = *ledger;
                 self.failing = None;
                 self.retry_at = None;
+                if let Some(writer) = &self.writer {
+                    writer.proceed();
+                }
                 Turned::Resumed
             }
             Report::NotResumed { cause } => {

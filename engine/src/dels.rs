@@ -187,7 +187,6 @@ impl<W: World> Engine<W> {
             || self.unlink.contains_key(sandbox)
             || self.unlinking.contains(sandbox)
             || self.adds.get(sandbox).is_some_and(|add| add.stage == Stage::Leased)
-            || self.dels.contains_key(sandbox)
     }
 
     pub(crate) fn busy(&self) -> BTreeSet<SandboxKey> {

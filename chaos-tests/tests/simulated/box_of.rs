@@ -1,0 +1,56 @@
+//! The boxes that these tests use.
+
+use std::time::Duration;
+
+use holdfast_model::config::{Config, Setting, WarmTargets};
+use holdfast_sim::vpc::{BoxConfig, InstanceSpec, SimVpc, SubnetSpec, Tags, Timing};
+
+use crate::cloud::SharedBox;
+use crate::node::Node;
+
+/// Delays as measured on the real thing's model, so that every call has a before, a during and an after.
+pub(crate) fn delays() -> Timing {
+    Timing {
+        read_latency: Duration::from_millis(30),
+        write_latency: Duration::from_millis(150),
+        attach_latency: Duration::from_millis(500),
+        detach_takes: Duration::from_secs(2),
+        link_appears: Duration::from_secs(1),
+        imds_lag: Duration::from_millis(500),
+        ..Timing::default()
+    }
+}
+
+/// One node of this type in a roomy subnet.
+pub(crate) fn one_node(instance_type: &str, config: Config, seed: u64) -> Node {
+    let mut vpc = SimVpc::new(BoxConfig { seed, timing: delays(), ..BoxConfig::default() });
+    let net = vpc.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
+    let subnet = vpc
+        .add_subnet(SubnetSpec {
+            vpc: net,
+            availability_zone: "us-west-2a".to_owned(),
+            ipv4: Some("10.0.0.0/20".parse().unwrap()),
+            ipv6: None,
+            tags: Tags::new(),
+        })
+        .unwrap();
+    let instance = vpc
+        .run_instance(InstanceSpec {
+            instance_type: instance_type.to_owned(),
+            subnet,
+            security_groups: Vec::new(),
+            private_ip: None,
+            ipv6_address_count: 0,
+            tags: Tags::new(),
+        })
+        .unwrap();
+    Node::new(SharedBox::new(vpc), instance, config, seed)
+}
+
+/// Upstream's defaults but for the warm targets.
+pub(crate) fn warm(warm_enis: u32, warm_ips: u32, minimum_ips: u32) -> Config {
+    Config {
+        warm: Setting::default_of(WarmTargets { warm_enis, warm_ips, minimum_ips }),
+        ..Config::default()
+    }
+}

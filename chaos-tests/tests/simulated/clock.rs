@@ -1,0 +1,88 @@
+//! Virtual time: tokio's paused clock, seen as a kernel's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use holdfast_model::ids::BootId;
+use holdfast_model::time::{BootTime, Now, WallTime};
+use holdfast_ports::Clock;
+
+/// Wall time at the box's beginning: any instant will do.
+const EPOCH_MS: u64 = 1_767_225_600_000;
+
+#[derive(Debug)]
+struct Inner {
+    boot: u32,
+    booted_after: Duration,
+    elapsed: Duration,
+    last: tokio::time::Instant,
+    random: u64,
+}
+
+/// The clock of one node. It outlives the node's processes and counts its boots.
+#[derive(Debug, Clone)]
+pub(crate) struct VirtualClock {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl VirtualClock {
+    /// Starts at zero, under the first boot.
+    pub(crate) fn new(seed: u64) -> Self {
+        let now = tokio::time::Instant::now();
+        let inner =
+            Inner { boot: 1, booted_after: Duration::ZERO, elapsed: Duration::ZERO, last: now, random: seed };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// A new runtime counts from its own zero: time goes on from where it was.
+    pub(crate) fn resume(&self) {
+        self.lock().last = tokio::time::Instant::now();
+    }
+
+    /// The node is restarted.
+    pub(crate) fn reboot(&self) {
+        let mut inner = self.lock();
+        inner.boot += 1;
+        inner.booted_after = inner.elapsed;
+    }
+
+    /// Since the box began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        let mut inner = self.lock();
+        let now = tokio::time::Instant::now();
+        let passed = now.saturating_duration_since(inner.last);
+        inner.elapsed += passed;
+        inner.last = now;
+        inner.elapsed
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Now {
+        let elapsed = self.elapsed();
+        let inner = self.lock();
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Now {
+            boot: BootId::new(format!("boot-{}", inner.boot)),
+            boottime: BootTime(millis(elapsed.saturating_sub(inner.booted_after))),
+            wall: WallTime(EPOCH_MS + millis(elapsed)),
+        }
+    }
+
+    fn random(&self) -> u128 {
+        // SplitMix64, twice: no need for more than different bits each time.
+        let mut inner = self.lock();
+        let mut draw = || {
+            inner.random = inner.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut bits = inner.random;
+            bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bits ^ (bits >> 31)
+        };
+        (u128::from(draw()) << 64) | u128::from(draw())
+    }
+}

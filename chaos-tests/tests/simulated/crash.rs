@@ -1,0 +1,170 @@
+//! Death at every step: each life of the script dies at another one, and the next life must make good what it left.
+//!
+//! The steps are those that a recorded run passed: before and after each durable commit, before and after the effect
+//! of each EC2 call, and before, in the middle of and after each change to the kernel. None is listed by hand.
+
+use std::panic;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use holdfast_engine::AddError;
+use holdfast_model::lease::Lease;
+
+use crate::box_of::{one_node, warm};
+use crate::node::{Life, Node, Outcome};
+use crate::steps::{Killed, Steps};
+
+/// What the next life finds besides what the dead one left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    /// The process was killed; the node goes on. The runtime repeats the ADD of the same sandbox.
+    AddedAgain,
+    /// The process was killed; the node goes on. The runtime deletes the sandbox and makes another.
+    MadeAnew,
+    /// The power went: what was not synced is lost, and so is every sandbox.
+    PowerCut,
+}
+
+/// Start, growth by address and by ENI, ADD, DEL, release of addresses, release of an ENI.
+async fn script(life: Life) {
+    let add =
+        async |number: usize| served(life.add(&format!("web-{number}"), &format!("c{number}")).await).await;
+    tokio::join!(add(0), add(1));
+    add(2).await;
+    // More than the primary ENI carries: an ENI is created, attached and set up while these are held.
+    tokio::join!(add(3), add(4), add(5), add(6), add(7), add(8), add(9), add(10));
+    tokio::join!(life.del("c2"), life.del("c3"), life.del("c9"), life.del("c10"));
+    for number in 4..9 {
+        life.del(&format!("c{number}")).await;
+    }
+    // Rests end, spare addresses and the spare ENI go back.
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    served(life.add("late", "late").await).await;
+}
+
+/// An ADD must be served; the answer of a daemon that died under it is none.
+async fn served(answer: Result<Lease, AddError>) {
+    match answer {
+        Ok(_) => {}
+        Err(AddError::Stopping) => std::future::pending().await,
+        Err(error) => panic!("an ADD was refused: {error}"),
+    }
+}
+
+fn node() -> Node {
+    one_node("m5.large", warm(0, 2, 0), 7)
+}
+
+/// What the runtime does with what it had begun, and then what must hold.
+async fn retry_and_check(node: &Node, life: Life, death: Death) -> Vec<String> {
+    for (container, pod) in node.pods() {
+        if pod.deleting {
+            life.del(&container).await;
+        } else if pod.address.is_none() {
+            let retried = if death == Death::MadeAnew {
+                life.del(&container).await;
+                life.add(&pod.pod.name, &format!("{container}-anew")).await
+            } else {
+                life.add_again(&container).await
+            };
+            if let Err(error) = retried {
+                return vec![format!("the runtime's retry of {container} failed: {error}")];
+            }
+        }
+    }
+    if let Err(error) = life.add("after", "after").await {
+        return vec![format!("an ADD after the restart failed: {error}")];
+    }
+    let ledger = life.quiet().await;
+    node.faults(&ledger)
+}
+
+/// Kills at one step; gives what is wrong after the next start.
+fn die_at(step: usize, death: Death) -> Vec<String> {
+    let mut node = node();
+    let steps = Steps::dying_at(Some(step));
+    let outcome = node.live(&steps, script).unwrap();
+    assert_eq!(outcome, Outcome::Killed, "step {step} was passed in the recorded run");
+    if death == Death::PowerCut {
+        node.disk.lose_power();
+        node.reboot();
+    }
+    let mut wrong = Vec::new();
+    let survived =
+        node.live(&Steps::default(), async |life| wrong = retry_and_check(&node, life, death).await);
+    match survived {
+        Ok(Outcome::Finished) => wrong,
+        other => vec![format!("the next life ended with {other:?}")],
+    }
+}
+
+/// The appointed death is no news; any other panic is.
+fn quiet_deaths() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !info.payload().is::<Killed>() {
+                usual(info);
+            }
+        }));
+    });
+}
+
+fn die_everywhere(death: Death) {
+    quiet_deaths();
+    let recorded = Steps::default();
+    assert_eq!(node().live(&recorded, script).unwrap(), Outcome::Finished);
+    let names = recorded.names();
+    for action in [
+        "AssignPrivateIpAddresses",
+        "CreateNetworkInterface",
+        "AttachNetworkInterface",
+        "ModifyNetworkInterfaceAttribute",
+        "UnassignPrivateIpAddresses",
+        "DetachNetworkInterface",
+        "DeleteNetworkInterface",
+    ] {
+        assert!(
+            names.iter().any(|name| name.contains(action)),
+            "the script never came to {action}: {names:#?}"
+        );
+    }
+    let next = AtomicUsize::new(0);
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut failures = Vec::new();
+                    loop {
+                        let step = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(name) = names.get(step) else { return failures };
+                        let wrong = panic::catch_unwind(|| die_at(step, death))
+                            .unwrap_or_else(|_| vec!["panicked; see above".to_owned()]);
+                        failures
+                            .extend(wrong.into_iter().map(|what| format!("step {step} ({name}): {what}")));
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert!(failures.is_empty(), "{} of {} steps:\n{}", failures.len(), names.len(), failures.join("\n"));
+    println!("died and recovered at each of {} steps ({death:?})", names.len());
+}
+
+#[test]
+fn killed_at_every_step_and_the_add_is_repeated() {
+    die_everywhere(Death::AddedAgain);
+}
+
+#[test]
+fn killed_at_every_step_and_the_sandbox_is_made_anew() {
+    die_everywhere(Death::MadeAnew);
+}
+
+#[test]
+fn power_cut_at_every_step() {
+    die_everywhere(Death::PowerCut);
+}

@@ -1,0 +1,102 @@
+//! A disk that a dead process cannot write to, and that forgets what was not synced when the power goes.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use holdfast_store::StorageBackend;
+
+use crate::steps::Steps;
+
+#[derive(Debug, Default)]
+struct Image {
+    /// What a running system reads.
+    seen: Vec<u8>,
+    /// What is left when the power goes.
+    synced: Vec<u8>,
+    /// What changed since the last sync: ranges of `seen`.
+    unsynced: Vec<std::ops::Range<usize>>,
+}
+
+impl Image {
+    fn sync(&mut self) {
+        self.synced.resize(self.seen.len(), 0);
+        for range in self.unsynced.drain(..) {
+            let end = range.end.min(self.seen.len());
+            let start = range.start.min(end);
+            self.synced[start..end].copy_from_slice(&self.seen[start..end]);
+        }
+    }
+}
+
+/// The disk itself; it outlives the process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk {
+    image: Arc<Mutex<Image>>,
+}
+
+impl Disk {
+    /// Opens it for a process.
+    pub(crate) fn open(&self, steps: &Steps) -> OpenDisk {
+        OpenDisk { disk: self.clone(), steps: steps.clone() }
+    }
+
+    /// The power goes: only what was synced is left.
+    pub(crate) fn lose_power(&self) {
+        let mut image = self.lock();
+        image.seen = image.synced.clone();
+        image.unsynced.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Image> {
+        self.image.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The disk as one process has it open.
+#[derive(Debug)]
+pub(crate) struct OpenDisk {
+    disk: Disk,
+    steps: Steps,
+}
+
+impl StorageBackend for OpenDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().seen.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let image = self.disk.lock();
+        let start = offset as usize;
+        let bytes = image.seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if !self.steps.is_dead() {
+            self.disk.lock().seen.resize(len as usize, 0);
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if !self.steps.is_dead() {
+            self.disk.lock().sync();
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if !self.steps.is_dead() {
+            let mut image = self.disk.lock();
+            let start = offset as usize;
+            let end = start + data.len();
+            if image.seen.len() < end {
+                image.seen.resize(end, 0);
+            }
+            image.seen[start..end].copy_from_slice(data);
+            image.unsynced.push(start..end);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! An undisturbed life: the pool grows, pods come and go, the pool shrinks.
+
+use std::time::Duration;
+
+use crate::box_of::{one_node, warm};
+use crate::node::Outcome;
+use crate::steps::Steps;
+
+#[test]
+fn a_fresh_node_serves_pods_and_settles() {
+    let node = one_node("m5.large", warm(1, 0, 0), 1);
+    let outcome = node
+        .live(&Steps::default(), async |life| {
+            for number in 0..12 {
+                life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+            }
+            for number in 0..4 {
+                life.del(&format!("c{number}")).await;
+            }
+            let ledger = life.quiet().await;
+            assert_eq!(ledger.leases.len(), 8);
+            assert_eq!(node.faults(&ledger), Vec::<String>::new());
+        })
+        .unwrap();
+    assert_eq!(outcome, Outcome::Finished);
+}
+
+#[test]
+fn add_is_held_while_addresses_are_on_their_way_and_idempotent() {
+    let node = one_node("m5.large", warm(1, 0, 0), 2);
+    node.live(&Steps::default(), async |life| {
+        let first = life.add("web-0", "c0").await.unwrap();
+        let again = life.add_again("c0").await.unwrap();
+        assert_eq!(first.address, again.address);
+        for _ in 0..10 {
+            life.del("c0").await;
+        }
+        let ledger = life.quiet().await;
+        assert!(ledger.leases.is_empty());
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_full_instance_refuses_with_the_true_cause() {
+    let node = one_node("t3.nano", warm(1, 0, 0), 3);
+    node.live(&Steps::default(), async |life| {
+        // Two ENIs with one pod address each.
+        life.add("a", "a").await.unwrap();
+        life.add("b", "b").await.unwrap();
+        let refused = life.add("c", "c").await.unwrap_err();
+        assert!(refused.to_string().contains("t3.nano"), "{refused}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_restart_with_the_cloud_away_serves_from_what_is_proven() {
+    let mut node = one_node("m5.large", warm(1, 0, 0), 4);
+    node.live(&Steps::default(), async |life| {
+        life.add("a", "a").await.unwrap();
+        life.quiet().await;
+    })
+    .unwrap();
+    node.cut_off = true;
+    node.live(&Steps::default(), async |life| {
+        life.add("b", "b").await.unwrap();
+        life.del("a").await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let ledger = life.engine.dump().await.unwrap().ledger;
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+        assert_eq!(ledger.leases.len(), 1);
+    })
+    .unwrap();
+}

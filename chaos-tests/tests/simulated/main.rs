@@ -1,0 +1,12 @@
+//! A whole node in one process, in virtual time: the real engine and the real store over a simulated cloud, kernel,
+//! clock and disk. It can be killed at any step, and started again on what it left behind.
+
+mod box_of;
+mod clock;
+mod cloud;
+mod crash;
+mod disk;
+mod kernel;
+mod life;
+mod node;
+mod steps;
