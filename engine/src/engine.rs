@@ -58,6 +58,8 @@ pub struct Engine<W: World> {
     pub(crate) owed: BTreeSet<SandboxKey>,
     /// Whether the kernel was read once: nothing is leased or released before.
     pub(crate) looked: bool,
+    /// The ledger was lost while pods ran: nothing of ours in the kernel is left over until it is read back.
+    pub(crate) rebuilding: bool,
     pub(crate) observing: bool,
     pub(crate) observe_again: bool,
     pub(crate) mending: bool,
@@ -113,6 +115,7 @@ impl<W: World> Engine<W> {
             unlinking: BTreeSet::new(),
             owed: BTreeSet::new(),
             looked: false,
+            rebuilding: false,
             observing: false,
             observe_again: false,
             mending: false,

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_model::host::{HostObserved, LinkAlias};
 use holdfast_model::lease::LeasePhase;
-use holdfast_model::ledger::Ledger;
-use holdfast_planner::{self as planner, NetnsSeen, Sighting, Traces};
+use holdfast_planner::{self as planner, NetnsSeen, Sighting};
 use holdfast_ports::{HostFault, HostNet, Liveness};
 
 use crate::book::{Then, chain};
@@ -29,8 +28,10 @@ impl<W: World> Engine<W> {
 
     /// A sign of drift: look soon. Signs come in bursts.
     pub(crate) fn drifted(&mut self) {
-        let at = self.now().boottime.after(DRIFT_SETTLE);
-        timers::sooner(&mut self.timers.observe, at);
+        let now = self.now();
+        timers::sooner(&mut self.timers.observe, now.boottime.after(DRIFT_SETTLE));
+        // An ENI that is waited for may be among what changed.
+        self.observed.links_changed(&now);
         self.watch_for_drift();
     }
 
@@ -61,9 +62,24 @@ impl<W: World> Engine<W> {
         if !self.looked {
             self.first_look(&observed);
         }
+        self.rebuild(&observed);
         self.look_for_traces(&observed);
         self.mend(&observed);
         self.look_for_the_dead(&observed);
+    }
+
+    /// Sandboxes that live in the kernel and that a lost ledger does not know: once EC2 has shown our addresses,
+    /// each gets its lease back.
+    fn rebuild(&mut self, observed: &HostObserved) {
+        if !self.rebuilding || self.observed.last_full_read.is_none() {
+            return;
+        }
+        self.rebuilding = false;
+        let changes = planner::rebuild_leases(self.book.ledger(), observed, &self.now());
+        if !changes.is_empty() {
+            tracing::warn!(?changes, "leases were read back from the kernel");
+        }
+        self.book.commit(changes, Then::Nothing);
     }
 
     /// Puts back what is missing, removes what is left over.
@@ -74,7 +90,7 @@ impl<W: World> Engine<W> {
         let ledger = self.book.ledger();
         let desired = planner::desired_host(ledger, &self.config);
         let mut spared = planner::spared(ledger);
-        spared.all_orphans |= self.traces.rebuilding;
+        spared.all_orphans |= self.rebuilding;
         let actions = planner::host_diff(&desired, observed, &spared);
         if actions.is_empty() {
             return;
@@ -129,19 +145,8 @@ impl<W: World> Engine<W> {
     /// Addresses that something of ours in the kernel names although no lease does.
     fn look_for_traces(&mut self, observed: &HostObserved) {
         let now = self.now();
-        self.traces = traces_of(self.book.ledger(), observed);
+        self.traces = planner::traces_of(self.book.ledger(), observed);
         let changes = planner::review_quarantine(&self.desired(), self.book.ledger(), &self.traces, &now);
         self.book.commit(changes, Then::Nothing);
     }
-}
-
-/// Addresses that rules and routes of ours name and no lease explains.
-fn traces_of(ledger: &Ledger, observed: &HostObserved) -> Traces {
-    let leased: BTreeSet<_> = ledger.leases.values().map(|lease| lease.address).collect();
-    let hosts = |net: &ipnet::IpNet| (net.prefix_len() == net.max_prefix_len()).then(|| net.addr());
-    let rules = observed.rules.iter().flat_map(|rule| [rule.from, rule.to]).flatten();
-    let routes = observed.routes.iter().map(|route| route.to);
-    let in_use =
-        rules.chain(routes).filter_map(|net| hosts(&net)).filter(|ip| !leased.contains(ip)).collect();
-    Traces { in_use, rebuilding: false }
 }

@@ -120,6 +120,9 @@ impl<W: World> Engine<W> {
                 );
                 self.observed.read_answered(read, began);
                 self.book.commit(changes, Then::Nothing);
+                if self.rebuilding {
+                    self.observe();
+                }
             }
             Ok(other) => {
                 let cause = format!("a read was answered with {other:?}");

@@ -22,7 +22,6 @@ impl<W: World> Engine<W> {
     pub(crate) fn start(&mut self) {
         let thousandths = (self.ports.clock.random() % 1000) as u32;
         self.observed.jitter = HINT_EVERY * thousandths / 1000;
-        self.recover(Here::default());
         self.observe();
         self.watch_for_drift();
         self.ask_identity();
@@ -36,7 +35,6 @@ impl<W: World> Engine<W> {
             Recovery::NewBoot => tracing::info!("the node was restarted: all sandboxes are gone"),
             Recovery::Foreign => {
                 tracing::warn!("the ledger is another instance's; it is forgotten");
-                self.traces.rebuilding = true;
             }
         }
         self.book.commit(recovered.changes, Then::Nothing);
@@ -46,6 +44,13 @@ impl<W: World> Engine<W> {
     pub(crate) fn first_look(&mut self, observed: &HostObserved) {
         let macs: BTreeSet<MacAddr> = observed.links.iter().filter_map(|link| link.mac).collect();
         self.recover(Here { identity: None, macs: Some(&macs) });
+        let lost = self.book.ledger().node.is_none();
+        self.rebuilding = lost && planner::has_unexplained_links(self.book.ledger(), observed);
+        if self.rebuilding {
+            tracing::warn!(
+                "pods run here that the ledger does not know; it is rebuilt from EC2 and the kernel"
+            );
+        }
         self.looked = true;
         self.pick_up_leases();
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::box_of::{one_node, warm};
+use crate::disk::Disk;
 use crate::node::Outcome;
 use crate::steps::Steps;
 
@@ -73,4 +74,49 @@ fn a_restart_with_the_cloud_away_serves_from_what_is_proven() {
         assert_eq!(ledger.leases.len(), 1);
     })
     .unwrap();
+}
+
+#[test]
+fn a_lost_ledger_is_rebuilt_and_no_live_address_is_given_twice() {
+    let mut node = one_node("m5.large", warm(1, 0, 0), 5);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..6 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        life.quiet().await;
+    })
+    .unwrap();
+    node.disk = Disk::default();
+    node.live(&Steps::default(), async |life| {
+        for number in 6..14 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        life.del("c0").await;
+        let ledger = life.quiet().await;
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+        assert_eq!(ledger.leases.len(), 13);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_ledger_baked_into_an_image_is_forgotten() {
+    let first = one_node("m5.large", warm(1, 0, 0), 6);
+    first
+        .live(&Steps::default(), async |life| {
+            life.add("a", "a").await.unwrap();
+            life.quiet().await;
+        })
+        .unwrap();
+    let mut second = one_node("m5.large", warm(1, 0, 0), 66);
+    second.disk = first.disk.clone();
+    second.clock.reboot();
+    second
+        .live(&Steps::default(), async |life| {
+            life.add("b", "b").await.unwrap();
+            let ledger = life.quiet().await;
+            assert_eq!(second.faults(&ledger), Vec::<String>::new());
+            assert_eq!(ledger.leases.len(), 1);
+        })
+        .unwrap();
 }
