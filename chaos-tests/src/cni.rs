@@ -101,6 +101,37 @@ impl Runner {
         self.call("CHECK", Some((pod, true)), |conf| self.hand_back(pod, conf))
     }
 
+    /// Any call, with these variables and this text on stdin.
+    pub fn raw(&self, command: &str, variables: &[(&str, &str)], stdin: &[u8]) -> anyhow::Result<Called> {
+        let mut process = Command::new(&self.plugin);
+        process.env_clear().env("CNI_COMMAND", command).envs(variables.iter().copied());
+        Self::run(process, command, stdin)
+    }
+
+    /// The network configuration.
+    pub fn conf(&self) -> &Value {
+        &self.conf
+    }
+
+    /// The same with one key of the configuration set.
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.conf[key] = value.into();
+        self
+    }
+
+    /// What a runtime puts into the environment for a pod.
+    pub fn variables(pod: &Pod) -> Vec<(&'static str, String)> {
+        let args = format!(
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={};K8S_POD_UID=u-{}",
+            pod.namespace, pod.name, pod.container_id, pod.container_id
+        );
+        vec![
+            ("CNI_CONTAINERID", pod.container_id.clone()),
+            ("CNI_IFNAME", "eth0".to_owned()),
+            ("CNI_ARGS", args),
+        ]
+    }
+
     /// STATUS.
     pub fn status(&self) -> anyhow::Result<Called> {
         self.call("STATUS", None, |_| {})
@@ -142,24 +173,25 @@ impl Runner {
         let mut process = Command::new(&self.plugin);
         process.env_clear().env("CNI_COMMAND", command).env("CNI_PATH", "/opt/cni/bin");
         if let Some((pod, with_netns)) = pod {
-            let args = format!(
-                "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={};K8S_POD_UID=u-{}",
-                pod.namespace, pod.name, pod.container_id, pod.container_id
-            );
-            process.env("CNI_CONTAINERID", &pod.container_id).env("CNI_IFNAME", "eth0").env("CNI_ARGS", args);
+            process.envs(Self::variables(pod));
             if with_netns {
                 process.env("CNI_NETNS", pod.path());
             }
         }
+        Self::run(process, command, &input)
+    }
+
+    /// Runs a prepared plugin to its end.
+    fn run(mut process: Command, command: &str, input: &[u8]) -> anyhow::Result<Called> {
         let started = Instant::now();
         let mut child = process
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
-            .with_context(|| format!("starting {}", self.plugin.display()))?;
+            .with_context(|| format!("starting {}", process.get_program().display()))?;
         // A plugin that fails early may leave its stdin unread.
-        let _unread = child.stdin.take().context("stdin is a pipe")?.write_all(&input);
+        let _unread = child.stdin.take().context("stdin is a pipe")?.write_all(input);
         let output = child.wait_with_output()?;
         let took = started.elapsed();
         let value = if output.stdout.is_empty() {
@@ -173,7 +205,9 @@ impl Runner {
         } else {
             let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
             Err(Failure {
-                code: value["code"].as_u64().with_context(|| format!("{command} ended with {} and no error object", output.status))?,
+                code: value["code"]
+                    .as_u64()
+                    .with_context(|| format!("{command} ended with {} and no error object", output.status))?,
                 msg: text("msg"),
                 details: text("details"),
             })

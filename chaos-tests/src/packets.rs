@@ -2,6 +2,7 @@
 //!
 //! A socket stays in the namespace it was opened in, so threads open sockets there and use them from anywhere.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -92,7 +93,9 @@ impl Prober {
             self.socket.set_read_timeout(Some(left))?;
             let (length, from) = match self.socket.recv_from(&mut buffer) {
                 Ok(received) => received,
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => continue,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    continue;
+                }
                 Err(error) => return Err(error).with_context(|| format!("asking {to}")),
             };
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
@@ -104,6 +107,33 @@ impl Prober {
             }
         }
     }
+}
+
+/// Asks the internet host of a box, which answers with the address and port that it saw.
+pub fn ask_internet(
+    netns: &Arc<OwnedFd>,
+    host: SocketAddrV4,
+    patience: Duration,
+) -> anyhow::Result<Ipv4Addr> {
+    let socket = udp_in(netns, 0)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.send_to(b"who am I?", host).with_context(|| format!("sending to {host}"))?;
+    let mut buffer = [0; 64];
+    let (length, _) = socket.recv_from(&mut buffer).with_context(|| format!("no answer from {host}"))?;
+    let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    let (address, _port) = text.split_once(' ').with_context(|| format!("an address in {text:?}"))?;
+    Ok(address.parse()?)
+}
+
+/// Packets sent on each link of a namespace since the link was made.
+pub fn sent_by_link(netns: &Arc<OwnedFd>) -> anyhow::Result<BTreeMap<String, u64>> {
+    let text = netns::run_in(netns, || std::fs::read_to_string("/proc/thread-self/net/dev"))??;
+    let link = |line: &str| {
+        let (name, counters) = line.split_once(':')?;
+        // Eight columns of what was received, then bytes and packets sent.
+        Some((name.trim().to_owned(), counters.split_whitespace().nth(9)?.parse().ok()?))
+    };
+    Ok(text.lines().filter_map(link).collect())
 }
 
 /// Asks every so often until told to stop, and counts what was lost.

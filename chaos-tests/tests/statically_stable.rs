@@ -1,0 +1,97 @@
+//! EC2 and the metadata service refuse all connections from before the daemon's start: what runs goes on, DEL works,
+//! and ADD works as long as the ledger holds proven free addresses.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::time::{Duration, Instant};
+
+use holdfast_chaos_tests::packets::Pinger;
+use holdfast_chaos_tests::rig::{Rig, RunningPod, scenario};
+
+/// The specification's "try again later".
+const TRY_AGAIN: u64 = 11;
+
+#[test]
+fn a_node_that_is_cut_off_from_aws_goes_on() {
+    let rig = Rig::up(&scenario(&[("node-a", "m5.large"), ("node-b", "m5.large")])).unwrap();
+    let mut far_node = rig.node("node-b").unwrap();
+    far_node.set("WARM_IP_TARGET", "1").start_ready().unwrap();
+    let far = rig.run_pod(&far_node.runner(), "far").unwrap();
+    let mut node = rig.node("node-a").unwrap();
+    // Few addresses, resting long, so that the end is near.
+    node.set("WARM_IP_TARGET", "2").set("MINIMUM_IP_TARGET", "4").set("IP_COOLDOWN_PERIOD", "600");
+    node.set("HOLDFAST_ADD_HOLD", "2");
+    node.start_ready().unwrap();
+    let runner = node.runner();
+    let mut pods: Vec<RunningPod> =
+        (0..3).map(|n| rig.run_pod(&runner, &format!("pod-{n}")).unwrap()).collect();
+    let before = node
+        .wait_state("warm", |ledger| {
+            ledger.intents.is_empty() && ledger.addresses.len() >= ledger.leases.len() + 2
+        })
+        .unwrap();
+    let free = before.addresses.len() - before.leases.len();
+    let pinger = Pinger::start(pods[0].pod.netns(), far.address, Duration::from_millis(10)).unwrap();
+
+    node.kill().unwrap();
+    rig.admin().reset().unwrap();
+    node.cut_off();
+    let begun = Instant::now();
+    node.start_serving().unwrap();
+    println!("serving {} ms after the start, without AWS", begun.elapsed().as_millis());
+    assert!(begun.elapsed() < Duration::from_secs(1), "a start waits for nobody");
+
+    // DEL works, ADD works from what is proven free.
+    let deleted = pods.pop().unwrap();
+    runner.del(&deleted.pod).unwrap().ok().unwrap();
+    for n in 0..free {
+        pods.push(rig.run_pod(&runner, &format!("stable-{n}")).unwrap());
+    }
+    for pod in &pods {
+        assert_eq!(pod.ask(far.address).unwrap(), pod.address);
+        assert_ne!(pod.address, deleted.address);
+    }
+    // Then the true cause is told.
+    let refused = runner.add(&rig.pod("one-too-many").unwrap()).unwrap();
+    println!("refused after {:?}: {:?}", refused.took, refused.result);
+    let failure = refused.result.unwrap_err();
+    assert_eq!(failure.code, TRY_AGAIN, "{failure:?}");
+    assert!(failure.details.contains("EC2 does not answer"), "{failure:?}");
+    let health = node.health().unwrap();
+    assert_eq!(health["alive"], true, "liveness never depends on EC2: {health}");
+    let status = runner.status().unwrap();
+    println!("STATUS: {:?}", status.result);
+
+    // Nothing was asked of the real one, and nothing released for not being seen.
+    let counts = rig.admin().counts().unwrap();
+    assert_eq!(counts.ec2_by_caller.get(node.instance().as_str()), None, "{counts:?}");
+    let after = node.state().unwrap();
+    assert_eq!(after.enis.len(), before.enis.len());
+    assert!(before.addresses.keys().all(|address| after.addresses.contains_key(address)));
+
+    // AWS comes back with the next start; the pod that was refused gets its address.
+    assert!(node.terminate().unwrap().success());
+    node.reconnect().start_serving().unwrap();
+    let late = rig.run_pod(&runner, "late").unwrap();
+    assert_eq!(late.ask(far.address).unwrap(), late.address);
+    let pings = pinger.stop().unwrap();
+    assert_eq!(pings.lost, 0, "a running pod noticed: {pings:?}");
+    assert!(pings.sent > 20, "{pings:?}");
+}
+
+#[test]
+fn a_new_node_that_is_cut_off_says_so_and_stays() {
+    let rig = Rig::up(&scenario(&[("node-a", "m5.large")])).unwrap();
+    let mut node = rig.node("node-a").unwrap();
+    node.set("HOLDFAST_ADD_HOLD", "1").cut_off();
+    node.start_serving().unwrap();
+    let runner = node.runner();
+    let pod = rig.pod("early").unwrap();
+    let failure = runner.add(&pod).unwrap().result.unwrap_err();
+    assert_eq!(failure.code, TRY_AGAIN, "{failure:?}");
+    assert!(failure.details.contains("identity is not known yet"), "{failure:?}");
+    runner.del(&pod).unwrap().ok().unwrap();
+    let status = runner.status().unwrap().result.unwrap_err();
+    assert_eq!(status.code, 50, "{status:?}");
+    assert!(node.is_running().unwrap());
+}
