@@ -4,7 +4,9 @@
 //! Nothing here ships. Start reading at [`rig`].
 
 pub mod cni;
+pub mod latency;
+pub mod orphans;
 pub mod packets;
 pub mod pod;
+pub mod report;
 pub mod rig;
-pub mod simulated;
