@@ -1,0 +1,164 @@
+//! The scenes, in order. Each ends with what was seen to hold; the first promise that is broken ends the demo.
+
+mod crash;
+mod packets;
+mod truth;
+
+use std::sync::atomic::AtomicUsize;
+
+use anyhow::{Context, ensure};
+use holdfast_chaos_tests::orphans::PodPieces;
+use holdfast_chaos_tests::report::Report;
+use holdfast_chaos_tests::rig::Rig;
+
+use crate::Arguments;
+use crate::stage::{Place, Stage, start_pods};
+use crate::summary::Summary;
+
+/// How many scenes there are.
+pub(crate) const STEPS: usize = 8;
+
+/// Two m5.large nodes in two subnets.
+const SCENARIO: &str = include_str!("../../../../sim/scenarios/two-nodes.toml");
+
+/// Pods that a runtime starts at once on one node.
+const AT_ONCE: usize = 4;
+
+/// Pods of each node that are deleted while no daemon runs.
+const DELETED_UNHEARD: usize = 3;
+
+/// Plays all scenes.
+pub(crate) fn play(report: &mut Report, arguments: &Arguments) -> anyhow::Result<()> {
+    let mut summary = Summary::default();
+    report.step("A VPC in a box");
+    let mut stage = raise(report)?;
+    let before = truth::pictures(&stage)?;
+    let played = perform(report, &mut stage, arguments, &mut summary)
+        .and_then(|()| take_down_pods(report, &mut stage, before, &mut summary));
+    if played.is_err() {
+        stage.last_words(report);
+    }
+    played?;
+    drop(stage);
+    truth::nobody_left()?;
+    report.held("the box is gone: no process, no interface and no other namespace is left");
+    summary.tell(report);
+    Ok(())
+}
+
+fn perform(
+    report: &mut Report,
+    stage: &mut Stage,
+    arguments: &Arguments,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
+    report.step("The daemon on both nodes, through the real AWS SDK");
+    start_daemons(report, stage)?;
+
+    report.step("The CNI plugin gives addresses to pods");
+    fill(report, stage, arguments.pods.into(), summary)?;
+
+    report.step("Packets");
+    packets::flow(report, stage, summary)?;
+
+    report.step("SIGKILL in the middle of ADD");
+    crash::strike(report, stage, arguments, summary)?;
+
+    report.step("DEL while no daemon runs");
+    crash::delete_unheard(report, stage, DELETED_UNHEARD, summary)?;
+
+    report.step("What the daemon believes, EC2 and the kernel agree");
+    truth::agree(report, stage)
+}
+
+fn raise(report: &mut Report) -> anyhow::Result<Stage> {
+    let rig = Rig::up(SCENARIO)?;
+    report.held("EC2, IMDS, a router that forwards only what EC2 shows, an internet host");
+    let mut places = Vec::new();
+    for name in rig.node_names().map(str::to_owned).collect::<Vec<_>>() {
+        let node = rig.node(&name)?;
+        report.note(&format!("{name}: m5.large, {}, {}", node.instance(), node.address()?));
+        places.push(Place { pods: Vec::new(), node });
+    }
+    Ok(Stage { places, rig })
+}
+
+fn start_daemons(report: &mut Report, stage: &mut Stage) -> anyhow::Result<()> {
+    for place in &mut stage.places {
+        place.node.start()?;
+    }
+    for Place { node, .. } in &mut stage.places {
+        node.wait_until("ready", |health| health["serving"] == "ready")?;
+        let ledger = node.state()?;
+        let eni = ledger.enis.len();
+        report.held(&format!(
+            "{} is ready: {} addresses on {eni} ENI{}, each shown by EC2",
+            node.name(),
+            ledger.addresses.len(),
+            if eni == 1 { "" } else { "s" },
+        ));
+    }
+    Ok(())
+}
+
+fn fill(report: &mut Report, stage: &mut Stage, pods: usize, summary: &mut Summary) -> anyhow::Result<()> {
+    for place in &mut stage.places {
+        let name = place.node.name().to_owned();
+        let names: Vec<String> = (0..pods).map(|number| format!("{name}-web-{number}")).collect();
+        let runner = place.node.runner();
+        let started = start_pods(&stage.rig, &runner, &names, AT_ONCE, &AtomicUsize::new(0))?;
+        ensure!(started.retries == 0, "{} ADDs on {name} were refused with all parts well", started.retries);
+        for pod in &started.pods {
+            runner.check(&pod.pod)?.ok().with_context(|| format!("CHECK of {}", pod.pod.name))?;
+        }
+        let enis: std::collections::BTreeSet<_> =
+            place.node.state()?.leases.values().map(|lease| lease.eni.clone()).collect();
+        place.pods.extend(started.pods);
+        summary.adds.extend(started.adds);
+        report.held(&format!(
+            "{name}: {pods} pods have addresses of {} ENIs, and CHECK finds each in order",
+            enis.len()
+        ));
+    }
+    let all = stage.addresses()?;
+    summary.pods += all.len();
+    report.held(&format!("{} addresses, each given once", all.len()));
+    Ok(())
+}
+
+fn take_down_pods(
+    report: &mut Report,
+    stage: &mut Stage,
+    before: Vec<truth::Picture>,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
+    report.step("Taking everything down");
+    for place in &mut stage.places {
+        let runner = place.node.runner();
+        for pod in std::mem::take(&mut place.pods) {
+            let called = runner.del(&pod.pod)?;
+            summary.dels.push(called.took);
+            called.ok().with_context(|| format!("DEL of {}", pod.pod.name))?;
+        }
+        place.node.wait_state("without leases", |ledger| ledger.leases.is_empty())?;
+    }
+    report.held("all pods are deleted");
+    for place in &mut stage.places {
+        let status = place.node.terminate()?;
+        ensure!(status.success(), "the daemon of {} ended with {status}", place.node.name());
+    }
+    report.held("both daemons stopped in order");
+    for (place, before) in stage.places.iter().zip(before) {
+        let pieces = PodPieces::observe(&place.node.netns()?)?;
+        ensure!(pieces.is_empty(), "pods left something on {}: {pieces:?}", place.node.name());
+        let left = truth::Picture::of(&place.node)?.since(&before);
+        report.held(&format!(
+            "{}: as it was before its first pod; what is new belongs to its ENIs ({} links)",
+            place.node.name(),
+            left.links()
+        ));
+    }
+    let counts = stage.rig.admin().counts()?;
+    summary.count_calls(&counts);
+    Ok(())
+}
