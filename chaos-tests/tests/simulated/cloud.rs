@@ -37,6 +37,11 @@ impl SharedBox {
         Self { vpc: Arc::new(Mutex::new(vpc)) }
     }
 
+    /// Uses the box as it stands.
+    pub(crate) fn now<T>(&self, work: impl FnOnce(&mut SimVpc) -> T) -> T {
+        work(&mut self.vpc.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Uses the box at this instant of virtual time.
     pub(crate) fn at<T>(&self, elapsed: Duration, work: impl FnOnce(&mut SimVpc) -> T) -> T {
         let mut vpc = self.vpc.lock().unwrap_or_else(PoisonError::into_inner);

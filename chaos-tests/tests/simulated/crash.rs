@@ -100,7 +100,7 @@ fn die_at(step: usize, death: Death) -> Vec<String> {
 }
 
 /// The appointed death is no news; any other panic is.
-fn quiet_deaths() {
+pub(crate) fn quiet_deaths() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let usual = panic::take_hook();

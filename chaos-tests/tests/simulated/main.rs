@@ -2,6 +2,7 @@
 //! clock and disk. It can be killed at any step, and started again on what it left behind.
 
 mod box_of;
+mod chance;
 mod clock;
 mod cloud;
 mod crash;
