@@ -398,7 +398,6 @@ fn a_ledger_in_use_by_another_daemon_is_left_to_it_with_its_socket() {
 
 /// Bytes that are no ledger, or one that was cut off: kept, and the ledger rebuilt without giving an address twice.
 #[test]
-#[ignore = "known to fail: the engine removes the links of running pods that a rebuilt ledger does not know"]
 fn a_damaged_ledger_is_set_aside_and_rebuilt() {
     let (rig, mut node) = one_node();
     let runner = node.runner();
