@@ -40,7 +40,7 @@ pub(crate) fn listen(config: &Arc<Config>, backend: watch::Receiver<Backend>) ->
             match tokio::time::timeout(PATIENCE, answer(stream, &config, backend)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::info!(error = %format!("{error:#}"), "an operator's question went unanswered")
+                    tracing::info!(error = %format!("{error:#}"), "an operator's question went unanswered");
                 }
                 Err(_elapsed) => tracing::warn!("an operator's question took too long"),
             }
