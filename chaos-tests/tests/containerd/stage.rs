@@ -147,9 +147,10 @@ impl Stage {
         let log = fs::read_to_string(&self.plugin_log).context("reading the plugin's log")?;
         let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
         let dels = lines.iter().filter(|line| line["command"] == "DEL" && line["container"] == id);
-        let said = |line: &Value| match (&line["msg"], &line["note"]) {
-            (msg, Value::Null) if msg == "done" => None,
-            (msg, note) => Some(format!("{msg}: {note}")),
+        let said = |line: &Value| {
+            let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+            let (msg, note) = (text("msg"), text("note"));
+            (msg != "done" || !note.is_empty()).then(|| format!("{msg}: {note}"))
         };
         Ok(dels.map(said).collect())
     }
@@ -193,6 +194,22 @@ impl Stage {
                 return Ok(add.sandbox.clone());
             }
             ensure!(begun.elapsed() < Duration::from_secs(30), "the runtime did not call ADD: {calls:#?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until a plugin has connected to the daemon, which is stopped and so does not answer. Before that, a plugin
+    /// whose runtime dies may not even have read its configuration.
+    pub(crate) fn wait_asked(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let socket = self.node.socket().display().to_string();
+        loop {
+            // The listening socket, and the daemon's ends of connections, which it need not have accepted yet.
+            let sockets = netns::run_in(&self.netns, || fs::read_to_string("/proc/thread-self/net/unix"))??;
+            if sockets.lines().filter(|line| line.ends_with(&socket)).count() > 1 {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < Duration::from_secs(30), "no plugin asked the daemon: {sockets}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
