@@ -56,6 +56,8 @@ struct Scores {
     links_gone: Latencies,
     /// As the daemon logged it.
     in_daemon: Latencies,
+    /// One durable commit at a time, on the same disk.
+    commits: Latencies,
 }
 
 pub(crate) fn run(rounds: usize) -> anyhow::Result<Value> {
@@ -79,7 +81,9 @@ pub(crate) fn run(rounds: usize) -> anyhow::Result<Value> {
 
     let mut pods = place.sandboxes(PODS)?;
     let mut scores: Vec<Scores> = WIDTHS.iter().map(|_| Scores::default()).collect();
+    let mut commits = phases::Commits::prepare(&place)?;
     for round in 0..rounds {
+        scores[0].commits.extend(commits.measure(PODS)?);
         for (width, scores) in WIDTHS.into_iter().zip(&mut scores) {
             let mut turns = [0, 1, 2];
             turns.rotate_left(round % 3);
