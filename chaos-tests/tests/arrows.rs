@@ -20,10 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cni", &["wire"]),
     // The fabric is made of the same kernel objects, through the same door.
     ("sim", &["datapath"]),
-    (
-        "chaos-tests",
-        &["model", "planner", "ports", "wire", "store", "engine", "datapath", "sim"],
-    ),
+    ("chaos-tests", &["model", "planner", "ports", "wire", "store", "engine", "datapath", "sim"]),
 ];
 
 /// Libraries that only the named rooms may see, wherever they stand in the tree.
@@ -83,8 +80,11 @@ fn rooms_name_only_what_stands_below_them() {
     let present: BTreeSet<&str> = packages.keys().map(String::as_str).collect();
     assert_eq!(listed, present, "every room has a row in ARROWS, and every row a room");
     for (name, allowed) in ARROWS {
-        let rooms: BTreeSet<&str> =
-            packages[*name].direct.iter().filter_map(|dependency| dependency.strip_prefix("holdfast-")).collect();
+        let rooms: BTreeSet<&str> = packages[*name]
+            .direct
+            .iter()
+            .filter_map(|dependency| dependency.strip_prefix("holdfast-"))
+            .collect();
         let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
         let wrong: Vec<_> = rooms.difference(&allowed).collect();
         assert!(wrong.is_empty(), "{name} names {wrong:?}, which it may not see");
@@ -139,7 +139,6 @@ fn the_plugin_stays_small() {
         }
     }
     assert!(seen.len() > 5, "the plugin's tree was read: {seen:?}");
-    let wrong: Vec<_> =
-        seen.iter().map(|id| names[id]).filter(|name| NOT_IN_PLUGIN.contains(name)).collect();
+    let wrong: Vec<_> = seen.iter().map(|id| names[id]).filter(|name| NOT_IN_PLUGIN.contains(name)).collect();
     assert!(wrong.is_empty(), "the plugin's tree contains {wrong:?}");
 }

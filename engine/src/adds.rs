@@ -191,8 +191,9 @@ impl<W: World> Engine<W> {
             netns: request.netns_ref,
             host_veth,
             host_mac: self.draw_mac(),
+            mtu: request.mtu,
         };
-        let Some(changes) = planner::open_lease(&desired, self.book.ledger(), &choice, lease, now) else {
+        let Some(changes) = planner::open_lease(self.book.ledger(), &choice, lease, now) else {
             return false;
         };
         self.adds.stage(sandbox, Stage::Leased);
@@ -324,7 +325,7 @@ impl<W: World> Engine<W> {
         }
         match planner::choose_address(&self.desired(), self.book.ledger(), &self.observed, &now) {
             Ok(_) => Status::Ready,
-            Err(shortage) if shortage.hold => Status::Growing,
+            Err(shortage) if shortage.hold => self.refusal.clone().map_or(Status::Growing, Status::Refusing),
             Err(shortage) => Status::Refusing(shortage.cause),
         }
     }

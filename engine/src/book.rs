@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 
 use holdfast_model::ids::IntentId;
+use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::BootTime;
@@ -162,6 +163,14 @@ impl Book {
         self.retry_at = None;
         if let Some(writer) = &self.writer {
             writer.resume();
+        }
+    }
+
+    /// Hands the newest journal entries to `reply`, on the writer's thread; none when they cannot be read.
+    pub(crate) fn journal(&self, limit: usize, reply: impl FnOnce(Vec<JournalEntry>) + Send + 'static) {
+        match &self.writer {
+            Some(writer) => writer.journal(limit, move |read| reply(read.unwrap_or_default())),
+            None => reply(Vec::new()),
         }
     }
 

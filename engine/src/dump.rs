@@ -1,9 +1,11 @@
 //! The whole state, for a support ticket. It holds no secret: the engine knows none.
 
 use holdfast_model::invariants::{self, Violation};
+use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::sandbox::SandboxKey;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use crate::engine::Engine;
 use crate::world::World;
@@ -29,7 +31,12 @@ pub struct Dump {
     pub identified: bool,
     /// Whether the host's network was read since the start.
     pub host_read: bool,
+    /// What happened lately, oldest first.
+    pub journal: Vec<JournalEntry>,
 }
+
+/// Journal entries shown: what a person reads through.
+const JOURNAL: usize = 500;
 
 /// An ADD that has not been answered.
 #[derive(Debug, Clone, Serialize)]
@@ -45,7 +52,16 @@ pub struct WaitingAdd {
 }
 
 impl<W: World> Engine<W> {
-    pub(crate) fn dump(&self) -> Dump {
+    pub(crate) fn dump(&self, reply: oneshot::Sender<Dump>) {
+        let mut dump = self.state();
+        self.book.journal(JOURNAL, move |journal| {
+            dump.journal = journal;
+            // An asker that went away needs no answer.
+            drop(reply.send(dump));
+        });
+    }
+
+    fn state(&self) -> Dump {
         let now = self.now();
         let ledger = self.book.ledger().clone();
         let known = ledger.node.is_some();
@@ -75,6 +91,7 @@ impl<W: World> Engine<W> {
                 .collect(),
             identified: self.identified,
             host_read: self.looked,
+            journal: Vec::new(),
             ledger,
         }
     }

@@ -211,7 +211,7 @@ impl<W: World> Engine<W> {
             // An asker that went away needs no answer, here and below.
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Gc { network, valid, reply } => self.collect(&network, &valid, reply),
-            Request::Dump { reply } => drop(reply.send(self.dump())),
+            Request::Dump { reply } => self.dump(reply),
             Request::Stop { reply } => self.stop(reply),
         }
     }

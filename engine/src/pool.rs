@@ -120,6 +120,7 @@ impl<W: World> Engine<W> {
                 );
                 self.observed.read_answered(read, began);
                 self.book.commit(changes, Then::Nothing);
+                self.observed.note_absences(self.book.ledger(), reading);
                 if self.rebuilding {
                     self.observe();
                 }

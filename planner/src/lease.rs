@@ -59,6 +59,8 @@ pub struct LeaseRequest {
     pub host_veth: String,
     /// The host end's MAC.
     pub host_mac: MacAddr,
+    /// MTU of both ends.
+    pub mtu: u32,
 }
 
 /// Chooses an address: proven by EC2, used by nobody, on an ENI that serves pods and whose kernel set-up this
@@ -79,7 +81,8 @@ pub fn choose_address(
     for address in ledger.addresses.values().filter(|address| address.is_free(now)) {
         let Some(eni) = ledger.enis.get(&address.eni) else { continue };
         let own = eni.primary_ipv4.is_some_and(|own| IpAddr::V4(own) == address.ip);
-        if own || !eni.serves_pods() || !observed.ready_enis.contains(&eni.id) {
+        let usable = eni.serves_pods() && observed.ready_enis.contains(&eni.id);
+        if own || !usable || observed.unseen.contains_key(&address.ip) {
             continue;
         }
         let freed = match &address.state {
@@ -114,6 +117,7 @@ fn shortage(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
             AddressState::Cooling(rest) => rest.remaining(now),
             _ => None,
         })
+        .chain(being_released(desired, ledger))
         .min();
     let ready = left.map(|left| now.boottime.after(left));
     let rests_in_time = left.is_some_and(|left| left <= desired.config.add_hold.value);
@@ -130,6 +134,12 @@ fn shortage(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     };
     let hold = passes(&cause) || rests_in_time || (coming && !is_final(&cause));
     Shortage { cause, hold, ready }
+}
+
+/// Leases on their way out: each is a rest that is about to begin.
+fn being_released(desired: &Desired<'_>, ledger: &Ledger) -> Option<Duration> {
+    let releasing = ledger.leases.values().any(|lease| lease.phase == LeasePhase::Releasing);
+    releasing.then_some(desired.config.cooldown.value)
 }
 
 /// The instance can carry no more, but it need not: one is nearly ready.
@@ -178,13 +188,7 @@ fn awaited(ledger: &Ledger) -> Api {
 
 /// A `Pending` lease on the chosen address. `None` when the address is not free any more, its ENI takes no
 /// leases, or the sandbox holds a lease already.
-pub fn open_lease(
-    desired: &Desired<'_>,
-    ledger: &Ledger,
-    choice: &Choice,
-    request: LeaseRequest,
-    now: &Now,
-) -> Option<Vec<Change>> {
+pub fn open_lease(ledger: &Ledger, choice: &Choice, request: LeaseRequest, now: &Now) -> Option<Vec<Change>> {
     let address = ledger.addresses.get(&choice.address)?;
     let eni = ledger.enis.get(&choice.eni)?;
     if ledger.leases.contains_key(&request.sandbox)
@@ -207,7 +211,7 @@ pub fn open_lease(
         slot: eni.slot,
         host_veth: request.host_veth,
         host_mac: request.host_mac,
-        mtu: desired.config.pod_mtu.value,
+        mtu: request.mtu,
         phase: LeasePhase::Pending,
         created: now.wall,
     }));

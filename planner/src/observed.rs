@@ -2,13 +2,17 @@
 //! what is under way and what has to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use holdfast_model::address::AddressState;
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::{EniId, IntentId, SubnetId};
+use holdfast_model::ledger::Ledger;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
+use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading};
 use crate::hint::HintDiff;
 use crate::intents::{Fault, Setback, Settlement};
 
@@ -74,6 +78,10 @@ pub struct Observed {
     pub doubts: Vec<CloudRead>,
     /// When the last complete read of the instance's ENIs began.
     pub last_full_read: Option<BootTime>,
+    /// Free addresses that a read did not show although it began after our last change of their ENI. It may have
+    /// lagged behind that change, so they are not forgotten; until a later read has told, they are not leased
+    /// either. With each, the instant from which an absence is believed.
+    pub unseen: BTreeMap<IpAddr, BootTime>,
     /// When the last read of our unattached ENIs began.
     pub last_orphan_read: Option<BootTime>,
     /// How the metadata service's hint differs from the ledger, if it does.
@@ -123,6 +131,26 @@ impl Observed {
             }
             CloudRead::AvailableEnis { .. } => self.last_orphan_read = Some(began),
             CloudRead::Enis { .. } => {}
+        }
+    }
+
+    /// Notes which free addresses a read lacks, and which it shows again. Call it with the ledger as it is after
+    /// the adoption.
+    pub fn note_absences(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+        self.unseen.retain(|ip, _| ledger.addresses.contains_key(ip));
+        for view in reading.views {
+            let Some(record) = ledger.enis.get(&view.id).filter(|record| reading.began >= record.changed)
+            else {
+                continue;
+            };
+            for address in ledger.addresses_on(&record.id) {
+                let free = matches!(address.state, AddressState::Free | AddressState::Cooling(_));
+                if view.secondary.contains(&address.ip) || !free {
+                    self.unseen.remove(&address.ip);
+                } else {
+                    self.unseen.insert(address.ip, record.changed.after(ABSENCE_BELIEVED_AFTER));
+                }
+            }
         }
     }
 

@@ -41,7 +41,8 @@ pub(crate) fn reads(
     let due = observed
         .last_full_read
         .is_none_or(|last| agenda.reached(last.after(FULL_READ_EVERY + observed.jitter)));
-    if (due || hint_wants_read(observed, agenda)) && !wanted.contains(&full) {
+    let unseen = observed.unseen.values().max().is_some_and(|believed| agenda.reached(*believed));
+    if (due || unseen || hint_wants_read(observed, agenda)) && !wanted.contains(&full) {
         wanted.push(full.clone());
     }
     let orphans_due = observed

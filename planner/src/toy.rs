@@ -194,10 +194,9 @@ impl Toy {
                 netns: NetnsRef { path: format!("/run/netns/{}", self.next), inode: self.next },
                 host_veth: format!("eni{:011x}", self.next),
                 host_mac: MacAddr([2, 1, 0, 0, 0, 1]),
+                mtu: 9001,
             };
-            let changes = self
-                .with_desired(|desired| open_lease(desired, &self.ledger, &choice, request, &self.now))
-                .expect("a choice is free");
+            let changes = open_lease(&self.ledger, &choice, request, &self.now).expect("a choice is free");
             self.cloud.leased.insert(choice.address);
             self.commit(&changes);
             let changes = activate(&self.ledger, &sandbox);
@@ -364,6 +363,7 @@ impl Toy {
         });
         assert_eq!(writes(&again), Vec::<&Change>::new(), "adopting twice changes nothing");
         self.observed.read_answered(read, began);
+        self.observed.note_absences(&self.ledger, reading);
     }
 
     /// Runs until nothing is left to do for a good while.

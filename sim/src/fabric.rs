@@ -26,7 +26,6 @@
 
 mod follow;
 mod internet;
-mod macvlan;
 mod namespace;
 mod node;
 mod router;

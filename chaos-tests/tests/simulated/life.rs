@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use holdfast_model::address::AddressState;
+use holdfast_sim::vpc::request::UnassignPrivateIpAddresses;
+use holdfast_sim::vpc::{self as sim};
+
 use crate::box_of::{one_node, warm};
 use crate::disk::Disk;
 use crate::node::Outcome;
@@ -119,4 +123,62 @@ fn a_ledger_baked_into_an_image_is_forgotten() {
             assert_eq!(ledger.leases.len(), 1);
         })
         .unwrap();
+}
+
+#[test]
+fn an_address_that_somebody_took_away_just_now_is_not_leased() {
+    let node = one_node("m5.large", warm(1, 0, 0), 8);
+    let mut taken = None;
+    node.live(&Steps::default(), async |life| {
+        life.add("a", "a").await.unwrap();
+        let ledger = life.engine.dump().await.unwrap().ledger;
+        let free = ledger.addresses.values().find(|address| address.state == AddressState::Free).unwrap();
+        taken = Some((free.eni.clone(), free.ip));
+    })
+    .unwrap();
+    let (eni, ip) = taken.unwrap();
+    let std::net::IpAddr::V4(address) = ip else { panic!("{ip}") };
+    node.shared
+        .now(|vpc| {
+            vpc.foreign(UnassignPrivateIpAddresses {
+                network_interface_id: sim::EniId::new(eni.as_str()),
+                private_ip_addresses: vec![address],
+                ..UnassignPrivateIpAddresses::default()
+            })
+        })
+        .unwrap();
+    // Our own change of that ENI was seconds ago: the read at this start may be a late view, so it is not believed
+    // yet, and not ignored either.
+    node.live(&Steps::default(), async |life| {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for number in 0..7 {
+            let lease = life.add(&format!("b{number}"), &format!("b{number}")).await.unwrap();
+            assert_ne!(lease.address, ip);
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let ledger = life.quiet().await;
+        assert!(!ledger.addresses.contains_key(&ip), "a second read settles it");
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_full_subnet_holds_an_add_for_an_address_that_is_nearly_rested() {
+    let node = one_node("m5.large", warm(0, 1, 0), 9);
+    node.live(&Steps::default(), async |life| {
+        life.add("a", "a").await.unwrap();
+        life.quiet().await;
+        node.shared.now(|vpc| {
+            let subnet = vpc.authoritative().subnets()[0].subnet_id.clone();
+            vpc.occupy_all_but(&subnet, 0).unwrap();
+        });
+        // Takes the spare one; another cannot be had.
+        life.add("b", "b").await.unwrap();
+        let refused = life.add("c", "c").await.unwrap_err().to_string();
+        assert!(refused.contains("no free addresses"), "{refused}");
+        life.del("a").await;
+        life.add("d", "d").await.unwrap();
+    })
+    .unwrap();
 }

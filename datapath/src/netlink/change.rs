@@ -6,7 +6,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 use netlink_packet_route::RouteNetlinkMessage;
 
 use super::address::Address;
-use super::link::{LinkRef, LinkSettings, Veth, bridge, delete_group};
+use super::link::{LinkRef, LinkSettings, Macvlan, Veth, bridge, delete_group};
 use super::neighbour::Neighbour;
 use super::route::Route;
 use super::rule::Rule;
@@ -17,6 +17,8 @@ use super::socket::Outgoing;
 pub enum Change {
     /// Makes a veth pair.
     CreateVeth(Veth),
+    /// Makes a macvlan link.
+    CreateMacvlan(Macvlan),
     /// Makes a bridge of that name.
     CreateBridge(String),
     /// Changes a link's settings.
@@ -53,6 +55,7 @@ impl Change {
         const PUT: u16 = NLM_F_CREATE | NLM_F_REPLACE;
         let (message, flags) = match self {
             Self::CreateVeth(veth) => (veth.message(), ADD),
+            Self::CreateMacvlan(macvlan) => (macvlan.message(), ADD),
             Self::CreateBridge(name) => (bridge(name), ADD),
             Self::SetLink(link, settings) => (settings.message(link), 0),
             Self::DeleteLink(link) => (link.delete(), 0),
@@ -76,6 +79,9 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateVeth(veth) => write!(f, "create veth {} with {}", veth.near.name, veth.far.name),
+            Self::CreateMacvlan(macvlan) => {
+                write!(f, "create macvlan {} on link {}", macvlan.name, macvlan.lower)
+            }
             Self::CreateBridge(name) => write!(f, "create bridge {name}"),
             Self::SetLink(link, settings) => {
                 write!(f, "set {link}")?;

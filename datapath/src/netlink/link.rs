@@ -8,7 +8,8 @@ use holdfast_model::ids::MacAddr;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage, MacVlanMode,
 };
 
 use super::attributes::{Attributes, u32_at};
@@ -244,6 +245,37 @@ impl Veth {
         message
             .attributes
             .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(peer)]));
+        RouteNetlinkMessage::NewLink(message)
+    }
+}
+
+/// A macvlan link to be made: the only user of another link, whose link-layer address it takes over (mode
+/// `passthru`). It is made down.
+#[derive(Clone, Debug)]
+pub struct Macvlan {
+    /// Its name.
+    pub name: String,
+    /// Index of the link below it, where the socket is.
+    pub lower: u32,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Made in this namespace; `None`: where the socket is.
+    pub netns: Option<Arc<OwnedFd>>,
+}
+
+impl Macvlan {
+    pub(super) fn message(&self) -> RouteNetlinkMessage {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(self.name.clone()),
+            LinkAttribute::Link(self.lower),
+            LinkAttribute::Mtu(self.mtu),
+        ];
+        message.attributes.extend(self.netns.as_ref().map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::MacVlan),
+            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Passthrough)])),
+        ]));
         RouteNetlinkMessage::NewLink(message)
     }
 }

@@ -23,6 +23,7 @@ fn request(container: &str) -> LeaseRequest {
         netns: NetnsRef { path: "/run/netns/x".into(), inode: 1 },
         host_veth: "eni0".into(),
         host_mac: MacAddr([2, 0, 0, 0, 0, 9]),
+        mtu: 9001,
     }
 }
 
@@ -71,13 +72,11 @@ fn an_eni_that_was_not_read_back_or_is_closed_gives_nothing() {
 fn a_lease_is_opened_once_and_only_on_a_free_address() {
     let mut toy = rested();
     let choice = choose(&toy).unwrap();
-    let config = toy.config.clone();
-    let desired = Desired { config: &config, limits: toy.limits };
-    let changes = open_lease(&desired, &toy.ledger, &choice, request("a"), &toy.now).unwrap();
+    let changes = open_lease(&toy.ledger, &choice, request("a"), &toy.now).unwrap();
     toy.commit(&changes);
-    assert_eq!(open_lease(&desired, &toy.ledger, &choice, request("b"), &toy.now), None, "taken");
+    assert_eq!(open_lease(&toy.ledger, &choice, request("b"), &toy.now), None, "taken");
     let other = choose(&toy).unwrap();
-    assert_eq!(open_lease(&desired, &toy.ledger, &other, request("a"), &toy.now), None, "has one");
+    assert_eq!(open_lease(&toy.ledger, &other, request("a"), &toy.now), None, "has one");
     toy.commit(&activate(&toy.ledger, &request("a").sandbox));
     assert_eq!(toy.ledger.leases[&request("a").sandbox].phase, LeasePhase::Active);
     assert_eq!(undo(&toy.ledger, &request("a").sandbox, &toy.now), [], "an answered ADD is not undone");
@@ -90,11 +89,11 @@ fn an_undone_wiring_frees_at_once_and_a_release_rests() {
     let desired = Desired { config: &config, limits: toy.limits };
     let key = request("a").sandbox;
     let choice = choose(&toy).unwrap();
-    toy.commit(&open_lease(&desired, &toy.ledger, &choice, request("a"), &toy.now).unwrap());
+    toy.commit(&open_lease(&toy.ledger, &choice, request("a"), &toy.now).unwrap());
     toy.commit(&undo(&toy.ledger, &key, &toy.now));
     assert_eq!(choose(&toy).unwrap(), choice);
 
-    toy.commit(&open_lease(&desired, &toy.ledger, &choice, request("a"), &toy.now).unwrap());
+    toy.commit(&open_lease(&toy.ledger, &choice, request("a"), &toy.now).unwrap());
     assert_eq!(finish_release(&desired, &toy.ledger, &key, &toy.now), [], "kernel state comes first");
     toy.commit(&begin_release(&toy.ledger, &key, &toy.now));
     assert_eq!(begin_release(&toy.ledger, &key, &toy.now), [], "twice is once");

@@ -4,8 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, Neighbour, Route};
-use holdfast_model::ids::MacAddr;
+use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, MacAddr, Neighbour, Route};
 use ipnet::Ipv4Net;
 use tokio::io::AsyncWriteExt as _;
 

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use holdfast_datapath::netlink::{
-    Address, Change, LinkRef, LinkSettings, Neighbour, Route, RouteScope, RouteType, Rule, Socket, Veth,
-    VethEnd,
+    Address, Change, LinkRef, LinkSettings, MacAddr, Macvlan, Neighbour, Route, RouteScope, RouteType, Rule,
+    Socket, Veth, VethEnd,
 };
-use holdfast_model::ids::MacAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::internet::{self, Internet};
 use super::wiring::{Layout, Plug, Step, gateway};
-use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, macvlan, source_check, sysctl};
+use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, source_check, sysctl};
 use crate::vpc::{EniId, InstanceId};
 
 const MAIN: u32 = 254;
@@ -226,7 +226,13 @@ impl Router {
         // The end that came up first learns of the other by a worker of the kernel, and drops what is sent until then;
         // asking for a link has the kernel catch up before it answers.
         let lower = self.namespace.index(&mut self.socket, &lower)?;
-        macvlan::create(&self.namespace, lower, &node, &plug.node_end, MTU)?;
+        let macvlan = Macvlan {
+            name: plug.node_end.clone(),
+            lower,
+            mtu: MTU,
+            netns: Some(Arc::clone(node.descriptor())),
+        };
+        self.namespace.apply(&mut self.socket, &[Change::CreateMacvlan(macvlan)])?;
         match &plug.lease {
             Some(lease) => super::node::configure(&node, &plug.node_end, lease),
             None => Ok(()),
