@@ -40,7 +40,7 @@ pub(crate) enum Failure {
         source: io::Error,
     },
     /// No answer from the daemon.
-    #[error("the node's network daemon did not answer")]
+    #[error("try again later: the node's network daemon did not answer")]
     Daemon(#[from] ClientError),
     /// STATUS without a daemon.
     #[error("the node's network daemon is not available")]

@@ -1,11 +1,11 @@
 //! The loops: observe, plan, persist, act, answer.
 //!
 //! One task owns all live state: the ledger in memory, what was observed, who waits. Everything slow (EC2, the
-//! kernel, the disk) runs beside it and reports back as an [`event::Event`]. Decisions are the planner's; this
+//! kernel, the disk) runs beside it and reports back as an event. Decisions are the planner's; this
 //! crate carries them out in the one order that survives a crash: persist the intent, act, read back, persist the
 //! outcome, answer.
 //!
-//! Start reading at [`engine::Engine`]; then [`book`], which holds memory and disk together.
+//! Start reading at [`Engine`]; then `book`, which holds memory and disk together.
 
 mod adds;
 mod book;

@@ -67,12 +67,12 @@ fn draw_fault(chance: &Chance) -> Fault {
 /// A stretch of a runtime's work. Refusals are no failures here: EC2 may not let anything through.
 async fn work(life: &Life, node: &Node, chance: &Chance, life_number: u64) {
     for round in 0..6 {
-        for number in 0..1 + chance.below(4) {
+        for number in 0..=chance.below(4) {
             let container = format!("c{life_number}-{round}-{number}");
             // Names recur: a pod that comes back is another sandbox.
-            match life.add(&format!("web-{}", chance.below(8)), &container).await {
-                Err(AddError::Stopping) => std::future::pending().await,
-                Ok(_) | Err(_) => {}
+            let added = life.add(&format!("web-{}", chance.below(8)), &container).await;
+            if added == Err(AddError::Stopping) {
+                std::future::pending::<()>().await;
             }
         }
         for (container, pod) in node.pods() {
@@ -96,7 +96,7 @@ fn live(seed: u64) -> Result<(), String> {
     let targets = [(1, 0, 0), (0, 2, 0), (0, 1, 5), (0, 0, 0), (2, 0, 0)];
     let (enis, ips, minimum) = targets[chance.below(targets.len() as u64) as usize];
     let mut node = one_node("m5.large", warm(enis, ips, minimum), seed);
-    for life_number in 0..1 + chance.below(4) {
+    for life_number in 0..=chance.below(4) {
         let faults: Vec<Fault> = (0..chance.below(3)).map(|_| draw_fault(&chance)).collect();
         let set: Vec<_> =
             faults.into_iter().map(|fault| node.shared.now(|vpc| vpc.set_fault(fault))).collect();

@@ -42,8 +42,8 @@ impl Disk {
 
     /// The power goes: only what was synced is left.
     pub(crate) fn lose_power(&self) {
-        let mut image = self.lock();
-        image.seen = image.synced.clone();
+        let image = &mut *self.lock();
+        image.seen.clone_from(&image.synced);
         image.unsynced.clear();
     }
 

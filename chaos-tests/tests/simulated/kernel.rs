@@ -355,7 +355,7 @@ impl HostNet for SimHost {
 
     async fn drifted(&self) {
         // Nobody else changes this kernel; the engine's own patience sets the pace.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,6 +1,8 @@
 //! A whole node in one process, in virtual time: the real engine and the real store over a simulated cloud, kernel,
 //! clock and disk. It can be killed at any step, and started again on what it left behind.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod box_of;
 mod chance;
 mod clock;

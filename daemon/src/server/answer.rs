@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_datapath::netns;
 use holdfast_engine::{AddError, AddRequest, EngineHandle, Status};
+use holdfast_model::config::{Config, Origin};
 use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_wire::cni::error::code;
@@ -88,7 +89,7 @@ async fn add_answer(
         pod: PodRef { namespace: add.pod.namespace, name: add.pod.name, uid: add.pod.uid },
         netns: Arc::new(descriptor),
         netns_ref: NetnsRef { path: add.netns_path, inode },
-        mtu: if add.mtu == 0 { desk.config.pod_mtu.value } else { add.mtu },
+        mtu: mtu_of(&desk.config, add.mtu),
         patience: Some(patience.saturating_sub(ANSWER_AHEAD.min(patience / 4))),
         sandbox,
     };
@@ -152,6 +153,14 @@ fn added(lease: &Lease) -> Added {
         route_table: lease.slot.route_table(),
         host_veth: lease.host_veth.clone(),
         host_mac: lease.host_mac.to_string(),
+    }
+}
+
+/// The node's own setting, where there is one; else what the network configuration says, within the ENI's.
+fn mtu_of(config: &Config, asked: u32) -> u32 {
+    match config.pod_mtu.origin {
+        Origin::Environment => config.pod_mtu.value,
+        Origin::Default => asked.min(config.eni_mtu.value),
     }
 }
 
