@@ -23,7 +23,7 @@ pub enum Step {
     Open(CloudChange),
     /// Send the call of this open intent again; its outcome is unknown or it was never sent.
     Repeat(IntentId),
-    /// Read, and [`crate::adopt`] the answer.
+    /// Read, and [`crate::adopt()`] the answer.
     Read(CloudRead),
     /// Set the ENI up in the kernel and read it back.
     SetUpEni(EniWiring),
@@ -45,7 +45,7 @@ pub struct Plan {
 /// Decides what to do next. Pure, total, deterministic; planning again after the plan was carried out gives, in
 /// a bounded number of rounds, an empty one.
 ///
-/// A ledger that [`crate::recover`] has not brought to this boot yet gives no steps.
+/// A ledger that [`crate::recover()`] has not brought to this boot yet gives no steps.
 pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Plan {
     let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
         return Plan { refusal: Some(Refusal::NotReady), ..Plan::default() };
