@@ -137,6 +137,11 @@ impl<W: World> Engine<W> {
         self.observed.waiting = short;
     }
 
+    /// Nobody can be served yet; the plan knows how many wait.
+    pub(crate) fn count_waiting(&mut self) {
+        self.observed.waiting = u32::try_from(self.adds.waiting().len()).unwrap_or(u32::MAX);
+    }
+
     /// Serves or refuses one; false when it goes on waiting for an address.
     fn serve(&mut self, sandbox: &SandboxKey, now: &Now) -> bool {
         let Some(add) = self.adds.get(sandbox) else { return true };
@@ -265,7 +270,7 @@ impl<W: World> Engine<W> {
             Ok(_wired) => {
                 // The pending lease is durable and the wiring was read back: a crash from here on adopts it.
                 self.adds.answer(&sandbox, &Ok(lease));
-                self.book.commit(planner::activate(self.book.ledger(), &sandbox), Then::Nothing);
+                self.book.commit_lazily(planner::activate(self.book.ledger(), &sandbox));
             }
             Err(fault) => {
                 tracing::warn!(%sandbox, error = %chain(&fault), "wiring failed");

@@ -62,6 +62,10 @@ pub(crate) struct Book {
     refused: Vec<Then>,
     /// When the disk is asked again.
     retry_at: Option<BootTime>,
+    /// In memory, not handed to the disk yet: nobody waits for it.
+    lazy: Vec<Change>,
+    /// Counts what changed in memory.
+    version: u64,
 }
 
 impl Book {
@@ -73,6 +77,37 @@ impl Book {
             failing: None,
             refused: Vec::new(),
             retry_at: None,
+            lazy: Vec::new(),
+            version: 0,
+        }
+    }
+
+    /// Another number after each change in memory.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether something waits for [`Book::flush`].
+    pub(crate) fn has_lazy(&self) -> bool {
+        !self.lazy.is_empty()
+    }
+
+    /// Makes the changes in memory at once, and durable with the next commit, or by [`Book::flush`]. For what a start
+    /// finds out anew: losing it costs a repetition.
+    pub(crate) fn commit_lazily(&mut self, changes: Vec<Change>) {
+        if self.failing.is_none() && !changes.is_empty() {
+            self.version += 1;
+            self.ledger.apply_all(&changes);
+            self.lazy.extend(changes);
+        }
+    }
+
+    /// Hands what waits to the disk.
+    pub(crate) fn flush(&mut self) {
+        if let Some(writer) = self.writer.as_ref().filter(|_| self.failing.is_none() && !self.lazy.is_empty())
+        {
+            let sequence = writer.submit(std::mem::take(&mut self.lazy));
+            self.pending.push_back(Pending { sequence, then: Then::Nothing });
         }
     }
 
@@ -102,8 +137,12 @@ impl Book {
             self.refused.push(then);
             return;
         };
+        self.version += 1;
         self.ledger.apply_all(&changes);
-        let sequence = writer.submit(changes);
+        // In order: what is lazy came first.
+        let mut all = std::mem::take(&mut self.lazy);
+        all.extend(changes);
+        let sequence = writer.submit(all);
         self.pending.push_back(Pending { sequence, then });
     }
 
@@ -129,11 +168,13 @@ impl Book {
                     writer.resume();
                 }
                 self.failing = Some(cause.clone());
+                self.lazy.clear();
                 Turned::Failed { thens, cause }
             }
             Report::Resumed { ledger } => {
                 debug_assert!(self.pending.is_empty(), "a resumed writer has reported all it was given");
                 self.ledger = *ledger;
+                self.version += 1;
                 self.failing = None;
                 self.retry_at = None;
                 if let Some(writer) = &self.writer {
@@ -176,6 +217,7 @@ impl Book {
 
     /// Closes the file in order.
     pub(crate) fn close(&mut self) -> Result<(), String> {
+        self.flush();
         self.writer.take().map_or(Ok(()), |writer| writer.close().map_err(|error| chain(&error)))
     }
 

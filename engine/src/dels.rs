@@ -118,7 +118,8 @@ impl<W: World> Engine<W> {
         for sandbox in &sandboxes {
             changes.extend(planner::finish_release(&self.desired(), self.book.ledger(), sandbox, &now));
         }
-        self.book.commit(changes, Then::Nothing);
+        // Should it be lost, the release is done again, and the rest begins anew: longer, never shorter.
+        self.book.commit_lazily(changes);
         self.remove_links();
     }
 

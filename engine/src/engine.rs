@@ -60,6 +60,12 @@ pub struct Engine<W: World> {
     pub(crate) looked: bool,
     /// The ledger was lost while pods ran: nothing of ours in the kernel is left over until it is read back.
     pub(crate) rebuilding: bool,
+    /// Whether packets that leave the VPC are translated: no pod is answered for before.
+    pub(crate) nat_ready: bool,
+    /// Whether something happened since the last plan, besides changes of the ledger.
+    stale: bool,
+    /// The ledger that the last plan was made for.
+    planned: u64,
     pub(crate) observing: bool,
     pub(crate) observe_again: bool,
     pub(crate) mending: bool,
@@ -116,6 +122,9 @@ impl<W: World> Engine<W> {
             owed: BTreeSet::new(),
             looked: false,
             rebuilding: false,
+            nat_ready: false,
+            stale: true,
+            planned: 0,
             observing: false,
             observe_again: false,
             mending: false,
@@ -184,6 +193,8 @@ impl<W: World> Engine<W> {
 
     fn handle(&mut self, event: Event) {
         tracing::trace!(?event, "event");
+        // What the disk and a pod's wiring report shows in the ledger, if it matters to the plan.
+        self.stale |= !matches!(event, Event::Committed(_) | Event::Wired { .. });
         match event {
             Event::Request(request) => self.request(request),
             Event::Committed(report) => self.committed(report),
@@ -198,7 +209,7 @@ impl<W: World> Engine<W> {
             Event::Hint(result) => self.hint(result),
             Event::EniSetUp { eni, result } => self.eni_set_up(eni, result),
             Event::HostSeen(result) => self.host_seen(result),
-            Event::HostMended(result) => self.host_mended(result),
+            Event::HostMended { nat, result } => self.host_mended(nat, result),
             Event::Drifted => self.drifted(),
         }
     }
@@ -264,11 +275,22 @@ impl<W: World> Engine<W> {
         }
         self.timers_due(&now);
         if self.book.failing().is_none() && self.looked {
-            self.serve_waiting(&now);
-            if !self.is_stopping() {
-                self.plan(&now);
-                // What the plan found out decides who may go on waiting.
+            if self.nat_ready {
                 self.serve_waiting(&now);
+            } else {
+                self.count_waiting();
+            }
+            if !self.is_stopping() && (self.stale || self.planned != self.book.version()) {
+                self.stale = false;
+                self.plan(&now);
+                self.planned = self.book.version();
+                // What the plan found out decides who may go on waiting.
+                if self.nat_ready {
+                    self.serve_waiting(&now);
+                }
+            }
+            if self.book.has_lazy() && self.timers.flush.is_none() {
+                self.timers.flush = Some(now.boottime.after(timers::FLUSH_AFTER));
             }
         } else {
             self.refuse_overdue(&now);
@@ -294,8 +316,14 @@ impl<W: World> Engine<W> {
         if timers::due(&mut self.timers.observe, now.boottime) {
             self.observe();
         }
-        // The plan is made in every turn: its timer only wakes us.
-        timers::due(&mut self.timers.plan, now.boottime);
+        self.stale |= timers::due(&mut self.timers.plan, now.boottime);
+        if timers::due(&mut self.timers.flush, now.boottime) {
+            self.book.flush();
+        }
+        if timers::due(&mut self.timers.nat, now.boottime) && !self.nat_ready {
+            tracing::error!("the NAT table does not stand yet; pods are served without a way out of the VPC");
+            self.nat_ready = true;
+        }
     }
 
     fn next_wake(&self) -> Option<Duration> {

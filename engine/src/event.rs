@@ -61,8 +61,11 @@ pub(crate) enum Event {
     },
     /// The host's network was read.
     HostSeen(Result<HostObserved, HostFault>),
-    /// Drift was mended, or not.
-    HostMended(Result<(), HostFault>),
+    /// Drift was mended, or not; the NAT table among it, or not.
+    HostMended {
+        nat: bool,
+        result: Result<(), HostFault>,
+    },
     /// Something of ours in the kernel may have changed.
     Drifted,
 }
@@ -83,7 +86,7 @@ impl std::fmt::Debug for Event {
             Self::Hint(_) => "Hint",
             Self::EniSetUp { .. } => "EniSetUp",
             Self::HostSeen(_) => "HostSeen",
-            Self::HostMended(_) => "HostMended",
+            Self::HostMended { .. } => "HostMended",
             Self::Drifted => "Drifted",
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::host::{HostObserved, LinkAlias};
+use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen};
 use holdfast_model::lease::LeasePhase;
 use holdfast_planner::{self as planner, NetnsSeen, Sighting};
 use holdfast_ports::{HostFault, HostNet, Liveness};
@@ -46,8 +46,10 @@ impl<W: World> Engine<W> {
     pub(crate) fn host_seen(&mut self, result: Result<HostObserved, HostFault>) {
         let now = self.now();
         self.observing = false;
-        let wait = if std::mem::take(&mut self.observe_again) { DRIFT_SETTLE } else { OBSERVE_EVERY };
-        timers::sooner(&mut self.timers.observe, now.boottime.after(wait));
+        if std::mem::take(&mut self.observe_again) {
+            self.observe();
+        }
+        timers::sooner(&mut self.timers.observe, now.boottime.after(OBSERVE_EVERY));
         let observed = match result {
             Ok(observed) => observed,
             Err(fault) => {
@@ -62,6 +64,7 @@ impl<W: World> Engine<W> {
         if !self.looked {
             self.first_look(&observed);
         }
+        self.nat_ready |= self.config.external_snat.value || observed.nat == NatSeen::AsWritten;
         self.rebuild(&observed);
         self.look_for_traces(&observed);
         self.mend(&observed);
@@ -97,12 +100,14 @@ impl<W: World> Engine<W> {
         }
         tracing::info!(?actions, "the host's network is put right");
         self.mending = true;
+        let nat = actions.iter().any(|action| matches!(action, HostAction::ReplaceNat(_)));
         let host = self.ports.host.clone();
-        self.beside(async move { Event::HostMended(host.apply(actions).await) });
+        self.beside(async move { Event::HostMended { nat, result: host.apply(actions).await } });
     }
 
-    pub(crate) fn host_mended(&mut self, result: Result<(), HostFault>) {
+    pub(crate) fn host_mended(&mut self, nat: bool, result: Result<(), HostFault>) {
         self.mending = false;
+        self.nat_ready |= nat && result.is_ok();
         if let Err(fault) = result {
             tracing::error!(error = %chain(&fault), "putting the host's network right failed; trying again");
             let at = self.now().boottime.after(KERNEL_RETRY);

@@ -15,7 +15,7 @@ use holdfast_ports::{Clock, Metadata, MetadataError, MetadataHint};
 use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::timers::{HINT_EVERY, IDENTITY_RETRY};
+use crate::timers::{HINT_EVERY, IDENTITY_RETRY, NAT_PATIENCE};
 use crate::world::World;
 
 impl<W: World> Engine<W> {
@@ -52,6 +52,8 @@ impl<W: World> Engine<W> {
             );
         }
         self.looked = true;
+        let patience = self.now().boottime.after(NAT_PATIENCE);
+        self.timers.nat = Some(patience);
         self.pick_up_leases();
     }
 

@@ -14,6 +14,12 @@ pub(crate) const DRIFT_SETTLE: Duration = Duration::from_millis(500);
 pub(crate) const KERNEL_RETRY: Duration = Duration::from_secs(1);
 /// How soon a disk that refused is asked again.
 pub(crate) const DISK_RETRY: Duration = Duration::from_secs(1);
+/// How long a change that nobody waits for may stay in memory only: long enough to share the next commit, short
+/// enough to be no news after a crash.
+pub(crate) const FLUSH_AFTER: Duration = Duration::from_millis(50);
+/// How long the first ADD waits for the NAT table after the kernel was read. A host whose table cannot be written
+/// still serves traffic inside the VPC.
+pub(crate) const NAT_PATIENCE: Duration = Duration::from_secs(5);
 /// The first and the longest pause before the metadata service is asked again who we are.
 pub(crate) const IDENTITY_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -30,12 +36,19 @@ pub(crate) struct Timers {
     pub(crate) identity: Option<BootTime>,
     /// When time alone may change the plan.
     pub(crate) plan: Option<BootTime>,
+    /// When what is in memory only goes to the disk.
+    pub(crate) flush: Option<BootTime>,
+    /// When ADDs stop waiting for the NAT table.
+    pub(crate) nat: Option<BootTime>,
 }
 
 impl Timers {
     /// The earliest instant set.
     pub(crate) fn next(&self) -> Option<BootTime> {
-        [self.hint, self.observe, self.kernel_retry, self.identity, self.plan].into_iter().flatten().min()
+        [self.hint, self.observe, self.kernel_retry, self.identity, self.plan, self.flush, self.nat]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
