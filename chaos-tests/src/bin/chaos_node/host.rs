@@ -1,0 +1,78 @@
+//! The real kernel, with a step before and after each change to it.
+
+use std::sync::Arc;
+
+use holdfast_datapath::Host;
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatTable, PodWired, PodWiring};
+use holdfast_model::sandbox::NetnsRef;
+use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
+
+use crate::steps::Steps;
+
+/// [`Host`], counted. What only reads is no step.
+pub(crate) struct CountedHost {
+    host: Host,
+    steps: Arc<Steps>,
+}
+
+impl CountedHost {
+    pub(crate) fn new(host: Host, steps: Arc<Steps>) -> Self {
+        Self { host, steps }
+    }
+
+    async fn read<T>(&self, work: impl Future<Output = T>) -> T {
+        self.steps.reading(true);
+        let read = work.await;
+        self.steps.reading(false);
+        read
+    }
+
+    async fn counted<T>(&self, deed: &str, work: impl Future<Output = T>) -> T {
+        self.steps.before(deed);
+        let done = work.await;
+        self.steps.after(deed);
+        done
+    }
+}
+
+impl HostNet for CountedHost {
+    async fn observe(&self, nat: Option<&NatTable>) -> Result<HostObserved, HostFault> {
+        self.read(self.host.observe(nat)).await
+    }
+
+    async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
+        self.counted("mending", self.host.apply(actions)).await
+    }
+
+    async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {
+        self.counted("setting an ENI up", self.host.set_up_eni(wiring)).await
+    }
+
+    async fn wire_pod(&self, wiring: PodWiring, netns: Netns) -> Result<PodWired, HostFault> {
+        self.counted("wiring", self.host.wire_pod(wiring, netns)).await
+    }
+
+    async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
+        self.counted("unwiring", self.host.unwire_pod(wiring)).await
+    }
+
+    async fn remove_links(&self, pods: Vec<PodWiring>) -> Result<(), HostFault> {
+        self.counted("removing links", self.host.remove_links(pods)).await
+    }
+
+    async fn check_pod(&self, wiring: PodWiring, netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
+        self.read(self.host.check_pod(wiring, netns)).await
+    }
+
+    async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {
+        self.read(self.host.open_netns(path)).await
+    }
+
+    async fn liveness(&self, netns: NetnsRef) -> Liveness {
+        self.read(self.host.liveness(netns)).await
+    }
+
+    async fn drifted(&self) {
+        self.host.drifted().await;
+    }
+}

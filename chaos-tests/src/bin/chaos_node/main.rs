@@ -1,0 +1,182 @@
+//! The node daemon as a crash test has it: the real engine, the real store on a real file, the real datapath in the
+//! network namespace that it is started in. EC2, the metadata service and the clock are the test's, at the other
+//! end of stdin and stdout; see `holdfast_chaos_tests::kill`. It kills itself at its appointed step.
+
+mod host;
+mod line;
+mod ports;
+mod steps;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use holdfast_chaos_tests::kill::config;
+use holdfast_chaos_tests::kill::wire::{AddSandbox, Death, FromNode, ToNode};
+use holdfast_datapath::{Host, HostOptions, netns};
+use holdfast_engine::{AddRequest, Engine, EngineHandle, Ports, World};
+use holdfast_model::lease::Lease;
+use holdfast_model::sandbox::NetnsRef;
+use holdfast_ports::Clock;
+use holdfast_store::{OpenError, OpenOptions, Opened, Store};
+use tokio::sync::{Notify, mpsc};
+
+use crate::host::CountedHost;
+use crate::line::Line;
+use crate::ports::{AskedCloud, AskedMetadata, ToldClock};
+use crate::steps::Steps;
+
+/// For crash tests; started by them.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The ledger's file.
+    #[arg(long)]
+    ledger: PathBuf,
+    /// How late it is: milliseconds since the node began.
+    #[arg(long)]
+    now: u64,
+    /// The step at which to die, as JSON.
+    #[arg(long)]
+    death: Option<String>,
+}
+
+struct ToldWorld;
+
+impl World for ToldWorld {
+    type Cloud = AskedCloud;
+    type Metadata = AskedMetadata;
+    type Host = CountedHost;
+    type Clock = ToldClock;
+}
+
+fn main() -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    // As the daemon has it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let death: Option<Death> = args.death.map(|text| serde_json::from_str(&text)).transpose()?;
+    tracing::info!(now = args.now, ?death, "a life begins");
+    let line = Arc::new(Line::default());
+    let steps = Arc::new(Steps::new(Arc::clone(&line), death));
+    let clock = Arc::new(ToldClock::new(args.now)?);
+    let ticked = Arc::new(Notify::new());
+    let (sender, mut commands) = mpsc::unbounded_channel();
+    {
+        let (line, clock, ticked) = (Arc::clone(&line), Arc::clone(&clock), Arc::clone(&ticked));
+        std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            line::listen(|message| match message {
+                ToNode::Time(now) => {
+                    clock.set(now);
+                    ticked.notify_one();
+                }
+                ToNode::Cloud { question, .. }
+                | ToNode::Identity { question, .. }
+                | ToNode::Hint { question, .. } => line.answered(question, message),
+                // Nobody takes commands any more once it stops.
+                command => drop(sender.send(command)),
+            });
+        })?;
+    }
+
+    let options =
+        OpenOptions { observer: Some(Arc::<Steps>::clone(&steps)), ..OpenOptions::at(clock.now().wall) };
+    let opened = open_ledger(&args.ledger, &options)?;
+    tracing::info!(found = ?opened.found, "ledger");
+    let amid = Arc::clone(&steps);
+    let host = Host::new(HostOptions {
+        interrupt: Some(Arc::new(move |step| {
+            amid.amid(&format!("wiring, coming to {step:?}"));
+            Ok(())
+        })),
+        ..HostOptions::default()
+    })?;
+    host.ensure_forwarding().await?;
+    let ports = Ports::<ToldWorld> {
+        cloud: Arc::new(AskedCloud::new(Arc::clone(&line), Arc::clone(&steps))),
+        metadata: Arc::new(AskedMetadata::new(Arc::clone(&line))),
+        host: Arc::new(CountedHost::new(host, steps)),
+        clock: Arc::clone(&clock),
+    };
+    let (engine, handle) = Engine::new(ports, Arc::new(config(args.ledger)), opened.store, false)?;
+    let running = tokio::spawn(engine.run());
+    let looking = tokio::spawn(look(handle.clone(), clock, ticked, Arc::clone(&line)));
+    while let Some(command) = commands.recv().await {
+        match command {
+            ToNode::Add { request, sandbox } => {
+                let (handle, line) = (handle.clone(), Arc::clone(&line));
+                tokio::spawn(async move {
+                    let result = add(&handle, sandbox).await.map_err(|error| format!("{error:#}"));
+                    line.say(&FromNode::Added { request, result });
+                });
+            }
+            ToNode::Del { request, sandbox } => {
+                let (handle, line) = (handle.clone(), Arc::clone(&line));
+                tokio::spawn(async move {
+                    let done = handle.del(sandbox).await.is_ok();
+                    line.say(&FromNode::Deleted { request, done });
+                });
+            }
+            ToNode::Dump { request } => {
+                let dump = handle.dump().await?;
+                line.say(&FromNode::Dumped { request, ledger: Box::new(dump.ledger) });
+            }
+            ToNode::Stop => break,
+            _answers => {}
+        }
+    }
+    looking.abort();
+    handle.stop().await;
+    running.await.context("the engine ended badly")
+}
+
+/// As the daemon does: a ledger that is held is tried again. A process that was killed while it started another one
+/// (the datapath runs `nft`) leaves its open files to that one for a moment.
+fn open_ledger(path: &Path, options: &OpenOptions) -> anyhow::Result<Opened> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Store::open(path, options) {
+            Err(OpenError::Locked { .. }) if Instant::now() < until => {
+                tracing::warn!("the ledger is held");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened.context("opening the ledger"),
+        }
+    }
+}
+
+async fn add(handle: &EngineHandle, sandbox: AddSandbox) -> anyhow::Result<Lease> {
+    let netns = Arc::new(netns::open(&sandbox.netns)?);
+    let inode = netns::identity(&netns)?.inode;
+    let request = AddRequest {
+        sandbox: sandbox.key,
+        pod: sandbox.pod,
+        netns,
+        netns_ref: NetnsRef { path: sandbox.netns.display().to_string(), inode },
+        host_veth: sandbox.host_veth,
+        fallback_veth: sandbox.fallback_veth,
+        mtu: 9001,
+        patience: None,
+    };
+    Ok(handle.add(request).await?)
+}
+
+/// The engine sleeps in real time; so each time the clock is moved it is made to look.
+async fn look(handle: EngineHandle, clock: Arc<ToldClock>, ticked: Arc<Notify>, line: Arc<Line>) {
+    loop {
+        ticked.notified().await;
+        let now = clock.millis();
+        // Twice: the second comes after what the first one set off has begun.
+        if handle.status().await.is_err() || handle.status().await.is_err() {
+            return;
+        }
+        line.say(&FromNode::Looked(now));
+    }
+}

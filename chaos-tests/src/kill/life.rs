@@ -1,0 +1,337 @@
+//! One life of the daemon, as its clients, its cloud and its clock see it.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, ensure};
+use holdfast_model::eni::EniPhase;
+use holdfast_model::lease::LeasePhase;
+use holdfast_model::ledger::Ledger;
+use holdfast_model::sandbox::PodRef;
+use nix::sys::signal::Signal;
+
+use super::child::{Child, Heard};
+use super::ec2::Ec2;
+use super::node::Node;
+use super::wire::{AddSandbox, FromNode, Passed, Side, ToNode};
+
+/// A process that does nothing for this long, in real time, hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pool comes to rest within this, in the node's time.
+const TWENTY_MINUTES: Duration = Duration::from_secs(20 * 60);
+
+/// How fast time goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Something is awaited: about fifty times real time.
+    Work,
+    /// Time alone is awaited: seconds at a leap, as long as no step of the process is under way.
+    Rest,
+}
+
+impl Pace {
+    /// What is waited for words of the process before time goes on.
+    fn listens(self) -> Duration {
+        match self {
+            Self::Work => Duration::from_millis(2),
+            Self::Rest => Duration::from_micros(500),
+        }
+    }
+}
+
+/// Why a script does not go on.
+#[derive(Debug)]
+pub enum Halt {
+    /// The process killed itself.
+    Died,
+    /// Something is wrong.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+#[derive(Debug)]
+enum Asked {
+    Add(String),
+    Del(String),
+    Dump,
+}
+
+/// A running daemon. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Life<'a> {
+    node: &'a mut Node,
+    child: Child,
+    passed: Vec<(Passed, &'static str)>,
+    stage: &'static str,
+    /// Steps and reads begun and not ended.
+    under_way: i64,
+    asked: BTreeMap<u64, Asked>,
+    next_request: u64,
+    refused: Vec<String>,
+    dumped: Option<Ledger>,
+    looked: u64,
+}
+
+impl<'a> Life<'a> {
+    pub(super) fn new(node: &'a mut Node, child: Child) -> Self {
+        Self {
+            node,
+            child,
+            passed: Vec::new(),
+            stage: "start",
+            under_way: 0,
+            asked: BTreeMap::new(),
+            next_request: 0,
+            refused: Vec::new(),
+            dumped: None,
+            looked: 0,
+        }
+    }
+
+    /// What the steps from here on are counted under.
+    pub fn stage(&mut self, stage: &'static str) {
+        self.stage = stage;
+    }
+
+    /// The steps passed up to now, each with its stage.
+    pub fn passed(&self) -> &[(Passed, &'static str)] {
+        &self.passed
+    }
+
+    /// A new sandbox for a pod of this name; sends its ADD.
+    pub fn add(&mut self, name: &str, container: &str) -> anyhow::Result<u64> {
+        self.node.make_sandbox(name, container)?;
+        self.add_again(container)
+    }
+
+    /// Sends the ADD of a sandbox once more.
+    pub fn add_again(&mut self, container: &str) -> anyhow::Result<u64> {
+        let sandbox = &self.node.sandboxes[container];
+        let name = &sandbox.pod.name;
+        let add = AddSandbox {
+            key: sandbox.key.clone(),
+            pod: PodRef { namespace: sandbox.pod.namespace.clone(), name: name.clone(), uid: None },
+            netns: sandbox.pod.path().to_owned(),
+            host_veth: format!("eni{name}"),
+            fallback_veth: format!("enix{container}"),
+        };
+        let request = self.ask(Asked::Add(container.to_owned()));
+        self.child.tell(&ToNode::Add { request, sandbox: add })?;
+        Ok(request)
+    }
+
+    /// Sends the DEL of a sandbox. Once it is answered, the runtime removes the sandbox.
+    pub fn del(&mut self, container: &str) -> anyhow::Result<u64> {
+        let sandbox = self.node.sandboxes.get_mut(container);
+        let sandbox = sandbox.ok_or_else(|| anyhow!("{container} was deleted before"))?;
+        sandbox.deleting = true;
+        let key = sandbox.key.clone();
+        let request = self.ask(Asked::Del(container.to_owned()));
+        self.child.tell(&ToNode::Del { request, sandbox: key })?;
+        Ok(request)
+    }
+
+    /// Waits until all of these are answered. An ADD that is refused is a failure.
+    pub fn answered(&mut self, requests: &[u64]) -> Result<(), Halt> {
+        let begun = Instant::now();
+        while requests.iter().any(|request| self.asked.contains_key(request)) {
+            self.go_on(Pace::Work)?;
+            self.not_for_ever(begun, "answer")?;
+        }
+        match self.refused.pop() {
+            None => Ok(()),
+            Some(cause) => Err(Halt::Failed(anyhow!("an ADD was refused: {cause}"))),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn rest(&mut self, time: Duration) -> Result<(), Halt> {
+        let until = self.node.now + u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        while self.node.now < until {
+            self.go_on(Pace::Rest)?;
+        }
+        Ok(())
+    }
+
+    /// The ledger as the engine has it.
+    pub fn ledger(&mut self) -> Result<Ledger, Halt> {
+        let request = self.ask(Asked::Dump);
+        self.child.tell(&ToNode::Dump { request })?;
+        self.answered(&[request])?;
+        self.dumped.take().ok_or_else(|| Halt::Failed(anyhow!("a dump was answered without a ledger")))
+    }
+
+    /// Waits until the pool needs nothing more: the node is known, no intent is open, no ENI is on its way in or out, no
+    /// lease on its way, enough addresses are there, and all is the same again ten seconds later.
+    pub fn quiet(&mut self, at_least: usize) -> Result<Ledger, Halt> {
+        let begun = self.node.now;
+        let mut last = None;
+        while Duration::from_millis(self.node.now - begun) < TWENTY_MINUTES {
+            let ledger = self.ledger()?;
+            let settled = ledger.node.is_some()
+                && ledger.addresses.len() >= at_least
+                && ledger.intents.is_empty()
+                && ledger.leases.values().all(|lease| lease.phase == LeasePhase::Active)
+                && ledger
+                    .enis
+                    .values()
+                    .all(|eni| matches!(eni.phase, EniPhase::Attached { .. } | EniPhase::Gone));
+            if settled && self.under_way <= 0 && last.as_ref() == Some(&ledger) {
+                return Ok(ledger);
+            }
+            last = Some(ledger);
+            self.rest(Duration::from_secs(10))?;
+        }
+        Err(Halt::Failed(anyhow!("not quiet within twenty minutes: {last:#?}")))
+    }
+
+    /// Stops the daemon in order.
+    pub fn stop(&mut self) -> Result<(), Halt> {
+        self.child.tell(&ToNode::Stop)?;
+        let begun = Instant::now();
+        loop {
+            match self.child.hear(PATIENCE)? {
+                Heard::Message(message) => self.take(*message)?,
+                Heard::Nothing => self.not_for_ever(begun, "end when it is told to stop")?,
+                Heard::End => break,
+            }
+        }
+        let status = self.child.ended(PATIENCE)?;
+        if status.signal() == Some(Signal::SIGKILL as i32) {
+            return Err(Halt::Died);
+        }
+        if !status.success() {
+            return Err(self.failed(&format!("the daemon's stop ended with {status}")));
+        }
+        Ok(())
+    }
+
+    /// What the process wrote to its log last.
+    pub fn last_words(&self) -> String {
+        self.child.last_words()
+    }
+
+    fn ask(&mut self, what: Asked) -> u64 {
+        let request = self.next_request;
+        self.next_request += 1;
+        self.asked.insert(request, what);
+        request
+    }
+
+    /// Hears what the process says; when it says nothing, time goes on by a step, and the engine looks.
+    fn go_on(&mut self, pace: Pace) -> Result<(), Halt> {
+        if self.listen(pace.listens())? {
+            return Ok(());
+        }
+        let millis = if pace == Pace::Rest && self.under_way <= 0 { 2000 } else { 100 };
+        self.node.pass(millis)?;
+        let now = self.node.now;
+        self.child.tell(&ToNode::Time(now))?;
+        let begun = Instant::now();
+        while self.looked < now {
+            if !self.listen(Duration::from_millis(100))? {
+                self.not_for_ever(begun, "look at the clock")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, wait: Duration) -> Result<bool, Halt> {
+        match self.child.hear(wait)? {
+            Heard::Message(message) => self.take(*message).map(|()| true).map_err(Halt::Failed),
+            Heard::Nothing => Ok(false),
+            Heard::End => {
+                let status = self.child.ended(PATIENCE)?;
+                if status.signal() == Some(Signal::SIGKILL as i32) {
+                    return Err(Halt::Died);
+                }
+                Err(self.failed(&format!("the daemon ended by itself with {status}")))
+            }
+        }
+    }
+
+    fn take(&mut self, message: FromNode) -> anyhow::Result<()> {
+        let ec2 = Ec2::new(&self.node.shared, &self.node.instance);
+        match message {
+            FromNode::Step(passed) => {
+                self.under_way += match passed.side {
+                    Side::Before => 1,
+                    Side::Amid => 0,
+                    Side::After => -1,
+                };
+                self.passed.push((passed, self.stage));
+                Ok(())
+            }
+            FromNode::Reading(begins) => {
+                self.under_way += if begins { 1 } else { -1 };
+                Ok(())
+            }
+            FromNode::Looked(now) => {
+                self.looked = now;
+                Ok(())
+            }
+            FromNode::Cloud { question, call } => {
+                let result = ec2.answer(&call);
+                self.child.tell(&ToNode::Cloud { question, result })
+            }
+            FromNode::Identity { question } => {
+                let result = ec2.identity();
+                self.child.tell(&ToNode::Identity { question, result })
+            }
+            FromNode::Hint { question } => {
+                let result = ec2.hint();
+                self.child.tell(&ToNode::Hint { question, result })
+            }
+            FromNode::Added { request, result } => {
+                let Some(Asked::Add(container)) = self.asked.remove(&request) else {
+                    return Err(anyhow!("an answer to an ADD that was not asked"));
+                };
+                match (result, self.node.sandboxes.get_mut(&container)) {
+                    (Ok(lease), Some(sandbox)) => {
+                        ensure!(
+                            sandbox.address.is_none_or(|address| address == lease.address),
+                            "{container} was given {:?} and then {}",
+                            sandbox.address,
+                            lease.address
+                        );
+                        sandbox.address = Some(lease.address);
+                    }
+                    (Ok(lease), None) => return Err(anyhow!("{container} is gone and was given {lease:?}")),
+                    (Err(cause), _) => self.refused.push(format!("{container}: {cause}")),
+                }
+                Ok(())
+            }
+            FromNode::Deleted { request, done } => {
+                let Some(Asked::Del(container)) = self.asked.remove(&request) else {
+                    return Err(anyhow!("an answer to a DEL that was not asked"));
+                };
+                ensure!(done, "the engine ended before it answered the DEL of {container}");
+                self.node.sandboxes.remove(&container);
+                Ok(())
+            }
+            FromNode::Dumped { request, ledger } => {
+                self.asked.remove(&request);
+                self.dumped = Some(*ledger);
+                Ok(())
+            }
+        }
+    }
+
+    fn not_for_ever(&self, begun: Instant, what: &str) -> Result<(), Halt> {
+        if begun.elapsed() < PATIENCE {
+            return Ok(());
+        }
+        Err(self.failed(&format!("the daemon did not {what} within {} s", PATIENCE.as_secs())))
+    }
+
+    fn failed(&self, what: &str) -> Halt {
+        Halt::Failed(anyhow!("{what}; its last words:\n{}", self.last_words()))
+    }
+}
