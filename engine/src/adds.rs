@@ -325,7 +325,7 @@ impl<W: World> Engine<W> {
         if let Some(cause) = self.book.failing() {
             return Status::Refusing(Refusal::LedgerClosed { cause: cause.to_owned() });
         }
-        if self.book.ledger().node.is_none() || !self.looked {
+        if self.book.ledger().node.is_none() || !self.looked || !self.nat_ready {
             return Status::Refusing(Refusal::NotReady);
         }
         match planner::choose_address(&self.desired(), self.book.ledger(), &self.observed, &now) {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -10,7 +9,7 @@ use holdfast_chaos_tests::orphans::PodPieces;
 use holdfast_chaos_tests::report::Report;
 use holdfast_chaos_tests::rig::NodeUnderTest;
 use holdfast_datapath::netlink::{AddressFamily, RouteFilter, Socket};
-use holdfast_datapath::{nat, netns};
+use holdfast_datapath::netns;
 
 use crate::stage::Stage;
 
@@ -58,21 +57,6 @@ pub(super) fn agree(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
     ensure!(broken.is_empty(), "the simulated EC2 broke its own rules: {broken:?}");
     report.held("EC2 shows every leased address on its ENI, and no ENI that belongs to nobody");
     Ok(())
-}
-
-/// Waits until the daemon's NAT table stands. It does so a moment after the first addresses are there.
-pub(super) fn wait_for_nat(node: &NodeUnderTest) -> anyhow::Result<()> {
-    let began = Instant::now();
-    loop {
-        let list = || Command::new("nft").args(["list", "tables"]).output();
-        let output = netns::run_in(&node.netns()?, list)?.context("running nft")?;
-        let tables = String::from_utf8_lossy(&output.stdout).into_owned();
-        if tables.contains(nat::TABLE) {
-            return Ok(());
-        }
-        ensure!(began.elapsed() < PATIENCE, "{} has no NAT table, but {tables:?}", node.name());
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A node's network, line by line.
