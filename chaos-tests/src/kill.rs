@@ -31,7 +31,6 @@ use std::time::Duration;
 
 use holdfast_model::config::{Config, Setting, WarmTargets};
 
-pub use faults::Reach;
 pub use life::{Halt, Life, Pace};
 pub use node::{Node, Sandbox};
 pub use room::enter_own_namespaces;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use holdfast_chaos_tests::kill::wire::{Death, Passed, Side};
-use holdfast_chaos_tests::kill::{Halt, Life, Node, Reach, enter_own_namespaces};
+use holdfast_chaos_tests::kill::{Halt, Life, Node, enter_own_namespaces};
 
 /// Nodes at the same time, each in namespaces of its own.
 const NODES: usize = 4;
@@ -30,14 +30,11 @@ const TRIES: usize = 3;
 /// seemed to be missing have passed.
 const SETTLE_TIME: Duration = Duration::from_secs(300);
 
-/// The first stage: nothing is there.
-const START: &str = "start";
-
 type Steps = Vec<(Passed, &'static str)>;
 
 /// Start, growth by address, growth by ENI, ADD, DEL, release of addresses, release of an ENI.
 fn script(life: &mut Life<'_>) -> Result<(), Halt> {
-    life.stage(START);
+    life.stage("start");
     life.quiet(2)?;
     life.stage("ADD, growth by address");
     let adds = [life.add("web-0", "c0")?, life.add("web-1", "c1")?];
@@ -122,17 +119,14 @@ enum Ended {
     Missed,
 }
 
-fn die_at(program: &Path, dir: &Path, (step, stage): &(Passed, &str), next: Next) -> anyhow::Result<Ended> {
-    // On a node's very first start an ADD may be answered before the NAT table is there. A process that dies in that
-    // moment leaves the pod without its way to the internet until the next start.
-    let reach = if *stage == START { Reach::Node } else { Reach::World };
+fn die_at(program: &Path, dir: &Path, step: &Passed, next: Next) -> anyhow::Result<Ended> {
     let mut node = Node::new(program, dir)?;
     match script(&mut node.start(Some(Death::At(step.clone())))?) {
         Err(Halt::Died) => {}
         Ok(()) => return Ok(Ended::Missed),
         Err(Halt::Failed(error)) => return Err(error.context("before its death")),
     }
-    let mut wrong = promises_of_the_dead(&node, reach);
+    let mut wrong = promises_of_the_dead(&node);
     let mut twice = false;
     let mut death = match next {
         Next::AddedAgain => None,
@@ -153,7 +147,7 @@ fn die_at(program: &Path, dir: &Path, (step, stage): &(Passed, &str), next: Next
                 death = None;
                 twice = true;
                 drop(life);
-                wrong.extend(promises_of_the_dead(&node, reach));
+                wrong.extend(promises_of_the_dead(&node));
             }
             Err(Halt::Died) => anyhow::bail!("the next life was killed, and not by itself"),
             Err(Halt::Failed(error)) => return Err(error.context("in the next life")),
@@ -167,8 +161,8 @@ fn die_at(program: &Path, dir: &Path, (step, stage): &(Passed, &str), next: Next
 }
 
 /// With no daemon at all, what was promised holds already.
-fn promises_of_the_dead(node: &Node, reach: Reach) -> Vec<String> {
-    node.broken_promises(reach).into_iter().map(|fault| format!("while dead: {fault}")).collect()
+fn promises_of_the_dead(node: &Node) -> Vec<String> {
+    node.broken_promises().into_iter().map(|fault| format!("while dead: {fault}")).collect()
 }
 
 fn record(program: &Path, dir: &Path) -> Steps {
@@ -213,7 +207,7 @@ impl Tally {
     /// One more, tried until it comes to its step.
     fn die_at(&mut self, program: &Path, dir: &Path, at: &(Passed, &'static str), next: Next) {
         let (step, stage) = at;
-        let mut tries = (0..TRIES).map(|attempt| die_at(program, &dir.join(attempt.to_string()), at, next));
+        let mut tries = (0..TRIES).map(|attempt| die_at(program, &dir.join(attempt.to_string()), step, next));
         let ended = tries.find(|ended| !matches!(ended, Ok(Ended::Missed)));
         let wrong = match ended {
             None | Some(Ok(Ended::Missed)) => {

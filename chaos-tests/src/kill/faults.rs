@@ -25,19 +25,11 @@ use crate::packets::{PORT, ask_internet, udp_in};
 /// A packet takes microseconds, also where the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How far a pod's packets must come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// To its node and back.
-    Node,
-    /// To the internet, too: by the ENI that EC2 shows its address on, and through the node's NAT table.
-    World,
-}
-
 impl Node {
     /// What does not hold of the pods whose ADD was answered and whose DEL was not sent: each has an address of its own,
-    /// its node reaches it, and it reaches the world. Needs no daemon.
-    pub fn broken_promises(&self, reach: Reach) -> Vec<String> {
+    /// its node reaches it, and it reaches the internet by the ENI that EC2 shows its address on, and through the node's
+    /// NAT table. Needs no daemon.
+    pub fn broken_promises(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut owners: BTreeMap<IpAddr, &str> = BTreeMap::new();
         for (container, sandbox) in &self.sandboxes {
@@ -45,7 +37,7 @@ impl Node {
             if let Some(other) = owners.insert(address, container) {
                 faults.push(format!("UNIQUE: {container} and {other} were both given {address}"));
             }
-            if let Err(error) = self.exchange(sandbox.pod.netns(), address, reach) {
+            if let Err(error) = self.exchange(sandbox.pod.netns(), address) {
                 faults.push(format!("ADD-MEANS-REACHABLE: {container} at {address}: {error:#}"));
             }
         }
@@ -53,7 +45,7 @@ impl Node {
     }
 
     /// A question from the node to the pod and its answer, and one from the pod to the internet.
-    fn exchange(&self, pod: &Arc<OwnedFd>, address: IpAddr, reach: Reach) -> anyhow::Result<()> {
+    fn exchange(&self, pod: &Arc<OwnedFd>, address: IpAddr) -> anyhow::Result<()> {
         let IpAddr::V4(address) = address else { bail!("not an IPv4 address") };
         let (server, client) = (udp_in(pod, PORT)?, udp_in(&self.netns, 0)?);
         for socket in [&server, &client] {
@@ -66,9 +58,6 @@ impl Node {
         server.send_to(b"yes", from).context("answering the node")?;
         let (_, from) = client.recv_from(&mut buffer).context("no answer arrives at the node")?;
         ensure!(from == SocketAddr::V4(there), "{from} answered");
-        if reach == Reach::Node {
-            return Ok(());
-        }
         let internet = SocketAddrV4::new(self.fabric.internet_address(), ECHO_PORT);
         let seen = ask_internet(pod, internet, PATIENCE)?;
         ensure!(Some(seen) == self.primary_address(), "the internet saw {seen}");
@@ -82,7 +71,7 @@ impl Node {
     /// Everything that must hold when the daemon is at rest with this ledger; gives what does not. Besides what the pods
     /// were promised: the ledger's invariants, and the same in EC2 and in the kernel.
     pub fn faults(&self, ledger: &Ledger) -> anyhow::Result<Vec<String>> {
-        let mut faults = self.broken_promises(Reach::World);
+        let mut faults = self.broken_promises();
         let instance_type = ledger.node.as_ref().map(|node| node.identity.instance_type.clone());
         let limits = instance_type.and_then(|name| InstanceLimits::of(&name));
         ensure!(limits.is_some(), "the ledger does not know the node");

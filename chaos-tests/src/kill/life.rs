@@ -25,7 +25,7 @@ const TWENTY_MINUTES: Duration = Duration::from_secs(20 * 60);
 /// How fast time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Something is awaited: about fifty times real time.
+    /// Something is awaited: about fifty times real time, ten times while a step of the process is under way.
     Work,
     /// Time alone is awaited: seconds at a leap, as long as no step of the process is under way.
     Rest,
@@ -230,7 +230,12 @@ impl<'a> Life<'a> {
         if self.listen(pace.listens())? {
             return Ok(());
         }
-        let millis = if pace == Pace::Rest && self.under_way <= 0 { 2000 } else { 100 };
+        let millis = match pace {
+            // The kernel and the disk work in real time, and have patience measured in the node's.
+            _ if self.under_way > 0 => 20,
+            Pace::Work => 100,
+            Pace::Rest => 2000,
+        };
         self.node.pass(millis)?;
         let now = self.node.now;
         self.child.tell(&ToNode::Time(now))?;
