@@ -182,12 +182,13 @@ fn a_kill_in_the_middle_of_an_add_loses_nothing() {
 #[test]
 fn an_add_that_waits_for_an_eni_survives_a_kill() {
     let (rig, mut node) = one_node();
-    // The primary ENI's nine addresses, and then one more.
+    // From the first on: the pool grows ahead of its pods, and the ENI that these wait for must not be there yet.
+    let mut timing = holdfast_sim::vpc::Timing::measured();
+    timing.attach_latency = Duration::from_secs(6);
+    rig.admin().set_timing(&timing).unwrap();
+    // The primary ENI's nine addresses but one.
     let runner = node.runner();
     let pods: Vec<_> = (0..8).map(|n| rig.run_pod(&runner, &format!("pod-{n}")).unwrap()).collect();
-    let mut timing = holdfast_sim::vpc::Timing::measured();
-    timing.attach_latency = Duration::from_secs(2);
-    rig.admin().set_timing(&timing).unwrap();
     let waiting: Vec<_> = (0..4).map(|n| rig.pod(&format!("late-{n}")).unwrap()).collect();
     let cut_off = std::thread::scope(|scope| {
         let adding: Vec<_> = waiting.iter().map(|pod| scope.spawn(|| runner.add(pod).unwrap())).collect();

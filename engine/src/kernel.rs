@@ -88,6 +88,8 @@ impl<W: World> Engine<W> {
     /// Puts back what is missing, removes what is left over.
     fn mend(&mut self, observed: &HostObserved) {
         if self.mending {
+            // What was seen may lack more than what is being put right: look again when that is done.
+            self.mend_again = true;
             return;
         }
         let ledger = self.book.ledger();
@@ -107,6 +109,9 @@ impl<W: World> Engine<W> {
 
     pub(crate) fn host_mended(&mut self, nat: bool, result: Result<(), HostFault>) {
         self.mending = false;
+        if std::mem::take(&mut self.mend_again) {
+            self.observe();
+        }
         self.nat_ready |= nat && result.is_ok();
         if let Err(fault) = result {
             tracing::error!(error = %chain(&fault), "putting the host's network right failed; trying again");
