@@ -45,7 +45,7 @@ struct Package {
 fn workspace() -> (BTreeMap<String, Package>, Value) {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--locked", "--offline", "--manifest-path", manifest])
+        .args(["metadata", "--format-version=1", "--locked", "--manifest-path", manifest])
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
