@@ -19,7 +19,6 @@
 //! `chaos_node` ends when its stdin does. The ledgers are files below the build folder.
 
 mod child;
-mod ec2;
 mod faults;
 mod life;
 mod node;

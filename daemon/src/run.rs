@@ -166,7 +166,7 @@ async fn build_engine(
         host: Arc::new(host),
         clock: Arc::new(KernelClock::new()?),
     };
-    Engine::new(ports, Arc::clone(config), opened.store, false).context("starting the ledger's writer")
+    Engine::new(ports, Arc::clone(config), opened.store).context("starting the ledger's writer")
 }
 
 /// The sockets. They are shut, and their files removed, when this is dropped.

@@ -12,7 +12,7 @@ use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{Desired, Observed, Traces};
 use holdfast_ports::Clock;
-use holdfast_store::{Store, Writer};
+use holdfast_store::{Report, Store, Writer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adds::Adds;
@@ -86,22 +86,28 @@ struct Stopping {
 }
 
 impl<W: World> Engine<W> {
-    /// An engine over an opened store, and a handle to it. Nothing happens until [`Engine::run`]. `inline`
-    /// commits on the engine's own thread instead of one of the writer's: for deterministic tests.
-    pub fn new(
+    /// An engine over an opened store, and a handle to it. Nothing happens until [`Engine::run`].
+    pub fn new(ports: Ports<W>, config: Arc<Config>, store: Store) -> std::io::Result<(Self, EngineHandle)> {
+        Self::with_writer(ports, config, store, Writer::spawn)
+    }
+
+    /// The same with a writer of the caller's making, which gives its reports to the function it is handed.
+    pub fn with_writer(
         ports: Ports<W>,
         config: Arc<Config>,
         store: Store,
-        inline: bool,
+        writer: impl FnOnce(Store, Box<dyn Fn(Report) + Send>) -> std::io::Result<Writer>,
     ) -> std::io::Result<(Self, EngineHandle)> {
         let (events, inbox) = mpsc::unbounded_channel();
         let ledger = store.durable().clone();
         let reports = events.clone();
-        let report = move |report| {
-            // A closed channel means the engine has ended: nobody waits any more.
-            let _ended: Result<(), _> = reports.send(Event::Committed(report));
-        };
-        let writer = if inline { Writer::inline(store, report) } else { Writer::spawn(store, report)? };
+        let writer = writer(
+            store,
+            Box::new(move |report| {
+                // A closed channel means the engine has ended: nobody waits any more.
+                let _ended: Result<(), _> = reports.send(Event::Committed(report));
+            }),
+        )?;
         let handle = EngineHandle { events: events.clone() };
         let engine = Self {
             ports,
@@ -229,7 +235,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    fn committed(&mut self, report: holdfast_store::Report) {
+    fn committed(&mut self, report: Report) {
         match self.book.turn(report) {
             Turned::Durable(thens) => thens.into_iter().for_each(|then| self.go_on(then)),
             Turned::Failed { thens, cause } => {

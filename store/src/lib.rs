@@ -24,4 +24,4 @@ pub use error::{CommitError, Damage, OpenError, ReadError};
 pub use options::{CommitObserver, JOURNAL_LIMIT, OpenOptions};
 pub use redb::StorageBackend;
 pub use store::{Found, Inspected, Opened, Store};
-pub use writer::{Report, Writer};
+pub use writer::{Drive, Report, Writer};

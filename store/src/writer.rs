@@ -71,28 +71,58 @@ enum Command {
     Close,
 }
 
-/// The one writer of a store. Dropping it is [`Writer::close`] without telling of errors.
+/// The one writer of a store. Dropping it is [`Writer::close`] without telling of errors, but for a
+/// [driven](Writer::driven) one: that is how a test lets a process die with commits under way.
 pub struct Writer {
     hand: Option<Hand>,
 }
 
-enum Hand {
-    Thread { queue: Mutex<Queue>, thread: JoinHandle<Result<(), CommitError>> },
-    Inline(Box<Mutex<(u64, Turn)>>),
+struct Hand {
+    queue: Mutex<Queue>,
+    worker: Worker,
+}
+
+enum Worker {
+    Thread(JoinHandle<Result<(), CommitError>>),
+    Driven(Arc<Mutex<Option<Desk>>>),
 }
 
 struct Queue {
     last: u64,
     commands: Sender<Command>,
+    wake: Box<dyn Fn() + Send>,
+}
+
+/// Commits what a [`Writer::driven`] was given, when told to.
+pub struct Drive {
+    desk: Arc<Mutex<Option<Desk>>>,
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.hand {
-            Some(Hand::Thread { .. }) => "Writer(thread)",
-            Some(Hand::Inline(_)) => "Writer(inline)",
+        f.write_str(match self.hand.as_ref().map(|hand| &hand.worker) {
+            Some(Worker::Thread(_)) => "Writer(thread)",
+            Some(Worker::Driven(_)) => "Writer(driven)",
             None => "Writer(closed)",
         })
+    }
+}
+
+impl fmt::Debug for Drive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Drive")
+    }
+}
+
+impl Drive {
+    /// Carries out all that is ready, as the thread of [`Writer::spawn`] does in one turn of its loop. Nothing when
+    /// nothing is ready or the writer is closed.
+    pub fn turn(&self) {
+        if let Some(desk) = &mut *hold(&self.desk)
+            && let Ok(first) = desk.queue.try_recv()
+        {
+            desk.work(first);
+        }
     }
 }
 
@@ -100,58 +130,45 @@ impl Writer {
     /// Gives the store to a thread of its own. `report` is called on that thread; it must neither block nor
     /// panic, since nothing is committed meanwhile, or ever again.
     pub fn spawn(store: Store, report: impl Fn(Report) + Send + 'static) -> io::Result<Self> {
-        let (commands, queue) = channel();
-        let turn = Turn { store, state: State::Running, report: Box::new(report) };
-        let thread =
-            std::thread::Builder::new().name("ledger".to_owned()).spawn(move || run(turn, &queue))?;
-        let queue = Mutex::new(Queue { last: 0, commands });
-        Ok(Self { hand: Some(Hand::Thread { queue, thread }) })
+        let (queue, desk) = desk(store, report, || ());
+        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || desk.run())?;
+        Ok(Self { hand: Some(Hand { queue, worker: Worker::Thread(thread) }) })
     }
 
-    /// Commits in [`Writer::submit`] itself, on the caller's thread: for deterministic tests. `report` is called
-    /// before the method returns, and must not call the writer.
-    pub fn inline(store: Store, report: impl Fn(Report) + Send + 'static) -> Self {
-        let turn = Turn { store, state: State::Running, report: Box::new(report) };
-        Self { hand: Some(Hand::Inline(Box::new(Mutex::new((0, turn))))) }
+    /// Gives the store to the caller, who commits by [`Drive::turn`], at an instant of his choice after `wake` told
+    /// that there is something: for tests that move time themselves.
+    pub fn driven(
+        store: Store,
+        report: impl Fn(Report) + Send + 'static,
+        wake: impl Fn() + Send + 'static,
+    ) -> (Self, Drive) {
+        let (queue, desk) = desk(store, report, wake);
+        let desk = Arc::new(Mutex::new(Some(desk)));
+        let worker = Worker::Driven(Arc::clone(&desk));
+        (Self { hand: Some(Hand { queue, worker }) }, Drive { desk })
     }
 
     /// Queues changes that belong together; gives the submission's sequence number, from 1 upwards without
     /// gaps. Submissions may share a transaction, and are never split over two.
     pub fn submit(&self, changes: Vec<Change>) -> u64 {
-        match self.hand() {
-            Hand::Thread { queue, .. } => {
-                // Numbered and queued under one lock, so that both have the same order.
-                let mut queue = hold(queue);
-                queue.last += 1;
-                let number = queue.last;
-                queue.send(Command::Submit(number, changes));
-                number
-            }
-            Hand::Inline(inline) => {
-                let (last, turn) = &mut *hold(inline);
-                *last += 1;
-                turn.commit(&changes, *last);
-                *last
-            }
-        }
+        // Numbered and queued under one lock, so that both have the same order.
+        let mut queue = hold(&self.hand().queue);
+        queue.last += 1;
+        let number = queue.last;
+        queue.send(Command::Submit(number, changes));
+        number
     }
 
     /// Asks, in order with the submissions, that a stopped store be made writable again. Answered by
     /// [`Report::Resumed`] or [`Report::NotResumed`].
     pub fn resume(&self) {
-        match self.hand() {
-            Hand::Thread { queue, .. } => hold(queue).send(Command::Resume),
-            Hand::Inline(inline) => hold(inline).1.resume(),
-        }
+        hold(&self.hand().queue).send(Command::Resume);
     }
 
     /// Says that what is submitted from now on builds on the ledger that came with [`Report::Resumed`]. Does
     /// nothing at any other time.
     pub fn proceed(&self) {
-        match self.hand() {
-            Hand::Thread { queue, .. } => hold(queue).send(Command::Proceed),
-            Hand::Inline(inline) => hold(inline).1.proceed(),
-        }
+        hold(&self.hand().queue).send(Command::Proceed);
     }
 
     /// Hands the newest `limit` journal entries, oldest first, to `reply`, on the writer's thread, in order with
@@ -161,10 +178,7 @@ impl Writer {
         limit: usize,
         reply: impl FnOnce(Result<Vec<JournalEntry>, ReadError>) + Send + 'static,
     ) {
-        match self.hand() {
-            Hand::Thread { queue, .. } => hold(queue).send(Command::Journal(limit, Box::new(reply))),
-            Hand::Inline(inline) => reply(hold(inline).1.store.journal(limit)),
-        }
+        hold(&self.hand().queue).send(Command::Journal(limit, Box::new(reply)));
     }
 
     /// Commits and reports all that was submitted, closes the file in order, and ends the thread.
@@ -173,15 +187,13 @@ impl Writer {
     }
 
     fn end(&mut self) -> Result<(), CommitError> {
-        match self.hand.take() {
-            None => Ok(()),
-            Some(Hand::Inline(inline)) => {
-                inline.into_inner().unwrap_or_else(PoisonError::into_inner).1.store.close()
-            }
-            Some(Hand::Thread { queue, thread }) => {
-                hold(&queue).send(Command::Close);
+        let Some(hand) = self.hand.take() else { return Ok(()) };
+        hold(&hand.queue).send(Command::Close);
+        match hand.worker {
+            Worker::Thread(thread) => {
                 thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
             }
+            Worker::Driven(desk) => hold(&desk).take().map_or(Ok(()), Desk::run),
         }
     }
 
@@ -192,8 +204,9 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            // The thread ends by itself when the queue goes; its own panic must not become a second one here.
+        let driven = matches!(self.hand, Some(Hand { worker: Worker::Driven(_), .. }));
+        if driven || std::thread::panicking() {
+            // A thread ends by itself when the queue goes; its own panic must not become a second one here.
             return;
         }
         self.end().ok();
@@ -208,6 +221,7 @@ impl Queue {
     fn send(&self, command: Command) {
         // It can only fail when `report` panicked and took the thread with it; `close` passes that panic on.
         self.commands.send(command).ok();
+        (self.wake)();
     }
 }
 
@@ -281,23 +295,50 @@ impl Group {
     }
 }
 
-/// The writer's thread: takes all that is ready, commits it together, reports, and looks again.
-fn run(mut turn: Turn, queue: &Receiver<Command>) -> Result<(), CommitError> {
-    let mut group = Group::default();
-    while let Ok(first) = queue.recv() {
+/// Where the commands arrive and are carried out.
+struct Desk {
+    queue: Receiver<Command>,
+    turn: Turn,
+}
+
+fn desk(
+    store: Store,
+    report: impl Fn(Report) + Send + 'static,
+    wake: impl Fn() + Send + 'static,
+) -> (Mutex<Queue>, Desk) {
+    let (commands, queue) = channel();
+    let turn = Turn { store, state: State::Running, report: Box::new(report) };
+    (Mutex::new(Queue { last: 0, commands, wake: Box::new(wake) }), Desk { queue, turn })
+}
+
+impl Desk {
+    /// Takes all that is ready, commits it together, and reports; false after [`Command::Close`].
+    fn work(&mut self, first: Command) -> bool {
+        let Self { queue, turn } = self;
+        let mut group = Group::default();
         for command in std::iter::once(first).chain(queue.try_iter()).take(MOST_PER_TURN) {
             if !matches!(command, Command::Submit(..)) {
-                group.flush(&mut turn);
+                group.flush(turn);
             }
             match command {
                 Command::Submit(number, changes) => group.add(number, changes),
                 Command::Resume => turn.resume(),
                 Command::Proceed => turn.proceed(),
                 Command::Journal(limit, reply) => reply(turn.store.journal(limit)),
-                Command::Close => return turn.store.close(),
+                Command::Close => return false,
             }
         }
-        group.flush(&mut turn);
+        group.flush(turn);
+        true
     }
-    turn.store.close()
+
+    /// Works until the end.
+    fn run(mut self) -> Result<(), CommitError> {
+        while let Ok(first) = self.queue.recv() {
+            if !self.work(first) {
+                break;
+            }
+        }
+        self.turn.store.close()
+    }
 }

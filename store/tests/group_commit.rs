@@ -196,19 +196,43 @@ fn after_a_failure_everything_fails_until_the_engine_proceeds() {
 }
 
 #[test]
-fn the_inline_writer_does_the_same_at_once() {
+fn a_driven_writer_does_the_same_when_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.redb");
     let (send, reports) = channel();
-    let writer = Writer::inline(Store::open(&path, &options()).unwrap().store, move |report| {
-        send.send(report).unwrap();
+    let (woken, wakes) = channel();
+    let (writer, drive) = Writer::driven(
+        Store::open(&path, &options()).unwrap().store,
+        move |report| send.send(report).unwrap(),
+        move || woken.send(()).unwrap(),
+    );
+    let expected = failure(&writer, &|| {
+        assert!(reports.try_recv().is_err(), "reported before it was told to commit");
+        wakes.try_recv().expect("told that there is something");
+        drive.turn();
+        reports.try_recv().expect("reported by the turn")
     });
-    let expected = failure(&writer, &|| reports.try_recv().expect("reported before the call returns"));
     let (send, journal) = channel();
     writer.journal(1, move |entries| send.send(entries.unwrap()).unwrap());
+    drive.turn();
     assert_eq!(journal.try_recv().unwrap()[0].what, "after");
     writer.close().unwrap();
+    drive.turn();
     assert_eq!(Store::open(&path, &options()).unwrap().ledger, expected);
+}
+
+#[test]
+fn what_a_dropped_driven_writer_had_queued_never_reaches_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
+    let store = Store::open(&path, &options()).unwrap().store;
+    let (writer, drive) = Writer::driven(store, drop, || ());
+    let script = script(8, 2);
+    writer.submit(script[0].clone());
+    drive.turn();
+    writer.submit(script[1].clone());
+    drop((writer, drive));
+    assert_eq!(Store::open(&path, &options()).unwrap().ledger, ledger_of(&script[0]));
 }
 
 #[test]

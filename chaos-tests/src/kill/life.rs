@@ -12,9 +12,9 @@ use holdfast_model::sandbox::PodRef;
 use nix::sys::signal::Signal;
 
 use super::child::{Child, Heard};
-use super::ec2::Ec2;
 use super::node::Node;
 use super::wire::{AddSandbox, FromNode, Passed, Side, ToNode};
+use crate::ec2;
 
 /// A process that does nothing for this long, in real time, hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -263,7 +263,6 @@ impl<'a> Life<'a> {
     }
 
     fn take(&mut self, message: FromNode) -> anyhow::Result<()> {
-        let ec2 = Ec2::new(&self.node.shared, &self.node.instance);
         match message {
             FromNode::Step(passed) => {
                 self.under_way += match passed.side {
@@ -283,15 +282,15 @@ impl<'a> Life<'a> {
                 Ok(())
             }
             FromNode::Cloud { question, call } => {
-                let result = ec2.answer(&call);
+                let result = self.node.call(&call);
                 self.child.tell(&ToNode::Cloud { question, result })
             }
             FromNode::Identity { question } => {
-                let result = ec2.identity();
+                let result = self.node.imds().and_then(|view| ec2::identity_of(&view)).map_err(Into::into);
                 self.child.tell(&ToNode::Identity { question, result })
             }
             FromNode::Hint { question } => {
-                let result = ec2.hint();
+                let result = self.node.imds().map(|view| ec2::hint_of(&view).into()).map_err(Into::into);
                 self.child.tell(&ToNode::Hint { question, result })
             }
             FromNode::Added { request, result } => {

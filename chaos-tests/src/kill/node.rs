@@ -10,15 +10,18 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use holdfast_model::cloud::{CloudAnswer, CloudCall};
 use holdfast_model::sandbox::SandboxKey;
+use holdfast_ports::{CloudError, MetadataError};
 use holdfast_sim::fabric::Fabric;
 use holdfast_sim::scenario::Scenario;
 use holdfast_sim::server::{ClockMode, SharedVpc};
-use holdfast_sim::vpc::InstanceId;
+use holdfast_sim::vpc::{Caller, ImdsView, InstanceId};
 
 use super::child::Child;
 use super::life::Life;
 use super::wire::Death;
+use crate::ec2;
 use crate::pod::Pod;
 
 /// The network must follow EC2 within this real time, also on a busy machine.
@@ -110,6 +113,17 @@ impl Node {
 
     pub(super) fn ledger(&self) -> PathBuf {
         self.dir.join("ledger.redb")
+    }
+
+    /// EC2, asked by the instance. Every call is carried out at once.
+    pub(super) fn call(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        let caller = Caller::instance(&self.instance);
+        ec2::answer_of(self.shared.with(|vpc| vpc.serve(&caller, ec2::operation_of(call))).result)
+    }
+
+    /// What the metadata service shows now.
+    pub(super) fn imds(&self) -> Result<ImdsView, MetadataError> {
+        self.shared.with(|vpc| vpc.imds_view(&self.instance)).ok_or_else(|| ec2::not_shown("instance-id"))
     }
 
     /// A new sandbox for a pod of this name.

@@ -192,6 +192,12 @@ impl From<MetadataFailed> for MetadataError {
     }
 }
 
+impl From<MetadataError> for MetadataFailed {
+    fn from(error: MetadataError) -> Self {
+        Self { path: error.path, cause: error.cause }
+    }
+}
+
 /// A [`MetadataHint`]: JSON has no maps by MAC.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Shown {
@@ -209,6 +215,16 @@ impl From<Shown> for MetadataHint {
             enis: BTreeMap::from_iter(shown.enis),
             subnet_cidrs: BTreeMap::from_iter(shown.subnet_cidrs),
             vpc_cidrs: shown.vpc_cidrs,
+        }
+    }
+}
+
+impl From<MetadataHint> for Shown {
+    fn from(hint: MetadataHint) -> Self {
+        Self {
+            enis: hint.enis.into_iter().collect(),
+            subnet_cidrs: hint.subnet_cidrs.into_iter().collect(),
+            vpc_cidrs: hint.vpc_cidrs,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One node: its namespace, and the daemon in it.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
@@ -143,6 +144,10 @@ impl NodeUnderTest {
         // Becomes the daemon: its process id is the one we know.
         command.arg("nsenter").arg(format!("--net={}", self.description.netns.display())).arg("--");
         command.arg(&self.programs.daemon).arg("run").env_clear().envs(&self.environment);
+        // So that it finds `nft` where an ordinary user unpacked it.
+        command.envs(
+            ["PATH", "LD_LIBRARY_PATH"].into_iter().filter_map(|name| Some((name, env::var_os(name)?))),
+        );
         let name = format!("holdfast on {}", self.name());
         self.daemon = Some(Process::start(command, &name, &self.dir.join("daemon.log"))?);
         Ok(())

@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use holdfast_store::StorageBackend;
+use holdfast_model::ledger::Ledger;
+use holdfast_model::time::WallTime;
+use holdfast_store::{OpenOptions, StorageBackend, Store};
 
 use crate::steps::Steps;
 
@@ -45,6 +47,15 @@ impl Disk {
         let image = &mut *self.lock();
         image.seen.clone_from(&image.synced);
         image.unsynced.clear();
+    }
+
+    /// The ledger that a start would find if the power went now.
+    pub(crate) fn ledger_after_power_cut(&self) -> Ledger {
+        let left = self.lock().synced.clone();
+        let image = Image { seen: left.clone(), synced: left, unsynced: Vec::new() };
+        let disk = Self { image: Arc::new(Mutex::new(image)) };
+        let options = OpenOptions::at(WallTime(0));
+        Store::with_backend(disk.open(&Steps::default()), &options).expect("a synced image opens").ledger
     }
 
     fn lock(&self) -> MutexGuard<'_, Image> {

@@ -15,11 +15,16 @@ use holdfast_model::ids::MacAddr;
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
 use crate::steps::Steps;
+use crate::witness::Witness;
 
 /// How long the kernel takes to remove links, however many.
 const GRACE_PERIOD: Duration = Duration::from_millis(20);
+
+/// How long it takes to start `nft` and have it replace a table, on a busy machine.
+const NFT_TAKES: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PodLink {
@@ -45,6 +50,7 @@ struct State {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kernel {
     state: Arc<Mutex<State>>,
+    disturbed: Arc<Notify>,
 }
 
 impl Kernel {
@@ -90,6 +96,23 @@ impl Kernel {
         state.set_up.remove(&mac);
     }
 
+    /// Whether packets find a way out of the VPC.
+    pub(crate) fn has_nat(&self) -> bool {
+        self.lock().nat.is_some()
+    }
+
+    /// Somebody removes the NAT table; whoever watches is told.
+    pub(crate) fn remove_nat(&self) {
+        self.lock().nat = None;
+        self.disturbed.notify_one();
+    }
+
+    /// Somebody removes the rules that lead to an address; whoever watches is told.
+    pub(crate) fn remove_rules_to(&self, address: std::net::IpAddr) {
+        self.lock().rules.retain(|rule| rule.to != Some(host(address)));
+        self.disturbed.notify_one();
+    }
+
     /// The sandbox (namespace) that traffic for an address reaches, if any: link, route and rule must all be there.
     pub(crate) fn reaches(&self, address: std::net::IpAddr) -> Option<u64> {
         let state = self.lock();
@@ -117,8 +140,8 @@ impl Kernel {
     }
 
     /// A daemon's way into it.
-    pub(crate) fn host(&self, steps: &Steps) -> SimHost {
-        SimHost { kernel: self.clone(), steps: steps.clone() }
+    pub(crate) fn host(&self, steps: &Steps, witness: &Witness) -> SimHost {
+        SimHost { kernel: self.clone(), steps: steps.clone(), witness: witness.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -135,6 +158,7 @@ fn host(address: std::net::IpAddr) -> IpNet {
 pub(crate) struct SimHost {
     kernel: Kernel,
     steps: Steps,
+    witness: Witness,
 }
 
 /// A namespace handle. The real thing is a descriptor; here it only has to be one.
@@ -216,6 +240,9 @@ impl HostNet for SimHost {
                 self.set_up_eni(wiring).await?;
                 continue;
             }
+            if matches!(action, HostAction::ReplaceNat(_)) {
+                tokio::time::sleep(NFT_TAKES).await;
+            }
             let mut state = self.kernel.lock();
             match action {
                 HostAction::EnsureEni(_) => {}
@@ -274,6 +301,7 @@ impl HostNet for SimHost {
 
     async fn wire_pod(&self, wiring: PodWiring, _netns: Netns) -> Result<PodWired, HostFault> {
         self.steps.pass("before wiring");
+        self.witness.sees_wiring(&wiring.alias);
         let index = {
             let mut state = self.kernel.lock();
             // The handle is a stand-in: which sandbox it is stands in the alias.
@@ -306,6 +334,7 @@ impl HostNet for SimHost {
 
     async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
         self.steps.pass("before unwiring");
+        self.witness.sees_unwiring("unwiring", &wiring.alias);
         {
             let mut state = self.kernel.lock();
             for rule in Self::rules_of(&wiring) {
@@ -320,6 +349,9 @@ impl HostNet for SimHost {
 
     async fn remove_links(&self, pods: Vec<PodWiring>) -> Result<(), HostFault> {
         self.steps.pass("before removing links");
+        for wiring in &pods {
+            self.witness.sees_unwiring("removing a link", &wiring.alias);
+        }
         tokio::time::sleep(GRACE_PERIOD).await;
         {
             let mut state = self.kernel.lock();
@@ -354,8 +386,7 @@ impl HostNet for SimHost {
     }
 
     async fn drifted(&self) {
-        // Nobody else changes this kernel; the engine's own patience sets the pace.
-        std::future::pending::<()>().await;
+        self.kernel.disturbed.notified().await;
     }
 }
 

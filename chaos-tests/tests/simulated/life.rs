@@ -182,3 +182,53 @@ fn a_full_subnet_holds_an_add_for_an_address_that_is_nearly_rested() {
     })
     .unwrap();
 }
+
+#[test]
+fn after_a_reboot_no_pod_is_answered_for_before_packets_find_a_way_out() {
+    let mut node = one_node("m5.large", warm(1, 0, 0), 10);
+    node.live(&Steps::default(), async |life| drop(life.quiet().await)).unwrap();
+    node.reboot();
+    assert!(!node.kernel.has_nat());
+    node.live(&Steps::default(), async |life| {
+        life.add("a", "a").await.unwrap();
+        assert!(node.kernel.has_nat());
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_goes_missing_while_something_else_is_put_right_is_back_soon() {
+    let node = one_node("m5.large", warm(1, 0, 0), 11);
+    node.live(&Steps::default(), async |life| {
+        let address = life.add("a", "a").await.unwrap().address;
+        life.quiet().await;
+        node.kernel.remove_nat();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!node.kernel.has_nat(), "it is being put back");
+        node.kernel.remove_rules_to(address);
+        assert_eq!(node.kernel.reaches(address), None);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(node.kernel.has_nat());
+        assert!(node.kernel.reaches(address).is_some());
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_disk_soon_has_what_nobody_waits_for() {
+    let node = one_node("m5.large", warm(0, 2, 0), 12);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..4 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        tokio::join!(life.del("c0"), life.del("c1"));
+        life.add("late", "late").await.unwrap();
+        // The pool may still be at work; what it does is a matter of seconds.
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let memory = life.engine.dump().await.unwrap().ledger;
+            assert_eq!(node.disk.ledger_after_power_cut(), memory);
+        }
+    })
+    .unwrap();
+}

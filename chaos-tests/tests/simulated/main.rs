@@ -13,3 +13,4 @@ mod kernel;
 mod life;
 mod node;
 mod steps;
+mod witness;

@@ -105,7 +105,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         host: Arc::new(CountedHost::new(host, steps)),
         clock: Arc::clone(&clock),
     };
-    let (engine, handle) = Engine::new(ports, Arc::new(config(args.ledger)), opened.store, false)?;
+    let (engine, handle) = Engine::new(ports, Arc::new(config(args.ledger)), opened.store)?;
     let running = tokio::spawn(engine.run());
     let looking = tokio::spawn(look(handle.clone(), clock, ticked, Arc::clone(&line)));
     while let Some(command) = commands.recv().await {
