@@ -24,6 +24,7 @@ use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::handle::{AddError, AddRequest, Status};
+use crate::sandboxes::Deed;
 use crate::world::World;
 
 type Reply = oneshot::Sender<Result<Lease, AddError>>;
@@ -238,7 +239,7 @@ impl<W: World> Engine<W> {
 
     /// The lease is durable: wire the pod.
     pub(crate) fn wire(&mut self, sandbox: SandboxKey) {
-        if self.doomed.contains(&sandbox) {
+        if self.sandboxes.is_doomed(&sandbox) {
             self.abandon(&sandbox);
             return;
         }
@@ -247,7 +248,7 @@ impl<W: World> Engine<W> {
         let Some(add) = self.adds.get(&sandbox) else { return };
         let netns = add.request.netns.clone();
         let host = self.ports.host.clone();
-        self.wiring.insert(sandbox.clone());
+        self.sandboxes.begin(&sandbox, Deed::Wiring);
         self.beside(async move {
             let result = host.wire_pod(wiring, netns).await;
             Event::Wired { sandbox, result }
@@ -260,8 +261,8 @@ impl<W: World> Engine<W> {
         result: Result<holdfast_model::host::PodWired, HostFault>,
     ) {
         let now = self.now();
-        self.wiring.remove(&sandbox);
-        if self.doomed.contains(&sandbox) {
+        self.sandboxes.end(&sandbox);
+        if self.sandboxes.is_doomed(&sandbox) {
             self.abandon(&sandbox);
             return;
         }
@@ -288,7 +289,7 @@ impl<W: World> Engine<W> {
 
     /// A DEL came while the ADD was under way.
     fn abandon(&mut self, sandbox: &SandboxKey) {
-        self.doomed.remove(sandbox);
+        self.sandboxes.spare(sandbox);
         self.adds.answer(sandbox, &Err(AddError::Deleted { sandbox: sandbox.clone() }));
         self.release(sandbox);
     }
@@ -302,9 +303,9 @@ impl<W: World> Engine<W> {
 
     /// The disk refused the lease: nothing was done.
     pub(crate) fn lease_not_written(&mut self, sandbox: &SandboxKey, cause: &str) {
-        self.doomed.remove(sandbox);
+        self.sandboxes.spare(sandbox);
         self.adds.answer(sandbox, &Err(AddError::Ledger { cause: cause.to_owned() }));
-        self.answer_dels(sandbox);
+        self.sandboxes.answer_dels(sandbox);
     }
 
     /// The comparison of an older lease with the kernel ended: it is the answer, or it has to go first.

@@ -19,6 +19,7 @@ use crate::adds::Stage;
 use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::Event;
+use crate::sandboxes::Deed;
 use crate::timers::{self, KERNEL_RETRY};
 use crate::world::World;
 
@@ -27,18 +28,18 @@ impl<W: World> Engine<W> {
         self.forget_waiting(&sandbox);
         let adding = self.adds.get(&sandbox).is_some_and(|add| add.stage == Stage::Leased);
         if adding {
-            self.doomed.insert(sandbox.clone());
-            self.dels.entry(sandbox).or_default().push(reply);
+            self.sandboxes.doom(&sandbox);
+            self.sandboxes.await_del(&sandbox, reply);
             return;
         }
         let phase = self.book.ledger().leases.get(&sandbox).map(|lease| lease.phase);
-        let unwired = self.unlink.contains_key(&sandbox) || self.unlinking.contains(&sandbox);
+        let unwired = matches!(self.sandboxes.deed(&sandbox), Some(Deed::Unlink(_) | Deed::Unlinking));
         match phase {
             None => drop(reply.send(())),
             Some(LeasePhase::Releasing) if unwired => drop(reply.send(())),
-            Some(LeasePhase::Releasing) => self.dels.entry(sandbox).or_default().push(reply),
+            Some(LeasePhase::Releasing) => self.sandboxes.await_del(&sandbox, reply),
             Some(LeasePhase::Pending | LeasePhase::Active) => {
-                self.dels.entry(sandbox.clone()).or_default().push(reply);
+                self.sandboxes.await_del(&sandbox, reply);
                 self.release(&sandbox);
             }
         }
@@ -51,19 +52,30 @@ impl<W: World> Engine<W> {
         if changes.is_empty() {
             return;
         }
+        if self.sandboxes.deed(sandbox).is_none() {
+            self.sandboxes.begin(sandbox, Deed::Releasing);
+        }
         self.book.commit(changes, Then::Unwire(sandbox.clone()));
     }
 
     /// The release is durable: remove the pod's rules and routes.
     pub(crate) fn unwire(&mut self, sandbox: SandboxKey) {
+        match self.sandboxes.deed(&sandbox) {
+            None | Some(Deed::Wiring | Deed::Releasing) => {}
+            // The disk refused the release at first, and the kernel's part went on without it.
+            Some(Deed::Unwiring) => return,
+            Some(Deed::Unlink(_) | Deed::Unlinking) => {
+                self.sandboxes.answer_dels(&sandbox);
+                return;
+            }
+        }
         let Some(lease) = self.book.ledger().leases.get(&sandbox) else {
-            self.answer_dels(&sandbox);
+            self.sandboxes.end(&sandbox);
+            self.sandboxes.answer_dels(&sandbox);
             return;
         };
         let wiring = planner::wiring_of(lease);
-        if !self.unwiring.insert(sandbox.clone()) {
-            return;
-        }
+        self.sandboxes.begin(&sandbox, Deed::Unwiring);
         let host = self.ports.host.clone();
         self.beside(async move {
             let result = host.unwire_pod(wiring).await;
@@ -72,27 +84,26 @@ impl<W: World> Engine<W> {
     }
 
     pub(crate) fn unwired(&mut self, sandbox: SandboxKey, result: Result<(), HostFault>) {
-        self.unwiring.remove(&sandbox);
+        self.sandboxes.end(&sandbox);
         // The release is durable: what is left to do will be done, whatever happens.
-        self.answer_dels(&sandbox);
+        self.sandboxes.answer_dels(&sandbox);
         if let Err(fault) = result {
             tracing::error!(%sandbox, error = %chain(&fault), "removing rules and routes failed; trying again");
             self.retry_kernel();
             return;
         }
         if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
-            self.unlink.insert(sandbox, planner::wiring_of(lease));
+            self.sandboxes.begin(&sandbox, Deed::Unlink(planner::wiring_of(lease)));
             self.remove_links();
         }
     }
 
     /// Removes all links that wait for it, unless a batch is under way: the next one takes what has gathered.
     pub(crate) fn remove_links(&mut self) {
-        if !self.unlinking.is_empty() || self.unlink.is_empty() {
+        let batch = self.sandboxes.take_links();
+        if batch.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.unlink);
-        self.unlinking = batch.keys().cloned().collect();
         let host = self.ports.host.clone();
         self.beside(async move {
             let (sandboxes, pods): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
@@ -103,12 +114,14 @@ impl<W: World> Engine<W> {
 
     pub(crate) fn links_removed(&mut self, sandboxes: Vec<SandboxKey>, result: Result<(), HostFault>) {
         let now = self.now();
-        self.unlinking.clear();
+        for sandbox in &sandboxes {
+            self.sandboxes.end(sandbox);
+        }
         if let Err(fault) = result {
             tracing::error!(error = %chain(&fault), "removing links failed; trying again");
             for sandbox in sandboxes {
                 if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
-                    self.unlink.insert(sandbox, planner::wiring_of(lease));
+                    self.sandboxes.begin(&sandbox, Deed::Unlink(planner::wiring_of(lease)));
                 }
             }
             self.retry_kernel();
@@ -128,34 +141,16 @@ impl<W: World> Engine<W> {
         timers::sooner(&mut self.timers.kernel_retry, at);
     }
 
-    pub(crate) fn answer_dels(&mut self, sandbox: &SandboxKey) {
-        for reply in self.dels.remove(sandbox).into_iter().flatten() {
-            // A plugin that was killed meanwhile needs no answer.
-            let _gone: Result<(), ()> = reply.send(());
-        }
-    }
-
     /// The disk refused the release. DEL succeeds all the same: the kernel state goes, the debt is kept, and should
     /// the process die before it is paid, the sandbox is found gone at the next start.
     pub(crate) fn release_not_written(&mut self, sandbox: SandboxKey) {
-        self.owed.insert(sandbox.clone());
-        let Some(lease) = self.book.ledger().leases.get(&sandbox) else {
-            self.answer_dels(&sandbox);
-            return;
-        };
-        let wiring = planner::wiring_of(lease);
-        if self.unwiring.insert(sandbox.clone()) {
-            let host = self.ports.host.clone();
-            self.beside(async move {
-                let result = host.unwire_pod(wiring).await;
-                Event::Unwired { sandbox, result }
-            });
-        }
+        self.sandboxes.owe(&sandbox);
+        self.unwire(sandbox);
     }
 
     /// The disk takes writes again: pay what is owed, and take up what was cut off.
     pub(crate) fn resumed(&mut self) {
-        for sandbox in std::mem::take(&mut self.owed) {
+        for sandbox in self.sandboxes.take_owed() {
             self.release(&sandbox);
         }
         self.pick_up_leases();
@@ -182,11 +177,7 @@ impl<W: World> Engine<W> {
 
     /// Whether something is being done about a sandbox.
     pub(crate) fn is_busy(&self, sandbox: &SandboxKey) -> bool {
-        self.wiring.contains(sandbox)
-            || self.verifying.contains(sandbox)
-            || self.unwiring.contains(sandbox)
-            || self.unlink.contains_key(sandbox)
-            || self.unlinking.contains(sandbox)
+        self.sandboxes.is_busy(sandbox)
             || self.adds.get(sandbox).is_some_and(|add| add.stage == Stage::Leased)
     }
 
@@ -242,7 +233,7 @@ impl<W: World> Engine<W> {
     pub(crate) fn verify(&mut self, sandbox: SandboxKey, netns: Option<Netns>) {
         let Some(lease) = self.book.ledger().leases.get(&sandbox) else { return };
         let (wiring, path, inode) = (planner::wiring_of(lease), lease.netns.path.clone(), lease.netns.inode);
-        if !self.verifying.insert(sandbox.clone()) {
+        if !self.sandboxes.begin_verifying(&sandbox) {
             return;
         }
         let host = self.ports.host.clone();
@@ -268,7 +259,7 @@ impl<W: World> Engine<W> {
 
     /// A comparison ended. A pending lease that verifies is adopted, one that does not is undone.
     pub(crate) fn verified(&mut self, sandbox: SandboxKey, result: Result<Vec<String>, HostFault>) {
-        self.verifying.remove(&sandbox);
+        self.sandboxes.end_verifying(&sandbox);
         let sound = match &result {
             Ok(differences) if differences.is_empty() => true,
             Ok(differences) => {
@@ -282,7 +273,7 @@ impl<W: World> Engine<W> {
         };
         let phase = self.book.ledger().leases.get(&sandbox).map(|lease| lease.phase);
         if phase == Some(LeasePhase::Pending) {
-            if sound && !self.dels.contains_key(&sandbox) {
+            if sound && !self.sandboxes.has_del(&sandbox) {
                 self.book.commit(planner::activate(self.book.ledger(), &sandbox), Then::Nothing);
             } else {
                 self.release(&sandbox);

@@ -1,14 +1,11 @@
 //! The engine: one task that owns all live state.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_model::config::Config;
-use holdfast_model::host::PodWiring;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::refusal::Refusal;
-use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{Desired, Observed, Traces};
 use holdfast_ports::Clock;
@@ -19,6 +16,7 @@ use crate::adds::Adds;
 use crate::book::{Book, Then, Turned};
 use crate::event::Event;
 use crate::handle::{EngineHandle, Request};
+use crate::sandboxes::Sandboxes;
 use crate::timers::{self, Timers};
 use crate::world::{Ports, World};
 
@@ -40,22 +38,8 @@ pub struct Engine<W: World> {
     pub(crate) timers: Timers,
     /// ADDs that have not been answered.
     pub(crate) adds: Adds,
-    /// DELs that have not been answered, by sandbox.
-    pub(crate) dels: BTreeMap<SandboxKey, Vec<oneshot::Sender<()>>>,
-    /// Sandboxes whose ADD is under way and which are to be released as soon as it ends.
-    pub(crate) doomed: BTreeSet<SandboxKey>,
-    /// Being wired.
-    pub(crate) wiring: BTreeSet<SandboxKey>,
-    /// Being compared with the kernel.
-    pub(crate) verifying: BTreeSet<SandboxKey>,
-    /// Whose rules and routes are being removed.
-    pub(crate) unwiring: BTreeSet<SandboxKey>,
-    /// Whose rules and routes are gone and whose link is to be removed.
-    pub(crate) unlink: BTreeMap<SandboxKey, PodWiring>,
-    /// Whose links are being removed.
-    pub(crate) unlinking: BTreeSet<SandboxKey>,
-    /// Answered DELs that the ledger could not take.
-    pub(crate) owed: BTreeSet<SandboxKey>,
+    /// What is under way for each sandbox.
+    pub(crate) sandboxes: Sandboxes,
     /// Whether the kernel was read once: nothing is leased or released before.
     pub(crate) looked: bool,
     /// The ledger was lost while pods ran: nothing of ours in the kernel is left over until it is read back.
@@ -119,14 +103,7 @@ impl<W: World> Engine<W> {
             traces: Traces { rebuilding: true, ..Traces::default() },
             timers: Timers::default(),
             adds: Adds::default(),
-            dels: BTreeMap::new(),
-            doomed: BTreeSet::new(),
-            wiring: BTreeSet::new(),
-            verifying: BTreeSet::new(),
-            unwiring: BTreeSet::new(),
-            unlink: BTreeMap::new(),
-            unlinking: BTreeSet::new(),
-            owed: BTreeSet::new(),
+            sandboxes: Sandboxes::default(),
             looked: false,
             rebuilding: false,
             nat_ready: false,
@@ -350,10 +327,8 @@ impl<W: World> Engine<W> {
 
     fn may_end(&self) -> bool {
         let Some(stopping) = &self.stopping else { return false };
-        let idle = self.wiring.is_empty()
-            && self.unwiring.is_empty()
-            && self.unlinking.is_empty()
-            && (self.book.settled() || self.book.failing().is_some());
+        let idle =
+            !self.sandboxes.any_in_the_kernel() && (self.book.settled() || self.book.failing().is_some());
         idle || self.now().boottime >= stopping.until
     }
 

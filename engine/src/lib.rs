@@ -16,6 +16,7 @@ mod event;
 mod handle;
 mod kernel;
 mod pool;
+mod sandboxes;
 mod start;
 mod timers;
 mod world;

@@ -1,4 +1,4 @@
-//! Random lives: pods come and go, EC2 and IMDS misbehave, the process dies at random, the node restarts. At every
+//! Random lives: pods come and go, EC2 and IMDS misbehave, the disk is full, the process dies at random, the node restarts. At every
 //! rest the invariants hold; at the end, with the faults gone, everything is as it should be.
 
 use std::time::Duration;
@@ -67,6 +67,7 @@ fn draw_fault(chance: &Chance) -> Fault {
 /// A stretch of a runtime's work. Refusals are no failures here: EC2 may not let anything through.
 async fn work(life: &Life, node: &Node, chance: &Chance, life_number: u64) {
     for round in 0..6 {
+        node.disk.set_full(chance.one_in(15));
         for number in 0..=chance.below(4) {
             let container = format!("c{life_number}-{round}-{number}");
             // Names recur: a pod that comes back is another sandbox.
@@ -107,6 +108,7 @@ fn live(seed: u64) -> Result<(), String> {
                 work(&life, &node, &chance, life_number).await;
             })
             .map_err(|error| format!("a life ended badly: {error:#}"))?;
+        node.disk.set_full(false);
         for fault in set {
             node.shared.now(|vpc| vpc.clear_fault(fault));
         }

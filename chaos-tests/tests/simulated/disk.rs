@@ -1,4 +1,5 @@
-//! A disk that a dead process cannot write to, and that forgets what was not synced when the power goes.
+//! A disk that a dead process cannot write to, that forgets what was not synced when the power goes, and that can be
+//! full.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ struct Image {
     synced: Vec<u8>,
     /// What changed since the last sync: ranges of `seen`.
     unsynced: Vec<std::ops::Range<usize>>,
+    /// Nothing more fits.
+    full: bool,
 }
 
 impl Image {
@@ -42,6 +45,12 @@ impl Disk {
         OpenDisk { disk: self.clone(), steps: steps.clone() }
     }
 
+    /// Nothing more fits, or something does again: to a process that starts then, since a store on a backend has no
+    /// file to be written anew.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
     /// The power goes: only what was synced is left.
     pub(crate) fn lose_power(&self) {
         let image = &mut *self.lock();
@@ -52,7 +61,7 @@ impl Disk {
     /// The ledger that a start would find if the power went now.
     pub(crate) fn ledger_after_power_cut(&self) -> Ledger {
         let left = self.lock().synced.clone();
-        let image = Image { seen: left.clone(), synced: left, unsynced: Vec::new() };
+        let image = Image { seen: left.clone(), synced: left, unsynced: Vec::new(), full: false };
         let disk = Self { image: Arc::new(Mutex::new(image)) };
         let options = OpenOptions::at(WallTime(0));
         Store::with_backend(disk.open(&Steps::default()), &options).expect("a synced image opens").ledger
@@ -68,6 +77,12 @@ impl Disk {
 pub(crate) struct OpenDisk {
     disk: Disk,
     steps: Steps,
+}
+
+impl OpenDisk {
+    fn has_room(&self) -> io::Result<()> {
+        if self.disk.lock().full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
 }
 
 impl StorageBackend for OpenDisk {
@@ -91,6 +106,7 @@ impl StorageBackend for OpenDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.has_room()?;
         if !self.steps.is_dead() {
             self.disk.lock().sync();
         }
@@ -98,6 +114,7 @@ impl StorageBackend for OpenDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.has_room()?;
         if !self.steps.is_dead() {
             let mut image = self.disk.lock();
             let start = offset as usize;

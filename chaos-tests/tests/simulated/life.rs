@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use holdfast_engine::AddError;
 use holdfast_model::address::AddressState;
 use holdfast_sim::vpc::request::UnassignPrivateIpAddresses;
 use holdfast_sim::vpc::{self as sim};
@@ -229,6 +230,33 @@ fn the_disk_soon_has_what_nobody_waits_for() {
             let memory = life.engine.dump().await.unwrap().ledger;
             assert_eq!(node.disk.ledger_after_power_cut(), memory);
         }
+    })
+    .unwrap();
+}
+
+#[test]
+fn pods_that_go_while_the_disk_is_full_are_found_gone_at_the_next_start() {
+    let node = one_node("m5.large", warm(1, 0, 0), 13);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..4 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        life.quiet().await;
+        node.disk.set_full(true);
+        let refused = life.add("new", "new").await.unwrap_err();
+        assert!(matches!(refused, AddError::Ledger { .. }), "{refused}");
+        tokio::join!(life.del("c0"), life.del("c1"));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        life.del("c2").await;
+        assert_eq!(node.pods().len(), 2, "every DEL succeeds");
+    })
+    .unwrap();
+    node.disk.set_full(false);
+    node.live(&Steps::default(), async |life| {
+        life.add_again("new").await.unwrap();
+        let ledger = life.quiet().await;
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+        assert_eq!(ledger.leases.len(), 2);
     })
     .unwrap();
 }
