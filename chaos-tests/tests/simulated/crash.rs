@@ -44,6 +44,9 @@ async fn script(life: Life) {
         async |number: usize| served(life.add(&format!("web-{number}"), &format!("c{number}")).await).await;
     tokio::join!(add(0), add(1));
     add(2).await;
+    // Gone before the disk was told that it had come.
+    add(11).await;
+    life.del("c11").await;
     // More than the primary ENI carries: an ENI is created, attached and set up while these are held.
     tokio::join!(add(3), add(4), add(5), add(6), add(7), add(8), add(9), add(10));
     tokio::join!(life.del("c2"), life.del("c3"), life.del("c9"), life.del("c10"));

@@ -24,7 +24,7 @@ use crate::witness::Witness;
 const GRACE_PERIOD: Duration = Duration::from_millis(20);
 
 /// How long it takes to start `nft` and have it replace a table, on a busy machine.
-const NFT_TAKES: Duration = Duration::from_millis(400);
+const NFT_TAKES: Duration = Duration::from_millis(900);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PodLink {
