@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use holdfast_wire::ids::{ContainerId, IfName, NetworkName, SandboxKey};
 use serde_json::{Value, json};
 
 use crate::pod::Pod;
@@ -48,6 +49,15 @@ impl Called {
             anyhow::anyhow!("plugin failed with code {}: {}: {}", failure.code, failure.msg, failure.details)
         })
     }
+}
+
+/// The sandbox as the plugin names it to the daemon, on the network that [`Runner::holdfast`] configures.
+pub fn sandbox(container_id: &str) -> anyhow::Result<SandboxKey> {
+    Ok(SandboxKey {
+        network: NetworkName::new("aws-cni")?,
+        container_id: ContainerId::new(container_id)?,
+        ifname: IfName::new("eth0")?,
+    })
 }
 
 impl Runner {

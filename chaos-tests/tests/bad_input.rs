@@ -12,12 +12,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use holdfast_chaos_tests::cni::{Called, Failure, Runner};
+use holdfast_chaos_tests::cni::{self, Called, Failure, Runner};
 use holdfast_chaos_tests::pod::Pod;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario};
 use holdfast_wire::fd;
 use holdfast_wire::frame::{FrameDecoder, MAX_ANSWER, MAX_REQUEST};
-use holdfast_wire::ids::{ContainerId, IfName, NetworkName, PodRef, SandboxKey, VethPrefix};
+use holdfast_wire::ids::{PodRef, VethPrefix};
 use holdfast_wire::message::{Add, Answer, AnswerFrame, Request, RequestFrame};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -61,14 +61,6 @@ fn still_serves(rig: &Rig, node: &mut NodeUnderTest) {
     assert_eq!(pod.ask(other.address).unwrap(), pod.address);
     for pod in [&pod, &other] {
         node.runner().del(&pod.pod).unwrap().ok().unwrap();
-    }
-}
-
-fn sandbox(container_id: &str) -> SandboxKey {
-    SandboxKey {
-        network: NetworkName::new("aws-cni").unwrap(),
-        container_id: ContainerId::new(container_id).unwrap(),
-        ifname: IfName::new("eth0").unwrap(),
     }
 }
 
@@ -173,7 +165,7 @@ fn frame(body: &[u8]) -> Vec<u8> {
 
 fn add_request(pod: &Pod) -> RequestFrame {
     let add = Add {
-        sandbox: sandbox(&pod.container_id),
+        sandbox: cni::sandbox(&pod.container_id).unwrap(),
         pod: PodRef { namespace: "default".to_owned(), name: pod.name.clone(), uid: None },
         netns_path: pod.path().display().to_string(),
         mtu: 9001,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use holdfast_chaos_tests::cni::Runner;
+use holdfast_chaos_tests::cni::{self, Runner};
 use holdfast_chaos_tests::packets::Pinger;
 use holdfast_chaos_tests::pod::Pod;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, RunningPod, scenario};
@@ -15,7 +15,6 @@ use holdfast_datapath::netns;
 use holdfast_model::address::AddressState;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
-use holdfast_wire::ids::{ContainerId, IfName, NetworkName, SandboxKey};
 use holdfast_wire::spool::Spool;
 use holdfast_wire::tombstone::Tombstone;
 use ipnet::IpNet;
@@ -45,14 +44,6 @@ fn rules_of(node: &NodeUnderTest, address: Ipv4Addr) -> usize {
 
 fn tombstones(spool: &Path) -> usize {
     Spool::new(spool).list().unwrap().tombstones.len()
-}
-
-fn sandbox(container_id: &str) -> SandboxKey {
-    SandboxKey {
-        network: NetworkName::new("aws-cni").unwrap(),
-        container_id: ContainerId::new(container_id).unwrap(),
-        ifname: IfName::new("eth0").unwrap(),
-    }
 }
 
 #[test]
@@ -296,7 +287,7 @@ fn a_tombstone_goes_before_an_add_of_its_sandbox_never_after() {
     for round in 0..4_u64 {
         let pod = rig.pod(&format!("pod-{round}")).unwrap();
         let tombstone = Tombstone {
-            sandbox: sandbox(&pod.container_id),
+            sandbox: cni::sandbox(&pod.container_id).unwrap(),
             pod: None,
             netns_path: None,
             recorded_at_ms: 0,
@@ -318,7 +309,7 @@ fn a_tombstone_goes_before_an_add_of_its_sandbox_never_after() {
     // One that comes after the ADD is a later DEL, and is carried out while the daemon runs.
     let (_, pod) = &pods[0];
     let tombstone = Tombstone {
-        sandbox: sandbox(&pod.container_id),
+        sandbox: cni::sandbox(&pod.container_id).unwrap(),
         pod: None,
         netns_path: None,
         recorded_at_ms: 0,
