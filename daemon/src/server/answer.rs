@@ -240,6 +240,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_nodes_mtu_goes_before_the_network_configurations() {
+        let told = |pairs: &[(&str, &str)], asked| {
+            let value_of = |name: &str| pairs.iter().find(|(known, _)| *known == name);
+            let read = crate::env::read(|name| value_of(name).map(|(_, value)| (*value).to_owned()));
+            assert!(read.refused.is_empty(), "{read:?}");
+            mtu_of(&read.config, asked)
+        };
+        assert_eq!(told(&[("POD_MTU", "1400")], 9001), 1400, "smaller than the configuration's");
+        assert_eq!(told(&[("POD_MTU", "8000")], 1500), 8000, "larger than the configuration's");
+        assert_eq!(told(&[("POD_MTU", "9001")], 1500), 9001, "the default's figure, said aloud");
+        assert_eq!(
+            told(&[("POD_MTU", "8000"), ("AWS_VPC_ENI_MTU", "1500")], 9001),
+            8000,
+            "whatever the ENI's"
+        );
+        assert_eq!(told(&[], 1300), 1300, "unset, the configuration's");
+        assert_eq!(told(&[("POD_MTU", "")], 1300), 1300, "empty is unset");
+        assert_eq!(told(&[("AWS_VPC_ENI_MTU", "1500")], 9001), 1500, "no more than an ENI's link carries");
+    }
+
+    #[test]
     fn a_check_compares_with_what_the_runtime_kept() {
         let [leased, other] = ["10.0.0.7", "10.0.0.8"].map(|text| text.parse::<IpAddr>().unwrap());
         assert_eq!(unexpected(&[], leased), None, "a runtime that kept nothing expects nothing");
