@@ -11,6 +11,9 @@ use holdfast_chaos_tests::rig::{Rig, RunningPod, scenario};
 /// The specification's "try again later".
 const TRY_AGAIN: u64 = 11;
 
+/// The specification's "an ADD would not work now".
+const NOT_AVAILABLE: u64 = 50;
+
 #[test]
 fn a_node_that_is_cut_off_from_aws_goes_on() {
     let rig = Rig::up(&scenario(&[("node-a", "m5.large"), ("node-b", "m5.large")])).unwrap();
@@ -59,8 +62,10 @@ fn a_node_that_is_cut_off_from_aws_goes_on() {
     assert!(failure.details.contains("EC2 does not answer"), "{failure:?}");
     let health = node.health().unwrap();
     assert_eq!(health["alive"], true, "liveness never depends on EC2: {health}");
-    let status = runner.status().unwrap();
-    println!("STATUS: {:?}", status.result);
+    // STATUS says beforehand that it would come to that.
+    let status = runner.status().unwrap().result.unwrap_err();
+    assert_eq!(status.code, NOT_AVAILABLE, "{status:?}");
+    assert!(status.details.contains("EC2 does not answer"), "{status:?}");
 
     // Nothing was asked of the real one, and nothing released for not being seen.
     let counts = rig.admin().counts().unwrap();
@@ -92,6 +97,6 @@ fn a_new_node_that_is_cut_off_says_so_and_stays() {
     assert!(failure.details.contains("identity is not known yet"), "{failure:?}");
     runner.del(&pod).unwrap().ok().unwrap();
     let status = runner.status().unwrap().result.unwrap_err();
-    assert_eq!(status.code, 50, "{status:?}");
+    assert_eq!(status.code, NOT_AVAILABLE, "{status:?}");
     assert!(node.is_running().unwrap());
 }

@@ -331,7 +331,7 @@ impl<W: World> Engine<W> {
         }
         match planner::choose_address(&self.desired(), self.book.ledger(), &self.observed, &now) {
             Ok(_) => Status::Ready,
-            Err(shortage) if shortage.hold => self.refusal.clone().map_or(Status::Growing, Status::Refusing),
+            Err(shortage) if shortage.hold && !shortage.hindered => Status::Growing,
             Err(shortage) => Status::Refusing(shortage.cause),
         }
     }

@@ -209,7 +209,7 @@ fn stuck(ledger: &Ledger, observed: &Observed, eni: &holdfast_model::eni::EniRec
 }
 
 /// The cause that holds up growth that was asked for.
-fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
+pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
     observed
         .pauses
         .iter()

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::address::{AddressRecord, AddressState};
-use holdfast_model::cloud::Api;
+use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniRecord, EniSlot};
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::{Lease, LeasePhase};
@@ -15,7 +15,7 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::desired::Desired;
 use crate::draft::Draft;
-use crate::grow::growth;
+use crate::grow::{growth, held_up};
 use crate::observed::Observed;
 use crate::pool::Pool;
 use crate::quarantine::rest;
@@ -42,6 +42,9 @@ pub struct Shortage {
     /// Whether holding the ADD makes sense: an address is on its way, will have rested in time, or the obstacle
     /// passes by itself. False: refuse at once.
     pub hold: bool,
+    /// Whether `cause` stands in the way of an ADD that is held. False: nothing does, it need only wait for what is
+    /// on its way, or for a rest that ends in time.
+    pub hindered: bool,
     /// When an address will have rested, if one is resting.
     pub ready: Option<BootTime>,
 }
@@ -75,7 +78,7 @@ pub fn choose_address(
     now: &Now,
 ) -> Result<Choice, Shortage> {
     if ledger.node.as_ref().is_none_or(|node| node.boot != now.boot) {
-        return Err(Shortage { cause: Refusal::NotReady, hold: true, ready: None });
+        return Err(Shortage { cause: Refusal::NotReady, hold: true, hindered: true, ready: None });
     }
     let mut best: Option<(&AddressRecord, (EniSlot, BootTime, IpAddr))> = None;
     for address in ledger.addresses.values().filter(|address| address.is_free(now)) {
@@ -122,6 +125,10 @@ fn shortage(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     let ready = left.map(|left| now.boottime.after(left));
     let rests_in_time = left.is_some_and(|left| left <= desired.config.add_hold.value);
 
+    // More may be wanted than can be had, and what an ADD waits for be on its way all the same.
+    let asked_for: u32 = growth.changes.iter().map(addresses_of).sum();
+    let comes = pool.on_the_way + asked_for >= observed.waiting && held_up(&observed, now).is_none();
+    let hindered = growth.refusal.is_some() && !rests_in_time && !comes;
     let coming = pool.on_the_way > 0 || !growth.changes.is_empty();
     let cause = match (growth.refusal, left) {
         (Some(refusal), Some(left)) if !passes(&refusal) && rests_in_time => all_cooling(refusal, left),
@@ -133,7 +140,16 @@ fn shortage(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         },
     };
     let hold = passes(&cause) || rests_in_time || (coming && !is_final(&cause));
-    Shortage { cause, hold, ready }
+    Shortage { cause, hold, hindered, ready }
+}
+
+/// How many addresses a change brings.
+fn addresses_of(change: &CloudChange) -> u32 {
+    match change {
+        CloudChange::AssignAddresses { count, .. } => *count,
+        CloudChange::CreateEni { secondary_addresses, .. } => *secondary_addresses,
+        _ => 0,
+    }
 }
 
 /// Leases on their way out: each is a rest that is about to begin.

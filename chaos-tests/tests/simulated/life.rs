@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use holdfast_engine::AddError;
+use holdfast_engine::{AddError, Status};
 use holdfast_model::address::{AddressRecord, AddressState};
+use holdfast_model::cloud::Api;
+use holdfast_model::refusal::Refusal;
+use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::request::UnassignPrivateIpAddresses;
-use holdfast_sim::vpc::{self as sim};
+use holdfast_sim::vpc::{self as sim, Action};
 
 use crate::box_of::{one_node, warm};
 use crate::disk::Disk;
-use crate::node::Outcome;
+use crate::node::{Life, Outcome};
 use crate::steps::Steps;
 
 #[test]
@@ -260,6 +263,69 @@ fn pods_that_go_while_the_disk_is_full_are_found_gone_at_the_next_start() {
         let ledger = life.quiet().await;
         assert_eq!(node.faults(&ledger), Vec::<String>::new());
         assert_eq!(ledger.leases.len(), 2);
+    })
+    .unwrap();
+}
+
+/// What STATUS says over this time, each change once.
+async fn statuses(life: &Life, over: Duration) -> Vec<Status> {
+    let mut said = Vec::new();
+    for _ in 0..over.as_millis() / 50 {
+        let status = life.engine.status().await.unwrap();
+        if said.last() != Some(&status) {
+            said.push(status);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    said
+}
+
+#[test]
+fn status_says_whether_an_add_would_work_and_names_what_keeps_the_pool_from_growing() {
+    let node = one_node("m5.large", warm(0, 1, 0), 10);
+    let api = Api::AssignPrivateIpAddresses;
+    let fault = |kind| {
+        let fault = Fault::new(kind).on(Action::AssignPrivateIpAddresses);
+        node.shared.now(|vpc| {
+            vpc.clear_faults();
+            vpc.set_fault(fault);
+        });
+    };
+    let few_seconds = Duration::from_secs(5);
+    node.live(&Steps::default(), async |life| {
+        let fresh = statuses(&life, few_seconds).await;
+        assert_eq!(fresh, [Status::Refusing(Refusal::NotReady), Status::Growing, Status::Ready]);
+        life.add("a", "a").await.unwrap();
+        life.quiet().await;
+
+        // The spare one; another cannot be had.
+        fault(FaultKind::Throttle);
+        life.add("b", "b").await.unwrap();
+        let named = Status::Refusing(Refusal::Throttled { api });
+        let throttled = statuses(&life, few_seconds).await;
+        assert!(throttled.contains(&named), "{throttled:?}");
+        // While a call is under way nothing speaks against it.
+        assert!(throttled.iter().all(|status| [&named, &Status::Growing].contains(&status)), "{throttled:?}");
+        let held = tokio::spawn({
+            let life = life.clone();
+            async move { life.add("c", "c").await }
+        });
+        assert!(statuses(&life, few_seconds).await.contains(&named), "an ADD that is held changes nothing");
+        node.shared.now(sim::SimVpc::clear_faults);
+        held.await.unwrap().unwrap();
+        life.quiet().await;
+        assert_eq!(statuses(&life, few_seconds).await, [Status::Ready]);
+
+        fault(FaultKind::Deny);
+        life.add("d", "d").await.unwrap();
+        tokio::time::sleep(few_seconds).await;
+        assert_eq!(statuses(&life, few_seconds).await, [Status::Refusing(Refusal::Denied { api })]);
+        let refused = life.add("e", "e").await.unwrap_err().to_string();
+        assert!(refused.contains("not allowed to call ec2:AssignPrivateIpAddresses"), "{refused}");
+        // An address that rests is as good as one on its way: an ADD is held for it, and served.
+        life.del("a").await;
+        assert_eq!(statuses(&life, few_seconds).await, [Status::Growing]);
+        life.add("f", "f").await.unwrap();
     })
     .unwrap();
 }

@@ -124,23 +124,24 @@ fn an_address_that_was_taken_away_leaves_with_its_lease() {
 fn a_shortage_names_its_cause_and_says_whether_to_wait() {
     let mut toy = Toy::new("t3.small", by_eni(1));
     let fresh = choose(&toy).unwrap_err();
-    assert!(fresh.hold, "EC2 has not been read yet: {fresh:?}");
+    assert!(fresh.hold && fresh.hindered, "EC2 has not been read yet: {fresh:?}");
     toy.add_pods(9);
     toy.round();
     let growing = choose(&toy).unwrap_err();
-    assert!(growing.hold, "addresses are on their way: {growing:?}");
+    assert!(growing.hold && !growing.hindered, "addresses are on their way: {growing:?}");
     toy.run_to_rest();
     let full = choose(&toy).unwrap_err();
     let refusal = Refusal::InstanceFull { addresses: 9, instance_type: "t3.small".into() };
-    assert_eq!(full, Shortage { cause: refusal, hold: false, ready: None });
+    assert_eq!(full, Shortage { cause: refusal, hold: false, hindered: true, ready: None });
     toy.delete_pod(0);
     toy.sleep(Duration::from_secs(10));
     let resting = choose(&toy).unwrap_err();
     assert_eq!(resting.cause, Refusal::AllCooling { seconds: 20 });
-    assert!(resting.hold);
+    assert!(resting.hold && !resting.hindered);
     assert_eq!(resting.ready, Some(toy.now.boottime.after(Duration::from_secs(20))));
     toy.config.add_hold.value = Duration::from_secs(5);
-    assert!(!choose(&toy).unwrap_err().hold, "it would not be ready in time");
+    let late = choose(&toy).unwrap_err();
+    assert!(!late.hold && late.hindered, "it would not be ready in time: {late:?}");
 }
 
 #[test]
