@@ -127,7 +127,7 @@ fn add(socket: &mut Socket, home: &Netns, sandbox: &Netns, wiring: &PodWiring) {
         .unwrap()
         .apply_all(&[
             Change::SetLink(LinkRef::Index(far), LinkSettings::up()),
-            Change::AddAddress(Address { link: far, net: own, no_prefix_route: false }),
+            Change::AddAddress(Address::new(far, own)),
             Change::AddRoute(Route::on_link(
                 MAIN_TABLE,
                 ipnet::IpNet::from(std::net::IpAddr::V4(POD_GATEWAY)),

@@ -29,6 +29,7 @@ mod socket;
 mod watch;
 
 pub use netlink_packet_route::AddressFamily;
+pub use netlink_packet_route::address::AddressScope;
 pub use netlink_packet_route::neighbour::NeighbourState;
 pub use netlink_packet_route::route::{RouteScope, RouteType};
 

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use holdfast_datapath::netlink::{
-    Address, AddressFamily, Change, LinkRef, LinkSettings, Lookup, Neighbour, NetlinkError, Route,
-    RouteFilter, RouteScope, Rule, Veth, VethEnd,
+    Address, AddressFamily, AddressScope, Change, LinkRef, LinkSettings, Lookup, Neighbour, NetlinkError,
+    Route, RouteFilter, RouteScope, Rule, Veth, VethEnd,
 };
 use holdfast_datapath::netns;
 use holdfast_model::ids::MacAddr;
@@ -82,7 +82,8 @@ fn addresses_routes_rules_and_neighbours_read_back_as_written() {
     let up = |name: &str| Change::SetLink(LinkRef::Name(name.into()), LinkSettings::up());
     socket.apply_all(&[Change::CreateVeth(veth("a", "b", None)), up("a"), up("b")]).unwrap();
     let link = socket.link(&LinkRef::Name("a".into())).unwrap().unwrap().index;
-    let address = Address { link, net: "10.0.1.5/24".parse().unwrap(), no_prefix_route: true };
+    let address = Address { no_prefix_route: true, ..Address::new(link, "10.0.1.5/24".parse().unwrap()) };
+    let local = Address { scope: AddressScope::Host, ..Address::new(link, "192.0.2.7/32".parse().unwrap()) };
     let gateway = Route::on_link(2, "10.0.1.1/32".parse().unwrap(), link).by(72);
     let default = Route::default_via(2, ip("10.0.1.1"), link).by(72);
     let far_table = Route::on_link(10_101, "10.0.1.1/32".parse().unwrap(), link).by(72);
@@ -100,6 +101,7 @@ fn addresses_routes_rules_and_neighbours_read_back_as_written() {
     socket
         .apply_all(&[
             Change::AddAddress(address),
+            Change::AddAddress(local),
             Change::AddRoute(gateway.clone()),
             Change::AddRoute(default.clone()),
             Change::PutRoute(far_table.clone()),
@@ -110,8 +112,8 @@ fn addresses_routes_rules_and_neighbours_read_back_as_written() {
         ])
         .unwrap();
 
-    assert_eq!(socket.addresses_of(link, V4).unwrap(), [address]);
-    assert_eq!(socket.addresses(V4).unwrap().iter().filter(|seen| seen.link == link).count(), 1);
+    assert_eq!(socket.addresses_of(link, V4).unwrap(), [local, address], "the widest scope last");
+    assert_eq!(socket.addresses(V4).unwrap().iter().filter(|seen| seen.link == link).count(), 2);
     let mut table = socket.routes(V4, RouteFilter { table: Some(2), protocol: None }).unwrap();
     table.sort_by_key(|route| route.to);
     assert_eq!(table, [default.clone(), gateway]);
@@ -138,6 +140,7 @@ fn addresses_routes_rules_and_neighbours_read_back_as_written() {
             Change::DeleteRoute(default),
             Change::DeleteNeighbour(entry),
             Change::DeleteAddress(address),
+            Change::DeleteAddress(local),
         ])
         .unwrap();
     assert_eq!(socket.rules(V4).unwrap().len(), 3);

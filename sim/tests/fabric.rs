@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket}
 use std::time::{Duration, Instant, SystemTime};
 
 use holdfast_datapath::netlink::{
-    Address, AddressFamily, Change, LinkRef, LinkSettings, Lookup, Route, RouteFilter, Rule, Socket,
+    Address, AddressFamily, Change, LinkRef, LinkSettings, Lookup, Route, RouteFilter, Rule, Socket, Veth,
+    VethEnd,
 };
 use holdfast_sim::fabric::{ECHO_PORT, Fabric, MTU, Namespace, Node};
 use holdfast_sim::scenario::Scenario;
@@ -147,8 +148,7 @@ impl Site {
 fn hold(namespace: &Namespace, address: Ipv4Addr) {
     let mut socket = namespace.socket().unwrap();
     let lo = socket.link(&LinkRef::Name("lo".into())).unwrap().unwrap().index;
-    let net = Ipv4Net::from(address).into();
-    socket.apply(&Change::PutAddress(Address { link: lo, net, no_prefix_route: false })).unwrap();
+    socket.apply(&Change::PutAddress(Address::new(lo, Ipv4Net::from(address).into()))).unwrap();
 }
 
 /// Whether a datagram from one address arrives at the other, and its answer comes back, with both sources intact.
@@ -302,7 +302,7 @@ fn configure_second(namespace: &Namespace, address: Ipv4Addr) {
     socket
         .apply_all(&[
             Change::SetLink(LinkRef::Index(index), LinkSettings::up()),
-            Change::AddAddress(Address { link: index, net, no_prefix_route: true }),
+            Change::AddAddress(Address { no_prefix_route: true, ..Address::new(index, net) }),
             Change::AddRoute(Route::on_link(2, "10.0.0.1/32".parse().unwrap(), index)),
             Change::AddRoute(Route::default_via(2, gateway, index)),
             Change::AddRule(Rule { from: Some(Ipv4Net::from(address).into()), ..Rule::new(1000, 2) }),
@@ -364,6 +364,27 @@ fn only_the_first_address_of_the_first_eni_is_on_the_internet() {
     assert_eq!(ask_internet(one, SECONDARY, echo), None, "unknown outside");
     assert!(!one_way((one, SECONDARY), (internet, site.fabric.internet_address())), "not even one way");
     assert!(!one_way((internet, site.fabric.internet_address()), (one, SECONDARY)));
+}
+
+/// As the kubelet asks its pods: out of a host end without an address of its own, so the kernel chooses the source.
+#[test]
+fn a_node_speaks_to_its_pods_with_its_own_address() {
+    let site = Site::up();
+    let one = site.namespace("one");
+    let mut socket = one.socket().unwrap();
+    let end = |name: &str| VethEnd { name: name.to_owned(), mac: None, netns: None };
+    let pair = Veth { near: end("host"), far: end("pod"), mtu: None, group: 0 };
+    let up = |name: &str| Change::SetLink(LinkRef::Name(name.into()), LinkSettings::up());
+    socket.apply_all(&[Change::CreateVeth(pair), up("host"), up("pod")]).unwrap();
+    let host = socket.link(&LinkRef::Name("host".into())).unwrap().unwrap().index;
+    let pod = Ipv4Net::from(SECONDARY);
+    socket.apply(&Change::AddRoute(Route::on_link(254, pod.into(), host))).unwrap();
+    let source = one.run(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        socket.connect((SECONDARY, 9)).unwrap();
+        socket.local_addr().unwrap().ip()
+    });
+    assert_eq!(source.unwrap(), IpAddr::V4(ONE), "not the metadata service's");
 }
 
 #[test]

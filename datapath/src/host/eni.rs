@@ -125,7 +125,7 @@ fn plan_address(wiring: &EniWiring, seen: &Seen, changes: &mut Vec<Change>) {
     let foreign = seen.addresses.iter().filter(|seen| seen.net != wanted);
     changes.extend(foreign.copied().map(Change::DeleteAddress));
     if !seen.addresses.iter().any(|seen| seen.net == wanted) {
-        changes.push(Change::AddAddress(Address { link, net: wanted, no_prefix_route: true }));
+        changes.push(Change::AddAddress(Address { no_prefix_route: true, ..Address::new(link, wanted) }));
     }
     // Added by others, the address brought a route to its subnet. In the main table it would take the traffic of
     // the primary ENI's pods out of this one.

@@ -156,7 +156,7 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), Hos
     let index = link.peer_index.ok_or_else(|| {
         HostFault::ReadBack(format!("the kernel does not name the other end of {}", wiring.host_veth))
     })?;
-    let address = Address { link: index, net: IpNet::from(wiring.address), no_prefix_route: false };
+    let address = Address::new(index, IpNet::from(wiring.address));
     let [to_gateway, default] = pod_routes(index);
     let changes = [
         Change::SetLink(LinkRef::Index(index), LinkSettings::up()),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::attributes::{Attributes, u32_at};
@@ -24,15 +24,24 @@ pub struct Address {
     pub link: u32,
     /// The address itself and its prefix length (not truncated to the network).
     pub net: IpNet,
+    /// How far the address is valid. The kernel takes [`AddressScope::Universe`] for the source of whatever leaves by
+    /// a link without an address of its own; [`AddressScope::Host`] never leaves the host.
+    pub scope: AddressScope,
     /// The kernel makes no route to the prefix (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,
 }
 
 impl Address {
+    /// An address valid everywhere, with a route to its prefix.
+    pub fn new(link: u32, net: IpNet) -> Self {
+        Self { link, net, scope: AddressScope::Universe, no_prefix_route: false }
+    }
+
     pub(super) fn message(&self) -> AddressMessage {
         let mut message = AddressMessage::default();
         message.header.family = family(self.net.addr());
         message.header.prefix_len = self.net.prefix_len();
+        message.header.scope = self.scope;
         message.header.index = self.link;
         message.attributes.push(AddressAttribute::Local(self.net.addr()));
         message.attributes.push(AddressAttribute::Address(self.net.addr()));
@@ -60,6 +69,7 @@ impl Address {
         Some(Self {
             link: u32_at(payload, 4)?,
             net: IpNet::new(local.or(address)?, prefix_len).ok()?,
+            scope: (*payload.get(3)?).into(),
             no_prefix_route: flags.contains(AddressFlags::Noprefixroute),
         })
     }

@@ -49,7 +49,7 @@ pub fn nft(netns: &Netns, command: &str) -> String {
 pub fn address(netns: &Netns, link: &str, net: &str) {
     let mut socket = socket(netns);
     let index = index(netns, link);
-    let address = Address { link: index, net: net.parse().unwrap(), no_prefix_route: false };
+    let address = Address::new(index, net.parse().unwrap());
     socket.apply(&Change::AddAddress(address)).unwrap();
 }
 

@@ -39,7 +39,7 @@ impl Internet {
         sysctl::without_ipv6(&namespace)?;
         let mut socket = namespace.socket()?;
         let loopback = namespace.index(&mut socket, "lo")?;
-        let own = Address { link: loopback, net: Ipv4Net::from(address).into(), no_prefix_route: false };
+        let own = Address::new(loopback, Ipv4Net::from(address).into());
         namespace.apply(&mut socket, &[Change::PutAddress(own)])?;
         let tcp = listen(&namespace, address, ECHO_PORT)?;
         let at = SocketAddrV4::new(address, ECHO_PORT);

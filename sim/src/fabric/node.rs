@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
-use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, Route};
+use holdfast_datapath::netlink::{Address, AddressScope, Change, LinkRef, LinkSettings, Route};
 use ipnet::Ipv4Net;
 
 use super::wiring::{Lease, gateway};
@@ -62,12 +62,10 @@ impl Node {
         sysctl::write(&namespace, SETTINGS)?;
         let mut socket = namespace.socket()?;
         let loopback = namespace.index(&mut socket, "lo")?;
+        // Of host scope: what the node sends to its pods must not bear one of these as its source.
         let own = |address: Ipv4Addr| {
-            Change::PutAddress(Address {
-                link: loopback,
-                net: Ipv4Net::from(address).into(),
-                no_prefix_route: false,
-            })
+            let address = Address::new(loopback, Ipv4Net::from(address).into());
+            Change::PutAddress(Address { scope: AddressScope::Host, ..address })
         };
         namespace.apply(&mut socket, &[own(IMDS_ADDRESS), own(EC2_ADDRESS)])?;
         let listeners = Listeners {
@@ -127,7 +125,7 @@ pub(super) fn configure(namespace: &Namespace, link: &str, lease: &Lease) -> Res
         &mut socket,
         &[
             Change::SetLink(LinkRef::Index(index), LinkSettings::up()),
-            Change::AddAddress(Address { link: index, net: address.into(), no_prefix_route: false }),
+            Change::AddAddress(Address::new(index, address.into())),
             Change::AddRoute(default),
         ],
     )

@@ -85,11 +85,7 @@ impl Router {
         let mut changes = Vec::new();
         // The kernel answers ARP for its own addresses on every link, so the gateways may sit on the loopback.
         changes.extend(layout.subnets.values().map(|subnet| {
-            Change::PutAddress(Address {
-                link: loopback,
-                net: Ipv4Net::from(gateway(*subnet)).into(),
-                no_prefix_route: false,
-            })
+            Change::PutAddress(Address::new(loopback, Ipv4Net::from(gateway(*subnet)).into()))
         }));
         changes.extend(layout.cidrs.iter().map(|cidr| Change::AddRoute(blackhole(MAIN, *cidr))));
         changes.push(Change::AddRoute(blackhole(TABLE_NOWHERE, Ipv4Net::default())));
