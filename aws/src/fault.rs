@@ -18,8 +18,7 @@ use holdfast_ports::cloud::{CloudError, CloudFault};
 
 /// The deadline passed before the answer came.
 pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
-/// No connection was made (refused, unreachable, unknown name, TLS): nothing was sent. Classified as `Unknown` for
-/// want of a class that says more; safe, since it only costs a read.
+/// No connection was made (refused, unreachable, unknown name, TLS): nothing was sent.
 pub const NOT_SENT: &str = "NotSent";
 /// The connection broke after it stood: the request may have arrived.
 pub const NO_ANSWER: &str = "NoAnswer";
@@ -201,12 +200,14 @@ fn of_connector(error: &ConnectorError) -> (CloudFault, &'static str) {
             return (CloudFault::Denied, NO_CREDENTIALS);
         }
         // STS or IMDS failed just now: nothing says that we lack a right.
-        Some(_) => return (CloudFault::Unknown, NO_CREDENTIALS),
+        Some(_) => return (CloudFault::NotSent, NO_CREDENTIALS),
         None => {}
     }
+    // Of this error only: one that says that a connection could not be made. A connection that stood and broke, even
+    // before the first byte, is not told from one that broke after the last.
     let never_connected = find::<hyper_util::client::legacy::Error>(error)
         .is_some_and(hyper_util::client::legacy::Error::is_connect);
-    (CloudFault::Unknown, if never_connected { NOT_SENT } else { NO_ANSWER })
+    if never_connected { (CloudFault::NotSent, NOT_SENT) } else { (CloudFault::Unknown, NO_ANSWER) }
 }
 
 /// The answer lacks what such an answer must hold: it cannot be said what was done.

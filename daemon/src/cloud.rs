@@ -68,7 +68,7 @@ impl Cloud for RegionalCloud {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         let Some(region) = self.region.known() else {
             return Err(CloudError {
-                fault: CloudFault::Unknown,
+                fault: CloudFault::NotSent,
                 code: "NoRegion".to_owned(),
                 message: "the node's region is not known yet".to_owned(),
             });

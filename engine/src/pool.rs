@@ -174,6 +174,7 @@ fn fault_of(fault: CloudFault) -> Option<Fault> {
         CloudFault::TokenMismatch => Fault::TokenMismatch,
         CloudFault::Denied => Fault::Denied,
         CloudFault::Rejected => Fault::Rejected,
+        CloudFault::NotSent => Fault::NotSent,
         CloudFault::Unknown => return None,
     })
 }

@@ -59,6 +59,8 @@ pub enum Fault {
     Denied,
     /// The request itself is refused.
     Rejected,
+    /// The request never left.
+    NotSent,
 }
 
 /// What an outcome means: for the ledger, to be committed; and for the running process, to be noted by
@@ -69,6 +71,8 @@ pub struct Settlement {
     pub eni: Option<EniId>,
     /// The ledger's changes, to be committed together.
     pub changes: Vec<Change>,
+    /// The call never left: its intent is what it was before, and may be sent again without a read.
+    pub unsent: bool,
     /// What went wrong; `None` after success.
     pub setback: Option<Setback>,
     /// Read this before trusting the ledger about it again.
@@ -140,6 +144,13 @@ impl Setback {
                 let longest = if soon { seconds(60) } else { seconds(600) };
                 of(scope, Refusal::Rejected { api, cause }, seconds(2), longest)
             }
+            // No call gets through, whatever it is about.
+            Some(Fault::NotSent) => of(
+                PauseScope::Api,
+                Refusal::Unreachable { api, cause },
+                Duration::from_millis(500),
+                seconds(30),
+            ),
             None => of(scope, Refusal::Unreachable { api, cause }, Duration::from_millis(500), seconds(30)),
         }
     }

@@ -72,6 +72,9 @@ pub struct Observed {
     pub pauses: Vec<Pause>,
     /// Intents that this process is carrying out right now.
     pub in_flight: BTreeSet<IntentId>,
+    /// Open intents whose last call never left. An assignment or attachment among them was never sent at all, since
+    /// one that was sent is not sent again: no read can tell anything about it.
+    pub unsent: BTreeSet<IntentId>,
     /// Reads that are under way.
     pub reading: Vec<CloudRead>,
     /// Reads that are wanted because an answer contradicted the ledger.
@@ -95,12 +98,16 @@ pub struct Observed {
 impl Observed {
     /// An intent's call is being sent.
     pub fn sent(&mut self, id: IntentId) {
+        self.unsent.remove(&id);
         self.in_flight.insert(id);
     }
 
     /// An intent's call ended. `draw` is random and spreads the pause.
     pub fn settled(&mut self, id: IntentId, api: Api, settlement: &Settlement, now: &Now, draw: u64) {
         self.in_flight.remove(&id);
+        if settlement.unsent {
+            self.unsent.insert(id);
+        }
         if let Some(doubt) = &settlement.doubt
             && !self.doubts.contains(doubt)
         {
@@ -134,9 +141,10 @@ impl Observed {
         }
     }
 
-    /// Notes which free addresses a read lacks, and which it shows again. Call it with the ledger as it is after
-    /// the adoption.
+    /// Notes which free addresses a read lacks, and which it shows again; forgets intents that the adoption closed.
+    /// Call it with the ledger as it is after the adoption.
     pub fn note_absences(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+        self.unsent.retain(|id| ledger.intents.contains_key(id));
         self.unseen.retain(|ip, _| ledger.addresses.contains_key(ip));
         for view in reading.views {
             let Some(record) = ledger.enis.get(&view.id).filter(|record| reading.began >= record.changed)

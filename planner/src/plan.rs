@@ -72,7 +72,8 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     Plan { steps, refusal: grown.refusal, next_look: agenda.next() }
 }
 
-/// Open intents whose call is sent again: those with a token, and those of which a second one does no harm.
+/// Open intents whose call is sent again: those with a token, those of which a second one does no harm, and those
+/// whose first never left.
 fn repeats(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
     ledger
         .intents
@@ -82,7 +83,11 @@ fn repeats(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
             let eni = intent.change.eni();
             let subnet = match &intent.change {
                 CloudChange::CreateEni { subnet, .. } => Some(subnet),
-                CloudChange::AttachEni { .. } | CloudChange::AssignAddresses { .. } => return false,
+                CloudChange::AttachEni { .. } | CloudChange::AssignAddresses { .. }
+                    if !observed.unsent.contains(&intent.id) =>
+                {
+                    return false;
+                }
                 _ => None,
             };
             eni.is_none_or(|eni| !observed.doubted(eni))

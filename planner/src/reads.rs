@@ -66,7 +66,8 @@ pub(crate) fn reads(
 /// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,
 /// so a second one would assign twice; an attachment that was made refuses a second one.
 fn unsettled<'a>(ledger: &'a Ledger, observed: &'a Observed) -> impl Iterator<Item = EniId> + 'a {
-    ledger.intents.values().filter(|intent| !observed.in_flight.contains(&intent.id)).filter_map(|intent| {
+    let under_way = |id| observed.in_flight.contains(id) || observed.unsent.contains(id);
+    ledger.intents.values().filter(move |intent| !under_way(&intent.id)).filter_map(|intent| {
         match &intent.change {
             CloudChange::AssignAddresses { eni, .. } | CloudChange::AttachEni { eni, .. } => {
                 Some(eni.clone())

@@ -37,6 +37,7 @@ pub(crate) enum Fate {
     Throttled,
     LostBefore,
     LostAfter,
+    NotSent,
     KilledBefore,
     KilledAfter,
     /// For reads: an answer this many seconds old.
@@ -56,6 +57,8 @@ pub(crate) struct Toy {
     pub(crate) fates: Fates,
     pub(crate) last: Plan,
     freed: BTreeMap<IpAddr, u64>,
+    /// Intents whose call left, whatever came of it.
+    left: BTreeSet<IntentId>,
     next: u64,
 }
 
@@ -105,6 +108,7 @@ impl Toy {
             fates: Box::new(|| Fate::Fine),
             last: Plan::default(),
             freed: BTreeMap::new(),
+            left: BTreeSet::new(),
             next: 0,
         };
         let kind = toy.start(&identity(instance_type));
@@ -249,10 +253,11 @@ impl Toy {
                     assert!(!self.observed.in_flight.contains(id), "one call per intent at a time");
                     let change = &self.ledger.intents[id].change;
                     assert!(
-                        !matches!(
-                            change,
-                            CloudChange::AssignAddresses { .. } | CloudChange::AttachEni { .. }
-                        ),
+                        !self.left.contains(id)
+                            || !matches!(
+                                change,
+                                CloudChange::AssignAddresses { .. } | CloudChange::AttachEni { .. }
+                            ),
                         "a second one would assign twice, or be refused: {change:?}"
                     );
                     self.observed.sent(*id);
@@ -299,6 +304,9 @@ impl Toy {
             Step::Repeat(id) => {
                 let intent = self.ledger.intents[&id].clone();
                 let fate = (self.fates)();
+                if fate != Fate::NotSent {
+                    self.left.insert(id);
+                }
                 if fate == Fate::KilledBefore {
                     return false;
                 }
@@ -309,6 +317,9 @@ impl Toy {
                         cause: "slow".into(),
                     },
                     Fate::LostBefore => Outcome::Unknown { cause: "lost".into() },
+                    Fate::NotSent => {
+                        Outcome::NotCarriedOut { fault: Fault::NotSent, cause: "refused".into() }
+                    }
                     Fate::Fine | Fate::Stale(_) => match self.cloud.perform(&change, &token) {
                         Ok(answer) => Outcome::Answered(answer),
                         Err(fault) => Outcome::NotCarriedOut { fault, cause: "no".into() },
@@ -330,8 +341,9 @@ impl Toy {
                     Fate::Fine => 0,
                     Fate::Stale(seconds) => u64::from(seconds) * 1000,
                     Fate::KilledBefore | Fate::KilledAfter => return false,
-                    Fate::Throttled | Fate::LostBefore | Fate::LostAfter => {
-                        self.observed.read_failed(&read, None, "lost", &self.now, self.next);
+                    fate @ (Fate::Throttled | Fate::LostBefore | Fate::LostAfter | Fate::NotSent) => {
+                        let fault = (fate == Fate::NotSent).then_some(Fault::NotSent);
+                        self.observed.read_failed(&read, fault, "lost", &self.now, self.next);
                         return true;
                     }
                 };

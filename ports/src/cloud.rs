@@ -50,6 +50,9 @@ pub enum CloudFault {
     Denied,
     /// Not carried out, and the same call will fail again: the request itself is refused.
     Rejected,
+    /// Not carried out: the request provably never left (no connection could be made, no credentials be had just
+    /// now). Try again later; there is nothing to read.
+    NotSent,
     /// Outcome unknown: no answer, a broken connection, a server error. It may have been carried out.
     Unknown,
 }

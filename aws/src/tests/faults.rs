@@ -186,8 +186,39 @@ async fn a_refused_connection_says_that_nothing_was_sent() {
     tokio::task::yield_now().await;
     let cloud = Ec2Cloud::with_parts(settings, LazyHttp::default(), Some(keys())).await;
     let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
-    assert_eq!((error.fault, &*error.code), (CloudFault::Unknown, fault::NOT_SENT), "{error}");
+    assert_eq!((error.fault, &*error.code), (CloudFault::NotSent, fault::NOT_SENT), "{error}");
     assert!(error.message.contains("refused"), "the cause is in the words: {error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_request_is_not_told_from_one_that_breaks_after_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    let closing = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    let settings = Ec2Settings { endpoint, ..Ec2Settings::new("eu-test-1", "test") };
+    let cloud = Ec2Cloud::with_parts(settings, LazyHttp::default(), Some(keys())).await;
+    for _ in 0..20 {
+        let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
+        assert_eq!((error.fault, &*error.code), (CloudFault::Unknown, fault::NO_ANSWER), "{error}");
+    }
+    closing.abort();
+}
+
+/// By the resolver, or by the limit on how long a connection may take to stand.
+#[tokio::test]
+async fn a_name_that_leads_nowhere_says_that_nothing_was_sent() {
+    let settings = Ec2Settings {
+        endpoint: Some("http://ec2.invalid".to_owned()),
+        connect_timeout: Duration::from_millis(300),
+        ..Ec2Settings::new("eu-test-1", "test")
+    };
+    let cloud = Ec2Cloud::with_parts(settings, LazyHttp::default(), Some(keys())).await;
+    let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
+    assert_eq!((error.fault, &*error.code), (CloudFault::NotSent, fault::NOT_SENT), "{error}");
 }
 
 #[tokio::test]
@@ -195,7 +226,7 @@ async fn without_credentials_nothing_is_sent() {
     let server = Server::script([]).await;
     for (why, want) in [
         (|| CredentialsError::not_loaded("nobody has any"), CloudFault::Denied),
-        (|| CredentialsError::provider_error("STS is down"), CloudFault::Unknown),
+        (|| CredentialsError::provider_error("STS is down"), CloudFault::NotSent),
     ] as [(fn() -> CredentialsError, CloudFault); 2]
     {
         let none = SharedCredentialsProvider::new(provide_credentials_fn(move || async move { Err(why()) }));
@@ -218,6 +249,6 @@ async fn tls_is_loaded_by_the_first_https_request_only() {
     let settings = Ec2Settings { endpoint: Some(secure), ..settings(&server) };
     let cloud = Ec2Cloud::with_parts(settings, http.clone(), Some(keys())).await;
     let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
-    assert_eq!((error.fault, &*error.code), (CloudFault::Unknown, fault::NOT_SENT), "{error}");
+    assert_eq!((error.fault, &*error.code), (CloudFault::NotSent, fault::NOT_SENT), "{error}");
     assert!(http.has_loaded_tls());
 }

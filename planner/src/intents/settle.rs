@@ -2,7 +2,8 @@
 //!
 //! A definite answer closes the intent, with two exceptions. An unassignment stays open until its addresses are
 //! known to be gone, because an address that departs never comes back by our own doing. And a detachment that is
-//! refused because the ENI is not attached stays open until a read has told what became of it.
+//! refused because the ENI is not attached stays open until a read has told what became of it. A call that never left
+//! proves nothing and changes nothing.
 
 use std::net::IpAddr;
 
@@ -28,6 +29,14 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
     let Some(intent) = ledger.intents.get(&id) else {
         return Settlement::default();
     };
+    if let Outcome::NotCarriedOut { fault: Fault::NotSent, cause } = outcome {
+        return Settlement {
+            eni: intent.change.eni().cloned(),
+            unsent: true,
+            setback: Some(setback(ledger, intent, Some(&Fault::NotSent), cause)),
+            ..Settlement::default()
+        };
+    }
     let mut draft = Draft::of(ledger, now);
     // Before anything else: from here on, reads that began earlier prove nothing about this ENI.
     if let Some(eni) = intent.change.eni() {
@@ -51,7 +60,13 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
             ((!over).then(|| setback(ledger, intent, Some(fault), cause)), doubt)
         }
     };
-    Settlement { eni: intent.change.eni().cloned(), changes: draft.into_changes(), setback, doubt }
+    Settlement {
+        eni: intent.change.eni().cloned(),
+        changes: draft.into_changes(),
+        unsent: false,
+        setback,
+        doubt,
+    }
 }
 
 /// Takes an answer in; false when it is not an answer to this change.

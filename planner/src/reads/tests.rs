@@ -5,7 +5,7 @@ use holdfast_model::cloud::Api;
 use holdfast_model::ids::EniId;
 
 use crate::HintDiff;
-use crate::toy::{Fate, Toy, by_eni};
+use crate::toy::{Fate, Toy, by_address, by_eni};
 
 fn hinted(name: &str) -> HintDiff {
     HintDiff { differing: BTreeSet::from([EniId::new(name)]), ..HintDiff::default() }
@@ -44,6 +44,49 @@ fn changing_hints_lead_to_a_read_a_minute_at_most() {
         reads += toy.cloud.calls.len();
     }
     assert!((9..=10).contains(&reads), "{reads} in ten minutes");
+}
+
+/// The same outage, told apart: one in which requests may have arrived, and one in which they cannot have.
+#[test]
+fn what_never_left_is_sent_again_without_a_read_and_what_may_have_arrived_is_not() {
+    for (fate, wanted) in [(Fate::NotSent, 0), (Fate::LostBefore, 1)] {
+        let mut toy = Toy::new("m5.large", by_address(1, 0));
+        toy.run_to_rest();
+        toy.cloud.calls.clear();
+        toy.fates = Box::new(move || fate);
+        toy.add_pods(1);
+        toy.round();
+        let opened: Vec<_> = toy.ledger.intents.keys().copied().collect();
+        assert_eq!(opened.len(), 1, "{:?}", toy.ledger.intents);
+        for _ in 0..6 {
+            toy.sleep(Duration::from_secs(40));
+            toy.round();
+            let open: Vec<_> = toy.ledger.intents.keys().copied().collect();
+            assert_eq!(open, opened, "neither closed nor doubled");
+        }
+        toy.fates = Box::new(|| Fate::Fine);
+        toy.run_to_rest();
+        assert_eq!(toy.cloud.count(Api::AssignPrivateIpAddresses), 1, "{fate:?}");
+        assert_eq!(toy.cloud.count(Api::DescribeNetworkInterfaces), wanted, "{fate:?}");
+        toy.assert_in_agreement();
+    }
+}
+
+#[test]
+fn what_never_left_is_no_news_to_a_new_process() {
+    let mut toy = Toy::new("m5.large", by_address(1, 0));
+    toy.run_to_rest();
+    toy.fates = Box::new(|| Fate::NotSent);
+    toy.add_pods(1);
+    toy.round();
+    assert_eq!(toy.observed.unsent.len(), 1);
+    toy.restart();
+    toy.cloud.calls.clear();
+    toy.fates = Box::new(|| Fate::Fine);
+    toy.round();
+    assert_eq!(toy.cloud.count(Api::AssignPrivateIpAddresses), 0, "another may have sent it: read first");
+    toy.run_to_rest();
+    toy.assert_in_agreement();
 }
 
 #[test]

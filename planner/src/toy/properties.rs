@@ -41,6 +41,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::Throttled),
         1 => Just(Fate::LostBefore),
         1 => Just(Fate::LostAfter),
+        2 => Just(Fate::NotSent),
         1 => Just(Fate::KilledBefore),
         1 => Just(Fate::KilledAfter),
         3 => (1..20_u8).prop_map(Fate::Stale),

@@ -88,6 +88,20 @@ fn a_refused_assignment_is_closed_and_an_unknown_one_is_not() {
 }
 
 #[test]
+fn a_call_that_never_left_changes_nothing() {
+    for change in [unassign as fn(&Toy) -> CloudChange, assign] {
+        let toy = with_open(change);
+        let settled = settle(&toy.ledger, ID, &refuse(Fault::NotSent), &toy.now);
+        assert_eq!(settled.changes, [], "not even the instant of the ENI's last change");
+        assert_eq!(settled.doubt, None);
+        assert!(settled.unsent);
+        let setback = settled.setback.unwrap();
+        assert_eq!(setback.scope, PauseScope::Api, "the others would not leave either");
+        assert!(matches!(setback.cause, Refusal::Unreachable { .. }), "{setback:?}");
+    }
+}
+
+#[test]
 fn refusals_say_what_rests_and_why() {
     let toy = with_open(assign);
     let setback = |fault| settle(&toy.ledger, ID, &refuse(fault), &toy.now).setback.unwrap();
