@@ -79,6 +79,11 @@ const TABLE: &[Row] = &[
     // "Instance '…' already has an interface attached at device index '…'": a slot, not a value, is the trouble.
     saying("InvalidParameterValue", "at device index", CloudFault::AttachmentLimit),
 
+    // The account's ENIs in the region are used up; neither this node nor this call can do anything about it.
+    any("NetworkInterfaceLimitExceeded", CloudFault::EniQuota),
+    // "You have exceeded the maximum number of interfaces allowed for your account": so far said of instances only.
+    saying("ResourceLimitExceeded", "number of interfaces", CloudFault::EniQuota),
+
     // Named and not there: gone, never made, or made so recently that this reader lags behind the writer.
     any("InvalidNetworkInterfaceID.NotFound", CloudFault::NotFound),
     any("InvalidNetworkInterfaceId.NotFound", CloudFault::NotFound),

@@ -169,6 +169,7 @@ fn fault_of(fault: CloudFault) -> Option<Fault> {
         CloudFault::SubnetFull => Fault::SubnetFull,
         CloudFault::AddressLimit => Fault::AddressLimit,
         CloudFault::AttachmentLimit => Fault::AttachmentLimit,
+        CloudFault::EniQuota => Fault::EniQuota,
         CloudFault::NotFound => Fault::NotFound,
         CloudFault::Conflict => Fault::Conflict,
         CloudFault::TokenMismatch => Fault::TokenMismatch,

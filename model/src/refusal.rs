@@ -30,6 +30,11 @@ pub enum Refusal {
         /// Which.
         subnet: SubnetId,
     },
+    /// The account has as many ENIs in the region as it may.
+    #[error(
+        "the account's quota of network interfaces in this region is used up: delete some that are in no use, or have the quota raised"
+    )]
+    EniQuota,
     /// EC2 throttles.
     #[error("EC2 throttles {api:?}: the call is repeated with growing pauses")]
     Throttled {

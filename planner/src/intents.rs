@@ -49,6 +49,8 @@ pub enum Fault {
     AddressLimit,
     /// The instance has as many ENIs as it can, or the slot is taken.
     AttachmentLimit,
+    /// The account has as many ENIs in the region as it may.
+    EniQuota,
     /// The object does not exist.
     NotFound,
     /// The object is in a state that forbids it.
@@ -132,6 +134,8 @@ impl Setback {
                 ),
                 None => of(scope, Refusal::Rejected { api, cause }, seconds(30), seconds(120)),
             },
+            // The whole account's, and gone only when somebody acts: asking often would only cost the account's rate.
+            Some(Fault::EniQuota) => of(PauseScope::Api, Refusal::EniQuota, seconds(60), seconds(600)),
             Some(Fault::Denied) => of(PauseScope::Api, Refusal::Denied { api }, seconds(30), seconds(300)),
             Some(Fault::AddressLimit | Fault::AttachmentLimit | Fault::TokenMismatch | Fault::Rejected) => {
                 of(scope, Refusal::Rejected { api, cause }, seconds(10), seconds(600))

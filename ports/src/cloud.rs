@@ -40,6 +40,9 @@ pub enum CloudFault {
     /// Not carried out: the instance has as many ENIs as it can, or the slot is taken. The ledger is wrong about
     /// it: read.
     AttachmentLimit,
+    /// Not carried out: the account has as many ENIs in the region as it may. Waiting for others to delete some, or
+    /// for a higher quota, is all that helps.
+    EniQuota,
     /// Not carried out: the object does not exist.
     NotFound,
     /// Not carried out: the object is in a state that forbids it (attached, in use, not attached). Read.

@@ -30,8 +30,8 @@ const THROTTLED: CloudFault = CloudFault::Throttled { retry_after: None };
 #[tokio::test]
 async fn each_code_has_its_class() {
     use CloudFault::{
-        AddressLimit, AttachmentLimit, Conflict, Denied, NotFound, Rejected, SubnetFull, TokenMismatch,
-        Unknown,
+        AddressLimit, AttachmentLimit, Conflict, Denied, EniQuota, NotFound, Rejected, SubnetFull,
+        TokenMismatch, Unknown,
     };
     let cases = [
         (503, "RequestLimitExceeded", "Request limit exceeded.", THROTTLED),
@@ -60,6 +60,19 @@ async fn each_code_has_its_class() {
             "Instance 'i-1' already has an interface attached at device index '1'.",
             AttachmentLimit,
         ),
+        (
+            400,
+            "NetworkInterfaceLimitExceeded",
+            "You have reached the limit on the number of network interfaces.",
+            EniQuota,
+        ),
+        (
+            400,
+            "ResourceLimitExceeded",
+            "You have exceeded the maximum number of interfaces allowed for your account",
+            EniQuota,
+        ),
+        (400, "ResourceLimitExceeded", "You have exceeded the number of something else", Rejected),
         (
             400,
             "InvalidNetworkInterfaceID.NotFound",

@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use holdfast_model::cloud::{CloudChange, TAG_CLUSTER, TAG_INSTANCE};
-
+use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
 use holdfast_model::ids::IntentId;
+use holdfast_model::refusal::Refusal;
 use uuid::Uuid;
 
 use crate::toy::{Toy, by_address, by_eni};
-use crate::{Desired, Step, open, plan};
+use crate::{Desired, Step, choose_address, open, plan};
 
 #[test]
 fn a_creation_says_whose_it_is_and_each_has_a_slot_of_its_own() {
@@ -63,6 +64,34 @@ fn the_last_addresses_of_a_subnet_are_used() {
     }
     assert_eq!(toy.ledger.leases.len(), 3);
     assert_eq!(toy.cloud.subnet_free, 0);
+}
+
+/// The account's quota of ENIs is everybody's: it is asked about seldom, and named.
+#[test]
+fn a_used_up_quota_of_enis_is_named_and_asked_about_seldom() {
+    let mut toy = Toy::new("m5.large", by_address(0, 9));
+    toy.add_pods(9);
+    toy.run_to_rest();
+    toy.cloud.quota_used_up = true;
+    toy.cloud.calls.clear();
+    toy.add_pods(1);
+    let hour = toy.now.boottime.after(Duration::from_secs(3600));
+    while toy.now.boottime < hour {
+        if !toy.round() {
+            toy.sleep(Duration::from_secs(1));
+        }
+    }
+    let asked = toy.cloud.count(Api::CreateNetworkInterface);
+    assert!((6..=16).contains(&asked), "{asked} in an hour");
+    assert_eq!(toy.cloud.calls.len(), asked, "nor is EC2 read for it: {:?}", toy.cloud.calls);
+    assert_eq!(toy.last.refusal, Some(Refusal::EniQuota));
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let shortage = choose_address(&desired, &toy.ledger, &toy.observed, &toy.now).unwrap_err();
+    assert_eq!((shortage.cause, shortage.hold), (Refusal::EniQuota, false), "an ADD is told at once");
+
+    toy.cloud.quota_used_up = false;
+    toy.run_to_rest();
+    assert_eq!(toy.ledger.leases.len(), 10);
 }
 
 /// An ADD that comes while an ENI is being created waits for that one, if it can carry it.

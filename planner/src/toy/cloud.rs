@@ -32,6 +32,8 @@ pub(crate) struct ToyCloud {
     pub(crate) leased: BTreeSet<IpAddr>,
     pub(crate) calls: Vec<Api>,
     pub(crate) subnet_free: u32,
+    /// The account may have no further ENI.
+    pub(crate) quota_used_up: bool,
     pub(crate) at: u64,
     limits: InstanceLimits,
     tokens: BTreeMap<ClientToken, EniId>,
@@ -47,6 +49,7 @@ impl ToyCloud {
             leased: BTreeSet::new(),
             calls: Vec::new(),
             subnet_free: 10_000,
+            quota_used_up: false,
             at: 0,
             limits,
             tokens: BTreeMap::new(),
@@ -128,6 +131,9 @@ impl ToyCloud {
                     };
                 }
                 assert!(*secondary_addresses as usize <= per_eni);
+                if self.quota_used_up {
+                    return Err(Fault::EniQuota);
+                }
                 if self.subnet_free <= *secondary_addresses {
                     return Err(Fault::SubnetFull);
                 }

@@ -36,11 +36,12 @@ fn refuse(fault: Fault) -> Outcome {
     Outcome::NotCarriedOut { fault, cause: "no".into() }
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::Throttled { retry_after: None },
     Fault::SubnetFull,
     Fault::AddressLimit,
     Fault::AttachmentLimit,
+    Fault::EniQuota,
     Fault::NotFound,
     Fault::Conflict,
     Fault::TokenMismatch,
