@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatTable, PodWired, PodWiring};
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::host::{HostFault, HostNet, Liveness, Netns};
 
@@ -105,9 +105,9 @@ impl Host {
 }
 
 impl HostNet for Host {
-    async fn observe(&self, nat: Option<&NatTable>) -> Result<HostObserved, HostFault> {
-        let nat = nat.cloned();
-        self.pool.run("observe", move |worker| observe::observe(worker, nat.as_ref())).await
+    async fn observe(&self, nat: &NatWanted) -> Result<HostObserved, HostFault> {
+        let nat = nat.clone();
+        self.pool.run("observe", move |worker| observe::observe(worker, &nat)).await
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {

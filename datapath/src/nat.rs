@@ -67,6 +67,11 @@ pub fn is_as_written(table: &NatTable, primary_link: &str) -> Result<bool, NatEr
     Ok(normalise(&wanted) == normalise(&seen))
 }
 
+/// Whether there is a table of ours, whatever it holds.
+pub fn is_there() -> Result<bool, NatError> {
+    list().map(|listed| listed.is_some())
+}
+
 /// Removes the table; fine when there is none.
 pub fn remove() -> Result<(), NatError> {
     // Adding it first makes the deletion succeed either way, in one transaction.

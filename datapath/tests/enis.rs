@@ -13,8 +13,8 @@ use holdfast_datapath::netlink::{
 use holdfast_datapath::netns;
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
-    EniWiring, HostAction, LinkName, MAIN_TABLE, NatSeen, NatTable, POD_GATEWAY, PROTOCOL, PodWiring,
-    Route as ModelRoute, RouteSeen, Rule as ModelRule,
+    EniWiring, HostAction, LinkName, MAIN_TABLE, NatSeen, NatTable, NatWanted, POD_GATEWAY, PROTOCOL,
+    PodWiring, Route as ModelRoute, RouteSeen, Rule as ModelRule,
 };
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::sandbox::NetnsRef;
@@ -332,6 +332,21 @@ fn what_others_did_to_an_eni_is_put_right_without_a_rebuild() {
     assert_eq!(socket(&vpc.node).link(&LinkRef::Name("eth0".into())).unwrap().unwrap().mtu, 1500);
 }
 
+/// Source addresses are left alone from now on: the table of before goes, and nobody else's.
+#[test]
+fn a_table_that_is_not_wanted_any_more_is_seen_and_removed() {
+    let vpc = vpc();
+    let seen = || runtime().block_on(vpc.host.observe(&NatWanted::Absent)).unwrap().nat;
+    assert_eq!(seen(), NatSeen::AsWritten, "none is wanted, none is there");
+    nft(&vpc.node, "add table ip others");
+    vpc.apply(vec![HostAction::ReplaceNat(nat_table())]);
+    assert_eq!(seen(), NatSeen::Differs);
+    vpc.apply(vec![HostAction::RemoveNat]);
+    assert_eq!(nft(&vpc.node, "list tables").trim(), "table ip others");
+    assert_eq!(seen(), NatSeen::AsWritten);
+    vpc.apply(vec![HostAction::RemoveNat]);
+}
+
 #[test]
 fn observe_shows_what_is_ours_and_actions_put_it_back() {
     let vpc = vpc();
@@ -343,7 +358,7 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
         HostAction::ReplaceNat(nat_table()),
     ]);
     socket(&vpc.node).apply(&Change::AddRule(Rule::new(900, 77))).unwrap();
-    let whole = rt.block_on(vpc.host.observe(Some(&nat_table()))).unwrap();
+    let whole = rt.block_on(vpc.host.observe(&NatWanted::Table(nat_table()))).unwrap();
     assert_eq!(whole.nat, NatSeen::AsWritten);
     assert_eq!(whole.rules.iter().map(|rule| rule.priority).collect::<Vec<_>>(), [512, 1024, 1536, 32765]);
     let veth = whole.links.iter().find(|link| link.name == wiring.host_veth).unwrap();
@@ -359,7 +374,6 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
     };
     assert!(whole.routes.contains(&to_pod));
     assert_eq!(whole.routes.len(), 3);
-    assert_eq!(rt.block_on(vpc.host.observe(None)).unwrap().nat, NatSeen::Unknown);
 
     // All of it removed, each twice, then put back, each twice.
     let gateway: std::net::IpAddr = "10.0.1.1".parse().unwrap();
@@ -368,7 +382,7 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
     vpc.apply(remove.clone());
     vpc.apply(remove);
     nft(&vpc.node, "delete table ip holdfast");
-    let bare = rt.block_on(vpc.host.observe(Some(&nat_table()))).unwrap();
+    let bare = rt.block_on(vpc.host.observe(&NatWanted::Table(nat_table()))).unwrap();
     assert_eq!((bare.rules.len(), bare.routes.len(), bare.nat), (0, 0, NatSeen::Differs));
     let route = |to: &str, via, table, link| {
         HostAction::EnsureRoute(ModelRoute { table, to: to.parse().unwrap(), via, link })
@@ -382,7 +396,7 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
     ]);
     vpc.apply(put.clone());
     vpc.apply(put);
-    let mut again = rt.block_on(vpc.host.observe(Some(&nat_table()))).unwrap();
+    let mut again = rt.block_on(vpc.host.observe(&NatWanted::Table(nat_table()))).unwrap();
     let mut whole = whole;
     for observed in [&mut again, &mut whole] {
         observed.rules.sort();
@@ -394,7 +408,7 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
     let gone = route("10.0.5.5/32", None, MAIN_TABLE, LinkName::Name("nosuch".into()));
     let fault = rt.block_on(vpc.host.apply(vec![gone, HostAction::RemoveRule(marked())])).unwrap_err();
     assert_eq!(fault.to_string(), "put route to 10.0.5.5/32: there is no link nosuch");
-    let after = rt.block_on(vpc.host.observe(None)).unwrap();
+    let after = rt.block_on(vpc.host.observe(&NatWanted::Undecided)).unwrap();
     assert!(after.rules.contains(&marked()));
 }
 

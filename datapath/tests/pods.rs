@@ -10,7 +10,7 @@ use holdfast_datapath::netlink::{
     AddressFamily, Change, LinkRef, LinkSettings, Neighbour, Route, RouteFilter, Rule, Veth, VethEnd,
 };
 use holdfast_datapath::{Host, HostOptions, LINK_GROUP, Step, netns};
-use holdfast_model::host::{HostAction, LinkAlias, MAIN_TABLE, PROTOCOL, PodWiring};
+use holdfast_model::host::{HostAction, LinkAlias, MAIN_TABLE, NatWanted, PROTOCOL, PodWiring};
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::{HostFault, HostNet};
 use support::{Netns, dump, exchange, host, index, namespace, nft, runtime, socket, sysctl, udp, wiring};
@@ -439,6 +439,10 @@ fn a_panic_in_a_job_is_a_fault_for_its_caller_and_no_other() {
     for _ in 0..3 {
         let fault = rt.block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), namespace())).unwrap_err();
         assert_eq!(fault.to_string(), "wire a pod: the datapath's thread gave up");
-        assert_eq!(rt.block_on(host.observe(None)).unwrap().links.len(), 1, "in the host's namespace still");
+        assert_eq!(
+            rt.block_on(host.observe(&NatWanted::Undecided)).unwrap().links.len(),
+            1,
+            "in the host's namespace still"
+        );
     }
 }

@@ -23,7 +23,7 @@ impl<W: World> Engine<W> {
         self.observing = true;
         let nat = planner::desired_host(self.book.ledger(), &self.config).nat;
         let host = self.ports.host.clone();
-        self.beside(async move { Event::HostSeen(host.observe(nat.as_ref()).await) });
+        self.beside(async move { Event::HostSeen(host.observe(&nat).await) });
     }
 
     /// A sign of drift: look soon. Signs come in bursts.

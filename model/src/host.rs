@@ -191,8 +191,19 @@ pub struct HostDesired {
     pub enis: Vec<EniWiring>,
     /// Live sandboxes.
     pub pods: Vec<PodWiring>,
-    /// NAT; `None` until the node's identity is known.
-    pub nat: Option<NatTable>,
+    /// NAT.
+    pub nat: NatWanted,
+}
+
+/// Which NAT table of ours there should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NatWanted {
+    /// Whatever there is: until the node's identity is known nothing can be said.
+    Undecided,
+    /// None: others translate source addresses.
+    Absent,
+    /// This one.
+    Table(NatTable),
 }
 
 /// What a complete read of the host's network namespace showed.
@@ -204,7 +215,7 @@ pub struct HostObserved {
     pub rules: Vec<Rule>,
     /// Routes that carry our protocol number.
     pub routes: Vec<RouteSeen>,
-    /// Whether our NAT table is there and holds what was last put there.
+    /// Whether our NAT table is as it should be.
     pub nat: NatSeen,
 }
 
@@ -243,12 +254,12 @@ pub struct RouteSeen {
 /// What became of our NAT table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NatSeen {
-    /// It was not looked at.
+    /// It was not looked at, or could not be.
     #[default]
     Unknown,
-    /// There is none, or it differs from what we last wrote.
+    /// It differs from what we last wrote, or is missing; or there is one although there should be none.
     Differs,
-    /// It is as we last wrote it.
+    /// It is as we last wrote it; or there is none and there should be none.
     AsWritten,
 }
 
@@ -269,6 +280,8 @@ pub enum HostAction {
     RemoveLinks(Vec<LinkAlias>),
     /// Replace our NAT table.
     ReplaceNat(NatTable),
+    /// Remove our NAT table.
+    RemoveNat,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use holdfast_model::address::AddressState;
 use holdfast_model::config::Config;
 use holdfast_model::eni::EniRecord;
-use holdfast_model::host::{EniWiring, HostDesired, LinkAlias, NatTable, PodWiring};
+use holdfast_model::host::{EniWiring, HostDesired, LinkAlias, NatTable, NatWanted, PodWiring};
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 
@@ -61,21 +61,25 @@ pub fn spared(ledger: &Ledger) -> Spared {
 }
 
 /// All that the host's network namespace should hold of ours. Only wired leases (`Active`) are in it; without
-/// the node's identity it is empty.
+/// the node's identity it is empty and undecided about NAT.
 pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
     let mut enis: Vec<&EniRecord> = ledger.enis.values().filter(|eni| wants_set_up(ledger, eni)).collect();
     enis.sort_by_key(|eni| eni.slot);
-    let nat = ledger.node.as_ref().filter(|_| !config.external_snat.value).map(|node| {
-        let identity = &node.identity;
-        let ranges: BTreeSet<_> =
-            identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value).copied().collect();
-        NatTable {
-            vpc_cidrs: ranges.into_iter().collect(),
-            node_ipv4: identity.primary_ipv4,
-            primary_mac: identity.primary_mac,
-            veth_prefix: config.veth_prefix.value.clone(),
+    let nat = match &ledger.node {
+        None => NatWanted::Undecided,
+        Some(_) if config.external_snat.value => NatWanted::Absent,
+        Some(node) => {
+            let identity = &node.identity;
+            let ranges: BTreeSet<_> =
+                identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value).copied().collect();
+            NatWanted::Table(NatTable {
+                vpc_cidrs: ranges.into_iter().collect(),
+                node_ipv4: identity.primary_ipv4,
+                primary_mac: identity.primary_mac,
+                veth_prefix: config.veth_prefix.value.clone(),
+            })
         }
-    });
+    };
     HostDesired {
         enis: enis.into_iter().filter_map(|eni| eni_wiring(ledger, eni, config)).collect(),
         pods: ledger

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatTable, PodWired, PodWiring};
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
 use holdfast_model::sandbox::NetnsRef;
 
 /// A network namespace by handle, not by path: the handle stays true when the path is bound anew.
@@ -13,9 +13,8 @@ pub type Netns = Arc<OwnedFd>;
 /// Changes and reads the host's network namespace.
 pub trait HostNet: Send + Sync + 'static {
     /// Reads all links, and all rules and routes of ours. Complete, or an error: an interrupted dump is
-    /// repeated, never returned. `nat` is what was last written, to be compared with what is there.
-    fn observe(&self, nat: Option<&NatTable>)
-    -> impl Future<Output = Result<HostObserved, HostFault>> + Send;
+    /// repeated, never returned. `nat` is what should be there, to be compared with what is.
+    fn observe(&self, nat: &NatWanted) -> impl Future<Output = Result<HostObserved, HostFault>> + Send;
 
     /// Carries actions out, in order; stops at the first that fails.
     fn apply(&self, actions: Vec<HostAction>) -> impl Future<Output = Result<(), HostFault>> + Send;

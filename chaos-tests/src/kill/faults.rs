@@ -102,7 +102,7 @@ impl Node {
         let observed = runtime.block_on(async {
             let host =
                 Host::new(HostOptions { netns: Some(Arc::clone(&self.netns)), threads: 1, interrupt: None })?;
-            host.observe(desired.nat.as_ref()).await
+            host.observe(&desired.nat).await
         })?;
         let to_do = planner::host_diff(&desired, &observed, &planner::spared(ledger));
         faults.extend(to_do.into_iter().map(|action| format!("KERNEL-CONVERGES: still to do: {action:?}")));

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdfast_model::host::{
-    EniWiring, HostAction, HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, NatTable, PodWired,
-    PodWiring, RouteSeen, Rule, priority,
+    EniWiring, HostAction, HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, NatTable, NatWanted,
+    PodWired, PodWiring, RouteSeen, Rule, priority,
 };
 use holdfast_model::ids::MacAddr;
 use holdfast_model::sandbox::NetnsRef;
@@ -205,7 +205,7 @@ impl SimHost {
 }
 
 impl HostNet for SimHost {
-    async fn observe(&self, nat: Option<&NatTable>) -> Result<HostObserved, HostFault> {
+    async fn observe(&self, nat: &NatWanted) -> Result<HostObserved, HostFault> {
         let state = self.kernel.lock();
         let seen = |index: u32, name: String, mac, alias| LinkSeen {
             index,
@@ -225,10 +225,11 @@ impl HostNet for SimHost {
             links: enis.chain(pods).collect(),
             rules: state.rules.iter().cloned().collect(),
             routes: state.routes.iter().cloned().collect(),
-            nat: match nat {
-                None => NatSeen::Unknown,
-                Some(nat) if state.nat.as_ref() == Some(nat) => NatSeen::AsWritten,
-                Some(_) => NatSeen::Differs,
+            nat: match (nat, &state.nat) {
+                (NatWanted::Undecided, _) => NatSeen::Unknown,
+                (NatWanted::Absent, None) => NatSeen::AsWritten,
+                (NatWanted::Table(wanted), Some(there)) if wanted == there => NatSeen::AsWritten,
+                _ => NatSeen::Differs,
             },
         })
     }
@@ -282,6 +283,7 @@ impl HostNet for SimHost {
                     });
                 }
                 HostAction::ReplaceNat(nat) => state.nat = Some(nat),
+                HostAction::RemoveNat => state.nat = None,
             }
         }
         Ok(())

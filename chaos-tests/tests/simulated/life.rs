@@ -267,6 +267,19 @@ fn pods_that_go_while_the_disk_is_full_are_found_gone_at_the_next_start() {
     .unwrap();
 }
 
+#[test]
+fn the_nat_table_goes_with_the_start_after_others_translate() {
+    let mut node = one_node("m5.large", warm(1, 0, 0), 12);
+    for external in [false, true, false] {
+        node.config.external_snat.value = external;
+        node.live(&Steps::default(), async |life| {
+            life.quiet().await;
+            assert_eq!(node.kernel.has_nat(), !external);
+        })
+        .unwrap();
+    }
+}
+
 /// What STATUS says over this time, each change once.
 async fn statuses(life: &Life, over: Duration) -> Vec<Status> {
     let mut said = Vec::new();

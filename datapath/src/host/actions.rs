@@ -33,6 +33,7 @@ pub(crate) fn apply(
                 links::remove_by_alias(&mut worker.socket, removals, &aliases)?;
             }
             HostAction::ReplaceNat(table) => replace_nat(&mut worker.socket, &table)?,
+            HostAction::RemoveNat => nat::remove().map_err(|error| nat_refused("remove", &error))?,
         }
     }
     Ok(())
@@ -88,8 +89,9 @@ fn replace_nat(host: &mut Socket, table: &NatTable) -> Result<(), HostFault> {
     let links = host.links().map_err(refused)?;
     let primary = by_mac(&links, table.primary_mac)
         .ok_or_else(|| HostFault::LinkMissing { mac: table.primary_mac.to_string() })?;
-    nat::replace(table, &primary.name).map_err(|error| HostFault::Refused {
-        step: "replace the NAT table".to_owned(),
-        cause: error.to_string(),
-    })
+    nat::replace(table, &primary.name).map_err(|error| nat_refused("replace", &error))
+}
+
+fn nat_refused(what: &str, error: &nat::NatError) -> HostFault {
+    HostFault::Refused { step: format!("{what} the NAT table"), cause: error.to_string() }
 }

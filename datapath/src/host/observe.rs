@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use holdfast_model::host::{
-    HostObserved, LinkAlias, LinkSeen, NatSeen, NatTable, PROTOCOL, RouteSeen, Rule as ModelRule,
+    HostObserved, LinkAlias, LinkSeen, NatSeen, NatWanted, PROTOCOL, RouteSeen, Rule as ModelRule,
 };
 use holdfast_ports::host::HostFault;
 use ipnet::{IpNet, Ipv4Net};
@@ -14,7 +14,7 @@ use super::refused;
 use crate::nat;
 use crate::netlink::{AddressFamily, Link, RouteFilter};
 
-pub(crate) fn observe(worker: &mut Worker, nat: Option<&NatTable>) -> Result<HostObserved, HostFault> {
+pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserved, HostFault> {
     let host = &mut worker.socket;
     let v4 = AddressFamily::Inet;
     let links = host.links().map_err(refused)?;
@@ -27,7 +27,7 @@ pub(crate) fn observe(worker: &mut Worker, nat: Option<&NatTable>) -> Result<Hos
     let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
     let routes = host.routes(v4, ours).map_err(refused)?;
     let rules = host.rules(v4).map_err(refused)?;
-    let nat = nat.map_or(NatSeen::Unknown, |nat| nat_seen(nat, &links));
+    let nat = nat_seen(nat, &links);
     Ok(HostObserved {
         links: links
             .into_iter()
@@ -64,11 +64,20 @@ pub(crate) fn observe(worker: &mut Worker, nat: Option<&NatTable>) -> Result<Hos
 }
 
 /// That the table cannot be read is no reason to keep the rest from the caller: writing it will say why.
-fn nat_seen(table: &NatTable, links: &[Link]) -> NatSeen {
-    let Some(primary) = by_mac(links, table.primary_mac) else { return NatSeen::Unknown };
-    match nat::is_as_written(table, &primary.name) {
+fn nat_seen(wanted: &NatWanted, links: &[Link]) -> NatSeen {
+    let as_wanted = match wanted {
+        NatWanted::Undecided => return NatSeen::Unknown,
+        NatWanted::Table(table) => {
+            let Some(primary) = by_mac(links, table.primary_mac) else { return NatSeen::Unknown };
+            nat::is_as_written(table, &primary.name)
+        }
+        NatWanted::Absent => nat::is_there().map(|there| !there),
+    };
+    match as_wanted {
         Ok(true) => NatSeen::AsWritten,
         Ok(false) => NatSeen::Differs,
+        // Where no table is wanted nobody needs to have the program either.
+        Err(nat::NatError::NoNft) if *wanted == NatWanted::Absent => NatSeen::Unknown,
         Err(error) => {
             tracing::warn!(%error, "cannot read our NAT table");
             NatSeen::Unknown

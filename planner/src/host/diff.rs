@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
     EniWiring, HostAction, HostDesired, HostObserved, LinkAlias, LinkName, LinkSeen, MAIN_TABLE, NatSeen,
-    PRIMARY_MARK, PodWiring, Route, RouteSeen, Rule, priority,
+    NatWanted, PRIMARY_MARK, PodWiring, Route, RouteSeen, Rule, priority,
 };
 use ipnet::{IpNet, Ipv4Net};
 
@@ -47,10 +47,12 @@ pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared
             actions.push(HostAction::EnsureEni(eni.clone()));
         }
     }
-    if let Some(nat) = &desired.nat
-        && observed.nat == NatSeen::Differs
-    {
-        actions.push(HostAction::ReplaceNat(nat.clone()));
+    if observed.nat == NatSeen::Differs {
+        actions.extend(match &desired.nat {
+            NatWanted::Undecided => None,
+            NatWanted::Absent => Some(HostAction::RemoveNat),
+            NatWanted::Table(nat) => Some(HostAction::ReplaceNat(nat.clone())),
+        });
     }
     if !spared.all_orphans {
         let orphans = orphan_links(desired, observed, spared);
@@ -81,7 +83,7 @@ impl Wanted {
             routes: Vec::new(),
             routes_seen: BTreeSet::new(),
         };
-        if desired.nat.is_some() {
+        if matches!(desired.nat, NatWanted::Table(_)) {
             wanted.pod_rules.push(marked());
         }
         for pod in &desired.pods {

@@ -1,6 +1,7 @@
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
-    HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, PRIMARY_MARK, RouteSeen, Rule, priority,
+    HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK, RouteSeen, Rule,
+    priority,
 };
 use holdfast_model::ids::MacAddr;
 use ipnet::{IpNet, Ipv4Net};
@@ -204,11 +205,31 @@ fn a_pod_without_link_gets_nothing_back() {
 fn external_snat_has_neither_table_nor_mark_rule() {
     let mut toy = toy();
     let before = desired_host(&toy.ledger, &toy.config);
-    let nat = before.nat.as_ref().unwrap();
+    let NatWanted::Table(nat) = &before.nat else { panic!("{before:?}") };
     assert_eq!(nat.vpc_cidrs, ["10.0.0.0/16".parse().unwrap()]);
     toy.config.external_snat.value = true;
     let desired = desired_host(&toy.ledger, &toy.config);
-    assert_eq!(desired.nat, None);
+    assert_eq!(desired.nat, NatWanted::Absent);
     let actions = host_diff(&desired, &kernel(&before), &spared(&toy.ledger));
-    assert_eq!(actions, [HostAction::RemoveRule(marked())]);
+    assert_eq!(actions, [HostAction::RemoveRule(marked())], "there is no table any more, as read");
+    let left = HostObserved { nat: NatSeen::Differs, ..kernel(&before) };
+    let actions = host_diff(&desired, &left, &spared(&toy.ledger));
+    assert_eq!(actions, [HostAction::RemoveRule(marked()), HostAction::RemoveNat]);
+}
+
+/// A ledger that was lost says nothing about the table under running pods, until the node is known again.
+#[test]
+fn a_table_stays_while_the_node_is_not_known() {
+    let mut toy = toy();
+    let spared = spared(&toy.ledger);
+    toy.ledger.node = None;
+    for external_snat in [false, true] {
+        toy.config.external_snat.value = external_snat;
+        let desired = desired_host(&toy.ledger, &toy.config);
+        let seen = HostObserved { nat: NatSeen::Differs, ..HostObserved::default() };
+        let actions = host_diff(&desired, &seen, &spared);
+        let touched =
+            |action: &HostAction| matches!(action, HostAction::ReplaceNat(_) | HostAction::RemoveNat);
+        assert!(!actions.iter().any(touched), "{actions:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_datapath::Host;
-use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatTable, PodWired, PodWiring};
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
 
@@ -36,7 +36,7 @@ impl CountedHost {
 }
 
 impl HostNet for CountedHost {
-    async fn observe(&self, nat: Option<&NatTable>) -> Result<HostObserved, HostFault> {
+    async fn observe(&self, nat: &NatWanted) -> Result<HostObserved, HostFault> {
         self.read(self.host.observe(nat)).await
     }
 
