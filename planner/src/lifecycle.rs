@@ -50,6 +50,9 @@ pub(crate) fn advance(
     let Some(node) = &ledger.node else { return steps };
     let mut surplus = surplus_slots(desired, ledger);
     let mut level = pool.level;
+    // An ENI that an earlier process has attached may still pass for unattached: it had not heard, or had read too
+    // late a view.
+    let read = observed.last_full_read.is_some();
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot));
@@ -60,13 +63,13 @@ pub(crate) fn advance(
             EniPhase::Available if !waits => {
                 if surplus > 0 {
                     surplus -= 1;
-                    steps.push(give_up(eni, now));
+                    steps.extend(read.then(|| give_up(eni, now)));
                     continue;
                 }
                 let refused = pause(Api::AttachNetworkInterface).is_some_and(|pause| {
                     !matches!(pause.cause, Refusal::Throttled { .. } | Refusal::Unreachable { .. })
                 });
-                if refused && agenda.reached(eni.since.after(GIVE_UP_ATTACHING)) {
+                if read && refused && agenda.reached(eni.since.after(GIVE_UP_ATTACHING)) {
                     steps.push(give_up(eni, now));
                     continue;
                 }
@@ -78,7 +81,7 @@ pub(crate) fn advance(
                 if targets(desired).spare(&level, free) {
                     level.free = level.free.saturating_sub(free);
                     // Left over from a growth that died with an earlier process. Its ADDs may well come again.
-                    if agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
+                    if read && agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
                         steps.push(give_up(eni, now));
                     }
                 } else if pause(Api::AttachNetworkInterface).is_none() {

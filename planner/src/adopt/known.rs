@@ -5,6 +5,7 @@ use holdfast_model::cloud::{AttachmentStatus, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniRecord, Management};
 
 use crate::adopt::Merge;
+use crate::adopt::unknown::make_room;
 use crate::draft::Draft;
 use crate::intents::open::claimed_slots;
 use crate::intents::settle::departed;
@@ -42,7 +43,12 @@ impl Merge<'_> {
             EniPhase::Draining { attachment } => *attachment = here.id.clone(),
             // Our own detachment, seen late; after that much time it is somebody's new attachment.
             EniPhase::Detached if self.reading.began.since(record.since) >= TOMBSTONE => {
+                // Its slot has passed for free, so another may have chosen it, and cannot have got it.
+                if !make_room(draft, here.slot) {
+                    return;
+                }
                 next.phase = Self::attached(here);
+                next.slot = here.slot;
             }
             EniPhase::Detached | EniPhase::Gone => return,
         }

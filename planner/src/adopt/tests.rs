@@ -7,6 +7,7 @@ use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::Change;
 
 use super::*;
+use crate::lifecycle::TOMBSTONE;
 use crate::toy::{Toy, by_address, by_eni, writes};
 
 fn full() -> CloudRead {
@@ -242,6 +243,31 @@ fn the_ec2_object_of_an_open_creation_is_left_to_its_answer() {
     toy.run_to_rest();
     toy.assert_in_agreement();
     assert_eq!(toy.ledger.leases.len(), 4);
+}
+
+/// We took it for detached, and chose its slot for another, which EC2 then did not attach.
+#[test]
+fn an_eni_that_was_not_detached_after_all_keeps_its_slot() {
+    let mut toy = rested();
+    let id = EniId::new("eni-0001");
+    let mut attached = toy.ledger.enis[&id].clone();
+    let other = EniRecord {
+        id: EniId::new("eni-other"),
+        mac: holdfast_model::ids::MacAddr([2, 9, 9, 9, 9, 9]),
+        phase: EniPhase::Available,
+        ..attached.clone()
+    };
+    toy.delete_all_pods();
+    attached.phase = EniPhase::Detached;
+    attached.since = toy.now.boottime;
+    toy.ledger.apply(&Change::PutEni(attached.clone()));
+    toy.ledger.apply(&Change::PutEni(other.clone()));
+    toy.sleep(TOMBSTONE);
+    // The invariants are looked at after each change.
+    read_now(&mut toy);
+    assert_eq!(toy.ledger.enis[&id].slot, attached.slot);
+    assert!(matches!(toy.ledger.enis[&id].phase, EniPhase::Attached { .. }));
+    assert_ne!(toy.ledger.enis[&other.id].slot, attached.slot);
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Merge<'_> {
 }
 
 /// Frees a slot that an unattached ENI of ours has chosen; false when an attached one sits there.
-fn make_room(draft: &mut Draft<'_>, slot: EniSlot) -> bool {
+pub(super) fn make_room(draft: &mut Draft<'_>, slot: EniSlot) -> bool {
     let holder = draft.ledger.enis.values().find(|eni| eni.holds_slot() && eni.slot == slot).cloned();
     let Some(mut holder) = holder else { return true };
     if holder.phase != EniPhase::Available {

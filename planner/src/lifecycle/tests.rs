@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use holdfast_model::cloud::Api;
+use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::EniPhase;
+use holdfast_model::ids::{ClientToken, InstanceId};
 
 use crate::toy::{Fate, Toy, by_eni};
 
@@ -25,6 +26,22 @@ fn an_eni_that_nobody_wants_any_more_is_deleted_unattached() {
     toy.run_to_rest();
     assert_eq!(toy.cloud.count(Api::AttachNetworkInterface), 0);
     assert_eq!(toy.cloud.enis.len(), 1);
+    toy.assert_in_agreement();
+}
+
+/// The process died while it attached the ENI, and a late view told the next one that it was not.
+#[test]
+fn but_not_before_ec2_was_read() {
+    let mut toy = left_over();
+    let mut eni = toy.ledger.enis.values().find(|eni| eni.phase == EniPhase::Available).unwrap().clone();
+    let attach =
+        CloudChange::AttachEni { eni: eni.id.clone(), instance: InstanceId::new("i-1"), slot: eni.slot };
+    toy.cloud.perform(&attach, &ClientToken::new("unheard-of")).unwrap();
+    toy.sleep(Duration::from_secs(3600));
+    toy.round();
+    eni = toy.ledger.enis[&eni.id].clone();
+    assert!(matches!(eni.phase, EniPhase::Attached { .. }), "{eni:?}");
+    toy.run_to_rest();
     toy.assert_in_agreement();
 }
 
