@@ -75,6 +75,7 @@ async fn alive(engine: &EngineHandle) -> anyhow::Result<Value> {
     Ok(match engine.status().await? {
         Status::Ready => json!({ "alive": true, "serving": "ready" }),
         Status::Growing => json!({ "alive": true, "serving": "growing" }),
+        Status::Short(cause) => json!({ "alive": true, "serving": "short", "cause": cause.to_string() }),
         Status::Refusing(cause) => {
             json!({ "alive": true, "serving": "refusing", "cause": cause.to_string() })
         }

@@ -32,6 +32,10 @@ const LEDGER_RETRY: Duration = Duration::from_secs(2);
 /// How soon one that another process holds is tried again: an update hands over within moments.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 
+/// A ledger is opened in milliseconds, or found to be another process's. After this long the disk is stuck, and plugins
+/// are told so.
+const SLOW_OPENING: Duration = Duration::from_secs(5);
+
 /// How long a stop waits for answers to be taken.
 const ANSWERS_OUT: Duration = Duration::from_secs(2);
 
@@ -111,7 +115,20 @@ async fn open_ledger(
     loop {
         let path = config.ledger.value.clone();
         let open = move || Store::open(&path, &OpenOptions::at(clock::wall()));
-        let error = match spawn_blocking(open).await.context("opening the ledger")? {
+        let mut opening = spawn_blocking(open);
+        let in_time = tokio::time::timeout(SLOW_OPENING, &mut opening).await;
+        let opened = if let Ok(opened) = in_time {
+            opened
+        } else {
+            let cause = "the ledger's disk does not answer".to_owned();
+            tracing::error!(%cause, "until it does, pods can be deleted, not added");
+            backend.send_replace(Backend::Refusing(cause));
+            if serving.is_none() {
+                *serving = Some(Serving::start(desk)?);
+            }
+            opening.await
+        };
+        let error = match opened.context("opening the ledger")? {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };

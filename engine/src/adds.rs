@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::book::{Then, chain};
 use crate::engine::Engine;
-use crate::event::Event;
+use crate::event::{Event, Verdict};
 use crate::handle::{AddError, AddRequest, Status};
 use crate::sandboxes::Deed;
 use crate::world::World;
@@ -103,7 +103,12 @@ impl<W: World> Engine<W> {
             return;
         }
         if let Some(add) = self.adds.by_sandbox.get_mut(&sandbox) {
-            add.replies.push(reply);
+            if add.request.netns_ref.inode == request.netns_ref.inode {
+                add.replies.push(reply);
+            } else {
+                // A plugin that was killed meanwhile needs no answer.
+                let _gone: Result<(), _> = reply.send(Err(AddError::TwoNamespaces { sandbox }));
+            }
             return;
         }
         let same_active = self.book.ledger().leases.get(&sandbox).is_some_and(|lease| {
@@ -221,13 +226,34 @@ impl<W: World> Engine<W> {
 
     /// While nothing can be served at all: those who have waited long enough are told why.
     pub(crate) fn refuse_overdue(&mut self, now: &Now) {
-        let failing = self.book.failing().map(str::to_owned);
+        let trouble = self.disk_trouble(now);
         for sandbox in self.adds.waiting() {
-            if let Some(cause) = failing.clone() {
+            if let Some(cause) = trouble.clone() {
                 self.adds.answer(&sandbox, &Err(AddError::Ledger { cause }));
             } else if self.adds.get(&sandbox).is_some_and(|add| now.boottime >= add.deadline) {
                 self.held_too_long(&sandbox, "the host's network has not been read yet", now);
             }
+        }
+    }
+
+    /// The disk is stuck: pods whose lease is with it are refused; should it become durable after all, it is given up
+    /// then. Pods whose release is with it are unwired: a DEL succeeds, and is found out anew should it be lost.
+    pub(crate) fn go_on_without_the_disk(&mut self, now: &Now) {
+        let Some(cause) = self.disk_trouble(now) else { return };
+        let leased = self.adds.iter().filter(|(_, add)| add.stage == Stage::Leased);
+        let unwritten: Vec<_> = leased
+            .map(|(sandbox, _)| sandbox.clone())
+            .filter(|sandbox| self.sandboxes.deed(sandbox).is_none())
+            .collect();
+        for sandbox in unwritten {
+            tracing::error!(%sandbox, cause, "ADD refused");
+            self.sandboxes.spare(&sandbox);
+            self.adds.answer(&sandbox, &Err(AddError::Ledger { cause: cause.clone() }));
+            self.sandboxes.answer_dels(&sandbox);
+        }
+        for sandbox in self.sandboxes.releasing() {
+            tracing::warn!(%sandbox, cause, "unwired although the release is not durable yet");
+            self.unwire(sandbox);
         }
     }
 
@@ -244,8 +270,12 @@ impl<W: World> Engine<W> {
             return;
         }
         let Some(lease) = self.book.ledger().leases.get(&sandbox) else { return };
+        let Some(add) = self.adds.get(&sandbox).filter(|add| add.stage == Stage::Leased) else {
+            // Whoever asked was told that the disk does not answer.
+            self.release(&sandbox);
+            return;
+        };
         let wiring = planner::wiring_of(lease);
-        let Some(add) = self.adds.get(&sandbox) else { return };
         let netns = add.request.netns.clone();
         let host = self.ports.host.clone();
         self.sandboxes.begin(&sandbox, Deed::Wiring);
@@ -308,23 +338,28 @@ impl<W: World> Engine<W> {
         self.sandboxes.answer_dels(sandbox);
     }
 
-    /// The comparison of an older lease with the kernel ended: it is the answer, or it has to go first.
-    pub(crate) fn rechecked(&mut self, sandbox: &SandboxKey, sound: bool) {
-        if self.adds.get(sandbox).is_none_or(|add| add.stage == Stage::Leased) {
-            return;
-        }
-        let lease = self.book.ledger().leases.get(sandbox);
-        match lease.filter(|lease| sound && lease.phase == LeasePhase::Active).cloned() {
-            Some(lease) => self.adds.answer(sandbox, &Ok(lease)),
-            None => self.adds.stage(sandbox, Stage::Waiting),
+    /// The comparison of an older lease with the kernel ended: it is the answer, or it has to go first. One that could
+    /// not be compared is neither.
+    pub(crate) fn rechecked(&mut self, sandbox: &SandboxKey, verdict: Verdict) {
+        let Some(add) = self.adds.get(sandbox).filter(|add| add.stage != Stage::Leased) else { return };
+        let same = |lease: &&Lease| {
+            lease.phase == LeasePhase::Active && lease.netns.inode == add.request.netns_ref.inode
+        };
+        match (self.book.ledger().leases.get(sandbox).filter(same).cloned(), verdict) {
+            (Some(lease), Verdict::Sound) => self.adds.answer(sandbox, &Ok(lease)),
+            (Some(_), Verdict::Unknown(source)) => {
+                let pod = add.request.pod.clone();
+                self.adds.answer(sandbox, &Err(AddError::Wiring { pod, source }));
+            }
+            _ => self.adds.stage(sandbox, Stage::Waiting),
         }
     }
 
     /// Would an ADD work now?
     pub(crate) fn status(&self) -> Status {
         let now = self.now();
-        if let Some(cause) = self.book.failing() {
-            return Status::Refusing(Refusal::LedgerClosed { cause: cause.to_owned() });
+        if let Some(cause) = self.disk_trouble(&now) {
+            return Status::Refusing(Refusal::LedgerClosed { cause });
         }
         if self.book.ledger().node.is_none() || !self.looked || !self.nat_ready {
             return Status::Refusing(Refusal::NotReady);
@@ -332,7 +367,7 @@ impl<W: World> Engine<W> {
         match planner::choose_address(&self.desired(), self.book.ledger(), &self.observed, &now) {
             Ok(_) => Status::Ready,
             Err(shortage) if shortage.hold && !shortage.hindered => Status::Growing,
-            Err(shortage) => Status::Refusing(shortage.cause),
+            Err(shortage) => Status::Short(shortage.cause),
         }
     }
 

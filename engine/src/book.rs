@@ -13,6 +13,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use holdfast_model::ids::IntentId;
 use holdfast_model::journal::JournalEntry;
@@ -20,6 +21,10 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::BootTime;
 use holdfast_store::{Report, Writer};
+
+/// A commit takes a millisecond or a few. A disk that has not made one for this long is taken for stuck: who waits is
+/// told, and what can be done without it is done.
+pub(crate) const SLOW_DISK: Duration = Duration::from_secs(2);
 
 /// What waits for a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +71,8 @@ pub(crate) struct Book {
     lazy: Vec<Change>,
     /// Counts what changed in memory.
     version: u64,
+    /// The commit that the disk has had longest, and since when it was seen to be that.
+    oldest: Option<(u64, BootTime)>,
 }
 
 impl Book {
@@ -79,7 +86,21 @@ impl Book {
             retry_at: None,
             lazy: Vec::new(),
             version: 0,
+            oldest: None,
         }
+    }
+
+    /// Looks which commit the disk has had longest. To be called at the beginning and at the end of each turn of the loop.
+    pub(crate) fn watch(&mut self, now: BootTime) {
+        let oldest = self.pending.front().map(|pending| pending.sequence);
+        if self.oldest.map(|(sequence, _)| sequence) != oldest {
+            self.oldest = oldest.map(|sequence| (sequence, now));
+        }
+    }
+
+    /// When the disk counts as stuck, unless it answers before.
+    pub(crate) fn stuck_at(&self) -> Option<BootTime> {
+        self.oldest.map(|(_, since)| since.after(SLOW_DISK))
     }
 
     /// Another number after each change in memory.
@@ -212,6 +233,13 @@ impl Book {
         match &self.writer {
             Some(writer) => writer.journal(limit, move |read| reply(read.unwrap_or_default())),
             None => reply(Vec::new()),
+        }
+    }
+
+    /// Leaves the file as it is: nothing of what is with the disk is waited for.
+    pub(crate) fn abandon(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.abandon();
         }
     }
 

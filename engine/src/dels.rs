@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use holdfast_model::host::{LinkAlias, NatWanted};
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
@@ -18,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::adds::Stage;
 use crate::book::{Then, chain};
 use crate::engine::Engine;
-use crate::event::Event;
+use crate::event::{Event, Verdict};
 use crate::sandboxes::Deed;
 use crate::timers::{self, KERNEL_RETRY};
 use crate::world::World;
@@ -153,7 +154,12 @@ impl<W: World> Engine<W> {
         for sandbox in self.sandboxes.take_owed() {
             self.release(&sandbox);
         }
-        self.pick_up_leases();
+        // What was concluded from changes that the disk did not take is concluded anew, as after a start.
+        self.looked = false;
+        self.identified = false;
+        self.observed.forget_reads();
+        self.observe();
+        self.ask_identity();
     }
 
     /// Takes up leases that nobody is working on: after a start, and after the disk had refused.
@@ -213,13 +219,18 @@ impl<W: World> Engine<W> {
             .collect();
         let host = self.ports.host.clone();
         self.beside(async move {
+            // A path may be unbound while its namespace lives on, and then the link lives too.
+            let linked = host.observe(&NatWanted::Undecided).await.map(|seen| {
+                seen.links.into_iter().filter_map(|link| link.alias).collect::<BTreeSet<LinkAlias>>()
+            });
             let mut sandboxes = Vec::new();
             for (sandbox, netns) in suspects {
+                let unlinked = linked.as_ref().is_ok_and(|linked| !linked.contains(&LinkAlias::of(&sandbox)));
                 match host.liveness(netns).await {
-                    Liveness::Gone => sandboxes.push(sandbox),
+                    Liveness::Gone if unlinked => sandboxes.push(sandbox),
                     // A list may be wrong or older than the sandbox; a live namespace is not.
-                    Liveness::Alive | Liveness::Unknown => {
-                        tracing::warn!(%sandbox, "not in the runtime's list, yet its namespace is there: kept");
+                    Liveness::Alive | Liveness::Gone | Liveness::Unknown => {
+                        tracing::warn!(%sandbox, "not in the runtime's list, yet its network is there: kept");
                     }
                 }
             }
@@ -236,6 +247,7 @@ impl<W: World> Engine<W> {
         if !self.sandboxes.begin_verifying(&sandbox) {
             return;
         }
+        let seen = lease.netns.clone();
         let host = self.ports.host.clone();
         self.beside(async move {
             let netns = match netns {
@@ -249,37 +261,45 @@ impl<W: World> Engine<W> {
                     Err(fault) => Err(fault),
                 },
             };
-            let result = match netns {
+            let compared = match netns {
                 Ok(netns) => host.check_pod(wiring, Some(netns)).await,
                 Err(fault) => Err(fault),
             };
-            Event::Verified { sandbox, result }
+            let verdict = match compared {
+                Ok(differences) if differences.is_empty() => Verdict::Sound,
+                Ok(differences) => Verdict::Unsound { why: differences.join("; ") },
+                Err(fault) if host.liveness(seen).await == Liveness::Gone => {
+                    Verdict::Unsound { why: chain(&fault) }
+                }
+                Err(fault) => Verdict::Unknown(fault),
+            };
+            Event::Verified { sandbox, verdict }
         });
     }
 
-    /// A comparison ended. A pending lease that verifies is adopted, one that does not is undone.
-    pub(crate) fn verified(&mut self, sandbox: SandboxKey, result: Result<Vec<String>, HostFault>) {
+    /// A comparison ended. A pending lease that verifies is adopted, one that does not is undone, and one that could
+    /// not be compared is looked at again: not seeing a thing proves nothing.
+    pub(crate) fn verified(&mut self, sandbox: SandboxKey, verdict: Verdict) {
         self.sandboxes.end_verifying(&sandbox);
-        let sound = match &result {
-            Ok(differences) if differences.is_empty() => true,
-            Ok(differences) => {
-                tracing::info!(%sandbox, ?differences, "the wiring is not as it should be");
-                false
-            }
-            Err(fault) => {
-                tracing::info!(%sandbox, error = %chain(fault), "the wiring cannot be verified");
-                false
-            }
-        };
-        let phase = self.book.ledger().leases.get(&sandbox).map(|lease| lease.phase);
-        if phase == Some(LeasePhase::Pending) {
-            if sound && !self.sandboxes.has_del(&sandbox) {
+        let pending =
+            self.book.ledger().leases.get(&sandbox).is_some_and(|lease| lease.phase == LeasePhase::Pending);
+        match &verdict {
+            Verdict::Sound if pending && !self.sandboxes.has_del(&sandbox) => {
                 self.book.commit(planner::activate(self.book.ledger(), &sandbox), Then::Nothing);
-            } else {
-                self.release(&sandbox);
+            }
+            Verdict::Sound => {}
+            Verdict::Unsound { why } => {
+                tracing::info!(%sandbox, why, "the wiring is not as it should be");
+                if pending {
+                    self.release(&sandbox);
+                }
+            }
+            Verdict::Unknown(fault) => {
+                tracing::warn!(%sandbox, error = %chain(fault), "the wiring cannot be verified; trying again");
+                self.retry_kernel();
             }
         }
-        self.rechecked(&sandbox, sound);
+        self.rechecked(&sandbox, verdict);
     }
 
     pub(crate) fn check(

@@ -1,5 +1,7 @@
 //! The whole state, for a support ticket. It holds no secret: the engine knows none.
 
+use std::time::Duration;
+
 use holdfast_model::invariants::{self, Violation};
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Ledger;
@@ -38,6 +40,9 @@ pub struct Dump {
 /// Journal entries shown: what a person reads through.
 const JOURNAL: usize = 500;
 
+/// How long a dump waits for them: they are read behind the commits that are with the disk.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// An ADD that has not been answered.
 #[derive(Debug, Clone, Serialize)]
 pub struct WaitingAdd {
@@ -54,8 +59,16 @@ pub struct WaitingAdd {
 impl<W: World> Engine<W> {
     pub(crate) fn dump(&self, reply: oneshot::Sender<Dump>) {
         let mut dump = self.state();
-        self.book.journal(JOURNAL, move |journal| {
-            dump.journal = journal;
+        let (send, journal) = oneshot::channel();
+        self.book.journal(JOURNAL, move |entries| {
+            // Nobody waits any longer: see below.
+            let _late: Result<(), _> = send.send(entries);
+        });
+        tokio::spawn(async move {
+            // The state is worth more than the journal, most of all when the disk hangs.
+            if let Ok(Ok(entries)) = tokio::time::timeout(JOURNAL_PATIENCE, journal).await {
+                dump.journal = entries;
+            }
             // An asker that went away needs no answer.
             drop(reply.send(dump));
         });
@@ -79,7 +92,7 @@ impl<W: World> Engine<W> {
                 })
                 .collect(),
             refusal: self.refusal.as_ref().map(ToString::to_string),
-            ledger_failing: self.book.failing().map(str::to_owned),
+            ledger_failing: self.disk_trouble(&now),
             ready_enis: self.observed.ready_enis.iter().map(ToString::to_string).collect(),
             pauses: self
                 .observed

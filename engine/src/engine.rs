@@ -13,7 +13,7 @@ use holdfast_store::{Report, Store, Writer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adds::Adds;
-use crate::book::{Book, Then, Turned};
+use crate::book::{Book, SLOW_DISK, Then, Turned};
 use crate::event::Event;
 use crate::handle::{EngineHandle, Request};
 use crate::sandboxes::Sandboxes;
@@ -184,7 +184,7 @@ impl<W: World> Engine<W> {
             Event::Request(request) => self.request(request),
             Event::Committed(report) => self.committed(report),
             Event::Wired { sandbox, result } => self.wired(sandbox, result),
-            Event::Verified { sandbox, result } => self.verified(sandbox, result),
+            Event::Verified { sandbox, verdict } => self.verified(sandbox, verdict),
             Event::Unwired { sandbox, result } => self.unwired(sandbox, result),
             Event::LinksRemoved { sandboxes, result } => self.links_removed(sandboxes, result),
             Event::Dead { sandboxes } => self.dead(sandboxes),
@@ -259,7 +259,11 @@ impl<W: World> Engine<W> {
             self.book.retry();
         }
         self.timers_due(&now);
-        if self.book.failing().is_none() && self.looked {
+        self.book.watch(now.boottime);
+        if self.disk_is_stuck(&now) {
+            self.go_on_without_the_disk(&now);
+        }
+        if self.disk_trouble(&now).is_none() && self.looked {
             if self.nat_ready {
                 self.serve_waiting(&now);
             } else {
@@ -267,8 +271,9 @@ impl<W: World> Engine<W> {
             }
             if !self.is_stopping() && (self.stale || self.planned != self.book.version()) {
                 self.stale = false;
-                self.plan(&now);
+                // What the plan itself changes in the ledger may be the start of the next step.
                 self.planned = self.book.version();
+                self.plan(&now);
                 // What the plan found out decides who may go on waiting.
                 if self.nat_ready {
                     self.serve_waiting(&now);
@@ -285,6 +290,19 @@ impl<W: World> Engine<W> {
                 self.give_up(then, &cause);
             }
         }
+        self.book.watch(now.boottime);
+    }
+
+    /// Whether the disk has left a commit unanswered for too long.
+    pub(crate) fn disk_is_stuck(&self, now: &Now) -> bool {
+        self.book.stuck_at().is_some_and(|at| at <= now.boottime)
+    }
+
+    /// Why nothing can be made durable now, if so.
+    pub(crate) fn disk_trouble(&self, now: &Now) -> Option<String> {
+        let stuck = || format!("the disk has not answered for more than {} s", SLOW_DISK.as_secs());
+        let failing = self.book.failing().map(str::to_owned);
+        failing.or_else(|| self.disk_is_stuck(now).then(stuck))
     }
 
     fn timers_due(&mut self, now: &Now) {
@@ -313,7 +331,9 @@ impl<W: World> Engine<W> {
 
     fn next_wake(&self) -> Option<Duration> {
         let stop = self.stopping.as_ref().map(|stopping| stopping.until);
-        let at = [self.timers.next(), self.adds.next_deadline(), self.book.retry_due(), stop];
+        // Once it is stuck, its answer is the next thing to look at.
+        let stuck = self.book.stuck_at().filter(|_| !self.disk_is_stuck(&self.now()));
+        let at = [self.timers.next(), self.adds.next_deadline(), self.book.retry_due(), stuck, stop];
         let at = at.into_iter().flatten().min()?;
         // A millisecond at least: an instant just passed must not turn the loop into a spin.
         Some(at.since(self.now().boottime).max(Duration::from_millis(1)))
@@ -333,6 +353,10 @@ impl<W: World> Engine<W> {
     }
 
     fn end(mut self) {
+        if self.disk_is_stuck(&self.now()) {
+            tracing::error!("the ledger is left to a disk that does not answer; the next start recovers it");
+            self.book.abandon();
+        }
         if let Err(cause) = self.book.close() {
             tracing::error!(%cause, "closing the ledger failed; the next start recovers it");
         }

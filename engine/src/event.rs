@@ -11,6 +11,16 @@ use holdfast_store::Report;
 
 use crate::handle::Request;
 
+/// What the comparison of a lease with the kernel gave.
+pub(crate) enum Verdict {
+    /// It is wired as it should be.
+    Sound,
+    /// It is not, or its namespace is gone.
+    Unsound { why: String },
+    /// It could not be compared.
+    Unknown(HostFault),
+}
+
 pub(crate) enum Event {
     Request(Request),
     /// The disk has, or refuses, everything up to a point.
@@ -20,10 +30,10 @@ pub(crate) enum Event {
         sandbox: SandboxKey,
         result: Result<PodWired, HostFault>,
     },
-    /// A lease found at start was compared with the kernel.
+    /// A lease was compared with the kernel.
     Verified {
         sandbox: SandboxKey,
-        result: Result<Vec<String>, HostFault>,
+        verdict: Verdict,
     },
     /// A pod's rules and routes were removed, or not.
     Unwired {

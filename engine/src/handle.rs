@@ -75,6 +75,12 @@ pub enum AddError {
         /// Which.
         sandbox: SandboxKey,
     },
+    /// Another ADD of the same sandbox is under way, for another network namespace.
+    #[error("{sandbox} is being set up in another network namespace")]
+    TwoNamespaces {
+        /// Which.
+        sandbox: SandboxKey,
+    },
     /// The engine is stopping.
     #[error("the daemon is stopping")]
     Stopping,
@@ -92,14 +98,16 @@ impl AddError {
 #[error("the daemon is stopping")]
 pub struct Stopped;
 
-/// What STATUS says: would an ADD work now?
+/// Would an ADD work now?
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// Yes.
     Ready,
     /// Not at once, but addresses are on their way.
     Growing,
-    /// No, and why.
+    /// The daemon does its work; there is no address to be had, and this is why. A node that is full is in this state.
+    Short(Refusal),
+    /// No: the daemon cannot serve anybody, and why.
     Refusing(Refusal),
 }
 

@@ -64,6 +64,8 @@ impl<W: World> Engine<W> {
         if !self.looked {
             self.first_look(&observed);
         }
+        let macs = observed.links.iter().filter_map(|link| link.mac).collect();
+        self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_ready |= self.config.external_snat.value || observed.nat == NatSeen::AsWritten;
         self.rebuild(&observed);
         self.look_for_traces(&observed);

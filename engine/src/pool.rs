@@ -108,6 +108,10 @@ impl<W: World> Engine<W> {
     ) {
         let now = self.now();
         match result {
+            Ok(_) if self.book.failing().is_some() => {
+                // It cannot be kept, so it does not count.
+                self.observed.read_failed(read, None, "the ledger cannot be written", &now, self.draw());
+            }
             Ok(CloudAnswer::Enis(views)) => {
                 let reading = Reading { read, views: &views, began };
                 let changes = planner::adopt(

@@ -65,6 +65,12 @@ impl Sandboxes {
         self.change(key, |sandbox| sandbox.deed = None);
     }
 
+    /// Those whose release is being made durable.
+    pub(crate) fn releasing(&self) -> Vec<SandboxKey> {
+        let releasing = self.by_key.iter().filter(|(_, sandbox)| sandbox.deed == Some(Deed::Releasing));
+        releasing.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Whether the kernel is being changed for any sandbox right now.
     pub(crate) fn any_in_the_kernel(&self) -> bool {
         let mut deeds = self.by_key.values().filter_map(|sandbox| sandbox.deed.as_ref());

@@ -44,8 +44,7 @@ impl<W: World> Engine<W> {
     pub(crate) fn first_look(&mut self, observed: &HostObserved) {
         let macs: BTreeSet<MacAddr> = observed.links.iter().filter_map(|link| link.mac).collect();
         self.recover(Here { identity: None, macs: Some(&macs) });
-        let lost = self.book.ledger().node.is_none();
-        self.rebuilding = lost && planner::has_unexplained_links(self.book.ledger(), observed);
+        self.rebuilding = planner::needs_rebuilding(self.book.ledger(), observed);
         if self.rebuilding {
             tracing::warn!(
                 "pods run here that the ledger does not know; it is rebuilt from EC2 and the kernel"

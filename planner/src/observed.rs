@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdfast_model::address::AddressState;
 use holdfast_model::cloud::{Api, CloudRead};
-use holdfast_model::ids::{EniId, IntentId, SubnetId};
+use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -141,6 +141,13 @@ impl Observed {
         }
     }
 
+    /// What reads have shown was not kept: none has been made.
+    pub fn forget_reads(&mut self) {
+        self.last_full_read = None;
+        self.last_orphan_read = None;
+        self.hint_checked = None;
+    }
+
     /// Notes which free addresses a read lacks, and which it shows again; forgets intents that the adoption closed.
     /// Call it with the ledger as it is after the adoption.
     pub fn note_absences(&mut self, ledger: &Ledger, reading: Reading<'_>) {
@@ -190,6 +197,11 @@ impl Observed {
         let doublings = failures.saturating_sub(SET_UP_FAST_TRIES).min(10);
         let rest = (SET_UP_REST * 2_u32.pow(doublings)).min(SET_UP_LONGEST_REST);
         self.set_up_rests.insert(eni.clone(), (now.boottime.after(rest), failures));
+    }
+
+    /// The kernel's links were read. An ENI whose link is gone serves nobody until it was set up again.
+    pub fn links_seen(&mut self, ledger: &Ledger, macs: &BTreeSet<MacAddr>) {
+        self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| macs.contains(&eni.mac)));
     }
 
     /// The kernel's links changed: ENIs that rest after a failed set-up are tried again at once.

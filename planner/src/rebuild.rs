@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use holdfast_model::address::AddressState;
+use holdfast_model::eni::EniRecord;
 use holdfast_model::host::{HostObserved, LinkAlias, LinkSeen, MAIN_TABLE};
 use holdfast_model::ids::MacAddr;
 use holdfast_model::lease::{Lease, LeasePhase};
@@ -22,10 +23,19 @@ pub fn traces_of(ledger: &Ledger, observed: &HostObserved) -> Traces {
     Traces { in_use: unexplained(ledger, observed).into_keys().collect(), rebuilding: false }
 }
 
-/// Whether the kernel holds a link of ours that no lease explains.
-pub fn has_unexplained_links(ledger: &Ledger, observed: &HostObserved) -> bool {
+/// Whether the ledger was lost under running pods and is not rebuilt yet: the kernel holds a link of ours that no lease
+/// explains, and the ledger is incomplete.
+///
+/// The node alone does not make it complete: it is known at once, the ENIs only when EC2 has shown them; and while an
+/// address is in quarantine, that link may be why. A process that dies in between must not leave its successor to
+/// take the pods' links for leftovers.
+pub fn needs_rebuilding(ledger: &Ledger, observed: &HostObserved) -> bool {
     let known: BTreeSet<LinkAlias> = ledger.leases.keys().map(LinkAlias::of).collect();
-    observed.links.iter().filter_map(|link| link.alias.as_ref()).any(|alias| !known.contains(alias))
+    let mut aliases = observed.links.iter().filter_map(|link| link.alias.as_ref());
+    let incomplete = ledger.node.is_none()
+        || !ledger.enis.values().any(EniRecord::is_primary)
+        || ledger.addresses.values().any(|address| matches!(address.state, AddressState::Quarantined(_)));
+    incomplete && aliases.any(|alias| !known.contains(alias))
 }
 
 /// Leases for sandboxes that live in the kernel and that the ledger has forgotten: their addresses must be in the
@@ -84,7 +94,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use holdfast_model::address::{AddressRecord, QuarantineReason};
-    use holdfast_model::eni::{EniKind, EniPhase, EniRecord, EniSlot, Management};
+    use holdfast_model::eni::{EniKind, EniPhase, EniSlot, Management};
     use holdfast_model::host::RouteSeen;
     use holdfast_model::ids::{AttachmentId, BootId, EniId, SubnetId};
     use holdfast_model::invariants;
@@ -153,7 +163,7 @@ mod tests {
         assert_eq!((lease.address, lease.host_veth.as_str(), lease.slot.device), (ADDRESS, "eni0", 1));
         assert_eq!(invariants::check(&ledger, None), []);
         assert_eq!(rebuild_leases(&ledger, &observed(), &now()), []);
-        assert!(!has_unexplained_links(&ledger, &observed()));
+        assert!(!needs_rebuilding(&ledger, &observed()));
         assert!(traces_of(&ledger, &observed()).in_use.is_empty());
     }
 

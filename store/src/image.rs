@@ -94,6 +94,19 @@ pub(crate) fn examine(bytes: Vec<u8>, schema: &Schema) -> Result<Content, Unusab
     Ok(Content { schema: found, closed, ledger, journal })
 }
 
+/// The bytes of a file with these rows, closed in order.
+pub(crate) fn of_rows(schema: u8, rows: &[Row]) -> Result<Vec<u8>, Fault> {
+    let image = Image::new(Vec::new());
+    guarded(|| {
+        let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(image.clone())?;
+        let txn = tables::begin(&database)?;
+        tables::found(&txn, schema, rows)?;
+        txn.commit()?;
+        Ok(database.close()?)
+    })?;
+    image.with(|bytes| Ok(std::mem::take(bytes))).map_err(Fault::Io)
+}
+
 /// Whether it was closed in order, its schema, and its rows unless the schema is newer than `known`.
 fn read(image: &Image, known: u8) -> Result<(bool, u8, Option<Vec<Row>>), Fault> {
     // A read-only open refuses a file that was not closed in order, and tells nothing else apart reliably.

@@ -21,7 +21,7 @@ mod tables;
 mod writer;
 
 pub use error::{CommitError, Damage, OpenError, ReadError};
-pub use options::{CommitObserver, JOURNAL_LIMIT, OpenOptions};
+pub use options::{CommitObserver, JOURNAL_LIMIT, Medium, OpenOptions};
 pub use redb::StorageBackend;
 pub use store::{Found, Inspected, Opened, Store};
 pub use writer::{Drive, Report, Writer};

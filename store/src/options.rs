@@ -1,9 +1,11 @@
 //! How a store is opened.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use holdfast_model::time::WallTime;
+use redb::StorageBackend;
 
 /// Journal entries kept unless told otherwise.
 pub const JOURNAL_LIMIT: u32 = 4096;
@@ -15,6 +17,18 @@ pub trait CommitObserver: Send + Sync + 'static {
     fn before(&self, n: u64);
     /// It is durable, and nobody was told yet.
     fn after(&self, n: u64);
+}
+
+/// Something other than a file to keep a ledger on: for crash tests.
+pub trait Medium: Send + 'static {
+    /// One way into it.
+    type Backend: StorageBackend;
+
+    /// Opens it as it stands.
+    fn open(&self) -> Self::Backend;
+
+    /// Puts other bytes in the place of all that is there, durably, in one step.
+    fn replace(&self, bytes: Vec<u8>) -> io::Result<()>;
 }
 
 /// How a store is opened.

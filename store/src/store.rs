@@ -13,8 +13,8 @@ use redb::{Builder, Database, ReadableDatabase, StorageBackend};
 use crate::error::{CommitError, Damage, OpenError, ReadError};
 use crate::fault::{Fault, guarded};
 use crate::file::{self, Standing};
-use crate::image::{CACHE_BYTES, Content, Schema, Unusable, examine};
-use crate::options::{CommitObserver, OpenOptions};
+use crate::image::{self, CACHE_BYTES, Content, Schema, Unusable, examine};
+use crate::options::{CommitObserver, Medium, OpenOptions};
 use crate::tables::{self, Unwritable};
 
 /// The ledger's file, open for writing by this process alone.
@@ -36,7 +36,16 @@ pub struct Store {
 #[derive(Debug)]
 enum Home {
     File { path: PathBuf, _lock: File },
-    Backend,
+    Backend(Option<Reopen>),
+}
+
+/// Puts a new image in the place of a backend's, and opens it.
+struct Reopen(Box<dyn Fn(Vec<u8>) -> Result<Database, Fault> + Send>);
+
+impl std::fmt::Debug for Reopen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reopen")
+    }
 }
 
 impl Home {
@@ -44,7 +53,7 @@ impl Home {
     fn name(&self) -> PathBuf {
         match self {
             Self::File { path, .. } => path.clone(),
-            Self::Backend => PathBuf::from("(backend)"),
+            Self::Backend(_) => PathBuf::from("(backend)"),
         }
     }
 }
@@ -62,17 +71,17 @@ impl std::fmt::Debug for Commits {
 }
 
 impl Commits {
-    fn observed(&mut self, commit: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    fn observed<T>(&mut self, commit: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let number = self.next;
         self.next += 1;
         if let Some(observer) = &self.observer {
             observer.before(number);
         }
-        commit()?;
+        let done = commit()?;
         if let Some(observer) = &self.observer {
             observer.after(number);
         }
-        Ok(())
+        Ok(done)
     }
 }
 
@@ -172,12 +181,23 @@ impl Store {
         }
     }
 
+    /// Opens the ledger on a medium of the caller's as [`Store::with_backend`] does; a stopped store can be resumed,
+    /// and forgets its journal then.
+    pub fn on_medium<M: Medium>(medium: M, options: &OpenOptions) -> Result<Opened, OpenError> {
+        let mut opened = Self::with_backend(medium.open(), options)?;
+        opened.store.home = Home::Backend(Some(Reopen(Box::new(move |bytes| {
+            medium.replace(bytes).map_err(Fault::Io)?;
+            guarded(|| Ok(Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(medium.open())?))
+        }))));
+        Ok(opened)
+    }
+
     /// Opens the ledger on a backend of the caller's, in place, or makes one on an empty backend. For crash
     /// tests. There is nothing beside a backend, so damage is an error, older schemas are refused as damage,
     /// and a stopped store cannot be resumed.
     pub fn with_backend(backend: impl StorageBackend, options: &OpenOptions) -> Result<Opened, OpenError> {
         let known = holdfast_migrations::SCHEMA;
-        let name = Home::Backend.name();
+        let name = Home::Backend(None).name();
         let mut commits = Commits::of(options);
         let repaired = Arc::new(AtomicBool::new(false));
         let repairing = Arc::clone(&repaired);
@@ -213,7 +233,7 @@ impl Store {
         let ledger = durable.clone();
         let store = Self {
             database: Some(database),
-            home: Home::Backend,
+            home: Home::Backend(None),
             durable,
             schema: known,
             journal_limit: options.journal_limit,
@@ -293,21 +313,24 @@ impl Store {
         if self.database.is_some() {
             return Ok(());
         }
-        let Home::File { path, .. } = &self.home else {
-            return Err(CommitError::Stopped { path: self.home.name() });
+        let reopened = match &self.home {
+            Home::File { path, .. } => {
+                let journal = match file::look(path) {
+                    Ok(Standing::Bytes(bytes)) => examine(bytes, &Schema::current())
+                        .map_or_else(|_unusable| Vec::new(), |content| content.journal),
+                    _ => Vec::new(),
+                };
+                let rows = tables::rows_of(&self.durable, &journal).map_err(unwritable)?;
+                self.commits
+                    .observed(|| file::install(path, self.schema, &rows, None))
+                    .and_then(|()| file::open_in_place(path))
+            }
+            Home::Backend(Some(Reopen(reopen))) => {
+                let rows = tables::rows_of(&self.durable, &[]).map_err(unwritable)?;
+                self.commits.observed(|| image::of_rows(self.schema, &rows).and_then(reopen))
+            }
+            Home::Backend(None) => return Err(CommitError::Stopped { path: self.home.name() }),
         };
-        let path = path.clone();
-        let journal = match file::look(&path) {
-            Ok(Standing::Bytes(bytes)) => examine(bytes, &Schema::current())
-                .map_or_else(|_unusable| Vec::new(), |content| content.journal),
-            _ => Vec::new(),
-        };
-        let rows = tables::rows_of(&self.durable, &journal).map_err(unwritable)?;
-        let schema = self.schema;
-        let reopened = self
-            .commits
-            .observed(|| file::install(&path, schema, &rows, None))
-            .and_then(|()| file::open_in_place(&path));
         match reopened {
             Ok(database) => {
                 self.database = Some(database);

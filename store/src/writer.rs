@@ -186,6 +186,11 @@ impl Writer {
         self.end()
     }
 
+    /// Leaves the store to its thread, which ends when the disk answers, or with the process. For a disk that hangs.
+    pub fn abandon(mut self) {
+        drop(self.hand.take());
+    }
+
     fn end(&mut self) -> Result<(), CommitError> {
         let Some(hand) = self.hand.take() else { return Ok(()) };
         hold(&hand.queue).send(Command::Close);

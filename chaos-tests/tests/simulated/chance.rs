@@ -67,7 +67,8 @@ fn draw_fault(chance: &Chance) -> Fault {
 /// A stretch of a runtime's work. Refusals are no failures here: EC2 may not let anything through.
 async fn work(life: &Life, node: &Node, chance: &Chance, life_number: u64) {
     for round in 0..6 {
-        node.disk.set_full(chance.one_in(15));
+        node.disk.set_full(chance.one_in(10));
+        node.disk.set_stuck(chance.one_in(10));
         for number in 0..=chance.below(4) {
             let container = format!("c{life_number}-{round}-{number}");
             // Names recur: a pod that comes back is another sandbox.
@@ -109,6 +110,7 @@ fn live(seed: u64) -> Result<(), String> {
             })
             .map_err(|error| format!("a life ended badly: {error:#}"))?;
         node.disk.set_full(false);
+        node.disk.set_stuck(false);
         for fault in set {
             node.shared.now(|vpc| vpc.clear_fault(fault));
         }

@@ -3,7 +3,7 @@
 //! The steps are those that a recorded run passed: before and after each durable commit, before and after the effect
 //! of each EC2 call, and before, in the middle of and after each change to the kernel. None is listed by hand.
 
-use std::panic;
+use std::panic::{self, RefUnwindSafe};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use holdfast_engine::AddError;
 use holdfast_model::lease::Lease;
 
 use crate::box_of::{one_node, warm};
+use crate::disk::Disk;
 use crate::node::{Life, Node, Outcome};
 use crate::steps::{Killed, Steps};
 use crate::witness::Witness;
@@ -146,6 +147,12 @@ fn die_everywhere(death: Death) {
             "the script never came to {action}: {names:#?}"
         );
     }
+    at_each(&names, |step| die_at(step, death));
+    println!("died and recovered at each of {} steps ({death:?})", names.len());
+}
+
+/// Tries every step; what is wrong after any is a failure.
+fn at_each(names: &[String], try_at: impl Fn(usize) -> Vec<String> + Sync + RefUnwindSafe) {
     let next = AtomicUsize::new(0);
     let failures: Vec<String> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..2)
@@ -155,7 +162,7 @@ fn die_everywhere(death: Death) {
                     loop {
                         let step = next.fetch_add(1, Ordering::Relaxed);
                         let Some(name) = names.get(step) else { return failures };
-                        let wrong = panic::catch_unwind(|| die_at(step, death))
+                        let wrong = panic::catch_unwind(|| try_at(step))
                             .unwrap_or_else(|_| vec!["panicked; see above".to_owned()]);
                         failures
                             .extend(wrong.into_iter().map(|what| format!("step {step} ({name}): {what}")));
@@ -166,7 +173,87 @@ fn die_everywhere(death: Death) {
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     assert!(failures.is_empty(), "{} of {} steps:\n{}", failures.len(), names.len(), failures.join("\n"));
-    println!("died and recovered at each of {} steps ({death:?})", names.len());
+}
+
+/// A node on which pods run and whose ledger is gone.
+fn bereft() -> Node {
+    let mut node = node();
+    node.live(&Steps::default(), async |life| {
+        for number in 0..6 {
+            served(life.add(&format!("web-{number}"), &format!("c{number}")).await).await;
+        }
+        life.quiet().await;
+    })
+    .unwrap();
+    node.disk = Disk::default();
+    node
+}
+
+/// The daemon of a bereft node comes to rest; what is wrong then. No pod may have lost its network at any instant.
+async fn rebuilt(node: &Node, life: Life) -> Vec<String> {
+    let ledger = life.quiet().await;
+    let mut wrong = node.faults(&ledger);
+    if ledger.leases.len() != 6 {
+        wrong.push(format!("{} leases were read back", ledger.leases.len()));
+    }
+    wrong
+}
+
+#[test]
+fn killed_at_every_step_of_rebuilding_a_lost_ledger() {
+    quiet_deaths();
+    let recorded = Steps::default();
+    let node = bereft();
+    let mut wrong = Vec::new();
+    node.live(&recorded, async |life| wrong = rebuilt(&node, life).await).unwrap();
+    assert_eq!(wrong, Vec::<String>::new());
+    let names = recorded.names();
+    at_each(&names, |step| {
+        let node = bereft();
+        let died = node.live(&Steps::dying_at(Some(step)), async |life| drop(life.quiet().await)).unwrap();
+        // Stopped in order a little earlier or later than recorded, it may not come there: that is a restart too.
+        assert!(died == Outcome::Killed || step + 10 > names.len(), "step {step} was passed before");
+        let mut wrong = Vec::new();
+        node.live(&Steps::default(), async |life| wrong = rebuilt(&node, life).await).unwrap();
+        wrong
+    });
+    println!("died and rebuilt at each of {} steps", names.len());
+}
+
+#[test]
+fn a_lost_ledger_is_rebuilt_although_the_disk_is_full_for_a_while() {
+    for begins in (0..2000).step_by(40) {
+        let node = bereft();
+        node.live(&Steps::default(), async |life| {
+            tokio::time::sleep(Duration::from_millis(begins)).await;
+            node.disk.set_full(true);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            node.disk.set_full(false);
+            let wrong = rebuilt(&node, life).await;
+            assert_eq!(wrong, Vec::<String>::new(), "full from {begins} ms on");
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn after_a_reboot_a_full_disk_delays_and_nothing_else() {
+    for begins in (0..400).step_by(20) {
+        let mut node = bereft();
+        node.live(&Steps::default(), async |life| drop(life.quiet().await)).unwrap();
+        node.reboot();
+        node.live(&Steps::default(), async |life| {
+            tokio::time::sleep(Duration::from_millis(begins)).await;
+            node.disk.set_full(true);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            node.disk.set_full(false);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            served(life.add("late", "late").await).await;
+            let ledger = life.quiet().await;
+            assert_eq!(node.faults(&ledger), Vec::<String>::new(), "full from {begins} ms on");
+        })
+        .unwrap();
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_model::ledger::Ledger;
 use holdfast_model::time::WallTime;
-use holdfast_store::{OpenOptions, StorageBackend, Store};
+use holdfast_store::{Medium, OpenOptions, StorageBackend, Store};
 
 use crate::steps::Steps;
 
@@ -20,6 +20,8 @@ struct Image {
     unsynced: Vec<std::ops::Range<usize>>,
     /// Nothing more fits.
     full: bool,
+    /// It takes no commit, and says nothing.
+    stuck: bool,
 }
 
 impl Image {
@@ -40,15 +42,24 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Opens it for a process.
-    pub(crate) fn open(&self, steps: &Steps) -> OpenDisk {
-        OpenDisk { disk: self.clone(), steps: steps.clone() }
+    /// As a process sees it.
+    pub(crate) fn of(&self, steps: &Steps) -> DiskOf {
+        DiskOf { disk: self.clone(), steps: steps.clone() }
     }
 
-    /// Nothing more fits, or something does again: to a process that starts then, since a store on a backend has no
-    /// file to be written anew.
+    /// Nothing more fits, or something does again.
     pub(crate) fn set_full(&self, full: bool) {
         self.lock().full = full;
+    }
+
+    /// It hangs, or goes on.
+    pub(crate) fn set_stuck(&self, stuck: bool) {
+        self.lock().stuck = stuck;
+    }
+
+    /// Whether it hangs.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.lock().stuck
     }
 
     /// The power goes: only what was synced is left.
@@ -61,10 +72,10 @@ impl Disk {
     /// The ledger that a start would find if the power went now.
     pub(crate) fn ledger_after_power_cut(&self) -> Ledger {
         let left = self.lock().synced.clone();
-        let image = Image { seen: left.clone(), synced: left, unsynced: Vec::new(), full: false };
+        let image = Image { seen: left.clone(), synced: left, ..Image::default() };
         let disk = Self { image: Arc::new(Mutex::new(image)) };
         let options = OpenOptions::at(WallTime(0));
-        Store::with_backend(disk.open(&Steps::default()), &options).expect("a synced image opens").ledger
+        Store::on_medium(disk.of(&Steps::default()), &options).expect("a synced image opens").ledger
     }
 
     fn lock(&self) -> MutexGuard<'_, Image> {
@@ -72,20 +83,37 @@ impl Disk {
     }
 }
 
-/// The disk as one process has it open.
-#[derive(Debug)]
-pub(crate) struct OpenDisk {
+/// The disk as one process sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskOf {
     disk: Disk,
     steps: Steps,
 }
 
-impl OpenDisk {
+impl DiskOf {
     fn has_room(&self) -> io::Result<()> {
         if self.disk.lock().full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 
-impl StorageBackend for OpenDisk {
+impl Medium for DiskOf {
+    type Backend = Self;
+
+    fn open(&self) -> Self {
+        self.clone()
+    }
+
+    fn replace(&self, bytes: Vec<u8>) -> io::Result<()> {
+        self.has_room()?;
+        if !self.steps.is_dead() {
+            let mut image = self.disk.lock();
+            *image = Image { seen: bytes.clone(), synced: bytes, ..Image::default() };
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for DiskOf {
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.lock().seen.len() as u64)
     }

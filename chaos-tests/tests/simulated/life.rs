@@ -241,30 +241,40 @@ fn the_disk_soon_has_what_nobody_waits_for() {
 }
 
 #[test]
-fn pods_that_go_while_the_disk_is_full_are_found_gone_at_the_next_start() {
-    let node = one_node("m5.large", warm(1, 0, 0), 13);
-    node.live(&Steps::default(), async |life| {
-        for number in 0..4 {
-            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+fn pods_go_while_the_disk_is_full_and_nothing_is_forgotten_whether_it_has_room_again_or_the_daemon_restarts()
+{
+    for restart in [false, true] {
+        let node = one_node("m5.large", warm(1, 0, 0), 13);
+        let after = async |life: Life| {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            life.add_again("new").await.unwrap();
+            let ledger = life.quiet().await;
+            assert_eq!(node.faults(&ledger), Vec::<String>::new());
+            assert_eq!(ledger.leases.len(), 2);
+        };
+        node.live(&Steps::default(), async |life| {
+            for number in 0..4 {
+                life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+            }
+            life.quiet().await;
+            node.disk.set_full(true);
+            let refused = life.add("new", "new").await.unwrap_err();
+            assert!(matches!(refused, AddError::Ledger { .. }), "{refused}");
+            tokio::join!(life.del("c0"), life.del("c1"));
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            life.del("c2").await;
+            assert_eq!(node.pods().len(), 2, "every DEL succeeds");
+            if !restart {
+                node.disk.set_full(false);
+                after(life).await;
+            }
+        })
+        .unwrap();
+        node.disk.set_full(false);
+        if restart {
+            node.live(&Steps::default(), after).unwrap();
         }
-        life.quiet().await;
-        node.disk.set_full(true);
-        let refused = life.add("new", "new").await.unwrap_err();
-        assert!(matches!(refused, AddError::Ledger { .. }), "{refused}");
-        tokio::join!(life.del("c0"), life.del("c1"));
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        life.del("c2").await;
-        assert_eq!(node.pods().len(), 2, "every DEL succeeds");
-    })
-    .unwrap();
-    node.disk.set_full(false);
-    node.live(&Steps::default(), async |life| {
-        life.add_again("new").await.unwrap();
-        let ledger = life.quiet().await;
-        assert_eq!(node.faults(&ledger), Vec::<String>::new());
-        assert_eq!(ledger.leases.len(), 2);
-    })
-    .unwrap();
+    }
 }
 
 #[test]
@@ -307,14 +317,14 @@ fn status_says_whether_an_add_would_work_and_names_what_keeps_the_pool_from_grow
     let few_seconds = Duration::from_secs(5);
     node.live(&Steps::default(), async |life| {
         let fresh = statuses(&life, few_seconds).await;
-        assert_eq!(fresh, [Status::Refusing(Refusal::NotReady), Status::Growing, Status::Ready]);
+        assert_eq!(fresh, [Status::Refusing(Refusal::NotReady), Status::Ready]);
         life.add("a", "a").await.unwrap();
         life.quiet().await;
 
         // The spare one; another cannot be had.
         fault(FaultKind::Throttle);
         life.add("b", "b").await.unwrap();
-        let named = Status::Refusing(Refusal::Throttled { api });
+        let named = Status::Short(Refusal::Throttled { api });
         let throttled = statuses(&life, few_seconds).await;
         assert!(throttled.contains(&named), "{throttled:?}");
         // While a call is under way nothing speaks against it.
@@ -332,13 +342,42 @@ fn status_says_whether_an_add_would_work_and_names_what_keeps_the_pool_from_grow
         fault(FaultKind::Deny);
         life.add("d", "d").await.unwrap();
         tokio::time::sleep(few_seconds).await;
-        assert_eq!(statuses(&life, few_seconds).await, [Status::Refusing(Refusal::Denied { api })]);
+        assert_eq!(statuses(&life, few_seconds).await, [Status::Short(Refusal::Denied { api })]);
         let refused = life.add("e", "e").await.unwrap_err().to_string();
         assert!(refused.contains("not allowed to call ec2:AssignPrivateIpAddresses"), "{refused}");
         // An address that rests is as good as one on its way: an ADD is held for it, and served.
         life.del("a").await;
         assert_eq!(statuses(&life, few_seconds).await, [Status::Growing]);
         life.add("f", "f").await.unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn with_a_disk_that_hangs_pods_go_and_none_come_and_the_daemon_answers() {
+    let node = one_node("m5.large", warm(1, 0, 0), 14);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..4 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        life.quiet().await;
+        node.disk.set_stuck(true);
+        let soon = Duration::from_secs(5);
+        let refused = tokio::time::timeout(soon, life.add("new", "new")).await.unwrap().unwrap_err();
+        assert!(refused.to_string().contains("the disk has not answered"), "{refused}");
+        tokio::time::timeout(soon, life.del("c0")).await.unwrap();
+        assert!(!node.pods().contains_key("c0"));
+        tokio::time::timeout(soon, life.add_again("new")).await.unwrap().unwrap_err();
+        tokio::time::timeout(soon, life.del("c1")).await.unwrap();
+        let told = tokio::time::timeout(soon, life.engine.status()).await.unwrap().unwrap();
+        assert!(matches!(told, Status::Refusing(Refusal::LedgerClosed { .. })), "{told:?}");
+        tokio::time::timeout(soon, life.engine.dump()).await.unwrap().unwrap();
+        node.disk.set_stuck(false);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        life.add_again("new").await.unwrap();
+        let ledger = life.quiet().await;
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+        assert_eq!(ledger.leases.len(), 3);
     })
     .unwrap();
 }

@@ -39,6 +39,9 @@ impl World for SimWorld {
     type Clock = VirtualClock;
 }
 
+/// No script takes longer, in virtual time.
+const LONGEST_LIFE: Duration = Duration::from_secs(3 * 60 * 60);
+
 /// How a life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -239,6 +242,7 @@ impl Node {
                 biased;
                 () = steps.died() => Outcome::Killed,
                 () = script(life) => Outcome::Finished,
+                () = tokio::time::sleep(LONGEST_LIFE) => panic!("something was never answered: {:#?}", handle.dump().await),
             };
             if outcome == Outcome::Finished {
                 tokio::select! {
@@ -264,7 +268,7 @@ impl Node {
             observer: Some(Arc::new(Observer(steps.clone()))),
             ..OpenOptions::at(WallTime(self.clock.now().wall.0))
         };
-        let opened = Store::with_backend(self.disk.open(steps), &options)?;
+        let opened = Store::on_medium(self.disk.of(steps), &options)?;
         let cloud = SimCloud {
             shared: self.shared.clone(),
             instance: self.instance.clone(),
@@ -280,7 +284,7 @@ impl Node {
             clock: Arc::new(self.clock.clone()),
         };
         let config = Arc::new(self.config.clone());
-        let (clock, woken) = (self.clock.clone(), Arc::new(Notify::new()));
+        let (clock, disk, woken) = (self.clock.clone(), self.disk.clone(), Arc::new(Notify::new()));
         let wake = Arc::clone(&woken);
         Ok(Engine::with_writer(ports, config, opened.store, move |store, report| {
             let (writer, drive) = Writer::driven(store, report, move || wake.notify_one());
@@ -288,6 +292,9 @@ impl Node {
                 loop {
                     woken.notified().await;
                     tokio::time::sleep(sync_takes(&clock)).await;
+                    while disk.is_stuck() {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
                     drive.turn();
                 }
             });

@@ -141,6 +141,7 @@ fn in_cni(error: &AddError) -> (u32, &'static str) {
         }
         AddError::Wiring { .. } => (code::FAILED, "the pod's network could not be set up"),
         AddError::Ledger { .. } => (code::TRY_AGAIN_LATER, "the ledger cannot be written"),
+        AddError::TwoNamespaces { .. } => (code::TRY_AGAIN_LATER, "the pod is being set up already"),
         AddError::Deleted { .. } => (code::FAILED, "the pod was deleted meanwhile"),
         AddError::Stopping => (code::TRY_AGAIN_LATER, "the daemon is stopping"),
     }
@@ -196,11 +197,14 @@ fn unexpected(expected: &[IpAddr], leased: IpAddr) -> Option<String> {
         .then(|| format!("the runtime expects {expected:?}, the ledger has {leased}"))
 }
 
+/// Whether this plugin can do its work. A lack of addresses is no failure of it: the runtime calls a node whose plugin
+/// fails STATUS not ready, and the pods that run on a node that is merely full, or that EC2 gives nothing to at the
+/// moment, would be moved away for it.
 async fn status_answer(engine: &EngineHandle) -> Answer {
     match engine.status().await {
-        Ok(Status::Ready | Status::Growing) => Answer::Done,
+        Ok(Status::Ready | Status::Growing | Status::Short(_)) => Answer::Done,
         Ok(Status::Refusing(cause)) => {
-            failed(code::NOT_AVAILABLE, "a pod added now would get no address", cause.to_string(), true)
+            failed(code::NOT_AVAILABLE, "no pod can be added now", cause.to_string(), true)
         }
         Err(_stopped) => stopping(),
     }
