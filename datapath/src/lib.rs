@@ -11,6 +11,7 @@ mod host;
 pub mod nat;
 pub mod netlink;
 pub mod netns;
+mod sys;
 mod sysctl;
 
 pub use host::{Host, HostOptions, LINK_GROUP, Step};

@@ -4,7 +4,7 @@
 //! happens on threads that exist for it.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use nix::sys::stat::fstat;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use crate::netlink::{NetlinkError, Socket};
+use crate::sys;
 
 /// Why a namespace cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,18 +75,10 @@ pub fn check(fd: &impl AsFd) -> Result<(), NetnsError> {
     if filesystem.filesystem_type() != NSFS_MAGIC {
         return Err(NetnsError::NotOne("the descriptor is not of a namespace at all".to_owned()));
     }
-    // The ioctl that tells of which kind a namespace is (NS_GET_NSTYPE) has no safe form. A descriptor that was opened
-    // below /proc has it in its link's text, "net:[4026531840]"; one opened by way of a bind mount, which is how
-    // runtimes keep namespaces, has that mount's path there, whatever it is called. So the kernel is asked: it lets
-    // a thread into a network namespace as such, and into nothing else.
-    let link = format!("/proc/thread-self/fd/{}", fd.as_fd().as_raw_fd());
-    match std::fs::read_link(link) {
-        Ok(target) if target.to_string_lossy().starts_with("net:[") => Ok(()),
-        Ok(target) if !target.is_absolute() => Err(NetnsError::NotOne(format!("it is {}", target.display()))),
-        Ok(_) | Err(_) => {
-            let fd = fd.as_fd();
-            on_own_thread(|| enter_for_good(&fd))
-        }
+    match sys::kind_of_namespace(fd) {
+        Ok(CloneFlags::CLONE_NEWNET) => Ok(()),
+        Ok(kind) => Err(NetnsError::NotOne(format!("it is one of another kind ({kind:?})"))),
+        Err(errno) => Err(NetnsError::NotOne(errno.desc().to_owned())),
     }
 }
 
