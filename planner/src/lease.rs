@@ -7,6 +7,7 @@ use holdfast_model::address::{AddressRecord, AddressState};
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniRecord, EniSlot};
 use holdfast_model::ids::{EniId, MacAddr};
+use holdfast_model::journal::JournalEntry;
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::refusal::Refusal;
@@ -14,7 +15,6 @@ use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::{BootTime, Now};
 
 use crate::desired::Desired;
-use crate::draft::Draft;
 use crate::grow::{growth, held_up};
 use crate::observed::Observed;
 use crate::pool::Pool;
@@ -215,10 +215,9 @@ pub fn open_lease(ledger: &Ledger, choice: &Choice, request: LeaseRequest, now: 
     {
         return None;
     }
-    let mut draft = Draft::of(ledger, now);
-    draft.set_state(choice.address, AddressState::Leased);
-    draft.note(format!("{} leased to {} ({})", choice.address, request.sandbox, request.pod));
-    draft.push(Change::PutLease(Lease {
+    let mut changes: Vec<_> = set_state(ledger, choice.address, AddressState::Leased).into_iter().collect();
+    changes.push(note(format!("{} leased to {} ({})", choice.address, request.sandbox, request.pod), now));
+    changes.push(Change::PutLease(Lease {
         sandbox: request.sandbox,
         pod: request.pod,
         netns: request.netns,
@@ -231,7 +230,7 @@ pub fn open_lease(ledger: &Ledger, choice: &Choice, request: LeaseRequest, now: 
         phase: LeasePhase::Pending,
         created: now.wall,
     }));
-    Some(draft.into_changes())
+    Some(changes)
 }
 
 /// The wiring was read back: `Pending` becomes `Active`. Empty for any other lease.
@@ -250,10 +249,10 @@ pub fn begin_release(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Ch
     let Some(lease) = ledger.leases.get(sandbox).filter(|lease| lease.phase != LeasePhase::Releasing) else {
         return Vec::new();
     };
-    let mut draft = Draft::of(ledger, now);
-    draft.push(Change::PutLease(Lease { phase: LeasePhase::Releasing, ..lease.clone() }));
-    draft.note(format!("{} of {} ({}) is being released", lease.address, sandbox, lease.pod));
-    draft.into_changes()
+    vec![
+        Change::PutLease(Lease { phase: LeasePhase::Releasing, ..lease.clone() }),
+        note(format!("{} of {} ({}) is being released", lease.address, sandbox, lease.pod), now),
+    ]
 }
 
 /// The kernel state of a `Releasing` lease is gone: the lease ends, and its address rests its full time. One that
@@ -281,9 +280,21 @@ pub fn undo(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
 }
 
 fn end(ledger: &Ledger, lease: &Lease, after: AddressState, now: &Now) -> Vec<Change> {
-    let mut draft = Draft::of(ledger, now);
-    draft.push(Change::DropLease(lease.sandbox.clone()));
+    let mut changes = vec![Change::DropLease(lease.sandbox.clone())];
     let assigned = ledger.addresses.get(&lease.address).is_some_and(|address| address.assigned);
-    draft.set_state(lease.address, if assigned { after } else { AddressState::Gone(now.boottime) });
-    draft.into_changes()
+    let after = if assigned { after } else { AddressState::Gone(now.boottime) };
+    changes.extend(set_state(ledger, lease.address, after));
+    changes
+}
+
+// A `Draft` would do, but copies the whole ledger: these decisions are made for every pod, and none of their changes
+// depends on another.
+
+fn set_state(ledger: &Ledger, ip: IpAddr, state: AddressState) -> Option<Change> {
+    let record = ledger.addresses.get(&ip).filter(|record| record.state != state)?;
+    Some(Change::PutAddress(AddressRecord { state, ..record.clone() }))
+}
+
+fn note(what: String, now: &Now) -> Change {
+    Change::Journal(JournalEntry { at: now.wall, what })
 }
