@@ -1,9 +1,11 @@
 //! Being told when somebody else changed what may be ours.
 //!
-//! A thread reads the notifications and leaves a permit; many changes are one permit.
+//! A thread reads the notifications and leaves a permit; many changes are one permit. Nearly all are of our own doing,
+//! ten and more for each pod, so it lets them gather for a moment rather than be woken for each.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use holdfast_ports::host::HostFault;
 use nix::errno::Errno;
@@ -16,6 +18,9 @@ use super::{LINK_GROUP, fault_in_netns, refused};
 use crate::nat;
 use crate::netlink::{Group, Notice, Watch};
 use crate::netns;
+
+/// How long notifications gather.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Watches the host's namespace from its making on: what changes between two waits is not missed.
 pub(crate) struct Drift {
@@ -89,6 +94,7 @@ impl Watcher {
             if fds[0].revents().is_some_and(|events| !events.is_empty()) {
                 return;
             }
+            std::thread::sleep(GATHER);
             let of_routing = self.routing.drain(|notice| self.matters(notice));
             let of_tables = self.tables.as_ref().is_some_and(|tables| {
                 tables.drain(|notice| notice.nf_table().as_deref() == Some(nat::TABLE))

@@ -4,11 +4,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::attributes::Attributes;
 use super::error::NetlinkError;
 use super::link::Link;
 use super::socket::Messages;
+
+/// Bytes of notifications that may wait to be read; each costs the kernel up to 4 KiB of them.
+const ROOM: usize = 4 * 1024 * 1024;
 
 /// What to be told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,10 @@ impl Watch {
         let mut socket = netlink_sys::Socket::new(protocol).map_err(failed)?;
         socket.bind_auto().map_err(failed)?;
         socket.set_non_blocking(true).map_err(failed)?;
+        // Room for what gathers between two reads. What does not fit is told as a loss, so a refusal harms nobody.
+        if let Err(refused) = setsockopt(&socket, sockopt::RcvBufForce, &ROOM) {
+            tracing::debug!(%refused, "watching with the system's ordinary receive buffer");
+        }
         for group in groups {
             let (its_protocol, number) = group.number();
             if its_protocol != protocol {
