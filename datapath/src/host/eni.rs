@@ -195,6 +195,7 @@ mod tests {
             kind: kind.map(str::to_owned),
             peer_index: kind.map(|_| 7),
             peer_elsewhere,
+            ipv6: None,
         }
     }
 

@@ -112,7 +112,7 @@ fn create(
 }
 
 fn host_side(host: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), HostFault> {
-    ipv6_settings(&wiring.host_veth).map_err(|error| HostFault::Refused {
+    ipv6_settings(link).map_err(|error| HostFault::Refused {
         step: format!("IPv6 settings of {}", wiring.host_veth),
         cause: error.to_string(),
     })?;
@@ -138,15 +138,19 @@ fn host_side(host: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), H
 }
 
 /// Before the link is up: it must never take a router advertisement from a pod.
-fn ipv6_settings(link: &str) -> std::io::Result<()> {
-    if sysctl::read(&format!("ipv6/conf/{link}/disable_ipv6")).as_deref() != Some("0") {
-        return Ok(());
-    }
-    for (name, value) in [("accept_ra", "0"), ("accept_redirects", "1"), ("forwarding", "0")] {
-        let name = format!("ipv6/conf/{link}/{name}");
-        // Writing `forwarding` spins for the rtnl lock: while many pods start that costs ten times the rest.
-        if sysctl::read(&name).is_some_and(|present| present != value) {
-            sysctl::write(&name, value)?;
+///
+/// Written only where the kernel told otherwise as the link was made: looking at each file costs more than a route,
+/// and writing `forwarding` spins for the rtnl lock, which while many pods start costs ten times the rest.
+fn ipv6_settings(link: &Link) -> std::io::Result<()> {
+    let Some(now) = link.ipv6.filter(|now| now.disable_ipv6 == 0) else { return Ok(()) };
+    let settings = [
+        ("accept_ra", now.accept_ra, 0),
+        ("accept_redirects", now.accept_redirects, 1),
+        ("forwarding", now.forwarding, 0),
+    ];
+    for (setting, is, shall) in settings {
+        if is != shall {
+            sysctl::write(&format!("ipv6/conf/{}/{setting}", link.name), &shall.to_string())?;
         }
     }
     Ok(())

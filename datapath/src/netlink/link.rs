@@ -14,6 +14,7 @@ use netlink_packet_route::link::{
 
 use super::attributes::{Attributes, u32_at};
 use super::error::NetlinkError;
+use super::ipv6::Ipv6Settings;
 use super::socket::{Outgoing, Socket};
 
 const HEADER: usize = 16;
@@ -25,6 +26,7 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
+const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
@@ -58,6 +60,8 @@ pub struct Link {
     pub peer_index: Option<u32>,
     /// Of a veth: whether the other end is in another namespace.
     pub peer_elsewhere: bool,
+    /// What IPv6 does on it; `None` where there is no IPv6.
+    pub ipv6: Option<Ipv6Settings>,
 }
 
 impl Link {
@@ -80,6 +84,7 @@ impl Link {
             kind: None,
             peer_index: None,
             peer_elsewhere: false,
+            ipv6: None,
         };
         for (kind, value) in Attributes(payload.get(HEADER..)?) {
             match kind {
@@ -89,6 +94,7 @@ impl Link {
                 IFLA_LINK => link.peer_index = value.u32(),
                 IFLA_MASTER => link.master = value.u32(),
                 IFLA_IFALIAS => link.alias = Some(value.text()).filter(|alias| !alias.is_empty()),
+                IFLA_AF_SPEC => link.ipv6 = Ipv6Settings::decode(value),
                 IFLA_GROUP => link.group = value.u32()?,
                 IFLA_LINK_NETNSID => link.peer_elsewhere = value.i32().is_some(),
                 IFLA_LINKINFO => {
