@@ -114,8 +114,12 @@ async fn add_answer(
     match outcome {
         Ok(lease) => {
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            tracing::info!(%sandbox, %pod, address = %lease.address, eni = %lease.eni, took_us, "ADD");
-            Answer::Added(added(&lease))
+            let answer = Answer::Added(added(&lease));
+            // Beside, so that the plugin has its answer before the log has its line.
+            tokio::spawn(async move {
+                tracing::info!(%sandbox, %pod, address = %lease.address, eni = %lease.eni, took_us, "ADD");
+            });
+            answer
         }
         Err(error) => {
             let (code, message) = in_cni(&error);
