@@ -1,6 +1,7 @@
 //! EC2: [`Ec2Cloud`] carries out [`CloudCall`]s, one attempt each, each with a deadline.
 
 mod change;
+mod instance_type;
 mod read;
 mod view;
 
@@ -12,7 +13,8 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::StalledStreamProtectionConfig;
-use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudChange, CloudRead};
+use holdfast_model::cloud::{Api, CloudAnswer, CloudCall, CloudChange, CloudRead};
+use holdfast_model::limits::InstanceLimits;
 use holdfast_ports::cloud::{Cloud, CloudError};
 use tracing::Instrument as _;
 
@@ -74,6 +76,21 @@ impl Ec2Cloud {
         Self { client: Client::new(&sdk), deadline: settings.deadline }
     }
 
+    /// Work within the deadline of a whole call.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
+        let result = match tokio::time::timeout(self.deadline, work).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(fault::deadline(self.deadline)),
+        };
+        match &result {
+            Ok(_) => tracing::debug!("answered"),
+            Err(error) => {
+                tracing::debug!(code = %error.code, fault = ?error.fault, message = %error.message, "failed");
+            }
+        }
+        result
+    }
+
     async fn carry_out(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         match call {
             CloudCall::Change { change, token } => change::perform(&self.client, change, token).await,
@@ -84,20 +101,13 @@ impl Ec2Cloud {
 
 impl Cloud for Ec2Cloud {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
-        let work = async {
-            let result = match tokio::time::timeout(self.deadline, self.carry_out(call)).await {
-                Ok(result) => result,
-                Err(_elapsed) => Err(fault::deadline(self.deadline)),
-            };
-            match &result {
-                Ok(_) => tracing::debug!("answered"),
-                Err(error) => {
-                    tracing::debug!(code = %error.code, fault = ?error.fault, message = %error.message, "failed");
-                }
-            }
-            result
-        };
-        work.instrument(tracing::debug_span!("ec2", api = ?call.api(), subject = %subject(call))).await
+        let span = tracing::debug_span!("ec2", api = ?call.api(), subject = %subject(call));
+        self.in_time(self.carry_out(call)).instrument(span).await
+    }
+
+    async fn limits_of(&self, instance_type: &str) -> Result<InstanceLimits, CloudError> {
+        let span = tracing::debug_span!("ec2", api = ?Api::DescribeInstanceTypes, subject = instance_type);
+        self.in_time(instance_type::limits_of(&self.client, instance_type)).instrument(span).await
     }
 }
 

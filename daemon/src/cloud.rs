@@ -10,6 +10,7 @@ use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds};
 use holdfast_datapath::Host;
 use holdfast_engine::World;
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
+use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_ports::{Cloud, CloudError, CloudFault, Metadata, MetadataError, MetadataHint};
 
@@ -51,21 +52,7 @@ impl RegionalCloud {
         Self { region, client: tokio::sync::Mutex::new(None) }
     }
 
-    async fn client(&self, region: String) -> Ec2Cloud {
-        let mut made = self.client.lock().await;
-        if let Some((its, client)) = &*made
-            && *its == region
-        {
-            return client.clone();
-        }
-        let client = Ec2Cloud::new(Ec2Settings::new(&region, env!("CARGO_PKG_VERSION"))).await;
-        *made = Some((region, client.clone()));
-        client
-    }
-}
-
-impl Cloud for RegionalCloud {
-    async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+    async fn client(&self) -> Result<Ec2Cloud, CloudError> {
         let Some(region) = self.region.known() else {
             return Err(CloudError {
                 fault: CloudFault::NotSent,
@@ -73,7 +60,25 @@ impl Cloud for RegionalCloud {
                 message: "the node's region is not known yet".to_owned(),
             });
         };
-        self.client(region).await.perform(call).await
+        let mut made = self.client.lock().await;
+        if let Some((its, client)) = &*made
+            && *its == region
+        {
+            return Ok(client.clone());
+        }
+        let client = Ec2Cloud::new(Ec2Settings::new(&region, env!("CARGO_PKG_VERSION"))).await;
+        *made = Some((region, client.clone()));
+        Ok(client)
+    }
+}
+
+impl Cloud for RegionalCloud {
+    async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        self.client().await?.perform(call).await
+    }
+
+    async fn limits_of(&self, instance_type: &str) -> Result<InstanceLimits, CloudError> {
+        self.client().await?.limits_of(instance_type).await
     }
 }
 

@@ -6,6 +6,7 @@ use holdfast_model::invariants::{self, Violation};
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::sandbox::SandboxKey;
+use holdfast_planner as planner;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -77,10 +78,9 @@ impl<W: World> Engine<W> {
     fn state(&self) -> Dump {
         let now = self.now();
         let ledger = self.book.ledger().clone();
-        let known = ledger.node.is_some();
-        let limits = self.desired().limits;
+        let limits = planner::limits_of(&ledger, &self.observed);
         Dump {
-            violations: invariants::check(&ledger, known.then_some(&limits)),
+            violations: invariants::check(&ledger, limits.as_ref()),
             waiting: self
                 .adds
                 .iter()

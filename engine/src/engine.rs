@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_model::config::Config;
-use holdfast_model::limits::InstanceLimits;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
-use holdfast_planner::{Desired, Observed, Traces};
+use holdfast_planner::{self as planner, Desired, Observed, Traces};
 use holdfast_ports::Clock;
 use holdfast_store::{Report, Store, Writer};
 use tokio::sync::{mpsc, oneshot};
@@ -19,9 +18,6 @@ use crate::handle::{EngineHandle, Request};
 use crate::sandboxes::Sandboxes;
 use crate::timers::{self, Timers};
 use crate::world::{Ports, World};
-
-/// Limits of a type that nobody knows: enough to serve pods from the primary ENI, never more than any type has.
-const UNKNOWN_TYPE: InstanceLimits = InstanceLimits { enis: 2, ipv4_per_eni: 2, cards: 1 };
 
 /// How long a stop waits for what is under way in the kernel.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -155,9 +151,7 @@ impl<W: World> Engine<W> {
 
     /// The desired side of every plan.
     pub(crate) fn desired(&self) -> Desired<'_> {
-        let known = self.book.ledger().node.as_ref();
-        let limits =
-            known.and_then(|node| InstanceLimits::of(&node.identity.instance_type)).unwrap_or(UNKNOWN_TYPE);
+        let limits = planner::limits_of(self.book.ledger(), &self.observed).unwrap_or(planner::SMALLEST);
         Desired { config: &self.config, limits }
     }
 
@@ -192,6 +186,7 @@ impl<W: World> Engine<W> {
             Event::Read { read, began, result } => self.cloud_read(&read, began, result),
             Event::Identity(result) => self.identity(result),
             Event::Hint(result) => self.hint(result),
+            Event::Limits(result) => self.limits_answered(result),
             Event::EniSetUp { eni, result } => self.eni_set_up(eni, result),
             Event::HostSeen(result) => self.host_seen(result),
             Event::HostMended { nat, result } => self.host_mended(nat, result),

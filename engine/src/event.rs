@@ -3,6 +3,7 @@
 use holdfast_model::cloud::{CloudAnswer, CloudRead};
 use holdfast_model::host::{HostObserved, PodWired};
 use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::BootTime;
@@ -64,6 +65,8 @@ pub(crate) enum Event {
     Identity(Result<NodeIdentity, MetadataError>),
     /// The metadata service gave a hint.
     Hint(Result<MetadataHint, MetadataError>),
+    /// EC2 said what the node's type can carry, or not.
+    Limits(Result<InstanceLimits, CloudError>),
     /// An ENI's kernel side is set up, or not.
     EniSetUp {
         eni: EniId,
@@ -94,6 +97,7 @@ impl std::fmt::Debug for Event {
             Self::Read { .. } => "Read",
             Self::Identity(_) => "Identity",
             Self::Hint(_) => "Hint",
+            Self::Limits(_) => "Limits",
             Self::EniSetUp { .. } => "EniSetUp",
             Self::HostSeen(_) => "HostSeen",
             Self::HostMended { .. } => "HostMended",

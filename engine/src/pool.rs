@@ -2,6 +2,7 @@
 
 use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::limits::InstanceLimits;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
 use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
@@ -48,6 +49,11 @@ impl<W: World> Engine<W> {
                     let result = cloud.perform(&CloudCall::Read(read.clone())).await;
                     Event::Read { read, began, result }
                 });
+            }
+            Step::AskLimits { instance_type } => {
+                self.observed.limits_asked();
+                let cloud = self.ports.cloud.clone();
+                self.beside(async move { Event::Limits(cloud.limits_of(&instance_type).await) });
             }
             Step::SetUpEni(wiring) => {
                 self.observed.set_up_began(&wiring.eni);
@@ -137,6 +143,23 @@ impl<W: World> Engine<W> {
                 let cause = error.to_string();
                 tracing::warn!(?read, %cause, "EC2 read failed");
                 self.observed.read_failed(read, fault_of(error.fault), &cause, &now, self.draw());
+            }
+        }
+    }
+
+    pub(crate) fn limits_answered(&mut self, result: Result<InstanceLimits, CloudError>) {
+        match result {
+            Ok(limits) => {
+                tracing::info!(?limits, "EC2 told what this instance type can carry");
+                self.observed.limits_told(limits);
+            }
+            Err(error) => {
+                let (now, cause) = (self.now(), error.to_string());
+                tracing::warn!(
+                    %cause,
+                    "what this instance type can carry is not known: the smallest figures are assumed"
+                );
+                self.observed.limits_untold(fault_of(error.fault), &cause, &now, self.draw());
             }
         }
     }

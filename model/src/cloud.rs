@@ -175,6 +175,7 @@ pub enum Api {
     DeleteNetworkInterface,
     CreateTags,
     DescribeNetworkInterfaces,
+    DescribeInstanceTypes,
 }
 
 /// An authoritative answer.

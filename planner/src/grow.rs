@@ -20,6 +20,7 @@ use holdfast_model::time::Now;
 
 use crate::desired::Desired;
 use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
+use crate::limits::limits_of;
 use crate::observed::{Observed, PauseScope};
 use crate::pool::{Pool, targets};
 use crate::targets::Targets;
@@ -73,7 +74,7 @@ pub(crate) fn growth(
     }
     let mut budget = desired.max_pods().saturating_sub(pool.level.total());
     if budget == 0 {
-        return Growth::refused(pods_limit(desired, ledger, &node.identity));
+        return Growth::refused(pods_limit(desired, ledger, observed, &node.identity, now));
     }
 
     let by_address = targets.warm.by_address();
@@ -161,18 +162,18 @@ fn no_more_enis(
     now: &Now,
 ) -> Option<Refusal> {
     if budget == 0 {
-        return Some(pods_limit(desired, ledger, &node.identity));
+        return Some(pods_limit(desired, ledger, observed, &node.identity, now));
     }
     let held = claimed.iter().filter(|slot| slot.card == 0).count();
     if held >= desired.max_enis() as usize {
         return Some(if desired.max_enis() < desired.limits.enis {
             Refusal::ConfiguredLimit { setting: "MAX_ENI".to_owned() }
         } else {
-            instance_full(desired, ledger, &node.identity)
+            instance_full(desired, ledger, observed, &node.identity, now)
         });
     }
     if desired.limits.pod_addresses_per_eni() == 0 {
-        return Some(instance_full(desired, ledger, &node.identity));
+        return Some(instance_full(desired, ledger, observed, &node.identity, now));
     }
     // An ENI that cannot be attached is not created: it would only have to be deleted again.
     observed
@@ -226,15 +227,38 @@ pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
         .map(|pause| pause.cause.clone())
 }
 
-fn pods_limit(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
+fn pods_limit(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    node: &NodeIdentity,
+    now: &Now,
+) -> Refusal {
     if desired.config.max_pods.value.is_some() {
         Refusal::ConfiguredLimit { setting: "HOLDFAST_MAX_PODS".to_owned() }
     } else {
-        instance_full(desired, ledger, node)
+        instance_full(desired, ledger, observed, node, now)
     }
 }
 
-fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
+fn instance_full(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    node: &NodeIdentity,
+    now: &Now,
+) -> Refusal {
+    if limits_of(ledger, observed).is_none() {
+        // Only what any type can carry is in use.
+        let api = Api::DescribeInstanceTypes;
+        return observed.pause_of(api, None, None, now).map_or_else(
+            || {
+                let cause = format!("what a {} can carry is not known yet", node.instance_type);
+                Refusal::Unreachable { api, cause }
+            },
+            |pause| pause.cause.clone(),
+        );
+    }
     let others = ledger
         .enis
         .values()

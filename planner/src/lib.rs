@@ -26,6 +26,7 @@ pub mod host;
 pub mod intents;
 pub mod lease;
 pub mod lifecycle;
+pub mod limits;
 pub mod observed;
 pub mod plan;
 mod pool;
@@ -47,6 +48,7 @@ pub use intents::{Fault, Outcome, Setback, Settlement, call_of, open, settle};
 pub use lease::{
     Choice, LeaseRequest, Shortage, activate, begin_release, choose_address, finish_release, open_lease, undo,
 };
+pub use limits::{SMALLEST, limits_of};
 pub use observed::{Observed, Pause, PauseScope};
 pub use plan::{Plan, Step, plan};
 pub use quarantine::{Traces, review_quarantine};

@@ -15,6 +15,7 @@ use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::host::eni_wiring;
 use crate::intents::open::{busy, in_use};
+use crate::limits::limits_of;
 use crate::observed::Observed;
 use crate::plan::Step;
 use crate::pool::{Pool, targets};
@@ -52,7 +53,7 @@ pub(crate) fn advance(
     let mut level = pool.level;
     // An ENI that an earlier process has attached may still pass for unattached: it had not heard, or had read too
     // late a view.
-    let read = observed.last_full_read.is_some();
+    let read = observed.last_full_read.is_some() && limits_of(ledger, observed).is_some();
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot));

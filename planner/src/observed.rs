@@ -9,6 +9,7 @@ use holdfast_model::address::AddressState;
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::Ledger;
+use holdfast_model::limits::InstanceLimits;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
@@ -91,6 +92,10 @@ pub struct Observed {
     pub hint: Option<HintDiff>,
     /// The difference that the last read was made for, and when that read began.
     pub hint_checked: Option<(HintDiff, BootTime)>,
+    /// What EC2 said that the node's type can carry, if it was asked.
+    pub type_limits: Option<InstanceLimits>,
+    /// EC2 is being asked that.
+    pub asking_limits: bool,
     /// This process's share of jitter for periodic reads, drawn once.
     pub jitter: Duration,
 }
@@ -174,6 +179,25 @@ impl Observed {
         self.reading.retain(|other| other != read);
         let setback =
             Setback::of(Api::DescribeNetworkInterfaces, PauseScope::Api, fault.as_ref(), cause, None);
+        self.pause(&setback, now, draw);
+    }
+
+    /// EC2 is being asked what the node's type can carry.
+    pub fn limits_asked(&mut self) {
+        self.asking_limits = true;
+    }
+
+    /// EC2 told what the node's type can carry.
+    pub fn limits_told(&mut self, limits: InstanceLimits) {
+        self.asking_limits = false;
+        self.type_limits = Some(limits);
+        self.recovered(Api::DescribeInstanceTypes, None);
+    }
+
+    /// EC2 did not tell; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
+    pub fn limits_untold(&mut self, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
+        self.asking_limits = false;
+        let setback = Setback::of(Api::DescribeInstanceTypes, PauseScope::Api, fault.as_ref(), cause, None);
         self.pause(&setback, now, draw);
     }
 

@@ -11,6 +11,7 @@ use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::grow::growth;
 use crate::lifecycle;
+use crate::limits;
 use crate::observed::{Observed, PauseScope, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::Pool;
 use crate::reads::reads;
@@ -25,6 +26,11 @@ pub enum Step {
     Repeat(IntentId),
     /// Read, and [`crate::adopt()`] the answer.
     Read(CloudRead),
+    /// Ask EC2 what this instance type can carry, and tell [`Observed::limits_told`] or [`Observed::limits_untold`].
+    AskLimits {
+        /// The node's type.
+        instance_type: String,
+    },
     /// Set the ENI up in the kernel and read it back.
     SetUpEni(EniWiring),
     /// Commit these changes together; nothing in the world changes by them.
@@ -59,6 +65,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     }
     let pool = Pool::of(desired, ledger, observed, now);
     let mut steps = Vec::new();
+    steps.extend(limits::ask(ledger, observed, now));
     steps.extend(reads(ledger, observed, node, now, &mut agenda).into_iter().map(Step::Read));
     if !desired.config.provisioning_disabled.value {
         steps.extend(repeats(ledger, observed, now));

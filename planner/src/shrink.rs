@@ -1,6 +1,6 @@
 //! Giving back: whole ENIs that nothing needs, and, with address targets, surplus addresses.
 //!
-//! Nothing is given back before this process has read EC2 once, while an ADD waits, or while growth is under
+//! Nothing is given back before this process has read EC2 once and knows what the node can carry, while an ADD waits, or while growth is under
 //! way. What is given back never makes the pool want to grow: `Targets::spare` and `Targets::over` see to that.
 
 use std::time::Duration;
@@ -13,6 +13,7 @@ use holdfast_model::time::{BootTime, Now};
 use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::intents::open::{busy, in_use};
+use crate::limits::limits_of;
 use crate::observed::Observed;
 use crate::plan::Step;
 use crate::pool::{EniPool, Pool, targets};
@@ -43,6 +44,7 @@ pub(crate) fn shrink(
     }) || pool.enis.iter().any(|share| share.eni.phase == EniPhase::Available);
     if desired.config.provisioning_disabled.value
         || observed.last_full_read.is_none()
+        || limits_of(ledger, observed).is_none()
         || observed.waiting > 0
         || growing
     {

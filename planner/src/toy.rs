@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_model::cloud::{CloudCall, CloudChange, CloudRead};
+use holdfast_model::cloud::{Api, CloudCall, CloudChange, CloudRead};
 use holdfast_model::config::{Config, Setting, WarmTargets};
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{BootId, InstanceId, IntentId, MacAddr, SecurityGroupId, SubnetId, VpcId};
@@ -118,7 +118,7 @@ impl Toy {
 
     pub(crate) fn commit(&mut self, changes: &[Change]) {
         self.ledger.apply_all(changes);
-        let found = invariants::check(&self.ledger, Some(&self.limits));
+        let found = invariants::check(&self.ledger, Some(&self.cloud.limits));
         assert_eq!(found, [], "after {changes:?}");
     }
 
@@ -267,6 +267,10 @@ impl Toy {
                     self.observed.read_began(read);
                     sent.push(step.clone());
                 }
+                Step::AskLimits { .. } => {
+                    self.observed.limits_asked();
+                    sent.push(step.clone());
+                }
                 Step::SetUpEni(_) => sent.push(step.clone()),
                 Step::Adjust(changes) => self.commit(changes),
             }
@@ -348,6 +352,17 @@ impl Toy {
                     }
                 };
                 self.read(&read, began, age);
+            }
+            Step::AskLimits { .. } => {
+                self.cloud.calls.push(Api::DescribeInstanceTypes);
+                match (self.fates)() {
+                    Fate::KilledBefore | Fate::KilledAfter => return false,
+                    Fate::Fine | Fate::Stale(_) if self.cloud.tells_limits => {
+                        self.limits = self.cloud.limits;
+                        self.observed.limits_told(self.limits);
+                    }
+                    _ => self.observed.limits_untold(None, "lost", &self.now, self.next),
+                }
             }
             Step::SetUpEni(wiring) => {
                 self.observed.set_up_began(&wiring.eni);

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
+use holdfast_model::limits::InstanceLimits;
 use serde::{Deserialize, Serialize};
 
 /// Carries calls out.
@@ -11,6 +12,16 @@ pub trait Cloud: Send + Sync + 'static {
     /// Makes one call, with a deadline of its own. It does not retry: whether and when is the planner's
     /// decision.
     fn perform(&self, call: &CloudCall) -> impl Future<Output = Result<CloudAnswer, CloudError>> + Send;
+
+    /// What an instance type can carry on its default network card, with a deadline of its own. Asked only for types
+    /// that [`InstanceLimits::of`] does not know; a cloud whose instances are all known need not be able to tell.
+    fn limits_of(
+        &self,
+        instance_type: &str,
+    ) -> impl Future<Output = Result<InstanceLimits, CloudError>> + Send {
+        let message = format!("nothing is known of {instance_type}");
+        async move { Err(CloudError { fault: CloudFault::Rejected, code: "NotOffered".to_owned(), message }) }
+    }
 }
 
 /// Why a call failed.

@@ -3,6 +3,7 @@
 use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SubnetId};
+use holdfast_model::limits::InstanceLimits;
 use holdfast_ports::cloud::{Cloud as _, CloudError, CloudFault};
 
 use super::server::{Reply, Server};
@@ -262,4 +263,61 @@ async fn an_eni_without_what_the_pool_rests_on_is_no_answer() {
         assert_eq!((error.fault, &*error.code), (CloudFault::Unknown, fault::BAD_ANSWER), "{error}");
         assert!(error.message.contains(why), "{error}");
     }
+}
+
+fn instance_type(name: &str, network: &str) -> Reply {
+    Reply::ok(format!(
+        "<DescribeInstanceTypesResponse><instanceTypeSet><item><instanceType>{name}</instanceType>\
+         <networkInfo>{network}</networkInfo></item></instanceTypeSet></DescribeInstanceTypesResponse>"
+    ))
+}
+
+#[tokio::test]
+async fn an_instance_types_limits_are_those_of_its_default_card() {
+    let card = |index, enis| {
+        format!(
+            "<item><networkCardIndex>{index}</networkCardIndex>\
+             <maximumNetworkInterfaces>{enis}</maximumNetworkInterfaces></item>"
+        )
+    };
+    let cards = format!("<networkCards>{}{}</networkCards>", card(0, 8), card(1, 7));
+    let figures = "<maximumNetworkInterfaces>15</maximumNetworkInterfaces>\
+                   <maximumNetworkCards>2</maximumNetworkCards>\
+                   <defaultNetworkCardIndex>1</defaultNetworkCardIndex>\
+                   <ipv4AddressesPerInterface>50</ipv4AddressesPerInterface>";
+    for (network, wanted) in [
+        (format!("{figures}{cards}"), InstanceLimits { enis: 7, ipv4_per_eni: 50, cards: 2 }),
+        (figures.to_owned(), InstanceLimits { enis: 15, ipv4_per_eni: 50, cards: 2 }),
+    ] {
+        let server = Server::script([instance_type("z9.large", &network)]).await;
+        assert_eq!(cloud(&server).await.limits_of("z9.large").await, Ok(wanted));
+        let form = server.seen()[0].form();
+        assert_eq!(form["Action"], "DescribeInstanceTypes");
+        assert_eq!(form["InstanceType.1"], "z9.large");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_type_of_which_too_little_is_told_stays_unknown() {
+    for reply in [
+        instance_type("z9.large", ""),
+        instance_type("z9.large", "<maximumNetworkInterfaces>3</maximumNetworkInterfaces>"),
+        instance_type(
+            "z9.large",
+            "<maximumNetworkInterfaces>-1</maximumNetworkInterfaces>\
+             <ipv4AddressesPerInterface>10</ipv4AddressesPerInterface>",
+        ),
+        instance_type(
+            "another.large",
+            "<maximumNetworkInterfaces>3</maximumNetworkInterfaces>\
+             <ipv4AddressesPerInterface>10</ipv4AddressesPerInterface>",
+        ),
+    ] {
+        let server = Server::script([reply]).await;
+        let error = cloud(&server).await.limits_of("z9.large").await.unwrap_err();
+        assert_eq!(error.code, fault::BAD_ANSWER, "{error}");
+    }
+    let server = Server::script([Reply::error(400, "InvalidInstanceType", "no such type")]).await;
+    let error = cloud(&server).await.limits_of("z9.large").await.unwrap_err();
+    assert_eq!((error.fault, &*error.code), (CloudFault::Rejected, "InvalidInstanceType"));
 }

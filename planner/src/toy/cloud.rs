@@ -32,10 +32,12 @@ pub(crate) struct ToyCloud {
     pub(crate) leased: BTreeSet<IpAddr>,
     pub(crate) calls: Vec<Api>,
     pub(crate) subnet_free: u32,
+    /// Whether it says what the node's type can carry.
+    pub(crate) tells_limits: bool,
     /// The account may have no further ENI.
     pub(crate) quota_used_up: bool,
     pub(crate) at: u64,
-    limits: InstanceLimits,
+    pub(crate) limits: InstanceLimits,
     tokens: BTreeMap<ClientToken, EniId>,
     past: VecDeque<(u64, BTreeMap<EniId, ToyEni>)>,
     next: u32,
@@ -49,6 +51,7 @@ impl ToyCloud {
             leased: BTreeSet::new(),
             calls: Vec::new(),
             subnet_free: 10_000,
+            tells_limits: true,
             quota_used_up: false,
             at: 0,
             limits,

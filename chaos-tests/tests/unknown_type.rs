@@ -1,0 +1,36 @@
+//! A node of an instance type that is not in the daemon's table: its limits are asked of EC2.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use holdfast_chaos_tests::rig::{Rig, RunningPod, scenario};
+use holdfast_model::limits::InstanceLimits;
+use holdfast_sim::fault::{Fault, FaultKind};
+use holdfast_sim::vpc::Action;
+
+/// The box knows it: three ENIs with eleven pod addresses each.
+const TYPE: &str = "t3.large";
+
+#[test]
+fn a_type_that_the_daemon_does_not_know_carries_what_ec2_says() {
+    assert_eq!(InstanceLimits::of(TYPE), None, "choose another type for this test");
+    let rig = Rig::up(&scenario(&[("node-a", TYPE)])).unwrap();
+    let mut node = rig.node("node-a").unwrap();
+    node.set("HOLDFAST_ADD_HOLD", "10").set("WARM_IP_TARGET", "1").start_ready().unwrap();
+    // More than one ENI carries.
+    let runner = node.runner();
+    let pods: Vec<RunningPod> =
+        (0..13).map(|number| rig.run_pod(&runner, &format!("pod-{number}")).unwrap()).collect();
+    let state = node.wait_state("grown", |ledger| ledger.enis.len() == 2).unwrap();
+    assert_eq!(state.leases.len(), pods.len());
+    assert_eq!(rig.admin().counts().unwrap().ec2.get(&Action::DescribeInstanceTypes), Some(&1));
+    assert_eq!(pods[12].ask(pods[0].address).unwrap(), pods[12].address);
+
+    // The next process has to ask anew; without an answer it keeps what is there, and serves from it.
+    node.kill().unwrap();
+    rig.admin().set_fault(&Fault::new(FaultKind::Deny).on(Action::DescribeInstanceTypes)).unwrap();
+    node.start_serving().unwrap();
+    node.runner().del(&pods[0].pod).unwrap().ok().unwrap();
+    let dump = node.dump().unwrap();
+    assert_eq!(dump["violations"], serde_json::json!([]), "{dump}");
+    assert_eq!(node.state().unwrap().leases.len(), pods.len() - 1);
+}
