@@ -21,7 +21,7 @@ use holdfast_model::time::Now;
 use crate::desired::Desired;
 use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
 use crate::limits::limits_of;
-use crate::observed::{Observed, PauseScope};
+use crate::observed::{Observed, Pause, PauseScope, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::{Pool, targets};
 use crate::targets::Targets;
 
@@ -209,12 +209,19 @@ fn stuck(ledger: &Ledger, observed: &Observed, eni: &holdfast_model::eni::EniRec
     })
 }
 
-/// The cause that holds up growth that was asked for.
+/// The cause that holds up growth that was asked for. What no call has got past since counts on after its rest: the
+/// next try is no better until it is answered.
 pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
-    observed
-        .pauses
-        .iter()
-        .filter(|pause| pause.until > now.boottime)
+    let resting = |pause: &&Pause| pause.until > now.boottime;
+    let unbroken = |pause: &&Pause| {
+        pause.scope == PauseScope::Api
+            && matches!(pause.cause, Refusal::Unreachable { .. } | Refusal::Throttled { .. })
+            && now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER
+    };
+    let pauses = || observed.pauses.iter();
+    pauses()
+        .filter(resting)
+        .chain(pauses().filter(unbroken))
         .find(|pause| {
             matches!(
                 pause.api,

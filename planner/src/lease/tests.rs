@@ -10,7 +10,7 @@ use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 
 use super::*;
-use crate::toy::{Toy, by_eni};
+use crate::toy::{Fate, Toy, by_address, by_eni};
 
 fn request(container: &str) -> LeaseRequest {
     LeaseRequest {
@@ -154,4 +154,26 @@ fn a_full_subnet_refuses_at_once() {
     let shortage = choose(&toy).unwrap_err();
     assert!(matches!(shortage.cause, Refusal::SubnetFull { .. }), "{shortage:?}");
     assert!(!shortage.hold);
+}
+
+/// Between two tries nothing rests, and nothing has become better either.
+#[test]
+fn a_cloud_that_cannot_be_reached_is_named_between_two_tries_too() {
+    let mut toy = Toy::new("m5.large", by_address(1, 0));
+    toy.run_to_rest();
+    toy.fates = Box::new(|| Fate::NotSent);
+    toy.add_pods(2);
+    toy.round();
+    for _ in 0..3 {
+        toy.sleep(Duration::from_secs(40));
+        let shortage = choose(&toy).unwrap_err();
+        let api = Api::AssignPrivateIpAddresses;
+        assert_eq!(shortage.cause, Refusal::Unreachable { api, cause: "refused".to_owned() });
+        assert!(shortage.hold && shortage.hindered);
+        toy.round();
+    }
+    toy.fates = Box::new(|| Fate::Fine);
+    toy.run_to_rest();
+    assert_eq!(toy.ledger.leases.len(), 2);
+    assert!(choose(&toy).is_ok());
 }
