@@ -32,5 +32,5 @@ fn a_type_that_the_daemon_does_not_know_carries_what_ec2_says() {
     node.runner().del(&pods[0].pod).unwrap().ok().unwrap();
     let dump = node.dump().unwrap();
     assert_eq!(dump["violations"], serde_json::json!([]), "{dump}");
-    assert_eq!(node.state().unwrap().leases.len(), pods.len() - 1);
+    node.wait_state("deleted", |ledger| ledger.leases.len() == pods.len() - 1).unwrap();
 }

@@ -144,9 +144,12 @@ pub(crate) fn growth(
         short = short.saturating_sub(count);
         budget -= count;
     }
-    // Whatever was refused on one ENI has been asked for elsewhere, unless the wait is all there is to do.
+    // Whatever was refused on one ENI has been asked for elsewhere, unless the wait is all there is to do; then what
+    // holds up the calls under way is what an ADD waits for.
     if !grown.changes.is_empty() {
         grown.refusal = None;
+    } else if grown.refusal.is_none() && pool.level.waiting > 0 {
+        grown.refusal = held_up(observed, now);
     }
     grown
 }
