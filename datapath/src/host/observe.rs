@@ -14,19 +14,22 @@ use super::refused;
 use crate::nat;
 use crate::netlink::{AddressFamily, Link, RouteFilter};
 
+/// Pods are wired and unwired meanwhile, so the reads are of different moments. Links come last: of what is set up its
+/// link is the first piece to appear, of what is taken down the last to go. So what a read missed of a thing in the
+/// making can be put there twice, which does no harm, and of one in the taking down there is less than was seen.
 pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserved, HostFault> {
     let host = &mut worker.socket;
     let v4 = AddressFamily::Inet;
-    let links = host.links().map_err(refused)?;
+    let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
+    let routes = host.routes(v4, ours).map_err(refused)?;
+    let rules = host.rules(v4).map_err(refused)?;
     let mut addresses: HashMap<u32, Vec<Ipv4Net>> = HashMap::new();
     for address in host.addresses(v4).map_err(refused)? {
         if let IpNet::V4(net) = address.net {
             addresses.entry(address.link).or_default().push(net);
         }
     }
-    let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
-    let routes = host.routes(v4, ours).map_err(refused)?;
-    let rules = host.rules(v4).map_err(refused)?;
+    let links = host.links().map_err(refused)?;
     let nat = nat_seen(nat, &links);
     Ok(HostObserved {
         links: links

@@ -17,6 +17,9 @@ use crate::host::Spared;
 /// Removals of rules and routes come first, so that a stale route never takes the place of its successor with
 /// it; then what is missing; last the links of orphans, whose removal takes the kernel a while. A pod whose link
 /// is gone gets nothing back: its wiring cannot be mended from here, and reaping decides about its lease.
+///
+/// `observed` is several reads, and pods and ENIs are set up between them. Nothing is removed for want of a link
+/// that was not seen: if the link is truly gone, the kernel has taken its routes along.
 pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared) -> Vec<HostAction> {
     let wanted = Wanted::of(desired, observed);
     let mut actions = Vec::new();
@@ -27,7 +30,8 @@ pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared
             }
         }
         for route in &observed.routes {
-            if !wanted.routes_seen.contains(route) && !spared.addresses.contains(&route.to.addr()) {
+            let kept = wanted.routes_seen.contains(route) || wanted.may_be_right(route);
+            if !kept && !spared.addresses.contains(&route.to.addr()) {
                 actions.push(HostAction::RemoveRoute(route.clone()));
             }
         }
@@ -73,6 +77,10 @@ struct Wanted {
     routes: Vec<(Route, RouteSeen)>,
     /// All routes, as they would be seen.
     routes_seen: BTreeSet<RouteSeen>,
+    /// Addresses of pods whose link was not seen.
+    pods_unseen: BTreeSet<IpAddr>,
+    /// Tables of secondary ENIs whose link was not seen.
+    tables_unseen: BTreeSet<u32>,
 }
 
 impl Wanted {
@@ -82,6 +90,8 @@ impl Wanted {
             pod_rules: Vec::new(),
             routes: Vec::new(),
             routes_seen: BTreeSet::new(),
+            pods_unseen: BTreeSet::new(),
+            tables_unseen: BTreeSet::new(),
         };
         if matches!(desired.nat, NatWanted::Table(_)) {
             wanted.pod_rules.push(marked());
@@ -110,17 +120,29 @@ impl Wanted {
                     wanted.routes.push((route, seen));
                 }
                 // Not put back, and not taken away from under whoever is being looked into.
-                None => wanted.rules.extend(pod_rules(pod)),
+                None => {
+                    wanted.rules.extend(pod_rules(pod));
+                    wanted.pods_unseen.insert(pod.address);
+                }
             }
         }
         wanted.rules.extend(wanted.pod_rules.iter().cloned());
         for eni in desired.enis.iter().filter(|eni| eni.slot != EniSlot::PRIMARY) {
             wanted.rules.insert(eni_rule(eni));
-            if let Some(link) = link_of(observed, eni) {
-                wanted.routes_seen.extend(eni_routes(eni, link.index));
+            match link_of(observed, eni) {
+                Some(link) => wanted.routes_seen.extend(eni_routes(eni, link.index)),
+                None => {
+                    wanted.tables_unseen.insert(eni.slot.route_table());
+                }
             }
         }
         wanted
+    }
+
+    /// Whether a route is of a pod or an ENI that should be there and whose link was not seen.
+    fn may_be_right(&self, route: &RouteSeen) -> bool {
+        self.tables_unseen.contains(&route.table)
+            || (route.table == MAIN_TABLE && self.pods_unseen.contains(&route.to.addr()))
     }
 }
 

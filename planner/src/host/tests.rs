@@ -201,6 +201,36 @@ fn a_pod_without_link_gets_nothing_back() {
     assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), []);
 }
 
+/// A pod or an ENI that is set up while the host is being read: its later pieces are seen, its link is not.
+#[test]
+fn what_was_set_up_between_two_reads_is_not_taken_away() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let whole = kernel(&desired);
+    let without = |lost: &dyn Fn(&LinkSeen) -> bool| {
+        let mut seen = whole.clone();
+        seen.links.retain(|link| !lost(link));
+        seen
+    };
+    for pod in &desired.pods {
+        let seen = without(&|link| link.alias.as_ref() == Some(&pod.alias));
+        assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), [], "{pod:?}");
+    }
+    for eni in &desired.enis {
+        let seen = without(&|link| link.mac == Some(eni.mac));
+        assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), [], "{eni:?}");
+    }
+    // What neither explains goes all the same.
+    let mut seen = without(&|_| true);
+    let stale = [(254, "10.0.77.1/32"), (3, "10.0.77.1/32"), (9, "10.0.0.1/32")];
+    let stale =
+        stale.map(|(table, to)| RouteSeen { table, to: to.parse().unwrap(), via: None, link_index: 7 });
+    assert!(desired.enis.iter().any(|eni| eni.slot.route_table() == 3));
+    seen.routes.extend(stale.clone());
+    let removed = [stale[0].clone(), stale[2].clone()].map(HostAction::RemoveRoute);
+    assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), removed);
+}
+
 #[test]
 fn external_snat_has_neither_table_nor_mark_rule() {
     let mut toy = toy();
