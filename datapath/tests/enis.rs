@@ -13,11 +13,12 @@ use holdfast_datapath::netlink::{
 use holdfast_datapath::netns;
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
-    EniWiring, HostAction, LinkName, MAIN_TABLE, NatSeen, NatTable, NatWanted, POD_GATEWAY, PROTOCOL,
-    PodWiring, Route as ModelRoute, RouteSeen, Rule as ModelRule,
+    EniWiring, HostAction, HostDesired, LinkName, MAIN_TABLE, NatSeen, NatTable, NatWanted, POD_GATEWAY,
+    PROTOCOL, PodWiring, Route as ModelRoute, RouteSeen, Rule as ModelRule,
 };
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::sandbox::NetnsRef;
+use holdfast_planner::Spared;
 use holdfast_ports::host::{HostFault, HostNet, Liveness};
 use support::{
     Netns, address, dump, exchange, host, index, namespace, nft, runtime, socket, sysctl, udp, wiring,
@@ -404,12 +405,46 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
     }
     assert_eq!(again, whole);
 
-    // A failing action stops the rest and says which.
+    // A failing action is named and keeps nothing else from being done.
     let gone = route("10.0.5.5/32", None, MAIN_TABLE, LinkName::Name("nosuch".into()));
-    let fault = rt.block_on(vpc.host.apply(vec![gone, HostAction::RemoveRule(marked())])).unwrap_err();
+    let missing = HostAction::EnsureEni(EniWiring { mac: MacAddr([2; 6]), ..second_eni() });
+    let actions = vec![gone, missing, HostAction::RemoveRule(marked())];
+    let fault = rt.block_on(vpc.host.apply(actions)).unwrap_err();
     assert_eq!(fault.to_string(), "put route to 10.0.5.5/32: there is no link nosuch");
     let after = rt.block_on(vpc.host.observe(&NatWanted::Undecided)).unwrap();
-    assert!(after.rules.contains(&marked()));
+    assert!(!after.rules.contains(&marked()));
+}
+
+/// One pod's link that somebody sets down: the plan mends it, and first of all the pod answers again.
+#[test]
+fn a_link_that_was_set_down_is_mended_together_with_its_route() {
+    let vpc = vpc();
+    let rt = runtime();
+    vpc.serve();
+    let (wiring, pod) = vpc.pod(2, "10.0.1.102", 2);
+    let (in_pod, on_node) = (udp(&pod, "10.0.1.102:7000"), udp(&vpc.node, "10.0.0.10:7000"));
+    let desired = HostDesired {
+        enis: vec![first_eni(), second_eni()],
+        pods: vec![wiring.clone()],
+        nat: NatWanted::Table(nat_table()),
+    };
+    let diff = || {
+        let seen = rt.block_on(vpc.host.observe(&desired.nat)).unwrap();
+        holdfast_planner::host_diff(&desired, &seen, &Spared::default())
+    };
+    assert_eq!(diff(), []);
+    let link = LinkRef::Name(wiring.host_veth.clone());
+    socket(&vpc.node).apply(&Change::SetLink(link, LinkSettings::down())).unwrap();
+    on_node.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(exchange(&in_pod, &on_node, "10.0.0.10:7000").is_err());
+    let actions = diff();
+    assert_eq!(actions[0], HostAction::RaiseLink(wiring.alias.clone()));
+    vpc.apply(actions.clone());
+    assert_eq!(diff(), []);
+    exchange(&in_pod, &on_node, "10.0.0.10:7000").unwrap();
+    // Again, and of a pod that is gone: nothing to do.
+    vpc.apply(actions);
+    vpc.apply(vec![HostAction::RaiseLink(support::wiring(9, "10.0.1.109", 2).alias)]);
 }
 
 #[test]

@@ -270,6 +270,8 @@ pub enum HostAction {
     EnsureEni(EniWiring),
     /// Put a pod's missing host-side rule or route back. Its link, if gone, cannot be put back from here.
     EnsureRule(Rule),
+    /// Set a pod's link up that somebody set down: the kernel takes no route over one that is.
+    RaiseLink(LinkAlias),
     /// Put a route back.
     EnsureRoute(Route),
     /// Remove a rule of ours.

@@ -16,7 +16,8 @@ pub trait HostNet: Send + Sync + 'static {
     /// repeated, never returned. `nat` is what should be there, to be compared with what is.
     fn observe(&self, nat: &NatWanted) -> impl Future<Output = Result<HostObserved, HostFault>> + Send;
 
-    /// Carries actions out, in order; stops at the first that fails.
+    /// Carries actions out, in order, each whatever became of those before it: one that cannot be done must not
+    /// keep the rest from the node. Gives the first failure.
     fn apply(&self, actions: Vec<HostAction>) -> impl Future<Output = Result<(), HostFault>> + Send;
 
     /// Sets an ENI up and reads it back. [`HostFault::LinkMissing`] until the kernel has the link.

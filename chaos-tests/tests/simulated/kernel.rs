@@ -183,6 +183,59 @@ impl SimHost {
         rules
     }
 
+    async fn carry_out(&self, action: HostAction) -> Result<(), HostFault> {
+        self.steps.pass(format!("before mending {action:?}").chars().take(60).collect::<String>());
+        if let HostAction::EnsureEni(wiring) = action {
+            return self.set_up_eni(wiring).await;
+        }
+        if matches!(action, HostAction::ReplaceNat(_)) {
+            tokio::time::sleep(NFT_TAKES).await;
+        }
+        let mut state = self.kernel.lock();
+        match action {
+            // No link is ever down here.
+            HostAction::EnsureEni(_) | HostAction::RaiseLink(_) => {}
+            HostAction::EnsureRule(rule) => {
+                state.rules.insert(rule);
+            }
+            HostAction::RemoveRule(rule) => {
+                state.rules.remove(&rule);
+            }
+            HostAction::RemoveRoute(route) => {
+                state.routes.remove(&route);
+            }
+            HostAction::RemoveLinks(aliases) => {
+                let gone: Vec<u32> = state
+                    .pods
+                    .values()
+                    .filter(|pod| aliases.contains(&pod.alias))
+                    .map(|pod| pod.index)
+                    .collect();
+                state.pods.retain(|_, pod| !aliases.contains(&pod.alias));
+                state.routes.retain(|route| !gone.contains(&route.link_index));
+            }
+            HostAction::EnsureRoute(route) => {
+                let index = state.pods.values().find_map(|pod| match &route.link {
+                    holdfast_model::host::LinkName::Name(name) if *name == pod.wiring.host_veth => {
+                        Some(pod.index)
+                    }
+                    _ => None,
+                });
+                let index =
+                    index.ok_or_else(|| HostFault::LinkMissing { mac: format!("{:?}", route.link) })?;
+                state.routes.insert(RouteSeen {
+                    table: route.table,
+                    to: route.to,
+                    via: route.via,
+                    link_index: index,
+                });
+            }
+            HostAction::ReplaceNat(nat) => state.nat = Some(nat),
+            HostAction::RemoveNat => state.nat = None,
+        }
+        Ok(())
+    }
+
     fn differences(state: &State, wiring: &PodWiring) -> Vec<String> {
         let mut differences = Vec::new();
         let Some(pod) = state.pods.get(&wiring.host_veth).filter(|pod| pod.alias == wiring.alias) else {
@@ -235,58 +288,11 @@ impl HostNet for SimHost {
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
+        let mut first = Ok(());
         for action in actions {
-            self.steps.pass(format!("before mending {action:?}").chars().take(60).collect::<String>());
-            if let HostAction::EnsureEni(wiring) = action {
-                self.set_up_eni(wiring).await?;
-                continue;
-            }
-            if matches!(action, HostAction::ReplaceNat(_)) {
-                tokio::time::sleep(NFT_TAKES).await;
-            }
-            let mut state = self.kernel.lock();
-            match action {
-                HostAction::EnsureEni(_) => {}
-                HostAction::EnsureRule(rule) => {
-                    state.rules.insert(rule);
-                }
-                HostAction::RemoveRule(rule) => {
-                    state.rules.remove(&rule);
-                }
-                HostAction::RemoveRoute(route) => {
-                    state.routes.remove(&route);
-                }
-                HostAction::RemoveLinks(aliases) => {
-                    let gone: Vec<u32> = state
-                        .pods
-                        .values()
-                        .filter(|pod| aliases.contains(&pod.alias))
-                        .map(|pod| pod.index)
-                        .collect();
-                    state.pods.retain(|_, pod| !aliases.contains(&pod.alias));
-                    state.routes.retain(|route| !gone.contains(&route.link_index));
-                }
-                HostAction::EnsureRoute(route) => {
-                    let index = state.pods.values().find_map(|pod| match &route.link {
-                        holdfast_model::host::LinkName::Name(name) if *name == pod.wiring.host_veth => {
-                            Some(pod.index)
-                        }
-                        _ => None,
-                    });
-                    let index =
-                        index.ok_or_else(|| HostFault::LinkMissing { mac: format!("{:?}", route.link) })?;
-                    state.routes.insert(RouteSeen {
-                        table: route.table,
-                        to: route.to,
-                        via: route.via,
-                        link_index: index,
-                    });
-                }
-                HostAction::ReplaceNat(nat) => state.nat = Some(nat),
-                HostAction::RemoveNat => state.nat = None,
-            }
+            first = first.and(self.carry_out(action).await);
         }
-        Ok(())
+        first
     }
 
     async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {

@@ -14,29 +14,38 @@ use super::{eni, links, refused};
 use crate::nat;
 use crate::netlink::{Change, LinkRef, Route, RouteScope, Rule, Socket};
 
-/// In order; stops at the first that fails. Each may be repeated.
+/// In order, each whatever became of those before it. Gives the first failure; further ones are told. Each may be
+/// repeated.
 pub(crate) fn apply(
     worker: &mut Worker,
     removals: &AtomicU32,
     actions: Vec<HostAction>,
 ) -> Result<(), HostFault> {
+    let mut first = Ok(());
     for action in actions {
-        match action {
-            HostAction::EnsureEni(wiring) => eni::set_up(worker, &wiring)?,
-            HostAction::EnsureRule(rule) => ensure_rule(&mut worker.socket, &rule)?,
-            HostAction::EnsureRoute(route) => ensure_route(&mut worker.socket, &route)?,
-            HostAction::RemoveRule(rule) => {
-                remove_rule(&mut worker.socket, &ours(&rule)).map_err(refused)?;
+        match (&first, carry_out(worker, removals, action)) {
+            (_, Ok(())) => {}
+            (Ok(()), failed) => first = failed,
+            (Err(_), Err(fault)) => {
+                tracing::error!(%fault, "putting the host's network right failed here too")
             }
-            HostAction::RemoveRoute(route) => remove_route(&mut worker.socket, &route)?,
-            HostAction::RemoveLinks(aliases) => {
-                links::remove_by_alias(&mut worker.socket, removals, &aliases)?;
-            }
-            HostAction::ReplaceNat(table) => replace_nat(&mut worker.socket, &table)?,
-            HostAction::RemoveNat => nat::remove().map_err(|error| nat_refused("remove", &error))?,
         }
     }
-    Ok(())
+    first
+}
+
+fn carry_out(worker: &mut Worker, removals: &AtomicU32, action: HostAction) -> Result<(), HostFault> {
+    match action {
+        HostAction::EnsureEni(wiring) => eni::set_up(worker, &wiring),
+        HostAction::EnsureRule(rule) => ensure_rule(&mut worker.socket, &rule),
+        HostAction::RaiseLink(alias) => links::raise(&mut worker.socket, &alias),
+        HostAction::EnsureRoute(route) => ensure_route(&mut worker.socket, &route),
+        HostAction::RemoveRule(rule) => remove_rule(&mut worker.socket, &ours(&rule)).map_err(refused),
+        HostAction::RemoveRoute(route) => remove_route(&mut worker.socket, &route),
+        HostAction::RemoveLinks(aliases) => links::remove_by_alias(&mut worker.socket, removals, &aliases),
+        HostAction::ReplaceNat(table) => replace_nat(&mut worker.socket, &table),
+        HostAction::RemoveNat => nat::remove().map_err(|error| nat_refused("remove", &error)),
+    }
 }
 
 fn ours(rule: &ModelRule) -> Rule {

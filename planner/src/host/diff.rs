@@ -36,6 +36,7 @@ pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared
             }
         }
     }
+    actions.extend(wanted.raised.into_iter().map(HostAction::RaiseLink));
     for (route, seen) in wanted.routes {
         if !observed.routes.contains(&seen) {
             actions.push(HostAction::EnsureRoute(route));
@@ -73,6 +74,8 @@ struct Wanted {
     rules: BTreeSet<Rule>,
     /// Those that are put back one by one; an ENI's comes with its set-up.
     pod_rules: Vec<Rule>,
+    /// Pods' links that are down.
+    raised: Vec<LinkAlias>,
     /// Pods' routes, and how they would be seen.
     routes: Vec<(Route, RouteSeen)>,
     /// All routes, as they would be seen.
@@ -88,6 +91,7 @@ impl Wanted {
         let mut wanted = Self {
             rules: BTreeSet::new(),
             pod_rules: Vec::new(),
+            raised: Vec::new(),
             routes: Vec::new(),
             routes_seen: BTreeSet::new(),
             pods_unseen: BTreeSet::new(),
@@ -104,6 +108,9 @@ impl Wanted {
             match link {
                 Some(link) => {
                     wanted.pod_rules.extend(pod_rules(pod));
+                    if !link.up {
+                        wanted.raised.push(pod.alias.clone());
+                    }
                     let seen = RouteSeen {
                         table: MAIN_TABLE,
                         to: IpNet::from(pod.address),

@@ -124,6 +124,25 @@ fn each_missing_piece_is_put_back_and_nothing_else_is_touched() {
     assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::ReplaceNat(_)]));
 }
 
+/// The kernel takes a link's routes away as the link is set down, and none back before it is up.
+#[test]
+fn a_pods_link_that_is_down_is_set_up_before_its_route_is_put() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let mut seen = kernel(&desired);
+    let pod = &desired.pods[0];
+    let link = seen.links.iter_mut().find(|link| link.alias.as_ref() == Some(&pod.alias)).unwrap();
+    link.up = false;
+    let index = link.index;
+    seen.routes.retain(|route| route.link_index != index);
+    match &host_diff(&desired, &seen, &spared(&toy.ledger))[..] {
+        [HostAction::RaiseLink(alias), HostAction::EnsureRoute(route)] => {
+            assert_eq!((alias, route.to), (&pod.alias, IpNet::from(pod.address)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn what_is_left_of_dead_sandboxes_goes() {
     let mut toy = toy();
