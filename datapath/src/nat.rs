@@ -12,6 +12,9 @@
 //! that ENI's. -90 is after kube-proxy's DNAT (-100): before it, traffic to a ClusterIP would look external.
 //! 101 is after kube-proxy's masquerading (100), whatever order the tables were made in.
 //!
+//! "From pods" is: in by a link of our group, or by one whose name has the incumbent's prefix. The second is for links
+//! that the incumbent made; the names of ours are the plugin's configuration's affair.
+//!
 //! Nobody else's table is read or written.
 
 mod nft;

@@ -110,7 +110,11 @@ fn vpc() -> Vpc {
 impl Vpc {
     /// Wires a pod; the router delivers its address to the ENI that owns it.
     fn pod(&self, number: u8, at: &str, table: u32) -> (PodWiring, Netns) {
-        let (wiring, netns) = (wiring(number, at, table), namespace());
+        self.pod_of(wiring(number, at, table))
+    }
+
+    fn pod_of(&self, wiring: PodWiring) -> (PodWiring, Netns) {
+        let (netns, at, table) = (namespace(), wiring.address, wiring.table);
         runtime().block_on(self.host.wire_pod(wiring.clone(), netns.clone())).unwrap();
         let (link, eni) = if table == MAIN_TABLE { ("r0", "10.0.0.10") } else { ("r1", "10.0.1.20") };
         let to = Route {
@@ -221,6 +225,34 @@ fn a_node_port_is_answered_by_the_primary_although_the_pod_is_on_a_second_eni() 
     let client = udp(&vpc.router, &format!("{INTERNET}:0"));
     client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(exchange(&client, &server, "10.0.0.10:30000").is_err());
+}
+
+#[test]
+fn a_pods_link_is_told_by_its_group_or_by_the_prefix() {
+    let vpc = vpc();
+    vpc.serve();
+    let internet = udp(&vpc.router, &format!("{INTERNET}:7000"));
+    internet.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    // Named otherwise by the plugin's configuration; made by another; neither, so not a pod's as far as anybody knows.
+    for (number, name, group, known) in [
+        (2, "abc00000002", None, true),
+        (3, "eni00000003", Some(0), true),
+        (4, "abc00000004", Some(0), false),
+    ] {
+        let at = format!("10.0.1.{}", 100 + number);
+        let (pod, netns) = vpc.pod_of(PodWiring { host_veth: name.to_owned(), ..wiring(number, &at, 2) });
+        let link = LinkRef::Name(pod.host_veth.clone());
+        socket(&vpc.node)
+            .apply(&Change::SetLink(link, LinkSettings { group, ..LinkSettings::default() }))
+            .unwrap();
+        let client = udp(&netns, &format!("{at}:0"));
+        client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        for packet in ["first", "later"] {
+            let seen = exchange(&client, &internet, &format!("{INTERNET}:7000")).ok();
+            let node: std::net::IpAddr = "10.0.0.10".parse().unwrap();
+            assert_eq!(seen, known.then_some(node), "{name}, {packet}");
+        }
+    }
 }
 
 #[test]

@@ -78,7 +78,8 @@ pub struct Config {
     pub eni_mtu: Setting<u32>,
     /// `POD_MTU`: MTU of pod links; default the ENI's.
     pub pod_mtu: Setting<u32>,
-    /// `AWS_VPC_K8S_CNI_VETHPREFIX`. Default `eni`.
+    /// `AWS_VPC_K8S_CNI_VETHPREFIX`: what the names of pods' links begin with that the Amazon VPC CNI left; ours are
+    /// called as the plugin says. Default `eni`.
     pub veth_prefix: Setting<String>,
     /// `AWS_VPC_K8S_CNI_EXTERNALSNAT`: leave source addresses alone, no NAT table. Default false.
     pub external_snat: Setting<bool>,

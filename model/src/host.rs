@@ -180,7 +180,8 @@ pub struct NatTable {
     pub node_ipv4: Ipv4Addr,
     /// The primary ENI's MAC, to tell its link.
     pub primary_mac: MacAddr,
-    /// Prefix of the host ends' names.
+    /// What the names of pods' host links begin with that another network plugin made. Ours are told by their
+    /// group, whatever their names.
     pub veth_prefix: String,
 }
 

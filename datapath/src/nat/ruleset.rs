@@ -15,6 +15,7 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde_json::{Map, Value};
 
 use super::TABLE;
+use crate::LINK_GROUP;
 
 const MARK_CHAIN: &str = "prerouting-mark";
 const NAT_CHAIN: &str = "prerouting-nat";
@@ -29,7 +30,14 @@ pub(super) struct Ruleset {
 impl Ruleset {
     pub(super) fn new(table: &NatTable, primary_link: &str) -> Self {
         let mut set = Self { objects: Vec::new() };
-        let from_pods = || equals(meta(MetaKey::Iifname), text(format!("{}*", table.veth_prefix)));
+        // Links of our own making bear the group from their first moment, whatever the plugin's configuration has them
+        // called. Those of the incumbent's have the prefix only.
+        let from_pods = || {
+            [
+                equals(meta(MetaKey::Iifgroup), Expression::Number(LINK_GROUP)),
+                equals(meta(MetaKey::Iifname), text(format!("{}*", table.veth_prefix))),
+            ]
+        };
         let cidrs = || canonical(&table.vpc_cidrs);
 
         set.chain(MARK_CHAIN, Some((NfChainType::Filter, NfHook::Prerouting, -150)));
@@ -37,15 +45,21 @@ impl Ruleset {
         set.chain(SNAT_MARK_CHAIN, None);
         set.chain(SNAT_CHAIN, Some((NfChainType::NAT, NfHook::Postrouting, 101)));
 
-        set.rule(MARK_CHAIN, vec![from_pods(), connection_is_marked(), mark(meta(MetaKey::Mark))]);
+        for from_pod in from_pods() {
+            set.rule(MARK_CHAIN, vec![from_pod, connection_is_marked(), mark(meta(MetaKey::Mark))]);
+        }
         let to_local_address_of_link = is_type(&[FibFlag::Daddr, FibFlag::Iif], Operator::EQ);
         let from_primary = equals(meta(MetaKey::Iifname), text(primary_link.to_owned()));
         set.rule(MARK_CHAIN, vec![from_primary, to_local_address_of_link, mark(connection_mark())]);
 
         set.rule(NAT_CHAIN, vec![is_type(&[FibFlag::Daddr], Operator::EQ), leave()]);
-        let jump = Statement::Jump(JumpTarget { target: SNAT_MARK_CHAIN.into() });
-        set.rule(NAT_CHAIN, vec![from_pods(), jump]);
-        set.rule(NAT_CHAIN, vec![from_pods(), connection_is_marked(), mark(meta(MetaKey::Mark))]);
+        for from_pod in from_pods() {
+            let jump = Statement::Jump(JumpTarget { target: SNAT_MARK_CHAIN.into() });
+            set.rule(NAT_CHAIN, vec![from_pod, jump]);
+        }
+        for from_pod in from_pods() {
+            set.rule(NAT_CHAIN, vec![from_pod, connection_is_marked(), mark(meta(MetaKey::Mark))]);
+        }
 
         for cidr in cidrs() {
             set.rule(SNAT_MARK_CHAIN, to_cidr(cidr).into_iter().chain([leave()]).collect());
