@@ -124,6 +124,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
             veth_prefix,
         ),
         external_snat: reader.get("AWS_VPC_K8S_CNI_EXTERNALSNAT", Bad::Ignored, false, boolean),
+        node_ports: reader.get("AWS_VPC_CNI_NODE_PORT_SUPPORT", Bad::Ignored, true, boolean),
         snat_exclusions: reader.get("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", Bad::Ignored, Vec::new(), ranges),
         cluster: reader.get("CLUSTER_NAME", Bad::Ignored, None, |text| Ok(Some(text.to_owned()))),
         extra_tags: reader.get("ADDITIONAL_ENI_TAGS", Bad::Ignored, BTreeMap::new(), tags),
@@ -332,6 +333,7 @@ mod tests {
             ("IP_COOLDOWN_PERIOD", "7"),
             ("AWS_VPC_ENI_MTU", "1500"),
             ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "T"),
+            ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "False"),
             ("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "192.168.1.1/16, 10.0.0.0/8"),
             ("ADDITIONAL_ENI_TAGS", r#"{"team":"web"}"#),
         ]);
@@ -342,7 +344,7 @@ mod tests {
         assert_eq!(config.max_enis.value, None);
         assert_eq!(config.cooldown.value, Duration::from_secs(7));
         assert_eq!((config.eni_mtu.value, config.pod_mtu.value), (1500, 1500), "the pod's follows the ENI's");
-        assert!(config.external_snat.value);
+        assert!(config.external_snat.value && !config.node_ports.value);
         assert_eq!(config.snat_exclusions.value.len(), 2);
         assert_eq!(config.extra_tags.value["team"], "web");
     }

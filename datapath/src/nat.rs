@@ -8,6 +8,9 @@
 //!   postrouting, nat 101   unless to the VPC, out of vlan*, or to a local address: source = the node's address
 //! ```
 //!
+//! Where others translate source addresses, only the first chain is there, for NodePorts; without these its second rule
+//! is not.
+//!
 //! The mark leads to rule 1024 and so out of the primary ENI: the node's address, as which such packets leave, is
 //! that ENI's. -90 is after kube-proxy's DNAT (-100): before it, traffic to a ClusterIP would look external.
 //! 101 is after kube-proxy's masquerading (100), whatever order the tables were made in.
@@ -54,7 +57,7 @@ pub enum NatError {
 /// Puts the table in the place of what is there, in one step: no packet sees it absent or half written. Runs in the
 /// calling thread's namespace. `primary_link` is the name of the primary ENI's link.
 pub fn replace(table: &NatTable, primary_link: &str) -> Result<(), NatError> {
-    if table.vpc_cidrs.is_empty() {
+    if table.source_nat.as_ref().is_some_and(|nat| nat.vpc_cidrs.is_empty()) {
         return Err(NatError::NoCidr);
     }
     let batch = Ruleset::new(table, primary_link).into_transaction();

@@ -14,7 +14,7 @@ use holdfast_datapath::netns;
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
     EniWiring, HostAction, HostDesired, LinkName, MAIN_TABLE, NatSeen, NatTable, NatWanted, POD_GATEWAY,
-    PROTOCOL, PodWiring, Route as ModelRoute, RouteSeen, Rule as ModelRule,
+    PROTOCOL, PodWiring, Route as ModelRoute, RouteSeen, Rule as ModelRule, SourceNat,
 };
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::sandbox::NetnsRef;
@@ -72,8 +72,11 @@ fn first_eni() -> EniWiring {
 
 fn nat_table() -> NatTable {
     NatTable {
-        vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
-        node_ipv4: "10.0.0.10".parse().unwrap(),
+        node_ports: true,
+        source_nat: Some(SourceNat {
+            vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+            node_ipv4: "10.0.0.10".parse().unwrap(),
+        }),
         primary_mac: PRIMARY,
         veth_prefix: "eni".into(),
     }
@@ -205,26 +208,58 @@ fn each_part_of_policy_routing_is_needed_for_what_the_test_above_shows() {
     );
 }
 
-#[test]
-fn a_node_port_is_answered_by_the_primary_although_the_pod_is_on_a_second_eni() {
-    let vpc = vpc();
-    vpc.serve();
-    let (_, pod) = vpc.pod(2, "10.0.1.102", 2);
-    // As kube-proxy does it for externalTrafficPolicy Local: no masquerading.
+/// As kube-proxy does it for externalTrafficPolicy Local: no masquerading.
+fn node_port(node: &Netns, to: &str) {
     nft(
-        &vpc.node,
+        node,
         "add table ip kube-proxy; add chain ip kube-proxy nat { type nat hook prerouting priority -100; }",
     );
-    nft(&vpc.node, "add rule ip kube-proxy nat udp dport 30000 dnat to 10.0.1.102:7000");
-    let server = udp(&pod, "10.0.1.102:7000");
-    let client = udp(&vpc.router, &format!("{INTERNET}:0"));
-    let seen = exchange(&client, &server, "10.0.0.10:30000").unwrap();
-    assert_eq!(seen, INTERNET.parse::<std::net::IpAddr>().unwrap());
-    // The rule that marks them is what it takes.
-    netns::run_in(&vpc.node, holdfast_datapath::nat::remove).unwrap().unwrap();
-    let client = udp(&vpc.router, &format!("{INTERNET}:0"));
-    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(exchange(&client, &server, "10.0.0.10:30000").is_err());
+    nft(node, &format!("add rule ip kube-proxy nat udp dport 30000 dnat to {to}"));
+}
+
+#[test]
+fn a_node_port_is_answered_by_the_primary_although_the_pod_is_on_a_second_eni() {
+    let outside = INTERNET.parse::<std::net::IpAddr>().unwrap();
+    for source_nat in [nat_table().source_nat, None] {
+        let vpc = vpc();
+        vpc.serve();
+        let table = NatTable { source_nat, ..nat_table() };
+        vpc.apply(vec![HostAction::ReplaceNat(table.clone())]);
+        let (_, pod) = vpc.pod(2, "10.0.1.102", 2);
+        node_port(&vpc.node, "10.0.1.102:7000");
+        let server = udp(&pod, "10.0.1.102:7000");
+        let client = || {
+            let client = udp(&vpc.router, &format!("{INTERNET}:0"));
+            client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            client
+        };
+        assert_eq!(exchange(&client(), &server, "10.0.0.10:30000"), Ok(outside), "{table:?}");
+        // The rule that marks them is what it takes, and the one for marks.
+        vpc.apply(vec![HostAction::RemoveRule(marked())]);
+        exchange(&client(), &server, "10.0.0.10:30000").unwrap_err();
+        vpc.apply(vec![HostAction::EnsureRule(marked())]);
+        exchange(&client(), &server, "10.0.0.10:30000").unwrap();
+        let bare = NatTable { node_ports: false, ..table };
+        vpc.apply(vec![HostAction::ReplaceNat(bare)]);
+        exchange(&client(), &server, "10.0.0.10:30000").unwrap_err();
+    }
+}
+
+/// Others translate: outside the VPC the pod is seen as itself, and it goes there by its own ENI.
+#[test]
+fn without_source_nat_a_pod_leaves_the_vpc_as_itself() {
+    let vpc = vpc();
+    vpc.serve();
+    vpc.apply(vec![HostAction::ReplaceNat(NatTable { source_nat: None, ..nat_table() })]);
+    for (number, at, table) in [(1, "10.0.0.101", MAIN_TABLE), (2, "10.0.1.102", 2)] {
+        let (wiring, pod) = vpc.pod(number, at, table);
+        let internet = udp(&vpc.router, &format!("{INTERNET}:700{number}"));
+        let client = udp(&pod, &format!("{at}:0"));
+        for _ in 0..2 {
+            let seen = exchange(&client, &internet, &format!("{INTERNET}:700{number}"));
+            assert_eq!(seen, Ok(wiring.address));
+        }
+    }
 }
 
 #[test]

@@ -5,16 +5,29 @@ mod support;
 
 use holdfast_datapath::nat;
 use holdfast_datapath::netns::run_in;
-use holdfast_model::host::NatTable;
+use holdfast_model::host::{NatTable, SourceNat};
 use support::{Netns, namespace, nft};
 
 fn table() -> NatTable {
-    NatTable {
+    with_nat(|nat| nat)
+}
+
+fn with_nat(change: impl FnOnce(SourceNat) -> SourceNat) -> NatTable {
+    let source_nat = SourceNat {
         vpc_cidrs: ["10.1.0.0/16", "10.0.0.0/16", "100.64.0.7/32"].map(|cidr| cidr.parse().unwrap()).into(),
         node_ipv4: "10.0.0.10".parse().unwrap(),
+    };
+    NatTable {
+        node_ports: true,
+        source_nat: Some(change(source_nat)),
         primary_mac: "02:00:00:00:00:10".parse().unwrap(),
         veth_prefix: "eni".into(),
     }
+}
+
+fn with_cidrs(cidrs: &[&str]) -> NatTable {
+    let vpc_cidrs = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
+    with_nat(|nat| SourceNat { vpc_cidrs, ..nat })
 }
 
 fn as_written(netns: &Netns, table: &NatTable) -> bool {
@@ -35,14 +48,11 @@ fn the_table_reads_back_as_written_and_any_change_shows() {
     replace(&host, &table());
     assert_eq!(nft(&host, "list table ip holdfast"), listed, "again gives the same");
 
-    let reordered = NatTable {
-        vpc_cidrs: ["100.64.0.7/32", "10.0.0.0/16", "10.1.0.0/16"].map(|cidr| cidr.parse().unwrap()).into(),
-        ..table()
-    };
+    let reordered = with_cidrs(&["100.64.0.7/32", "10.0.0.0/16", "10.1.0.0/16"]);
     assert!(as_written(&host, &reordered), "the order of CIDRs means nothing");
-    let more = NatTable { vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()], ..table() };
-    assert!(!as_written(&host, &more));
-    assert!(!as_written(&host, &NatTable { node_ipv4: "10.0.0.11".parse().unwrap(), ..table() }));
+    assert!(!as_written(&host, &with_cidrs(&["10.0.0.0/16"])));
+    let other = with_nat(|nat| SourceNat { node_ipv4: "10.0.0.11".parse().unwrap(), ..nat });
+    assert!(!as_written(&host, &other));
     assert!(!as_written(&host, &NatTable { veth_prefix: "veth".into(), ..table() }));
 
     for damage in [
@@ -64,12 +74,30 @@ fn the_table_reads_back_as_written_and_any_change_shows() {
 }
 
 #[test]
+fn each_part_alone_reads_back_and_is_told_from_the_others() {
+    let host = namespace();
+    let tables =
+        [table(), NatTable { source_nat: None, ..table() }, NatTable { node_ports: false, ..table() }];
+    for written in &tables {
+        replace(&host, written);
+        for other in &tables {
+            assert_eq!(
+                as_written(&host, other),
+                other == written,
+                "{}",
+                nft(&host, "list table ip holdfast")
+            );
+        }
+    }
+}
+
+#[test]
 fn everywhere_as_a_cidr_reads_back_too() {
     let host = namespace();
-    let all = NatTable { vpc_cidrs: vec!["0.0.0.0/0".parse().unwrap()], ..table() };
+    let all = with_cidrs(&["0.0.0.0/0"]);
     replace(&host, &all);
     assert!(as_written(&host, &all), "{}", nft(&host, "list table ip holdfast"));
-    let none = NatTable { vpc_cidrs: vec![], ..table() };
+    let none = with_cidrs(&[]);
     assert_eq!(run_in(&host, || nat::replace(&none, "eth0")).unwrap(), Err(nat::NatError::NoCidr));
     assert!(as_written(&host, &all), "a refused table leaves the old one");
 }

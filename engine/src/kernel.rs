@@ -66,7 +66,7 @@ impl<W: World> Engine<W> {
         }
         let macs = observed.links.iter().filter_map(|link| link.mac).collect();
         self.observed.links_seen(self.book.ledger(), &macs);
-        self.nat_ready |= self.config.external_snat.value || observed.nat == NatSeen::AsWritten;
+        self.nat_ready |= !self.config.wants_nat_table() || observed.nat == NatSeen::AsWritten;
         self.rebuild(&observed);
         self.look_for_traces(&observed);
         self.mend(&observed);

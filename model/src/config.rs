@@ -81,8 +81,10 @@ pub struct Config {
     /// `AWS_VPC_K8S_CNI_VETHPREFIX`: what the names of pods' links begin with that the Amazon VPC CNI left; ours are
     /// called as the plugin says. Default `eni`.
     pub veth_prefix: Setting<String>,
-    /// `AWS_VPC_K8S_CNI_EXTERNALSNAT`: leave source addresses alone, no NAT table. Default false.
+    /// `AWS_VPC_K8S_CNI_EXTERNALSNAT`: leave source addresses alone. Default false.
     pub external_snat: Setting<bool>,
+    /// `AWS_VPC_CNI_NODE_PORT_SUPPORT`: have answers of NodePorts leave by the primary ENI. Default true.
+    pub node_ports: Setting<bool>,
     /// `AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS`: further destinations that keep the pod's source address.
     pub snat_exclusions: Setting<Vec<ipnet::Ipv4Net>>,
     /// `CLUSTER_NAME`: adds the cluster tags to ENIs.
@@ -101,6 +103,13 @@ pub struct Config {
     pub spool: Setting<PathBuf>,
 }
 
+impl Config {
+    /// Whether there is anything for a NAT table of ours to do: with neither, there is none, and no rule for marks.
+    pub fn wants_nat_table(&self) -> bool {
+        self.node_ports.value || !self.external_snat.value
+    }
+}
+
 impl Default for Config {
     /// What holds when nobody sets anything.
     fn default() -> Self {
@@ -114,6 +123,7 @@ impl Default for Config {
             pod_mtu: Setting::default_of(9001),
             veth_prefix: Setting::default_of("eni".to_owned()),
             external_snat: Setting::default_of(false),
+            node_ports: Setting::default_of(true),
             snat_exclusions: Setting::default_of(Vec::new()),
             cluster: Setting::default_of(None),
             extra_tags: Setting::default_of(BTreeMap::new()),

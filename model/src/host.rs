@@ -171,18 +171,28 @@ pub enum LinkName {
 }
 
 /// The source NAT and marks for traffic that leaves the VPC (reference: vpc-cni 6.5), as one table that is
-/// replaced in one step.
+/// replaced in one step. Marked connections of pods keep to the primary ENI in any case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatTable {
-    /// Destinations that keep the pod's own source address.
-    pub vpc_cidrs: Vec<Ipv4Net>,
-    /// The address that everything else leaves with.
-    pub node_ipv4: Ipv4Addr,
+    /// Mark connections that come in by the primary ENI to an address of its: their answers leave by it too, whatever
+    /// ENI the pod behind a NodePort is on.
+    pub node_ports: bool,
+    /// Translate and mark what pods send out of the VPC; `None`: others translate.
+    pub source_nat: Option<SourceNat>,
     /// The primary ENI's MAC, to tell its link.
     pub primary_mac: MacAddr,
     /// What the names of pods' host links begin with that another network plugin made. Ours are told by their
     /// group, whatever their names.
     pub veth_prefix: String,
+}
+
+/// What pods send out of the VPC leaves as the node, by the primary ENI.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceNat {
+    /// Destinations that keep the pod's own source address. Not empty.
+    pub vpc_cidrs: Vec<Ipv4Net>,
+    /// The address that everything else leaves with.
+    pub node_ipv4: Ipv4Addr,
 }
 
 /// All that we want in the host's network namespace.
@@ -201,7 +211,7 @@ pub struct HostDesired {
 pub enum NatWanted {
     /// Whatever there is: until the node's identity is known nothing can be said.
     Undecided,
-    /// None: others translate source addresses.
+    /// None: others translate source addresses, and no NodePort is to be answered for.
     Absent,
     /// This one.
     Table(NatTable),

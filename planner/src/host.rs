@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use holdfast_model::address::AddressState;
 use holdfast_model::config::Config;
 use holdfast_model::eni::EniRecord;
-use holdfast_model::host::{EniWiring, HostDesired, LinkAlias, NatTable, NatWanted, PodWiring};
+use holdfast_model::host::{EniWiring, HostDesired, LinkAlias, NatTable, NatWanted, PodWiring, SourceNat};
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
+use holdfast_model::node::NodeIdentity;
 
 use crate::intents::settle::known_cidr;
 use crate::lifecycle::wants_set_up;
@@ -67,18 +68,8 @@ pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
     enis.sort_by_key(|eni| eni.slot);
     let nat = match &ledger.node {
         None => NatWanted::Undecided,
-        Some(_) if config.external_snat.value => NatWanted::Absent,
-        Some(node) => {
-            let identity = &node.identity;
-            let ranges: BTreeSet<_> =
-                identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value).copied().collect();
-            NatWanted::Table(NatTable {
-                vpc_cidrs: ranges.into_iter().collect(),
-                node_ipv4: identity.primary_ipv4,
-                primary_mac: identity.primary_mac,
-                veth_prefix: config.veth_prefix.value.clone(),
-            })
-        }
+        Some(_) if !config.wants_nat_table() => NatWanted::Absent,
+        Some(node) => NatWanted::Table(nat_table(&node.identity, config)),
     };
     HostDesired {
         enis: enis.into_iter().filter_map(|eni| eni_wiring(ledger, eni, config)).collect(),
@@ -89,6 +80,17 @@ pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
             .map(wiring_of)
             .collect(),
         nat,
+    }
+}
+
+fn nat_table(node: &NodeIdentity, config: &Config) -> NatTable {
+    let ranges: BTreeSet<_> = node.vpc_cidrs.iter().chain(&config.snat_exclusions.value).copied().collect();
+    let source_nat = SourceNat { vpc_cidrs: ranges.into_iter().collect(), node_ipv4: node.primary_ipv4 };
+    NatTable {
+        node_ports: config.node_ports.value,
+        source_nat: (!config.external_snat.value).then_some(source_nat),
+        primary_mac: node.primary_mac,
+        veth_prefix: config.veth_prefix.value.clone(),
     }
 }
 

@@ -96,9 +96,14 @@ impl Kernel {
         state.set_up.remove(&mac);
     }
 
+    /// The NAT table.
+    pub(crate) fn nat(&self) -> Option<NatTable> {
+        self.lock().nat.clone()
+    }
+
     /// Whether packets find a way out of the VPC.
     pub(crate) fn has_nat(&self) -> bool {
-        self.lock().nat.is_some()
+        self.nat().is_some_and(|table| table.source_nat.is_some())
     }
 
     /// Somebody removes the NAT table; whoever watches is told.

@@ -278,13 +278,16 @@ fn pods_go_while_the_disk_is_full_and_nothing_is_forgotten_whether_it_has_room_a
 }
 
 #[test]
-fn the_nat_table_goes_with_the_start_after_others_translate() {
+fn the_nat_table_holds_what_the_settings_of_this_start_ask_for() {
     let mut node = one_node("m5.large", warm(1, 0, 0), 12);
-    for external in [false, true, false] {
+    for (external, node_ports) in [(false, true), (true, true), (true, false), (false, false)] {
         node.config.external_snat.value = external;
+        node.config.node_ports.value = node_ports;
         node.live(&Steps::default(), async |life| {
             life.quiet().await;
-            assert_eq!(node.kernel.has_nat(), !external);
+            let seen = node.kernel.nat().map(|table| (table.source_nat.is_some(), table.node_ports));
+            let wanted = (!external, node_ports);
+            assert_eq!(seen, (wanted != (false, false)).then_some(wanted));
         })
         .unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use holdfast_model::host::{NatTable, PRIMARY_MARK};
+use holdfast_model::host::{NatTable, PRIMARY_MARK, SourceNat};
 use ipnet::Ipv4Net;
 use nftables::batch::Batch;
 use nftables::expr::{
@@ -38,36 +38,45 @@ impl Ruleset {
                 equals(meta(MetaKey::Iifname), text(format!("{}*", table.veth_prefix))),
             ]
         };
-        let cidrs = || canonical(&table.vpc_cidrs);
 
         set.chain(MARK_CHAIN, Some((NfChainType::Filter, NfHook::Prerouting, -150)));
-        set.chain(NAT_CHAIN, Some((NfChainType::NAT, NfHook::Prerouting, -90)));
-        set.chain(SNAT_MARK_CHAIN, None);
-        set.chain(SNAT_CHAIN, Some((NfChainType::NAT, NfHook::Postrouting, 101)));
-
         for from_pod in from_pods() {
             set.rule(MARK_CHAIN, vec![from_pod, connection_is_marked(), mark(meta(MetaKey::Mark))]);
         }
-        let to_local_address_of_link = is_type(&[FibFlag::Daddr, FibFlag::Iif], Operator::EQ);
-        let from_primary = equals(meta(MetaKey::Iifname), text(primary_link.to_owned()));
-        set.rule(MARK_CHAIN, vec![from_primary, to_local_address_of_link, mark(connection_mark())]);
+        if table.node_ports {
+            let to_local_address_of_link = is_type(&[FibFlag::Daddr, FibFlag::Iif], Operator::EQ);
+            let from_primary = equals(meta(MetaKey::Iifname), text(primary_link.to_owned()));
+            set.rule(MARK_CHAIN, vec![from_primary, to_local_address_of_link, mark(connection_mark())]);
+        }
+        if let Some(source_nat) = &table.source_nat {
+            set.mark_what_leaves_the_vpc(source_nat, from_pods);
+            set.translate(source_nat);
+        }
+        set
+    }
 
-        set.rule(NAT_CHAIN, vec![is_type(&[FibFlag::Daddr], Operator::EQ), leave()]);
+    /// In `nat` chains, so of a connection's first packet.
+    fn mark_what_leaves_the_vpc(&mut self, nat: &SourceNat, from_pods: impl Fn() -> [Statement<'static>; 2]) {
+        self.chain(NAT_CHAIN, Some((NfChainType::NAT, NfHook::Prerouting, -90)));
+        self.chain(SNAT_MARK_CHAIN, None);
+        self.rule(NAT_CHAIN, vec![is_type(&[FibFlag::Daddr], Operator::EQ), leave()]);
         for from_pod in from_pods() {
             let jump = Statement::Jump(JumpTarget { target: SNAT_MARK_CHAIN.into() });
-            set.rule(NAT_CHAIN, vec![from_pod, jump]);
+            self.rule(NAT_CHAIN, vec![from_pod, jump]);
         }
         for from_pod in from_pods() {
-            set.rule(NAT_CHAIN, vec![from_pod, connection_is_marked(), mark(meta(MetaKey::Mark))]);
+            self.rule(NAT_CHAIN, vec![from_pod, connection_is_marked(), mark(meta(MetaKey::Mark))]);
         }
-
-        for cidr in cidrs() {
-            set.rule(SNAT_MARK_CHAIN, to_cidr(cidr).into_iter().chain([leave()]).collect());
+        for cidr in canonical(&nat.vpc_cidrs) {
+            self.rule(SNAT_MARK_CHAIN, to_cidr(cidr).into_iter().chain([leave()]).collect());
         }
-        set.rule(SNAT_MARK_CHAIN, vec![mark(connection_mark())]);
+        self.rule(SNAT_MARK_CHAIN, vec![mark(connection_mark())]);
+    }
 
-        for cidr in cidrs() {
-            set.rule(SNAT_CHAIN, to_cidr(cidr).into_iter().chain([leave()]).collect());
+    fn translate(&mut self, nat: &SourceNat) {
+        self.chain(SNAT_CHAIN, Some((NfChainType::NAT, NfHook::Postrouting, 101)));
+        for cidr in canonical(&nat.vpc_cidrs) {
+            self.rule(SNAT_CHAIN, to_cidr(cidr).into_iter().chain([leave()]).collect());
         }
         let not_to_branches = Statement::Match(Match {
             left: meta(MetaKey::Oifname),
@@ -75,13 +84,12 @@ impl Ruleset {
             op: Operator::NEQ,
         });
         let to_node = Statement::SNAT(Some(NAT {
-            addr: Some(text(table.node_ipv4.to_string())),
+            addr: Some(text(nat.node_ipv4.to_string())),
             family: None::<NATFamily>,
             port: None,
             flags: Some(HashSet::from([NATFlag::FullyRandom])),
         }));
-        set.rule(SNAT_CHAIN, vec![not_to_branches, is_type(&[FibFlag::Daddr], Operator::NEQ), to_node]);
-        set
+        self.rule(SNAT_CHAIN, vec![not_to_branches, is_type(&[FibFlag::Daddr], Operator::NEQ), to_node]);
     }
 
     fn chain(&mut self, name: &'static str, base: Option<(NfChainType, NfHook, i32)>) {

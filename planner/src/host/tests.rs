@@ -250,19 +250,33 @@ fn what_was_set_up_between_two_reads_is_not_taken_away() {
     assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), removed);
 }
 
+/// Reference 6.1 and 6.5: marks and their rule are there for NodePorts or for source NAT, each without the other too.
 #[test]
-fn external_snat_has_neither_table_nor_mark_rule() {
+fn table_and_mark_rule_go_when_neither_node_ports_nor_source_nat_need_them() {
     let mut toy = toy();
     let before = desired_host(&toy.ledger, &toy.config);
-    let NatWanted::Table(nat) = &before.nat else { panic!("{before:?}") };
-    assert_eq!(nat.vpc_cidrs, ["10.0.0.0/16".parse().unwrap()]);
-    toy.config.external_snat.value = true;
-    let desired = desired_host(&toy.ledger, &toy.config);
+    let mut wants = |external_snat, node_ports| {
+        toy.config.external_snat.value = external_snat;
+        toy.config.node_ports.value = node_ports;
+        desired_host(&toy.ledger, &toy.config)
+    };
+    for (external_snat, node_ports) in [(false, true), (false, false), (true, true)] {
+        let desired = wants(external_snat, node_ports);
+        let NatWanted::Table(nat) = &desired.nat else { panic!("{desired:?}") };
+        assert_eq!((nat.node_ports, nat.source_nat.is_none()), (node_ports, external_snat));
+        let cidrs = nat.source_nat.as_ref().map(|nat| nat.vpc_cidrs.clone());
+        assert_eq!(cidrs.unwrap_or_default().len(), usize::from(!external_snat));
+        assert_eq!(host_diff(&desired, &kernel(&before), &Spared::default()), []);
+        let old = HostObserved { nat: NatSeen::Differs, ..kernel(&before) };
+        let actions = host_diff(&desired, &old, &Spared::default());
+        assert_eq!(actions, [HostAction::ReplaceNat(nat.clone())], "the rule stays");
+    }
+    let desired = wants(true, false);
     assert_eq!(desired.nat, NatWanted::Absent);
-    let actions = host_diff(&desired, &kernel(&before), &spared(&toy.ledger));
+    let actions = host_diff(&desired, &kernel(&before), &Spared::default());
     assert_eq!(actions, [HostAction::RemoveRule(marked())], "there is no table any more, as read");
     let left = HostObserved { nat: NatSeen::Differs, ..kernel(&before) };
-    let actions = host_diff(&desired, &left, &spared(&toy.ledger));
+    let actions = host_diff(&desired, &left, &Spared::default());
     assert_eq!(actions, [HostAction::RemoveRule(marked()), HostAction::RemoveNat]);
 }
 
@@ -274,6 +288,7 @@ fn a_table_stays_while_the_node_is_not_known() {
     toy.ledger.node = None;
     for external_snat in [false, true] {
         toy.config.external_snat.value = external_snat;
+        toy.config.node_ports.value = !external_snat;
         let desired = desired_host(&toy.ledger, &toy.config);
         let seen = HostObserved { nat: NatSeen::Differs, ..HostObserved::default() };
         let actions = host_diff(&desired, &seen, &spared);
