@@ -227,7 +227,7 @@ fn failures_by_the_kernel_itself_leave_nothing_and_say_why() {
         .unwrap();
     let pod_before = dump(&occupied);
     let fault = rt.block_on(host.wire_pod(good.clone(), occupied.clone())).unwrap_err();
-    assert_eq!(fault.to_string(), "interface eth0 exists already in the sandbox");
+    assert_eq!(fault, HostFault::Occupied { what: "interface eth0".to_owned() });
     assert_eq!(dump(&occupied), pod_before);
 
     let routed = namespace();
@@ -236,10 +236,12 @@ fn failures_by_the_kernel_itself_leave_nothing_and_say_why() {
         .apply(&Change::AddRoute(Route::on_link(MAIN_TABLE, "0.0.0.0/0".parse().unwrap(), lo)))
         .unwrap();
     let fault = rt.block_on(host.wire_pod(good.clone(), routed)).unwrap_err();
+    // The host's side stood by then, so the address needs its release and its rest.
     assert!(
-        matches!(&fault, HostFault::Occupied { what } if what.starts_with("route to 0.0.0.0/0")),
+        matches!(&fault, HostFault::Refused { step, .. } if step.starts_with("add route to 0.0.0.0/0")),
         "{fault:?}"
     );
+    assert!(fault.to_string().ends_with(": there is one already in the sandbox"), "{fault}");
 
     let file = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
     let fault = rt.block_on(host.wire_pod(good.clone(), file)).unwrap_err();

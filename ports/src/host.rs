@@ -85,7 +85,7 @@ pub enum HostFault {
         /// What was seen.
         cause: String,
     },
-    /// Something in the sandbox is in the way.
+    /// Something in the sandbox is in the way. Nothing was made yet: the address may be given to another at once.
     #[error("{what} exists already in the sandbox")]
     Occupied {
         /// What.

@@ -170,8 +170,9 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), Hos
         Change::PutNeighbour(Neighbour::permanent(index, IpAddr::V4(POD_GATEWAY), wiring.host_mac)),
     ];
     pod.apply_all(&changes).map_err(|error| match error {
+        // Not `Occupied`, which says that nothing was made: by now the host's side stands.
         NetlinkError::Refused { what, .. } if error.is_present() => {
-            HostFault::Occupied { what: what.trim_start_matches("add ").to_owned() }
+            HostFault::Refused { step: what, cause: "there is one already in the sandbox".to_owned() }
         }
         other => refused(other),
     })
