@@ -207,7 +207,8 @@ fn dumps_are_whole_while_another_thread_changes_what_is_dumped() {
                 writer.apply(&Change::AddRule(passing.clone())).unwrap();
                 std::thread::sleep(std::time::Duration::from_micros(500));
                 writer.apply(&Change::DeleteRule(passing.clone())).unwrap();
-                std::thread::sleep(std::time::Duration::from_micros(2500));
+                // Long enough for a whole read between two changes, also where the machine is busy.
+                std::thread::sleep(std::time::Duration::from_millis(10));
             }
         });
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
