@@ -88,17 +88,15 @@ impl Host {
     }
 
     /// Turns IPv4 forwarding on if it is off, without which no pod reaches anything. A node's image sees to it; a
-    /// fresh namespace has it off.
+    /// fresh namespace has it off. That it stays on is a matter of [`HostNet::observe`] and [`HostNet::apply`].
     pub async fn ensure_forwarding(&self) -> Result<(), HostFault> {
         self.pool
             .run("turn forwarding on", |_worker| {
-                if sysctl::read("ipv4/ip_forward").as_deref() == Some("1") {
+                // Writing it anew would cost, and needs a right that who finds it on need not have.
+                if sysctl::read(actions::FORWARDING).as_deref() == Some("1") {
                     return Ok(());
                 }
-                sysctl::write("ipv4/ip_forward", "1").map_err(|error| HostFault::Refused {
-                    step: "turn IPv4 forwarding on".to_owned(),
-                    cause: error.to_string(),
-                })
+                actions::enable_forwarding()
             })
             .await
     }

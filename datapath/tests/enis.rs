@@ -563,6 +563,58 @@ fn changes_by_others_are_told_and_our_own_are_not() {
     assert!(told(1000));
 }
 
+/// What `sysctl --system` does on a node whose files say so.
+#[test]
+fn settings_that_cut_pods_off_are_told_seen_and_put_back() {
+    let vpc = vpc();
+    let rt = runtime();
+    vpc.serve();
+    let (wiring, pod) = vpc.pod(2, "10.0.1.102", 2);
+    let desired = HostDesired {
+        enis: vec![first_eni(), second_eni()],
+        pods: vec![wiring],
+        nat: NatWanted::Table(nat_table()),
+    };
+    let diff = || {
+        let seen = rt.block_on(vpc.host.observe(&desired.nat)).unwrap();
+        holdfast_planner::host_diff(&desired, &seen, &Spared::default())
+    };
+    let told = |within: u64| {
+        rt.block_on(async {
+            tokio::time::timeout(Duration::from_millis(within), vpc.host.drifted()).await.is_ok()
+        })
+    };
+    assert_eq!(diff(), []);
+    let (eth0, eth1) = (HostAction::EnsureEni(first_eni()), HostAction::EnsureEni(second_eni()));
+    node_port(&vpc.node, "10.0.1.102:7000");
+    let server = udp(&pod, "10.0.1.102:7000");
+    server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    // A connection of its own each time.
+    let asked = || exchange(&udp(&vpc.router, &format!("{INTERNET}:0")), &server, "10.0.0.10:30000");
+    // Quiet: the kernel says late that a link has a carrier.
+    while told(1500) {}
+    for (setting, value, cut_off, mended) in [
+        ("ip_forward", "0", true, HostAction::EnableForwarding),
+        ("conf/eth0/rp_filter", "1", true, eth0),
+        ("conf/eth1/rp_filter", "1", false, eth1),
+    ] {
+        asked().unwrap_or_else(|error| panic!("before {setting}: {error}"));
+        sysctl(&vpc.node, &format!("ipv4/{setting}"), value);
+        assert!(told(1000), "{setting} was not told");
+        assert_eq!(asked().is_err(), cut_off, "{setting}");
+        let actions = diff();
+        assert_eq!(actions, std::slice::from_ref(&mended), "{setting}");
+        vpc.apply(actions);
+        assert_eq!(diff(), [], "{setting}");
+        while told(50) {}
+    }
+    asked().unwrap();
+    // A link that is no pod's and no ENI's is the host's own affair, and so is a check that asks for less.
+    sysctl(&vpc.node, "ipv4/conf/all/rp_filter", "2");
+    sysctl(&vpc.node, "ipv4/conf/eth1/rp_filter", "1");
+    assert_eq!(diff(), [], "the greater of the two decides");
+}
+
 #[test]
 fn namespaces_are_told_alive_gone_or_rebound() {
     let vpc = vpc();

@@ -228,6 +228,8 @@ pub struct HostObserved {
     pub routes: Vec<RouteSeen>,
     /// Whether our NAT table is as it should be.
     pub nat: NatSeen,
+    /// Whether the node forwards IPv4 packets, without which no pod reaches anything; `None`: it could not be read.
+    pub forwarding: Option<bool>,
 }
 
 /// A link, as read.
@@ -243,6 +245,10 @@ pub struct LinkSeen {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether the kernel drops what comes in by it from where its answer would leave by another
+    /// (`net.ipv4.conf.*.rp_filter` 1): on the primary ENI, what comes to a NodePort whose pod is on another ENI. Not
+    /// looked at on pods' links, where it is false.
+    pub strict: bool,
     /// Our alias, if it carries one.
     pub alias: Option<LinkAlias>,
     /// IPv4 addresses on it.
@@ -277,6 +283,8 @@ pub enum NatSeen {
 /// One change to the host's network namespace. Each may be repeated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostAction {
+    /// Turn IPv4 forwarding on.
+    EnableForwarding,
     /// Make the ENI's link, addresses, routes and rule as they should be.
     EnsureEni(EniWiring),
     /// Put a pod's missing host-side rule or route back. Its link, if gone, cannot be put back from here.

@@ -146,6 +146,7 @@ mod tests {
                 mac: Some(MacAddr([2, 0, 0, 0, 0, 9])),
                 mtu: 9001,
                 up: true,
+                strict: false,
                 alias: Some(LinkAlias::of(&sandbox())),
                 addresses: Vec::new(),
             }],

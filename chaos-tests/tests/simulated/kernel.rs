@@ -198,8 +198,8 @@ impl SimHost {
         }
         let mut state = self.kernel.lock();
         match action {
-            // No link is ever down here.
-            HostAction::EnsureEni(_) | HostAction::RaiseLink(_) => {}
+            // Neither links nor forwarding are ever off here.
+            HostAction::EnsureEni(_) | HostAction::RaiseLink(_) | HostAction::EnableForwarding => {}
             HostAction::EnsureRule(rule) => {
                 state.rules.insert(rule);
             }
@@ -271,6 +271,7 @@ impl HostNet for SimHost {
             mac,
             mtu: 9001,
             up: true,
+            strict: false,
             alias,
             addresses: Vec::new(),
         };
@@ -289,6 +290,7 @@ impl HostNet for SimHost {
                 (NatWanted::Table(wanted), Some(there)) if wanted == there => NatSeen::AsWritten,
                 _ => NatSeen::Differs,
             },
+            forwarding: Some(true),
         })
     }
 

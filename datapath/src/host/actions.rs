@@ -13,6 +13,10 @@ use super::wire::remove_rule;
 use super::{eni, links, refused};
 use crate::nat;
 use crate::netlink::{Change, LinkRef, Route, RouteScope, Rule, Socket};
+use crate::sysctl;
+
+/// Of the whole namespace: it is also what new links begin with, and writing it sets it on those that are there.
+pub(crate) const FORWARDING: &str = "ipv4/ip_forward";
 
 /// In order, each whatever became of those before it. Gives the first failure; further ones are told. Each may be
 /// repeated.
@@ -23,11 +27,12 @@ pub(crate) fn apply(
 ) -> Result<(), HostFault> {
     let mut first = Ok(());
     for action in actions {
-        match (&first, carry_out(worker, removals, action)) {
+        let outcome = carry_out(worker, removals, action);
+        match (&first, outcome) {
             (_, Ok(())) => {}
             (Ok(()), failed) => first = failed,
             (Err(_), Err(fault)) => {
-                tracing::error!(%fault, "putting the host's network right failed here too")
+                tracing::error!(%fault, "putting the host's network right failed here too");
             }
         }
     }
@@ -36,6 +41,7 @@ pub(crate) fn apply(
 
 fn carry_out(worker: &mut Worker, removals: &AtomicU32, action: HostAction) -> Result<(), HostFault> {
     match action {
+        HostAction::EnableForwarding => enable_forwarding(),
         HostAction::EnsureEni(wiring) => eni::set_up(worker, &wiring),
         HostAction::EnsureRule(rule) => ensure_rule(&mut worker.socket, &rule),
         HostAction::RaiseLink(alias) => links::raise(&mut worker.socket, &alias),
@@ -46,6 +52,13 @@ fn carry_out(worker: &mut Worker, removals: &AtomicU32, action: HostAction) -> R
         HostAction::ReplaceNat(table) => replace_nat(&mut worker.socket, &table),
         HostAction::RemoveNat => nat::remove().map_err(|error| nat_refused("remove", &error)),
     }
+}
+
+pub(crate) fn enable_forwarding() -> Result<(), HostFault> {
+    sysctl::write(FORWARDING, "1").map_err(|error| HostFault::Refused {
+        step: "turn IPv4 forwarding on".to_owned(),
+        cause: error.to_string(),
+    })
 }
 
 fn ours(rule: &ModelRule) -> Rule {

@@ -69,7 +69,8 @@ impl Watcher {
     /// On a thread that ends with it.
     fn open(home: &Arc<OwnedFd>, own: OwnPorts) -> Result<Self, HostFault> {
         netns::enter_for_good(home).map_err(|error| fault_in_netns("host", &error))?;
-        let groups = [Group::Links, Group::Ipv4Addresses, Group::Ipv4Routes, Group::Ipv4Rules];
+        let groups =
+            [Group::Links, Group::Ipv4Addresses, Group::Ipv4Routes, Group::Ipv4Rules, Group::Ipv4Settings];
         let routing = Watch::open(&groups).map_err(refused)?;
         let tables = Watch::open(&[Group::NfTables])
             .inspect_err(|error| tracing::warn!(%error, "changes of the NAT table are found only by looking"))
@@ -107,10 +108,13 @@ impl Watcher {
 
     /// What we did ourselves does not matter. Of links the kernel does not say who changed them: ours are told by
     /// their group. One without an alias is being made, one in a removal group is being removed, and carriers of
-    /// pods come and go.
+    /// pods come and go. Nor does it say so of settings, which we seldom change.
     fn matters(&self, notice: Notice<'_>) -> bool {
         if lock(&self.own).contains(&notice.port) {
             return false;
+        }
+        if let Some(changed) = notice.settings_changed() {
+            return changed;
         }
         match notice.link() {
             Some(link) if is_in_removal(&link) => false,

@@ -161,16 +161,23 @@ fn plan_routes(wiring: &EniWiring, seen: &Seen, changes: &mut Vec<Change>) {
     changes.extend(stale.cloned().map(Change::DeleteRoute));
 }
 
-/// Packets to a pod come in by its ENI, while the main table says that answers to the sender leave by the primary:
-/// a strict check would drop them. Off stays off.
+/// Whether the kernel checks that an answer would leave by the link that a packet came in by: the greater of the
+/// link's own setting and that of all decides (0: no check, 1: this one, 2: that there is a way back at all).
+pub(crate) fn drops_asymmetric(link: &str) -> bool {
+    let of = |link: &str| {
+        let value = sysctl::read(&format!("ipv4/conf/{link}/rp_filter"));
+        value.and_then(|value| value.parse::<u8>().ok()).unwrap_or(0)
+    };
+    of(link).max(of("all")) == 1
+}
+
+/// What comes in by the primary ENI to a NodePort is for a pod whose rule says that its packets leave by another ENI; on
+/// that one, the main table may say so of the sender. A strict check would drop them. Off stays off.
 fn loosen_reverse_path(link: &str) -> Result<(), HostFault> {
-    let own = format!("ipv4/conf/{link}/rp_filter");
-    let strict = |name: &str| sysctl::read(name).as_deref() == Some("1");
-    let loose = sysctl::read(&own).as_deref() == Some("2");
-    if loose || !(strict(&own) || strict("ipv4/conf/all/rp_filter")) {
+    if !drops_asymmetric(link) {
         return Ok(());
     }
-    sysctl::write(&own, "2").map_err(|error| HostFault::Refused {
+    sysctl::write(&format!("ipv4/conf/{link}/rp_filter"), "2").map_err(|error| HostFault::Refused {
         step: format!("loosen the reverse path filter of {link}"),
         cause: error.to_string(),
     })

@@ -8,11 +8,13 @@ use holdfast_model::host::{
 use holdfast_ports::host::HostFault;
 use ipnet::{IpNet, Ipv4Net};
 
-use super::eni::by_mac;
+use super::actions::FORWARDING;
+use super::eni::{by_mac, drops_asymmetric};
 use super::pool::Worker;
-use super::refused;
+use super::{LINK_GROUP, refused};
 use crate::nat;
 use crate::netlink::{AddressFamily, Link, RouteFilter};
+use crate::sysctl;
 
 /// Pods are wired and unwired meanwhile, so the reads are of different moments. Links come last: of what is set up its
 /// link is the first piece to appear, of what is taken down the last to go. So what a read missed of a thing in the
@@ -36,6 +38,7 @@ pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserv
             .into_iter()
             .map(|link| LinkSeen {
                 index: link.index,
+                strict: link.group != LINK_GROUP && !link.loopback && drops_asymmetric(&link.name),
                 name: link.name,
                 mac: link.mac,
                 mtu: link.mtu,
@@ -63,6 +66,7 @@ pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserv
             })
             .collect(),
         nat,
+        forwarding: sysctl::read(FORWARDING).map(|value| value == "1"),
     })
 }
 

@@ -25,6 +25,8 @@ pub enum Group {
     Ipv4Routes,
     /// IPv4 rules.
     Ipv4Rules,
+    /// IPv4 settings of links and of the whole namespace (`net.ipv4.conf.*`): forwarding, reverse path check.
+    Ipv4Settings,
     /// Tables, chains and rules of nf_tables.
     NfTables,
 }
@@ -37,6 +39,7 @@ impl Group {
             Self::Ipv4Addresses => (NETLINK_ROUTE, 5),
             Self::Ipv4Routes => (NETLINK_ROUTE, 7),
             Self::Ipv4Rules => (NETLINK_ROUTE, 8),
+            Self::Ipv4Settings => (NETLINK_ROUTE, 24),
             Self::NfTables => (NETLINK_NETFILTER, 7),
         }
     }
@@ -119,6 +122,23 @@ impl Notice<'_> {
         matches!(self.kind, Self::LINK_NEW | Self::LINK_GONE)
             .then(|| Link::decode(Self::LINK_NEW, self.payload))
             .flatten()
+    }
+
+    /// Of a notification about IPv4 settings: whether somebody changed forwarding or the reverse path check. `None`
+    /// when it is about something else. All settings at once, as they are told of a new link, are no change.
+    pub fn settings_changed(&self) -> Option<bool> {
+        const NEW: u16 = 80;
+        const GONE: u16 = 81;
+        const FORWARDING: u16 = 2;
+        const RP_FILTER: u16 = 3;
+        /// `struct netconfmsg`, a byte, padded.
+        const HEADER: usize = 4;
+        if !matches!(self.kind, NEW | GONE) {
+            return None;
+        }
+        let told = self.payload.get(HEADER..).unwrap_or_default();
+        let ours = Attributes(told).filter(|(kind, _)| matches!(*kind, FORWARDING | RP_FILTER)).count();
+        Some(self.kind == NEW && ours == 1)
     }
 
     /// A link came or changed (`RTM_NEWLINK`).

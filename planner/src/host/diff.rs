@@ -23,6 +23,9 @@ use crate::host::Spared;
 pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared) -> Vec<HostAction> {
     let wanted = Wanted::of(desired, observed);
     let mut actions = Vec::new();
+    if observed.forwarding == Some(false) {
+        actions.push(HostAction::EnableForwarding);
+    }
     if !spared.all_orphans {
         for rule in &observed.rules {
             if !wanted.rules.contains(rule) && !names_spared(rule, spared) {
@@ -105,42 +108,29 @@ impl Wanted {
                 .links
                 .iter()
                 .find(|link| link.name == pod.host_veth && link.alias.as_ref() == Some(&pod.alias));
-            match link {
-                Some(link) => {
-                    wanted.pod_rules.extend(pod_rules(pod));
-                    if !link.up {
-                        wanted.raised.push(pod.alias.clone());
-                    }
-                    let seen = RouteSeen {
-                        table: MAIN_TABLE,
-                        to: IpNet::from(pod.address),
-                        via: None,
-                        link_index: link.index,
-                    };
-                    wanted.routes_seen.insert(seen.clone());
-                    let route = Route {
-                        table: MAIN_TABLE,
-                        to: IpNet::from(pod.address),
-                        via: None,
-                        link: LinkName::Name(pod.host_veth.clone()),
-                    };
-                    wanted.routes.push((route, seen));
-                }
+            let Some(link) = link else {
                 // Not put back, and not taken away from under whoever is being looked into.
-                None => {
-                    wanted.rules.extend(pod_rules(pod));
-                    wanted.pods_unseen.insert(pod.address);
-                }
+                wanted.rules.extend(pod_rules(pod));
+                wanted.pods_unseen.insert(pod.address);
+                continue;
+            };
+            wanted.pod_rules.extend(pod_rules(pod));
+            if !link.up {
+                wanted.raised.push(pod.alias.clone());
             }
+            let (table, to) = (MAIN_TABLE, IpNet::from(pod.address));
+            let seen = RouteSeen { table, to, via: None, link_index: link.index };
+            wanted.routes_seen.insert(seen.clone());
+            let route = Route { table, to, via: None, link: LinkName::Name(pod.host_veth.clone()) };
+            wanted.routes.push((route, seen));
         }
         wanted.rules.extend(wanted.pod_rules.iter().cloned());
         for eni in desired.enis.iter().filter(|eni| eni.slot != EniSlot::PRIMARY) {
             wanted.rules.insert(eni_rule(eni));
-            match link_of(observed, eni) {
-                Some(link) => wanted.routes_seen.extend(eni_routes(eni, link.index)),
-                None => {
-                    wanted.tables_unseen.insert(eni.slot.route_table());
-                }
+            if let Some(link) = link_of(observed, eni) {
+                wanted.routes_seen.extend(eni_routes(eni, link.index));
+            } else {
+                wanted.tables_unseen.insert(eni.slot.route_table());
             }
         }
         wanted
@@ -208,10 +198,10 @@ fn link_of<'o>(observed: &'o HostObserved, eni: &EniWiring) -> Option<&'o LinkSe
 }
 
 fn eni_is_set_up(eni: &EniWiring, link: &LinkSeen, observed: &HostObserved) -> bool {
-    if link.mtu != eni.mtu {
+    if link.mtu != eni.mtu || link.strict {
         return false;
     }
-    // Of the primary only the MTU is ours; the rest is the host's.
+    // Of the primary no more is ours; the rest is the host's.
     if eni.slot == EniSlot::PRIMARY {
         return true;
     }

@@ -28,7 +28,12 @@ fn marked() -> Rule {
 
 /// The kernel as it should be, written down by hand from reference 6.1 to 6.4.
 fn kernel(desired: &HostDesired) -> HostObserved {
-    let mut seen = HostObserved { nat: NatSeen::AsWritten, rules: vec![marked()], ..HostObserved::default() };
+    let mut seen = HostObserved {
+        nat: NatSeen::AsWritten,
+        rules: vec![marked()],
+        forwarding: Some(true),
+        ..HostObserved::default()
+    };
     for (at, eni) in desired.enis.iter().enumerate() {
         let index = u32::try_from(at).unwrap() + 1;
         let secondary = eni.slot != EniSlot::PRIMARY;
@@ -38,6 +43,7 @@ fn kernel(desired: &HostDesired) -> HostObserved {
             mac: Some(eni.mac),
             mtu: 9001,
             up: true,
+            strict: false,
             alias: None,
             addresses: vec![Ipv4Net::new(eni.primary_ipv4, 18).unwrap()],
         });
@@ -58,6 +64,7 @@ fn kernel(desired: &HostDesired) -> HostObserved {
             mac: Some(pod.host_mac),
             mtu: 9001,
             up: true,
+            strict: false,
             alias: Some(pod.alias.clone()),
             addresses: Vec::new(),
         });
@@ -113,6 +120,13 @@ fn each_missing_piece_is_put_back_and_nothing_else_is_touched() {
         seen.links[at].mtu = change;
         assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::EnsureEni(_)]));
     }
+    for at in [0, 1] {
+        let mut seen = whole.clone();
+        seen.links[at].strict = true;
+        assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::EnsureEni(_)]));
+    }
+    let seen = HostObserved { forwarding: Some(false), ..whole.clone() };
+    assert_eq!(host_diff(&desired, &seen, &spared), [HostAction::EnableForwarding]);
     let mut seen = whole.clone();
     seen.links[1].addresses.push("10.0.7.7/18".parse().unwrap());
     assert!(
@@ -214,6 +228,7 @@ fn a_pod_without_link_gets_nothing_back() {
         mac: Some(MacAddr([2, 5, 5, 5, 5, 5])),
         mtu: 9001,
         up: true,
+        strict: false,
         alias: None,
         addresses: Vec::new(),
     });
