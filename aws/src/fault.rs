@@ -110,7 +110,7 @@ const TABLE: &[Row] = &[
     // "Interface … is not attached": detached already.
     saying("InvalidParameterValue", "not attached", CloudFault::Conflict),
     // "Instance '…' is not 'running' or 'stopped'": see IncorrectInstanceState.
-    saying("InvalidParameterValue", "is not running", CloudFault::Conflict),
+    saying("InvalidParameterValue", "is not 'running'", CloudFault::Conflict),
 
     // The token was spent on a creation with other parameters.
     any("IdempotentParameterMismatch", CloudFault::TokenMismatch),
@@ -274,6 +274,46 @@ mod tests {
                 TABLE.iter().position(|other| other.code == row.code && row.says.contains(other.says));
             assert_eq!(first, Some(at), "{} saying {:?} never decides", row.code, row.says);
             assert_eq!(row.says, row.says.to_lowercase(), "compared with lower-case text");
+        }
+    }
+
+    /// What EC2 says, where its words decide: each row's own text under its own code. The list names every such row.
+    #[test]
+    fn the_words_of_ec2_find_their_row() {
+        let said = [
+            (
+                "InvalidParameterValue",
+                "Instance 'i-0123456789abcdef0' already has an interface attached at device index '1'.",
+                "at device index",
+            ),
+            (
+                "ResourceLimitExceeded",
+                "You have exceeded the maximum number of interfaces allowed for your account.",
+                "number of interfaces",
+            ),
+            (
+                "InvalidParameterValue",
+                "Network interface 'eni-0123456789abcdef0' is currently in use.",
+                "currently in use",
+            ),
+            (
+                "InvalidParameterValue",
+                "Some of the specified addresses are not assigned to interface eni-0123456789abcdef0",
+                "not assigned to",
+            ),
+            ("InvalidParameterValue", "Interface eni-0123456789abcdef0 is not attached", "not attached"),
+            (
+                "InvalidParameterValue",
+                "Instance 'i-0123456789abcdef0' is not 'running' or 'stopped'",
+                "is not 'running'",
+            ),
+        ];
+        assert_eq!(TABLE.iter().filter(|row| !row.says.is_empty()).count(), said.len());
+        for (code, words, says) in said {
+            let row = TABLE.iter().find(|row| row.code == code && row.says == says);
+            let row = row.unwrap_or_else(|| panic!("no row for {code} saying {says:?}"));
+            assert_eq!(of_answer(code, words, 400, None), row.fault, "{words}");
+            assert_ne!(of_answer(code, "", 400, None), row.fault, "the words decide");
         }
     }
 
