@@ -389,8 +389,21 @@ fn what_others_did_to_an_eni_is_put_right_without_a_rebuild() {
         socket(netns).routes(V4, main).unwrap().iter().filter(|route| route.link == Some(link)).count()
     };
     assert_eq!(connected(&vpc.node), 1);
+    let desired =
+        HostDesired { enis: vec![first_eni(), second_eni()], pods: Vec::new(), nat: NatWanted::Undecided };
+    let diff = || {
+        let seen = rt.block_on(vpc.host.observe(&desired.nat)).unwrap();
+        holdfast_planner::host_diff(&desired, &seen, &Spared { all_orphans: true, ..Spared::default() })
+    };
+    rt.block_on(vpc.host.set_up_eni(first_eni())).unwrap();
+    assert_eq!(diff(), [HostAction::EnsureEni(second_eni())]);
     rt.block_on(vpc.host.set_up_eni(second_eni())).unwrap();
     assert_eq!(connected(&vpc.node), 0);
+    // The primary's own stays.
+    assert_eq!(diff(), []);
+    let seen = rt.block_on(vpc.host.observe(&desired.nat)).unwrap().links;
+    let seen: Vec<_> = seen.iter().flat_map(|link| &link.connected).collect();
+    assert_eq!(seen, [&first_eni().primary_ipv4]);
 
     // Of the primary, the MTU only.
     let primary = EniWiring { mtu: 1500, ..first_eni() };

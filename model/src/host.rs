@@ -253,6 +253,9 @@ pub struct LinkSeen {
     pub alias: Option<LinkAlias>,
     /// IPv4 addresses on it.
     pub addresses: Vec<Ipv4Net>,
+    /// Those of its addresses from which the main table leads to their subnet over it, as it does when an address is
+    /// added in the ordinary way. On a secondary ENI that takes the traffic of the primary's pods.
+    pub connected: Vec<Ipv4Addr>,
 }
 
 /// A route, as read.

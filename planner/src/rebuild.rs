@@ -149,6 +149,7 @@ mod tests {
                 strict: false,
                 alias: Some(LinkAlias::of(&sandbox())),
                 addresses: Vec::new(),
+                connected: Vec::new(),
             }],
             routes: vec![RouteSeen { table: MAIN_TABLE, to: ADDRESS.into(), via: None, link_index: 7 }],
             ..HostObserved::default()

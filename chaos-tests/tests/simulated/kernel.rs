@@ -274,6 +274,7 @@ impl HostNet for SimHost {
             strict: false,
             alias,
             addresses: Vec::new(),
+            connected: Vec::new(),
         };
         let enis =
             state.enis.iter().map(|(mac, index)| seen(*index, format!("ens{index}"), Some(*mac), None));

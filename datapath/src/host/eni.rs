@@ -1,7 +1,7 @@
 //! Setting an ENI up: what is there is compared first, and only what differs is changed, so that taking over a
 //! working node or starting anew disturbs no packet.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{EniWiring, MAIN_TABLE, PROTOCOL, priority};
@@ -129,13 +129,20 @@ fn plan_address(wiring: &EniWiring, seen: &Seen, changes: &mut Vec<Change>) {
     }
     // Added by others, the address brought a route to its subnet. In the main table it would take the traffic of
     // the primary ENI's pods out of this one.
-    let connected = seen.main.iter().filter(|route| {
-        route.link == Some(link)
-            && route.scope == RouteScope::Link
-            && route.source == Some(IpAddr::V4(wiring.primary_ipv4))
-            && route.to.prefix_len() != 32
-    });
+    let connected = seen.main.iter().filter(|route| connects(route) == Some((link, wiring.primary_ipv4)));
     changes.extend(connected.cloned().map(Change::DeleteRoute));
+}
+
+/// The link and the address of it, if this is a route to that address's subnet.
+pub(crate) fn connects(route: &Route) -> Option<(u32, Ipv4Addr)> {
+    match (route.link, route.source) {
+        (Some(link), Some(IpAddr::V4(source)))
+            if route.scope == RouteScope::Link && route.to.prefix_len() != 32 =>
+        {
+            Some((link, source))
+        }
+        _ => None,
+    }
 }
 
 fn plan_routes(wiring: &EniWiring, seen: &Seen, changes: &mut Vec<Change>) {

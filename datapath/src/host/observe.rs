@@ -1,15 +1,16 @@
 //! Reading the host's namespace whole.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use holdfast_model::host::{
-    HostObserved, LinkAlias, LinkSeen, NatSeen, NatWanted, PROTOCOL, RouteSeen, Rule as ModelRule,
+    HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PROTOCOL, RouteSeen, Rule as ModelRule,
 };
 use holdfast_ports::host::HostFault;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::actions::FORWARDING;
-use super::eni::{by_mac, drops_asymmetric};
+use super::eni::{by_mac, connects, drops_asymmetric};
 use super::pool::Worker;
 use super::{LINK_GROUP, refused};
 use crate::nat;
@@ -24,6 +25,11 @@ pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserv
     let v4 = AddressFamily::Inet;
     let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
     let routes = host.routes(v4, ours).map_err(refused)?;
+    let main = RouteFilter { table: Some(MAIN_TABLE), ..RouteFilter::default() };
+    let mut connected: HashMap<u32, Vec<Ipv4Addr>> = HashMap::new();
+    for (link, address) in host.routes(v4, main).map_err(refused)?.iter().filter_map(connects) {
+        connected.entry(link).or_default().push(address);
+    }
     let rules = host.rules(v4).map_err(refused)?;
     let mut addresses: HashMap<u32, Vec<Ipv4Net>> = HashMap::new();
     for address in host.addresses(v4).map_err(refused)? {
@@ -45,6 +51,7 @@ pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserv
                 up: link.up,
                 alias: link.alias.as_deref().and_then(LinkAlias::parse),
                 addresses: addresses.remove(&link.index).unwrap_or_default(),
+                connected: connected.remove(&link.index).unwrap_or_default(),
             })
             .collect(),
         rules: rules

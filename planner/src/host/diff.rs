@@ -207,6 +207,7 @@ fn eni_is_set_up(eni: &EniWiring, link: &LinkSeen, observed: &HostObserved) -> b
     }
     let own: Vec<_> = link.addresses.iter().filter(|net| !net.addr().is_link_local()).collect();
     link.up
+        && !link.connected.contains(&eni.primary_ipv4)
         && own.len() == 1
         && own[0].addr() == eni.primary_ipv4
         && own[0].prefix_len() == eni.subnet_cidr.prefix_len()

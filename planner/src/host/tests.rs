@@ -46,6 +46,8 @@ fn kernel(desired: &HostDesired) -> HostObserved {
             strict: false,
             alias: None,
             addresses: vec![Ipv4Net::new(eni.primary_ipv4, 18).unwrap()],
+            // The primary's is the host's own way into its subnet.
+            connected: if secondary { Vec::new() } else { vec![eni.primary_ipv4] },
         });
         if secondary {
             let table = u32::from(eni.slot.device) + 1;
@@ -67,6 +69,7 @@ fn kernel(desired: &HostDesired) -> HostObserved {
             strict: false,
             alias: Some(pod.alias.clone()),
             addresses: Vec::new(),
+            connected: Vec::new(),
         });
         seen.rules.push(rule(512, None, Some(pod.address), 254));
         if pod.table != 254 {
@@ -125,6 +128,9 @@ fn each_missing_piece_is_put_back_and_nothing_else_is_touched() {
         seen.links[at].strict = true;
         assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::EnsureEni(_)]));
     }
+    let mut seen = whole.clone();
+    seen.links[1].connected.push(desired.enis[1].primary_ipv4);
+    assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::EnsureEni(_)]));
     let seen = HostObserved { forwarding: Some(false), ..whole.clone() };
     assert_eq!(host_diff(&desired, &seen, &spared), [HostAction::EnableForwarding]);
     let mut seen = whole.clone();
@@ -231,6 +237,7 @@ fn a_pod_without_link_gets_nothing_back() {
         strict: false,
         alias: None,
         addresses: Vec::new(),
+        connected: Vec::new(),
     });
     assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), []);
 }
