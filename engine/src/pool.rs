@@ -39,7 +39,7 @@ impl<W: World> Engine<W> {
                 }
             }
             Step::Repeat(id) => {
-                self.observed.sent(id);
+                self.observed.sent_again(id);
                 self.send(id);
             }
             Step::Read(read) => {

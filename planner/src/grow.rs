@@ -95,8 +95,8 @@ pub(crate) fn growth(
         let pause = observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.subnet), now);
         if let Some(pause) = pause {
             grown.refusal = Some(pause.cause.clone());
-            if pause.scope == PauseScope::Api {
-                // It will go on here: no ENI is created only because EC2 wants us to slow down.
+            if pause.scope == PauseScope::Api || matches!(pause.cause, Refusal::Unreachable { .. }) {
+                // It will go on here: no ENI is created only because EC2 wants us to slow down, or did not answer.
                 short = short.saturating_sub(share.room);
             }
             continue;
@@ -125,7 +125,8 @@ pub(crate) fn growth(
     let mut claimed = claimed_slots(ledger);
     while short > 0 {
         if let Some(refusal) = no_more_enis(desired, ledger, observed, node, &claimed, budget, now) {
-            grown.refusal = Some(refusal);
+            // What keeps an ENI with room from growing passes sooner than a limit.
+            grown.refusal.get_or_insert(refusal);
             return grown;
         }
         let most = if by_address { targets.per_eni.min(short) } else { targets.per_eni };

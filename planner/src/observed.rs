@@ -8,7 +8,7 @@ use std::time::Duration;
 use holdfast_model::address::AddressState;
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
-use holdfast_model::ledger::Ledger;
+use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -24,6 +24,8 @@ mod tests;
 pub(crate) const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A link appears about a second after the attachment; until then the set-up is tried at this pace.
 const SET_UP_REST: Duration = Duration::from_millis(200);
+/// What was created is shown by a read that begins this much later.
+const DESCRIBES_LAG: Duration = Duration::from_secs(60);
 /// That many tries at the fast pace, then slower.
 const SET_UP_FAST_TRIES: u32 = 20;
 /// The slowest pace of set-up tries.
@@ -88,6 +90,11 @@ pub struct Observed {
     pub unseen: BTreeMap<IpAddr, BootTime>,
     /// When the last read of our unattached ENIs began.
     pub last_orphan_read: Option<BootTime>,
+    /// Intents whose call was sent more than once, as far as anybody knows.
+    pub repeated: BTreeSet<IntentId>,
+    /// A creation was refused that may have been carried out before: from this instant on a read shows the ENI, if
+    /// there is one.
+    pub orphan_suspected: Option<BootTime>,
     /// How the metadata service's hint differs from the ledger, if it does.
     pub hint: Option<HintDiff>,
     /// The difference that the last read was made for, and when that read began.
@@ -107,11 +114,24 @@ impl Observed {
         self.in_flight.insert(id);
     }
 
+    /// An intent's call is being sent although it may have been carried out already.
+    pub fn sent_again(&mut self, id: IntentId) {
+        self.repeated.insert(id);
+        self.sent(id);
+    }
+
     /// An intent's call ended. `draw` is random and spreads the pause.
     pub fn settled(&mut self, id: IntentId, api: Api, settlement: &Settlement, now: &Now, draw: u64) {
         self.in_flight.remove(&id);
         if settlement.unsent {
             self.unsent.insert(id);
+        }
+        if settlement.changes.contains(&Change::DropIntent(id))
+            && self.repeated.remove(&id)
+            && api == Api::CreateNetworkInterface
+            && settlement.setback.is_some()
+        {
+            self.orphan_suspected = Some(now.boottime.after(DESCRIBES_LAG));
         }
         if let Some(doubt) = &settlement.doubt
             && !self.doubts.contains(doubt)
@@ -141,7 +161,10 @@ impl Observed {
                 self.last_full_read = Some(began);
                 self.hint_checked = self.hint.clone().map(|hint| (hint, began));
             }
-            CloudRead::AvailableEnis { .. } => self.last_orphan_read = Some(began),
+            CloudRead::AvailableEnis { .. } => {
+                self.last_orphan_read = Some(began);
+                self.orphan_suspected = self.orphan_suspected.filter(|from| began < *from);
+            }
             CloudRead::Enis { .. } => {}
         }
     }
@@ -221,6 +244,11 @@ impl Observed {
         let doublings = failures.saturating_sub(SET_UP_FAST_TRIES).min(10);
         let rest = (SET_UP_REST * 2_u32.pow(doublings)).min(SET_UP_LONGEST_REST);
         self.set_up_rests.insert(eni.clone(), (now.boottime.after(rest), failures));
+    }
+
+    /// Whether an ENI's kernel set-up has failed for longer than a link takes to appear.
+    pub(crate) fn keeps_failing(&self, eni: &EniId) -> bool {
+        self.set_up_rests.get(eni).is_some_and(|(_, failures)| *failures >= SET_UP_FAST_TRIES)
     }
 
     /// The kernel's links were read. An ENI whose link is gone serves nobody until it was set up again.

@@ -60,9 +60,15 @@ impl<'a> Pool<'a> {
                     _ => None,
                 })
                 .sum();
+            level.leased += share.leased;
+            if observed.keeps_failing(&eni.id) {
+                // Its addresses are out of reach, and what it would be given too: others make up for it.
+                level.cooling += share.cooling;
+                enis.push(share);
+                continue;
+            }
             share.room = per_eni.saturating_sub(occupied + asked);
             let free = u32::try_from(share.free.len()).unwrap_or(u32::MAX);
-            level.leased += share.leased;
             level.free += free + asked;
             level.cooling += share.cooling;
             on_the_way += asked;

@@ -48,7 +48,8 @@ pub(crate) fn reads(
     let orphans_due = observed
         .last_orphan_read
         .is_none_or(|last| agenda.reached(last.after(FULL_READ_EVERY + observed.jitter)));
-    if orphans_due {
+    let suspected = observed.orphan_suspected.is_some_and(|from| agenda.reached(from));
+    if orphans_due || suspected {
         wanted.push(CloudRead::AvailableEnis { instance: instance() });
     }
 

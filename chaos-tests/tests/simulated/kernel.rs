@@ -44,6 +44,7 @@ struct State {
     nat: Option<NatTable>,
     sandboxes: BTreeMap<u64, String>,
     next: u64,
+    hides_links: bool,
 }
 
 /// The kernel of one node.
@@ -81,9 +82,17 @@ impl Kernel {
         *state = State { enis, next, ..State::default() };
     }
 
+    /// From now on the links of new ENIs never appear, or do again.
+    pub(crate) fn hide_new_links(&self, hide: bool) {
+        self.lock().hides_links = hide;
+    }
+
     /// An ENI's link appears.
     pub(crate) fn plug(&self, mac: MacAddr) {
         let mut state = self.lock();
+        if state.hides_links {
+            return;
+        }
         state.next += 1;
         let index = state.next as u32;
         state.enis.insert(mac, index);

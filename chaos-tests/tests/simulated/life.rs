@@ -384,3 +384,79 @@ fn with_a_disk_that_hangs_pods_go_and_none_come_and_the_daemon_answers() {
     })
     .unwrap();
 }
+
+#[test]
+fn at_its_limit_of_enis_a_throttled_node_holds_an_add_and_serves_it() {
+    let mut config = warm(1, 0, 0);
+    config.max_enis.value = Some(1);
+    let node = one_node("m5.large", config, 15);
+    node.live(&Steps::default(), async |life| {
+        let throttle = Fault::new(FaultKind::Throttle).on(Action::AssignPrivateIpAddresses);
+        node.shared.now(|vpc| vpc.set_fault(throttle));
+        let held = tokio::spawn({
+            let life = life.clone();
+            async move { life.add("a", "a").await }
+        });
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(!held.is_finished(), "{:?}", held.await);
+        node.shared.now(sim::SimVpc::clear_faults);
+        held.await.unwrap().unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_assignment_that_is_not_answered_makes_no_eni() {
+    let node = one_node("m5.large", warm(0, 1, 0), 16);
+    node.live(&Steps::default(), async |life| {
+        life.add("a", "a").await.unwrap();
+        life.quiet().await;
+        let lost = Fault::new(FaultKind::RequestLost).on(Action::AssignPrivateIpAddresses).times(3);
+        node.shared.now(|vpc| vpc.set_fault(lost));
+        life.add("b", "b").await.unwrap();
+        life.add("c", "c").await.unwrap();
+        life.quiet().await;
+        let made = node.shared.now(|vpc| vpc.log().count(Action::CreateNetworkInterface));
+        assert_eq!(made, 0, "there is room on the primary ENI");
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_eni_that_was_made_although_its_creation_was_refused_in_the_end_is_found_soon() {
+    let node = one_node("m5.large", warm(0, 1, 0), 17);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..8 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        life.quiet().await;
+        let create = Action::CreateNetworkInterface;
+        node.shared.now(|vpc| {
+            vpc.set_fault(Fault::new(FaultKind::AnswerLost).on(create).times(1));
+            vpc.set_fault(Fault::new(FaultKind::Throttle).on(create).skipping(1).times(1));
+        });
+        life.add("last-of-the-primary", "d").await.unwrap();
+        life.add("on-another", "e").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(180)).await;
+        let ledger = life.quiet().await;
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_eni_whose_link_never_appears_keeps_no_pod_from_another() {
+    let node = one_node("m5.large", warm(0, 1, 0), 18);
+    node.live(&Steps::default(), async |life| {
+        life.add("first", "first").await.unwrap();
+        node.kernel.hide_new_links(true);
+        for number in 0..8 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        // The second ENI is attached and stays without a link.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        node.kernel.hide_new_links(false);
+        life.add("on-the-third", "d").await.unwrap();
+    })
+    .unwrap();
+}
