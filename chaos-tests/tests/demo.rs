@@ -35,6 +35,11 @@ enum User {
     Ordinary,
 }
 
+/// Where the small machine can be written to: empty file systems, one of which must not hide the checkout.
+fn writable() -> impl Iterator<Item = &'static str> {
+    ["/run", "/tmp"].into_iter().filter(|place| !Path::new(SCRIPT).starts_with(place))
+}
+
 /// Moves the thread into the small machine.
 fn outside() {
     // Words rather than a failing demo when they were not built.
@@ -43,7 +48,7 @@ fn outside() {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
     mount(none, "/", none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, none).unwrap();
-    for place in ["/run", "/tmp"] {
+    for place in writable() {
         mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=1777")).unwrap();
     }
 }
@@ -79,7 +84,7 @@ impl Seen {
         let nft = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
         assert!(nft.status.success(), "{nft:?}");
         let mut files = BTreeSet::new();
-        for place in ["/run", "/tmp"] {
+        for place in writable() {
             collect(Path::new(place), &mut files);
         }
         Self {
