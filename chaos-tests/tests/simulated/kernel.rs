@@ -45,6 +45,7 @@ struct State {
     sandboxes: BTreeMap<u64, String>,
     next: u64,
     hides_links: bool,
+    unreadable: bool,
 }
 
 /// The kernel of one node.
@@ -72,6 +73,16 @@ impl Kernel {
             state.pods.values().filter(|pod| pod.netns == inode).map(|pod| pod.index).collect();
         state.pods.retain(|_, pod| pod.netns != inode);
         state.routes.retain(|route| !gone.contains(&route.link_index));
+    }
+
+    /// The path that leads to a sandbox's namespace is taken away; the namespace and its link live on.
+    pub(crate) fn unbind(&self, inode: u64) {
+        self.lock().sandboxes.remove(&inode);
+    }
+
+    /// From now on no pod's wiring can be read, or it can again.
+    pub(crate) fn set_unreadable(&self, unreadable: bool) {
+        self.lock().unreadable = unreadable;
     }
 
     /// The node restarts: nothing but the ENIs' links is left.
@@ -391,7 +402,12 @@ impl HostNet for SimHost {
     }
 
     async fn check_pod(&self, wiring: PodWiring, _netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
-        Ok(Self::differences(&self.kernel.lock(), &wiring))
+        let state = self.kernel.lock();
+        if state.unreadable {
+            let cause = "No buffer space available".to_owned();
+            return Err(HostFault::Refused { step: "read the pod's rules".to_owned(), cause });
+        }
+        Ok(Self::differences(&state, &wiring))
     }
 
     async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {

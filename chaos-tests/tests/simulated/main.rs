@@ -9,6 +9,7 @@ mod clock;
 mod cloud;
 mod crash;
 mod disk;
+mod doubt;
 mod kernel;
 mod life;
 mod node;

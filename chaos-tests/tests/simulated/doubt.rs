@@ -1,0 +1,95 @@
+//! What cannot be seen is neither taken for gone nor for sound.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use holdfast_engine::AddError;
+use holdfast_model::lease::LeasePhase;
+use holdfast_sim::fault::{Fault, FaultKind};
+use holdfast_sim::vpc::Action;
+
+use crate::box_of::{one_node, warm};
+use crate::crash::quiet_deaths;
+use crate::node::Outcome;
+use crate::steps::Steps;
+
+#[test]
+fn garbage_collection_spares_a_pod_whose_path_is_gone_and_whose_link_is_there() {
+    let node = one_node("m5.large", warm(1, 0, 0), 20);
+    node.live(&Steps::default(), async |life| {
+        let lease = life.add("a", "a").await.unwrap();
+        life.quiet().await;
+        node.kernel.unbind(lease.netns.inode);
+        life.engine.gc("aws-cni".to_owned(), BTreeSet::new()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let ledger = life.engine.dump().await.unwrap().ledger;
+        assert!(ledger.leases.contains_key(&lease.sandbox));
+        assert!(node.kernel.reaches(lease.address).is_some());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_lease_that_cannot_be_compared_with_the_kernel_is_compared_again() {
+    quiet_deaths();
+    let recorded = Steps::default();
+    let node = || one_node("m5.large", warm(1, 0, 0), 21);
+    node().live(&recorded, async |life| drop(life.add("a", "a").await.unwrap())).unwrap();
+    let wired = recorded.names().iter().position(|name| name == "after wiring").unwrap();
+    let node = node();
+    let died = node.live(&Steps::dying_at(Some(wired)), async |life| {
+        drop(life.add("a", "a").await);
+        std::future::pending().await
+    });
+    assert_eq!(died.unwrap(), Outcome::Killed);
+    node.kernel.set_unreadable(true);
+    node.live(&Steps::default(), async |life| {
+        let phase = async || {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let ledger = life.engine.dump().await.unwrap().ledger;
+            ledger.leases.values().next().map(|lease| lease.phase)
+        };
+        assert_eq!(phase().await, Some(LeasePhase::Pending));
+        node.kernel.set_unreadable(false);
+        assert_eq!(phase().await, Some(LeasePhase::Active));
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_add_for_another_namespace_than_the_one_under_way_is_refused() {
+    let node = one_node("m5.large", warm(1, 0, 0), 22);
+    node.live(&Steps::default(), async |life| {
+        let throttle = Fault::new(FaultKind::Throttle).on(Action::AssignPrivateIpAddresses);
+        node.shared.now(|vpc| vpc.set_fault(throttle));
+        let held = tokio::spawn({
+            let life = life.clone();
+            async move { life.add("a", "a").await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let refused = life.add("a", "a").await.unwrap_err();
+        assert!(matches!(refused, AddError::TwoNamespaces { .. }), "{refused}");
+        assert!(!held.is_finished());
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_eni_whose_link_is_gone_serves_nobody() {
+    let node = one_node("m5.large", warm(0, 2, 0), 23);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..10 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        let ledger = life.quiet().await;
+        let second = ledger.enis.values().find(|eni| !eni.is_primary()).unwrap();
+        let ready = async || life.engine.dump().await.unwrap().ready_enis.contains(&second.id.to_string());
+        assert!(ready().await);
+        node.kernel.unplug(second.mac);
+        // Any sign of drift.
+        node.kernel.remove_nat();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!ready().await);
+    })
+    .unwrap();
+}
