@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "compiled into each test binary, of which none uses all")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod vpc;
+
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
