@@ -39,7 +39,7 @@ fn a_lease_that_cannot_be_compared_with_the_kernel_is_compared_again() {
     let node = node();
     let died = node.live(&Steps::dying_at(Some(wired)), async |life| {
         drop(life.add("a", "a").await);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     assert_eq!(died.unwrap(), Outcome::Killed);
     node.kernel.set_unreadable(true);
