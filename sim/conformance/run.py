@@ -53,7 +53,7 @@ class Report:
 
 def raw_errors(service, url):
     """What no SDK would send: the face's own refusals, with EC2's envelope, code and status."""
-    authorization = ("AWS4-HMAC-SHA256 Credential=AKIARAW/20260101/us-west-2/ec2/aws4_request, "
+    authorization = ("AWS4-HMAC-SHA256 Credential=AKIARAW0000000000000/20260101/us-west-2/ec2/aws4_request, "
                      "SignedHeaders=host;x-amz-date, Signature=00")
     problems = []
     cases = [

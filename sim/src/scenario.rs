@@ -309,7 +309,7 @@ impl Scenario {
         for subnet in &self.subnets {
             let id = sim
                 .add_subnet(SubnetSpec {
-                    vpc: vpc.clone(),
+                    vpc: vpc,
                     availability_zone: subnet.zone.clone(),
                     ipv4: Some(subnet.cidr),
                     ipv6: None,
@@ -323,7 +323,7 @@ impl Scenario {
             let instance = sim
                 .run_instance(InstanceSpec {
                     instance_type: node.instance_type.clone(),
-                    subnet: subnets.get(node.subnet.as_str()).cloned().unwrap_or_default(),
+                    subnet: subnets.get(node.subnet.as_str()).copied().unwrap_or_default(),
                     security_groups: Vec::new(),
                     private_ip: node.address,
                     ipv6_address_count: 0,
@@ -333,17 +333,19 @@ impl Scenario {
             nodes.push(NodeSpec { name: node.name.clone(), instance });
         }
         for table in &self.faults {
-            let instance = table.node.as_ref().and_then(|name| {
-                nodes.iter().find(|node| node.name == *name).map(|node| node.instance.clone())
-            });
-            sim.set_fault(Fault {
+            let instance = table
+                .node
+                .as_ref()
+                .and_then(|name| nodes.iter().find(|node| node.name == *name).map(|node| node.instance));
+            let fault = Fault {
                 kind: table.kind.clone(),
-                scope: Scope { actions: table.actions.clone(), instance, caller: None },
+                scope: Scope { actions: table.actions.clone(), instance, ..Scope::default() },
                 skip: table.skip,
                 count: table.count,
                 until: table.until_ms.map(|ms| Micros(ms.saturating_mul(1000))),
                 permille: table.permille,
-            });
+            };
+            sim.set_fault(fault).map_err(|error| ScenarioError::Contradiction(error.to_string()))?;
         }
         Ok(Built { vpc: sim, nodes, internet: self.internet.address })
     }

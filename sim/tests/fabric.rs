@@ -469,8 +469,7 @@ fn imds_and_ec2_answer_inside_each_node_as_that_node() {
         ),
     );
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let callers =
-        site.shared.with(|vpc| vpc.log().records().iter().map(|r| r.caller.clone()).collect::<Vec<_>>());
+    let callers = site.shared.with(|vpc| vpc.log().records().map(|r| r.caller.clone()).collect::<Vec<_>>());
     assert_eq!(callers, [Caller::instance(node.instance())]);
 }
 

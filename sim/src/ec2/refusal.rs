@@ -2,6 +2,11 @@
 //!
 //! Codes and statuses are those of EC2's "common errors"; the core has its own errors with their own codes.
 
+use std::time::SystemTime;
+
+use crate::server::credentials::Stranger;
+use crate::server::timestamp;
+
 /// Why a request was refused, in EC2's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -54,5 +59,28 @@ impl Refusal {
 
     pub(crate) fn auth_failure(message: &str) -> Self {
         Self::new("AuthFailure", 401, message.to_owned())
+    }
+
+    pub(crate) fn stranger(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => {
+                Self::auth_failure("AWS was not able to validate the provided access credentials")
+            }
+            Stranger::Expired => Self::new("RequestExpired", 400, "Request has expired.".to_owned()),
+        }
+    }
+
+    pub(crate) fn no_date() -> Self {
+        Self::auth_failure(
+            "AWS was not able to validate the provided access credentials: no valid date is signed",
+        )
+    }
+
+    pub(crate) fn request_expired(signed: SystemTime, now: SystemTime) -> Self {
+        let (signed, now) = (timestamp::seconds(signed), timestamp::seconds(now));
+        let message = format!(
+            "Request has expired. Timestamp date is {signed}. Current date is {now}. Limit is 5 minutes."
+        );
+        Self::new("RequestExpired", 400, message)
     }
 }

@@ -150,7 +150,10 @@ impl Wiring {
                 vec![Step::CheckSource(eni.clone(), *enabled)]
             }
             VpcEvent::Detached { eni, .. } => self.unplug(eni),
-            VpcEvent::SourceDestCheckChanged { .. } | VpcEvent::InstanceTerminated { .. } => Vec::new(),
+            VpcEvent::SourceDestCheckChanged { .. }
+            | VpcEvent::InstanceStopped { .. }
+            | VpcEvent::InstanceStarted { .. }
+            | VpcEvent::InstanceTerminated { .. } => Vec::new(),
         }
     }
 

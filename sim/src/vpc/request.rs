@@ -27,7 +27,7 @@ pub struct Caller {
 impl Caller {
     /// The role of `instance`.
     pub fn instance(instance: &InstanceId) -> Self {
-        Self { name: instance.to_string(), instance: Some(instance.clone()) }
+        Self { name: instance.to_string(), instance: Some(*instance) }
     }
 
     /// Someone who is no instance: an operator at a console, another controller.
@@ -159,6 +159,27 @@ operations! {
     UnassignIpv6Addresses => answer::UnassignedV6,
     CreateTags => answer::Done,
     DeleteTags => answer::Done,
+}
+
+impl Operation {
+    /// Whether this Describe call asks for everything at once: no ids, no filters, no pages.
+    pub fn is_unfiltered(&self) -> bool {
+        fn all<T>(ids: &[T], filters: &[Filter], max_results: Option<i64>) -> bool {
+            ids.is_empty() && filters.is_empty() && max_results.is_none()
+        }
+        match self {
+            Self::DescribeNetworkInterfaces(op) => {
+                all(&op.network_interface_ids, &op.filters, op.max_results)
+            }
+            Self::DescribeInstances(op) => all(&op.instance_ids, &op.filters, op.max_results),
+            Self::DescribeSubnets(op) => all(&op.subnet_ids, &op.filters, op.max_results),
+            Self::DescribeInstanceTypes(op) => all(&op.instance_types, &op.filters, op.max_results),
+            Self::DescribeSecurityGroups(op) => all(&op.group_ids, &op.filters, op.max_results),
+            Self::DescribeVpcs(op) => all(&op.vpc_ids, &op.filters, op.max_results),
+            Self::DescribeTags(op) => all::<()>(&[], &op.filters, op.max_results),
+            _ => false,
+        }
+    }
 }
 
 /// One filter of a Describe call: any of `values` matches (`*`, `?` as wildcards, `\` escapes); several filters

@@ -54,6 +54,13 @@ impl EniStatus {
             Self::Detaching => "detaching",
         }
     }
+
+    /// The state of this name.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Available, Self::Attaching, Self::InUse, Self::Detaching]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
 }
 
 /// Life of an attachment.
@@ -83,30 +90,42 @@ impl AttachmentStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
+    /// Booting.
+    Pending,
     /// Serving.
     Running,
     /// Ending.
     ShuttingDown,
     /// Over.
     Terminated,
+    /// Going off.
+    Stopping,
+    /// Off.
+    Stopped,
 }
 
 impl InstanceState {
     /// EC2's spelling.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Running => "running",
             Self::ShuttingDown => "shutting-down",
             Self::Terminated => "terminated",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
         }
     }
 
     /// EC2's number for it.
     pub fn code(self) -> u16 {
         match self {
+            Self::Pending => 0,
             Self::Running => 16,
             Self::ShuttingDown => 32,
             Self::Terminated => 48,
+            Self::Stopping => 64,
+            Self::Stopped => 80,
         }
     }
 }

@@ -6,14 +6,19 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use holdfast_sim::server::{self, Callers, ClockMode, SharedVpc};
 use holdfast_sim::vpc::{
-    BoxConfig, InstanceId, InstanceSpec, SecurityGroupId, SimVpc, SubnetId, SubnetSpec, Tags, VpcId,
+    BoxConfig, FullSubnet, InstanceId, InstanceSpec, SecurityGroupId, SimVpc, SubnetId, SubnetSpec, Tags,
+    VpcId,
 };
 use tokio::sync::oneshot;
+
+/// A static key, as EC2 makes them.
+pub(crate) const OPERATOR: &str = "AKIAOPERATOR00000000";
 
 /// A served box: one VPC, three subnets, two `m5.large` and one `p4d.24xlarge`.
 pub(crate) struct Loopback {
@@ -41,7 +46,7 @@ pub(crate) struct Loopback {
 impl Loopback {
     /// Serves a fresh box; its thread ends with the value.
     pub(crate) fn start(clock: ClockMode) -> Self {
-        let mut sim = SimVpc::new(BoxConfig::default());
+        let mut sim = SimVpc::new(BoxConfig { full_subnet: FullSubnet::Documented, ..BoxConfig::default() });
         let blocks = ["10.0.0.0/16".parse().unwrap(), "100.64.0.0/16".parse().unwrap()];
         let vpc = sim.add_vpc(&blocks, Some("2600:1f13:a::/56".parse().unwrap()), tags("box")).unwrap();
         let mut subnet = |zone: &str, ipv4: &str, ipv6: Option<&str>, name: &str| {
@@ -113,16 +118,35 @@ impl Loopback {
 
     /// Sends one EC2 request, signed as an SDK signs, with a key that is no instance's.
     pub(crate) fn ec2(&self, parameters: &str) -> Answer {
-        self.ec2_as("AKIAOPERATOR", parameters)
+        self.ec2_as(OPERATOR, parameters)
     }
 
     /// As [`Loopback::ec2`] with this access key id.
     pub(crate) fn ec2_as(&self, key: &str, parameters: &str) -> Answer {
+        self.ec2_signed(key, &[], 0, parameters)
+    }
+
+    /// The same signed with a clock that is off by so many seconds, and with more headers.
+    pub(crate) fn ec2_signed(&self, key: &str, more: &[&str], off: i64, parameters: &str) -> Answer {
         let authorization = format!("Authorization: {}", signature(key, "us-west-2", "ec2"));
-        let headers =
-            [authorization.as_str(), "Content-Type: application/x-www-form-urlencoded; charset=utf-8"];
+        let date = format!("X-Amz-Date: {}", self.date(off));
+        let mut headers = vec![
+            authorization.as_str(),
+            date.as_str(),
+            "Content-Type: application/x-www-form-urlencoded; charset=utf-8",
+        ];
+        headers.extend(more);
         let body = format!("Version=2016-11-15&{parameters}");
         send(self.ec2, "POST", "/", &headers, &body).expect("an answer")
+    }
+
+    /// The box's time as it is signed, off by so many seconds.
+    pub(crate) fn date(&self, off: i64) -> String {
+        let now = self.shared.epoch() + Duration::from_micros(self.shared.with(|vpc| vpc.now().0));
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed() + off;
+        let date =
+            Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y%m%dT%H%M%SZ"]).output();
+        String::from_utf8(date.unwrap().stdout).unwrap().trim().to_owned()
     }
 
     /// Sends one admin request.
