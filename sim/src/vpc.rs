@@ -22,6 +22,7 @@ pub mod response;
 mod rng;
 mod serve;
 mod setup;
+mod shape;
 mod subnet;
 pub mod throttle;
 pub mod time;

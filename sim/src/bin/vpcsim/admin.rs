@@ -37,7 +37,7 @@ pub(crate) enum Request {
         id: Option<u64>,
     },
     /// Makes a change as someone else, without faults, delay or log, such as '{"DeleteNetworkInterface":
-    /// {"network_interface_id": "eni-…"}}'. Fails if EC2 refuses it.
+    /// {"networkInterfaceId": "eni-…"}}'. Fails if EC2 refuses it.
     Foreign {
         /// The operation as JSON.
         operation: String,
