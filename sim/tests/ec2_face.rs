@@ -126,7 +126,7 @@ fn what_is_no_ec2_request_is_refused_in_ec2s_words() {
         (
             "Action=DescribeNetworkInterfaces&NetworkInterfaceId.1=eni-nonsense",
             400,
-            "InvalidNetworkInterfaceID.Malformed",
+            "InvalidNetworkInterfaceId.Malformed",
         ),
     ] {
         assert_eq!(sim.ec2(parameters).error(), (status, code), "{parameters}");
