@@ -96,7 +96,7 @@ pub struct FaultSet {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForeignCall {
-    /// What to do, such as `{"DeleteNetworkInterface": {"network_interface_id": "eni-…"}}`.
+    /// What to do, such as `{"DeleteNetworkInterface": {"networkInterfaceId": "eni-…"}}`.
     pub operation: Operation,
 }
 

@@ -6,8 +6,9 @@
 //!             +-- serve_admin(listener)              for the person or test in charge
 //! ```
 //! Each `serve_*` runs until its future is dropped, and its connections end with it. A listener may have been bound in
-//! another network namespace. All work on a current-thread runtime.
+//! another network namespace. All work on a current-thread runtime. [`client`] is the other end.
 
+pub mod client;
 pub(crate) mod credentials;
 pub(crate) mod http;
 pub mod shared;

@@ -26,6 +26,7 @@ pub mod response;
 mod rng;
 mod serve;
 mod setup;
+mod shape;
 mod space;
 mod table;
 pub mod throttle;

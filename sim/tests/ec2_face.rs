@@ -127,7 +127,7 @@ fn what_is_no_ec2_request_is_refused_in_ec2s_words() {
         (
             "Action=DescribeNetworkInterfaces&NetworkInterfaceId.1=eni-nonsense",
             400,
-            "InvalidNetworkInterfaceID.Malformed",
+            "InvalidNetworkInterfaceId.Malformed",
         ),
     ] {
         assert_eq!(sim.ec2(parameters).error(), (status, code), "{parameters}");
@@ -310,22 +310,22 @@ fn calls_are_counted_by_caller_and_the_log_can_be_reset() {
 #[test]
 fn someone_else_changes_things_and_instances_end() {
     let sim = Loopback::start(ClockMode::Running);
-    let create = json!({"operation": {"CreateNetworkInterface": {"subnet_id": sim.subnet_b.as_str()}}});
+    let create = json!({"operation": {"CreateNetworkInterface": {"subnetId": sim.subnet_b.as_str()}}});
     let (status, made) = sim.admin("POST", "/foreign", &create.to_string());
     let eni =
-        made["ok"]["CreateNetworkInterface"]["network_interface"]["network_interface_id"].as_str().unwrap();
+        made["ok"]["CreateNetworkInterface"]["networkInterface"]["networkInterfaceId"].as_str().unwrap();
     assert_eq!(status, 200);
     let attach = json!({"operation": {"AttachNetworkInterface":
-        {"network_interface_id": eni, "instance_id": sim.node_b.as_str(), "device_index": 1}}});
+        {"networkInterfaceId": eni, "instanceId": sim.node_b.as_str(), "deviceIndex": 1}}});
     let (_, attached) = sim.admin("POST", "/foreign", &attach.to_string());
-    assert!(attached["ok"]["AttachNetworkInterface"]["attachment_id"].is_string(), "{attached}");
+    assert!(attached["ok"]["AttachNetworkInterface"]["attachmentId"].is_string(), "{attached}");
     let (_, again) = sim.admin("POST", "/foreign", &attach.to_string());
     assert_eq!(again["error"]["code"], "InvalidNetworkInterface.InUse");
     assert!(sim.shared.with(|vpc| vpc.log().records().len() == 0), "someone else's calls are not ours");
     assert_eq!(sim.admin("POST", "/foreign", "{\"operation\": \"Nothing\"}").0, 400);
     let (_, state) = sim.admin("GET", "/state", "");
     let enis = state["network_interfaces"].as_array().unwrap();
-    assert!(enis.iter().any(|shown| shown["network_interface_id"] == eni), "{state}");
+    assert!(enis.iter().any(|shown| shown["networkInterfaceId"] == eni), "{state}");
     assert_eq!(sim.admin("GET", "/check", "").1, json!([]));
 
     let path = format!("/instances/{}/terminate", sim.node_b);

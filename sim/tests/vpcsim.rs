@@ -170,19 +170,19 @@ print(urllib.request.urlopen(r, timeout=5).status)";
     well(admin(&["reset"]));
     assert_eq!(well(admin(&["calls"])).trim(), "[]");
     let refused =
-        admin(&["foreign", r#"{"DeleteNetworkInterface": {"network_interface_id": "eni-12345678"}}"#]);
+        admin(&["foreign", r#"{"DeleteNetworkInterface": {"networkInterfaceId": "eni-12345678"}}"#]);
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stdout).contains("NotFound"), "{refused:?}");
 
     // An attached ENI appears by itself, when its time has come.
     let state: Value = serde_json::from_str(&well(admin(&["state"]))).unwrap();
-    let subnet = &state["subnets"][0]["subnet_id"];
-    let create = json!({ "CreateNetworkInterface": { "subnet_id": subnet } });
+    let subnet = &state["subnets"][0]["subnetId"];
+    let create = json!({ "CreateNetworkInterface": { "subnetId": subnet } });
     let created = well(admin(&["foreign", &create.to_string()]));
     let (at, _) = created.match_indices("\"eni-").next().unwrap();
     let eni = &created[at + 1..].split('"').next().unwrap();
     let attach = json!({ "AttachNetworkInterface": {
-        "network_interface_id": eni, "instance_id": instance, "device_index": 1 } });
+        "networkInterfaceId": eni, "instanceId": instance, "deviceIndex": 1 } });
     let attached = Instant::now();
     well(admin(&["foreign", &attach.to_string()]));
     let appeared =

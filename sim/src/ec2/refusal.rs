@@ -43,8 +43,12 @@ impl Refusal {
         Self::new("UnknownParameter", 400, format!("The parameter {name} is not recognized"))
     }
 
-    pub(crate) fn invalid_value(value: &str, name: &str, expected: &str) -> Self {
-        let message = format!("Value ({value}) for parameter {name} is invalid. Expected {expected}.");
+    /// `value`: where one value is to blame.
+    pub(crate) fn invalid_value(value: Option<&str>, name: &str, words: &str) -> Self {
+        let message = match value {
+            Some(value) => format!("Value ({value}) for parameter {name} is invalid: {words}"),
+            None => format!("The parameter {name} is invalid: {words}"),
+        };
         Self::new("InvalidParameterValue", 400, message)
     }
 

@@ -328,5 +328,7 @@ fn read_token(action: Action, token: &str) -> Result<String, ApiError> {
     bytes
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .and_then(|text| Some(text.strip_prefix(action.name())?.strip_prefix('|')?.to_owned()))
-        .ok_or_else(|| ApiError::new(ErrorCode::InvalidNextToken, "The specified NextToken is not valid."))
+        .ok_or_else(|| {
+            invalid(format!("Value ( {token} ) for parameter NextToken is invalid. The token is invalid."))
+        })
 }

@@ -56,9 +56,8 @@ codes! {
     InvalidInstanceType = "InvalidInstanceType", 400;
     IpAddressInUse = "InvalidIPAddress.InUse", 400;
     NetworkInterfaceInUse = "InvalidNetworkInterface.InUse", 400;
-    NetworkInterfaceIdMalformed = "InvalidNetworkInterfaceID.Malformed", 400;
+    NetworkInterfaceIdMalformed = "InvalidNetworkInterfaceId.Malformed", 400;
     NetworkInterfaceIdNotFound = "InvalidNetworkInterfaceID.NotFound", 400;
-    InvalidNextToken = "InvalidNextToken", 400;
     InvalidParameterCombination = "InvalidParameterCombination", 400;
     InvalidParameterValue = "InvalidParameterValue", 400;
     SubnetIdMalformed = "InvalidSubnetID.Malformed", 400;

@@ -156,7 +156,7 @@ fn page_sizes_and_tokens_that_ec2_refuses() {
     assert!(token.is_some());
     for next_token in [Some("zz".to_owned()), Some("\u{20ac}".to_owned()), token] {
         let operation = DescribeNetworkInterfaces { next_token, ..sized(5) };
-        assert_eq!(bed.code(operation), "InvalidNextToken");
+        assert_eq!(bed.code(operation), "InvalidParameterValue");
     }
 }
 
@@ -178,7 +178,7 @@ fn unknown_ids_are_named_as_ec2_names_them_and_one_is_enough_to_fail() {
     };
     let error = bed.error(instances);
     assert_eq!(error.message, "The instance IDs 'i-0aaaaaaaaaaaaaaaa, i-0bbbbbbbbbbbbbbbb' do not exist");
-    assert_eq!(bed.code(by_ids(&["eni-1"])), "InvalidNetworkInterfaceID.Malformed");
+    assert_eq!(bed.code(by_ids(&["eni-1"])), "InvalidNetworkInterfaceId.Malformed");
     assert_eq!(bed.call(by_ids(&[eni.as_str()])).unwrap().items.len(), 1);
     let types =
         |name: &str| DescribeInstanceTypes { instance_types: vec![name.to_owned()], ..Default::default() };

@@ -15,8 +15,8 @@ fn unknown_and_malformed_ids() {
     let error = bed.error(delete("eni-0aaaaaaaaaaaaaaaa"));
     assert_eq!(error.code, ErrorCode::NetworkInterfaceIdNotFound);
     assert_eq!(error.message, "The networkInterface ID 'eni-0aaaaaaaaaaaaaaaa' does not exist");
-    assert_eq!(bed.code(delete("eni-xyz")), "InvalidNetworkInterfaceID.Malformed");
-    assert_eq!(bed.code(delete("i-0aaaaaaaaaaaaaaaa")), "InvalidNetworkInterfaceID.Malformed");
+    assert_eq!(bed.code(delete("eni-xyz")), "InvalidNetworkInterfaceId.Malformed");
+    assert_eq!(bed.code(delete("i-0aaaaaaaaaaaaaaaa")), "InvalidNetworkInterfaceId.Malformed");
     let detach = |id: &str| DetachNetworkInterface { attachment_id: AttachmentId::from(id), force: false };
     assert_eq!(bed.code(detach("eni-attach-0aaaaaaaaaaaaaaaa")), "InvalidAttachmentID.NotFound");
     assert_eq!(bed.code(detach("eni-attach-zz")), "InvalidAttachmentID.Malformed");
