@@ -3,13 +3,17 @@
 //!
 //! ```text
 //!   node namespace                   router namespace                         internet namespace
-//!   ens5 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>
-//!   ens6 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>     inet == veth == inet0: answers with
-//!   lo: IMDS and EC2               table main:                                  the source it saw
+//!   ens5 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>     inet == veth == inet0
+//!   ens6 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>                   lo: EC2, and a host that
+//!                                  lo: gateways, metadata                       answers with the source it saw
+//!                                  table main:
 //!                                    A/32 out of v<eni> to the ENI's MAC
 //!                                    the VPC's blocks: blackhole
 //!                                  table 100, for public sources: default out of inet
 //! ```
+//!
+//! Nothing of the box is inside a node. Metadata answers in the router, on every link, as in life the hypervisor does;
+//! EC2 beyond the VPC, where only public addresses get. A node that cuts itself off loses both.
 //!
 //! Why not a veth from router to node: its router end would have no carrier until the node's end is up, and then drop the
 //! answer to the node's first ARP request, which costs a second. The network behind a real ENI is always there.
@@ -28,6 +32,7 @@ mod follow;
 mod internet;
 mod namespace;
 mod node;
+mod residents;
 mod router;
 mod source_check;
 mod sysctl;
@@ -43,7 +48,8 @@ use holdfast_datapath::netns::NetnsError;
 
 pub use internet::ECHO_PORT;
 pub use namespace::Namespace;
-pub use node::{EC2_ADDRESS, IMDS_ADDRESS, Node};
+pub use node::Node;
+pub use router::IMDS_ADDRESS;
 
 use crate::server::SharedVpc;
 use crate::vpc::InstanceId;
@@ -65,6 +71,8 @@ pub struct FabricSpec {
     pub nodes: Vec<NodeSpec>,
     /// Address of the internet host, outside the VPC.
     pub internet: Ipv4Addr,
+    /// Where EC2 answers, on port 80: outside the VPC as well.
+    pub ec2: Ipv4Addr,
 }
 
 /// A node: an instance with a name.
@@ -74,6 +82,8 @@ pub struct NodeSpec {
     pub name: String,
     /// Which instance.
     pub instance: InstanceId,
+    /// Through how many hops its metadata gets: 1 reaches no pod, 2 the pods behind it.
+    pub hop_limit: u8,
 }
 
 /// Why the network cannot be made or changed. The text leaves the cause to `source`.
@@ -140,34 +150,33 @@ pub struct Fabric {
     router: Namespace,
     internet: Namespace,
     internet_address: Ipv4Addr,
+    ec2_address: Ipv4Addr,
     problems: Problems,
 }
 
 impl Fabric {
-    /// Makes namespaces and links for the VPC as it is, serves IMDS and EC2 in each node, and follows the box from
-    /// then on. Returns when all that is visible now is there. Blocks; needs no runtime.
+    /// Makes namespaces and links for the VPC as it is, serves metadata and EC2, and follows the box from then on. Returns when all that is visible now is there. Blocks; needs no runtime.
     pub fn up(shared: &SharedVpc, spec: &FabricSpec) -> Result<Self, FabricError> {
         let layout = shared.with(|vpc| Layout::of(vpc, spec))?;
-        let internet = Internet::up(spec.internet)?;
+        let internet = Internet::up(spec.internet, spec.ec2)?;
         let mut router = Router::up(&layout, &internet)?;
         let mut nodes = Vec::new();
-        let mut faces = Vec::new();
         for node in &spec.nodes {
-            let (node, listeners) = Node::up(node, &shared.region())?;
+            let node = Node::up(node, &shared.region(), spec.ec2)?;
             router.add_node(&node);
             nodes.push(node);
-            faces.push(listeners);
         }
         let problems = Problems::default();
         let router_namespace = router.namespace().clone();
         let internet_namespace = internet.namespace().clone();
-        let follower = Follower::start(shared.clone(), layout, router, faces, internet, problems.clone())?;
+        let follower = Follower::start(shared.clone(), layout, router, internet, problems.clone())?;
         let fabric = Self {
             follower,
             nodes,
             router: router_namespace,
             internet: internet_namespace,
             internet_address: spec.internet,
+            ec2_address: spec.ec2,
             problems,
         };
         fabric.settle(Duration::from_secs(30))?;
@@ -201,6 +210,11 @@ impl Fabric {
     /// address and port that it saw.
     pub fn internet_address(&self) -> Ipv4Addr {
         self.internet_address
+    }
+
+    /// Where EC2 answers, on port 80, over plain HTTP. It tells its callers by their access keys.
+    pub fn ec2_address(&self) -> Ipv4Addr {
+        self.ec2_address
     }
 
     /// Waits until all that the box has made visible up to now is in the kernel.

@@ -42,6 +42,9 @@ use crate::vpc::{
 /// What the internet host is called by where a scenario does not say: of TEST-NET-2, which nobody routes.
 pub const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 
+/// Where EC2 answers where a scenario does not say.
+pub const EC2: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
+
 /// Why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -138,6 +141,9 @@ pub struct NodeTable {
     /// Its first address, chosen by the box where absent.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
+    /// Through how many hops its metadata gets; 2 where absent, which reaches its pods.
+    #[serde(default = "default_hop_limit")]
+    pub hop_limit: u8,
     /// Tags of the instance.
     #[serde(default)]
     pub tags: Tags,
@@ -148,12 +154,16 @@ pub struct NodeTable {
 #[serde(deny_unknown_fields)]
 pub struct InternetTable {
     /// Address of the internet host, outside the VPC.
+    #[serde(default = "default_internet")]
     pub address: Ipv4Addr,
+    /// Where EC2 answers, outside the VPC too.
+    #[serde(default = "default_ec2")]
+    pub ec2: Ipv4Addr,
 }
 
 impl Default for InternetTable {
     fn default() -> Self {
-        Self { address: INTERNET }
+        Self { address: INTERNET, ec2: EC2 }
     }
 }
 
@@ -190,14 +200,14 @@ pub struct Built {
     pub vpc: SimVpc,
     /// The nodes, in the scenario's order.
     pub nodes: Vec<NodeSpec>,
-    /// Address of the internet host.
-    pub internet: Ipv4Addr,
+    /// What is outside the VPC.
+    pub internet: InternetTable,
 }
 
 impl Built {
     /// What [`crate::fabric::Fabric::up`] is given.
     pub fn fabric(&self) -> FabricSpec {
-        FabricSpec { nodes: self.nodes.clone(), internet: self.internet }
+        FabricSpec { nodes: self.nodes.clone(), internet: self.internet.address, ec2: self.internet.ec2 }
     }
 }
 
@@ -207,6 +217,18 @@ fn default_region() -> String {
 
 fn default_seed() -> u64 {
     BoxConfig::default().seed
+}
+
+fn default_hop_limit() -> u8 {
+    2
+}
+
+fn default_internet() -> Ipv4Addr {
+    INTERNET
+}
+
+fn default_ec2() -> Ipv4Addr {
+    EC2
 }
 
 fn certain() -> u32 {
@@ -286,9 +308,14 @@ impl Scenario {
         {
             return contradiction(format!("a fault names node {fault:?}, which is not there"));
         }
-        let internet = self.internet.address;
-        if let Some(cidr) = self.vpc.cidrs.iter().find(|cidr| cidr.contains(&internet)) {
-            return contradiction(format!("the internet host {internet} lies inside the VPC's {cidr}"));
+        let InternetTable { address, ec2 } = self.internet;
+        if address == ec2 {
+            return contradiction(format!("the internet host and EC2 cannot both be {ec2}"));
+        }
+        for (what, address) in [("the internet host", address), ("EC2", ec2)] {
+            if let Some(cidr) = self.vpc.cidrs.iter().find(|cidr| cidr.contains(&address)) {
+                return contradiction(format!("{what} {address} lies inside the VPC's {cidr}"));
+            }
         }
         Ok(())
     }
@@ -330,7 +357,7 @@ impl Scenario {
                     tags: node.tags.clone(),
                 })
                 .map_err(refused(format!("node {:?}", node.name)))?;
-            nodes.push(NodeSpec { name: node.name.clone(), instance });
+            nodes.push(NodeSpec { name: node.name.clone(), instance, hop_limit: node.hop_limit });
         }
         for table in &self.faults {
             let instance = table.node.as_ref().and_then(|name| {
@@ -345,7 +372,7 @@ impl Scenario {
                 permille: table.permille,
             });
         }
-        Ok(Built { vpc: sim, nodes, internet: self.internet.address })
+        Ok(Built { vpc: sim, nodes, internet: self.internet.clone() })
     }
 }
 

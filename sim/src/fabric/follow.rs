@@ -1,5 +1,7 @@
 //! The thread that serves the box's faces and keeps the kernel's network as EC2 shows it.
 
+use std::io;
+use std::net::TcpListener;
 use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -8,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::internet::Internet;
-use super::node::Listeners;
+use super::residents::Residents;
 use super::router::Router;
 use super::wiring::{Layout, Wiring};
 use super::{FabricError, Problems};
-use crate::server::{Callers, SharedVpc, serve_ec2, serve_imds};
+use crate::server::{Callers, SharedVpc, serve_ec2, serve_imds_by_peer};
 use crate::vpc::{SimVpc, VpcEvent};
 
 /// Handle of the thread; stops it when dropped, and waits for its end.
@@ -25,6 +27,27 @@ pub(super) struct Follower {
 /// Asks to be told when everything that is visible now has been carried out.
 #[derive(Debug)]
 struct Settle(sync_mpsc::Sender<()>);
+
+/// What answers beside the network itself.
+#[derive(Debug)]
+struct Services {
+    metadata: TcpListener,
+    residents: Residents,
+    ec2: TcpListener,
+    internet: Internet,
+}
+
+impl Services {
+    fn spawn(self, shared: &SharedVpc) -> JoinSet<io::Result<()>> {
+        let Self { metadata, residents, ec2, internet } = self;
+        let mut services = JoinSet::new();
+        services
+            .spawn(serve_imds_by_peer(shared.clone(), metadata, move |address| residents.client(address)));
+        services.spawn(serve_ec2(shared.clone(), ec2, Callers::ByAccessKey));
+        services.spawn(internet.serve());
+        services
+    }
+}
 
 /// The network as wanted and as it is.
 #[derive(Debug)]
@@ -48,17 +71,22 @@ impl Follower {
         shared: SharedVpc,
         layout: Layout,
         router: Router,
-        faces: Vec<Listeners>,
         internet: Internet,
         problems: Problems,
     ) -> Result<Self, FabricError> {
         let failed = |error: std::io::Error| FabricError::Thread(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let services = Services {
+            metadata: router.metadata()?,
+            residents: router.residents().clone(),
+            ec2: internet.ec2().map_err(failed)?,
+            internet,
+        };
         let (commands, inbox) = mpsc::unbounded_channel();
         let network = Network { wiring: Wiring::new(layout), router, problems };
         let thread = std::thread::Builder::new()
             .name("fabric".to_owned())
-            .spawn(move || runtime.block_on(run(shared, network, faces, internet, inbox)))
+            .spawn(move || runtime.block_on(run(shared, network, services, inbox)))
             .map_err(failed)?;
         Ok(Self { commands: Some(commands), thread: Some(thread) })
     }
@@ -91,16 +119,10 @@ impl Drop for Follower {
 async fn run(
     shared: SharedVpc,
     mut network: Network,
-    faces: Vec<Listeners>,
-    internet: Internet,
+    services: Services,
     mut inbox: mpsc::UnboundedReceiver<Settle>,
 ) {
-    let mut services = JoinSet::new();
-    for face in faces {
-        services.spawn(serve_imds(shared.clone(), face.imds, face.instance.clone()));
-        services.spawn(serve_ec2(shared.clone(), face.ec2, Callers::Instance(face.instance)));
-    }
-    services.spawn(internet.serve());
+    let services = services.spawn(&shared);
     loop {
         let (events, waiting) = tokio::select! {
             events = shared.next_events() => (events, None),

@@ -1,5 +1,6 @@
 //! A network namespace of the fabric.
 
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +56,16 @@ impl Namespace {
     /// A netlink socket inside.
     pub fn socket(&self) -> Result<Socket, FabricError> {
         netns::socket_in(&self.fd).map_err(|source| self.entering(source))
+    }
+
+    /// Listens inside.
+    pub(super) fn listen(&self, address: IpAddr, port: u16) -> Result<TcpListener, FabricError> {
+        let address = SocketAddr::new(address, port);
+        self.run(|| TcpListener::bind(address))?.map_err(|source| FabricError::Listen {
+            address: address.to_string(),
+            place: self.name.clone(),
+            source,
+        })
     }
 
     /// Carries changes out, in order; the first failure is returned, after all were tried.

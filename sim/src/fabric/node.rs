@@ -1,9 +1,9 @@
-//! A node: the namespace in which its interfaces appear, with IMDS and EC2 at their addresses.
+//! A node: the namespace in which its interfaces appear. Nothing of the box listens there.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::Ipv4Addr;
 
-use holdfast_datapath::netlink::{Address, AddressScope, Change, LinkRef, LinkSettings, Route};
+use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, Route};
 use ipnet::Ipv4Net;
 
 use super::wiring::{Lease, gateway};
@@ -11,13 +11,6 @@ use super::{FabricError, Namespace, NodeSpec, sysctl};
 use crate::server::access_key_id;
 use crate::vpc::InstanceId;
 
-/// Where IMDS answers, on port 80: where every AWS client looks for it.
-pub const IMDS_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-
-/// Where the EC2 API answers, on port 80.
-pub const EC2_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
-
-const HTTP: u16 = 80;
 const MAIN: u32 = 254;
 /// `RTPROT_DHCP`, and the metric that systemd-networkd gives to what it learnt that way.
 const DHCP: u8 = 16;
@@ -43,50 +36,30 @@ const SETTINGS: &[(&str, &str)] = &[
 pub struct Node {
     name: String,
     instance: InstanceId,
+    hop_limit: u8,
     namespace: Namespace,
     environment: BTreeMap<&'static str, String>,
 }
 
-/// What a node's services listen on, bound inside it.
-#[derive(Debug)]
-pub(super) struct Listeners {
-    pub(super) instance: InstanceId,
-    pub(super) imds: TcpListener,
-    pub(super) ec2: TcpListener,
-}
-
 impl Node {
-    /// Makes the namespace with its services' addresses, and no interface yet.
-    pub(super) fn up(spec: &NodeSpec, region: &str) -> Result<(Self, Listeners), FabricError> {
+    /// Makes the namespace, with no interface yet.
+    pub(super) fn up(spec: &NodeSpec, region: &str, ec2: Ipv4Addr) -> Result<Self, FabricError> {
         let namespace = Namespace::create(&spec.name)?;
         sysctl::write(&namespace, SETTINGS)?;
-        let mut socket = namespace.socket()?;
-        let loopback = namespace.index(&mut socket, "lo")?;
-        // Of host scope: what the node sends to its pods must not bear one of these as its source.
-        let own = |address: Ipv4Addr| {
-            let address = Address::new(loopback, Ipv4Net::from(address).into());
-            Change::PutAddress(Address { scope: AddressScope::Host, ..address })
-        };
-        namespace.apply(&mut socket, &[own(IMDS_ADDRESS), own(EC2_ADDRESS)])?;
-        let listeners = Listeners {
-            instance: spec.instance.clone(),
-            imds: listen(&namespace, IMDS_ADDRESS, HTTP)?,
-            ec2: listen(&namespace, EC2_ADDRESS, HTTP)?,
-        };
-        let node = Self {
+        Ok(Self {
             name: spec.name.clone(),
             instance: spec.instance.clone(),
+            hop_limit: spec.hop_limit,
             namespace,
             environment: BTreeMap::from([
-                ("AWS_ENDPOINT_URL_EC2", format!("http://{EC2_ADDRESS}")),
+                ("AWS_ENDPOINT_URL_EC2", format!("http://{ec2}")),
                 ("AWS_REGION", region.to_owned()),
                 // The older name, which the AWS CLI and boto3 go by.
                 ("AWS_DEFAULT_REGION", region.to_owned()),
                 ("AWS_ACCESS_KEY_ID", access_key_id(&spec.instance)),
                 ("AWS_SECRET_ACCESS_KEY", "not-checked".to_owned()),
             ]),
-        };
-        Ok((node, listeners))
+        })
     }
 
     /// Its name.
@@ -99,9 +72,14 @@ impl Node {
         &self.instance
     }
 
+    /// Through how many hops its metadata gets.
+    pub(super) fn hop_limit(&self) -> u8 {
+        self.hop_limit
+    }
+
     /// Where it is.
-    pub fn namespace(&self) -> &Namespace {
-        &self.namespace
+    pub fn namespace(&self) -> Namespace {
+        self.namespace.clone()
     }
 
     /// What points any AWS client inside the namespace to this box. The keys can be left out: IMDS hands out a role.
@@ -129,18 +107,4 @@ pub(super) fn configure(namespace: &Namespace, link: &str, lease: &Lease) -> Res
             Change::AddRoute(default),
         ],
     )
-}
-
-/// Listens inside a namespace.
-pub(super) fn listen(
-    namespace: &Namespace,
-    address: Ipv4Addr,
-    port: u16,
-) -> Result<TcpListener, FabricError> {
-    let address = SocketAddrV4::new(address, port);
-    namespace.run(|| TcpListener::bind(address))?.map_err(|source| FabricError::Listen {
-        address: address.to_string(),
-        place: namespace.name().to_owned(),
-        source,
-    })
 }

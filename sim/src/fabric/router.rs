@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
 use holdfast_datapath::netlink::{
@@ -12,9 +12,15 @@ use holdfast_datapath::netlink::{
 use ipnet::{IpNet, Ipv4Net};
 
 use super::internet::{self, Internet};
+use super::residents::Residents;
 use super::wiring::{Layout, Plug, Step, gateway};
 use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, source_check, sysctl};
 use crate::vpc::{EniId, InstanceId};
+
+/// Where the metadata service answers, on port 80: where every AWS client looks for it.
+pub const IMDS_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+const IMDS_PORT: u16 = 80;
 
 const MAIN: u32 = 254;
 /// What public addresses see beyond the VPC.
@@ -54,10 +60,12 @@ pub(super) struct Router {
     nodes: BTreeMap<InstanceId, Namespace>,
     /// The router's end of each ENI's link.
     links: BTreeMap<EniId, Link>,
+    residents: Residents,
 }
 
 #[derive(Debug, Clone)]
 struct Link {
+    instance: InstanceId,
     name: String,
     index: u32,
     /// Whether the source check applies to it.
@@ -83,10 +91,12 @@ impl Router {
         let mut socket = namespace.socket()?;
         let loopback = namespace.index(&mut socket, "lo")?;
         let mut changes = Vec::new();
-        // The kernel answers ARP for its own addresses on every link, so the gateways may sit on the loopback.
-        changes.extend(layout.subnets.values().map(|subnet| {
-            Change::PutAddress(Address::new(loopback, Ipv4Net::from(gateway(*subnet)).into()))
-        }));
+        // The kernel answers ARP for its own addresses on every link, so the gateways may sit on the loopback, and a node
+        // that looks for metadata on its link itself finds it.
+        let own = layout.subnets.values().map(|subnet| gateway(*subnet)).chain([IMDS_ADDRESS]);
+        changes.extend(
+            own.map(|address| Change::PutAddress(Address::new(loopback, Ipv4Net::from(address).into()))),
+        );
         changes.extend(layout.cidrs.iter().map(|cidr| Change::AddRoute(blackhole(MAIN, *cidr))));
         changes.push(Change::AddRoute(blackhole(TABLE_NOWHERE, Ipv4Net::default())));
         changes.push(Change::AddRule(Rule::new(RULE_NOWHERE, TABLE_NOWHERE)));
@@ -114,7 +124,23 @@ impl Router {
         internet.connect(OTHER_END)?;
         // As for the links of ENIs, see `plug`.
         namespace.index(&mut socket, "inet")?;
-        Ok(Self { namespace, socket, nodes: BTreeMap::new(), links: BTreeMap::new() })
+        Ok(Self {
+            namespace,
+            socket,
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            residents: Residents::default(),
+        })
+    }
+
+    /// Listens where metadata is asked for.
+    pub(super) fn metadata(&self) -> Result<TcpListener, FabricError> {
+        self.namespace.listen(IMDS_ADDRESS.into(), IMDS_PORT)
+    }
+
+    /// Who has which address, kept up to date.
+    pub(super) fn residents(&self) -> &Residents {
+        &self.residents
     }
 
     pub(super) fn namespace(&self) -> &Namespace {
@@ -122,7 +148,8 @@ impl Router {
     }
 
     pub(super) fn add_node(&mut self, node: &Node) {
-        self.nodes.insert(node.instance().clone(), node.namespace().clone());
+        self.nodes.insert(node.instance().clone(), node.namespace());
+        self.residents.limit(node.instance(), node.hop_limit());
     }
 
     /// Carries steps out, in order. All are tried; the failures are returned.
@@ -139,19 +166,24 @@ impl Router {
                     self.flush(&mut batch, &mut errors);
                     // The exception goes by name, and the same ENI may come back under it.
                     errors.extend(self.check_source(eni, true).err());
+                    self.residents.move_out(eni);
                     if let Some(link) = self.links.remove(eni) {
                         batch.push((Change::DeleteLink(LinkRef::Name(link.name)), MayBeGone::Yes));
                     }
                 }
                 Step::Grant(eni, net) => match self.links.get(eni) {
                     // Put: where an address moves between ENIs, the new place may be told before the old.
-                    Some(link) => batch.push((Change::PutRoute(delivery(*net, link.index)), MayBeGone::No)),
+                    Some(link) => {
+                        batch.push((Change::PutRoute(delivery(*net, link.index)), MayBeGone::No));
+                        self.residents.settle((*net).into(), eni, &link.instance);
+                    }
                     None => errors.push(FabricError::Unfit(format!("no link for {eni}, which holds {net}"))),
                 },
                 Step::Revoke(eni, net) => {
                     if let Some(link) = self.links.get(eni) {
                         // Names its link: a grant to another ENI stays.
                         batch.push((Change::DeleteRoute(delivery(*net, link.index)), MayBeGone::Yes));
+                        self.residents.leave((*net).into(), eni);
                     }
                 }
                 Step::CheckSource(eni, on) => {
@@ -204,7 +236,8 @@ impl Router {
         };
         self.namespace.apply(&mut self.socket, &[Change::CreateVeth(veth)])?;
         let index = self.namespace.index(&mut self.socket, &name)?;
-        self.links.insert(plug.eni.clone(), Link { name: name.clone(), index, checked: true });
+        let link = Link { instance: plug.instance.clone(), name: name.clone(), index, checked: true };
+        self.links.insert(plug.eni.clone(), link);
         // By default the kernel waits up to 0.8 s, at random, before it answers ARP for another.
         sysctl::write(&self.namespace, &[(&format!("ipv4/neigh/{name}/proxy_delay"), "0")])?;
         let up = |link: &str, what: &str| {

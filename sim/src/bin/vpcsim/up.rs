@@ -76,7 +76,7 @@ impl Site {
         let fabric = Fabric::up(&shared, &spec)
             .context("make the network (this needs root, if only of a user namespace)")?;
         let namespaces = fabric.nodes().iter().map(holdfast_sim::fabric::Node::namespace);
-        for namespace in namespaces.chain([fabric.router(), fabric.internet()]) {
+        for namespace in namespaces.chain([fabric.router().clone(), fabric.internet().clone()]) {
             folder.link_netns(namespace.name(), &namespace.path())?;
         }
         // Listening starts before the description appears: a client that saw it may connect.
