@@ -32,8 +32,8 @@ use crate::vpc::{Caller, InstanceId};
 pub enum Callers {
     /// Everyone on this listener is this instance.
     Instance(InstanceId),
-    /// By access key id: a key that IMDS of the box handed out is its instance ([`access_key_id`]); any other is a
-    /// caller named by the key.
+    /// By access key id: a key that IMDS of the box handed out is its instance ([`access_key_id`]), and so is the
+    /// instance's static one ([`static_key_id`]); any other is a caller named by the key.
     ByAccessKey,
 }
 
@@ -50,17 +50,27 @@ impl Callers {
     }
 }
 
-/// What the access key ids of role credentials start with.
+/// What the access key ids of role credentials start with, and those that last.
 const ROLE_KEY: &str = "ASIA";
+const STATIC_KEY: &str = "AKIA";
 
 /// The access key id that IMDS hands out to `instance`: `ASIA`, then the digits of its id in upper case.
 pub fn access_key_id(instance: &InstanceId) -> String {
+    key_of(ROLE_KEY, instance)
+}
+
+/// An access key id for clients of `instance` that cannot ask IMDS: it needs no session token and never expires.
+pub fn static_key_id(instance: &InstanceId) -> String {
+    key_of(STATIC_KEY, instance)
+}
+
+fn key_of(kind: &str, instance: &InstanceId) -> String {
     let digits = instance.as_str().strip_prefix(InstanceId::PREFIX).unwrap_or(instance.as_str());
-    format!("{ROLE_KEY}{}", digits.to_ascii_uppercase())
+    format!("{kind}{}", digits.to_ascii_uppercase())
 }
 
 fn instance_of_key(key: &str) -> Option<InstanceId> {
-    let digits = key.strip_prefix(ROLE_KEY)?.to_ascii_lowercase();
+    let digits = key.strip_prefix(ROLE_KEY).or_else(|| key.strip_prefix(STATIC_KEY))?.to_ascii_lowercase();
     let instance = InstanceId::new(format!("{}{digits}", InstanceId::PREFIX));
     instance.is_well_formed().then_some(instance)
 }
@@ -120,11 +130,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn role_keys_lead_back_to_their_instance() {
+    fn keys_lead_back_to_their_instance() {
         let instance = InstanceId::new("i-0123456789abcdef0");
         let key = access_key_id(&instance);
         assert_eq!(key, "ASIA0123456789ABCDEF0");
         assert_eq!(Callers::ByAccessKey.resolve(&key), Caller::instance(&instance));
+        assert_eq!(Callers::ByAccessKey.resolve(&static_key_id(&instance)), Caller::instance(&instance));
         assert_eq!(Callers::ByAccessKey.resolve("AKIAEXAMPLE"), Caller::named("AKIAEXAMPLE"));
         assert_eq!(Callers::ByAccessKey.resolve("ASIAEXAMPLE"), Caller::named("ASIAEXAMPLE"));
         assert_eq!(Callers::Instance(instance.clone()).resolve("x"), Caller::instance(&instance));

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::wiring::{Lease, gateway};
 use super::{FabricError, Namespace, NodeSpec, sysctl};
-use crate::server::access_key_id;
+use crate::server::static_key_id;
 use crate::vpc::InstanceId;
 
 const MAIN: u32 = 254;
@@ -56,8 +56,6 @@ impl Node {
                 ("AWS_REGION", region.to_owned()),
                 // The older name, which the AWS CLI and boto3 go by.
                 ("AWS_DEFAULT_REGION", region.to_owned()),
-                ("AWS_ACCESS_KEY_ID", access_key_id(&spec.instance)),
-                ("AWS_SECRET_ACCESS_KEY", "not-checked".to_owned()),
             ]),
         })
     }
@@ -82,9 +80,18 @@ impl Node {
         self.namespace.clone()
     }
 
-    /// What points any AWS client inside the namespace to this box. The keys can be left out: IMDS hands out a role.
+    /// What points any AWS client inside the namespace to this box. It holds no credentials: those are the instance's
+    /// role's, which clients take from metadata.
     pub fn environment(&self) -> &BTreeMap<&'static str, String> {
         &self.environment
+    }
+
+    /// What gives a client credentials of this node that last, in place of the role's.
+    pub fn static_keys(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            ("AWS_ACCESS_KEY_ID", static_key_id(&self.instance)),
+            ("AWS_SECRET_ACCESS_KEY", "not-checked".to_owned()),
+        ])
     }
 }
 

@@ -54,8 +54,17 @@ pub(crate) struct NodeDescription {
     pub(crate) mac: Mac,
     /// A file for `nsenter --net=`.
     pub(crate) netns: PathBuf,
-    /// What points AWS clients inside to the box.
+    /// What points AWS clients inside to the box; they take their credentials from metadata.
     pub(crate) environment: BTreeMap<String, String>,
+    /// Beside it, for clients that want credentials that last.
+    pub(crate) static_keys: BTreeMap<String, String>,
+}
+
+impl NodeDescription {
+    /// The environment for a client inside.
+    pub(crate) fn environment(&self, static_keys: bool) -> impl Iterator<Item = (&String, &String)> {
+        self.environment.iter().chain(self.static_keys.iter().filter(move |_| static_keys))
+    }
 }
 
 impl Description {
@@ -72,7 +81,9 @@ impl Description {
             let view = shared
                 .with(|vpc| vpc.imds_view(node.instance()))
                 .ok_or_else(|| anyhow::anyhow!("{} is not running", node.instance()))?;
-            let environment = node.environment();
+            let owned = |variables: &BTreeMap<&'static str, String>| {
+                variables.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+            };
             nodes.push(NodeDescription {
                 name: node.name().to_owned(),
                 instance: node.instance().clone(),
@@ -80,10 +91,8 @@ impl Description {
                 address: view.local_ipv4,
                 mac: view.mac,
                 netns: netns(node.name()),
-                environment: environment
-                    .iter()
-                    .map(|(key, value)| ((*key).to_owned(), value.clone()))
-                    .collect(),
+                environment: owned(node.environment()),
+                static_keys: owned(&node.static_keys()),
             });
         }
         Ok(Self {

@@ -48,10 +48,13 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Prints a node's environment as shell `export` lines.
+    /// Prints a node's environment as lines for a shell. AWS clients take their credentials from metadata.
     Env {
         /// Which node.
         node: String,
+        /// Adds access keys that last, for clients that cannot ask metadata.
+        #[arg(long)]
+        static_keys: bool,
         #[command(flatten)]
         which: Which,
     },
@@ -59,6 +62,9 @@ enum Command {
     Exec {
         #[command(flatten)]
         which: Which,
+        /// Gives it access keys that last, for clients that cannot ask metadata.
+        #[arg(long)]
+        static_keys: bool,
         /// Which node.
         node: String,
         /// The command and its arguments.
@@ -115,12 +121,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down { patience, which } => {
             down::down(&which.folder()?, Duration::from_secs(patience)).map(|()| ExitCode::SUCCESS)
         }
-        Command::Env { node, which } => {
-            enter::env(&which.folder()?.description()?, &node).map(|()| ExitCode::SUCCESS)
+        Command::Env { node, static_keys, which } => {
+            enter::env(&which.folder()?.description()?, &node, static_keys).map(|()| ExitCode::SUCCESS)
         }
-        Command::Exec { which, node, command } => {
+        Command::Exec { which, static_keys, node, command } => {
             // Returns only if it fails.
-            Err(enter::exec(&which.folder()?.description()?, &node, &command))
+            Err(enter::exec(&which.folder()?.description()?, &node, static_keys, &command))
         }
         Command::Admin { which, request } => admin::send(&which.folder()?, request),
     }
