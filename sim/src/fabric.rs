@@ -31,6 +31,7 @@
 mod follow;
 mod internet;
 mod namespace;
+mod naming;
 mod node;
 mod residents;
 mod router;
@@ -48,12 +49,13 @@ use holdfast_datapath::netns::NetnsError;
 
 pub use internet::ECHO_PORT;
 pub use namespace::Namespace;
+pub use naming::{Interfaces, Names};
 pub use node::Node;
 pub use router::IMDS_ADDRESS;
 
 use crate::server::SharedVpc;
 use crate::vpc::InstanceId;
-use follow::Follower;
+use follow::{Command, Follower};
 use internet::Internet;
 use router::Router;
 use wiring::Layout;
@@ -63,6 +65,9 @@ pub const MTU: u32 = 9001;
 
 /// MTU of the way to the internet.
 pub const INTERNET_MTU: u32 = 1500;
+
+/// How long a change of the network may take, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a fabric is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +89,8 @@ pub struct NodeSpec {
     pub instance: InstanceId,
     /// Through how many hops its metadata gets: 1 reaches no pod, 2 the pods behind it.
     pub hop_limit: u8,
+    /// What it calls its interfaces.
+    pub interfaces: Interfaces,
 }
 
 /// Why the network cannot be made or changed. The text leaves the cause to `source`.
@@ -146,6 +153,7 @@ pub enum FabricError {
 pub struct Fabric {
     // Declared first: it stops, and removes the links, before the namespaces are let go.
     follower: Follower,
+    region: String,
     nodes: Vec<Node>,
     router: Namespace,
     internet: Namespace,
@@ -157,36 +165,63 @@ pub struct Fabric {
 impl Fabric {
     /// Makes namespaces and links for the VPC as it is, serves metadata and EC2, and follows the box from then on. Returns when all that is visible now is there. Blocks; needs no runtime.
     pub fn up(shared: &SharedVpc, spec: &FabricSpec) -> Result<Self, FabricError> {
-        let layout = shared.with(|vpc| Layout::of(vpc, spec))?;
+        let layout = shared.with(|vpc| Layout::of(vpc))?;
         let internet = Internet::up(spec.internet, spec.ec2)?;
-        let mut router = Router::up(&layout, &internet)?;
-        let mut nodes = Vec::new();
-        for node in &spec.nodes {
-            let node = Node::up(node, &shared.region(), spec.ec2)?;
-            router.add_node(&node);
-            nodes.push(node);
-        }
+        let router = Router::up(&layout, &internet)?;
         let problems = Problems::default();
         let router_namespace = router.namespace().clone();
         let internet_namespace = internet.namespace().clone();
         let follower = Follower::start(shared.clone(), layout, router, internet, problems.clone())?;
-        let fabric = Self {
+        let mut fabric = Self {
             follower,
-            nodes,
+            region: shared.region(),
+            nodes: Vec::new(),
             router: router_namespace,
             internet: internet_namespace,
             internet_address: spec.internet,
             ec2_address: spec.ec2,
             problems,
         };
-        fabric.settle(Duration::from_secs(30))?;
+        for node in &spec.nodes {
+            fabric.add_node(node)?;
+        }
         match fabric.problems().into_iter().next() {
             Some(problem) => Err(FabricError::Unfit(problem)),
             None => Ok(fabric),
         }
     }
 
-    /// The nodes, in the order of the specification.
+    /// Makes an instance of the box a node. Returns when the links that are visible now are there.
+    pub fn add_node(&mut self, spec: &NodeSpec) -> Result<&Node, FabricError> {
+        let taken = |node: &Node| node.name() == spec.name || *node.instance() == spec.instance;
+        if self.nodes.iter().any(taken) {
+            return Err(FabricError::Unfit(format!("{} or {} is a node already", spec.name, spec.instance)));
+        }
+        let node = Node::up(spec, &self.region, self.ec2_address)?;
+        self.follower.order(Command::Join(node.clone()), PATIENCE)?;
+        let at = self.nodes.len();
+        self.nodes.push(node);
+        Ok(&self.nodes[at])
+    }
+
+    /// Takes a node out of the network: its links are gone when this returns, and its namespace when nobody holds it any
+    /// more. Its instance is not touched; `None`: there is no such node.
+    pub fn remove_node(&mut self, name: &str) -> Result<Option<Node>, FabricError> {
+        let Some(at) = self.nodes.iter().position(|node| node.name() == name) else { return Ok(None) };
+        let node = self.nodes.remove(at);
+        self.follower.order(Command::Leave(node.instance().clone()), PATIENCE)?;
+        Ok(Some(node))
+    }
+
+    /// Has a node boot anew. All that was in its namespace is left behind: links, addresses, routes, rules, nftables,
+    /// settings. It has its interfaces again, as after its first boot, when this returns. Processes that were in it are
+    /// not ended: they stay in the old namespace, with no network, and whoever started them ends them.
+    pub fn reboot_node(&self, name: &str) -> Result<(), FabricError> {
+        let node = self.node(name).ok_or_else(|| FabricError::Unfit(format!("there is no node {name}")))?;
+        self.follower.order(Command::Reboot(node.instance().clone()), PATIENCE)
+    }
+
+    /// The nodes, in the order in which they were added.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -219,7 +254,7 @@ impl Fabric {
 
     /// Waits until all that the box has made visible up to now is in the kernel.
     pub fn settle(&self, within: Duration) -> Result<(), FabricError> {
-        self.follower.settle(within)
+        self.follower.order(Command::Settle, within)
     }
 
     /// What could not be carried out since the start, oldest first; empty on a healthy network.

@@ -226,6 +226,66 @@ print(key[:4], answer.status)";
 }
 
 #[test]
+fn nodes_join_boot_anew_and_leave_while_it_runs() {
+    let run_dir = alone();
+    let before = traces(run_dir.path());
+    let mut up = Up::start(run_dir.path(), "moving");
+    let node = |arguments: &[&str]| {
+        let all: Vec<&str> = ["node"].iter().chain(arguments).copied().collect();
+        vpcsim(run_dir.path(), "moving", &all)
+    };
+    let links = |name: &str| well(vpcsim(run_dir.path(), "moving", &["exec", name, "cat", "/proc/net/dev"]));
+    well(node(&[
+        "add",
+        "late",
+        "--subnet",
+        "b",
+        "--address",
+        "10.0.16.77",
+        "--interfaces",
+        r#"{"names": "eth"}"#,
+    ]));
+    assert!(links("late").contains("eth0"));
+    let written = std::fs::read_to_string(up.folder.join("box.json")).unwrap();
+    let described: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(described["nodes"][2]["address"], "10.0.16.77");
+    let ask = "import socket
+a = socket.create_connection(('198.51.100.10', 7777), 5)
+print(a.recv(64).decode().split()[0])";
+    let seen = || vpcsim(run_dir.path(), "moving", &["exec", "late", "python3", "-c", ask]);
+    assert_eq!(well(seen()).trim(), "10.0.16.77");
+
+    well(vpcsim(run_dir.path(), "moving", &["exec", "late", "nft", "add table ip left"]));
+    well(node(&["reboot", "late"]));
+    assert_eq!(well(vpcsim(run_dir.path(), "moving", &["exec", "late", "nft", "list ruleset"])), "");
+    assert_eq!(well(seen()).trim(), "10.0.16.77");
+
+    for (arguments, why) in [
+        (&["add", "late", "--subnet", "a"][..], "already"),
+        (&["add", "other", "--subnet", "c"], "no subnet"),
+        (&["add", "other", "--subnet", "a", "--type", "m5.enormous"], "does not exist"),
+        (&["add", "other", "--subnet", "a", "--interfaces", "eth"], "understand --interfaces"),
+        (&["reboot", "other"], "no node"),
+        (&["remove", "other"], "no node"),
+    ] {
+        let refused = node(arguments);
+        assert!(!refused.status.success());
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(why), "{refused:?} should say {why:?}");
+    }
+
+    well(node(&["remove", "late"]));
+    assert!(!seen().status.success());
+    assert!(!up.folder.join("netns/late").exists());
+    let state = well(vpcsim(run_dir.path(), "moving", &["admin", "state"]));
+    assert!(!state.contains("10.0.16.77"), "its instance is over");
+    well(node(&["add", "late", "--subnet", "b", "--address", "10.0.16.77"]));
+    assert_eq!(well(seen()).trim(), "10.0.16.77", "another node of that name and address");
+    well(vpcsim(run_dir.path(), "moving", &["down"]));
+    assert!(up.end().success());
+    assert_eq!(traces(run_dir.path()), before);
+}
+
+#[test]
 fn a_signal_ends_it_cleanly() {
     // In the default folder, which it makes and removes as well.
     let _alone = alone();

@@ -1,13 +1,22 @@
 //! A node: the namespace in which its interfaces appear. Nothing of the box listens there.
+//!
+//! A node that is switched off or boots anew gets a new namespace: all that its inhabitants made in the old one ends with
+//! it, as in life. Its path stays the same.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, Route};
 use ipnet::Ipv4Net;
+use nix::fcntl::OFlag;
+use nix::unistd::dup3;
 
+use super::naming::Interfaces;
 use super::wiring::{Lease, gateway};
-use super::{FabricError, Namespace, NodeSpec, sysctl};
+use super::{FabricError, Namespace, NodeSpec, namespace, sysctl};
 use crate::server::static_key_id;
 use crate::vpc::InstanceId;
 
@@ -31,26 +40,29 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ipv4/conf/default/accept_local", "0"),
 ];
 
-/// A node of the fabric.
-#[derive(Debug)]
+/// A node of the fabric. Clones are the same one.
+#[derive(Debug, Clone)]
 pub struct Node {
-    name: String,
-    instance: InstanceId,
-    hop_limit: u8,
-    namespace: Namespace,
+    spec: NodeSpec,
+    current: Arc<Mutex<Current>>,
     environment: BTreeMap<&'static str, String>,
+}
+
+#[derive(Debug)]
+struct Current {
+    namespace: Namespace,
+    /// A second descriptor whose number never changes: what the node's path names.
+    place: OwnedFd,
 }
 
 impl Node {
     /// Makes the namespace, with no interface yet.
     pub(super) fn up(spec: &NodeSpec, region: &str, ec2: Ipv4Addr) -> Result<Self, FabricError> {
-        let namespace = Namespace::create(&spec.name)?;
-        sysctl::write(&namespace, SETTINGS)?;
+        let namespace = fresh(&spec.name)?;
+        let place = namespace.descriptor().try_clone().map_err(|error| descriptor(&spec.name, error))?;
         Ok(Self {
-            name: spec.name.clone(),
-            instance: spec.instance.clone(),
-            hop_limit: spec.hop_limit,
-            namespace,
+            spec: spec.clone(),
+            current: Arc::new(Mutex::new(Current { namespace, place })),
             environment: BTreeMap::from([
                 ("AWS_ENDPOINT_URL_EC2", format!("http://{ec2}")),
                 ("AWS_REGION", region.to_owned()),
@@ -62,22 +74,32 @@ impl Node {
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.spec.name
     }
 
     /// Its instance.
     pub fn instance(&self) -> &InstanceId {
-        &self.instance
+        &self.spec.instance
     }
 
     /// Through how many hops its metadata gets.
     pub(super) fn hop_limit(&self) -> u8 {
-        self.hop_limit
+        self.spec.hop_limit
     }
 
-    /// Where it is.
+    /// What it calls its interfaces.
+    pub(super) fn interfaces(&self) -> &Interfaces {
+        &self.spec.interfaces
+    }
+
+    /// Where it is since it booted last.
     pub fn namespace(&self) -> Namespace {
-        self.namespace.clone()
+        self.current().namespace.clone()
+    }
+
+    /// As [`Namespace::path`], of wherever the node is: it stays the same when the node boots anew.
+    pub fn path(&self) -> PathBuf {
+        namespace::path_of(&self.current().place)
     }
 
     /// What points any AWS client inside the namespace to this box. It holds no credentials: those are the instance's
@@ -89,10 +111,34 @@ impl Node {
     /// What gives a client credentials of this node that last, in place of the role's.
     pub fn static_keys(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([
-            ("AWS_ACCESS_KEY_ID", static_key_id(&self.instance)),
+            ("AWS_ACCESS_KEY_ID", static_key_id(&self.spec.instance)),
             ("AWS_SECRET_ACCESS_KEY", "not-checked".to_owned()),
         ])
     }
+
+    /// Leaves the namespace with all that is in it for a new one.
+    pub(super) fn renew(&self) -> Result<(), FabricError> {
+        let namespace = fresh(&self.spec.name)?;
+        let mut current = self.current();
+        dup3(namespace.descriptor(), &mut current.place, OFlag::O_CLOEXEC)
+            .map_err(|errno| descriptor(&self.spec.name, errno.into()))?;
+        current.namespace = namespace;
+        Ok(())
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fresh(name: &str) -> Result<Namespace, FabricError> {
+    let namespace = Namespace::create(name)?;
+    sysctl::write(&namespace, SETTINGS)?;
+    Ok(namespace)
+}
+
+fn descriptor(name: &str, error: std::io::Error) -> FabricError {
+    FabricError::Unfit(format!("the descriptor of {name}: {error}"))
 }
 
 /// Configures the first interface as the image's DHCP client does.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use holdfast_datapath::netlink::{
     Address, Change, LinkRef, LinkSettings, MacAddr, Macvlan, Neighbour, Route, RouteScope, RouteType, Rule,
@@ -57,10 +58,32 @@ const SETTINGS: &[(&str, &str)] = &[
 pub(super) struct Router {
     namespace: Namespace,
     socket: Socket,
-    nodes: BTreeMap<InstanceId, Namespace>,
+    nodes: BTreeMap<InstanceId, Node>,
     /// The router's end of each ENI's link.
     links: BTreeMap<EniId, Link>,
     residents: Residents,
+    /// First names that are still borne.
+    renames: Vec<Rename>,
+}
+
+/// A link of a node that will be called otherwise.
+#[derive(Debug, Clone)]
+struct Rename {
+    due: Instant,
+    namespace: Namespace,
+    index: u32,
+    name: String,
+}
+
+impl Rename {
+    fn carry_out(&self) -> Result<(), FabricError> {
+        let settings = LinkSettings { name: Some(self.name.clone()), ..LinkSettings::default() };
+        match self.namespace.socket()?.apply(&Change::SetLink(LinkRef::Index(self.index), settings)) {
+            // Gone meanwhile: none to rename.
+            Err(error) if !error.is_absent() => Err(self.namespace.refused(error)),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -130,6 +153,7 @@ impl Router {
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             residents: Residents::default(),
+            renames: Vec::new(),
         })
     }
 
@@ -147,9 +171,29 @@ impl Router {
         &self.namespace
     }
 
-    pub(super) fn add_node(&mut self, node: &Node) {
-        self.nodes.insert(node.instance().clone(), node.namespace());
+    pub(super) fn add_node(&mut self, node: Node) {
         self.residents.limit(node.instance(), node.hop_limit());
+        self.nodes.insert(node.instance().clone(), node);
+    }
+
+    pub(super) fn remove_node(&mut self, instance: &InstanceId) {
+        self.nodes.remove(instance);
+    }
+
+    pub(super) fn node(&self, instance: &InstanceId) -> Option<&Node> {
+        self.nodes.get(instance)
+    }
+
+    /// When the next link is to be renamed.
+    pub(super) fn next_rename(&self) -> Option<Instant> {
+        self.renames.iter().map(|rename| rename.due).min()
+    }
+
+    /// Renames the links whose time has come.
+    pub(super) fn rename_due(&mut self, now: Instant) -> Vec<FabricError> {
+        let (due, later): (Vec<_>, Vec<_>) = self.renames.drain(..).partition(|rename| rename.due <= now);
+        self.renames = later;
+        due.iter().filter_map(|rename| rename.carry_out().err()).collect()
     }
 
     /// Carries steps out, in order. All are tried; the failures are returned.
@@ -255,15 +299,29 @@ impl Router {
         // The end that came up first learns of the other by a worker of the kernel, and drops what is sent until then;
         // asking for a link has the kernel catch up before it answers.
         let lower = self.namespace.index(&mut self.socket, &lower)?;
-        let macvlan = Macvlan {
-            name: plug.node_end.clone(),
-            lower,
-            mtu: MTU,
-            netns: Some(Arc::clone(node.descriptor())),
-        };
+        if !node.interfaces().appears(plug.device, plug.card) {
+            // The router's end stands: what is sent there goes nowhere.
+            return Ok(());
+        }
+        let namespace = node.namespace();
+        let (last, first) = node.interfaces().at(plug.device, plug.card);
+        let name = first.clone().unwrap_or_else(|| last.clone());
+        let macvlan =
+            Macvlan { name: name.clone(), lower, mtu: MTU, netns: Some(Arc::clone(namespace.descriptor())) };
         self.namespace.apply(&mut self.socket, &[Change::CreateMacvlan(macvlan)])?;
+        if first.is_some() {
+            let after = if plug.lease.is_some() { Duration::ZERO } else { node.interfaces().renamed_after() };
+            let index = namespace.index(&mut namespace.socket()?, &name)?;
+            let due = Instant::now() + after;
+            let rename = Rename { due, namespace: namespace.clone(), index, name: last.clone() };
+            if after.is_zero() {
+                rename.carry_out()?;
+            } else {
+                self.renames.push(rename);
+            }
+        }
         match &plug.lease {
-            Some(lease) => super::node::configure(&node, &plug.node_end, lease),
+            Some(lease) => super::node::configure(&namespace, &last, lease),
             None => Ok(()),
         }
     }

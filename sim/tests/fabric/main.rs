@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 mod delivery;
+mod interfaces;
 mod links;
 mod metadata;
+mod nodes;
 mod outside;
 mod pod;
 mod site;

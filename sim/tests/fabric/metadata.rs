@@ -57,7 +57,7 @@ fn who_am_i(from: Ipv4Addr, within: Duration) -> io::Result<String> {
     )
 }
 
-fn who(namespace: &Namespace, from: Ipv4Addr) -> io::Result<String> {
+pub(crate) fn who(namespace: &Namespace, from: Ipv4Addr) -> io::Result<String> {
     namespace.run(|| who_am_i(from, SETTLED)).unwrap()
 }
 
@@ -67,7 +67,7 @@ fn nobody(namespace: &Namespace, from: Ipv4Addr) {
     assert!(answer.is_err(), "{answer:?}");
 }
 
-const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+pub(crate) const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
 #[test]
 fn every_node_gets_its_own_metadata_and_its_port_80_is_free() {

@@ -6,7 +6,9 @@ mod admin;
 mod description;
 mod down;
 mod enter;
+mod node;
 mod run_dir;
+mod site;
 mod up;
 
 use std::ffi::OsString;
@@ -71,6 +73,13 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+    /// Adds, reboots or removes nodes of a running box.
+    Node {
+        #[command(flatten)]
+        which: Which,
+        #[command(subcommand)]
+        request: node::Verb,
+    },
     /// Asks a running box, or changes it from outside. Prints JSON.
     Admin {
         #[command(flatten)]
@@ -128,6 +137,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             // Returns only if it fails.
             Err(enter::exec(&which.folder()?.description()?, &node, static_keys, &command))
         }
+        Command::Node { which, request } => node::send(&which.folder()?, request).map(|()| ExitCode::SUCCESS),
         Command::Admin { which, request } => admin::send(&which.folder()?, request),
     }
 }
