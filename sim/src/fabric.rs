@@ -3,13 +3,17 @@
 //!
 //! ```text
 //!   node namespace                   router namespace                         internet namespace
-//!   ens5 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>
-//!   ens6 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>     inet == veth == inet0: answers with
-//!   lo: IMDS and EC2               table main:                                  the source it saw
+//!   ens5 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>     inet == veth == inet0
+//!   ens6 (ENI's MAC) -- macvlan -- p<eni> == veth == v<eni>                   lo: EC2, and a host that
+//!                                  lo: gateways, metadata                       answers with the source it saw
+//!                                  table main:
 //!                                    A/32 out of v<eni> to the ENI's MAC
 //!                                    the VPC's blocks: blackhole
 //!                                  table 100, for public sources: default out of inet
 //! ```
+//!
+//! Nothing of the box is inside a node. Metadata answers in the router, on every link, as in life the hypervisor does;
+//! EC2 beyond the VPC, where only public addresses get. A node that cuts itself off loses both.
 //!
 //! Why not a veth from router to node: its router end would have no carrier until the node's end is up, and then drop the
 //! answer to the node's first ARP request, which costs a second. The network behind a real ENI is always there.
@@ -27,7 +31,9 @@
 mod follow;
 mod internet;
 mod namespace;
+mod naming;
 mod node;
+mod residents;
 mod router;
 mod source_check;
 mod sysctl;
@@ -43,11 +49,13 @@ use holdfast_datapath::netns::NetnsError;
 
 pub use internet::ECHO_PORT;
 pub use namespace::Namespace;
-pub use node::{EC2_ADDRESS, IMDS_ADDRESS, Node};
+pub use naming::{Interfaces, Names};
+pub use node::Node;
+pub use router::IMDS_ADDRESS;
 
 use crate::server::SharedVpc;
 use crate::vpc::InstanceId;
-use follow::Follower;
+use follow::{Command, Follower};
 use internet::Internet;
 use router::Router;
 use wiring::Layout;
@@ -58,6 +66,9 @@ pub const MTU: u32 = 9001;
 /// MTU of the way to the internet.
 pub const INTERNET_MTU: u32 = 1500;
 
+/// How long a change of the network may take, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a fabric is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FabricSpec {
@@ -65,6 +76,8 @@ pub struct FabricSpec {
     pub nodes: Vec<NodeSpec>,
     /// Address of the internet host, outside the VPC.
     pub internet: Ipv4Addr,
+    /// Where EC2 answers, on port 80: outside the VPC as well.
+    pub ec2: Ipv4Addr,
 }
 
 /// A node: an instance with a name.
@@ -74,6 +87,10 @@ pub struct NodeSpec {
     pub name: String,
     /// Which instance.
     pub instance: InstanceId,
+    /// Through how many hops its metadata gets: 1 reaches no pod, 2 the pods behind it.
+    pub hop_limit: u8,
+    /// What it calls its interfaces.
+    pub interfaces: Interfaces,
 }
 
 /// Why the network cannot be made or changed. The text leaves the cause to `source`.
@@ -136,48 +153,75 @@ pub enum FabricError {
 pub struct Fabric {
     // Declared first: it stops, and removes the links, before the namespaces are let go.
     follower: Follower,
+    region: String,
     nodes: Vec<Node>,
     router: Namespace,
     internet: Namespace,
     internet_address: Ipv4Addr,
+    ec2_address: Ipv4Addr,
     problems: Problems,
 }
 
 impl Fabric {
-    /// Makes namespaces and links for the VPC as it is, serves IMDS and EC2 in each node, and follows the box from
-    /// then on. Returns when all that is visible now is there. Blocks; needs no runtime.
+    /// Makes namespaces and links for the VPC as it is, serves metadata and EC2, and follows the box from then on. Returns when all that is visible now is there. Blocks; needs no runtime.
     pub fn up(shared: &SharedVpc, spec: &FabricSpec) -> Result<Self, FabricError> {
-        let layout = shared.with(|vpc| Layout::of(vpc, spec))?;
-        let internet = Internet::up(spec.internet)?;
-        let mut router = Router::up(&layout, &internet)?;
-        let mut nodes = Vec::new();
-        let mut faces = Vec::new();
-        for node in &spec.nodes {
-            let (node, listeners) = Node::up(node, &shared.region())?;
-            router.add_node(&node);
-            nodes.push(node);
-            faces.push(listeners);
-        }
+        let layout = shared.with(|vpc| Layout::of(vpc))?;
+        let internet = Internet::up(spec.internet, spec.ec2)?;
+        let router = Router::up(&layout, &internet)?;
         let problems = Problems::default();
         let router_namespace = router.namespace().clone();
         let internet_namespace = internet.namespace().clone();
-        let follower = Follower::start(shared.clone(), layout, router, faces, internet, problems.clone())?;
-        let fabric = Self {
+        let follower = Follower::start(shared.clone(), layout, router, internet, problems.clone())?;
+        let mut fabric = Self {
             follower,
-            nodes,
+            region: shared.region(),
+            nodes: Vec::new(),
             router: router_namespace,
             internet: internet_namespace,
             internet_address: spec.internet,
+            ec2_address: spec.ec2,
             problems,
         };
-        fabric.settle(Duration::from_secs(30))?;
+        for node in &spec.nodes {
+            fabric.add_node(node)?;
+        }
         match fabric.problems().into_iter().next() {
             Some(problem) => Err(FabricError::Unfit(problem)),
             None => Ok(fabric),
         }
     }
 
-    /// The nodes, in the order of the specification.
+    /// Makes an instance of the box a node. Returns when the links that are visible now are there.
+    pub fn add_node(&mut self, spec: &NodeSpec) -> Result<&Node, FabricError> {
+        let taken = |node: &Node| node.name() == spec.name || *node.instance() == spec.instance;
+        if self.nodes.iter().any(taken) {
+            return Err(FabricError::Unfit(format!("{} or {} is a node already", spec.name, spec.instance)));
+        }
+        let node = Node::up(spec, &self.region, self.ec2_address)?;
+        self.follower.order(Command::Join(node.clone()), PATIENCE)?;
+        let at = self.nodes.len();
+        self.nodes.push(node);
+        Ok(&self.nodes[at])
+    }
+
+    /// Takes a node out of the network: its links are gone when this returns, and its namespace when nobody holds it any
+    /// more. Its instance is not touched; `None`: there is no such node.
+    pub fn remove_node(&mut self, name: &str) -> Result<Option<Node>, FabricError> {
+        let Some(at) = self.nodes.iter().position(|node| node.name() == name) else { return Ok(None) };
+        let node = self.nodes.remove(at);
+        self.follower.order(Command::Leave(node.instance().clone()), PATIENCE)?;
+        Ok(Some(node))
+    }
+
+    /// Has a node boot anew. All that was in its namespace is left behind: links, addresses, routes, rules, nftables,
+    /// settings. It has its interfaces again, as after its first boot, when this returns. Processes that were in it are
+    /// not ended: they stay in the old namespace, with no network, and whoever started them ends them.
+    pub fn reboot_node(&self, name: &str) -> Result<(), FabricError> {
+        let node = self.node(name).ok_or_else(|| FabricError::Unfit(format!("there is no node {name}")))?;
+        self.follower.order(Command::Reboot(node.instance().clone()), PATIENCE)
+    }
+
+    /// The nodes, in the order in which they were added.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -203,9 +247,14 @@ impl Fabric {
         self.internet_address
     }
 
+    /// Where EC2 answers, on port 80, over plain HTTP. It tells its callers by their access keys.
+    pub fn ec2_address(&self) -> Ipv4Addr {
+        self.ec2_address
+    }
+
     /// Waits until all that the box has made visible up to now is in the kernel.
     pub fn settle(&self, within: Duration) -> Result<(), FabricError> {
-        self.follower.settle(within)
+        self.follower.order(Command::Settle, within)
     }
 
     /// What could not be carried out since the start, oldest first; empty on a healthy network.

@@ -31,9 +31,9 @@ use std::path::{Path, PathBuf};
 use ipnet::Ipv4Net;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::fabric::{FabricSpec, NodeSpec};
+use crate::fabric::{FabricSpec, Interfaces, NodeSpec};
 use crate::fault::{Fault, FaultKind, Scope};
 use crate::vpc::{
     Action, ApiError, BoxConfig, InstanceSpec, Micros, SimVpc, SubnetId, SubnetSpec, Tags, Timing,
@@ -41,6 +41,9 @@ use crate::vpc::{
 
 /// What the internet host is called by where a scenario does not say: of TEST-NET-2, which nobody routes.
 pub const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+
+/// Where EC2 answers where a scenario does not say.
+pub const EC2: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 
 /// Why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +128,7 @@ pub struct SubnetTable {
 }
 
 /// `[[node]]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTable {
     /// Name: letters, digits and hyphens. The file of its namespace is called so.
@@ -138,9 +141,65 @@ pub struct NodeTable {
     /// Its first address, chosen by the box where absent.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
+    /// Through how many hops its metadata gets; 2 where absent, which reaches its pods.
+    #[serde(default = "default_hop_limit")]
+    pub hop_limit: u8,
+    /// What it calls its interfaces; `ens5`, `ens6` and so on where absent.
+    #[serde(default)]
+    pub interfaces: Interfaces,
     /// Tags of the instance.
     #[serde(default)]
     pub tags: Tags,
+}
+
+/// Namespaces of the fabric itself, which bear their names beside the nodes'.
+const TAKEN: [&str; 2] = ["router", "internet"];
+
+impl NodeTable {
+    fn check(&self, is_subnet: impl Fn(&str) -> bool) -> Result<(), ScenarioError> {
+        let problem = if !is_name(&self.name) || TAKEN.contains(&self.name.as_str()) {
+            return Err(ScenarioError::Contradiction(format!(
+                "{:?} is no name for a node: want at most 40 of a-z, A-Z, 0-9 and -, and not {}",
+                self.name,
+                TAKEN.join(" or ")
+            )));
+        } else if !is_subnet(&self.subnet) {
+            Some(format!("there is no subnet {:?}", self.subnet))
+        } else if !(1..=64).contains(&self.hop_limit) {
+            Some(format!("hop_limit {} is not between 1 and 64", self.hop_limit))
+        } else {
+            self.interfaces.problem()
+        };
+        match problem {
+            Some(problem) => Err(ScenarioError::Contradiction(format!("node {:?}: {problem}", self.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts its instance; gives what the fabric needs to know about it. `subnets`: those of [`Built`].
+    pub fn run(
+        &self,
+        vpc: &mut SimVpc,
+        subnets: &BTreeMap<String, SubnetId>,
+    ) -> Result<NodeSpec, ScenarioError> {
+        self.check(|subnet| subnets.contains_key(subnet))?;
+        let instance = vpc
+            .run_instance(InstanceSpec {
+                instance_type: self.instance_type.clone(),
+                subnet: subnets.get(&self.subnet).cloned().unwrap_or_default(),
+                security_groups: Vec::new(),
+                private_ip: self.address,
+                ipv6_address_count: 0,
+                tags: self.tags.clone(),
+            })
+            .map_err(|error| ScenarioError::Refused { what: format!("node {:?}", self.name), error })?;
+        Ok(NodeSpec {
+            name: self.name.clone(),
+            instance,
+            hop_limit: self.hop_limit,
+            interfaces: self.interfaces.clone(),
+        })
+    }
 }
 
 /// `[internet]`.
@@ -148,12 +207,16 @@ pub struct NodeTable {
 #[serde(deny_unknown_fields)]
 pub struct InternetTable {
     /// Address of the internet host, outside the VPC.
+    #[serde(default = "default_internet")]
     pub address: Ipv4Addr,
+    /// Where EC2 answers, outside the VPC too.
+    #[serde(default = "default_ec2")]
+    pub ec2: Ipv4Addr,
 }
 
 impl Default for InternetTable {
     fn default() -> Self {
-        Self { address: INTERNET }
+        Self { address: INTERNET, ec2: EC2 }
     }
 }
 
@@ -190,14 +253,16 @@ pub struct Built {
     pub vpc: SimVpc,
     /// The nodes, in the scenario's order.
     pub nodes: Vec<NodeSpec>,
-    /// Address of the internet host.
-    pub internet: Ipv4Addr,
+    /// Its subnets by the names that nodes call them by.
+    pub subnets: BTreeMap<String, SubnetId>,
+    /// What is outside the VPC.
+    pub internet: InternetTable,
 }
 
 impl Built {
     /// What [`crate::fabric::Fabric::up`] is given.
     pub fn fabric(&self) -> FabricSpec {
-        FabricSpec { nodes: self.nodes.clone(), internet: self.internet }
+        FabricSpec { nodes: self.nodes.clone(), internet: self.internet.address, ec2: self.internet.ec2 }
     }
 }
 
@@ -207,6 +272,18 @@ fn default_region() -> String {
 
 fn default_seed() -> u64 {
     BoxConfig::default().seed
+}
+
+fn default_hop_limit() -> u8 {
+    2
+}
+
+fn default_internet() -> Ipv4Addr {
+    INTERNET
+}
+
+fn default_ec2() -> Ipv4Addr {
+    EC2
 }
 
 fn certain() -> u32 {
@@ -268,27 +345,24 @@ impl Scenario {
         }
         let mut nodes = BTreeSet::new();
         for node in &self.nodes {
-            if !is_name(&node.name) {
-                return contradiction(format!(
-                    "{:?} is no name for a node: want at most 40 of a-z, A-Z, 0-9 and -",
-                    node.name
-                ));
-            }
             if !nodes.insert(node.name.as_str()) {
                 return contradiction(format!("two nodes are called {:?}", node.name));
             }
-            if !subnets.contains(node.subnet.as_str()) {
-                return contradiction(format!("node {:?}: there is no subnet {:?}", node.name, node.subnet));
-            }
+            node.check(|subnet| subnets.contains(subnet))?;
         }
         if let Some(fault) =
             self.faults.iter().find_map(|fault| fault.node.as_deref().filter(|node| !nodes.contains(node)))
         {
             return contradiction(format!("a fault names node {fault:?}, which is not there"));
         }
-        let internet = self.internet.address;
-        if let Some(cidr) = self.vpc.cidrs.iter().find(|cidr| cidr.contains(&internet)) {
-            return contradiction(format!("the internet host {internet} lies inside the VPC's {cidr}"));
+        let InternetTable { address, ec2 } = self.internet;
+        if address == ec2 {
+            return contradiction(format!("the internet host and EC2 cannot both be {ec2}"));
+        }
+        for (what, address) in [("the internet host", address), ("EC2", ec2)] {
+            if let Some(cidr) = self.vpc.cidrs.iter().find(|cidr| cidr.contains(&address)) {
+                return contradiction(format!("{what} {address} lies inside the VPC's {cidr}"));
+            }
         }
         Ok(())
     }
@@ -305,7 +379,7 @@ impl Scenario {
         let vpc = sim
             .add_vpc(&self.vpc.cidrs, None, self.vpc.tags.clone())
             .map_err(refused("the VPC".to_owned()))?;
-        let mut subnets: BTreeMap<&str, SubnetId> = BTreeMap::new();
+        let mut subnets: BTreeMap<String, SubnetId> = BTreeMap::new();
         for subnet in &self.subnets {
             let id = sim
                 .add_subnet(SubnetSpec {
@@ -316,21 +390,11 @@ impl Scenario {
                     tags: subnet.tags.clone(),
                 })
                 .map_err(refused(format!("subnet {:?}", subnet.name)))?;
-            subnets.insert(&subnet.name, id);
+            subnets.insert(subnet.name.clone(), id);
         }
         let mut nodes = Vec::new();
         for node in &self.nodes {
-            let instance = sim
-                .run_instance(InstanceSpec {
-                    instance_type: node.instance_type.clone(),
-                    subnet: subnets.get(node.subnet.as_str()).copied().unwrap_or_default(),
-                    security_groups: Vec::new(),
-                    private_ip: node.address,
-                    ipv6_address_count: 0,
-                    tags: node.tags.clone(),
-                })
-                .map_err(refused(format!("node {:?}", node.name)))?;
-            nodes.push(NodeSpec { name: node.name.clone(), instance });
+            nodes.push(node.run(&mut sim, &subnets)?);
         }
         for table in &self.faults {
             let instance = table
@@ -347,7 +411,7 @@ impl Scenario {
             };
             sim.set_fault(fault).map_err(|error| ScenarioError::Contradiction(error.to_string()))?;
         }
-        Ok(Built { vpc: sim, nodes, internet: self.internet.address })
+        Ok(Built { vpc: sim, nodes, subnets, internet: self.internet.clone() })
     }
 }
 

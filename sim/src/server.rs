@@ -3,6 +3,7 @@
 //! ```text
 //! SharedVpc --+-- serve_ec2(listener, Callers)       one endpoint for all, or one per node
 //!             +-- serve_imds(listener, instance)     one per node: IMDS knows who asks by where it is asked
+//!             +-- serve_imds_by_peer(listener, who)  or one for all, who know each other's address
 //!             +-- serve_admin(listener)              for the person or test in charge
 //! ```
 //! Each `serve_*` runs until its future is dropped, and its connections end with it. A listener may have been bound in
@@ -14,10 +15,14 @@ pub(crate) mod http;
 pub mod shared;
 pub(crate) mod timestamp;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
 
-pub use credentials::access_key_id;
+use nix::sys::socket::{setsockopt, sockopt};
+
+pub use credentials::{access_key_id, static_key_id};
 pub use shared::{ClockMode, SharedVpc};
 
 use crate::admin::AdminFace;
@@ -30,8 +35,9 @@ use crate::vpc::InstanceId;
 pub enum Callers {
     /// Everyone on this listener is this instance, whatever key was used.
     Instance(InstanceId),
-    /// By access key id: role credentials that IMDS handed out are their instance's, as long as they last; a static key
-    /// (`AKIA` and 16 letters or digits) is a caller of that name; anything else is refused.
+    /// By access key id: role credentials that IMDS handed out are their instance's, as long as they last, and so is the
+    /// instance's static key ([`static_key_id`]); any other static key (`AKIA` and 16 letters or digits) is a caller of
+    /// that name; anything else is refused.
     ByAccessKey,
 }
 
@@ -43,6 +49,41 @@ pub async fn serve_ec2(shared: SharedVpc, listener: TcpListener, callers: Caller
 /// Serves IMDSv2 of one instance. Errors: the listener cannot be made asynchronous.
 pub async fn serve_imds(shared: SharedVpc, listener: TcpListener, instance: InstanceId) -> io::Result<()> {
     http::serve(listener, ImdsService::new(shared, instance)).await
+}
+
+/// Who asks for metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImdsClient {
+    /// Whose metadata it gets.
+    pub instance: InstanceId,
+    /// Through how many hops an answer gets: with 1 none beyond the instance itself, with 2 also its containers.
+    pub hop_limit: u8,
+}
+
+/// Serves IMDSv2 of many instances on one listener. `who` tells by the address of a client whose metadata it gets;
+/// a client that it does not know is hung up on. Errors: the listener cannot be made asynchronous.
+pub async fn serve_imds_by_peer(
+    shared: SharedVpc,
+    listener: TcpListener,
+    who: impl Fn(IpAddr) -> Option<ImdsClient>,
+) -> io::Result<()> {
+    // Kept: sessions outlive connections.
+    let mut faces: BTreeMap<InstanceId, Arc<ImdsService>> = BTreeMap::new();
+    http::serve_by_peer(listener, move |stream, peer| {
+        let client = who(peer.ip())?;
+        let limited = match peer {
+            _ if peer.ip().to_canonical().is_ipv4() => {
+                setsockopt(stream, sockopt::Ipv4Ttl, &i32::from(client.hop_limit))
+            }
+            _ => setsockopt(stream, sockopt::Ipv6Ttl, &i32::from(client.hop_limit)),
+        };
+        if let Err(error) = limited {
+            tracing::warn!(%error, %peer, "the hop limit is not kept");
+        }
+        let face = faces.entry(client.instance.clone());
+        Some(Arc::clone(face.or_insert_with(|| Arc::new(ImdsService::new(shared.clone(), client.instance)))))
+    })
+    .await
 }
 
 /// Serves the admin interface, see [`crate::admin`]. Errors: the listener cannot be made asynchronous.

@@ -143,18 +143,34 @@ except ConnectionRefusedError: print('refused by the other node itself')";
     let answer = vpcsim(run_dir.path(), "used", &["exec", "node-a", "python3", "-c", refused, &other]);
     assert_eq!(well(answer).trim(), "refused by the other node itself");
 
-    // The environment points a client there; the call is seen as the node's.
-    let call = "import os,urllib.request
-r = urllib.request.Request(os.environ['AWS_ENDPOINT_URL_EC2'], b'Action=DescribeSubnets&Version=2016-11-15', {
-  'Authorization': 'AWS4-HMAC-SHA256 Credential=%s/20260101/%s/ec2/aws4_request, SignedHeaders=host, Signature=0'
-  % (os.environ['AWS_ACCESS_KEY_ID'], os.environ['AWS_REGION'])})
-print(urllib.request.urlopen(r, timeout=5).status)";
-    let answer = vpcsim(run_dir.path(), "used", &["exec", "node-b", "python3", "-c", call]);
-    assert_eq!(well(answer).trim(), "200");
-    let counts: Value =
-        serde_json::from_str(&well(vpcsim(run_dir.path(), "used", &["admin", "counts"]))).unwrap();
+    // The environment points a client there; the call is seen as the node's, whose role it takes from metadata.
+    let call = "import json,os,urllib.request
+def http(url, data=None, method=None, **headers):
+    request = urllib.request.Request(url, data, {k.replace('_', '-'): v for k, v in headers.items()}, method=method)
+    return urllib.request.urlopen(request, timeout=5)
+key, session = os.environ.get('AWS_ACCESS_KEY_ID'), {}
+if key is None:
+    metadata = 'http://169.254.169.254/latest/'
+    token = http(metadata + 'api/token', method='PUT', x_aws_ec2_metadata_token_ttl_seconds='60').read()
+    roles = metadata + 'meta-data/iam/security-credentials/'
+    role = http(roles, x_aws_ec2_metadata_token=token).read().decode()
+    found = json.load(http(roles + role, x_aws_ec2_metadata_token=token))
+    key, session = found['AccessKeyId'], {'x_amz_security_token': found['Token']}
+answer = http(os.environ['AWS_ENDPOINT_URL_EC2'], b'Action=DescribeSubnets&Version=2016-11-15',
+  Authorization='AWS4-HMAC-SHA256 Credential=%s/20260101/%s/ec2/aws4_request, SignedHeaders=host, Signature=0'
+  % (key, os.environ['AWS_REGION']), **session)
+print(key[:4], answer.status)";
     let instance = up.described["nodes"][1]["instance"].as_str().unwrap();
-    assert_eq!(counts["ec2_by_caller"][instance]["DescribeSubnets"], 1, "{counts}");
+    for (options, expected, calls) in [(&[][..], "ASIA 200", 1), (&["--static-keys"], "AKIA 200", 2)] {
+        // What the caller's own environment holds leads nowhere else.
+        let mut exec = Command::new(VPCSIM);
+        exec.args(["exec", "--name", "used", "--run-dir"]).arg(run_dir.path()).args(options);
+        exec.args(["node-b", "python3", "-c", call]).env("AWS_ACCESS_KEY_ID", "AKIAFOREIGN");
+        assert_eq!(well(exec.output().unwrap()).trim(), expected);
+        let counts: Value =
+            serde_json::from_str(&well(vpcsim(run_dir.path(), "used", &["admin", "counts"]))).unwrap();
+        assert_eq!(counts["ec2_by_caller"][instance]["DescribeSubnets"], calls, "{counts}");
+    }
 
     // The admin client.
     let admin = |arguments: &[&str]| {
@@ -196,10 +212,75 @@ print(urllib.request.urlopen(r, timeout=5).status)";
     assert!(!admin(&["view", "node-b"]).status.success());
     assert!(!admin(&["view", "node-c"]).status.success());
 
+    let printed = well(vpcsim(run_dir.path(), "used", &["env", "node-a"]));
+    assert!(printed.contains("export AWS_REGION='us-west-2'"), "{printed}");
     assert!(
-        well(vpcsim(run_dir.path(), "used", &["env", "node-a"])).contains("export AWS_REGION='us-west-2'")
+        printed.contains("unset AWS_ACCESS_KEY_ID") && !printed.contains("export AWS_ACCESS"),
+        "{printed}"
     );
+    let printed = well(vpcsim(run_dir.path(), "used", &["env", "--static-keys", "node-a"]));
+    assert!(printed.contains("export AWS_ACCESS_KEY_ID='AKIA"), "{printed}");
     well(vpcsim(run_dir.path(), "used", &["down"]));
+    assert!(up.end().success());
+    assert_eq!(traces(run_dir.path()), before);
+}
+
+#[test]
+fn nodes_join_boot_anew_and_leave_while_it_runs() {
+    let run_dir = alone();
+    let before = traces(run_dir.path());
+    let mut up = Up::start(run_dir.path(), "moving");
+    let node = |arguments: &[&str]| {
+        let all: Vec<&str> = ["node"].iter().chain(arguments).copied().collect();
+        vpcsim(run_dir.path(), "moving", &all)
+    };
+    let links = |name: &str| well(vpcsim(run_dir.path(), "moving", &["exec", name, "cat", "/proc/net/dev"]));
+    well(node(&[
+        "add",
+        "late",
+        "--subnet",
+        "b",
+        "--address",
+        "10.0.16.77",
+        "--interfaces",
+        r#"{"names": "eth"}"#,
+    ]));
+    assert!(links("late").contains("eth0"));
+    let written = std::fs::read_to_string(up.folder.join("box.json")).unwrap();
+    let described: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(described["nodes"][2]["address"], "10.0.16.77");
+    let ask = "import socket
+a = socket.create_connection(('198.51.100.10', 7777), 5)
+print(a.recv(64).decode().split()[0])";
+    let seen = || vpcsim(run_dir.path(), "moving", &["exec", "late", "python3", "-c", ask]);
+    assert_eq!(well(seen()).trim(), "10.0.16.77");
+
+    well(vpcsim(run_dir.path(), "moving", &["exec", "late", "nft", "add table ip left"]));
+    well(node(&["reboot", "late"]));
+    assert_eq!(well(vpcsim(run_dir.path(), "moving", &["exec", "late", "nft", "list ruleset"])), "");
+    assert_eq!(well(seen()).trim(), "10.0.16.77");
+
+    for (arguments, why) in [
+        (&["add", "late", "--subnet", "a"][..], "already"),
+        (&["add", "other", "--subnet", "c"], "no subnet"),
+        (&["add", "other", "--subnet", "a", "--type", "m5.enormous"], "does not exist"),
+        (&["add", "other", "--subnet", "a", "--interfaces", "eth"], "understand --interfaces"),
+        (&["reboot", "other"], "no node"),
+        (&["remove", "other"], "no node"),
+    ] {
+        let refused = node(arguments);
+        assert!(!refused.status.success());
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(why), "{refused:?} should say {why:?}");
+    }
+
+    well(node(&["remove", "late"]));
+    assert!(!seen().status.success());
+    assert!(!up.folder.join("netns/late").exists());
+    let state = well(vpcsim(run_dir.path(), "moving", &["admin", "state"]));
+    assert!(!state.contains("10.0.16.77"), "its instance is over");
+    well(node(&["add", "late", "--subnet", "b", "--address", "10.0.16.77"]));
+    assert_eq!(well(seen()).trim(), "10.0.16.77", "another node of that name and address");
+    well(vpcsim(run_dir.path(), "moving", &["down"]));
     assert!(up.end().success());
     assert_eq!(traces(run_dir.path()), before);
 }

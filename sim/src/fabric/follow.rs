@@ -1,30 +1,69 @@
 //! The thread that serves the box's faces and keeps the kernel's network as EC2 shows it.
 
+use std::io;
+use std::net::TcpListener;
 use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::internet::Internet;
-use super::node::Listeners;
+use super::node::Node;
+use super::residents::Residents;
 use super::router::Router;
 use super::wiring::{Layout, Wiring};
 use super::{FabricError, Problems};
-use crate::server::{Callers, SharedVpc, serve_ec2, serve_imds};
-use crate::vpc::{SimVpc, VpcEvent};
+use crate::server::{Callers, SharedVpc, serve_ec2, serve_imds_by_peer};
+use crate::vpc::{InstanceId, SimVpc, VpcEvent};
 
 /// Handle of the thread; stops it when dropped, and waits for its end.
 #[derive(Debug)]
 pub(super) struct Follower {
-    commands: Option<mpsc::UnboundedSender<Settle>>,
+    orders: Option<mpsc::UnboundedSender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Asks to be told when everything that is visible now has been carried out.
+/// What the thread is asked for besides following the box. It follows all that is visible first.
 #[derive(Debug)]
-struct Settle(sync_mpsc::Sender<()>);
+pub(super) enum Command {
+    /// Nothing more than that.
+    Settle,
+    /// A node appears, with the links that its instance has.
+    Join(Node),
+    /// It leaves, and its links with it.
+    Leave(InstanceId),
+    /// It boots anew: a new namespace, and its links in it.
+    Reboot(InstanceId),
+}
+
+#[derive(Debug)]
+struct Order {
+    command: Command,
+    done: sync_mpsc::Sender<Result<(), FabricError>>,
+}
+
+/// What answers beside the network itself.
+#[derive(Debug)]
+struct Services {
+    metadata: TcpListener,
+    residents: Residents,
+    ec2: TcpListener,
+    internet: Internet,
+}
+
+impl Services {
+    fn spawn(self, shared: &SharedVpc) -> JoinSet<io::Result<()>> {
+        let Self { metadata, residents, ec2, internet } = self;
+        let mut services = JoinSet::new();
+        services
+            .spawn(serve_imds_by_peer(shared.clone(), metadata, move |address| residents.client(address)));
+        services.spawn(serve_ec2(shared.clone(), ec2, Callers::ByAccessKey));
+        services.spawn(internet.serve());
+        services
+    }
+}
 
 /// The network as wanted and as it is.
 #[derive(Debug)]
@@ -41,6 +80,39 @@ impl Network {
             self.problems.note(&error);
         }
     }
+
+    fn rename_due(&mut self) {
+        for error in self.router.rename_due(Instant::now()) {
+            self.problems.note(&error);
+        }
+    }
+
+    /// Carries a command out as far as it can be; the first failure is returned.
+    fn obey(&mut self, command: Command) -> Result<(), FabricError> {
+        let errors = match command {
+            Command::Settle => Vec::new(),
+            Command::Join(node) => {
+                let steps = self.wiring.join(node.instance());
+                self.router.add_node(node);
+                self.router.take(&steps)
+            }
+            Command::Leave(instance) => {
+                let errors = self.router.take(&self.wiring.leave(&instance));
+                self.router.remove_node(&instance);
+                errors
+            }
+            Command::Reboot(instance) => {
+                let mut errors = self.router.take(&self.wiring.leave(&instance));
+                match self.router.node(&instance) {
+                    Some(node) => errors.extend(node.renew().err()),
+                    None => errors.push(FabricError::Unfit(format!("{instance} is no node"))),
+                }
+                errors.extend(self.router.take(&self.wiring.join(&instance)));
+                errors
+            }
+        };
+        errors.into_iter().next().map_or(Ok(()), Err)
+    }
 }
 
 impl Follower {
@@ -48,27 +120,34 @@ impl Follower {
         shared: SharedVpc,
         layout: Layout,
         router: Router,
-        faces: Vec<Listeners>,
         internet: Internet,
         problems: Problems,
     ) -> Result<Self, FabricError> {
         let failed = |error: std::io::Error| FabricError::Thread(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let (commands, inbox) = mpsc::unbounded_channel();
+        let services = Services {
+            metadata: router.metadata()?,
+            residents: router.residents().clone(),
+            ec2: internet.ec2().map_err(failed)?,
+            internet,
+        };
+        let (orders, inbox) = mpsc::unbounded_channel();
         let network = Network { wiring: Wiring::new(layout), router, problems };
         let thread = std::thread::Builder::new()
             .name("fabric".to_owned())
-            .spawn(move || runtime.block_on(run(shared, network, faces, internet, inbox)))
+            .spawn(move || runtime.block_on(run(shared, network, services, inbox)))
             .map_err(failed)?;
-        Ok(Self { commands: Some(commands), thread: Some(thread) })
+        Ok(Self { orders: Some(orders), thread: Some(thread) })
     }
 
-    pub(super) fn settle(&self, within: Duration) -> Result<(), FabricError> {
+    /// Has a command carried out, after all that is visible in the box now.
+    pub(super) fn order(&self, command: Command, within: Duration) -> Result<(), FabricError> {
         let gone = || FabricError::Thread("it has ended".to_owned());
         let (done, wait) = sync_mpsc::channel();
-        self.commands.as_ref().ok_or_else(gone)?.send(Settle(done)).map_err(|_closed| gone())?;
+        let order = Order { command, done };
+        self.orders.as_ref().ok_or_else(gone)?.send(order).map_err(|_closed| gone())?;
         match wait.recv_timeout(within) {
-            Ok(()) => Ok(()),
+            Ok(result) => result,
             Err(sync_mpsc::RecvTimeoutError::Timeout) => {
                 Err(FabricError::Thread(format!("the network did not settle in {within:?}")))
             }
@@ -79,7 +158,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        drop(self.commands.take());
+        drop(self.orders.take());
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -91,27 +170,35 @@ impl Drop for Follower {
 async fn run(
     shared: SharedVpc,
     mut network: Network,
-    faces: Vec<Listeners>,
-    internet: Internet,
-    mut inbox: mpsc::UnboundedReceiver<Settle>,
+    services: Services,
+    mut inbox: mpsc::UnboundedReceiver<Order>,
 ) {
-    let mut services = JoinSet::new();
-    for face in faces {
-        services.spawn(serve_imds(shared.clone(), face.imds, face.instance.clone()));
-        services.spawn(serve_ec2(shared.clone(), face.ec2, Callers::Instance(face.instance)));
-    }
-    services.spawn(internet.serve());
+    let services = services.spawn(&shared);
     loop {
-        let (events, waiting) = tokio::select! {
+        let rename = network.router.next_rename();
+        let renamed = async {
+            match rename {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (events, order) = tokio::select! {
             events = shared.next_events() => (events, None),
-            command = inbox.recv() => match command {
-                Some(Settle(done)) => (shared.with(SimVpc::drain_events), Some(done)),
+            order = inbox.recv() => match order {
+                Some(order) => (shared.with(SimVpc::drain_events), Some(order)),
                 None => break,
             },
+            () = renamed => (Vec::new(), None),
         };
         // The kernel may take tens of milliseconds for a link; the services answer meanwhile.
         let job = tokio::task::spawn_blocking(move || {
             network.follow(&events);
+            network.rename_due();
+            if let Some(Order { command, done }) = order
+                && done.send(network.obey(command)).is_err()
+            {
+                tracing::debug!("nobody waits any more");
+            }
             network
         });
         match job.await {
@@ -120,11 +207,6 @@ async fn run(
                 tracing::error!(%error, "the network can no longer follow EC2");
                 return;
             }
-        }
-        if let Some(done) = waiting
-            && done.send(()).is_err()
-        {
-            tracing::debug!("nobody waits any more");
         }
     }
     drop(services);

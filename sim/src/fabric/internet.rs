@@ -1,4 +1,4 @@
-//! The internet: one host outside the VPC that tells whoever reaches it where the packets came from.
+//! The internet: a host outside the VPC that tells whoever reaches it where the packets came from, and EC2.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
@@ -8,7 +8,6 @@ use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, MacAddr
 use ipnet::Ipv4Net;
 use tokio::io::AsyncWriteExt as _;
 
-use super::node::listen;
 use super::{FabricError, Namespace, sysctl};
 
 /// Port on which the internet host answers, over TCP and UDP, with one line: the address and port that it saw.
@@ -21,6 +20,9 @@ pub(super) const HOST_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0x1e, 0x01]);
 /// Link-layer address of the router's end.
 pub(super) const ROUTER_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0x1e, 0x02]);
 
+/// Port of the EC2 API: plain HTTP.
+const EC2_PORT: u16 = 80;
+
 const MAIN: u32 = 254;
 
 /// The internet host.
@@ -29,26 +31,28 @@ pub(super) struct Internet {
     namespace: Namespace,
     tcp: TcpListener,
     udp: UdpSocket,
+    ec2: TcpListener,
 }
 
 impl Internet {
     /// Makes the host, its services bound, and no link yet.
-    pub(super) fn up(address: Ipv4Addr) -> Result<Self, FabricError> {
+    pub(super) fn up(address: Ipv4Addr, ec2: Ipv4Addr) -> Result<Self, FabricError> {
         let namespace = Namespace::create("internet")?;
         sysctl::write(&namespace, &[("ipv4/conf/all/rp_filter", "0"), ("ipv4/conf/default/rp_filter", "0")])?;
         sysctl::without_ipv6(&namespace)?;
         let mut socket = namespace.socket()?;
         let loopback = namespace.index(&mut socket, "lo")?;
-        let own = Address::new(loopback, Ipv4Net::from(address).into());
-        namespace.apply(&mut socket, &[Change::PutAddress(own)])?;
-        let tcp = listen(&namespace, address, ECHO_PORT)?;
+        let own = |address| Change::PutAddress(Address::new(loopback, Ipv4Net::from(address).into()));
+        namespace.apply(&mut socket, &[own(address), own(ec2)])?;
+        let tcp = namespace.listen(address.into(), ECHO_PORT)?;
+        let ec2 = namespace.listen(ec2.into(), EC2_PORT)?;
         let at = SocketAddrV4::new(address, ECHO_PORT);
         let udp = namespace.run(|| UdpSocket::bind(at))?.map_err(|source| FabricError::Listen {
             address: at.to_string(),
             place: namespace.name().to_owned(),
             source,
         })?;
-        Ok(Self { namespace, tcp, udp })
+        Ok(Self { namespace, tcp, udp, ec2 })
     }
 
     pub(super) fn namespace(&self) -> &Namespace {
@@ -67,6 +71,11 @@ impl Internet {
                 Change::AddRoute(Route { onlink: true, ..Route::default_via(MAIN, router, link) }),
             ],
         )
+    }
+
+    /// What EC2 listens on. Errors: the descriptor cannot be doubled.
+    pub(super) fn ec2(&self) -> io::Result<TcpListener> {
+        self.ec2.try_clone()
     }
 
     /// Answers until dropped. Errors: the sockets cannot be made asynchronous.

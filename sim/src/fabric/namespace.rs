@@ -1,6 +1,7 @@
 //! A network namespace of the fabric.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,9 +38,7 @@ impl Namespace {
     /// A path that `nsenter --net=` and the like can open, from every process that sees this one in its `/proc`, as
     /// long as the fabric is up.
     pub fn path(&self) -> PathBuf {
-        // The number that this /proc knows us by: under `unshare --pid` it is not the one that getpid gives.
-        let me = std::fs::read_link("/proc/self").unwrap_or_else(|_| std::process::id().to_string().into());
-        PathBuf::from("/proc").join(me).join("fd").join(self.fd.as_raw_fd().to_string())
+        path_of(&self.fd)
     }
 
     /// Its descriptor, to be handed on.
@@ -55,6 +54,16 @@ impl Namespace {
     /// A netlink socket inside.
     pub fn socket(&self) -> Result<Socket, FabricError> {
         netns::socket_in(&self.fd).map_err(|source| self.entering(source))
+    }
+
+    /// Listens inside.
+    pub(super) fn listen(&self, address: IpAddr, port: u16) -> Result<TcpListener, FabricError> {
+        let address = SocketAddr::new(address, port);
+        self.run(|| TcpListener::bind(address))?.map_err(|source| FabricError::Listen {
+            address: address.to_string(),
+            place: self.name.clone(),
+            source,
+        })
     }
 
     /// Carries changes out, in order; the first failure is returned, after all were tried.
@@ -78,6 +87,13 @@ impl Namespace {
     fn entering(&self, source: netns::NetnsError) -> FabricError {
         FabricError::Namespace { what: format!("enter {}", self.name), source }
     }
+}
+
+/// The path by which other processes open what a descriptor of this one is of.
+pub(super) fn path_of(fd: &OwnedFd) -> PathBuf {
+    // The number that this /proc knows us by: under `unshare --pid` it is not the one that getpid gives.
+    let me = std::fs::read_link("/proc/self").unwrap_or_else(|_| std::process::id().to_string().into());
+    PathBuf::from("/proc").join(me).join("fd").join(fd.as_raw_fd().to_string())
 }
 
 impl AsFd for Namespace {

@@ -1,23 +1,25 @@
-//! A node: the namespace in which its interfaces appear, with IMDS and EC2 at their addresses.
+//! A node: the namespace in which its interfaces appear. Nothing of the box listens there.
+//!
+//! A node that is switched off or boots anew gets a new namespace: all that its inhabitants made in the old one ends with
+//! it, as in life. Its path stays the same.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use holdfast_datapath::netlink::{Address, AddressScope, Change, LinkRef, LinkSettings, Route};
+use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, Route};
 use ipnet::Ipv4Net;
+use nix::fcntl::OFlag;
+use nix::unistd::dup3;
 
+use super::naming::Interfaces;
 use super::wiring::{Lease, gateway};
-use super::{FabricError, Namespace, NodeSpec, sysctl};
-use crate::server::access_key_id;
+use super::{FabricError, Namespace, NodeSpec, namespace, sysctl};
+use crate::server::static_key_id;
 use crate::vpc::InstanceId;
 
-/// Where IMDS answers, on port 80: where every AWS client looks for it.
-pub const IMDS_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-
-/// Where the EC2 API answers, on port 80.
-pub const EC2_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
-
-const HTTP: u16 = 80;
 const MAIN: u32 = 254;
 /// `RTPROT_DHCP`, and the metric that systemd-networkd gives to what it learnt that way.
 const DHCP: u8 = 16;
@@ -38,76 +40,105 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ipv4/conf/default/accept_local", "0"),
 ];
 
-/// A node of the fabric.
-#[derive(Debug)]
+/// A node of the fabric. Clones are the same one.
+#[derive(Debug, Clone)]
 pub struct Node {
-    name: String,
-    instance: InstanceId,
-    namespace: Namespace,
+    spec: NodeSpec,
+    current: Arc<Mutex<Current>>,
     environment: BTreeMap<&'static str, String>,
 }
 
-/// What a node's services listen on, bound inside it.
 #[derive(Debug)]
-pub(super) struct Listeners {
-    pub(super) instance: InstanceId,
-    pub(super) imds: TcpListener,
-    pub(super) ec2: TcpListener,
+struct Current {
+    namespace: Namespace,
+    /// A second descriptor whose number never changes: what the node's path names.
+    place: OwnedFd,
 }
 
 impl Node {
-    /// Makes the namespace with its services' addresses, and no interface yet.
-    pub(super) fn up(spec: &NodeSpec, region: &str) -> Result<(Self, Listeners), FabricError> {
-        let namespace = Namespace::create(&spec.name)?;
-        sysctl::write(&namespace, SETTINGS)?;
-        let mut socket = namespace.socket()?;
-        let loopback = namespace.index(&mut socket, "lo")?;
-        // Of host scope: what the node sends to its pods must not bear one of these as its source.
-        let own = |address: Ipv4Addr| {
-            let address = Address::new(loopback, Ipv4Net::from(address).into());
-            Change::PutAddress(Address { scope: AddressScope::Host, ..address })
-        };
-        namespace.apply(&mut socket, &[own(IMDS_ADDRESS), own(EC2_ADDRESS)])?;
-        let listeners = Listeners {
-            instance: spec.instance.clone(),
-            imds: listen(&namespace, IMDS_ADDRESS, HTTP)?,
-            ec2: listen(&namespace, EC2_ADDRESS, HTTP)?,
-        };
-        let node = Self {
-            name: spec.name.clone(),
-            instance: spec.instance.clone(),
-            namespace,
+    /// Makes the namespace, with no interface yet.
+    pub(super) fn up(spec: &NodeSpec, region: &str, ec2: Ipv4Addr) -> Result<Self, FabricError> {
+        let namespace = fresh(&spec.name)?;
+        let place = namespace.descriptor().try_clone().map_err(|error| descriptor(&spec.name, error))?;
+        Ok(Self {
+            spec: spec.clone(),
+            current: Arc::new(Mutex::new(Current { namespace, place })),
             environment: BTreeMap::from([
-                ("AWS_ENDPOINT_URL_EC2", format!("http://{EC2_ADDRESS}")),
+                ("AWS_ENDPOINT_URL_EC2", format!("http://{ec2}")),
                 ("AWS_REGION", region.to_owned()),
                 // The older name, which the AWS CLI and boto3 go by.
                 ("AWS_DEFAULT_REGION", region.to_owned()),
-                ("AWS_ACCESS_KEY_ID", access_key_id(&spec.instance)),
-                ("AWS_SECRET_ACCESS_KEY", "not-checked".to_owned()),
             ]),
-        };
-        Ok((node, listeners))
+        })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.spec.name
     }
 
     /// Its instance.
     pub fn instance(&self) -> &InstanceId {
-        &self.instance
+        &self.spec.instance
     }
 
-    /// Where it is.
-    pub fn namespace(&self) -> &Namespace {
-        &self.namespace
+    /// Through how many hops its metadata gets.
+    pub(super) fn hop_limit(&self) -> u8 {
+        self.spec.hop_limit
     }
 
-    /// What points any AWS client inside the namespace to this box. The keys can be left out: IMDS hands out a role.
+    /// What it calls its interfaces.
+    pub(super) fn interfaces(&self) -> &Interfaces {
+        &self.spec.interfaces
+    }
+
+    /// Where it is since it booted last.
+    pub fn namespace(&self) -> Namespace {
+        self.current().namespace.clone()
+    }
+
+    /// As [`Namespace::path`], of wherever the node is: it stays the same when the node boots anew.
+    pub fn path(&self) -> PathBuf {
+        namespace::path_of(&self.current().place)
+    }
+
+    /// What points any AWS client inside the namespace to this box. It holds no credentials: those are the instance's
+    /// role's, which clients take from metadata.
     pub fn environment(&self) -> &BTreeMap<&'static str, String> {
         &self.environment
     }
+
+    /// What gives a client credentials of this node that last, in place of the role's.
+    pub fn static_keys(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            ("AWS_ACCESS_KEY_ID", static_key_id(&self.spec.instance)),
+            ("AWS_SECRET_ACCESS_KEY", "not-checked".to_owned()),
+        ])
+    }
+
+    /// Leaves the namespace with all that is in it for a new one.
+    pub(super) fn renew(&self) -> Result<(), FabricError> {
+        let namespace = fresh(&self.spec.name)?;
+        let mut current = self.current();
+        dup3(namespace.descriptor(), &mut current.place, OFlag::O_CLOEXEC)
+            .map_err(|errno| descriptor(&self.spec.name, errno.into()))?;
+        current.namespace = namespace;
+        Ok(())
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fresh(name: &str) -> Result<Namespace, FabricError> {
+    let namespace = Namespace::create(name)?;
+    sysctl::write(&namespace, SETTINGS)?;
+    Ok(namespace)
+}
+
+fn descriptor(name: &str, error: std::io::Error) -> FabricError {
+    FabricError::Unfit(format!("the descriptor of {name}: {error}"))
 }
 
 /// Configures the first interface as the image's DHCP client does.
@@ -129,18 +160,4 @@ pub(super) fn configure(namespace: &Namespace, link: &str, lease: &Lease) -> Res
             Change::AddRoute(default),
         ],
     )
-}
-
-/// Listens inside a namespace.
-pub(super) fn listen(
-    namespace: &Namespace,
-    address: Ipv4Addr,
-    port: u16,
-) -> Result<TcpListener, FabricError> {
-    let address = SocketAddrV4::new(address, port);
-    namespace.run(|| TcpListener::bind(address))?.map_err(|source| FabricError::Listen {
-        address: address.to_string(),
-        place: namespace.name().to_owned(),
-        source,
-    })
 }

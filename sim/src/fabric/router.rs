@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use holdfast_datapath::netlink::{
     Address, Change, LinkRef, LinkSettings, MacAddr, Macvlan, Neighbour, Route, RouteScope, RouteType, Rule,
@@ -12,9 +13,15 @@ use holdfast_datapath::netlink::{
 use ipnet::{IpNet, Ipv4Net};
 
 use super::internet::{self, Internet};
+use super::residents::Residents;
 use super::wiring::{Layout, Plug, Step, gateway};
 use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, source_check, sysctl};
 use crate::vpc::{EniId, InstanceId};
+
+/// Where the metadata service answers, on port 80: where every AWS client looks for it.
+pub const IMDS_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+const IMDS_PORT: u16 = 80;
 
 const MAIN: u32 = 254;
 /// What public addresses see beyond the VPC.
@@ -51,13 +58,37 @@ const SETTINGS: &[(&str, &str)] = &[
 pub(super) struct Router {
     namespace: Namespace,
     socket: Socket,
-    nodes: BTreeMap<InstanceId, Namespace>,
+    nodes: BTreeMap<InstanceId, Node>,
     /// The router's end of each ENI's link.
     links: BTreeMap<EniId, Link>,
+    residents: Residents,
+    /// First names that are still borne.
+    renames: Vec<Rename>,
+}
+
+/// A link of a node that will be called otherwise.
+#[derive(Debug, Clone)]
+struct Rename {
+    due: Instant,
+    namespace: Namespace,
+    index: u32,
+    name: String,
+}
+
+impl Rename {
+    fn carry_out(&self) -> Result<(), FabricError> {
+        let settings = LinkSettings { name: Some(self.name.clone()), ..LinkSettings::default() };
+        match self.namespace.socket()?.apply(&Change::SetLink(LinkRef::Index(self.index), settings)) {
+            // Gone meanwhile: none to rename.
+            Err(error) if !error.is_absent() => Err(self.namespace.refused(error)),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Link {
+    instance: InstanceId,
     name: String,
     index: u32,
     /// Whether the source check applies to it.
@@ -83,10 +114,12 @@ impl Router {
         let mut socket = namespace.socket()?;
         let loopback = namespace.index(&mut socket, "lo")?;
         let mut changes = Vec::new();
-        // The kernel answers ARP for its own addresses on every link, so the gateways may sit on the loopback.
-        changes.extend(layout.subnets.values().map(|subnet| {
-            Change::PutAddress(Address::new(loopback, Ipv4Net::from(gateway(*subnet)).into()))
-        }));
+        // The kernel answers ARP for its own addresses on every link, so the gateways may sit on the loopback, and a node
+        // that looks for metadata on its link itself finds it.
+        let own = layout.subnets.values().map(|subnet| gateway(*subnet)).chain([IMDS_ADDRESS]);
+        changes.extend(
+            own.map(|address| Change::PutAddress(Address::new(loopback, Ipv4Net::from(address).into()))),
+        );
         changes.extend(layout.cidrs.iter().map(|cidr| Change::AddRoute(blackhole(MAIN, *cidr))));
         changes.push(Change::AddRoute(blackhole(TABLE_NOWHERE, Ipv4Net::default())));
         changes.push(Change::AddRule(Rule::new(RULE_NOWHERE, TABLE_NOWHERE)));
@@ -114,15 +147,53 @@ impl Router {
         internet.connect(OTHER_END)?;
         // As for the links of ENIs, see `plug`.
         namespace.index(&mut socket, "inet")?;
-        Ok(Self { namespace, socket, nodes: BTreeMap::new(), links: BTreeMap::new() })
+        Ok(Self {
+            namespace,
+            socket,
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            residents: Residents::default(),
+            renames: Vec::new(),
+        })
+    }
+
+    /// Listens where metadata is asked for.
+    pub(super) fn metadata(&self) -> Result<TcpListener, FabricError> {
+        self.namespace.listen(IMDS_ADDRESS.into(), IMDS_PORT)
+    }
+
+    /// Who has which address, kept up to date.
+    pub(super) fn residents(&self) -> &Residents {
+        &self.residents
     }
 
     pub(super) fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
-    pub(super) fn add_node(&mut self, node: &Node) {
-        self.nodes.insert(node.instance().clone(), node.namespace().clone());
+    pub(super) fn add_node(&mut self, node: Node) {
+        self.residents.limit(node.instance(), node.hop_limit());
+        self.nodes.insert(node.instance().clone(), node);
+    }
+
+    pub(super) fn remove_node(&mut self, instance: &InstanceId) {
+        self.nodes.remove(instance);
+    }
+
+    pub(super) fn node(&self, instance: &InstanceId) -> Option<&Node> {
+        self.nodes.get(instance)
+    }
+
+    /// When the next link is to be renamed.
+    pub(super) fn next_rename(&self) -> Option<Instant> {
+        self.renames.iter().map(|rename| rename.due).min()
+    }
+
+    /// Renames the links whose time has come.
+    pub(super) fn rename_due(&mut self, now: Instant) -> Vec<FabricError> {
+        let (due, later): (Vec<_>, Vec<_>) = self.renames.drain(..).partition(|rename| rename.due <= now);
+        self.renames = later;
+        due.iter().filter_map(|rename| rename.carry_out().err()).collect()
     }
 
     /// Carries steps out, in order. All are tried; the failures are returned.
@@ -139,19 +210,24 @@ impl Router {
                     self.flush(&mut batch, &mut errors);
                     // The exception goes by name, and the same ENI may come back under it.
                     errors.extend(self.check_source(eni, true).err());
+                    self.residents.move_out(eni);
                     if let Some(link) = self.links.remove(eni) {
                         batch.push((Change::DeleteLink(LinkRef::Name(link.name)), MayBeGone::Yes));
                     }
                 }
                 Step::Grant(eni, net) => match self.links.get(eni) {
                     // Put: where an address moves between ENIs, the new place may be told before the old.
-                    Some(link) => batch.push((Change::PutRoute(delivery(*net, link.index)), MayBeGone::No)),
+                    Some(link) => {
+                        batch.push((Change::PutRoute(delivery(*net, link.index)), MayBeGone::No));
+                        self.residents.settle((*net).into(), eni, &link.instance);
+                    }
                     None => errors.push(FabricError::Unfit(format!("no link for {eni}, which holds {net}"))),
                 },
                 Step::Revoke(eni, net) => {
                     if let Some(link) = self.links.get(eni) {
                         // Names its link: a grant to another ENI stays.
                         batch.push((Change::DeleteRoute(delivery(*net, link.index)), MayBeGone::Yes));
+                        self.residents.leave((*net).into(), eni);
                     }
                 }
                 Step::CheckSource(eni, on) => {
@@ -204,7 +280,8 @@ impl Router {
         };
         self.namespace.apply(&mut self.socket, &[Change::CreateVeth(veth)])?;
         let index = self.namespace.index(&mut self.socket, &name)?;
-        self.links.insert(plug.eni.clone(), Link { name: name.clone(), index, checked: true });
+        let link = Link { instance: plug.instance.clone(), name: name.clone(), index, checked: true };
+        self.links.insert(plug.eni.clone(), link);
         // By default the kernel waits up to 0.8 s, at random, before it answers ARP for another.
         sysctl::write(&self.namespace, &[(&format!("ipv4/neigh/{name}/proxy_delay"), "0")])?;
         let up = |link: &str, what: &str| {
@@ -222,15 +299,29 @@ impl Router {
         // The end that came up first learns of the other by a worker of the kernel, and drops what is sent until then;
         // asking for a link has the kernel catch up before it answers.
         let lower = self.namespace.index(&mut self.socket, &lower)?;
-        let macvlan = Macvlan {
-            name: plug.node_end.clone(),
-            lower,
-            mtu: MTU,
-            netns: Some(Arc::clone(node.descriptor())),
-        };
+        if !node.interfaces().appears(plug.device, plug.card) {
+            // The router's end stands: what is sent there goes nowhere.
+            return Ok(());
+        }
+        let namespace = node.namespace();
+        let (last, first) = node.interfaces().at(plug.device, plug.card);
+        let name = first.clone().unwrap_or_else(|| last.clone());
+        let macvlan =
+            Macvlan { name: name.clone(), lower, mtu: MTU, netns: Some(Arc::clone(namespace.descriptor())) };
         self.namespace.apply(&mut self.socket, &[Change::CreateMacvlan(macvlan)])?;
+        if first.is_some() {
+            let after = if plug.lease.is_some() { Duration::ZERO } else { node.interfaces().renamed_after() };
+            let index = namespace.index(&mut namespace.socket()?, &name)?;
+            let due = Instant::now() + after;
+            let rename = Rename { due, namespace: namespace.clone(), index, name: last.clone() };
+            if after.is_zero() {
+                rename.carry_out()?;
+            } else {
+                self.renames.push(rename);
+            }
+        }
         match &plug.lease {
-            Some(lease) => super::node::configure(&node, &plug.node_end, lease),
+            Some(lease) => super::node::configure(&namespace, &last, lease),
             None => Ok(()),
         }
     }

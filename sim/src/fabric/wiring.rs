@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{FabricError, FabricSpec};
+use super::FabricError;
 use crate::vpc::{EniAddresses, EniId, InstanceId, Mac, SimVpc, SubnetId, VpcEvent};
 
 /// What does not change while the fabric is up.
@@ -19,13 +19,11 @@ pub(super) struct Layout {
     pub(super) cidrs: Vec<Ipv4Net>,
     /// Its subnets.
     pub(super) subnets: BTreeMap<SubnetId, Ipv4Net>,
-    /// The instances that have a namespace.
-    pub(super) instances: BTreeSet<InstanceId>,
 }
 
 impl Layout {
     /// Reads it from a box. One VPC at most: two may use the same addresses, and the router has one main table.
-    pub(super) fn of(vpc: &SimVpc, spec: &FabricSpec) -> Result<Self, FabricError> {
+    pub(super) fn of(vpc: &SimVpc) -> Result<Self, FabricError> {
         let view = vpc.authoritative();
         let vpcs = view.vpcs();
         let [only] = vpcs.as_slice() else {
@@ -38,7 +36,6 @@ impl Layout {
                 .into_iter()
                 .filter_map(|subnet| Some((subnet.subnet_id, subnet.cidr_block?)))
                 .collect(),
-            instances: spec.nodes.iter().map(|node| node.instance.clone()).collect(),
         })
     }
 }
@@ -60,8 +57,9 @@ pub(super) struct Lease {
 pub(super) struct Plug {
     pub(super) eni: EniId,
     pub(super) instance: InstanceId,
-    /// Name in the node.
-    pub(super) node_end: String,
+    /// Place on the card.
+    pub(super) device: u32,
+    pub(super) card: u32,
     pub(super) mac: Mac,
     /// Of the primary ENI; the others appear down and bare.
     pub(super) lease: Option<Lease>,
@@ -86,22 +84,83 @@ pub(super) enum Step {
     Unpublish(Ipv4Addr),
 }
 
+/// An ENI that is visible in its instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Eni {
-    granted: BTreeSet<Ipv4Net>,
+    plug: Plug,
+    /// What EC2 shows on it.
+    shown: BTreeSet<Ipv4Net>,
+    source_check: bool,
     public: Option<Ipv4Addr>,
+    /// What the router delivers to it; `None` while it has no link.
+    granted: Option<BTreeSet<Ipv4Net>>,
 }
 
-/// The ENIs that are visible in nodes.
+impl Eni {
+    /// From no link to a link with all that EC2 shows.
+    fn plug(&mut self) -> Vec<Step> {
+        let id = &self.plug.eni;
+        let mut steps = vec![Step::Plug(self.plug.clone())];
+        if !self.source_check {
+            steps.push(Step::CheckSource(id.clone(), false));
+        }
+        steps.extend(self.public.map(Step::Publish));
+        self.granted = Some(BTreeSet::new());
+        steps.extend(self.grant());
+        steps
+    }
+
+    /// From what the router delivers to what EC2 shows.
+    fn grant(&mut self) -> Vec<Step> {
+        let Some(granted) = &mut self.granted else { return Vec::new() };
+        let id = &self.plug.eni;
+        let revoked = granted.difference(&self.shown).map(|net| Step::Revoke(id.clone(), *net));
+        let added = self.shown.difference(granted).map(|net| Step::Grant(id.clone(), *net));
+        let steps = revoked.chain(added).collect();
+        granted.clone_from(&self.shown);
+        steps
+    }
+
+    /// Back to no link. The routes go with it.
+    fn unplug(&mut self) -> Vec<Step> {
+        if self.granted.take().is_none() {
+            return Vec::new();
+        }
+        self.public.map(Step::Unpublish).into_iter().chain([Step::Unplug(self.plug.eni.clone())]).collect()
+    }
+}
+
+/// The ENIs that are visible in instances, and the instances that are nodes. Those of others are remembered: an instance
+/// may become a node at any time, and a node that boots anew finds what was there.
 #[derive(Debug)]
 pub(super) struct Wiring {
     layout: Layout,
+    nodes: BTreeSet<InstanceId>,
     enis: BTreeMap<EniId, Eni>,
 }
 
 impl Wiring {
     pub(super) fn new(layout: Layout) -> Self {
-        Self { layout, enis: BTreeMap::new() }
+        Self { layout, nodes: BTreeSet::new(), enis: BTreeMap::new() }
+    }
+
+    /// The instance is a node from now on.
+    pub(super) fn join(&mut self, instance: &InstanceId) -> Vec<Step> {
+        self.nodes.insert(instance.clone());
+        self.of(instance).flat_map(Eni::plug).collect()
+    }
+
+    /// It is none any more.
+    pub(super) fn leave(&mut self, instance: &InstanceId) -> Vec<Step> {
+        self.nodes.remove(instance);
+        self.of(instance).flat_map(Eni::unplug).collect()
+    }
+
+    fn of(&mut self, instance: &InstanceId) -> impl Iterator<Item = &mut Eni> {
+        let mut enis: Vec<&mut Eni> =
+            self.enis.values_mut().filter(|eni| eni.plug.instance == *instance).collect();
+        enis.sort_by_key(|eni| (eni.plug.card, eni.plug.device));
+        enis.into_iter()
     }
 
     /// The steps that an event calls for. Events about instances that are no node of the fabric call for none.
@@ -120,69 +179,59 @@ impl Wiring {
                 let Some(subnet) = self.layout.subnets.get(subnet).copied() else {
                     return Vec::new();
                 };
-                if !self.layout.instances.contains(instance) {
-                    return Vec::new();
-                }
                 // Told twice: the second telling wins.
-                let mut steps = self.unplug(eni);
+                let mut steps = self.forget(eni);
                 let primary = *device_index == 0 && *network_card == 0;
                 let first = addresses.ipv4.first().copied();
-                steps.push(Step::Plug(Plug {
-                    eni: eni.clone(),
-                    instance: instance.clone(),
-                    node_end: link_name(*device_index, *network_card),
-                    mac: *mac,
-                    lease: first.filter(|_| primary).map(|address| Lease { address, subnet }),
-                }));
-                if !source_dest_check {
-                    steps.push(Step::CheckSource(eni.clone(), false));
+                let mut new = Eni {
+                    plug: Plug {
+                        eni: eni.clone(),
+                        instance: instance.clone(),
+                        device: *device_index,
+                        card: *network_card,
+                        mac: *mac,
+                        lease: first.filter(|_| primary).map(|address| Lease { address, subnet }),
+                    },
+                    shown: shown(addresses),
+                    source_check: *source_dest_check,
+                    // In life an address is public when an Elastic IP maps to it. Here the first address of the first
+                    // ENI always is, and no other.
+                    public: first.filter(|_| primary),
+                    granted: None,
+                };
+                if self.nodes.contains(instance) {
+                    steps.extend(new.plug());
                 }
-                // In life an address is public when an Elastic IP maps to it. Here the first address of the first
-                // ENI always is, and no other.
-                let public = first.filter(|_| primary);
-                steps.extend(public.map(Step::Publish));
-                self.enis.insert(eni.clone(), Eni { granted: BTreeSet::new(), public });
-                steps.extend(self.grant(eni, addresses));
+                self.enis.insert(eni.clone(), new);
                 steps
             }
-            VpcEvent::AddressesChanged { eni, addresses, .. } => self.grant(eni, addresses),
-            VpcEvent::SourceDestCheckChanged { eni, enabled, .. } if self.enis.contains_key(eni) => {
-                vec![Step::CheckSource(eni.clone(), *enabled)]
+            VpcEvent::AddressesChanged { eni, addresses, .. } => {
+                let Some(eni) = self.enis.get_mut(eni) else { return Vec::new() };
+                eni.shown = shown(addresses);
+                eni.grant()
             }
-            VpcEvent::Detached { eni, .. } => self.unplug(eni),
-            VpcEvent::SourceDestCheckChanged { .. }
-            | VpcEvent::InstanceStopped { .. }
+            VpcEvent::SourceDestCheckChanged { eni: id, enabled, .. } => {
+                let Some(eni) = self.enis.get_mut(id) else { return Vec::new() };
+                eni.source_check = *enabled;
+                let step = eni.granted.is_some().then(|| Step::CheckSource(id.clone(), *enabled));
+                step.into_iter().collect()
+            }
+            VpcEvent::Detached { eni, .. } => self.forget(eni),
+            VpcEvent::InstanceStopped { .. }
             | VpcEvent::InstanceStarted { .. }
             | VpcEvent::InstanceTerminated { .. } => Vec::new(),
         }
     }
 
-    fn grant(&mut self, id: &EniId, addresses: &EniAddresses) -> Vec<Step> {
-        let Some(eni) = self.enis.get_mut(id) else {
-            return Vec::new();
-        };
-        let hosts = addresses.ipv4.iter().map(|address| Ipv4Net::from(*address));
-        let wanted: BTreeSet<Ipv4Net> = hosts.chain(addresses.ipv4_prefixes.iter().copied()).collect();
-        let revoked = eni.granted.difference(&wanted).map(|net| Step::Revoke(id.clone(), *net));
-        let granted = wanted.difference(&eni.granted).map(|net| Step::Grant(id.clone(), *net));
-        let steps = revoked.chain(granted).collect();
-        eni.granted = wanted;
-        steps
-    }
-
-    fn unplug(&mut self, id: &EniId) -> Vec<Step> {
-        let Some(eni) = self.enis.remove(id) else {
-            return Vec::new();
-        };
-        // The routes go with the link.
-        eni.public.map(Step::Unpublish).into_iter().chain([Step::Unplug(id.clone())]).collect()
+    fn forget(&mut self, id: &EniId) -> Vec<Step> {
+        self.enis.remove(id).map_or_else(Vec::new, |mut eni| eni.unplug())
     }
 }
 
-/// What the image calls the interface: `ens5` for device 0 of card 0, counting on; other cards show their number.
-fn link_name(device: u32, card: u32) -> String {
-    let number = device.saturating_add(5);
-    if card == 0 { format!("ens{number}") } else { format!("ens{number}c{card}") }
+/// Every address of an ENI, as the router is told of it.
+fn shown(addresses: &EniAddresses) -> BTreeSet<Ipv4Net> {
+    let hosts = addresses.ipv4.iter().map(|address| Ipv4Net::from(*address));
+    hosts.chain(addresses.ipv4_prefixes.iter().copied()).collect()
 }
 
 #[cfg(test)]
@@ -194,11 +243,12 @@ mod tests {
     }
 
     fn wiring() -> Wiring {
-        Wiring::new(Layout {
+        let mut wiring = Wiring::new(Layout {
             cidrs: vec![net("10.0.0.0/16")],
             subnets: BTreeMap::from([(SubnetId::new("subnet-a"), net("10.0.0.0/20"))]),
-            instances: BTreeSet::from([InstanceId::new("i-1")]),
-        })
+        });
+        assert_eq!(wiring.join(&InstanceId::new("i-1")), []);
+        wiring
     }
 
     fn addresses(texts: &[&str]) -> EniAddresses {
@@ -245,11 +295,10 @@ mod tests {
         let [Step::Plug(plug), Step::Publish(public), Step::Grant(..)] = first.as_slice() else {
             panic!("{first:?}")
         };
-        assert_eq!(plug.node_end, "ens5");
         assert_eq!(plug.lease.as_ref().map(|lease| lease.address), Some(*public));
         let second = wiring.follow(&attached("eni-1", 1, &["10.0.0.20"]));
         let [Step::Plug(plug), Step::Grant(..)] = second.as_slice() else { panic!("{second:?}") };
-        assert_eq!((plug.node_end.as_str(), &plug.lease), ("ens6", &None));
+        assert_eq!((plug.device, &plug.lease), (1, &None));
     }
 
     #[test]
@@ -279,21 +328,35 @@ mod tests {
     }
 
     #[test]
-    fn instances_outside_the_fabric_are_left_out() {
+    fn an_instance_that_becomes_a_node_finds_what_was_there() {
         let mut wiring = wiring();
-        let mut event = attached("eni-9", 0, &["10.0.0.10"]);
-        if let VpcEvent::AttachmentVisible { instance, .. } = &mut event {
-            *instance = InstanceId::new("i-2");
+        let instance = InstanceId::new("i-2");
+        for (eni, device, address) in [("eni-8", 1, "10.0.0.20"), ("eni-9", 0, "10.0.0.10")] {
+            let mut event = attached(eni, device, &[address]);
+            if let VpcEvent::AttachmentVisible { instance, .. } = &mut event {
+                *instance = InstanceId::new("i-2");
+            }
+            assert_eq!(wiring.follow(&event), [], "no node yet");
         }
-        assert_eq!(wiring.follow(&event), []);
+        assert_eq!(wiring.follow(&changed("eni-8", &["10.0.0.20", "10.0.0.21"])), []);
+        let joined = wiring.join(&instance);
+        let [Step::Plug(first), Step::Publish(_), Step::Grant(..), Step::Plug(second), rest @ ..] =
+            joined.as_slice()
+        else {
+            panic!("{joined:?}")
+        };
+        assert_eq!((first.device, second.device), (0, 1));
+        assert_eq!(rest, [grant("eni-8", "10.0.0.20/32"), grant("eni-8", "10.0.0.21/32")]);
+
+        let unplug = |eni: &str| Step::Unplug(EniId::new(eni));
+        let left = [Step::Unpublish("10.0.0.10".parse().unwrap()), unplug("eni-9"), unplug("eni-8")];
+        assert_eq!(wiring.leave(&instance), left);
+        assert_eq!(wiring.follow(&changed("eni-8", &["10.0.0.20"])), []);
+        assert_eq!(wiring.join(&instance).len(), 5, "as it is now");
     }
 
     #[test]
-    fn names_fit_the_kernel() {
-        for (device, card) in [(0, 0), (14, 0), (1, 31)] {
-            assert!(link_name(device, card).len() < 16);
-        }
-        assert_eq!(link_name(1, 2), "ens6c2");
+    fn the_gateway_is_the_first_address_after_the_networks_own() {
         assert_eq!(gateway(net("10.0.16.0/20")), Ipv4Addr::new(10, 0, 16, 1));
     }
 }

@@ -53,12 +53,21 @@ impl RoleCredentials {
 
 /// The access key id that IMDS hands out to `instance`: `ASIA`, then the digits of its id in upper case.
 pub fn access_key_id(instance: &InstanceId) -> String {
-    let digits = instance.as_str().strip_prefix(InstanceId::PREFIX).unwrap_or(instance.as_str());
-    format!("{ROLE_KEY}{}", digits.to_ascii_uppercase())
+    key_of(ROLE_KEY, instance)
 }
 
-fn instance_of_key(key: &str) -> Option<InstanceId> {
-    let digits = key.strip_prefix(ROLE_KEY)?.to_ascii_lowercase();
+/// An access key id for clients of `instance` that cannot ask IMDS: it needs no session token and never expires.
+pub fn static_key_id(instance: &InstanceId) -> String {
+    key_of(STATIC_KEY, instance)
+}
+
+fn key_of(kind: &str, instance: &InstanceId) -> String {
+    let digits = instance.as_str().strip_prefix(InstanceId::PREFIX).unwrap_or(instance.as_str());
+    format!("{kind}{}", digits.to_ascii_uppercase())
+}
+
+fn instance_of_key(kind: &str, key: &str) -> Option<InstanceId> {
+    let digits = key.strip_prefix(kind)?.to_ascii_lowercase();
     let instance = InstanceId::new(format!("{}{digits}", InstanceId::PREFIX));
     instance.is_well_formed().then_some(instance)
 }
@@ -78,7 +87,7 @@ pub(crate) fn caller(
     session_token: Option<&str>,
     now: Duration,
 ) -> Result<Caller, Stranger> {
-    if let Some(instance) = instance_of_key(access_key_id) {
+    if let Some(instance) = instance_of_key(ROLE_KEY, access_key_id) {
         let prefix = format!("session-of-{instance}-");
         let session = session_token.and_then(|token| token.strip_prefix(prefix.as_str()));
         if session == Some("expired") {
@@ -91,6 +100,11 @@ pub(crate) fn caller(
             Some(_) => Ok(Caller::instance(&instance)),
             None => Err(Stranger::Unknown),
         };
+    }
+    if let Some(instance) = instance_of_key(STATIC_KEY, access_key_id)
+        && session_token.is_none()
+    {
+        return Ok(Caller::instance(&instance));
     }
     let is_static = access_key_id.strip_prefix(STATIC_KEY).is_some_and(|rest| {
         rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
@@ -131,6 +145,10 @@ mod tests {
     #[test]
     fn static_keys_are_told_from_nonsense() {
         let now = Duration::ZERO;
+        let instance = InstanceId::new("i-0123456789abcdef0");
+        let key = static_key_id(&instance);
+        assert_eq!(caller(&key, None, now), Ok(Caller::instance(&instance)));
+        assert_eq!(caller(&key, Some("a session"), now), Err(Stranger::Unknown));
         assert_eq!(caller("AKIAVPCSIMOPERATOR00", None, now), Ok(Caller::named("AKIAVPCSIMOPERATOR00")));
         for key in ["AKIA", "AKIAvpcsimoperator00", "ASIAEXAMPLE", "nobody", ""] {
             assert_eq!(caller(key, None, now), Err(Stranger::Unknown), "{key}");

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// Largest request body that is read. EC2's largest requests are a few kilobytes.
@@ -54,19 +56,30 @@ pub(crate) fn answer(
 /// The listener may come from another network namespace than the calling thread's: a socket keeps the one it was
 /// made in. Errors: only what making the listener asynchronous gives; a failing accept is retried.
 pub(crate) async fn serve<H: Handler>(listener: std::net::TcpListener, handler: H) -> io::Result<()> {
+    let handler = Arc::new(handler);
+    serve_by_peer(listener, move |_, _| Some(Arc::clone(&handler))).await
+}
+
+/// As [`serve`], with a handler that is chosen for each connection by who is at its other end. `None`: the connection
+/// closes without a byte.
+pub(crate) async fn serve_by_peer<H: Handler>(
+    listener: std::net::TcpListener,
+    mut choose: impl FnMut(&TcpStream, SocketAddr) -> Option<Arc<H>>,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let handler = Arc::new(handler);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _peer)) => {
+                Ok((stream, peer)) => {
                     // Small answers to small questions: waiting to fill a segment only adds latency.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY refused");
                     }
-                    connections.spawn(connection(stream, Arc::clone(&handler)));
+                    if let Some(handler) = choose(&stream, peer) {
+                        connections.spawn(connection(stream, handler));
+                    }
                 }
                 Err(error) => {
                     // Out of descriptors, or a connection reset in the queue: both pass.
@@ -84,7 +97,7 @@ pub(crate) async fn serve<H: Handler>(listener: std::net::TcpListener, handler: 
 #[error("answer withheld")]
 struct Withheld;
 
-async fn connection<H: Handler>(stream: tokio::net::TcpStream, handler: Arc<H>) {
+async fn connection<H: Handler>(stream: TcpStream, handler: Arc<H>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
         async move {

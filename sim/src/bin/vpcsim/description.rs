@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use holdfast_sim::fabric::{ECHO_PORT, Fabric};
+use holdfast_sim::fabric::{ECHO_PORT, Fabric, Node};
 use holdfast_sim::server::SharedVpc;
 use holdfast_sim::vpc::{InstanceId, Mac};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub(crate) struct Description {
     pub(crate) internet: Host,
     /// Namespace of the router.
     pub(crate) router: PathBuf,
-    /// Its nodes, in the scenario's order.
+    /// Its nodes, in the scenario's order, then as they joined.
     pub(crate) nodes: Vec<NodeDescription>,
 }
 
@@ -54,8 +54,37 @@ pub(crate) struct NodeDescription {
     pub(crate) mac: Mac,
     /// A file for `nsenter --net=`.
     pub(crate) netns: PathBuf,
-    /// What points AWS clients inside to the box.
+    /// What points AWS clients inside to the box; they take their credentials from metadata.
     pub(crate) environment: BTreeMap<String, String>,
+    /// Beside it, for clients that want credentials that last.
+    pub(crate) static_keys: BTreeMap<String, String>,
+}
+
+impl NodeDescription {
+    /// Describes a node whose instance runs. `netns`: under which path its namespace is to be found.
+    pub(crate) fn of(shared: &SharedVpc, node: &Node, netns: PathBuf) -> anyhow::Result<Self> {
+        let view = shared
+            .with(|vpc| vpc.imds_view(node.instance()))
+            .ok_or_else(|| anyhow::anyhow!("{} is not running", node.instance()))?;
+        let owned = |variables: &BTreeMap<&'static str, String>| {
+            variables.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+        };
+        Ok(Self {
+            name: node.name().to_owned(),
+            instance: node.instance().clone(),
+            instance_type: view.instance_type,
+            address: view.local_ipv4,
+            mac: view.mac,
+            netns,
+            environment: owned(node.environment()),
+            static_keys: owned(&node.static_keys()),
+        })
+    }
+
+    /// The environment for a client inside.
+    pub(crate) fn environment(&self, static_keys: bool) -> impl Iterator<Item = (&String, &String)> {
+        self.environment.iter().chain(self.static_keys.iter().filter(move |_| static_keys))
+    }
 }
 
 impl Description {
@@ -67,25 +96,8 @@ impl Description {
         admin: PathBuf,
         netns: impl Fn(&str) -> PathBuf,
     ) -> anyhow::Result<Self> {
-        let mut nodes = Vec::new();
-        for node in fabric.nodes() {
-            let view = shared
-                .with(|vpc| vpc.imds_view(node.instance()))
-                .ok_or_else(|| anyhow::anyhow!("{} is not running", node.instance()))?;
-            let environment = node.environment();
-            nodes.push(NodeDescription {
-                name: node.name().to_owned(),
-                instance: node.instance().clone(),
-                instance_type: view.instance_type,
-                address: view.local_ipv4,
-                mac: view.mac,
-                netns: netns(node.name()),
-                environment: environment
-                    .iter()
-                    .map(|(key, value)| ((*key).to_owned(), value.clone()))
-                    .collect(),
-            });
-        }
+        let nodes = fabric.nodes().iter();
+        let nodes = nodes.map(|node| NodeDescription::of(shared, node, netns(node.name())));
         Ok(Self {
             name: name.to_owned(),
             region: shared.region(),
@@ -96,7 +108,7 @@ impl Description {
                 netns: netns(fabric.internet().name()),
             },
             router: netns(fabric.router().name()),
-            nodes,
+            nodes: nodes.collect::<anyhow::Result<_>>()?,
         })
     }
 

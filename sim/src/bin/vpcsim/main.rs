@@ -6,7 +6,9 @@ mod admin;
 mod description;
 mod down;
 mod enter;
+mod node;
 mod run_dir;
+mod site;
 mod up;
 
 use std::ffi::OsString;
@@ -48,10 +50,13 @@ enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Prints a node's environment as shell `export` lines.
+    /// Prints a node's environment as lines for a shell. AWS clients take their credentials from metadata.
     Env {
         /// Which node.
         node: String,
+        /// Adds access keys that last, for clients that cannot ask metadata.
+        #[arg(long)]
+        static_keys: bool,
         #[command(flatten)]
         which: Which,
     },
@@ -59,11 +64,21 @@ enum Command {
     Exec {
         #[command(flatten)]
         which: Which,
+        /// Gives it access keys that last, for clients that cannot ask metadata.
+        #[arg(long)]
+        static_keys: bool,
         /// Which node.
         node: String,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
+    },
+    /// Adds, reboots or removes nodes of a running box.
+    Node {
+        #[command(flatten)]
+        which: Which,
+        #[command(subcommand)]
+        request: node::Verb,
     },
     /// Asks a running box, or changes it from outside. Prints JSON.
     Admin {
@@ -115,13 +130,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down { patience, which } => {
             down::down(&which.folder()?, Duration::from_secs(patience)).map(|()| ExitCode::SUCCESS)
         }
-        Command::Env { node, which } => {
-            enter::env(&which.folder()?.description()?, &node).map(|()| ExitCode::SUCCESS)
+        Command::Env { node, static_keys, which } => {
+            enter::env(&which.folder()?.description()?, &node, static_keys).map(|()| ExitCode::SUCCESS)
         }
-        Command::Exec { which, node, command } => {
+        Command::Exec { which, static_keys, node, command } => {
             // Returns only if it fails.
-            Err(enter::exec(&which.folder()?.description()?, &node, &command))
+            Err(enter::exec(&which.folder()?.description()?, &node, static_keys, &command))
         }
+        Command::Node { which, request } => node::send(&which.folder()?, request).map(|()| ExitCode::SUCCESS),
         Command::Admin { which, request } => admin::send(&which.folder()?, request),
     }
 }

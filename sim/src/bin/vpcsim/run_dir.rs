@@ -3,6 +3,7 @@
 //! ```text
 //! /run/vpcsim/NAME/lock         held as long as the box's process lives, however it ends
 //!                  stop.sock    a connection here asks it to stop
+//!                  control.sock takes and answers one request for its nodes, as JSON
 //!                  admin.sock   HTTP, see holdfast_sim::admin
 //!                  netns/NODE   links to namespaces that the process holds open
 //!                  box.json     its description; appears last
@@ -46,7 +47,7 @@ impl RunDir {
         // Others read the paths from elsewhere.
         let base = std::path::absolute(base).with_context(|| format!("run folder {}", base.display()))?;
         let this = Self { path: base.join(name), base };
-        let socket = this.admin_socket();
+        let socket = this.control_socket();
         if socket.as_os_str().len() > LONGEST_SOCKET_PATH {
             bail!("{} is too long for a socket's path: choose a shorter --run-dir", socket.display());
         }
@@ -63,6 +64,10 @@ impl RunDir {
 
     pub(crate) fn stop_socket(&self) -> PathBuf {
         self.path.join("stop.sock")
+    }
+
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.path.join("control.sock")
     }
 
     pub(crate) fn netns(&self, name: &str) -> PathBuf {
@@ -115,6 +120,12 @@ impl RunDir {
             .with_context(|| format!("make {}", link.display()))
     }
 
+    /// Takes such a link away.
+    pub(crate) fn unlink_netns(&self, name: &str) -> anyhow::Result<()> {
+        let link = self.netns(name);
+        std::fs::remove_file(&link).with_context(|| format!("remove {}", link.display()))
+    }
+
     /// Publishes the description, whole from the first instant.
     pub(crate) fn publish(&self, json: &str) -> anyhow::Result<()> {
         let (new, path) = (self.path.join("box.json.new"), self.path.join("box.json"));
@@ -149,7 +160,7 @@ impl RunDir {
 
     /// Removes the files that boxes make, by name: a foreign file in the folder stops it rather than be lost.
     fn clear(&self, whole: bool) -> anyhow::Result<()> {
-        let mut files: Vec<PathBuf> = ["box.json", "box.json.new", "admin.sock", "stop.sock"]
+        let mut files: Vec<PathBuf> = ["box.json", "box.json.new", "admin.sock", "stop.sock", "control.sock"]
             .iter()
             .map(|file| self.path.join(file))
             .collect();

@@ -3,19 +3,19 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use holdfast_sim::fabric::{Fabric, Namespace};
+use holdfast_sim::fabric::Namespace;
 use holdfast_sim::scenario::Scenario;
-use holdfast_sim::server::{ClockMode, SharedVpc, serve_admin};
+use holdfast_sim::server::serve_admin;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::description::Description;
 use crate::run_dir::RunDir;
-use crate::say;
+use crate::site::Site;
+use crate::{node, say};
 
 /// Makes the box, says so, and stays until told to stop.
 pub(crate) fn up(folder: &RunDir, name: &str, scenario: &Path, json: bool) -> anyhow::Result<()> {
@@ -32,21 +32,39 @@ pub(crate) fn up(folder: &RunDir, name: &str, scenario: &Path, json: bool) -> an
     };
     let served = runtime.block_on(async {
         let stop = listen(&folder.stop_socket())?;
-        let site = Site::up(folder, name, &scenario)?;
-        if json {
-            say(&site.json)?;
-        } else {
-            say(&format!("{}\nready", site.description))?;
-        }
+        let control = listen(&folder.control_socket())?;
+        let mut site = Site::up(folder, name, &scenario)?;
+        // Listening starts before the description appears: a client that saw it may connect.
+        let router = site.fabric().router().clone();
+        let inside = router
+            .run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?
+            .context("listen for the admin interface")?;
+        let at = inside.local_addr()?;
+        let outside = listen(&folder.admin_socket())?;
         let mut services = JoinSet::new();
-        services.spawn(serve_admin(site.shared.clone(), site.admin_inside));
-        services.spawn(relay(site.admin_outside, site.fabric.router().clone(), site.admin_at));
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            asked = stop.accept() => { asked.context("wait for `vpcsim down`")?; }
-            Some(ended) = services.join_next() => {
-                ended.context("the admin interface")?.context("the admin interface")?;
+        services.spawn(serve_admin(site.shared().clone(), inside));
+        services.spawn(relay(outside, router, at));
+        site.publish()?;
+        if json {
+            say(&serde_json::to_string(site.description())?)?;
+        } else {
+            say(&format!("{}\nready", site.description()))?;
+        }
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                asked = stop.accept() => { asked.context("wait for `vpcsim down`")?; break }
+                asked = control.accept() => {
+                    let (client, _) = asked.context("wait for `vpcsim node`")?;
+                    if let Err(error) = node::serve(client, |request| site.change(request)).await {
+                        tracing::warn!("a request for nodes: {error:#}");
+                    }
+                }
+                Some(ended) = services.join_next() => {
+                    ended.context("the admin interface")?.context("the admin interface")?;
+                    break;
+                }
             }
         }
         // The fabric, dropped here, takes links and namespaces with it.
@@ -55,43 +73,6 @@ pub(crate) fn up(folder: &RunDir, name: &str, scenario: &Path, json: bool) -> an
     runtime.shutdown_timeout(Duration::from_secs(1));
     let removed = folder.remove(claim);
     served.and(removed)
-}
-
-/// Everything that stands.
-struct Site {
-    shared: SharedVpc,
-    fabric: Fabric,
-    description: Description,
-    json: String,
-    admin_inside: TcpListener,
-    admin_at: SocketAddr,
-    admin_outside: UnixListener,
-}
-
-impl Site {
-    fn up(folder: &RunDir, name: &str, scenario: &Scenario) -> anyhow::Result<Self> {
-        let built = scenario.build()?;
-        let spec = built.fabric();
-        let shared = SharedVpc::new(built.vpc, ClockMode::Running, SystemTime::now());
-        let fabric = Fabric::up(&shared, &spec)
-            .context("make the network (this needs root, if only of a user namespace)")?;
-        let namespaces = fabric.nodes().iter().map(holdfast_sim::fabric::Node::namespace);
-        for namespace in namespaces.chain([fabric.router(), fabric.internet()]) {
-            folder.link_netns(namespace.name(), &namespace.path())?;
-        }
-        // Listening starts before the description appears: a client that saw it may connect.
-        let admin_inside = fabric
-            .router()
-            .run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?
-            .context("listen for the admin interface")?;
-        let admin_at = admin_inside.local_addr()?;
-        let admin_outside = listen(&folder.admin_socket())?;
-        let description =
-            Description::of(name, &shared, &fabric, folder.admin_socket(), |name| folder.netns(name))?;
-        let json = serde_json::to_string(&description)?;
-        folder.publish(&json)?;
-        Ok(Self { shared, fabric, description, json, admin_inside, admin_at, admin_outside })
-    }
 }
 
 fn listen(path: &Path) -> anyhow::Result<UnixListener> {

@@ -1,0 +1,96 @@
+//! A box that stands, and what is changed of it while it does.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use holdfast_sim::fabric::Fabric;
+use holdfast_sim::scenario::{NodeTable, Scenario};
+use holdfast_sim::server::{ClockMode, SharedVpc};
+use holdfast_sim::vpc::SubnetId;
+
+use crate::description::{Description, NodeDescription};
+use crate::node::Request;
+use crate::run_dir::RunDir;
+
+/// The box, its network, and what is said of them. The network ends with it.
+pub(crate) struct Site {
+    folder: RunDir,
+    shared: SharedVpc,
+    fabric: Fabric,
+    subnets: BTreeMap<String, SubnetId>,
+    description: Description,
+}
+
+impl Site {
+    /// Makes it. To be called inside a runtime. Nothing is published yet.
+    pub(crate) fn up(folder: &RunDir, name: &str, scenario: &Scenario) -> anyhow::Result<Self> {
+        let built = scenario.build()?;
+        let spec = built.fabric();
+        let shared = SharedVpc::new(built.vpc, ClockMode::Running, SystemTime::now());
+        let fabric = Fabric::up(&shared, &spec)
+            .context("make the network (this needs root, if only of a user namespace)")?;
+        for node in fabric.nodes() {
+            folder.link_netns(node.name(), &node.path())?;
+        }
+        for namespace in [fabric.router(), fabric.internet()] {
+            folder.link_netns(namespace.name(), &namespace.path())?;
+        }
+        let description =
+            Description::of(name, &shared, &fabric, folder.admin_socket(), |name| folder.netns(name))?;
+        Ok(Self { folder: folder.clone(), shared, fabric, subnets: built.subnets, description })
+    }
+
+    pub(crate) fn shared(&self) -> &SharedVpc {
+        &self.shared
+    }
+
+    pub(crate) fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    pub(crate) fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Tells others how it is now.
+    pub(crate) fn publish(&self) -> anyhow::Result<()> {
+        self.folder.publish(&serde_json::to_string(&self.description)?)
+    }
+
+    /// Carries out a request for its nodes. Blocks while the kernel works.
+    pub(crate) fn change(&mut self, request: Request) -> anyhow::Result<()> {
+        match request {
+            Request::Add(table) => self.add(&table)?,
+            Request::Remove(node) => self.remove(&node)?,
+            Request::Reboot(node) => self.fabric.reboot_node(&self.name_of(&node)?)?,
+        }
+        self.publish()
+    }
+
+    fn add(&mut self, table: &NodeTable) -> anyhow::Result<()> {
+        if self.fabric.node(&table.name).is_some() {
+            bail!("there is a node {:?} already", table.name);
+        }
+        let spec = self.shared.with(|vpc| table.run(vpc, &self.subnets))?;
+        let node = self.fabric.add_node(&spec)?;
+        self.folder.link_netns(node.name(), &node.path())?;
+        let netns = self.folder.netns(node.name());
+        self.description.nodes.push(NodeDescription::of(&self.shared, node, netns)?);
+        Ok(())
+    }
+
+    fn remove(&mut self, wanted: &str) -> anyhow::Result<()> {
+        let name = self.name_of(wanted)?;
+        if let Some(node) = self.fabric.remove_node(&name)? {
+            self.shared.with(|vpc| vpc.terminate_instance(node.instance()))?;
+        }
+        self.description.nodes.retain(|node| node.name != name);
+        self.folder.unlink_netns(&name)
+    }
+
+    /// The name of the node of this name or instance id.
+    fn name_of(&self, wanted: &str) -> anyhow::Result<String> {
+        Ok(self.description.node(wanted)?.name.clone())
+    }
+}
