@@ -9,12 +9,14 @@
 //! another network namespace. All work on a current-thread runtime.
 
 pub(crate) mod http;
+mod service;
 pub mod shared;
 pub(crate) mod timestamp;
 
 use std::io;
 use std::net::TcpListener;
 
+pub use service::{Ec2Service, ImdsService};
 pub use shared::{ClockMode, SharedVpc};
 
 use crate::admin::AdminFace;
