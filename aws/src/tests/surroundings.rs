@@ -91,12 +91,12 @@ impl Transport for To {
     }
 }
 
-fn surroundings(vpc: &Arc<Vpc>) -> Option<Surroundings> {
-    Some(Surroundings { transport: Arc::new(To(Arc::clone(vpc))), clock: Arc::<Told>::clone(&vpc.clock) })
+fn inside(vpc: &Arc<Vpc>) -> Surroundings {
+    Surroundings { transport: Arc::new(To(Arc::clone(vpc))), clock: Arc::<Told>::clone(&vpc.clock) }
 }
 
 async fn cloud(vpc: &Arc<Vpc>) -> Ec2Cloud {
-    let settings = Ec2Settings { surroundings: surroundings(vpc), ..Ec2Settings::new("eu-test-1", "test") };
+    let settings = Ec2Settings { surroundings: Some(inside(vpc)), ..Ec2Settings::new("eu-test-1", "test") };
     Ec2Cloud::new(settings).await
 }
 
@@ -142,7 +142,7 @@ async fn patience_is_measured_in_that_worlds_time() {
     let vpc = Arc::new(Vpc { silent: true, ..Vpc::default() });
     let begun = std::time::Instant::now();
     let imds =
-        Imds::new(ImdsSettings { surroundings: surroundings(&vpc), ..ImdsSettings::default() }).unwrap();
+        Imds::new(ImdsSettings { surroundings: Some(inside(&vpc)), ..ImdsSettings::default() }).unwrap();
     let error = imds.identity().await.unwrap_err();
     assert!(!error.cause.is_empty());
     let error = cloud(&vpc).await.perform(&delete("eni-1")).await.unwrap_err();

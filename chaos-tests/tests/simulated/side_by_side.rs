@@ -7,7 +7,7 @@ use std::time::Duration;
 use holdfast_sim::vpc::Caller;
 use tokio::time::{Instant, timeout};
 
-use crate::box_of::{nodes, warm};
+use crate::box_of::{nodes, one_node, warm};
 use crate::crash::quiet_deaths;
 use crate::node::{Life, Node, Outcome};
 use crate::steps::Steps;
@@ -120,4 +120,27 @@ fn nodes_die_and_start_again_while_their_neighbour_goes_on() {
     for pod in on_one_stage.iter().flat_map(|node| node.pods().into_values()) {
         assert!(all.insert(pod.address), "{:?} was given twice", pod.address);
     }
+}
+
+/// What it waits for may never come, so it would stay for ever: all of it ends with the process.
+#[test]
+fn nothing_that_a_dead_process_had_begun_is_left() {
+    quiet_deaths();
+    let node = one_node("m5.large", warm(0, 2, 0), 32);
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut deaths = 0;
+    for step in (2..120).step_by(7) {
+        node.on_stage(async {
+            // Whoever belongs to the box has begun.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let before = alive();
+            let steps = Steps::dying_at(Some(step));
+            let outcome = node.life(&steps, |life| busy(life, step * 100)).await.unwrap();
+            deaths += usize::from(outcome == Outcome::Killed);
+            // What it had sent is the box's own business, and soon carried out.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert_eq!(alive(), before, "tasks, after death at step {step}");
+        });
+    }
+    assert!(deaths >= 10, "only {deaths} lives came to their step");
 }
