@@ -4,8 +4,6 @@
 //! Nothing here ships. Start reading at [`rig`].
 
 pub mod cni;
-pub mod ec2;
-pub mod kill;
 pub mod latency;
 pub mod orphans;
 pub mod packets;
