@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::discovery::Discovery;
 use super::internet::Internet;
 use super::node::Node;
 use super::residents::Residents;
@@ -47,20 +48,28 @@ struct Order {
 /// What answers beside the network itself.
 #[derive(Debug)]
 struct Services {
-    metadata: TcpListener,
+    metadata: Vec<TcpListener>,
     residents: Residents,
-    ec2: TcpListener,
+    discovery: Option<Discovery>,
     internet: Internet,
 }
 
 impl Services {
     fn spawn(self, shared: &SharedVpc) -> JoinSet<io::Result<()>> {
-        let Self { metadata, residents, ec2, internet } = self;
+        let Self { metadata, residents, discovery, internet } = self;
         let mut services = JoinSet::new();
         services
             .spawn(serve_imds_by_peer(shared.clone(), metadata, move |address| residents.client(address)));
-        services.spawn(serve_ec2(shared.clone(), ec2, Callers::ByAccessKey));
-        services.spawn(internet.serve());
+        let (ec2, hosts) = internet.services();
+        for listener in ec2 {
+            services.spawn(serve_ec2(shared.clone(), listener, Callers::ByAccessKey));
+        }
+        for host in hosts {
+            services.spawn(host);
+        }
+        if let Some(discovery) = discovery {
+            services.spawn(discovery.serve());
+        }
         services
     }
 }
@@ -82,7 +91,7 @@ impl Network {
     }
 
     fn rename_due(&mut self) {
-        for error in self.router.rename_due(Instant::now()) {
+        for error in self.router.renames().carry_out(Instant::now()) {
             self.problems.note(&error);
         }
     }
@@ -125,10 +134,12 @@ impl Follower {
     ) -> Result<Self, FabricError> {
         let failed = |error: std::io::Error| FabricError::Thread(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let ipv6 = router.has_ipv6().then(|| Discovery::up(router.namespace(), router.residents()));
+        let discovery = ipv6.transpose()?;
         let services = Services {
             metadata: router.metadata()?,
             residents: router.residents().clone(),
-            ec2: internet.ec2().map_err(failed)?,
+            discovery,
             internet,
         };
         let (orders, inbox) = mpsc::unbounded_channel();
@@ -175,7 +186,7 @@ async fn run(
 ) {
     let services = services.spawn(&shared);
     loop {
-        let rename = network.router.next_rename();
+        let rename = network.router.renames().next();
         let renamed = async {
             match rename {
                 Some(due) => tokio::time::sleep_until(due.into()).await,

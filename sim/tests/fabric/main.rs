@@ -4,8 +4,10 @@
 
 mod delivery;
 mod interfaces;
+mod ipv6;
 mod links;
 mod metadata;
+mod neighbours;
 mod nodes;
 mod outside;
 mod pod;

@@ -40,6 +40,9 @@ pub(crate) enum Verb {
         /// Its first address; chosen by the box where absent.
         #[arg(long)]
         address: Option<Ipv4Addr>,
+        /// How many IPv6 addresses it begins with.
+        #[arg(long, default_value_t = 0)]
+        ipv6_addresses: u32,
         /// Through how many hops its metadata gets: 1 reaches the node only, 2 its pods.
         #[arg(long, default_value_t = 2)]
         hop_limit: u8,
@@ -82,7 +85,7 @@ impl TryFrom<Verb> for Request {
 
     fn try_from(verb: Verb) -> anyhow::Result<Self> {
         Ok(match verb {
-            Verb::Add { name, instance_type, subnet, address, hop_limit, interfaces } => {
+            Verb::Add { name, instance_type, subnet, address, ipv6_addresses, hop_limit, interfaces } => {
                 let interfaces = serde_json::from_str(&interfaces)
                     .with_context(|| format!("understand --interfaces {interfaces}"))?;
                 let tags = BTreeMap::new();
@@ -91,6 +94,7 @@ impl TryFrom<Verb> for Request {
                     instance_type,
                     subnet,
                     address,
+                    ipv6_addresses,
                     hop_limit,
                     interfaces,
                     tags,
