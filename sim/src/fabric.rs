@@ -31,10 +31,12 @@
 //! on every link, a default route out of `inet` for all, since every address of IPv6 is public. Security groups allow
 //! everything; they would be more rules beside the source check.
 
+mod answers;
 mod discovery;
 mod filter;
 mod follow;
 mod internet;
+mod loss;
 mod namespace;
 mod naming;
 mod node;
@@ -55,6 +57,7 @@ use holdfast_datapath::netns::NetnsError;
 
 pub use discovery::IPV6_GATEWAY;
 pub use internet::{ECHO_PORT, Outside};
+pub use loss::Loss;
 pub use namespace::Namespace;
 pub use naming::{Interfaces, Names};
 pub use node::Node;
@@ -102,6 +105,8 @@ pub struct NodeSpec {
     pub hop_limit: u8,
     /// What it calls its interfaces.
     pub interfaces: Interfaces,
+    /// What it loses from the start.
+    pub losses: Vec<Loss>,
 }
 
 /// Why the network cannot be made or changed. The text leaves the cause to `source`.
@@ -213,6 +218,10 @@ impl Fabric {
             return Err(FabricError::Unfit(format!("{} or {} is a node already", spec.name, spec.instance)));
         }
         let node = Node::up(spec, &self.shared.region(), self.ec2_for(&spec.instance))?;
+        if !spec.losses.is_empty() {
+            let losses = Command::Lose(spec.instance.clone(), spec.losses.clone());
+            self.follower.order(losses, PATIENCE)?;
+        }
         self.follower.order(Command::Join(node.clone()), PATIENCE)?;
         let at = self.nodes.len();
         self.nodes.push(node);
@@ -241,8 +250,27 @@ impl Fabric {
     /// settings. It has its interfaces again, as after its first boot, when this returns. Processes that were in it are
     /// not ended: they stay in the old namespace, with no network, and whoever started them ends them.
     pub fn reboot_node(&self, name: &str) -> Result<(), FabricError> {
+        self.follower.order(Command::Reboot(self.known(name)?), PATIENCE)
+    }
+
+    /// Has a node lose packets from now on: this and nothing else, on the links that it has and on those to come.
+    pub fn lose(&self, name: &str, losses: &[Loss]) -> Result<(), FabricError> {
+        if let Some(problem) = losses.iter().find_map(Loss::problem) {
+            return Err(FabricError::Unfit(problem));
+        }
+        self.follower.order(Command::Lose(self.known(name)?, losses.to_vec()), PATIENCE)
+    }
+
+    /// How many packets a node has lost so, on the links that it has, since they lose what they lose.
+    pub fn lost(&self, name: &str) -> Result<u64, FabricError> {
+        let (tell, told) = std::sync::mpsc::channel();
+        self.follower.order(Command::Lost(self.known(name)?, tell), PATIENCE)?;
+        told.recv().map_err(|error| FabricError::Thread(error.to_string()))
+    }
+
+    fn known(&self, name: &str) -> Result<InstanceId, FabricError> {
         let node = self.node(name).ok_or_else(|| FabricError::Unfit(format!("there is no node {name}")))?;
-        self.follower.order(Command::Reboot(node.instance().clone()), PATIENCE)
+        Ok(node.instance().clone())
     }
 
     /// The nodes, in the order in which they were added.

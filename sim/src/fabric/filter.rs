@@ -8,17 +8,16 @@
 //! **Neighbours.** Asked for an address of its subnet, the VPC answers with the link-layer address of the ENI that has it,
 //! and carries a frame only to the ENI that it is addressed to. A node that remembers where an address was sends to an
 //! ENI that has it no more, and nobody gets that (amazon-vpc-cni-k8s issue 3628: time-outs until the entry is removed). So
-//! answers of the router are given the ENI's address, and what comes in must be addressed to the gateway, or to the ENI
+//! answers of the router are given the ENI's address ([`super::answers`]), and what comes in must be addressed to the gateway, or to the ENI
 //! that the route leads to. Frames that are not addressed to the router's own link are made to be looked at first.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use holdfast_datapath::netlink::MacAddr;
-use ipnet::Ipv4Net;
+use serde_json::Value;
 
+use super::loss::{self, Loss};
 use super::{FabricError, Namespace};
 
 /// Link-layer address of the gateway of every subnet.
@@ -58,37 +57,40 @@ table arp vpcsim {
 }
 "#;
 
-/// The filter of a router, and what it was told.
+/// The filter of a router.
 #[derive(Debug)]
 pub(super) struct Filter {
     router: Namespace,
-    /// What ARP is answered with.
-    answers: BTreeMap<Ipv4Net, MacAddr>,
 }
 
 impl Filter {
     /// Puts it in force on every link of a namespace but its loopback.
     pub(super) fn install(router: &Namespace) -> Result<Self, FabricError> {
         nft(router, &RULES.replace("GATEWAY", &GATEWAY_MAC.to_string()))?;
-        Ok(Self { router: router.clone(), answers: BTreeMap::new() })
+        Ok(Self { router: router.clone() })
     }
 
     /// A link to an ENI is there, not up yet.
-    pub(super) fn add_link(&self, link: &str, eni: MacAddr) -> Result<(), FabricError> {
-        // Solicitations go to a group of their target: sent to all nodes, they reach who answers for others too.
-        nft(
-            &self.router,
-            &format!(
-                "add element inet vpcsim behind {{ \"{link}\" . {eni} }}
-                table netdev {link} {{
-                    chain frames {{
-                        type filter hook ingress device \"{link}\" priority filter; policy accept;
-                        meta pkttype other meta pkttype set host
-                        ip6 daddr ff02::1:ff00:0/104 ip6 daddr set ff02::1
-                    }}
-                }}"
-            ),
-        )
+    pub(super) fn add_link(&self, link: &str, eni: MacAddr, losses: &[Loss]) -> Result<(), FabricError> {
+        let known = format!("add element inet vpcsim behind {{ \"{link}\" . {eni} }}\n");
+        nft(&self.router, &(known + &frames(link, losses)))
+    }
+
+    /// From now on a link loses this.
+    pub(super) fn lose(&self, link: &str, losses: &[Loss]) -> Result<(), FabricError> {
+        nft(&self.router, &format!("delete table netdev {link}\n{}", frames(link, losses)))
+    }
+
+    /// How many packets a link has lost by order.
+    pub(super) fn lost(&self, link: &str) -> Result<u64, FabricError> {
+        let listed = run_nft(&self.router, &["-j", "list", "table", "netdev", link], "")?;
+        let listed: Value = serde_json::from_slice(&listed).map_err(|error| FabricError::Nft {
+            place: self.router.name().to_owned(),
+            why: format!("what it lists is no JSON: {error}"),
+        })?;
+        let rules = listed["nftables"].as_array().into_iter().flatten();
+        let expressions = rules.filter_map(|object| object["rule"]["expr"].as_array()).flatten();
+        Ok(expressions.filter_map(|expression| expression["counter"]["packets"].as_u64()).sum())
     }
 
     /// It will be gone.
@@ -107,55 +109,56 @@ impl Filter {
     pub(super) fn check_source(&self, link: &str, checked: bool) -> Result<(), FabricError> {
         nft(&self.router, &exception(if checked { "delete" } else { "add" }, link))
     }
+}
 
-    /// From now on ARP for these addresses is answered so; `None`: not answered.
-    ///
-    /// To be told before the route of an address moves: a node that asked in between would remember the old place for as
-    /// long as it talks to it.
-    pub(super) fn answer(
-        &mut self,
-        wanted: impl IntoIterator<Item = (Ipv4Net, Option<MacAddr>)>,
-    ) -> Result<(), FabricError> {
-        let mut script = String::new();
-        for (net, wanted) in wanted {
-            let before = match wanted {
-                Some(mac) => self.answers.insert(net, mac),
-                None => self.answers.remove(&net),
-            };
-            if before == wanted {
-                continue;
-            }
-            for (verb, mac) in [("delete", before), ("add", wanted)] {
-                if let Some(mac) = mac {
-                    writeln!(script, "{verb} element arp vpcsim answers {{ {net} : {mac} }}")
-                        .expect("a string takes all");
-                }
-            }
-        }
-        if script.is_empty() { Ok(()) } else { nft(&self.router, &script) }
-    }
+/// What happens to the frames of a link. Solicitations go to a group of their target: sent to all nodes, they reach who
+/// answers for others too.
+fn frames(link: &str, losses: &[Loss]) -> String {
+    format!(
+        "table netdev {link} {{
+            chain frames {{
+                type filter hook ingress device \"{link}\" priority filter; policy accept;
+                {}
+                meta pkttype other meta pkttype set host
+                ip6 daddr ff02::1:ff00:0/104 ip6 daddr set ff02::1
+            }}
+            chain out {{
+                type filter hook egress device \"{link}\" priority filter; policy accept;
+                {}
+            }}
+        }}\n",
+        loss::rules(losses.iter(), "daddr"),
+        loss::rules(losses.iter(), "saddr")
+    )
 }
 
 fn exception(verb: &str, link: &str) -> String {
     format!("{verb} element inet vpcsim unchecked {{ \"{link}\" }}\n")
 }
 
-fn nft(namespace: &Namespace, script: &str) -> Result<(), FabricError> {
+/// Has a script carried out, all of it or nothing.
+pub(super) fn nft(namespace: &Namespace, script: &str) -> Result<(), FabricError> {
+    run_nft(namespace, &["-f", "-"], script).map(drop)
+}
+
+/// What `nft` prints.
+fn run_nft(namespace: &Namespace, arguments: &[&str], script: &str) -> Result<Vec<u8>, FabricError> {
     let failed = |why: String| FabricError::Nft { place: namespace.name().to_owned(), why };
     let output = namespace.run(|| {
         let mut child = Command::new("nft")
-            .args(["-f", "-"])
+            .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
         // Written and closed before the wait; a script is far smaller than a pipe.
         let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(script.as_bytes()));
         let output = child.wait_with_output()?;
-        written.map(|()| output)
+        // What reads no script may be gone before it is written.
+        if script.is_empty() { Ok(output) } else { written.map(|()| output) }
     })?;
     match output {
-        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) if output.status.success() => Ok(output.stdout),
         Ok(output) => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(failed("there is no `nft` (Debian's package nftables)".to_owned()))

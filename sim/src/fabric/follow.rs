@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::discovery::Discovery;
 use super::internet::Internet;
+use super::loss::Loss;
 use super::node::Node;
 use super::residents::Residents;
 use super::router::Router;
@@ -35,6 +36,10 @@ pub(super) enum Command {
     Join(Node),
     /// It leaves, and its links with it.
     Leave(InstanceId),
+    /// It loses packets.
+    Lose(InstanceId, Vec<Loss>),
+    /// How many has it lost?
+    Lost(InstanceId, sync_mpsc::Sender<u64>),
     /// It boots anew: a new namespace, and its links in it.
     Reboot(InstanceId),
 }
@@ -110,6 +115,16 @@ impl Network {
                 self.router.remove_node(&instance);
                 errors
             }
+            Command::Lose(instance, losses) => self.router.lose(&instance, losses),
+            Command::Lost(instance, tell) => match self.router.lost(&instance) {
+                Ok(lost) => {
+                    if tell.send(lost).is_err() {
+                        tracing::debug!("nobody waits any more");
+                    }
+                    Vec::new()
+                }
+                Err(error) => vec![error],
+            },
             Command::Reboot(instance) => {
                 let mut errors = self.router.take(&self.wiring.leave(&instance));
                 match self.router.node(&instance) {
@@ -120,6 +135,9 @@ impl Network {
                 errors
             }
         };
+        for error in self.router.settle() {
+            self.problems.note(&error);
+        }
         errors.into_iter().next().map_or(Ok(()), Err)
     }
 }

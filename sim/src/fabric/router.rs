@@ -11,9 +11,11 @@ use holdfast_datapath::netlink::{
 };
 use ipnet::{IpNet, Ipv4Net};
 
+use super::answers::Answers;
 use super::discovery::IPV6_GATEWAY;
 use super::filter::{Filter, GATEWAY_MAC};
 use super::internet::{self, Internet};
+use super::loss::Loss;
 use super::renames::{Rename, Renames};
 use super::residents::{Home, Residents};
 use super::routes::{
@@ -67,7 +69,10 @@ pub(super) struct Router {
     /// The router's end of each ENI's link.
     links: BTreeMap<EniId, Link>,
     residents: Residents,
+    /// What nodes lose.
+    losses: BTreeMap<InstanceId, Vec<Loss>>,
     filter: Filter,
+    answers: Answers,
     ipv6: bool,
     /// First names that are still borne.
     renames: Renames,
@@ -78,6 +83,9 @@ struct Link {
     name: String,
     index: u32,
     mac: MacAddr,
+    instance: InstanceId,
+    device: u32,
+    card: u32,
     /// Whether the source check applies to it.
     checked: bool,
 }
@@ -103,6 +111,7 @@ impl Router {
             sysctl::without_ipv6(&namespace)?;
         }
         let filter = Filter::install(&namespace)?;
+        let answers = Answers::new(&namespace)?;
         let mut socket = namespace.socket()?;
         let loopback = namespace.index(&mut socket, "lo")?;
         let mut changes = Vec::new();
@@ -153,7 +162,9 @@ impl Router {
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             residents: Residents::default(),
+            losses: BTreeMap::new(),
             filter,
+            answers,
             ipv6,
             renames: Renames::default(),
         })
@@ -171,6 +182,11 @@ impl Router {
         self.ipv6
     }
 
+    /// Waits until all that was taken is in force. Gives what failed after its step was taken.
+    pub(super) fn settle(&self) -> Vec<FabricError> {
+        self.answers.settle()
+    }
+
     /// Who has which address, kept up to date.
     pub(super) fn residents(&self) -> &Residents {
         &self.residents
@@ -186,6 +202,7 @@ impl Router {
     }
 
     pub(super) fn remove_node(&mut self, instance: &InstanceId) {
+        self.losses.remove(instance);
         self.nodes.remove(instance);
     }
 
@@ -195,6 +212,24 @@ impl Router {
 
     pub(super) fn node(&self, instance: &InstanceId) -> Option<&Node> {
         self.nodes.get(instance)
+    }
+
+    /// From now on a node loses this, on the links that it has and on those to come, and nothing else.
+    pub(super) fn lose(&mut self, instance: &InstanceId, losses: Vec<Loss>) -> Vec<FabricError> {
+        self.losses.insert(instance.clone(), losses);
+        let links = self.links.values().filter(|link| link.instance == *instance);
+        links.filter_map(|link| self.filter.lose(&link.name, &self.losses_of(link)).err()).collect()
+    }
+
+    /// How many packets a node has lost so, on the links that it has.
+    pub(super) fn lost(&self, instance: &InstanceId) -> Result<u64, FabricError> {
+        let links = self.links.values().filter(|link| link.instance == *instance);
+        links.map(|link| self.filter.lost(&link.name)).sum()
+    }
+
+    fn losses_of(&self, link: &Link) -> Vec<Loss> {
+        let losses = self.losses.get(&link.instance).into_iter().flatten();
+        losses.filter(|loss| loss.concerns(link.device, link.card)).cloned().collect()
     }
 
     /// Carries steps out, in order. All are tried; the failures are returned.
@@ -254,8 +289,7 @@ impl Router {
             IpNet::V4(ipv4) => Some((*ipv4, self.residents.mac_of(net))),
             IpNet::V6(_) => None,
         });
-        let (kept, lost): (Vec<_>, Vec<_>) = answers.partition(|(_, mac)| mac.is_some());
-        errors.extend(self.filter.answer(kept).err());
+        errors.extend(self.answers.change(answers.collect::<Vec<_>>()));
         match self.socket.apply_each(&changes) {
             Ok(results) => {
                 errors.extend(results.into_iter().zip(tolerances).filter_map(|(result, may_be_gone)| {
@@ -266,7 +300,6 @@ impl Router {
             }
             Err(error) => errors.push(self.namespace.refused(error)),
         }
-        errors.extend(self.filter.answer(lost).err());
     }
 
     /// Removes an ENI's link, and so both ends of it, and its routes.
@@ -276,8 +309,9 @@ impl Router {
             IpNet::V4(net) => Some((net, None)),
             IpNet::V6(_) => None,
         });
+        // No address moves, so nothing is waited for.
+        self.answers.change(lost);
         let filtered = self.filter.remove_link(&link.name, link.mac, link.checked);
-        let filtered = filtered.and(self.filter.answer(lost));
         match self.socket.apply(&Change::DeleteLink(LinkRef::Name(link.name))) {
             Err(error) if !error.is_absent() => Err(self.namespace.refused(error)),
             _ => filtered,
@@ -300,10 +334,20 @@ impl Router {
         };
         self.namespace.apply(&mut self.socket, &[Change::CreateVeth(veth)])?;
         let index = self.namespace.index(&mut self.socket, &name)?;
-        self.links.insert(plug.eni.clone(), Link { name: name.clone(), index, mac, checked: true });
+        let link = Link {
+            name: name.clone(),
+            index,
+            mac,
+            instance: plug.instance.clone(),
+            device: plug.device,
+            card: plug.card,
+            checked: true,
+        };
+        let losses = self.losses_of(&link);
+        self.links.insert(plug.eni.clone(), link);
         let home = Home { instance: plug.instance.clone(), mac, link: index, ipv6: plug.ipv6 };
         self.residents.move_in(&plug.eni, home);
-        self.filter.add_link(&name, mac)?;
+        self.filter.add_link(&name, mac, &losses)?;
         // By default the kernel waits up to 0.8 s, at random, before it answers ARP for another.
         sysctl::write(&self.namespace, &[(&format!("ipv4/neigh/{name}/proxy_delay"), "0")])?;
         let up = |link: &str, what: &str| {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::{ScenarioError, is_name};
-use crate::fabric::{Interfaces, NodeSpec};
+use crate::fabric::{Interfaces, Loss, NodeSpec};
 use crate::vpc::{InstanceSpec, SimVpc, SubnetId, Tags};
 
 /// `[[node]]`.
@@ -32,6 +32,9 @@ pub struct NodeTable {
     /// What it calls its interfaces; `ens5`, `ens6` and so on where absent.
     #[serde(default)]
     pub interfaces: Interfaces,
+    /// What packets it loses from the start.
+    #[serde(default)]
+    pub loss: Vec<Loss>,
     /// Tags of the instance.
     #[serde(default)]
     pub tags: Tags,
@@ -53,7 +56,7 @@ impl NodeTable {
         } else if !(1..=64).contains(&self.hop_limit) {
             Some(format!("hop_limit {} is not between 1 and 64", self.hop_limit))
         } else {
-            self.interfaces.problem()
+            self.interfaces.problem().or_else(|| self.loss.iter().find_map(Loss::problem))
         };
         match problem {
             Some(problem) => Err(ScenarioError::Contradiction(format!("node {:?}: {problem}", self.name))),
@@ -83,6 +86,7 @@ impl NodeTable {
             instance,
             hop_limit: self.hop_limit,
             interfaces: self.interfaces.clone(),
+            losses: self.loss.clone(),
         })
     }
 }

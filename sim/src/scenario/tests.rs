@@ -74,6 +74,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (format!("{GOOD}interfaces = {{ nmaes = \"eth\" }}"), "unknown field `nmaes`"),
         (format!("{GOOD}interfaces = {{ names = [\"a/b\"] }}"), "\"a/b\" cannot name an interface"),
         (format!("{GOOD}interfaces = {{ names = [\"a\", \"a\"] }}"), "two interfaces cannot both be called"),
+        (format!("{GOOD}loss = [{{ permille = 1001 }}]"), "not between 1 and 1000"),
         (format!("{GOOD}interfaces = {{ never = [0] }}"), "without its primary interface"),
         (format!("internet.ec2 = \"10.0.0.9\"\n{GOOD}"), "EC2 10.0.0.9 lies inside the VPC's"),
         (format!("internet.ec2 = \"198.51.100.10\"\n{GOOD}"), "cannot both have"),

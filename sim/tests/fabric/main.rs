@@ -6,6 +6,7 @@ mod delivery;
 mod interfaces;
 mod ipv6;
 mod links;
+mod loss;
 mod metadata;
 mod neighbours;
 mod nodes;

@@ -68,7 +68,7 @@ pub(crate) fn who(namespace: &Namespace, from: Ipv4Addr) -> io::Result<String> {
 }
 
 /// The same where no answer is expected.
-fn nobody(namespace: &Namespace, from: Ipv4Addr) {
+pub(crate) fn nobody(namespace: &Namespace, from: Ipv4Addr) {
     let answer = namespace.run(|| who_am_i(from, PATIENCE)).unwrap();
     assert!(answer.is_err(), "{answer:?}");
 }

@@ -1,12 +1,14 @@
 //! Neighbours as the VPC keeps them: it answers with the link-layer address of the ENI that has the address, and carries
 //! frames only to whom they are addressed (amazon-vpc-cni-k8s issue 3628).
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use holdfast_datapath::netlink::{Address, AddressFamily, Change, LinkRef, RouteFilter};
 
 use crate::site::{
-    ONE, SCENARIO, SECONDARY, Site, THREE, TWO, configure_second, exchange, forget, hold, one_way, reaches,
-    remembered,
+    ONE, SCENARIO, SECONDARY, SETTLED, Site, THREE, TWO, configure_second, exchange, forget, hold, one_way,
+    reaches, remembered,
 };
 
 const MOVED_TO: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 50);
@@ -51,6 +53,36 @@ fn what_is_sent_to_where_an_address_was_is_lost_until_it_is_forgotten() {
     assert_eq!(remembered(one, SECONDARY), Some(site.mac(&eni)));
 }
 
+/// Else whoever asks in between is wrong for as long as it talks to the address.
+#[test]
+fn an_address_is_answered_for_at_its_new_place_before_it_is_delivered_there() {
+    let site = Site::of(&SCENARIO.replace("us-west-2b", "us-west-2a"));
+    let (one, router) = (&site.namespace("one"), site.fabric.router());
+    let place = || {
+        let routes = router.socket().unwrap().routes(AddressFamily::Inet, RouteFilter::default()).unwrap();
+        routes.into_iter().find(|route| route.to.addr() == IpAddr::V4(SECONDARY)).and_then(|route| route.link)
+    };
+    let enis = [site.primary("three"), site.attach("two", MOVED_TO)];
+    site.pass(Duration::from_millis(300));
+    site.assign(&enis[0], SECONDARY);
+    site.settle();
+    let sender = one.run(|| UdpSocket::bind((ONE, 0))).unwrap().unwrap();
+    for round in 1..20 {
+        let (before, eni, begun) = (place(), &enis[round % 2], Instant::now());
+        site.assign(eni, SECONDARY);
+        while place() == before {
+            assert!(begun.elapsed() < SETTLED, "it does not move");
+        }
+        forget(one, SECONDARY);
+        sender.send_to(b"where are you?", (SECONDARY, 9)).unwrap();
+        while remembered(one, SECONDARY).is_none() {
+            assert!(begun.elapsed() < SETTLED, "nobody answers");
+        }
+        assert_eq!(remembered(one, SECONDARY), Some(site.mac(eni)), "round {round}");
+    }
+    site.settle();
+}
+
 #[test]
 fn whoever_goes_by_the_gateway_finds_an_address_wherever_it_is() {
     let site = Site::up();
@@ -79,9 +111,9 @@ fn a_neighbour_that_is_no_more_is_sent_to_in_vain() {
     assert!(!one_way((one, ONE), (three, SECONDARY)));
     forget(one, SECONDARY);
     let mut socket = one.socket().unwrap();
-    let lo = socket.link(&holdfast_datapath::netlink::LinkRef::Name("lo".into())).unwrap().unwrap().index;
-    let held = holdfast_datapath::netlink::Address::new(lo, std::net::IpAddr::V4(SECONDARY).into());
-    socket.apply(&holdfast_datapath::netlink::Change::DeleteAddress(held)).unwrap();
+    let lo = socket.link(&LinkRef::Name("lo".into())).unwrap().unwrap().index;
+    let held = Address::new(lo, IpAddr::V4(SECONDARY).into());
+    socket.apply(&Change::DeleteAddress(held)).unwrap();
     assert!(!one_way((one, ONE), (three, SECONDARY)));
     assert_eq!(remembered(one, SECONDARY), None, "nobody answers for an address that nobody has");
 }
