@@ -21,25 +21,33 @@
 //! Each address that EC2 shows is one host route out of its ENI's link, and the source check asks the same routes: a
 //! packet from A is forwarded only if it came in where packets to A go out. One netlink message therefore grants or
 //! takes an address for both directions, and there is no instant at which they differ. A packet that life would drop
-//! is dropped as in life: without an answer.
+//! is dropped as in life: without an answer. What the VPC answers to those who ask for a neighbour is in [`filter`] and
+//! [`discovery`].
 //!
 //! Everything is held by descriptors of this process. When it dies, however it dies, the kernel removes the router,
 //! and with it every link; a node's namespace goes when its last inhabitant goes.
 //!
-//! IPv4 only. Security groups allow everything; they would be more rules beside the source check.
+//! IPv6 goes the same way where the VPC has a block of it: host and /80 routes in the main table, fe80:ec2::1 as the gateway
+//! on every link, a default route out of `inet` for all, since every address of IPv6 is public. Security groups allow
+//! everything; they would be more rules beside the source check.
 
+mod answers;
+mod discovery;
+mod filter;
 mod follow;
 mod internet;
+mod loss;
 mod namespace;
 mod naming;
 mod node;
+mod renames;
 mod residents;
 mod router;
-mod source_check;
+mod routes;
 mod sysctl;
 mod wiring;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -47,11 +55,13 @@ use std::time::Duration;
 use holdfast_datapath::netlink::NetlinkError;
 use holdfast_datapath::netns::NetnsError;
 
-pub use internet::ECHO_PORT;
+pub use discovery::IPV6_GATEWAY;
+pub use internet::{ECHO_PORT, Outside};
+pub use loss::Loss;
 pub use namespace::Namespace;
 pub use naming::{Interfaces, Names};
 pub use node::Node;
-pub use router::IMDS_ADDRESS;
+pub use router::{IMDS_ADDRESS, IMDS_ADDRESS_IPV6};
 
 use crate::server::SharedVpc;
 use crate::vpc::InstanceId;
@@ -78,6 +88,10 @@ pub struct FabricSpec {
     pub internet: Ipv4Addr,
     /// Where EC2 answers, on port 80: outside the VPC as well.
     pub ec2: Ipv4Addr,
+    /// The internet host's IPv6 address. What is there of IPv6 is there where the VPC has IPv6.
+    pub internet_ipv6: Ipv6Addr,
+    /// Where EC2 answers over IPv6.
+    pub ec2_ipv6: Ipv6Addr,
 }
 
 /// A node: an instance with a name.
@@ -91,6 +105,8 @@ pub struct NodeSpec {
     pub hop_limit: u8,
     /// What it calls its interfaces.
     pub interfaces: Interfaces,
+    /// What it loses from the start.
+    pub losses: Vec<Loss>,
 }
 
 /// Why the network cannot be made or changed. The text leaves the cause to `source`.
@@ -153,12 +169,12 @@ pub enum FabricError {
 pub struct Fabric {
     // Declared first: it stops, and removes the links, before the namespaces are let go.
     follower: Follower,
-    region: String,
+    shared: SharedVpc,
     nodes: Vec<Node>,
     router: Namespace,
     internet: Namespace,
-    internet_address: Ipv4Addr,
-    ec2_address: Ipv4Addr,
+    outside: FabricSpec,
+    ipv6: bool,
     problems: Problems,
 }
 
@@ -166,7 +182,11 @@ impl Fabric {
     /// Makes namespaces and links for the VPC as it is, serves metadata and EC2, and follows the box from then on. Returns when all that is visible now is there. Blocks; needs no runtime.
     pub fn up(shared: &SharedVpc, spec: &FabricSpec) -> Result<Self, FabricError> {
         let layout = shared.with(|vpc| Layout::of(vpc))?;
-        let internet = Internet::up(spec.internet, spec.ec2)?;
+        let ipv4 = Outside { host: spec.internet.into(), ec2: spec.ec2.into() };
+        let ipv6 = Outside { host: spec.internet_ipv6.into(), ec2: spec.ec2_ipv6.into() };
+        let ipv6_too = layout.has_ipv6();
+        let outsides = if ipv6_too { &[ipv4, ipv6][..] } else { &[ipv4] };
+        let internet = Internet::up(outsides)?;
         let router = Router::up(&layout, &internet)?;
         let problems = Problems::default();
         let router_namespace = router.namespace().clone();
@@ -174,12 +194,12 @@ impl Fabric {
         let follower = Follower::start(shared.clone(), layout, router, internet, problems.clone())?;
         let mut fabric = Self {
             follower,
-            region: shared.region(),
+            shared: shared.clone(),
             nodes: Vec::new(),
             router: router_namespace,
             internet: internet_namespace,
-            internet_address: spec.internet,
-            ec2_address: spec.ec2,
+            ipv6: ipv6_too,
+            outside: FabricSpec { nodes: Vec::new(), ..spec.clone() },
             problems,
         };
         for node in &spec.nodes {
@@ -197,11 +217,24 @@ impl Fabric {
         if self.nodes.iter().any(taken) {
             return Err(FabricError::Unfit(format!("{} or {} is a node already", spec.name, spec.instance)));
         }
-        let node = Node::up(spec, &self.region, self.ec2_address)?;
+        let node = Node::up(spec, &self.shared.region(), self.ec2_for(&spec.instance))?;
+        if !spec.losses.is_empty() {
+            let losses = Command::Lose(spec.instance.clone(), spec.losses.clone());
+            self.follower.order(losses, PATIENCE)?;
+        }
         self.follower.order(Command::Join(node.clone()), PATIENCE)?;
         let at = self.nodes.len();
         self.nodes.push(node);
         Ok(&self.nodes[at])
+    }
+
+    /// Where an instance finds EC2: by IPv6 if it has nothing else.
+    fn ec2_for(&self, instance: &InstanceId) -> IpAddr {
+        let only_ipv6 = self.shared.with(|vpc| {
+            let enis = vpc.authoritative().network_interfaces_of(instance);
+            enis.first().is_some_and(|eni| eni.private_ip_addresses.is_empty())
+        });
+        if only_ipv6 { self.outside.ec2_ipv6.into() } else { self.outside.ec2.into() }
     }
 
     /// Takes a node out of the network: its links are gone when this returns, and its namespace when nobody holds it any
@@ -217,8 +250,27 @@ impl Fabric {
     /// settings. It has its interfaces again, as after its first boot, when this returns. Processes that were in it are
     /// not ended: they stay in the old namespace, with no network, and whoever started them ends them.
     pub fn reboot_node(&self, name: &str) -> Result<(), FabricError> {
+        self.follower.order(Command::Reboot(self.known(name)?), PATIENCE)
+    }
+
+    /// Has a node lose packets from now on: this and nothing else, on the links that it has and on those to come.
+    pub fn lose(&self, name: &str, losses: &[Loss]) -> Result<(), FabricError> {
+        if let Some(problem) = losses.iter().find_map(Loss::problem) {
+            return Err(FabricError::Unfit(problem));
+        }
+        self.follower.order(Command::Lose(self.known(name)?, losses.to_vec()), PATIENCE)
+    }
+
+    /// How many packets a node has lost so, on the links that it has, since they lose what they lose.
+    pub fn lost(&self, name: &str) -> Result<u64, FabricError> {
+        let (tell, told) = std::sync::mpsc::channel();
+        self.follower.order(Command::Lost(self.known(name)?, tell), PATIENCE)?;
+        told.recv().map_err(|error| FabricError::Thread(error.to_string()))
+    }
+
+    fn known(&self, name: &str) -> Result<InstanceId, FabricError> {
         let node = self.node(name).ok_or_else(|| FabricError::Unfit(format!("there is no node {name}")))?;
-        self.follower.order(Command::Reboot(node.instance().clone()), PATIENCE)
+        Ok(node.instance().clone())
     }
 
     /// The nodes, in the order in which they were added.
@@ -244,12 +296,17 @@ impl Fabric {
     /// Address of the internet host. It answers pings, and on [`ECHO_PORT`] over TCP and UDP with one line: the
     /// address and port that it saw.
     pub fn internet_address(&self) -> Ipv4Addr {
-        self.internet_address
+        self.outside.internet
+    }
+
+    /// Its IPv6 address; `None` where the VPC has no IPv6.
+    pub fn internet_address_ipv6(&self) -> Option<Ipv6Addr> {
+        self.ipv6.then_some(self.outside.internet_ipv6)
     }
 
     /// Where EC2 answers, on port 80, over plain HTTP. It tells its callers by their access keys.
     pub fn ec2_address(&self) -> Ipv4Addr {
-        self.ec2_address
+        self.outside.ec2
     }
 
     /// Waits until all that the box has made visible up to now is in the kernel.

@@ -23,27 +23,35 @@
 //! # Ok::<(), holdfast_sim::scenario::ScenarioError>(())
 //! ```
 
+mod node;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
-use crate::fabric::{FabricSpec, Interfaces, NodeSpec};
+use crate::fabric::{FabricSpec, NodeSpec};
 use crate::fault::{Fault, FaultKind, Scope};
-use crate::vpc::{
-    Action, ApiError, BoxConfig, InstanceSpec, Micros, SimVpc, SubnetId, SubnetSpec, Tags, Timing,
-};
+use crate::vpc::{Action, ApiError, BoxConfig, Micros, SimVpc, SubnetId, SubnetSpec, Tags, Timing};
+
+pub use node::NodeTable;
 
 /// What the internet host is called by where a scenario does not say: of TEST-NET-2, which nobody routes.
 pub const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 
 /// Where EC2 answers where a scenario does not say.
 pub const EC2: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
+
+/// The same of IPv6: of the prefix for documentation.
+pub const INTERNET_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x10);
+
+/// Where EC2 answers over IPv6 where a scenario does not say.
+pub const EC2_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x20);
 
 /// Why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +116,9 @@ pub struct Scenario {
 pub struct VpcTable {
     /// IPv4 blocks, the primary one first.
     pub cidrs: Vec<Ipv4Net>,
+    /// IPv6 block, a /56 in life; none where absent.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Net>,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
@@ -121,86 +132,15 @@ pub struct SubnetTable {
     pub name: String,
     /// Zone, such as `us-west-2a`.
     pub zone: String,
-    /// Block, inside one of the VPC's.
-    pub cidr: Ipv4Net,
+    /// Block, inside one of the VPC's; none where absent, and then it has one of IPv6.
+    #[serde(default)]
+    pub cidr: Option<Ipv4Net>,
+    /// IPv6 block, a /64 inside the VPC's.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Net>,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
-}
-
-/// `[[node]]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NodeTable {
-    /// Name: letters, digits and hyphens. The file of its namespace is called so.
-    pub name: String,
-    /// Instance type, such as `m5.large`.
-    #[serde(rename = "type")]
-    pub instance_type: String,
-    /// Name of the subnet of its primary ENI.
-    pub subnet: String,
-    /// Its first address, chosen by the box where absent.
-    #[serde(default)]
-    pub address: Option<Ipv4Addr>,
-    /// Through how many hops its metadata gets; 2 where absent, which reaches its pods.
-    #[serde(default = "default_hop_limit")]
-    pub hop_limit: u8,
-    /// What it calls its interfaces; `ens5`, `ens6` and so on where absent.
-    #[serde(default)]
-    pub interfaces: Interfaces,
-    /// Tags of the instance.
-    #[serde(default)]
-    pub tags: Tags,
-}
-
-/// Namespaces of the fabric itself, which bear their names beside the nodes'.
-const TAKEN: [&str; 2] = ["router", "internet"];
-
-impl NodeTable {
-    fn check(&self, is_subnet: impl Fn(&str) -> bool) -> Result<(), ScenarioError> {
-        let problem = if !is_name(&self.name) || TAKEN.contains(&self.name.as_str()) {
-            return Err(ScenarioError::Contradiction(format!(
-                "{:?} is no name for a node: want at most 40 of a-z, A-Z, 0-9 and -, and not {}",
-                self.name,
-                TAKEN.join(" or ")
-            )));
-        } else if !is_subnet(&self.subnet) {
-            Some(format!("there is no subnet {:?}", self.subnet))
-        } else if !(1..=64).contains(&self.hop_limit) {
-            Some(format!("hop_limit {} is not between 1 and 64", self.hop_limit))
-        } else {
-            self.interfaces.problem()
-        };
-        match problem {
-            Some(problem) => Err(ScenarioError::Contradiction(format!("node {:?}: {problem}", self.name))),
-            None => Ok(()),
-        }
-    }
-
-    /// Starts its instance; gives what the fabric needs to know about it. `subnets`: those of [`Built`].
-    pub fn run(
-        &self,
-        vpc: &mut SimVpc,
-        subnets: &BTreeMap<String, SubnetId>,
-    ) -> Result<NodeSpec, ScenarioError> {
-        self.check(|subnet| subnets.contains_key(subnet))?;
-        let instance = vpc
-            .run_instance(InstanceSpec {
-                instance_type: self.instance_type.clone(),
-                subnet: subnets.get(&self.subnet).cloned().unwrap_or_default(),
-                security_groups: Vec::new(),
-                private_ip: self.address,
-                ipv6_address_count: 0,
-                tags: self.tags.clone(),
-            })
-            .map_err(|error| ScenarioError::Refused { what: format!("node {:?}", self.name), error })?;
-        Ok(NodeSpec {
-            name: self.name.clone(),
-            instance,
-            hop_limit: self.hop_limit,
-            interfaces: self.interfaces.clone(),
-        })
-    }
 }
 
 /// `[internet]`.
@@ -213,11 +153,17 @@ pub struct InternetTable {
     /// Where EC2 answers, outside the VPC too.
     #[serde(default = "default_ec2")]
     pub ec2: Ipv4Addr,
+    /// The host's IPv6 address.
+    #[serde(default = "default_internet_ipv6")]
+    pub address_ipv6: Ipv6Addr,
+    /// Where EC2 answers over IPv6.
+    #[serde(default = "default_ec2_ipv6")]
+    pub ec2_ipv6: Ipv6Addr,
 }
 
 impl Default for InternetTable {
     fn default() -> Self {
-        Self { address: INTERNET, ec2: EC2 }
+        Self { address: INTERNET, ec2: EC2, address_ipv6: INTERNET_IPV6, ec2_ipv6: EC2_IPV6 }
     }
 }
 
@@ -263,7 +209,13 @@ pub struct Built {
 impl Built {
     /// What [`crate::fabric::Fabric::up`] is given.
     pub fn fabric(&self) -> FabricSpec {
-        FabricSpec { nodes: self.nodes.clone(), internet: self.internet.address, ec2: self.internet.ec2 }
+        FabricSpec {
+            nodes: self.nodes.clone(),
+            internet: self.internet.address,
+            ec2: self.internet.ec2,
+            internet_ipv6: self.internet.address_ipv6,
+            ec2_ipv6: self.internet.ec2_ipv6,
+        }
     }
 }
 
@@ -275,16 +227,20 @@ fn default_seed() -> u64 {
     BoxConfig::default().seed
 }
 
-fn default_hop_limit() -> u8 {
-    2
-}
-
 fn default_internet() -> Ipv4Addr {
     INTERNET
 }
 
 fn default_ec2() -> Ipv4Addr {
     EC2
+}
+
+fn default_internet_ipv6() -> Ipv6Addr {
+    INTERNET_IPV6
+}
+
+fn default_ec2_ipv6() -> Ipv6Addr {
+    EC2_IPV6
 }
 
 fn certain() -> u32 {
@@ -357,14 +313,21 @@ impl Scenario {
         {
             return contradiction(format!("a fault names node {fault:?}, which is not there"));
         }
-        let InternetTable { address, ec2 } = self.internet;
-        if address == ec2 {
-            return contradiction(format!("the internet host and EC2 cannot both be {ec2}"));
-        }
-        for (what, address) in [("the internet host", address), ("EC2", ec2)] {
-            if let Some(cidr) = self.vpc.cidrs.iter().find(|cidr| cidr.contains(&address)) {
+        let InternetTable { address, ec2, address_ipv6, ec2_ipv6 } = self.internet;
+        let outside: [(&str, IpAddr); 4] = [
+            ("the internet host", address.into()),
+            ("EC2", ec2.into()),
+            ("the internet host", address_ipv6.into()),
+            ("EC2", ec2_ipv6.into()),
+        ];
+        let cidrs = self.vpc.cidrs.iter().copied().map(IpNet::V4).chain(self.vpc.ipv6.map(IpNet::V6));
+        for cidr in cidrs {
+            if let Some((what, address)) = outside.iter().find(|(_, address)| cidr.contains(address)) {
                 return contradiction(format!("{what} {address} lies inside the VPC's {cidr}"));
             }
+        }
+        if address == ec2 || address_ipv6 == ec2_ipv6 {
+            return contradiction("the internet host and EC2 cannot both have one address".to_owned());
         }
         Ok(())
     }
@@ -379,7 +342,7 @@ impl Scenario {
             ..BoxConfig::default()
         });
         let vpc = sim
-            .add_vpc(&self.vpc.cidrs, None, self.vpc.tags.clone())
+            .add_vpc(&self.vpc.cidrs, self.vpc.ipv6, self.vpc.tags.clone())
             .map_err(refused("the VPC".to_owned()))?;
         let mut subnets: BTreeMap<String, SubnetId> = BTreeMap::new();
         for subnet in &self.subnets {
@@ -387,8 +350,8 @@ impl Scenario {
                 .add_subnet(SubnetSpec {
                     vpc: vpc,
                     availability_zone: subnet.zone.clone(),
-                    ipv4: Some(subnet.cidr),
-                    ipv6: None,
+                    ipv4: subnet.cidr,
+                    ipv6: subnet.ipv6,
                     tags: subnet.tags.clone(),
                 })
                 .map_err(refused(format!("subnet {:?}", subnet.name)))?;

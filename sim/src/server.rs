@@ -3,7 +3,7 @@
 //! ```text
 //! SharedVpc --+-- serve_ec2(listener, Callers)       one endpoint for all, or one per node
 //!             +-- serve_imds(listener, instance)     one per node: IMDS knows who asks by where it is asked
-//!             +-- serve_imds_by_peer(listener, who)  or one for all, who know each other's address
+//!             +-- serve_imds_by_peer(listeners, who)  or one for all, who know each other's address
 //!             +-- serve_admin(listener)              for the person or test in charge
 //! ```
 //! Each `serve_*` runs until its future is dropped, and its connections end with it. A listener may have been bound in
@@ -17,10 +17,12 @@ pub(crate) mod timestamp;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, TcpListener};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 pub use credentials::{access_key_id, static_key_id};
 pub use shared::{ClockMode, SharedVpc};
@@ -60,30 +62,39 @@ pub struct ImdsClient {
     pub hop_limit: u8,
 }
 
-/// Serves IMDSv2 of many instances on one listener. `who` tells by the address of a client whose metadata it gets;
-/// a client that it does not know is hung up on. Errors: the listener cannot be made asynchronous.
+/// Serves IMDSv2 of many instances on one set of listeners. `who` tells by the address of a client whose metadata it
+/// gets; a client that it does not know is hung up on. Errors: a listener cannot be made asynchronous.
 pub async fn serve_imds_by_peer(
     shared: SharedVpc,
-    listener: TcpListener,
-    who: impl Fn(IpAddr) -> Option<ImdsClient>,
+    listeners: Vec<TcpListener>,
+    who: impl Fn(IpAddr) -> Option<ImdsClient> + Send + Sync + 'static,
 ) -> io::Result<()> {
-    // Kept: sessions outlive connections.
-    let mut faces: BTreeMap<InstanceId, Arc<ImdsService>> = BTreeMap::new();
-    http::serve_by_peer(listener, move |stream, peer| {
+    // Kept: sessions outlive connections, and are good on every listener.
+    let faces: Mutex<BTreeMap<InstanceId, Arc<ImdsService>>> = Mutex::default();
+    let choose = Arc::new(move |stream: &TcpStream, peer: SocketAddr| {
         let client = who(peer.ip())?;
-        let limited = match peer {
-            _ if peer.ip().to_canonical().is_ipv4() => {
-                setsockopt(stream, sockopt::Ipv4Ttl, &i32::from(client.hop_limit))
-            }
-            _ => setsockopt(stream, sockopt::Ipv6Ttl, &i32::from(client.hop_limit)),
+        let hops = i32::from(client.hop_limit);
+        let limited = if peer.ip().to_canonical().is_ipv4() {
+            setsockopt(stream, sockopt::Ipv4Ttl, &hops)
+        } else {
+            setsockopt(stream, sockopt::Ipv6Ttl, &hops)
         };
         if let Err(error) = limited {
             tracing::warn!(%error, %peer, "the hop limit is not kept");
         }
+        let mut faces = faces.lock().unwrap_or_else(PoisonError::into_inner);
         let face = faces.entry(client.instance.clone());
         Some(Arc::clone(face.or_insert_with(|| Arc::new(ImdsService::new(shared.clone(), client.instance)))))
-    })
-    .await
+    });
+    let mut served = JoinSet::new();
+    for listener in listeners {
+        let choose = Arc::clone(&choose);
+        served.spawn(http::serve_by_peer(listener, move |stream, peer| choose(stream, peer)));
+    }
+    while let Some(ended) = served.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
 }
 
 /// Serves the admin interface, see [`crate::admin`]. Errors: the listener cannot be made asynchronous.

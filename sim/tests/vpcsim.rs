@@ -260,8 +260,16 @@ print(a.recv(64).decode().split()[0])";
     assert_eq!(well(vpcsim(run_dir.path(), "moving", &["exec", "late", "nft", "list ruleset"])), "");
     assert_eq!(well(seen()).trim(), "10.0.16.77");
 
+    // All that it sends to the internet is lost, and counted, until that ends.
+    well(node(&["lose", "late", r#"[{"permille": 1000, "with": "198.51.100.0/24"}]"#]));
+    assert!(!seen().status.success());
+    assert_ne!(well(node(&["lost", "late"])).trim(), "0");
+    well(node(&["lose", "late", "[]"]));
+    assert_eq!(well(seen()).trim(), "10.0.16.77");
+
     for (arguments, why) in [
-        (&["add", "late", "--subnet", "a"][..], "already"),
+        (&["lose", "late", r#"[{"permille": 0}]"#][..], "not between"),
+        (&["add", "late", "--subnet", "a"], "already"),
         (&["add", "other", "--subnet", "c"], "no subnet"),
         (&["add", "other", "--subnet", "a", "--type", "m5.enormous"], "does not exist"),
         (&["add", "other", "--subnet", "a", "--interfaces", "eth"], "understand --interfaces"),

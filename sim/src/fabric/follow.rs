@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::discovery::Discovery;
 use super::internet::Internet;
+use super::loss::Loss;
 use super::node::Node;
 use super::residents::Residents;
 use super::router::Router;
@@ -34,6 +36,10 @@ pub(super) enum Command {
     Join(Node),
     /// It leaves, and its links with it.
     Leave(InstanceId),
+    /// It loses packets.
+    Lose(InstanceId, Vec<Loss>),
+    /// How many has it lost?
+    Lost(InstanceId, sync_mpsc::Sender<u64>),
     /// It boots anew: a new namespace, and its links in it.
     Reboot(InstanceId),
 }
@@ -47,20 +53,28 @@ struct Order {
 /// What answers beside the network itself.
 #[derive(Debug)]
 struct Services {
-    metadata: TcpListener,
+    metadata: Vec<TcpListener>,
     residents: Residents,
-    ec2: TcpListener,
+    discovery: Option<Discovery>,
     internet: Internet,
 }
 
 impl Services {
     fn spawn(self, shared: &SharedVpc) -> JoinSet<io::Result<()>> {
-        let Self { metadata, residents, ec2, internet } = self;
+        let Self { metadata, residents, discovery, internet } = self;
         let mut services = JoinSet::new();
         services
             .spawn(serve_imds_by_peer(shared.clone(), metadata, move |address| residents.client(address)));
-        services.spawn(serve_ec2(shared.clone(), ec2, Callers::ByAccessKey));
-        services.spawn(internet.serve());
+        let (ec2, hosts) = internet.services();
+        for listener in ec2 {
+            services.spawn(serve_ec2(shared.clone(), listener, Callers::ByAccessKey));
+        }
+        for host in hosts {
+            services.spawn(host);
+        }
+        if let Some(discovery) = discovery {
+            services.spawn(discovery.serve());
+        }
         services
     }
 }
@@ -82,7 +96,7 @@ impl Network {
     }
 
     fn rename_due(&mut self) {
-        for error in self.router.rename_due(Instant::now()) {
+        for error in self.router.renames().carry_out(Instant::now()) {
             self.problems.note(&error);
         }
     }
@@ -101,6 +115,16 @@ impl Network {
                 self.router.remove_node(&instance);
                 errors
             }
+            Command::Lose(instance, losses) => self.router.lose(&instance, losses),
+            Command::Lost(instance, tell) => match self.router.lost(&instance) {
+                Ok(lost) => {
+                    if tell.send(lost).is_err() {
+                        tracing::debug!("nobody waits any more");
+                    }
+                    Vec::new()
+                }
+                Err(error) => vec![error],
+            },
             Command::Reboot(instance) => {
                 let mut errors = self.router.take(&self.wiring.leave(&instance));
                 match self.router.node(&instance) {
@@ -111,6 +135,9 @@ impl Network {
                 errors
             }
         };
+        for error in self.router.settle() {
+            self.problems.note(&error);
+        }
         errors.into_iter().next().map_or(Ok(()), Err)
     }
 }
@@ -125,10 +152,12 @@ impl Follower {
     ) -> Result<Self, FabricError> {
         let failed = |error: std::io::Error| FabricError::Thread(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let ipv6 = router.has_ipv6().then(|| Discovery::up(router.namespace(), router.residents()));
+        let discovery = ipv6.transpose()?;
         let services = Services {
             metadata: router.metadata()?,
             residents: router.residents().clone(),
-            ec2: internet.ec2().map_err(failed)?,
+            discovery,
             internet,
         };
         let (orders, inbox) = mpsc::unbounded_channel();
@@ -175,7 +204,7 @@ async fn run(
 ) {
     let services = services.spawn(&shared);
     loop {
-        let rename = network.router.next_rename();
+        let rename = network.router.renames().next();
         let renamed = async {
             match rename {
                 Some(due) => tokio::time::sleep_until(due.into()).await,

@@ -1,14 +1,18 @@
 //! A network namespace of the fabric.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use holdfast_datapath::netlink::{Change, LinkRef, LinkSettings, Socket};
 use holdfast_datapath::netns;
 
 use super::FabricError;
+
+/// A kernel takes microseconds; a busy machine may take longer to get to it.
+const USABLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A network namespace, held by an open descriptor. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -61,6 +65,27 @@ impl Namespace {
         let address = SocketAddr::new(address, port);
         self.run(|| TcpListener::bind(address))?.map_err(|source| FabricError::Listen {
             address: address.to_string(),
+            place: self.name.clone(),
+            source,
+        })
+    }
+
+    /// Waits until an address that was just put there can be used. The kernel takes a moment for IPv6, also where it looks
+    /// for no duplicates. `link`: of a link-local one.
+    pub(super) fn until_usable(&self, address: Ipv6Addr, link: u32) -> Result<(), FabricError> {
+        let scope = if address.is_unicast_link_local() { link } else { 0 };
+        let place = SocketAddr::V6(SocketAddrV6::new(address, 0, 0, scope));
+        let begun = Instant::now();
+        let used = self.run(|| {
+            loop {
+                match UdpSocket::bind(place) {
+                    Err(_) if begun.elapsed() < USABLE_WITHIN => std::thread::sleep(Duration::from_millis(1)),
+                    other => return other.map(drop),
+                }
+            }
+        })?;
+        used.map_err(|source| FabricError::Listen {
+            address: place.to_string(),
             place: self.name.clone(),
             source,
         })

@@ -4,16 +4,17 @@
 //! it, as in life. Its path stays the same.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, Route};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use nix::fcntl::OFlag;
 use nix::unistd::dup3;
 
+use super::discovery::IPV6_GATEWAY;
 use super::naming::Interfaces;
 use super::wiring::{Lease, gateway};
 use super::{FabricError, Namespace, NodeSpec, namespace, sysctl};
@@ -21,8 +22,9 @@ use crate::server::static_key_id;
 use crate::vpc::InstanceId;
 
 const MAIN: u32 = 254;
-/// `RTPROT_DHCP`, and the metric that systemd-networkd gives to what it learnt that way.
+/// `RTPROT_DHCP` and `RTPROT_RA`, and the metric that systemd-networkd gives to what it learnt that way.
 const DHCP: u8 = 16;
+const RA: u8 = 9;
 const DHCP_METRIC: u32 = 512;
 
 /// As EKS images have it: forwarding on; reverse-path filtering loose on links (2), off where it would apply to all.
@@ -57,18 +59,13 @@ struct Current {
 
 impl Node {
     /// Makes the namespace, with no interface yet.
-    pub(super) fn up(spec: &NodeSpec, region: &str, ec2: Ipv4Addr) -> Result<Self, FabricError> {
+    pub(super) fn up(spec: &NodeSpec, region: &str, ec2: IpAddr) -> Result<Self, FabricError> {
         let namespace = fresh(&spec.name)?;
         let place = namespace.descriptor().try_clone().map_err(|error| descriptor(&spec.name, error))?;
         Ok(Self {
             spec: spec.clone(),
             current: Arc::new(Mutex::new(Current { namespace, place })),
-            environment: BTreeMap::from([
-                ("AWS_ENDPOINT_URL_EC2", format!("http://{ec2}")),
-                ("AWS_REGION", region.to_owned()),
-                // The older name, which the AWS CLI and boto3 go by.
-                ("AWS_DEFAULT_REGION", region.to_owned()),
-            ]),
+            environment: environment(region, ec2),
         })
     }
 
@@ -131,6 +128,26 @@ impl Node {
     }
 }
 
+/// `ec2` is of the family that the node speaks.
+fn environment(region: &str, ec2: IpAddr) -> BTreeMap<&'static str, String> {
+    let mut environment = BTreeMap::from([
+        (
+            "AWS_ENDPOINT_URL_EC2",
+            match ec2 {
+                IpAddr::V4(ec2) => format!("http://{ec2}"),
+                IpAddr::V6(ec2) => format!("http://[{ec2}]"),
+            },
+        ),
+        ("AWS_REGION", region.to_owned()),
+        // The older name, which the AWS CLI and boto3 go by.
+        ("AWS_DEFAULT_REGION", region.to_owned()),
+    ]);
+    if ec2.is_ipv6() {
+        environment.insert("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv6".to_owned());
+    }
+    environment
+}
+
 fn fresh(name: &str) -> Result<Namespace, FabricError> {
     let namespace = Namespace::create(name)?;
     sysctl::write(&namespace, SETTINGS)?;
@@ -141,23 +158,48 @@ fn descriptor(name: &str, error: std::io::Error) -> FabricError {
     FabricError::Unfit(format!("the descriptor of {name}: {error}"))
 }
 
-/// Configures the first interface as the image's DHCP client does.
+/// Configures the first interface as the image's DHCP client does, both of them, and what it does with router
+/// advertisements.
 pub(super) fn configure(namespace: &Namespace, link: &str, lease: &Lease) -> Result<(), FabricError> {
     let mut socket = namespace.socket()?;
     let index = namespace.index(&mut socket, link)?;
-    let address = Ipv4Net::new(lease.address, lease.subnet.prefix_len())
-        .map_err(|error| FabricError::Unfit(format!("subnet {}: {error}", lease.subnet)))?;
-    let default = Route {
-        source: Some(lease.address.into()),
-        metric: Some(DHCP_METRIC),
-        ..Route::default_via(MAIN, gateway(lease.subnet).into(), index).by(DHCP)
+    let up = Change::SetLink(LinkRef::Index(index), LinkSettings::up());
+    let Some((address, subnet)) = lease.ipv6 else {
+        return namespace.apply(&mut socket, &[vec![up], ipv4(index, lease)?].concat());
     };
-    namespace.apply(
-        &mut socket,
-        &[
-            Change::SetLink(LinkRef::Index(index), LinkSettings::up()),
-            Change::AddAddress(Address::new(index, address.into())),
-            Change::AddRoute(default),
+    // The client reads advertisements by itself. No time is lost on a proof that nobody else has the addresses.
+    let (accept_ra, accept_dad) =
+        (format!("ipv6/conf/{link}/accept_ra"), format!("ipv6/conf/{link}/accept_dad"));
+    sysctl::write(namespace, &[(&accept_ra, "0"), (&accept_dad, "0")])?;
+    let own = Ipv6Net::from(address);
+    let changes = [
+        vec![up],
+        ipv4(index, lease)?,
+        vec![
+            Change::AddAddress(Address::new(index, own.into())),
+            Change::AddRoute(Route {
+                metric: Some(DHCP_METRIC),
+                ..Route::on_link(MAIN, subnet.into(), index).by(RA)
+            }),
+            Change::AddRoute(Route {
+                metric: Some(DHCP_METRIC),
+                ..Route::default_via(MAIN, IPV6_GATEWAY.into(), index).by(RA)
+            }),
         ],
-    )
+    ];
+    namespace.apply(&mut socket, &changes.concat())?;
+    namespace.until_usable(address, index)?;
+    sysctl::write(namespace, &[(&accept_dad, "1")])
+}
+
+fn ipv4(link: u32, lease: &Lease) -> Result<Vec<Change>, FabricError> {
+    let Some((address, subnet)) = lease.ipv4 else { return Ok(Vec::new()) };
+    let own = Ipv4Net::new(address, subnet.prefix_len())
+        .map_err(|error| FabricError::Unfit(format!("subnet {subnet}: {error}")))?;
+    let default = Route {
+        source: Some(address.into()),
+        metric: Some(DHCP_METRIC),
+        ..Route::default_via(MAIN, gateway(subnet).into(), link).by(DHCP)
+    };
+    Ok(vec![Change::AddAddress(Address::new(link, own.into())), Change::AddRoute(default)])
 }

@@ -2,42 +2,40 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdfast_datapath::netlink::{
-    Address, Change, LinkRef, LinkSettings, MacAddr, Macvlan, Neighbour, Route, RouteScope, RouteType, Rule,
-    Socket, Veth, VethEnd,
+    Address, Change, LinkRef, LinkSettings, MacAddr, Macvlan, Neighbour, Route, Rule, Socket, Veth, VethEnd,
 };
 use ipnet::{IpNet, Ipv4Net};
 
+use super::answers::Answers;
+use super::discovery::IPV6_GATEWAY;
+use super::filter::{Filter, GATEWAY_MAC};
 use super::internet::{self, Internet};
-use super::residents::Residents;
+use super::loss::Loss;
+use super::renames::{Rename, Renames};
+use super::residents::{Home, Residents};
+use super::routes::{
+    MAIN, OTHER_END, OTHER_END_IPV6, RULE_NOWHERE, TABLE_INTERNET, TABLE_NOWHERE, blackhole, delivery,
+    link_local, public,
+};
 use super::wiring::{Layout, Plug, Step, gateway};
-use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, source_check, sysctl};
+use super::{FabricError, INTERNET_MTU, MTU, Namespace, Node, sysctl};
 use crate::vpc::{EniId, InstanceId};
 
 /// Where the metadata service answers, on port 80: where every AWS client looks for it.
 pub const IMDS_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
+/// The same for IPv6, on instances that have it.
+pub const IMDS_ADDRESS_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
 const IMDS_PORT: u16 = 80;
 
-const MAIN: u32 = 254;
-/// What public addresses see beyond the VPC.
-const TABLE_INTERNET: u32 = 100;
-/// What all others see there: nothing.
-const TABLE_NOWHERE: u32 = 101;
-/// After the main table (32766), which ends the search for every address of the VPC.
-const RULE_PUBLIC: u32 = 40_000;
-const RULE_NOWHERE: u32 = 40_001;
-
-/// Stands for "whoever is at the other end" on each of the router's links. Every link has one neighbour, so this one
-/// address can be the next hop on all of them.
-const OTHER_END: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 0, 1));
-
 /// A new link takes the defaults over. `proxy_arp`: the router answers for every address that has a route out of
-/// another link. `rp_filter` is off because [`source_check`] does its work.
+/// another link. `rp_filter` is off because [`super::filter`] does its work.
 const SETTINGS: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/rp_filter", "0"),
@@ -54,6 +52,15 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ipv4/conf/default/log_martians", "0"),
 ];
 
+/// The same for IPv6: no link-local address but the gateway's, which needs no proof that nobody else has it.
+const SETTINGS_IPV6: &[(&str, &str)] = &[
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/conf/default/forwarding", "1"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/addr_gen_mode", "1"),
+];
+
 /// The router, and the hands that change it.
 pub(super) struct Router {
     namespace: Namespace,
@@ -62,35 +69,23 @@ pub(super) struct Router {
     /// The router's end of each ENI's link.
     links: BTreeMap<EniId, Link>,
     residents: Residents,
+    /// What nodes lose.
+    losses: BTreeMap<InstanceId, Vec<Loss>>,
+    filter: Filter,
+    answers: Answers,
+    ipv6: bool,
     /// First names that are still borne.
-    renames: Vec<Rename>,
-}
-
-/// A link of a node that will be called otherwise.
-#[derive(Debug, Clone)]
-struct Rename {
-    due: Instant,
-    namespace: Namespace,
-    index: u32,
-    name: String,
-}
-
-impl Rename {
-    fn carry_out(&self) -> Result<(), FabricError> {
-        let settings = LinkSettings { name: Some(self.name.clone()), ..LinkSettings::default() };
-        match self.namespace.socket()?.apply(&Change::SetLink(LinkRef::Index(self.index), settings)) {
-            // Gone meanwhile: none to rename.
-            Err(error) if !error.is_absent() => Err(self.namespace.refused(error)),
-            _ => Ok(()),
-        }
-    }
+    renames: Renames,
 }
 
 #[derive(Debug, Clone)]
 struct Link {
-    instance: InstanceId,
     name: String,
     index: u32,
+    mac: MacAddr,
+    instance: InstanceId,
+    device: u32,
+    card: u32,
     /// Whether the source check applies to it.
     checked: bool,
 }
@@ -109,19 +104,25 @@ impl Router {
     pub(super) fn up(layout: &Layout, internet: &Internet) -> Result<Self, FabricError> {
         let namespace = Namespace::create("router")?;
         sysctl::write(&namespace, SETTINGS)?;
-        sysctl::without_ipv6(&namespace)?;
-        source_check::install(&namespace)?;
+        let ipv6 = layout.has_ipv6();
+        if ipv6 {
+            sysctl::write(&namespace, SETTINGS_IPV6)?;
+        } else {
+            sysctl::without_ipv6(&namespace)?;
+        }
+        let filter = Filter::install(&namespace)?;
+        let answers = Answers::new(&namespace)?;
         let mut socket = namespace.socket()?;
         let loopback = namespace.index(&mut socket, "lo")?;
         let mut changes = Vec::new();
         // The kernel answers ARP for its own addresses on every link, so the gateways may sit on the loopback, and a node
         // that looks for metadata on its link itself finds it.
-        let own = layout.subnets.values().map(|subnet| gateway(*subnet)).chain([IMDS_ADDRESS]);
-        changes.extend(
-            own.map(|address| Change::PutAddress(Address::new(loopback, Ipv4Net::from(address).into()))),
-        );
+        let gateways = layout.subnets.values().filter_map(|subnet| subnet.ipv4).map(gateway);
+        let own = gateways.chain([IMDS_ADDRESS]).map(IpAddr::V4);
+        let own = own.chain(ipv6.then_some(IpAddr::V6(IMDS_ADDRESS_IPV6)));
+        changes.extend(own.map(|address| Change::PutAddress(Address::new(loopback, address.into()))));
         changes.extend(layout.cidrs.iter().map(|cidr| Change::AddRoute(blackhole(MAIN, *cidr))));
-        changes.push(Change::AddRoute(blackhole(TABLE_NOWHERE, Ipv4Net::default())));
+        changes.push(Change::AddRoute(blackhole(TABLE_NOWHERE, Ipv4Net::default().into())));
         changes.push(Change::AddRule(Rule::new(RULE_NOWHERE, TABLE_NOWHERE)));
         changes.push(Change::CreateVeth(Veth {
             near: VethEnd { name: "inet".to_owned(), mac: Some(internet::ROUTER_MAC), netns: None },
@@ -135,16 +136,24 @@ impl Router {
         }));
         namespace.apply(&mut socket, &changes)?;
         let outside = namespace.index(&mut socket, "inet")?;
-        let default = Route { onlink: true, ..Route::default_via(TABLE_INTERNET, OTHER_END, outside) };
-        namespace.apply(
-            &mut socket,
-            &[
-                Change::SetLink(LinkRef::Index(outside), LinkSettings::up()),
-                Change::PutNeighbour(Neighbour::permanent(outside, OTHER_END, internet::HOST_MAC)),
-                Change::AddRoute(default),
-            ],
-        )?;
-        internet.connect(OTHER_END)?;
+        namespace.apply(&mut socket, &[Change::SetLink(LinkRef::Index(outside), LinkSettings::up())])?;
+        // All of IPv6 is public, so its way out is in the main table.
+        let ways = [(TABLE_INTERNET, OTHER_END), (MAIN, OTHER_END_IPV6)];
+        for (table, other_end) in ways.into_iter().filter(|(_, end)| ipv6 || end.is_ipv4()) {
+            let default = Route { onlink: true, ..Route::default_via(table, other_end, outside) };
+            namespace.apply(
+                &mut socket,
+                &[
+                    Change::PutNeighbour(Neighbour::permanent(outside, other_end, internet::HOST_MAC)),
+                    Change::AddRoute(default),
+                ],
+            )?;
+        }
+        if ipv6 {
+            namespace.apply(&mut socket, &[Change::AddAddress(link_local(outside))])?;
+            namespace.until_usable(IMDS_ADDRESS_IPV6, loopback)?;
+        }
+        internet.connect(OTHER_END, ipv6.then_some(IPV6_GATEWAY.into()))?;
         // As for the links of ENIs, see `plug`.
         namespace.index(&mut socket, "inet")?;
         Ok(Self {
@@ -153,13 +162,29 @@ impl Router {
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             residents: Residents::default(),
-            renames: Vec::new(),
+            losses: BTreeMap::new(),
+            filter,
+            answers,
+            ipv6,
+            renames: Renames::default(),
         })
     }
 
     /// Listens where metadata is asked for.
-    pub(super) fn metadata(&self) -> Result<TcpListener, FabricError> {
-        self.namespace.listen(IMDS_ADDRESS.into(), IMDS_PORT)
+    pub(super) fn metadata(&self) -> Result<Vec<TcpListener>, FabricError> {
+        let ipv6 = self.ipv6.then_some(IpAddr::V6(IMDS_ADDRESS_IPV6));
+        let at = [IMDS_ADDRESS.into()].into_iter().chain(ipv6);
+        at.map(|address| self.namespace.listen(address, IMDS_PORT)).collect()
+    }
+
+    /// Whether there is any IPv6 in it.
+    pub(super) fn has_ipv6(&self) -> bool {
+        self.ipv6
+    }
+
+    /// Waits until all that was taken is in force. Gives what failed after its step was taken.
+    pub(super) fn settle(&self) -> Vec<FabricError> {
+        self.answers.settle()
     }
 
     /// Who has which address, kept up to date.
@@ -177,29 +202,40 @@ impl Router {
     }
 
     pub(super) fn remove_node(&mut self, instance: &InstanceId) {
+        self.losses.remove(instance);
         self.nodes.remove(instance);
+    }
+
+    pub(super) fn renames(&mut self) -> &mut Renames {
+        &mut self.renames
     }
 
     pub(super) fn node(&self, instance: &InstanceId) -> Option<&Node> {
         self.nodes.get(instance)
     }
 
-    /// When the next link is to be renamed.
-    pub(super) fn next_rename(&self) -> Option<Instant> {
-        self.renames.iter().map(|rename| rename.due).min()
+    /// From now on a node loses this, on the links that it has and on those to come, and nothing else.
+    pub(super) fn lose(&mut self, instance: &InstanceId, losses: Vec<Loss>) -> Vec<FabricError> {
+        self.losses.insert(instance.clone(), losses);
+        let links = self.links.values().filter(|link| link.instance == *instance);
+        links.filter_map(|link| self.filter.lose(&link.name, &self.losses_of(link)).err()).collect()
     }
 
-    /// Renames the links whose time has come.
-    pub(super) fn rename_due(&mut self, now: Instant) -> Vec<FabricError> {
-        let (due, later): (Vec<_>, Vec<_>) = self.renames.drain(..).partition(|rename| rename.due <= now);
-        self.renames = later;
-        due.iter().filter_map(|rename| rename.carry_out().err()).collect()
+    /// How many packets a node has lost so, on the links that it has.
+    pub(super) fn lost(&self, instance: &InstanceId) -> Result<u64, FabricError> {
+        let links = self.links.values().filter(|link| link.instance == *instance);
+        links.map(|link| self.filter.lost(&link.name)).sum()
+    }
+
+    fn losses_of(&self, link: &Link) -> Vec<Loss> {
+        let losses = self.losses.get(&link.instance).into_iter().flatten();
+        losses.filter(|loss| loss.concerns(link.device, link.card)).cloned().collect()
     }
 
     /// Carries steps out, in order. All are tried; the failures are returned.
     pub(super) fn take(&mut self, steps: &[Step]) -> Vec<FabricError> {
         let mut errors = Vec::new();
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         for step in steps {
             match step {
                 Step::Plug(plug) => {
@@ -208,35 +244,32 @@ impl Router {
                 }
                 Step::Unplug(eni) => {
                     self.flush(&mut batch, &mut errors);
-                    // The exception goes by name, and the same ENI may come back under it.
-                    errors.extend(self.check_source(eni, true).err());
-                    self.residents.move_out(eni);
-                    if let Some(link) = self.links.remove(eni) {
-                        batch.push((Change::DeleteLink(LinkRef::Name(link.name)), MayBeGone::Yes));
-                    }
+                    errors.extend(self.unplug(eni).err());
                 }
                 Step::Grant(eni, net) => match self.links.get(eni) {
                     // Put: where an address moves between ENIs, the new place may be told before the old.
                     Some(link) => {
-                        batch.push((Change::PutRoute(delivery(*net, link.index)), MayBeGone::No));
-                        self.residents.settle((*net).into(), eni, &link.instance);
+                        batch.push(Change::PutRoute(delivery(*net, link.index)), MayBeGone::No);
+                        self.residents.settle(*net, eni);
+                        batch.moved.push(*net);
                     }
                     None => errors.push(FabricError::Unfit(format!("no link for {eni}, which holds {net}"))),
                 },
                 Step::Revoke(eni, net) => {
                     if let Some(link) = self.links.get(eni) {
                         // Names its link: a grant to another ENI stays.
-                        batch.push((Change::DeleteRoute(delivery(*net, link.index)), MayBeGone::Yes));
-                        self.residents.leave((*net).into(), eni);
+                        batch.push(Change::DeleteRoute(delivery(*net, link.index)), MayBeGone::Yes);
+                        self.residents.leave(*net, eni);
+                        batch.moved.push(*net);
                     }
                 }
                 Step::CheckSource(eni, on) => {
                     self.flush(&mut batch, &mut errors);
                     errors.extend(self.check_source(eni, *on).err());
                 }
-                Step::Publish(address) => batch.push((Change::AddRule(public(*address)), MayBeGone::No)),
+                Step::Publish(address) => batch.push(Change::AddRule(public(*address)), MayBeGone::No),
                 Step::Unpublish(address) => {
-                    batch.push((Change::DeleteRule(public(*address)), MayBeGone::Yes));
+                    batch.push(Change::DeleteRule(public(*address)), MayBeGone::Yes);
                 }
             }
         }
@@ -250,8 +283,13 @@ impl Router {
         self.take(&steps)
     }
 
-    fn flush(&mut self, batch: &mut Vec<(Change, MayBeGone)>, errors: &mut Vec<FabricError>) {
-        let (changes, tolerances): (Vec<Change>, Vec<MayBeGone>) = batch.drain(..).unzip();
+    fn flush(&mut self, batch: &mut Batch, errors: &mut Vec<FabricError>) {
+        let Batch { changes, tolerances, moved } = std::mem::take(batch);
+        let answers = moved.iter().filter_map(|net| match net {
+            IpNet::V4(ipv4) => Some((*ipv4, self.residents.mac_of(net))),
+            IpNet::V6(_) => None,
+        });
+        errors.extend(self.answers.change(answers.collect::<Vec<_>>()));
         match self.socket.apply_each(&changes) {
             Ok(results) => {
                 errors.extend(results.into_iter().zip(tolerances).filter_map(|(result, may_be_gone)| {
@@ -264,6 +302,22 @@ impl Router {
         }
     }
 
+    /// Removes an ENI's link, and so both ends of it, and its routes.
+    fn unplug(&mut self, eni: &EniId) -> Result<(), FabricError> {
+        let Some(link) = self.links.remove(eni) else { return Ok(()) };
+        let lost = self.residents.move_out(eni).into_iter().filter_map(|net| match net {
+            IpNet::V4(net) => Some((net, None)),
+            IpNet::V6(_) => None,
+        });
+        // No address moves, so nothing is waited for.
+        self.answers.change(lost);
+        let filtered = self.filter.remove_link(&link.name, link.mac, link.checked);
+        match self.socket.apply(&Change::DeleteLink(LinkRef::Name(link.name))) {
+            Err(error) if !error.is_absent() => Err(self.namespace.refused(error)),
+            _ => filtered,
+        }
+    }
+
     fn plug(&mut self, plug: &Plug) -> Result<(), FabricError> {
         let node = self
             .nodes
@@ -273,15 +327,27 @@ impl Router {
         let mac = MacAddr(plug.mac.0);
         let (name, lower) = (router_end('v', &plug.eni), router_end('p', &plug.eni));
         let veth = Veth {
-            near: VethEnd { name: name.clone(), mac: None, netns: None },
+            near: VethEnd { name: name.clone(), mac: Some(GATEWAY_MAC), netns: None },
             far: VethEnd { name: lower.clone(), mac: Some(mac), netns: None },
             mtu: Some(MTU),
             group: 0,
         };
         self.namespace.apply(&mut self.socket, &[Change::CreateVeth(veth)])?;
         let index = self.namespace.index(&mut self.socket, &name)?;
-        let link = Link { instance: plug.instance.clone(), name: name.clone(), index, checked: true };
+        let link = Link {
+            name: name.clone(),
+            index,
+            mac,
+            instance: plug.instance.clone(),
+            device: plug.device,
+            card: plug.card,
+            checked: true,
+        };
+        let losses = self.losses_of(&link);
         self.links.insert(plug.eni.clone(), link);
+        let home = Home { instance: plug.instance.clone(), mac, link: index, ipv6: plug.ipv6 };
+        self.residents.move_in(&plug.eni, home);
+        self.filter.add_link(&name, mac, &losses)?;
         // By default the kernel waits up to 0.8 s, at random, before it answers ARP for another.
         sysctl::write(&self.namespace, &[(&format!("ipv4/neigh/{name}/proxy_delay"), "0")])?;
         let up = |link: &str, what: &str| {
@@ -296,6 +362,14 @@ impl Router {
                 Change::PutNeighbour(Neighbour::permanent(index, OTHER_END, mac)),
             ],
         )?;
+        if self.ipv6 {
+            let other_end = Neighbour::permanent(index, OTHER_END_IPV6, mac);
+            self.namespace.apply(
+                &mut self.socket,
+                &[Change::AddAddress(link_local(index)), Change::PutNeighbour(other_end)],
+            )?;
+            self.namespace.until_usable(IPV6_GATEWAY, index)?;
+        }
         // The end that came up first learns of the other by a worker of the kernel, and drops what is sent until then;
         // asking for a link has the kernel catch up before it answers.
         let lower = self.namespace.index(&mut self.socket, &lower)?;
@@ -310,15 +384,10 @@ impl Router {
             Macvlan { name: name.clone(), lower, mtu: MTU, netns: Some(Arc::clone(namespace.descriptor())) };
         self.namespace.apply(&mut self.socket, &[Change::CreateMacvlan(macvlan)])?;
         if first.is_some() {
-            let after = if plug.lease.is_some() { Duration::ZERO } else { node.interfaces().renamed_after() };
             let index = namespace.index(&mut namespace.socket()?, &name)?;
-            let due = Instant::now() + after;
-            let rename = Rename { due, namespace: namespace.clone(), index, name: last.clone() };
-            if after.is_zero() {
-                rename.carry_out()?;
-            } else {
-                self.renames.push(rename);
-            }
+            // The primary one at once, so that what follows finds it.
+            let after = if plug.lease.is_some() { Duration::ZERO } else { node.interfaces().renamed_after() };
+            self.renames.add(Rename { namespace: namespace.clone(), index, name: last.clone() }, after)?;
         }
         match &plug.lease {
             Some(lease) => super::node::configure(&namespace, &last, lease),
@@ -330,9 +399,25 @@ impl Router {
         let Some(link) = self.links.get_mut(eni).filter(|link| link.checked != on) else {
             return Ok(());
         };
-        source_check::set(&self.namespace, &link.name, on)?;
+        self.filter.check_source(&link.name, on)?;
         link.checked = on;
         Ok(())
+    }
+}
+
+/// Changes that go to the kernel together.
+#[derive(Debug, Default)]
+struct Batch {
+    changes: Vec<Change>,
+    tolerances: Vec<MayBeGone>,
+    /// Addresses that another ENI has afterwards, or none.
+    moved: Vec<IpNet>,
+}
+
+impl Batch {
+    fn push(&mut self, change: Change, may_be_gone: MayBeGone) {
+        self.changes.push(change);
+        self.tolerances.push(may_be_gone);
     }
 }
 
@@ -341,30 +426,6 @@ impl Router {
 enum MayBeGone {
     Yes,
     No,
-}
-
-fn delivery(net: Ipv4Net, link: u32) -> Route {
-    Route {
-        to: net.into(),
-        via: Some(OTHER_END),
-        onlink: true,
-        scope: RouteScope::Universe,
-        ..Route::on_link(MAIN, net.into(), link)
-    }
-}
-
-fn blackhole(table: u32, to: Ipv4Net) -> Route {
-    let to = IpNet::V4(to);
-    Route {
-        link: None,
-        kind: RouteType::BlackHole,
-        scope: RouteScope::Universe,
-        ..Route::on_link(table, to, 0)
-    }
-}
-
-fn public(address: Ipv4Addr) -> Rule {
-    Rule { from: Some(Ipv4Net::from(address).into()), ..Rule::new(RULE_PUBLIC, TABLE_INTERNET) }
 }
 
 /// Name of a link of the router for an ENI: a letter, and the last digits of the id, as many as the kernel takes.

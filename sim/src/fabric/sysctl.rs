@@ -17,8 +17,8 @@ pub(super) fn write(namespace: &Namespace, settings: &[(&str, &str)]) -> Result<
     })?
 }
 
-/// Turns IPv6 off where the kernel has it: the router and the internet speak IPv4 only, and neighbour discovery would
-/// be noise in a capture.
+/// Turns IPv6 off where the kernel has it: in a VPC without IPv6 the router and the internet speak IPv4 only, and
+/// neighbour discovery would be noise in a capture.
 pub(super) fn without_ipv6(namespace: &Namespace) -> Result<(), FabricError> {
     namespace.run(|| {
         for scope in ["all", "default"] {

@@ -5,9 +5,9 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::FabricError;
 use crate::vpc::{EniAddresses, EniId, InstanceId, Mac, SimVpc, SubnetId, VpcEvent};
@@ -15,10 +15,17 @@ use crate::vpc::{EniAddresses, EniId, InstanceId, Mac, SimVpc, SubnetId, VpcEven
 /// What does not change while the fabric is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// The VPC's blocks.
-    pub(super) cidrs: Vec<Ipv4Net>,
+    /// The VPC's blocks, of both families.
+    pub(super) cidrs: Vec<IpNet>,
     /// Its subnets.
-    pub(super) subnets: BTreeMap<SubnetId, Ipv4Net>,
+    pub(super) subnets: BTreeMap<SubnetId, Subnet>,
+}
+
+/// The blocks of a subnet: one at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subnet {
+    pub(super) ipv4: Option<Ipv4Net>,
+    pub(super) ipv6: Option<Ipv6Net>,
 }
 
 impl Layout {
@@ -29,18 +36,26 @@ impl Layout {
         let [only] = vpcs.as_slice() else {
             return Err(FabricError::Unfit(format!("the fabric shows one VPC; the box has {}", vpcs.len())));
         };
-        let subnets = view.subnets();
+        let ipv6 = only.ipv6_cidr_block.map(IpNet::V6);
+        let subnets = view.subnets().into_iter();
         Ok(Self {
-            cidrs: only.cidr_blocks.clone(),
+            cidrs: only.cidr_blocks.iter().copied().map(IpNet::V4).chain(ipv6).collect(),
             subnets: subnets
-                .into_iter()
-                .filter_map(|subnet| Some((subnet.subnet_id, subnet.cidr_block?)))
+                .map(|subnet| {
+                    let blocks = Subnet { ipv4: subnet.cidr_block, ipv6: subnet.ipv6_cidr_block };
+                    (subnet.subnet_id, blocks)
+                })
                 .collect(),
         })
     }
+
+    /// Whether there is any IPv6 in it.
+    pub(super) fn has_ipv6(&self) -> bool {
+        self.cidrs.iter().any(|cidr| matches!(cidr, IpNet::V6(_)))
+    }
 }
 
-/// The gateway of a subnet: the VPC's router answers at the first address after the network's own.
+/// The IPv4 gateway of a subnet: the VPC's router answers at the first address after the network's own.
 pub(super) fn gateway(subnet: Ipv4Net) -> Ipv4Addr {
     Ipv4Addr::from_bits(subnet.network().to_bits() | 1)
 }
@@ -48,8 +63,10 @@ pub(super) fn gateway(subnet: Ipv4Net) -> Ipv4Addr {
 /// What a node configures on its own first interface, as the image's DHCP client does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lease {
-    pub(super) address: Ipv4Addr,
-    pub(super) subnet: Ipv4Net,
+    /// The address, and its subnet.
+    pub(super) ipv4: Option<(Ipv4Addr, Ipv4Net)>,
+    /// The same of IPv6.
+    pub(super) ipv6: Option<(Ipv6Addr, Ipv6Net)>,
 }
 
 /// A link to be made.
@@ -61,6 +78,8 @@ pub(super) struct Plug {
     pub(super) device: u32,
     pub(super) card: u32,
     pub(super) mac: Mac,
+    /// The IPv6 block of its subnet.
+    pub(super) ipv6: Option<Ipv6Net>,
     /// Of the primary ENI; the others appear down and bare.
     pub(super) lease: Option<Lease>,
 }
@@ -73,12 +92,12 @@ pub(super) enum Step {
     /// Removes it.
     Unplug(EniId),
     /// Delivers packets for these addresses to this ENI, and takes packets from them there.
-    Grant(EniId, Ipv4Net),
+    Grant(EniId, IpNet),
     /// Stops doing so, unless another ENI has been granted them since.
-    Revoke(EniId, Ipv4Net),
+    Revoke(EniId, IpNet),
     /// Takes packets from any source on this ENI, or again only from its own addresses.
     CheckSource(EniId, bool),
-    /// Lets this address reach the internet and be reached from there.
+    /// Lets this address reach the internet and be reached from there. Those of IPv6 all do.
     Publish(Ipv4Addr),
     /// Stops doing so.
     Unpublish(Ipv4Addr),
@@ -89,11 +108,11 @@ pub(super) enum Step {
 struct Eni {
     plug: Plug,
     /// What EC2 shows on it.
-    shown: BTreeSet<Ipv4Net>,
+    shown: BTreeSet<IpNet>,
     source_check: bool,
     public: Option<Ipv4Addr>,
     /// What the router delivers to it; `None` while it has no link.
-    granted: Option<BTreeSet<Ipv4Net>>,
+    granted: Option<BTreeSet<IpNet>>,
 }
 
 impl Eni {
@@ -190,7 +209,11 @@ impl Wiring {
                         device: *device_index,
                         card: *network_card,
                         mac: *mac,
-                        lease: first.filter(|_| primary).map(|address| Lease { address, subnet }),
+                        ipv6: subnet.ipv6,
+                        lease: primary.then(|| Lease {
+                            ipv4: first.zip(subnet.ipv4),
+                            ipv6: addresses.ipv6.first().copied().zip(subnet.ipv6),
+                        }),
                     },
                     shown: shown(addresses),
                     source_check: *source_dest_check,
@@ -229,23 +252,32 @@ impl Wiring {
 }
 
 /// Every address of an ENI, as the router is told of it.
-fn shown(addresses: &EniAddresses) -> BTreeSet<Ipv4Net> {
-    let hosts = addresses.ipv4.iter().map(|address| Ipv4Net::from(*address));
-    hosts.chain(addresses.ipv4_prefixes.iter().copied()).collect()
+fn shown(addresses: &EniAddresses) -> BTreeSet<IpNet> {
+    let EniAddresses { ipv4, ipv4_prefixes, ipv6, ipv6_prefixes } = addresses;
+    let hosts = ipv4.iter().map(|address| IpNet::from(IpAddr::from(*address)));
+    let hosts = hosts.chain(ipv6.iter().map(|address| IpNet::from(IpAddr::from(*address))));
+    let prefixes = ipv4_prefixes.iter().copied().map(IpNet::V4);
+    hosts.chain(prefixes).chain(ipv6_prefixes.iter().copied().map(IpNet::V6)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
     fn wiring() -> Wiring {
         let mut wiring = Wiring::new(Layout {
             cidrs: vec![net("10.0.0.0/16")],
-            subnets: BTreeMap::from([(SubnetId::new("subnet-a"), net("10.0.0.0/20"))]),
+            subnets: BTreeMap::from([(
+                SubnetId::new("subnet-a"),
+                Subnet {
+                    ipv4: Some("10.0.0.0/20".parse().unwrap()),
+                    ipv6: Some("2600:1f13:a::/64".parse().unwrap()),
+                },
+            )]),
         });
         assert_eq!(wiring.join(&InstanceId::new("i-1")), []);
         wiring
@@ -255,7 +287,8 @@ mod tests {
         EniAddresses {
             ipv4: texts.iter().filter_map(|text| text.parse().ok()).collect(),
             ipv4_prefixes: texts.iter().filter_map(|text| text.parse().ok()).collect(),
-            ..EniAddresses::default()
+            ipv6: texts.iter().filter_map(|text| text.parse().ok()).collect(),
+            ipv6_prefixes: texts.iter().filter_map(|text| text.parse().ok()).collect(),
         }
     }
 
@@ -295,7 +328,7 @@ mod tests {
         let [Step::Plug(plug), Step::Publish(public), Step::Grant(..)] = first.as_slice() else {
             panic!("{first:?}")
         };
-        assert_eq!(plug.lease.as_ref().map(|lease| lease.address), Some(*public));
+        assert_eq!(plug.lease.as_ref().and_then(|lease| lease.ipv4).map(|(own, _)| own), Some(*public));
         let second = wiring.follow(&attached("eni-1", 1, &["10.0.0.20"]));
         let [Step::Plug(plug), Step::Grant(..)] = second.as_slice() else { panic!("{second:?}") };
         assert_eq!((plug.device, &plug.lease), (1, &None));
@@ -310,6 +343,20 @@ mod tests {
             [revoke("eni-1", "10.0.0.21/32"), grant("eni-1", "10.0.0.22/32"), grant("eni-1", "10.0.1.16/28")]
         );
         assert_eq!(wiring.follow(&changed("eni-1", &["10.0.0.20", "10.0.0.22", "10.0.1.16/28"])), []);
+    }
+
+    #[test]
+    fn ipv6_is_delivered_like_ipv4_and_a_subnet_needs_no_ipv4() {
+        let mut wiring = wiring();
+        let steps = wiring.follow(&attached("eni-0", 0, &["2600:1f13:a::5", "2600:1f13:a:0:1::/80"]));
+        let [Step::Plug(plug), grants @ ..] = steps.as_slice() else { panic!("{steps:?}") };
+        assert_eq!(
+            grants,
+            [grant("eni-0", "2600:1f13:a::5/128"), grant("eni-0", "2600:1f13:a:0:1::/80")],
+            "nothing is published: it needs no Elastic IP"
+        );
+        let lease = plug.lease.as_ref().unwrap();
+        assert_eq!((lease.ipv4, lease.ipv6.unwrap().0), (None, "2600:1f13:a::5".parse().unwrap()));
     }
 
     #[test]
@@ -357,6 +404,6 @@ mod tests {
 
     #[test]
     fn the_gateway_is_the_first_address_after_the_networks_own() {
-        assert_eq!(gateway(net("10.0.16.0/20")), Ipv4Addr::new(10, 0, 16, 1));
+        assert_eq!(gateway("10.0.16.0/20".parse().unwrap()), Ipv4Addr::new(10, 0, 16, 1));
     }
 }

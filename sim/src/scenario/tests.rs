@@ -29,6 +29,23 @@ fn defaults_are_a_box_as_in_life_with_an_internet() {
 }
 
 #[test]
+fn ipv6_is_of_the_vpc_the_subnet_and_the_node_and_a_subnet_needs_no_ipv4() {
+    let text = GOOD
+        .replace(
+            "vpc.cidrs = [\"10.0.0.0/16\"]",
+            "vpc = { cidrs = [\"10.0.0.0/16\"], ipv6 = \"2600:1f13:a::/56\" }",
+        )
+        .replace("cidr = \"10.0.0.0/20\"", "ipv6 = \"2600:1f13:a:1::/64\"")
+        + "ipv6_addresses = 1";
+    let built = Scenario::parse(&text).unwrap().build().unwrap();
+    let view = built.vpc.imds_view(&built.nodes[0].instance).unwrap();
+    assert!(view.local_ipv4.is_none() && view.ipv6.is_some(), "{view:?}");
+    assert!(problem(&text.replace("a:1::", "b:1::")).contains("subnet \"a\": "));
+    let inside = format!("internet.ec2_ipv6 = \"2600:1f13:a::9\"\n{text}");
+    assert!(problem(&inside).contains("EC2 2600:1f13:a::9 lies inside"));
+}
+
+#[test]
 fn equal_scenarios_give_equal_boxes() {
     let instances =
         || Scenario::parse(GOOD).unwrap().build().unwrap().nodes.into_iter().map(|node| node.instance);
@@ -57,9 +74,10 @@ fn what_is_wrong_is_said_with_its_place() {
         (format!("{GOOD}interfaces = {{ nmaes = \"eth\" }}"), "unknown field `nmaes`"),
         (format!("{GOOD}interfaces = {{ names = [\"a/b\"] }}"), "\"a/b\" cannot name an interface"),
         (format!("{GOOD}interfaces = {{ names = [\"a\", \"a\"] }}"), "two interfaces cannot both be called"),
+        (format!("{GOOD}loss = [{{ permille = 1001 }}]"), "not between 1 and 1000"),
         (format!("{GOOD}interfaces = {{ never = [0] }}"), "without its primary interface"),
         (format!("internet.ec2 = \"10.0.0.9\"\n{GOOD}"), "EC2 10.0.0.9 lies inside the VPC's"),
-        (format!("internet.ec2 = \"198.51.100.10\"\n{GOOD}"), "cannot both be"),
+        (format!("internet.ec2 = \"198.51.100.10\"\n{GOOD}"), "cannot both have"),
         (GOOD.replace("m5.large", "m5.enormous"), "node \"node-a\": "),
         (GOOD.replace("10.0.0.0/20", "10.1.0.0/20"), "subnet \"a\": "),
         (format!("internet.address = \"10.0.0.9\"\n{GOOD}"), "lies inside the VPC's 10.0.0.0/16"),
@@ -88,7 +106,7 @@ fn a_fault_of_a_node_is_scoped_to_its_instance() {
 
 #[test]
 fn the_shipped_scenarios_build() {
-    for name in ["two-nodes.toml", "burst.toml"] {
+    for name in ["two-nodes.toml", "burst.toml", "ipv6.toml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
         Scenario::load(&path).unwrap().build().unwrap();
     }

@@ -4,8 +4,11 @@
 
 mod delivery;
 mod interfaces;
+mod ipv6;
 mod links;
+mod loss;
 mod metadata;
+mod neighbours;
 mod nodes;
 mod outside;
 mod pod;

@@ -1,7 +1,7 @@
 //! Metadata and EC2 are outside the node, and reached through its interfaces.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use holdfast_sim::server::static_key_id;
 use holdfast_sim::vpc::Caller;
 use holdfast_sim::vpc::request::ModifyNetworkInterfaceAttribute;
 use ipnet::Ipv4Net;
+use tokio::net::TcpSocket;
 
 use crate::pod::Pod;
 use crate::site::{ONE, PATIENCE, SCENARIO, SECONDARY, SETTLED, Site, TWO, configure_second};
@@ -18,11 +19,13 @@ use crate::site::{ONE, PATIENCE, SCENARIO, SECONDARY, SETTLED, Site, TWO, config
 const IMDS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(IMDS_ADDRESS, 80));
 
 /// Connects from where the thread is, from an address of its own choice or the kernel's, and asks once.
-fn ask(from: Ipv4Addr, to: SocketAddr, within: Duration, request: &str) -> io::Result<String> {
+fn ask(from: Option<Ipv4Addr>, to: SocketAddr, within: Duration, request: &str) -> io::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stream = runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4()?;
-        socket.bind((from, 0).into())?;
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = from {
+            socket.bind((from, 0).into())?;
+        }
         tokio::time::timeout(within, socket.connect(to)).await?
     })?;
     let mut stream: TcpStream = stream.into_std()?;
@@ -31,30 +34,33 @@ fn ask(from: Ipv4Addr, to: SocketAddr, within: Duration, request: &str) -> io::R
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    answer
-        .rsplit_once("\r\n\r\n")
-        .map(|(_, body)| body.trim().to_owned())
-        .ok_or(io::ErrorKind::UnexpectedEof.into())
+    let body = answer.rsplit_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned());
+    body.ok_or(io::ErrorKind::UnexpectedEof.into())
 }
 
 /// The instance that metadata says one is, asked from this address.
-fn who_am_i(from: Ipv4Addr, within: Duration) -> io::Result<String> {
+fn who_am_i(from: impl Into<Option<Ipv4Addr>>, within: Duration) -> io::Result<String> {
+    asked_who(from.into(), IMDS, within)
+}
+
+/// The same, asked at another address of metadata.
+pub(crate) fn who_am_i_at(imds: IpAddr, within: Duration) -> io::Result<String> {
+    asked_who(None, SocketAddr::new(imds, 80), within)
+}
+
+fn asked_who(from: Option<Ipv4Addr>, imds: SocketAddr, within: Duration) -> io::Result<String> {
     let token = ask(
         from,
-        IMDS,
+        imds,
         within,
         "PUT /latest/api/token HTTP/1.1\r\nHost: imds\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\
          Content-Length: 0\r\nConnection: close\r\n\r\n",
     )?;
-    ask(
-        from,
-        IMDS,
-        within,
-        &format!(
-            "GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: imds\r\nX-aws-ec2-metadata-token: {token}\r\n\
-             Connection: close\r\n\r\n"
-        ),
-    )
+    let request = format!(
+        "GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: imds\r\nX-aws-ec2-metadata-token: {token}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    ask(from, imds, within, &request)
 }
 
 pub(crate) fn who(namespace: &Namespace, from: Ipv4Addr) -> io::Result<String> {
@@ -62,7 +68,7 @@ pub(crate) fn who(namespace: &Namespace, from: Ipv4Addr) -> io::Result<String> {
 }
 
 /// The same where no answer is expected.
-fn nobody(namespace: &Namespace, from: Ipv4Addr) {
+pub(crate) fn nobody(namespace: &Namespace, from: Ipv4Addr) {
     let answer = namespace.run(|| who_am_i(from, PATIENCE)).unwrap();
     assert!(answer.is_err(), "{answer:?}");
 }
@@ -206,7 +212,7 @@ fn ec2_knows_its_callers_by_their_access_keys() {
             date.trim(),
             body.len()
         );
-        let answer = node.namespace().run(|| ask(ANY, ec2, SETTLED, &request)).unwrap().unwrap();
+        let answer = node.namespace().run(|| ask(None, ec2, SETTLED, &request)).unwrap().unwrap();
         assert!(answer.contains("DescribeSubnetsResponse"), "{answer}");
     }
     let callers = site.shared.with(|vpc| vpc.log().records().map(|r| r.caller.clone()).collect::<Vec<_>>());

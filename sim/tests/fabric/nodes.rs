@@ -30,7 +30,13 @@ fn run(site: &Site, address: Ipv4Addr) -> InstanceId {
 }
 
 fn spec(name: &str, instance: InstanceId) -> NodeSpec {
-    NodeSpec { name: name.to_owned(), instance, hop_limit: 2, interfaces: Interfaces::default() }
+    NodeSpec {
+        name: name.to_owned(),
+        instance,
+        hop_limit: 2,
+        interfaces: Interfaces::default(),
+        losses: Vec::new(),
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn only_the_first_address_of_the_first_eni_is_on_the_internet() {
     let mut line = String::new();
     tcp.read_to_string(&mut line).unwrap();
     assert_eq!(line, format!("{ONE} {}\n", tcp.local_addr().unwrap().port()));
-    assert_eq!(ask_internet(one, ONE, echo), Some(ONE));
+    assert_eq!(ask_internet(one, ONE, echo), Some(ONE.into()));
     assert!(reaches((internet, site.fabric.internet_address()), (one, ONE)), "and reached from there");
 
     hold(one, SECONDARY);

@@ -1,7 +1,7 @@
 //! A box with its network, and what is asked of it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::time::{Duration, SystemTime};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant, SystemTime};
 
 use holdfast_datapath::netlink::{
     Address, AddressFamily, Change, LinkRef, LinkSettings, Route, RouteFilter, Rule, Socket,
@@ -143,35 +143,42 @@ impl Site {
     }
 }
 
+/// An address of one of both families.
+pub(crate) trait Whose: Into<IpAddr> + Copy + Send + Sync {}
+
+impl<A: Into<IpAddr> + Copy + Send + Sync> Whose for A {}
+
 /// Gives a namespace an address on its loopback, as if a pod had it.
-pub(crate) fn hold(namespace: &Namespace, address: Ipv4Addr) {
+pub(crate) fn hold(namespace: &Namespace, address: impl Whose) {
     let mut socket = namespace.socket().unwrap();
     let lo = socket.link(&LinkRef::Name("lo".into())).unwrap().unwrap().index;
-    socket.apply(&Change::PutAddress(Address::new(lo, Ipv4Net::from(address).into()))).unwrap();
+    let address = address.into();
+    socket.apply(&Change::PutAddress(Address::new(lo, address.into()))).unwrap();
+    // IPv6 takes a moment.
+    let begun = Instant::now();
+    while namespace.run(|| UdpSocket::bind((address, 0)).is_err()).unwrap() {
+        assert!(begun.elapsed() < SETTLED, "{address} is not to be had");
+    }
 }
 
 /// Whether a datagram from one address arrives at the other, and its answer comes back, with both sources intact.
-pub(crate) fn exchange(from: (&Namespace, Ipv4Addr), to: (&Namespace, Ipv4Addr)) -> bool {
+pub(crate) fn exchange<A: Whose>(from: (&Namespace, A), to: (&Namespace, A)) -> bool {
     reaches(from, to) && reaches(to, from)
 }
 
 /// Whether a datagram arrives: for those that should, and may be late on a busy machine.
-pub(crate) fn reaches(from: (&Namespace, Ipv4Addr), to: (&Namespace, Ipv4Addr)) -> bool {
+pub(crate) fn reaches<A: Whose>(from: (&Namespace, A), to: (&Namespace, A)) -> bool {
     arrives_within(SETTLED, from, to)
 }
 
 /// Whether a datagram arrives: for those that should not.
-pub(crate) fn one_way(from: (&Namespace, Ipv4Addr), to: (&Namespace, Ipv4Addr)) -> bool {
+pub(crate) fn one_way<A: Whose>(from: (&Namespace, A), to: (&Namespace, A)) -> bool {
     arrives_within(PATIENCE, from, to)
 }
 
-pub(crate) fn arrives_within(
-    limit: Duration,
-    from: (&Namespace, Ipv4Addr),
-    to: (&Namespace, Ipv4Addr),
-) -> bool {
-    let at = |(namespace, address): (&Namespace, Ipv4Addr)| {
-        namespace.run(|| UdpSocket::bind(SocketAddrV4::new(address, 0))).unwrap().unwrap()
+pub(crate) fn arrives_within<A: Whose>(limit: Duration, from: (&Namespace, A), to: (&Namespace, A)) -> bool {
+    let at = |(namespace, address): (&Namespace, A)| {
+        namespace.run(|| UdpSocket::bind(SocketAddr::new(address.into(), 0))).unwrap().unwrap()
     };
     let (sender, receiver) = (at(from), at(to));
     receiver.set_read_timeout(Some(limit)).unwrap();
@@ -181,7 +188,7 @@ pub(crate) fn arrives_within(
     let mut buffer = [0; 16];
     match receiver.recv_from(&mut buffer) {
         Ok((_, source)) => {
-            assert_eq!(source.ip(), IpAddr::V4(from.1), "nothing on the way rewrites a source");
+            assert_eq!(source.ip(), from.1.into(), "nothing on the way rewrites a source");
             true
         }
         Err(_) => false,
@@ -215,12 +222,30 @@ pub(crate) fn configure_second(namespace: &Namespace, address: Ipv4Addr) {
 }
 
 /// Which source the internet host says that it saw; `None` without an answer.
-pub(crate) fn ask_internet(namespace: &Namespace, from: Ipv4Addr, echo: SocketAddr) -> Option<Ipv4Addr> {
-    let socket = namespace.run(|| UdpSocket::bind((from, 0))).unwrap().unwrap();
+pub(crate) fn ask_internet(namespace: &Namespace, from: impl Whose, echo: SocketAddr) -> Option<IpAddr> {
+    let socket = namespace.run(|| UdpSocket::bind(SocketAddr::new(from.into(), 0))).unwrap().unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.send_to(b"who am I", echo).unwrap();
     let mut buffer = [0; 64];
     let (length, _) = socket.recv_from(&mut buffer).ok()?;
     let line = std::str::from_utf8(&buffer[..length]).unwrap();
     Some(line.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// The link-layer address that a node remembers for another's address.
+pub(crate) fn remembered(namespace: &Namespace, address: impl Whose) -> Option<String> {
+    let address = address.into();
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let entries = namespace.socket().unwrap().neighbours(family).unwrap();
+    entries.into_iter().find(|entry| entry.address == address)?.mac.map(|mac| mac.to_string())
+}
+
+/// Has a node forget it.
+pub(crate) fn forget(namespace: &Namespace, address: impl Whose) {
+    let address = address.into();
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let mut socket = namespace.socket().unwrap();
+    for entry in socket.neighbours(family).unwrap().into_iter().filter(|entry| entry.address == address) {
+        socket.apply(&Change::DeleteNeighbour(entry)).unwrap();
+    }
 }

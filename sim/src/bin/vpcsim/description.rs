@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use holdfast_sim::fabric::{ECHO_PORT, Fabric, Node};
@@ -32,6 +32,8 @@ pub(crate) struct Description {
 pub(crate) struct Host {
     /// Its address.
     pub(crate) address: Ipv4Addr,
+    /// Its IPv6 address, where the VPC has IPv6.
+    pub(crate) ipv6: Option<Ipv6Addr>,
     /// Answers over TCP and UDP with the source address and port that it saw.
     pub(crate) echo_port: u16,
     /// Its namespace.
@@ -50,6 +52,8 @@ pub(crate) struct NodeDescription {
     pub(crate) instance_type: String,
     /// First address of its primary ENI.
     pub(crate) address: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    pub(crate) ipv6: Option<Ipv6Addr>,
     /// MAC of its primary ENI.
     pub(crate) mac: Mac,
     /// A file for `nsenter --net=`.
@@ -74,6 +78,7 @@ impl NodeDescription {
             instance: node.instance().clone(),
             instance_type: view.instance_type,
             address: view.local_ipv4,
+            ipv6: view.ipv6,
             mac: view.mac,
             netns,
             environment: owned(node.environment()),
@@ -104,6 +109,7 @@ impl Description {
             admin,
             internet: Host {
                 address: fabric.internet_address(),
+                ipv6: fabric.internet_address_ipv6(),
                 echo_port: ECHO_PORT,
                 netns: netns(fabric.internet().name()),
             },
@@ -122,14 +128,21 @@ impl Description {
     }
 }
 
+/// What there is of both families.
+fn addresses(ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> String {
+    let all = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6));
+    let texts: Vec<String> = all.map(|address| address.to_string()).collect();
+    if texts.is_empty() { "no address".to_owned() } else { texts.join("  ") }
+}
+
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "box {:?} in {}", self.name, self.region)?;
         for node in &self.nodes {
-            let address = node.address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
+            let addresses = addresses(node.address, node.ipv6);
             writeln!(
                 f,
-                "\n{}  {}  {}  {address}  {}",
+                "\n{}  {}  {}  {addresses}  {}",
                 node.name, node.instance, node.instance_type, node.mac
             )?;
             writeln!(f, "  nsenter --net={}", node.netns.display())?;
@@ -137,8 +150,8 @@ impl fmt::Display for Description {
                 writeln!(f, "  export {key}={value}")?;
             }
         }
-        let Host { address, echo_port, netns } = &self.internet;
-        writeln!(f, "\ninternet  {address}  {}", netns.display())?;
+        let Host { address, ipv6, echo_port, netns } = &self.internet;
+        writeln!(f, "\ninternet  {}  {}", addresses(Some(*address), *ipv6), netns.display())?;
         writeln!(f, "  TCP and UDP port {echo_port} answer with the source that they saw")?;
         writeln!(f, "router    {}", self.router.display())?;
         write!(f, "admin     {}", self.admin.display())

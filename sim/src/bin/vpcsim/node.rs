@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use holdfast_sim::fabric::Loss;
 use holdfast_sim::scenario::NodeTable;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::run_dir::RunDir;
+use crate::say;
 
 /// How long a client may take to say what it wants.
 const TALK: Duration = Duration::from_secs(5);
@@ -40,6 +42,9 @@ pub(crate) enum Verb {
         /// Its first address; chosen by the box where absent.
         #[arg(long)]
         address: Option<Ipv4Addr>,
+        /// How many IPv6 addresses it begins with.
+        #[arg(long, default_value_t = 0)]
+        ipv6_addresses: u32,
         /// Through how many hops its metadata gets: 1 reaches the node only, 2 its pods.
         #[arg(long, default_value_t = 2)]
         hop_limit: u8,
@@ -49,6 +54,18 @@ pub(crate) enum Verb {
     },
     /// Ends a node's instance and takes the node away. What runs in it is not ended, and has no network any more.
     Remove {
+        /// The node, or an instance id.
+        node: String,
+    },
+    /// Has a node lose packets from now on: this and nothing else. `[]` ends it.
+    Lose {
+        /// The node, or an instance id.
+        node: String,
+        /// As in a scenario, such as '[{"permille": 200, "with": "169.254.169.254/32"}]'.
+        losses: String,
+    },
+    /// Prints how many packets a node has lost so.
+    Lost {
         /// The node, or an instance id.
         node: String,
     },
@@ -67,13 +84,15 @@ pub(crate) enum Request {
     Add(Box<NodeTable>),
     Remove(String),
     Reboot(String),
+    Lose(String, Vec<Loss>),
+    Lost(String),
 }
 
 /// The box's answer.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Answer {
-    Done,
+    Done(Option<u64>),
     Refused(String),
 }
 
@@ -82,22 +101,29 @@ impl TryFrom<Verb> for Request {
 
     fn try_from(verb: Verb) -> anyhow::Result<Self> {
         Ok(match verb {
-            Verb::Add { name, instance_type, subnet, address, hop_limit, interfaces } => {
+            Verb::Add { name, instance_type, subnet, address, ipv6_addresses, hop_limit, interfaces } => {
                 let interfaces = serde_json::from_str(&interfaces)
                     .with_context(|| format!("understand --interfaces {interfaces}"))?;
-                let tags = BTreeMap::new();
+                let (loss, tags) = (Vec::new(), BTreeMap::new());
                 Self::Add(Box::new(NodeTable {
                     name,
                     instance_type,
                     subnet,
                     address,
+                    ipv6_addresses,
                     hop_limit,
                     interfaces,
+                    loss,
                     tags,
                 }))
             }
             Verb::Remove { node } => Self::Remove(node),
             Verb::Reboot { node } => Self::Reboot(node),
+            Verb::Lose { node, losses } => {
+                let losses = serde_json::from_str(&losses).with_context(|| format!("understand {losses}"))?;
+                Self::Lose(node, losses)
+            }
+            Verb::Lost { node } => Self::Lost(node),
         })
     }
 }
@@ -114,7 +140,8 @@ pub(crate) fn send(folder: &RunDir, verb: Verb) -> anyhow::Result<()> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).context("wait for the box")?;
     match serde_json::from_slice(&answer).context("understand the box")? {
-        Answer::Done => Ok(()),
+        Answer::Done(None) => Ok(()),
+        Answer::Done(Some(number)) => Ok(say(&number.to_string())?),
         Answer::Refused(why) => bail!("{why}"),
     }
 }
@@ -122,13 +149,13 @@ pub(crate) fn send(folder: &RunDir, verb: Verb) -> anyhow::Result<()> {
 /// Takes one request from a client, has it carried out, and answers.
 pub(crate) async fn serve(
     mut client: UnixStream,
-    carry_out: impl FnOnce(Request) -> anyhow::Result<()>,
+    carry_out: impl FnOnce(Request) -> anyhow::Result<Option<u64>>,
 ) -> anyhow::Result<()> {
     let mut request = Vec::new();
     tokio::time::timeout(TALK, (&mut client).take(LONGEST).read_to_end(&mut request)).await??;
     let done = serde_json::from_slice(&request).context("understand the request").and_then(carry_out);
     let answer = match done {
-        Ok(()) => Answer::Done,
+        Ok(number) => Answer::Done(number),
         Err(error) => Answer::Refused(format!("{error:#}")),
     };
     tokio::time::timeout(TALK, client.write_all(&serde_json::to_vec(&answer)?)).await??;

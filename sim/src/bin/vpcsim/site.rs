@@ -58,14 +58,17 @@ impl Site {
         self.folder.publish(&serde_json::to_string(&self.description)?)
     }
 
-    /// Carries out a request for its nodes. Blocks while the kernel works.
-    pub(crate) fn change(&mut self, request: Request) -> anyhow::Result<()> {
+    /// Carries out a request for its nodes; gives the number that was asked for, if one was. Blocks while the kernel works.
+    pub(crate) fn change(&mut self, request: Request) -> anyhow::Result<Option<u64>> {
         match request {
             Request::Add(table) => self.add(&table)?,
             Request::Remove(node) => self.remove(&node)?,
             Request::Reboot(node) => self.fabric.reboot_node(&self.name_of(&node)?)?,
+            Request::Lose(node, losses) => self.fabric.lose(&self.name_of(&node)?, &losses)?,
+            Request::Lost(node) => return Ok(Some(self.fabric.lost(&self.name_of(&node)?)?)),
         }
-        self.publish()
+        self.publish()?;
+        Ok(None)
     }
 
     fn add(&mut self, table: &NodeTable) -> anyhow::Result<()> {
