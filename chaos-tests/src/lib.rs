@@ -7,6 +7,8 @@ pub mod cni;
 pub mod ec2;
 pub mod kill;
 pub mod latency;
+pub mod look;
+pub mod oracle;
 pub mod orphans;
 pub mod packets;
 pub mod pod;
