@@ -14,3 +14,4 @@ pub mod packets;
 pub mod pod;
 pub mod report;
 pub mod rig;
+pub mod sabotage;

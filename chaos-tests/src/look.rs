@@ -41,6 +41,8 @@ pub struct Promise<'a> {
     pub pod: &'a Pod,
     /// What the plugin printed.
     pub result: &'a Value,
+    /// Another sandbox of that name was there, or was on its way out, as it came.
+    pub namesake: bool,
 }
 
 /// A node whose kernel was looked at before anything of ours ran on it.
@@ -115,9 +117,13 @@ pub fn wait_sound(patience: Patience, look: impl Fn() -> anyhow::Result<Vec<Pict
     }
 }
 
-/// Faults in one line.
+/// Faults in one line: one of each kind first, as one cause shows in many places.
 pub fn told(faults: &[Fault]) -> String {
-    let mut text: Vec<String> = faults.iter().take(TOLD).map(ToString::to_string).collect();
+    let mut laws = BTreeSet::new();
+    let (mut first, others): (Vec<&Fault>, Vec<&Fault>) =
+        faults.iter().partition(|fault| laws.insert(fault.law));
+    first.extend(others);
+    let mut text: Vec<String> = first.iter().take(TOLD).map(ToString::to_string).collect();
     if faults.len() > TOLD {
         text.push(format!("and {} more", faults.len() - TOLD));
     }
@@ -126,12 +132,13 @@ pub fn told(faults: &[Fault]) -> String {
 
 /// The pod as the oracle wants it, and the number of its link's other end.
 fn promised(promise: &Promise<'_>) -> anyhow::Result<(Promised, Option<u32>)> {
-    let Promise { pod, result } = promise;
+    let Promise { pod, result, namesake } = promise;
     let inside = inside(pod.netns()).with_context(|| format!("looking into {}", pod.name))?;
     let peer = inside.link(IFNAME).filter(|link| link.veth).and_then(|link| link.peer);
     let promised = Promised {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
+        namesake: *namesake,
         address: Runner::address(result).ok(),
         ifname: IFNAME.to_owned(),
         netns: pod.path().display().to_string(),

@@ -132,9 +132,9 @@ pub struct RunningPod {
 }
 
 impl RunningPod {
-    /// What the oracle judges it by.
+    /// What the oracle judges it by; it must be the first sandbox of its name.
     pub fn promise(&self) -> Promise<'_> {
-        Promise { pod: &self.pod, result: &self.result }
+        Promise { pod: &self.pod, result: &self.result, namesake: false }
     }
 
     /// Asks another from inside the pod; gives the source address that the other saw.

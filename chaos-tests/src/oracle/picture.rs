@@ -89,6 +89,8 @@ pub struct Pod {
     pub namespace: String,
     /// Name.
     pub name: String,
+    /// Another sandbox of that name was there, or was on its way out, as it came: its host link has a name of its own.
+    pub namesake: bool,
     /// The one address it was promised.
     pub address: Option<Ipv4Addr>,
     /// Name of its link inside.

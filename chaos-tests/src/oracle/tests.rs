@@ -89,6 +89,7 @@ fn pod(name: &str, address: &str, host_end: &Link, dummy: &str, table: u32, devi
     Pod {
         namespace: "default".to_owned(),
         name: name.to_owned(),
+        namesake: false,
         address: Some(ip(address)),
         ifname: "eth0".to_owned(),
         netns: netns.clone(),
@@ -455,5 +456,7 @@ fn two_sandboxes_of_one_name_have_two_host_links() {
     let mut picture = sound();
     "sample-pod".clone_into(&mut picture.pods[1].name);
     picture.pods[1].result.as_mut().unwrap()["interfaces"][2]["name"] = json!("dummycc21c2d7785");
+    assert_eq!(laws(&picture), BTreeSet::from([Law::HostLink]));
+    picture.pods[1].namesake = true;
     assert_eq!(judge(&picture), []);
 }

@@ -30,6 +30,8 @@ pub(crate) struct LivePod {
     pub(crate) address: Ipv4Addr,
     /// What its ADD was answered with.
     pub(crate) result: Value,
+    /// An earlier sandbox of its name was deleted just before.
+    pub(crate) namesake: bool,
     // Before the sandbox: its server lets the namespace go first.
     _echo: Echo,
     pub(crate) pod: Pod,
@@ -93,7 +95,7 @@ impl Started {
 
 impl LivePod {
     fn promise(&self) -> Promise<'_> {
-        Promise { pod: &self.pod, result: &self.result }
+        Promise { pod: &self.pod, result: &self.result, namesake: self.namesake }
     }
 }
 
@@ -177,7 +179,8 @@ fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) ->
         match called.ok() {
             Ok(result) => {
                 // At once: a runtime starts the pod's programs now.
-                let unlike = look::unlike_its_answer(&Promise { pod: &pod, result: &result })?;
+                let unlike =
+                    look::unlike_its_answer(&Promise { pod: &pod, result: &result, namesake: false })?;
                 ensure!(
                     unlike.is_empty(),
                     "{name} is not wired as its ADD was answered: {}",
@@ -186,7 +189,8 @@ fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) ->
                 started.served.push(Instant::now());
                 started.adds.push(took);
                 let (address, _echo) = (Runner::address(&result)?, Echo::serve(pod.netns())?);
-                started.pods.push(LivePod { address, result, _echo, pod });
+                let namesake = !started.refused.is_empty();
+                started.pods.push(LivePod { address, result, namesake, _echo, pod });
                 return Ok(started);
             }
             Err(error) if first.elapsed() > GIVE_UP => {

@@ -43,8 +43,8 @@ fn within(what: &str, took: &Latencies, median: Duration, longest: Duration) -> 
 
 /// A start looks at what is attached and at its surroundings; an ENI is made, attached, told to end with its node, and
 /// seen to come; each node fills its primary ENI.
-const CALLS_OF_A_START: usize = 3;
-const CALLS_OF_AN_ENI: usize = 6;
+const CALLS_OF_A_START: usize = 2;
+const CALLS_OF_AN_ENI: usize = 5;
 const CALLS_OF_A_NODE: usize = 3;
 
 /// Not one for each pod.
