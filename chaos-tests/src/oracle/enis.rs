@@ -28,11 +28,11 @@ pub(super) fn routes(eni: &Eni, link: u32) -> Vec<Route> {
 
 pub(super) fn judge(picture: &Picture, found: &mut Findings) {
     for eni in &picture.cloud.enis {
-        match picture.host.link_of(eni) {
-            Some(link) => one(picture, eni, link, found),
-            None => {
-                found.add(Law::EniLink, format!("{} ({}) has no link on {}", eni.id, eni.mac, picture.node))
-            }
+        if let Some(link) = picture.host.link_of(eni) {
+            one(picture, eni, link, found);
+        } else {
+            let text = format!("{} ({}) has no link on {}", eni.id, eni.mac, picture.node);
+            found.add(Law::EniLink, text);
         }
     }
 }

@@ -21,7 +21,9 @@ pub(super) const FROM_POD: u32 = 1536;
 /// The eleven digits that host link and dummy share.
 fn digits(pod: &Pod) -> String {
     let sum = Sha1::digest(format!("{}.{}", pod.namespace, pod.name));
-    sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..11].to_owned()
+    // A digit is half a byte.
+    let digit = |at: usize| char::from_digit(u32::from(sum[at / 2] >> (4 - 4 * (at % 2)) & 15), 16);
+    (0..11).filter_map(digit).collect()
 }
 
 /// The rules that a pod must have.

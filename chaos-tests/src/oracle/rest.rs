@@ -86,7 +86,7 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
     for was in &before.links {
         match host.link(&was.name) {
             None => {
-                found.add(Law::Lost, format!("{node}: the link {} was there before and is gone", was.name))
+                found.add(Law::Lost, format!("{node}: the link {} was there before and is gone", was.name));
             }
             Some(is) if (is.mac, is.up, is.group) != (was.mac, was.up, was.group) => {
                 found.add(Law::Changed, format!("{node}: the link {} was {was:?} and is {is:?}", was.name));
@@ -142,7 +142,8 @@ fn addresses(picture: &Picture, found: &mut Findings) {
     for route in host.routes.iter().filter(|route| route.table == LOCAL_TABLE && route.way != Way::Broadcast)
     {
         let addr = route.to.addr();
-        if !addr.is_loopback() && !(route.way == Way::Local && borne.contains(&addr)) {
+        let explained = addr.is_loopback() || (route.way == Way::Local && borne.contains(&addr));
+        if !explained {
             found.add(Law::NobodysRoute, format!("{node}: {} belongs to nobody", route.named(host)));
         }
     }

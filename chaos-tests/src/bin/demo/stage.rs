@@ -188,9 +188,9 @@ fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) ->
                 );
                 started.served.push(Instant::now());
                 started.adds.push(took);
-                let (address, _echo) = (Runner::address(&result)?, Echo::serve(pod.netns())?);
+                let (address, echo) = (Runner::address(&result)?, Echo::serve(pod.netns())?);
                 let namesake = !started.refused.is_empty();
-                started.pods.push(LivePod { address, result, namesake, _echo, pod });
+                started.pods.push(LivePod { address, result, namesake, _echo: echo, pod });
                 return Ok(started);
             }
             Err(error) if first.elapsed() > GIVE_UP => {
