@@ -108,6 +108,18 @@ pub fn admin_at(socket: &Path) -> Admin {
     Admin::at(socket)
 }
 
+/// Waits until something is so, for a bounded time.
+pub fn wait_for(what: &str, within: Duration, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !is_so() {
+        if begun.elapsed() > within {
+            bail!("not {what} within {} s", within.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 /// A scenario: one VPC and subnet, and these nodes (name and instance type), in which EC2 answers at once.
 pub fn scenario(nodes: &[(&str, &str)]) -> String {
     let vpc = "vpc.cidrs = [\"10.0.0.0/16\"]\n\n[[subnet]]\nname = \"a\"\nzone = \"us-west-2a\"\n\

@@ -72,6 +72,17 @@ fn the_demo_finds_every_broken_program() {
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), LIST.len(), failures.join("\n"));
 }
 
+/// A benchmark that misses its aim by more than noise ends badly, and says by how much.
+#[test]
+fn a_missed_aim_ends_a_benchmark_badly() {
+    let saboteur = Path::new(env!("CARGO_BIN_EXE_saboteur"));
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let wrapped = Wrapped::make(sabotage::SLOW_ADDS, saboteur, place).unwrap();
+    let mut bench = Command::new(SCRIPT);
+    bench.arg("boxed").arg(env!("CARGO_BIN_EXE_bench")).args(["recovery", "--times", "1"]);
+    wrapped.is_found(bench, "missed by more than noise: the longest: ").unwrap();
+}
+
 /// The line that says it.
 fn find(sabotage: Sabotage, words: &str) -> anyhow::Result<String> {
     let saboteur = Path::new(env!("CARGO_BIN_EXE_saboteur"));
