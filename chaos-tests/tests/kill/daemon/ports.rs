@@ -94,11 +94,11 @@ impl ReadMetadata {
 
 impl Metadata for ReadMetadata {
     async fn identity(&self) -> Result<NodeIdentity, MetadataError> {
-        self.read(self.imds.identity()).await
+        self.read(Box::pin(self.imds.identity())).await
     }
 
     async fn hint(&self) -> Result<MetadataHint, MetadataError> {
-        self.read(self.imds.hint()).await
+        self.read(Box::pin(self.imds.hint())).await
     }
 }
 
