@@ -16,6 +16,9 @@ pub(super) trait Filterable {
     /// The names that EC2 knows for this kind and that the box supports, apart from those of tags.
     const NAMES: &'static [&'static str];
 
+    /// Names that EC2 knows and the box does not support. Fact: botocore's documentation of the operation.
+    const BEYOND: &'static [&'static str] = &[];
+
     /// The values of the field of this name: none, one or several.
     fn field(&self, name: &str) -> Vec<String>;
 
@@ -29,6 +32,13 @@ pub(super) fn check_filters<T: Filterable>(filters: &[Filter], has_tags: bool) -
         let name = filter.name.as_str();
         let of_tags =
             has_tags && (name == "tag-key" || name.strip_prefix("tag:").is_some_and(|k| !k.is_empty()));
+        if T::BEYOND.contains(&name) {
+            // Never in EC2's words: the caller is right, and the box is short of it.
+            return Err(ApiError::new(
+                ErrorCode::Other("NotInTheBox".to_owned()),
+                format!("EC2 has the filter '{name}', this simulator has not"),
+            ));
+        }
         if !of_tags && !T::NAMES.contains(&name) {
             return Err(ApiError::new(
                 ErrorCode::InvalidParameterValue,
@@ -122,6 +132,20 @@ fn some<T: ToString>(value: Option<T>) -> Vec<String> {
 }
 
 impl Filterable for NetworkInterface {
+    const BEYOND: &'static [&'static str] = &[
+        "addresses.association.owner-id",
+        "addresses.association.public-ip",
+        "association.allocation-id",
+        "association.association-id",
+        "association.ip-owner-id",
+        "association.public-dns-name",
+        "association.public-ip",
+        "attachment.attach-time",
+        "operator.managed",
+        "operator.principal",
+        "private-dns-name",
+    ];
+
     const NAMES: &'static [&'static str] = &[
         "addresses.primary",
         "addresses.private-ip-address",

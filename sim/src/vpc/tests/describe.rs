@@ -229,3 +229,14 @@ fn tags_of_all_kinds_of_resources_are_listed() {
     bed.call(DeleteTags { resources, tags: Vec::new() }).unwrap();
     assert_eq!(bed.call(DescribeTags::default()).unwrap().items, []);
 }
+
+#[test]
+fn a_filter_that_ec2_has_and_the_box_has_not_is_not_called_invalid() {
+    let mut bed = Bed::new();
+    let by = |name: &str| DescribeNetworkInterfaces {
+        filters: vec![Filter::new(name, "x")],
+        ..DescribeNetworkInterfaces::default()
+    };
+    assert_eq!(bed.code(by("private-dns-name")), "NotInTheBox");
+    assert_eq!(bed.code(by("no-such-filter")), "InvalidParameterValue");
+}
