@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+use std::time::Duration;
+
 use holdfast_chaos_tests::look::{self, Patience, Promise, Watched};
-use holdfast_chaos_tests::rig::{Rig, RunningPod, scenario};
+use holdfast_chaos_tests::rig::{Rig, RunningPod, scenario, wait_for};
 use holdfast_chaos_tests::sabotage;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_sim::fault::{Fault, FaultKind};
-use holdfast_sim::vpc::Action;
+use holdfast_sim::vpc::{Action, Outcome};
 
 /// The box knows it: three ENIs with eleven pod addresses each.
 const TYPE: &str = "t3.large";
@@ -35,6 +37,13 @@ fn a_type_that_the_daemon_does_not_know_carries_what_ec2_says() {
     node.kill().unwrap();
     rig.admin().set_fault(&Fault::new(FaultKind::Deny).on(Action::DescribeInstanceTypes)).unwrap();
     node.start_serving().unwrap();
+    let denied = || {
+        let calls = rig.admin().calls().unwrap();
+        calls.iter().any(|call| {
+            call.action == Action::DescribeInstanceTypes && matches!(call.outcome, Outcome::Failed(_))
+        })
+    };
+    wait_for("denied", Duration::from_secs(30), denied).unwrap();
     node.runner().del(&pods[0].pod).unwrap().ok().unwrap();
     let dump = node.dump().unwrap();
     assert_eq!(dump["violations"], serde_json::json!([]), "{dump}");
