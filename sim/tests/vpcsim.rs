@@ -144,7 +144,7 @@ except ConnectionRefusedError: print('refused by the other node itself')";
     assert_eq!(well(answer).trim(), "refused by the other node itself");
 
     // The environment points a client there; the call is seen as the node's, whose role it takes from metadata.
-    let call = "import json,os,urllib.request
+    let call = "import json,os,time,urllib.request
 def http(url, data=None, method=None, **headers):
     request = urllib.request.Request(url, data, {k.replace('_', '-'): v for k, v in headers.items()}, method=method)
     return urllib.request.urlopen(request, timeout=5)
@@ -158,7 +158,7 @@ if key is None:
     key, session = found['AccessKeyId'], {'x_amz_security_token': found['Token']}
 answer = http(os.environ['AWS_ENDPOINT_URL_EC2'], b'Action=DescribeSubnets&Version=2016-11-15',
   Authorization='AWS4-HMAC-SHA256 Credential=%s/20260101/%s/ec2/aws4_request, SignedHeaders=host, Signature=0'
-  % (key, os.environ['AWS_REGION']), **session)
+  % (key, os.environ['AWS_REGION']), x_amz_date=time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()), **session)
 print(key[:4], answer.status)";
     let instance = up.described["nodes"][1]["instance"].as_str().unwrap();
     for (options, expected, calls) in [(&[][..], "ASIA 200", 1), (&["--static-keys"], "AKIA 200", 2)] {
