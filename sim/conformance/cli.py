@@ -12,7 +12,7 @@ class Cli:
     def __init__(self, url, region):
         self.program = os.path.join(os.path.dirname(sys.executable), "aws")
         self.environment = dict(
-            os.environ, AWS_ACCESS_KEY_ID="AKIACLI", AWS_SECRET_ACCESS_KEY="secret", AWS_DEFAULT_REGION=region,
+            os.environ, AWS_ACCESS_KEY_ID="AKIACLI0000000000000", AWS_SECRET_ACCESS_KEY="secret", AWS_DEFAULT_REGION=region,
             AWS_ENDPOINT_URL_EC2=url, AWS_MAX_ATTEMPTS="1")
 
     def __call__(self, *words):
@@ -38,7 +38,7 @@ def few_calls(cli, world):
                   "--description", "made by the CLI", "--secondary-private-ip-address-count", "1",
                   "--tag-specifications", "ResourceType=network-interface,Tags=[{Key=by,Value=cli}]")
     eni = created["NetworkInterface"]["NetworkInterfaceId"]
-    attached = cli("attach-network-interface", "--network-interface-id", eni, "--instance-id", world.instance, "--device-index", "1")
+    attached = cli("attach-network-interface", "--network-interface-id", eni, "--instance-id", world.instance, "--device-index", "7")
     cli("modify-network-interface-attribute", "--network-interface-id", eni,
         "--attachment", f"AttachmentId={attached['AttachmentId']},DeleteOnTermination=true")
     assigned = cli("assign-private-ip-addresses", "--network-interface-id", eni, "--secondary-private-ip-address-count", "2")
@@ -48,6 +48,7 @@ def few_calls(cli, world):
                 "NetworkInterfaces[].[NetworkInterfaceId, Attachment.DeleteOnTermination, length(PrivateIpAddresses)]")
     assert shown == [[eni, True, 4]], shown
     cli.refused("InvalidParameterValue", "delete-network-interface", "--network-interface-id", eni)
+    # By force, which leaves the index 7 unusable.
     cli("detach-network-interface", "--attachment-id", attached["AttachmentId"], "--force")
     cli.refused("DryRunOperation", "delete-network-interface", "--network-interface-id", eni, "--dry-run")
     cli("delete-network-interface", "--network-interface-id", eni)

@@ -1,6 +1,7 @@
 """boto3 clients of the box and of moto, and a recorder of every raw answer that they get."""
 
 import json
+import time
 import os
 import urllib.error
 import urllib.request
@@ -31,7 +32,7 @@ def ec2_client(url, attempts=1, validate=True):
 
     Without `validate` it sends what EC2 itself has to refuse.
     """
-    session = boto3.Session(aws_access_key_id="AKIACONFORMANCE", aws_secret_access_key="secret", region_name=REGION)
+    session = boto3.Session(aws_access_key_id="AKIACONFORMANCE00000", aws_secret_access_key="secret", region_name=REGION)
     return session.client("ec2", endpoint_url=url, config=client_config(attempts, validate))
 
 
@@ -71,6 +72,7 @@ def send_raw(url, parameters, authorization=None):
     headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
     if authorization:
         headers["Authorization"] = authorization
+        headers["X-Amz-Date"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     request = urllib.request.Request(url, data=parameters.encode(), headers=headers, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=30) as response:

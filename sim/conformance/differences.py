@@ -9,6 +9,8 @@ A difference is one of
 import fnmatch
 import tomllib
 
+import model
+
 
 def compare(service, box, moto):
     """All differences between two runs, as dictionaries."""
@@ -58,8 +60,13 @@ def _plain(value):
     return value if isinstance(value, (str, int, bool)) else repr(value)
 
 
-def unexplained(found, path):
-    """Differences that the file at `path` does not explain, and explanations in it that nothing needs, as sentences."""
+# Keys of an entry that are notes on it: they match nothing.
+NOTES = {"why", "source", "says", "unsourced"}
+
+
+def unexplained(service, found, path):
+    """What is wrong with the file at `path`, as sentences: differences that it does not explain, explanations that
+    nothing needs, and explanations that no source bears out."""
     with open(path, "rb") as file:
         known = tomllib.load(file)["difference"]
     problems = []
@@ -67,6 +74,7 @@ def unexplained(found, path):
     for entry in known:
         if not entry.get("why", "").strip():
             problems.append(f"no reason is given for {entry}")
+        problems += [f"{sentence}: {entry}" for sentence in _unsourced(service, entry)]
     for difference in found:
         matches = [number for number, entry in enumerate(known) if _explains(entry, difference)]
         if not matches:
@@ -77,10 +85,23 @@ def unexplained(found, path):
     return problems
 
 
+def _unsourced(service, entry):
+    """What is wrong with an entry's source."""
+    source = entry.get("source", "").strip()
+    if bool(source) == bool(entry.get("unsourced", "").strip()):
+        yield "either a source or why there is none"
+    if source.startswith("botocore "):
+        documentation = model.documentation(service, source.removeprefix("botocore "))
+        if documentation is None:
+            yield "botocore has nothing of that name"
+        elif not entry.get("says") or entry["says"] not in documentation:
+            yield f"botocore does not say that, but {documentation!r}"
+
+
 def _explains(entry, difference):
-    """Every key of the entry but its reason must match the difference; texts may hold wildcards."""
+    """Every key of the entry but its notes must match the difference; texts may hold wildcards."""
     for key, wanted in entry.items():
-        if key == "why":
+        if key in NOTES:
             continue
         if key not in difference:
             return False
@@ -94,26 +115,34 @@ def _explains(entry, difference):
     return entry.keys() >= {"kind"}
 
 
-def self_test():
+def self_test(service):
     """Shows that the comparison can fail in each of its ways. Returns what it missed."""
     import os
     import tempfile
-    entry = '[[difference]]\nkind = "outcome"\nstep = "a*"\nbox = "X"\nmoto = "ok"\nwhy = "{}"\n'
+    entry = '[[difference]]\nkind = "outcome"\nstep = "a*"\nbox = "X"\nmoto = "ok"\nwhy = "w"\nsource = "s"\n'
     one = {"kind": "outcome", "step": "ab", "box": "X", "moto": "ok"}
+    vpc = "botocore Vpc.VpcId", "The ID of the VPC."
     wrong = []
     for text, found, expected in [
-        (entry.format("w"), [one], 0),
-        (entry.format("w").replace('"X"', '"[0, 1]"'), [{**one, "box": "[0, 1]"}], 0),
-        (entry.format("w"), [], 1),
-        (entry.format(""), [one], 1),
-        (entry.format("w"), [one, {**one, "box": "Y"}], 1),
-        (entry.format("w"), [{**one, "step": "b"}], 2),
-        (entry.format("w"), [{"kind": "fact", "step": "ab", "fact": "f", "box": "X", "moto": "ok"}], 2),
+        (entry, [one], 0),
+        (entry.replace('"X"', '"[0, 1]"'), [{**one, "box": "[0, 1]"}], 0),
+        (entry, [], 1),
+        (entry.replace('"w"', '""'), [one], 1),
+        (entry, [one, {**one, "box": "Y"}], 1),
+        (entry, [{**one, "step": "b"}], 2),
+        (entry, [{"kind": "fact", "step": "ab", "fact": "f", "box": "X", "moto": "ok"}], 2),
+        (entry.replace("source", "unsourced"), [one], 0),
+        (entry.replace('source = "s"', ""), [one], 1),
+        (entry + 'unsourced = "u"', [one], 1),
+        (entry.replace('"s"', f'"{vpc[0]}"\nsays = "{vpc[1]}"'), [one], 0),
+        (entry.replace('"s"', f'"{vpc[0]}"\nsays = "Something else."'), [one], 1),
+        (entry.replace('"s"', f'"{vpc[0]}"'), [one], 1),
+        (entry.replace('"s"', f'"botocore Vpc.Colour"\nsays = "{vpc[1]}"'), [one], 1),
     ]:
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(text)
         try:
-            problems = unexplained(found, file.name)
+            problems = unexplained(service, found, file.name)
         finally:
             os.unlink(file.name)
         if len(problems) != expected:

@@ -6,11 +6,12 @@ wrong type, and every envelope that is not EC2's.
 """
 
 import datetime
+import html
 import re
 import xml.etree.ElementTree as ET
 
 from botocore.loaders import Loader
-from botocore.model import ServiceModel
+from botocore.model import NoShapeFoundError, ServiceModel
 
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 
@@ -21,6 +22,21 @@ BEYOND_THE_ENUM = {("NetworkInterfaceStatus", "pending")}
 def load():
     """The EC2 service model of the installed botocore."""
     return ServiceModel(Loader().load_service_model("ec2", "service-2"), "ec2")
+
+
+def documentation(service, name):
+    """What the model says of an operation, a structure, or a member of one, without markup; None for what it lacks."""
+    shape, _, member = name.partition(".")
+    try:
+        if member:
+            text = service.shape_for(shape).members[member].documentation
+        elif name in service.operation_names:
+            text = service.operation_model(name).documentation
+        else:
+            text = service.shape_for(name).documentation
+    except (NoShapeFoundError, KeyError):
+        return None
+    return " ".join(html.unescape(re.sub("<[^>]*>", "", text)).split())
 
 
 def violations(service, operation, status, body):

@@ -53,7 +53,7 @@ class Report:
 
 def raw_errors(service, url):
     """What no SDK would send: the face's own refusals, with EC2's envelope, code and status."""
-    authorization = ("AWS4-HMAC-SHA256 Credential=AKIARAW/20260101/us-west-2/ec2/aws4_request, "
+    authorization = ("AWS4-HMAC-SHA256 Credential=AKIARAW0000000000000/20260101/us-west-2/ec2/aws4_request, "
                      "SignedHeaders=host;x-amz-date, Signature=00")
     problems = []
     cases = [
@@ -149,7 +149,7 @@ def main():
 
     def checks_can_fail():
         wrong, count = model.self_test(service)
-        return wrong + differences.self_test(), f"{count} broken and good answers"
+        return wrong + differences.self_test(service), f"{count} broken and good answers"
 
     def boto3_part(work, *more):
         def run():
@@ -188,7 +188,7 @@ def main():
                 print(json.dumps(difference))
         same = sum(1 for step in runs["box"].steps if runs["box"].steps[step].outcome == runs["moto"].steps[step].outcome)
         note = f"{same} of {len(runs['box'].steps)} steps end alike, {len(found)} differences"
-        return differences.unexplained(found, arguments.differences), note
+        return differences.unexplained(service, found, arguments.differences), note
 
     report.part("script of calls on the box", script_on_the_box)
     report.part("the same script on moto", script_on_moto)

@@ -3,7 +3,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `GET /health` | | [`Health`] |
-//! | `GET /log` | | every EC2 call since the last reset: list of [`CallRecord`](crate::vpc::CallRecord) |
+//! | `GET /log` | | the latest EC2 calls since the last reset: list of [`CallRecord`](crate::vpc::CallRecord) |
 //! | `GET /log/counts` | | [`Counts`] |
 //! | `GET /log/imds` | | per instance, reads per path |
 //! | `GET /log/refusals` | | requests that the EC2 face refused by itself, as text |
@@ -11,8 +11,9 @@
 //! | `GET /faults` | | list of [`SetFault`] |
 //! | `POST /faults` | [`Fault`] | [`FaultSet`] |
 //! | `DELETE /faults`, `DELETE /faults/ID` | | |
+//! | `GET /faults/hits` | | how often each fault hit, the ended ones too: hits by id |
 //! | `POST /foreign` | [`ForeignCall`] | [`ForeignAnswer`]: a change made by someone else (F10) |
-//! | `POST /instances/ID/terminate` | | F09 |
+//! | `POST /instances/ID/terminate` | | F09; and so `stop`, `start`, `reboot` |
 //! | `POST /subnets/ID/occupy` | [`Occupy`] | others take addresses (F23) |
 //! | `POST /subnets/ID/fragment` | | others leave no block for a prefix (F23) |
 //! | `POST /subnets/ID/vacate` | | gives back what the two above took |
@@ -78,6 +79,8 @@ pub struct SetFault {
     pub id: FaultId,
     /// What it does.
     pub fault: Fault,
+    /// How often it did.
+    pub hits: u64,
 }
 
 /// A fault was set.
@@ -93,7 +96,7 @@ pub struct FaultSet {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForeignCall {
-    /// What to do, such as `{"DeleteNetworkInterface": {"network_interface_id": "eni-…"}}`.
+    /// What to do, such as `{"DeleteNetworkInterface": {"networkInterfaceId": "eni-…"}}`.
     pub operation: Operation,
 }
 
@@ -181,7 +184,7 @@ impl AdminFace {
                     seed: config.seed,
                 })
             }),
-            ("GET", ["log"]) => shared.with(|vpc| json(&vpc.log().records())),
+            ("GET", ["log"]) => shared.with(|vpc| json(&vpc.log().records().collect::<Vec<_>>())),
             ("GET", ["log", "counts"]) => json(&self.counts()),
             ("GET", ["log", "imds"]) => json(&shared.imds_reads()),
             ("GET", ["log", "refusals"]) => json(&shared.refusals()),
@@ -189,13 +192,22 @@ impl AdminFace {
                 shared.reset_logs();
                 Ok(nothing())
             }
-            ("GET", ["faults"]) => {
-                let faults = shared.with(|vpc| vpc.faults());
-                json(&faults.into_iter().map(|(id, fault)| SetFault { id, fault }).collect::<Vec<_>>())
+            ("GET", ["faults"]) => json(&shared.with(|vpc| {
+                let hits = |id| vpc.fault_hits().get(&id).copied().unwrap_or_default();
+                let faults = vpc.faults().into_iter();
+                faults.map(|(id, fault)| SetFault { id, fault, hits: hits(id) }).collect::<Vec<_>>()
+            })),
+            ("GET", ["faults", "hits"]) => {
+                let hits: BTreeMap<u64, u64> =
+                    shared.with(|vpc| vpc.fault_hits().iter().map(|(id, hits)| (id.0, *hits)).collect());
+                json(&hits)
             }
             ("POST", ["faults"]) => {
                 let fault: Fault = read(body)?;
-                json(&FaultSet { id: shared.with(|vpc| vpc.set_fault(fault)) })
+                let id = shared
+                    .with(|vpc| vpc.set_fault(fault))
+                    .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+                json(&FaultSet { id })
             }
             ("DELETE", ["faults"]) => {
                 shared.with(SimVpc::clear_faults);
@@ -211,17 +223,22 @@ impl AdminFace {
             }
             ("POST", ["foreign"]) => {
                 let call: ForeignCall = read(body)?;
-                json(&match shared.with(|vpc| foreign(vpc, call.operation)) {
+                json(&match shared.with(|vpc| vpc.foreign_operation(&call.operation)) {
                     Ok(response) => ForeignAnswer::Ok(Box::new(response)),
                     Err(error) => ForeignAnswer::Error(error),
                 })
             }
-            ("POST", ["instances", id, "terminate"]) => {
-                let instance = InstanceId::new(*id);
-                changed(shared.with(|vpc| vpc.terminate_instance(&instance)))
+            ("POST", ["instances", id, what @ ("terminate" | "stop" | "start" | "reboot")]) => {
+                let instance = InstanceId::new(id);
+                changed(shared.with(|vpc| match *what {
+                    "terminate" => vpc.terminate_instance(&instance),
+                    "stop" => vpc.stop_instance(&instance),
+                    "start" => vpc.start_instance(&instance),
+                    _ => vpc.reboot_instance(&instance),
+                }))
             }
             ("GET", ["instances", id, "imds"]) => {
-                let view = shared.with(|vpc| vpc.imds_view(&InstanceId::new(*id)));
+                let view = shared.with(|vpc| vpc.imds_view(&InstanceId::new(id)));
                 json(&view.ok_or_else(|| not_found(format!("instance {id} is unknown or over")))?)
             }
             ("GET", ["clock"]) => json(&self.clock()),
@@ -236,20 +253,18 @@ impl AdminFace {
             ("PUT", ["timing"]) => {
                 let timing: Timing = read(body)?;
                 shared.with(|vpc| {
-                    vpc.set_timing(timing);
+                    vpc.set_timing(timing).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
                     json(&vpc.config().timing)
                 })
             }
             ("POST", ["subnets", id, "occupy"]) => {
                 let Occupy { leave } = read(body)?;
-                changed(shared.with(|vpc| vpc.occupy_all_but(&SubnetId::new(*id), leave)))
+                changed(shared.with(|vpc| vpc.occupy_all_but(&SubnetId::new(id), leave)))
             }
             ("POST", ["subnets", id, "fragment"]) => {
-                changed(shared.with(|vpc| vpc.fragment(&SubnetId::new(*id))))
+                changed(shared.with(|vpc| vpc.fragment(&SubnetId::new(id))))
             }
-            ("POST", ["subnets", id, "vacate"]) => {
-                changed(shared.with(|vpc| vpc.vacate(&SubnetId::new(*id))))
-            }
+            ("POST", ["subnets", id, "vacate"]) => changed(shared.with(|vpc| vpc.vacate(&SubnetId::new(id)))),
             ("PUT", ["request-limits"]) => {
                 let limits: RequestLimits = read(body)?;
                 shared.with(|vpc| vpc.set_request_limits(limits));
@@ -266,17 +281,8 @@ impl AdminFace {
     }
 
     fn counts(&self) -> Counts {
-        let (ec2, ec2_by_caller) = self.shared.with(|vpc| {
-            let mut by_caller: BTreeMap<String, BTreeMap<Action, usize>> = BTreeMap::new();
-            for record in vpc.log().records() {
-                *by_caller
-                    .entry(record.caller.name.clone())
-                    .or_default()
-                    .entry(record.action)
-                    .or_insert(0) += 1;
-            }
-            (vpc.log().counts(), by_caller)
-        });
+        let (ec2, ec2_by_caller) =
+            self.shared.with(|vpc| (vpc.log().counts(), vpc.log().counts_by_caller().clone()));
         let imds = self.shared.imds_reads();
         Counts {
             ec2,
@@ -314,23 +320,6 @@ fn state(vpc: &SimVpc) -> State {
         instances: view.instances(),
         network_interfaces: view.network_interfaces(),
     }
-}
-
-/// [`SimVpc::foreign`] for an operation whose kind is known only now.
-fn foreign(vpc: &mut SimVpc, operation: Operation) -> Result<Response, ApiError> {
-    macro_rules! by_kind {
-        ($($kind:ident)*) => {
-            match operation {
-                $(Operation::$kind(call) => vpc.foreign(call).map(Response::$kind),)*
-            }
-        };
-    }
-    by_kind!(
-        DescribeNetworkInterfaces DescribeInstances DescribeSubnets DescribeInstanceTypes DescribeSecurityGroups
-        DescribeVpcs DescribeTags CreateNetworkInterface AttachNetworkInterface DetachNetworkInterface
-        DeleteNetworkInterface ModifyNetworkInterfaceAttribute AssignPrivateIpAddresses UnassignPrivateIpAddresses
-        AssignIpv6Addresses UnassignIpv6Addresses CreateTags DeleteTags
-    )
 }
 
 /// The end of a change of the box itself.

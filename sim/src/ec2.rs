@@ -11,15 +11,17 @@ mod refusal;
 mod xml;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::server::Callers;
 use crate::server::http::{Handler, Reply, answer};
 use crate::server::shared::SharedVpc;
-use crate::vpc::{self, Action, CallError, Caller};
+use crate::server::{Callers, credentials, timestamp};
+use crate::vpc::{self, Action, CallError, Caller, Garbled};
 use auth::Scope;
 use fields::Fields;
 use refusal::Refusal;
@@ -27,18 +29,50 @@ use refusal::Refusal;
 /// The only version of the API that is spoken; every current client sends it.
 const VERSION: &str = "2016-11-15";
 
-/// The EC2 endpoint of one listener.
+/// How far a caller's clock may be from EC2's. Fact: the SigV4 documentation.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(5);
+
+/// The EC2 endpoint, without a listener: for a client in the same process, and for the server.
 #[derive(Debug)]
-pub(crate) struct Ec2Face {
+pub struct Ec2Service {
     shared: SharedVpc,
     callers: Callers,
     /// Requests refused by this face, for their request ids: the core numbers only what reaches it.
     refused: AtomicU64,
 }
 
-impl Ec2Face {
-    pub(crate) fn new(shared: SharedVpc, callers: Callers) -> Self {
+impl Ec2Service {
+    /// An endpoint of this box.
+    pub fn new(shared: SharedVpc, callers: Callers) -> Self {
         Self { shared, callers, refused: AtomicU64::new(0) }
+    }
+
+    /// Answers one request. `None`: the connection closes without a byte.
+    pub async fn answer(&self, request: Request<Bytes>) -> Option<Response<Full<Bytes>>> {
+        match self.handle(request).await {
+            Reply::Answer(response) => Some(response),
+            Reply::Hangup => None,
+        }
+    }
+
+    /// Who signed, if the credentials and the clock are right.
+    fn caller(&self, scope: &Scope, signed: &Signed) -> Result<Caller, Refusal> {
+        let now = Duration::from_micros(self.shared.with(|vpc| vpc.now().0));
+        let caller = match &self.callers {
+            Callers::Instance(instance) => Caller::instance(instance),
+            Callers::ByAccessKey => {
+                credentials::caller(&scope.access_key_id, signed.session_token.as_deref(), now)
+                    .map_err(Refusal::stranger)?
+            }
+        };
+        let ahead = self.shared.with(|vpc| vpc.clock_ahead(&caller));
+        let ours = self.shared.epoch() + now + ahead;
+        let Some(theirs) = signed.date else { return Err(Refusal::no_date()) };
+        let apart = ours.duration_since(theirs).unwrap_or_else(|earlier| earlier.duration());
+        if apart > CLOCKS_DIFFER {
+            return Err(Refusal::request_expired(theirs, ours));
+        }
+        Ok(caller)
     }
 
     /// Reads the request as far as the core needs it.
@@ -46,15 +80,16 @@ impl Ec2Face {
         let query = request.uri().query().unwrap_or_default().as_bytes();
         let body: &[u8] = if request.method() == Method::POST { request.body() } else { b"" };
         let mut fields = Fields::parse(&[query, body].join(&b'&'))?;
-        let scope = scope(request, &mut fields)?;
+        let (scope, signed) = signature(request, &mut fields)?;
         scope.check(&self.shared.region())?;
+        let caller = self.caller(&scope, &signed)?;
         let action = fields.text("Action").ok_or_else(Refusal::missing_action)?;
         let version = fields.text("Version").unwrap_or_else(|| VERSION.to_owned());
         if version != VERSION {
             return Err(Refusal::no_such_version(&version));
         }
         let action = Action::from_name(&action).ok_or_else(|| Refusal::invalid_action(&action))?;
-        Ok((self.callers.resolve(&scope.access_key_id), decode::request(action, fields)?))
+        Ok((caller, decode::request(action, fields)?))
     }
 
     fn refuse(&self, refusal: &Refusal) -> Reply {
@@ -67,7 +102,7 @@ impl Ec2Face {
     }
 }
 
-impl Handler for Ec2Face {
+impl Handler for Ec2Service {
     async fn handle(&self, request: Request<Bytes>) -> Reply {
         if request.method() != Method::POST && request.method() != Method::GET {
             return Reply::Answer(answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", ""));
@@ -77,10 +112,8 @@ impl Handler for Ec2Face {
             Err(refusal) => return self.refuse(&refusal),
         };
         let action = request.action();
-        tokio::time::sleep(self.shared.with(|vpc| vpc.latency_of(&request))).await;
-        let served = self.shared.with(|vpc| vpc.serve(&caller, request));
-        tokio::time::sleep(served.late_by).await;
-        match served.result {
+        let served = self.shared.call(&caller, request).await;
+        let reply = match served.result {
             Ok(response) => {
                 let setting = encode::Setting { region: self.shared.region(), epoch: self.shared.epoch() };
                 let body = encode::response(action, &served.request_id, &response, &setting);
@@ -92,22 +125,54 @@ impl Handler for Ec2Face {
                 xml(status, &served.request_id, encode::error(&served.request_id, &error))
             }
             Err(CallError::Dropped) => Reply::Hangup,
+        };
+        match (reply, served.garbled) {
+            (Reply::Answer(answer), Some(garbled)) => Reply::Answer(garble(answer, garbled).await),
+            (reply, _) => reply,
         }
     }
 }
 
-/// Who signed: by header, or by query parameters of a presigned request, which are taken out of `fields`.
-fn scope(request: &Request<Bytes>, fields: &mut Fields) -> Result<Scope, Refusal> {
-    if let Some(header) = request.headers().get(AUTHORIZATION) {
-        return Scope::from_header(header.to_str().unwrap_or_default());
+/// What arrives of an answer.
+async fn garble(whole: Response<Full<Bytes>>, garbled: Garbled) -> Response<Full<Bytes>> {
+    match garbled {
+        Garbled::Truncated(keep) => {
+            let (head, body) = whole.into_parts();
+            let Ok(body) = body.collect().await;
+            let body = body.to_bytes();
+            let keep = usize::try_from(keep).unwrap_or(usize::MAX).min(body.len());
+            Response::from_parts(head, Full::new(body.slice(..keep)))
+        }
+        Garbled::Replaced { status, body } => {
+            answer(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), "text/html", body)
+        }
+    }
+}
+
+/// What a signature says beside its scope.
+#[derive(Debug, Default)]
+struct Signed {
+    session_token: Option<String>,
+    date: Option<SystemTime>,
+}
+
+/// Who signed and when: by header, or by query parameters of a presigned request, which are taken out of `fields`.
+fn signature(request: &Request<Bytes>, fields: &mut Fields) -> Result<(Scope, Signed), Refusal> {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(authorization) = request.headers().get(AUTHORIZATION) {
+        let scope = Scope::from_header(authorization.to_str().unwrap_or_default())?;
+        let session_token = header("x-amz-security-token").map(str::to_owned);
+        let date = header("x-amz-date").and_then(timestamp::parse_basic);
+        return Ok((scope, Signed { session_token, date }));
     }
     let credential =
         fields.text("X-Amz-Credential").ok_or_else(|| Refusal::missing_parameter("AWSAccessKeyId"))?;
-    for name in ["X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"] {
+    let date = timestamp::parse_basic(&fields.required_text("X-Amz-Date")?);
+    for name in ["X-Amz-Algorithm", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"] {
         fields.required_text(name)?;
     }
-    fields.text("X-Amz-Security-Token");
-    Scope::from_credential(&credential)
+    let session_token = fields.text("X-Amz-Security-Token");
+    Ok((Scope::from_credential(&credential)?, Signed { session_token, date }))
 }
 
 fn xml(status: StatusCode, request_id: &str, body: String) -> Reply {

@@ -165,6 +165,11 @@ pub enum FabricError {
 /// A running network with its services. Ends, with everything that it made, when dropped.
 ///
 /// It is the one consumer of the box's events.
+///
+/// When an instance stops, boots anew or is terminated, all that was in its node's namespace is left behind: links,
+/// addresses, routes, rules, nftables, settings. When it runs again it has its interfaces, as after its first boot, in a
+/// new namespace. Processes that were in the old one are not ended: they stay in it, with no network, and whoever started
+/// them ends them.
 #[derive(Debug)]
 pub struct Fabric {
     // Declared first: it stops, and removes the links, before the namespaces are let go.
@@ -244,13 +249,6 @@ impl Fabric {
         let node = self.nodes.remove(at);
         self.follower.order(Command::Leave(node.instance().clone()), PATIENCE)?;
         Ok(Some(node))
-    }
-
-    /// Has a node boot anew. All that was in its namespace is left behind: links, addresses, routes, rules, nftables,
-    /// settings. It has its interfaces again, as after its first boot, when this returns. Processes that were in it are
-    /// not ended: they stay in the old namespace, with no network, and whoever started them ends them.
-    pub fn reboot_node(&self, name: &str) -> Result<(), FabricError> {
-        self.follower.order(Command::Reboot(self.known(name)?), PATIENCE)
     }
 
     /// Has a node lose packets from now on: this and nothing else, on the links that it has and on those to come.

@@ -25,17 +25,26 @@ const TOKEN: &str = "x-aws-ec2-metadata-token";
 const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN_PATH: &str = "/latest/api/token";
 
-/// The metadata service of one instance.
+/// The metadata service of one instance, without a listener: for a client in the same process, and for the server.
 #[derive(Debug)]
-pub(crate) struct ImdsFace {
+pub struct ImdsService {
     shared: SharedVpc,
     instance: InstanceId,
     tokens: Mutex<Tokens>,
 }
 
-impl ImdsFace {
-    pub(crate) fn new(shared: SharedVpc, instance: InstanceId) -> Self {
+impl ImdsService {
+    /// The service of this instance of this box.
+    pub fn new(shared: SharedVpc, instance: InstanceId) -> Self {
         Self { shared, instance, tokens: Mutex::default() }
+    }
+
+    /// Answers one request. `None`: the connection closes without a byte.
+    pub async fn answer(&self, request: Request<Bytes>) -> Option<Response<Full<Bytes>>> {
+        match self.handle(request).await {
+            Reply::Answer(response) => Some(response),
+            Reply::Hangup => None,
+        }
     }
 
     fn now_us(&self) -> u64 {
@@ -56,7 +65,7 @@ impl ImdsFace {
         }
     }
 
-    fn read(&self, path: &str, headers: &HeaderMap) -> Reply {
+    fn read(&self, path: &str, headers: &HeaderMap, expired_credentials: bool) -> Reply {
         let token = headers.get(TOKEN).and_then(|token| token.to_str().ok()).unwrap_or_default();
         let now_us = self.now_us();
         let remaining = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remaining(token, now_us);
@@ -65,7 +74,7 @@ impl ImdsFace {
             // The instance is over, and its metadata service with it.
             return Reply::Hangup;
         };
-        let root = layout::root(&view, self.shared.epoch(), now_us);
+        let root = layout::root(&view, self.shared.epoch(), now_us, expired_credentials);
         let response = match root.read(&path_in_latest(path)) {
             Some(text) => success(text),
             None => failure(StatusCode::NOT_FOUND),
@@ -74,12 +83,25 @@ impl ImdsFace {
     }
 }
 
-impl Handler for ImdsFace {
+impl Handler for ImdsService {
     async fn handle(&self, request: Request<Bytes>) -> Reply {
         let Ok(path) = percent_decode_str(request.uri().path()).decode_utf8() else {
             return Reply::Answer(failure(StatusCode::BAD_REQUEST));
         };
         let is_token = path.trim_end_matches('/') == TOKEN_PATH;
+        let asked = path_in_latest(&path);
+        let asked = asked.strip_prefix("latest/").unwrap_or(&asked);
+        let harm = self.shared.with(|vpc| vpc.imds_harm(&self.instance, asked));
+        if harm.away {
+            return Reply::Hangup;
+        }
+        if !harm.late_by.is_zero() {
+            self.shared.sleep(harm.late_by).await;
+        }
+        let status = harm.token_refused.then_some(403).or(harm.status);
+        if let Some(status) = status {
+            return Reply::Answer(failure(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)));
+        }
         match (request.method(), is_token) {
             (&Method::PUT, true) => {
                 self.shared.note_imds_read(&self.instance, &format!("PUT {TOKEN_PATH}"));
@@ -87,7 +109,7 @@ impl Handler for ImdsFace {
             }
             (&Method::GET | &Method::HEAD, false) => {
                 self.shared.note_imds_read(&self.instance, &path);
-                self.read(&path, request.headers())
+                self.read(&path, request.headers(), harm.expired_credentials)
             }
             _ => Reply::Answer(failure(StatusCode::METHOD_NOT_ALLOWED)),
         }

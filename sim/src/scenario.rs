@@ -346,7 +346,7 @@ impl Scenario {
         for subnet in &self.subnets {
             let id = sim
                 .add_subnet(SubnetSpec {
-                    vpc: vpc.clone(),
+                    vpc: vpc,
                     availability_zone: subnet.zone.clone(),
                     ipv4: subnet.cidr,
                     ipv6: subnet.ipv6,
@@ -360,17 +360,19 @@ impl Scenario {
             nodes.push(node.run(&mut sim, &subnets)?);
         }
         for table in &self.faults {
-            let instance = table.node.as_ref().and_then(|name| {
-                nodes.iter().find(|node| node.name == *name).map(|node| node.instance.clone())
-            });
-            sim.set_fault(Fault {
+            let instance = table
+                .node
+                .as_ref()
+                .and_then(|name| nodes.iter().find(|node| node.name == *name).map(|node| node.instance));
+            let fault = Fault {
                 kind: table.kind.clone(),
-                scope: Scope { actions: table.actions.clone(), instance, caller: None },
+                scope: Scope { actions: table.actions.clone(), instance, ..Scope::default() },
                 skip: table.skip,
                 count: table.count,
                 until: table.until_ms.map(|ms| Micros(ms.saturating_mul(1000))),
                 permille: table.permille,
-            });
+            };
+            sim.set_fault(fault).map_err(|error| ScenarioError::Contradiction(error.to_string()))?;
         }
         Ok(Built { vpc: sim, nodes, subnets, internet: self.internet.clone() })
     }

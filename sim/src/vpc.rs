@@ -3,26 +3,32 @@
 //! [`SimVpc`] is deterministic: equal seeds and equal sequences of calls give equal answers, ids and addresses
 //! included. It does no IO, starts no thread and reads no clock; [`SimVpc::advance_to`] moves its time.
 
+mod calls;
 mod check;
 mod describe;
+mod due;
 pub mod error;
 pub mod event;
+mod family;
 mod faults;
 mod filter;
-mod history;
 pub mod hook;
 pub mod ids;
 pub mod imds_view;
+mod index;
 pub mod limits;
 pub mod log;
 mod model;
 mod op;
+mod places;
 pub mod request;
 pub mod response;
 mod rng;
 mod serve;
 mod setup;
-mod subnet;
+mod shape;
+mod space;
+mod table;
 pub mod throttle;
 pub mod time;
 mod view;
@@ -31,27 +37,31 @@ mod view;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use calls::Ticket;
 pub use check::Violation;
 pub use error::{ApiError, CallError, ErrorCode};
 pub use event::{EniAddresses, VpcEvent};
+pub use faults::{Garbled, ImdsHarm};
 pub use ids::{AttachmentId, EniId, InstanceId, Mac, ReservationId, SecurityGroupId, SubnetId, VpcId};
 pub use imds_view::{ImdsInterface, ImdsView};
 pub use log::{CallLog, CallRecord, Outcome};
 pub use request::{Action, Call, Caller, Filter, Operation, Request, Response, Tags};
+pub use space::{FullSubnet, ReservationKind};
+pub use table::HORIZON;
 pub use throttle::{Bucket, RequestLimits};
 pub(crate) use time::millis;
 pub use time::{Micros, Timing};
 pub use view::View;
 
-use crate::fault::{Fault, FaultId, FaultKind};
-use faults::Faults;
-use history::History;
+use crate::fault::{BadFault, Fault, FaultId, FaultKind};
+use calls::Calls;
+use event::Events;
+use faults::{Faults, Frozen};
 use hook::{Hook, HookSlot};
 use model::World;
 use op::Due;
@@ -70,6 +80,12 @@ pub struct BoxConfig {
     pub seed: u64,
     /// Delays.
     pub timing: Timing,
+    /// ENIs that the account may have in the region; 5,000 is EC2's default quota.
+    pub eni_quota: usize,
+    /// An account with more ENIs than this cannot be listed in one answer.
+    pub large_account: usize,
+    /// What a full subnet answers.
+    pub full_subnet: FullSubnet,
 }
 
 impl Default for BoxConfig {
@@ -79,6 +95,9 @@ impl Default for BoxConfig {
             account_id: "123456789012".to_owned(),
             seed: 1,
             timing: Timing::default(),
+            eni_quota: 5000,
+            large_account: 1000,
+            full_subnet: FullSubnet::default(),
         }
     }
 }
@@ -124,6 +143,8 @@ pub struct Reply {
     pub result: Result<Response, CallError>,
     /// To be waited after the effect, before the answer is sent (zero without a fault).
     pub late_by: Duration,
+    /// What becomes of the answer on its way.
+    pub garbled: Option<Garbled>,
 }
 
 /// The simulated service.
@@ -131,18 +152,17 @@ pub struct Reply {
 pub struct SimVpc {
     config: BoxConfig,
     now: Micros,
-    /// The present state; also the last one of `history`, except in the middle of a call.
-    world: Arc<World>,
-    history: History,
+    world: World,
     ids: Stream,
     choice: Stream,
     request_ids: Stream,
     /// What falls due by itself, in order; the number keeps the order of things due at one instant.
     due: BTreeMap<(Micros, u64), Due>,
     next_due: u64,
+    under_way: Calls,
     /// Attachments whose interface is in the instance.
     visible: BTreeSet<AttachmentId>,
-    events: Vec<VpcEvent>,
+    events: Events,
     faults: Faults,
     throttle: Throttle,
     hook: HookSlot,
@@ -150,29 +170,38 @@ pub struct SimVpc {
     calls: u64,
 }
 
+/// A box that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a view that lags {0:?} cannot be had: {1:?} are kept")]
+pub struct TooOld(Duration, Duration);
+
 impl SimVpc {
     /// An empty box at instant zero.
+    ///
+    /// # Panics
+    /// The timing lags more than [`HORIZON`].
     pub fn new(config: BoxConfig) -> Self {
-        let world = Arc::new(World::default());
         let stream = |purpose| Stream::new(config.seed, purpose);
-        Self {
+        let mut vpc = Self {
             now: Micros::default(),
-            history: History::new(Arc::clone(&world)),
-            world,
+            world: World::default(),
             ids: stream(1),
             choice: stream(2),
             request_ids: stream(3),
             due: BTreeMap::new(),
             next_due: 0,
+            under_way: Calls::default(),
             visible: BTreeSet::new(),
-            events: Vec::new(),
+            events: Events::default(),
             faults: Faults::new(stream(4)),
             throttle: Throttle::default(),
             hook: HookSlot::default(),
             log: CallLog::default(),
             calls: 0,
             config,
-        }
+        };
+        vpc.set_timing(vpc.config.timing.clone()).expect("a timing that can be kept");
+        vpc
     }
 
     /// Region, account, seed and delays.
@@ -180,9 +209,13 @@ impl SimVpc {
         &self.config
     }
 
-    /// Changes the delays from now on; what is under way keeps its old ones.
-    pub fn set_timing(&mut self, timing: Timing) {
+    /// Changes the delays from now on; what is under way keeps its old ones. Errors: a lag that cannot be kept.
+    pub fn set_timing(&mut self, timing: Timing) -> Result<(), TooOld> {
+        if timing.longest_lag() > HORIZON {
+            return Err(TooOld(timing.longest_lag(), HORIZON));
+        }
         self.config.timing = timing;
+        Ok(())
     }
 
     /// Sets the account's request limits, with full buckets. There are none at first.
@@ -200,11 +233,6 @@ impl SimVpc {
         self.now
     }
 
-    /// How long a face waits between receiving `request` and handing it to [`SimVpc::serve`].
-    pub fn latency_of(&self, request: &Request) -> Duration {
-        self.config.timing.latency_of(request)
-    }
-
     /// [`SimVpc::serve`] with the answer typed, for code in the same process.
     pub fn call<C: Call>(&mut self, caller: &Caller, operation: C) -> Result<C::Output, CallError> {
         let response = self.serve(caller, operation.into()).result?;
@@ -213,32 +241,37 @@ impl SimVpc {
 
     /// The state as it really is at this instant, whatever the faults.
     pub fn authoritative(&self) -> View<'_> {
-        View { world: &self.world, account: &self.config.account_id }
+        View::of(&self.world, &self.config.account_id, self.now)
     }
 
-    /// What IMDS of an instance shows now; `None` for an unknown or ended instance.
-    pub fn imds_view(&self, instance: &InstanceId) -> Option<ImdsView> {
+    /// What IMDS of an instance shows now; `None` for an unknown, ended or stopped instance.
+    pub fn imds_view(&mut self, instance: &InstanceId) -> Option<ImdsView> {
+        let instance = *instance;
+        let faults = self.faults.of_imds_view(instance, self.now);
+        let (world, config, now) = (&self.world, &self.config, self.now);
+        let seen = |moment| imds_view::observe(world, config, instance, moment);
         // A running instance always sees itself, however short its life and long the lag.
-        let seen = |world: &Arc<World>| imds_view::observe(world, &self.config, instance);
-        seen(&self.world)?;
-        let faults: Vec<_> = self.faults.of_imds(instance, self.now).collect();
+        let present = seen(now)?;
         let more_lag = faults.iter().filter_map(|(kind, _)| match kind {
             FaultKind::ImdsLags { by } => Some(*by),
             _ => None,
         });
-        let lag = self.config.timing.imds_lag + more_lag.sum::<Duration>();
+        let lag = config.timing.imds_lag + more_lag.sum::<Duration>();
+        let moment = now.before(lag.min(HORIZON)).unwrap_or_default();
         let frozen = faults.iter().find(|(kind, _)| matches!(kind, FaultKind::ImdsFrozen));
-        let mut view = match frozen.and_then(|(_, world)| seen(world)) {
+        let mut view = match frozen.and_then(|(_, view)| view.clone()) {
             Some(view) => view,
-            None => self.history.since(self.now, lag).find_map(seen)?,
+            None => seen(moment).unwrap_or(present),
         };
         for (kind, _) in &faults {
             match kind {
                 FaultKind::ImdsRemembers { for_ } => {
-                    self.history
-                        .before(self.now, lag, *for_)
-                        .filter_map(seen)
-                        .for_each(|old| view.remember(old));
+                    let from = moment.before(*for_).unwrap_or_default();
+                    for changed in imds_view::changes(world, instance, from, moment).into_iter().rev() {
+                        if let Some(old) = changed.before(Duration::from_micros(1)).and_then(seen) {
+                            view.remember(old);
+                        }
+                    }
                 }
                 FaultKind::ImdsOmitsEni { eni } => view.omit_eni(eni.as_ref()),
                 FaultKind::ImdsOmitsAddresses { eni } => view.omit_addresses(eni.as_ref()),
@@ -248,10 +281,43 @@ impl SimVpc {
         Some(view)
     }
 
-    /// Sets a fault.
-    pub fn set_fault(&mut self, fault: Fault) -> FaultId {
-        let shown = Arc::clone(self.history.state(self.now, self.config.timing.imds_lag));
-        self.faults.set(fault, shown)
+    /// What the faults do to one request to the metadata service of an instance, for its face. `path` is without
+    /// version and leading slash.
+    pub fn imds_harm(&mut self, instance: &InstanceId, path: &str) -> ImdsHarm {
+        self.faults.expire(self.now);
+        self.faults.of_imds_request(*instance, path)
+    }
+
+    /// How far ahead EC2's clock is of a caller's.
+    pub fn clock_ahead(&mut self, caller: &Caller) -> Duration {
+        self.faults.expire(self.now);
+        self.faults.clock_ahead(caller)
+    }
+
+    /// Sets a fault. Errors: what is asked for cannot be done.
+    pub fn set_fault(&mut self, fault: Fault) -> Result<FaultId, BadFault> {
+        fault.check()?;
+        let mut frozen = Frozen::new();
+        if fault.kind == FaultKind::ImdsFrozen {
+            let all: Vec<InstanceId> = match fault.scope.instance {
+                Some(instance) => vec![instance],
+                None => self.world.instances.ids(None).collect(),
+            };
+            let moment = self.now.before(self.config.timing.imds_lag).unwrap_or_default();
+            let seen = |instance, moment| imds_view::observe(&self.world, &self.config, instance, moment);
+            frozen = all
+                .into_iter()
+                .filter_map(|instance| {
+                    Some((instance, seen(instance, moment).or_else(|| seen(instance, self.now))?))
+                })
+                .collect();
+        }
+        Ok(self.faults.set(fault, frozen))
+    }
+
+    /// How often each fault that was ever set has hit.
+    pub fn fault_hits(&self) -> &BTreeMap<FaultId, u64> {
+        self.faults.hits()
     }
 
     /// Takes a fault away; false when it is not (or no longer) set.
@@ -279,8 +345,13 @@ impl SimVpc {
         &mut self.log
     }
 
-    /// Takes the events that happened since the last time, in order.
+    /// Takes the events that happened since they were last taken, in order.
     pub fn drain_events(&mut self) -> Vec<VpcEvent> {
-        std::mem::take(&mut self.events)
+        self.events.take()
+    }
+
+    /// The same for one instance.
+    pub fn drain_events_of(&mut self, instance: &InstanceId) -> Vec<VpcEvent> {
+        self.events.take_of(*instance)
     }
 }

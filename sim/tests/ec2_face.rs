@@ -6,9 +6,10 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::server::{ClockMode, access_key_id};
-use holdfast_sim::vpc::Action;
-use loopback::{Loopback, send, signature};
+use holdfast_sim::vpc::{Action, Timing};
+use loopback::{Loopback, OPERATOR, send, signature};
 use serde_json::json;
 
 #[test]
@@ -126,17 +127,20 @@ fn what_is_no_ec2_request_is_refused_in_ec2s_words() {
         (
             "Action=DescribeNetworkInterfaces&NetworkInterfaceId.1=eni-nonsense",
             400,
-            "InvalidNetworkInterfaceID.Malformed",
+            "InvalidNetworkInterfaceId.Malformed",
         ),
     ] {
         assert_eq!(sim.ec2(parameters).error(), (status, code), "{parameters}");
     }
     let old = "Action=DescribeVpcs&Version=1999-01-01";
-    let authorization = format!("Authorization: {}", signature("K", "us-west-2", "ec2"));
-    let answer = send(sim.ec2, "POST", "/", &[&authorization], old).unwrap();
+    let date = format!("X-Amz-Date: {}", sim.date(0));
+    let authorization = format!("Authorization: {}", signature(OPERATOR, "us-west-2", "ec2"));
+    let undated = send(sim.ec2, "POST", "/", &[&authorization], old).unwrap();
+    assert_eq!(undated.error(), (401, "AuthFailure"));
+    let answer = send(sim.ec2, "POST", "/", &[&authorization, &date], old).unwrap();
     assert_eq!(answer.error(), (400, "NoSuchVersion"));
     for (region, service) in [("eu-west-1", "ec2"), ("us-west-2", "s3")] {
-        let authorization = format!("Authorization: {}", signature("K", region, service));
+        let authorization = format!("Authorization: {}", signature(OPERATOR, region, service));
         let answer = send(sim.ec2, "POST", "/", &[&authorization], "Action=DescribeVpcs").unwrap();
         assert_eq!(answer.error(), (401, "AuthFailure"), "{region} {service}");
     }
@@ -145,18 +149,24 @@ fn what_is_no_ec2_request_is_refused_in_ec2s_words() {
     assert!(unsigned.text("Message").contains("AWSAccessKeyId"));
     assert_eq!(send(sim.ec2, "PUT", "/", &[], "").unwrap().status, 405);
     let (_, refusals) = sim.admin("GET", "/log/refusals", "");
-    assert_eq!(refusals.as_array().unwrap().len(), 11, "{refusals}");
+    assert_eq!(refusals.as_array().unwrap().len(), 12, "{refusals}");
 }
 
 #[test]
 fn a_presigned_get_is_answered() {
     let sim = Loopback::start(ClockMode::Running);
-    let path = "/?Action=DescribeVpcs&Version=2016-11-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
-                &X-Amz-Credential=AKIAGET%2F20260101%2Fus-west-2%2Fec2%2Faws4_request&X-Amz-Date=20260101T000000Z\
-                &X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=00";
-    let answer = send(sim.ec2, "GET", path, &[], "").unwrap().ok();
+    let path = |date: &str| {
+        format!(
+            "/?Action=DescribeVpcs&Version=2016-11-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+             &X-Amz-Credential={OPERATOR}%2F20260101%2Fus-west-2%2Fec2%2Faws4_request&X-Amz-Date={date}\
+             &X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
+        )
+    };
+    let answer = send(sim.ec2, "GET", &path(&sim.date(0)), &[], "").unwrap().ok();
     assert_eq!(answer.text("vpcId"), sim.vpc.as_str());
-    assert_eq!(sim.shared.with(|vpc| vpc.log().records()[0].caller.name.clone()), "AKIAGET");
+    assert_eq!(sim.shared.with(|vpc| vpc.log().records().next().unwrap().caller.name.clone()), OPERATOR);
+    let old = send(sim.ec2, "GET", &path("20200101T000000Z"), &[], "").unwrap();
+    assert_eq!(old.error(), (400, "RequestExpired"));
 }
 
 #[test]
@@ -180,10 +190,11 @@ Content-Length: 2000000
     let mut reader = BufReader::new(&stream);
     for _ in 0..3 {
         let body = "Action=DescribeVpcs";
-        let authorization = signature("K", "us-west-2", "ec2");
+        let (authorization, date) = (signature(OPERATOR, "us-west-2", "ec2"), sim.date(0));
         write!(
             &stream,
-            "POST / HTTP/1.1\r\nHost: box\r\nAuthorization: {authorization}\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST / HTTP/1.1\r\nHost: box\r\nAuthorization: {authorization}\r\nX-Amz-Date: {date}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
@@ -209,18 +220,19 @@ fn a_lost_answer_closes_the_connection_and_the_effect_stays() {
     let sim = Loopback::start(ClockMode::Running);
     let create = format!("Action=CreateNetworkInterface&SubnetId={}&ClientToken=once", sim.subnet_a);
     let body = format!("Version=2016-11-15&{create}");
-    let authorization = format!("Authorization: {}", signature("K", "us-west-2", "ec2"));
+    let authorization = format!("Authorization: {}", signature(OPERATOR, "us-west-2", "ec2"));
+    let date = format!("X-Amz-Date: {}", sim.date(0));
     let enis = || sim.ec2("Action=DescribeNetworkInterfaces").ok().body.matches("<macAddress>").count();
     let before = enis();
 
     let lost = |kind: &str| json!({"kind": {"type": kind}, "scope": {"actions": ["CreateNetworkInterface"]}, "count": 1});
     let (status, _) = sim.admin("POST", "/faults", &lost("request-lost").to_string());
     assert_eq!(status, 200);
-    assert!(send(sim.ec2, "POST", "/", &[&authorization], &body).is_none());
+    assert!(send(sim.ec2, "POST", "/", &[&authorization, &date], &body).is_none());
     assert_eq!(enis(), before);
 
     sim.admin("POST", "/faults", &lost("answer-lost").to_string());
-    assert!(send(sim.ec2, "POST", "/", &[&authorization], &body).is_none());
+    assert!(send(sim.ec2, "POST", "/", &[&authorization, &date], &body).is_none());
     assert_eq!(enis(), before + 1);
     // The same token finds the ENI of the lost answer.
     sim.ec2(&create).ok();
@@ -274,15 +286,17 @@ fn latency_and_late_answers_are_slept() {
 #[test]
 fn calls_are_counted_by_caller_and_the_log_can_be_reset() {
     let sim = Loopback::start(ClockMode::Running);
-    sim.ec2_as(&access_key_id(&sim.node_b), "Action=DescribeVpcs").ok();
-    sim.ec2_as(&access_key_id(&sim.node_b), "Action=DescribeSubnets").ok();
+    let role = format!("X-Amz-Security-Token: session-of-{}-0", sim.node_b);
+    for action in ["Action=DescribeVpcs", "Action=DescribeSubnets"] {
+        sim.ec2_signed(&access_key_id(&sim.node_b), &[&role], 0, action).ok();
+    }
     sim.ec2("Action=DescribeVpcs").ok();
     sim.ec2("Action=NoSuchThing").error();
     let (_, counts) = sim.admin("GET", "/log/counts", "");
     assert_eq!(counts["ec2"], json!({"DescribeVpcs": 2, "DescribeSubnets": 1}));
     assert_eq!(
         counts["ec2_by_caller"],
-        json!({"AKIAOPERATOR": {"DescribeVpcs": 1}, sim.node_b.as_str(): {"DescribeVpcs": 1, "DescribeSubnets": 1}})
+        json!({"AKIAOPERATOR00000000": {"DescribeVpcs": 1}, sim.node_b.as_str(): {"DescribeVpcs": 1, "DescribeSubnets": 1}})
     );
     assert_eq!(counts["refused"], 1);
     let (_, log) = sim.admin("GET", "/log", "");
@@ -296,22 +310,22 @@ fn calls_are_counted_by_caller_and_the_log_can_be_reset() {
 #[test]
 fn someone_else_changes_things_and_instances_end() {
     let sim = Loopback::start(ClockMode::Running);
-    let create = json!({"operation": {"CreateNetworkInterface": {"subnet_id": sim.subnet_b.as_str()}}});
+    let create = json!({"operation": {"CreateNetworkInterface": {"subnetId": sim.subnet_b.as_str()}}});
     let (status, made) = sim.admin("POST", "/foreign", &create.to_string());
     let eni =
-        made["ok"]["CreateNetworkInterface"]["network_interface"]["network_interface_id"].as_str().unwrap();
+        made["ok"]["CreateNetworkInterface"]["networkInterface"]["networkInterfaceId"].as_str().unwrap();
     assert_eq!(status, 200);
     let attach = json!({"operation": {"AttachNetworkInterface":
-        {"network_interface_id": eni, "instance_id": sim.node_b.as_str(), "device_index": 1}}});
+        {"networkInterfaceId": eni, "instanceId": sim.node_b.as_str(), "deviceIndex": 1}}});
     let (_, attached) = sim.admin("POST", "/foreign", &attach.to_string());
-    assert!(attached["ok"]["AttachNetworkInterface"]["attachment_id"].is_string(), "{attached}");
+    assert!(attached["ok"]["AttachNetworkInterface"]["attachmentId"].is_string(), "{attached}");
     let (_, again) = sim.admin("POST", "/foreign", &attach.to_string());
     assert_eq!(again["error"]["code"], "InvalidNetworkInterface.InUse");
-    assert!(sim.shared.with(|vpc| vpc.log().records().is_empty()), "someone else's calls are not ours");
+    assert!(sim.shared.with(|vpc| vpc.log().records().len() == 0), "someone else's calls are not ours");
     assert_eq!(sim.admin("POST", "/foreign", "{\"operation\": \"Nothing\"}").0, 400);
     let (_, state) = sim.admin("GET", "/state", "");
     let enis = state["network_interfaces"].as_array().unwrap();
-    assert!(enis.iter().any(|shown| shown["network_interface_id"] == eni), "{state}");
+    assert!(enis.iter().any(|shown| shown["networkInterfaceId"] == eni), "{state}");
     assert_eq!(sim.admin("GET", "/check", "").1, json!([]));
 
     let path = format!("/instances/{}/terminate", sim.node_b);
@@ -338,7 +352,7 @@ fn subnets_fill_and_fragment_and_request_limits_bite() {
     sim.ec2(&create).ok();
     assert_eq!(sim.admin("POST", "/subnets/subnet-00000000000000000/vacate", "").0, 404);
 
-    let limits = json!({"DescribeVpcs": {"capacity": 2, "refill_per_second": 1}});
+    let limits = json!({"actions": {"DescribeVpcs": {"capacity": 2, "refill_per_second": 1}}});
     assert_eq!(sim.admin("PUT", "/request-limits", &limits.to_string()).0, 200);
     for _ in 0..2 {
         sim.ec2("Action=DescribeVpcs").ok();
@@ -375,4 +389,76 @@ fn every_action_of_the_core_has_a_face() {
         };
         assert_ne!(code, "InvalidAction", "{action}");
     }
+}
+
+#[test]
+fn credentials_are_checked_expire_and_are_refused_and_so_is_a_clock_that_is_off() {
+    let sim = Loopback::start(ClockMode::Manual);
+    let call = "Action=DescribeVpcs";
+    let key = access_key_id(&sim.node_a);
+    let role = |at: u64| format!("X-Amz-Security-Token: session-of-{}-{at}", sim.node_a);
+    sim.ec2_signed(&key, &[&role(0)], 0, call).ok();
+    assert_eq!(sim.ec2_signed(&key, &[], 0, call).error(), (401, "AuthFailure"), "without its session");
+    let other = format!("X-Amz-Security-Token: session-of-{}-0", sim.node_b);
+    assert_eq!(sim.ec2_signed(&key, &[&other], 0, call).error(), (401, "AuthFailure"), "with another's");
+    assert_eq!(sim.ec2_as("AKIANOBODY", call).error(), (401, "AuthFailure"));
+    sim.ec2_signed(OPERATOR, &[], 290, call).ok();
+    for off in [310, -310, -6 * 365 * 86_400] {
+        assert_eq!(sim.ec2_signed(OPERATOR, &[], off, call).error(), (400, "RequestExpired"), "{off} s");
+    }
+    sim.shared.advance(Duration::from_hours(6)).unwrap();
+    assert_eq!(sim.ec2_signed(&key, &[&role(0)], 0, call).error(), (400, "RequestExpired"), "six hours on");
+    sim.ec2_signed(&key, &[&role(6 * 3600)], 0, call).ok();
+    let ahead = Fault::new(FaultKind::ClockAhead { by: Duration::from_mins(10) }).of_instance(&sim.node_a);
+    sim.shared.with(|vpc| vpc.set_fault(ahead)).unwrap();
+    assert_eq!(sim.ec2_signed(&key, &[&role(6 * 3600)], 0, call).error(), (400, "RequestExpired"));
+    sim.ec2(call).ok();
+}
+
+#[test]
+fn an_answer_is_cut_short_or_replaced_on_its_way() {
+    let sim = Loopback::start(ClockMode::Running);
+    let set = |kind| sim.shared.with(|vpc| vpc.set_fault(Fault::new(kind).times(1))).unwrap();
+    set(FaultKind::AnswerTruncated { keep: 40 });
+    let answer = sim.ec2("Action=DescribeVpcs");
+    assert_eq!((answer.status, answer.body.len()), (200, 40));
+    set(FaultKind::AnswerReplaced { status: 429, body: "busy".to_owned() });
+    let answer = sim.ec2("Action=DescribeVpcs");
+    assert_eq!((answer.status, answer.body.as_str()), (429, "busy"));
+    sim.ec2("Action=DescribeVpcs").ok();
+}
+
+#[test]
+fn a_call_is_carried_out_although_its_caller_hung_up() {
+    let sim = Loopback::start(ClockMode::Running);
+    let slow = Timing { write_latency: Duration::from_millis(700), ..Timing::default() };
+    sim.shared.with(|vpc| vpc.set_timing(slow)).unwrap();
+    let before = sim.shared.with(|vpc| vpc.authoritative().network_interfaces().len());
+    let body = format!("Version=2016-11-15&Action=CreateNetworkInterface&SubnetId={}", sim.subnet_a);
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: box\r\nAuthorization: {}\r\nX-Amz-Date: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        signature(OPERATOR, "us-west-2", "ec2"),
+        sim.date(0),
+        body.len()
+    );
+    let mut caller = std::net::TcpStream::connect(sim.ec2).unwrap();
+    caller.write_all(request.as_bytes()).unwrap();
+    until(|| sim.shared.with(|vpc| vpc.under_way() == 1));
+    // The caller is killed, and its connection with it.
+    drop(caller);
+    until(|| sim.shared.with(|vpc| vpc.under_way() == 0));
+    assert_eq!(sim.shared.with(|vpc| vpc.log().count(Action::CreateNetworkInterface)), 1);
+    assert_eq!(sim.shared.with(|vpc| vpc.authoritative().network_interfaces().len()), before + 1);
+}
+
+/// Waits for something that comes within seconds.
+fn until(mut there: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if there() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("it never came");
 }

@@ -2,6 +2,8 @@
 
 mod loopback;
 
+use std::time::{Duration, Instant};
+
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::server::{ClockMode, access_key_id};
 use holdfast_sim::vpc::Caller;
@@ -108,9 +110,10 @@ fn the_identity_document_and_the_role_credentials_are_json() {
     assert_eq!(credentials["AccessKeyId"], access_key_id(&sim.node_a));
     // A client trusts what is left of their life by its own clock.
     assert!(credentials["Expiration"].as_str().unwrap() > credentials["LastUpdated"].as_str().unwrap());
-    let call = sim.ec2_as(credentials["AccessKeyId"].as_str().unwrap(), "Action=DescribeVpcs");
-    call.ok();
-    let caller = sim.shared.with(|vpc| vpc.log().records()[0].caller.clone());
+    let session = format!("X-Amz-Security-Token: {}", credentials["Token"].as_str().unwrap());
+    let key = credentials["AccessKeyId"].as_str().unwrap();
+    sim.ec2_signed(key, &[&session], 0, "Action=DescribeVpcs").ok();
+    let caller = sim.shared.with(|vpc| vpc.log().records().next().unwrap().caller.clone());
     assert_eq!(caller, Caller::instance(&sim.node_a));
 }
 
@@ -139,7 +142,7 @@ fn a_secondary_eni_appears_and_a_fault_hides_it() {
     assert_eq!(macs().lines().count(), 2);
     let prefixes = get(&sim, &token, &format!("{META}/network/interfaces/macs/{mac}/ipv4-prefix")).ok().body;
     assert_eq!(prefixes.lines().filter(|prefix| prefix.ends_with("/28")).count(), 2, "{prefixes}");
-    sim.shared.with(|vpc| vpc.set_fault(Fault::new(FaultKind::ImdsOmitsEni { eni: None })));
+    sim.shared.with(|vpc| vpc.set_fault(Fault::new(FaultKind::ImdsOmitsEni { eni: None }))).unwrap();
     assert_eq!(macs().lines().count(), 1);
     let hidden = get(&sim, &token, &format!("{META}/network/interfaces/macs/{mac}/"));
     assert_eq!(hidden.status, 404);
@@ -162,4 +165,38 @@ fn reads_are_counted_and_an_ended_instance_answers_nothing() {
     sim.shared.with(|vpc| vpc.terminate_instance(&sim.node_a)).unwrap();
     let header = format!("X-aws-ec2-metadata-token: {token}");
     assert!(send(sim.imds, "GET", "/latest/meta-data/mac", &[&header], "").is_none());
+}
+
+#[test]
+fn the_service_goes_away_answers_late_refuses_tokens_and_shows_credentials_that_are_over() {
+    let sim = Loopback::start(ClockMode::Running);
+    let set = |kind| sim.shared.with(|vpc| vpc.set_fault(Fault::new(kind))).unwrap();
+    let clear = |id| assert!(sim.shared.with(|vpc| vpc.clear_fault(id)));
+    let token = token(&sim, "21600");
+    let path = |leaf: &str| format!("{META}/{leaf}");
+    let away = set(FaultKind::ImdsAway);
+    assert!(send(sim.imds, "GET", &path("mac"), &[], "").is_none(), "not a byte");
+    clear(away);
+    let missing = set(FaultKind::ImdsStatus { status: 404, path: Some("meta-data/mac".to_owned()) });
+    assert_eq!(get(&sim, &token, &path("mac")).status, 404);
+    get(&sim, &token, &path("instance-id")).ok();
+    clear(missing);
+    let late = set(FaultKind::ImdsLate { by: Duration::from_millis(300), path: None });
+    let start = Instant::now();
+    get(&sim, &token, &path("mac")).ok();
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    clear(late);
+    let refused = set(FaultKind::ImdsTokenRefused);
+    let ask = ["X-aws-ec2-metadata-token-ttl-seconds: 60"];
+    assert_eq!(send(sim.imds, "PUT", "/latest/api/token", &ask, "").unwrap().status, 403);
+    clear(refused);
+    let expired = set(FaultKind::ImdsExpiredCredentials);
+    let role = get(&sim, &token, &path("iam/security-credentials/")).ok().body;
+    let shown = get(&sim, &token, &path(&format!("iam/security-credentials/{role}"))).ok().body;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let session = format!("X-Amz-Security-Token: {}", shown["Token"].as_str().unwrap());
+    let answer =
+        sim.ec2_signed(shown["AccessKeyId"].as_str().unwrap(), &[&session], 0, "Action=DescribeVpcs");
+    assert_eq!(answer.error(), (400, "RequestExpired"));
+    assert_eq!(sim.shared.with(|vpc| vpc.fault_hits()[&expired]), 2);
 }

@@ -57,7 +57,7 @@ proptest! {
             for step in &steps {
                 run.step(step);
             }
-            let log = run.sim.log().records().to_vec();
+            let log = run.sim.log().records().cloned().collect::<Vec<_>>();
             (run.sim.authoritative().network_interfaces(), run.sim.authoritative().subnets(), log)
         };
         prop_assert_eq!(run(), run());
@@ -75,7 +75,7 @@ fn random_steps_reach_every_answer() {
         for step in steps.new_tree(&mut runner).expect("no filter rejects").current() {
             run.step(&step);
         }
-        seen.extend(run.sim.log().records().iter().map(|record| match &record.outcome {
+        seen.extend(run.sim.log().records().map(|record| match &record.outcome {
             Outcome::Done => format!("{} done", record.action),
             Outcome::Failed(code) => code.to_string(),
             lost => format!("{lost:?}"),

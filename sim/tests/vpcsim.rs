@@ -144,7 +144,7 @@ except ConnectionRefusedError: print('refused by the other node itself')";
     assert_eq!(well(answer).trim(), "refused by the other node itself");
 
     // The environment points a client there; the call is seen as the node's, whose role it takes from metadata.
-    let call = "import json,os,urllib.request
+    let call = "import json,os,time,urllib.request
 def http(url, data=None, method=None, **headers):
     request = urllib.request.Request(url, data, {k.replace('_', '-'): v for k, v in headers.items()}, method=method)
     return urllib.request.urlopen(request, timeout=5)
@@ -158,7 +158,7 @@ if key is None:
     key, session = found['AccessKeyId'], {'x_amz_security_token': found['Token']}
 answer = http(os.environ['AWS_ENDPOINT_URL_EC2'], b'Action=DescribeSubnets&Version=2016-11-15',
   Authorization='AWS4-HMAC-SHA256 Credential=%s/20260101/%s/ec2/aws4_request, SignedHeaders=host, Signature=0'
-  % (key, os.environ['AWS_REGION']), **session)
+  % (key, os.environ['AWS_REGION']), x_amz_date=time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()), **session)
 print(key[:4], answer.status)";
     let instance = up.described["nodes"][1]["instance"].as_str().unwrap();
     for (options, expected, calls) in [(&[][..], "ASIA 200", 1), (&["--static-keys"], "AKIA 200", 2)] {
@@ -186,19 +186,19 @@ print(key[:4], answer.status)";
     well(admin(&["reset"]));
     assert_eq!(well(admin(&["calls"])).trim(), "[]");
     let refused =
-        admin(&["foreign", r#"{"DeleteNetworkInterface": {"network_interface_id": "eni-12345678"}}"#]);
+        admin(&["foreign", r#"{"DeleteNetworkInterface": {"networkInterfaceId": "eni-12345678"}}"#]);
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stdout).contains("NotFound"), "{refused:?}");
 
     // An attached ENI appears by itself, when its time has come.
     let state: Value = serde_json::from_str(&well(admin(&["state"]))).unwrap();
-    let subnet = &state["subnets"][0]["subnet_id"];
-    let create = json!({ "CreateNetworkInterface": { "subnet_id": subnet } });
+    let subnet = &state["subnets"][0]["subnetId"];
+    let create = json!({ "CreateNetworkInterface": { "subnetId": subnet } });
     let created = well(admin(&["foreign", &create.to_string()]));
     let (at, _) = created.match_indices("\"eni-").next().unwrap();
     let eni = &created[at + 1..].split('"').next().unwrap();
     let attach = json!({ "AttachNetworkInterface": {
-        "network_interface_id": eni, "instance_id": instance, "device_index": 1 } });
+        "networkInterfaceId": eni, "instanceId": instance, "deviceIndex": 1 } });
     let attached = Instant::now();
     well(admin(&["foreign", &attach.to_string()]));
     let appeared =
@@ -258,6 +258,15 @@ print(a.recv(64).decode().split()[0])";
     well(vpcsim(run_dir.path(), "moving", &["exec", "late", "nft", "add table ip left"]));
     well(node(&["reboot", "late"]));
     assert_eq!(well(vpcsim(run_dir.path(), "moving", &["exec", "late", "nft", "list ruleset"])), "");
+    assert_eq!(well(seen()).trim(), "10.0.16.77");
+
+    well(node(&["stop", "late"]));
+    assert!(!links("late").contains("eth0"));
+    well(node(&["start", "late"]));
+    let begun = Instant::now();
+    while !links("late").contains("eth0") {
+        assert!(begun.elapsed() < BOUND, "eth0 never came");
+    }
     assert_eq!(well(seen()).trim(), "10.0.16.77");
 
     // All that it sends to the internet is lost, and counted, until that ends.

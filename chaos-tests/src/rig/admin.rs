@@ -1,31 +1,26 @@
 //! The person in charge of the box: a client of `vpcsim`'s admin interface (see `holdfast_sim::admin`).
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use holdfast_sim::admin::{Counts, FaultSet, ForeignAnswer, ForeignCall, Occupy, State};
 use holdfast_sim::fault::{Fault, FaultId};
+use holdfast_sim::server::client::AdminClient;
 use holdfast_sim::vpc::response::NetworkInterface;
 use holdfast_sim::vpc::{Call, CallRecord, ImdsView, InstanceId, SubnetId, Timing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// How long the box may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A client of the box's admin interface.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    socket: PathBuf,
+    client: AdminClient,
 }
 
 impl Admin {
     pub(super) fn at(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { client: AdminClient::at(socket) }
     }
 
     /// Counts of calls since the last reset.
@@ -103,26 +98,11 @@ impl Admin {
             body => body.to_string(),
         };
         let context = || format!("asking the box: {method} {path} {body}");
-        let answer = self.exchange(method, path, &body).with_context(context)?;
-        let (head, content) = answer.split_once("\r\n\r\n").context("the box closed the connection")?;
-        if !head.starts_with("HTTP/1.1 200 ") {
+        let answer = self.client.send(method.parse()?, path, body.clone());
+        let (status, content) = answer.with_context(context)?;
+        if status != 200 {
             bail!("{method} {path} {body}: {content}");
         }
-        serde_json::from_str(content).with_context(|| format!("{method} {path} was answered with {content}"))
-    }
-
-    /// One request on a connection of its own, which the box closes after its answer.
-    fn exchange(&self, method: &str, path: &str, body: &str) -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all((head + body).as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        serde_json::from_str(&content).with_context(|| format!("{method} {path} was answered with {content}"))
     }
 }

@@ -52,7 +52,7 @@ impl Runtime {
 
     /// The conditions that kubelet looks at, `RuntimeReady` and `NetworkReady`: whether each holds, and why not.
     pub(crate) fn conditions(&self) -> anyhow::Result<HashMap<String, (bool, String)>> {
-        let answer: StatusResponse = self.call("Status", &StatusRequest {}, Duration::from_secs(5))?;
+        let answer: StatusResponse = self.call("Status", StatusRequest {}, Duration::from_secs(5))?;
         let conditions = answer.status.unwrap_or_default().conditions;
         Ok(conditions
             .into_iter()
@@ -64,7 +64,7 @@ impl Runtime {
     pub(crate) fn has_image(&self, name: &str) -> anyhow::Result<bool> {
         let question = ImageStatusRequest { image: Some(ImageSpec { image: name.to_owned() }) };
         let path = "runtime.v1.ImageService/ImageStatus";
-        let answer: ImageStatusResponse = self.server.call(path, &question, Duration::from_secs(5))?;
+        let answer: ImageStatusResponse = self.server.call(path, question, Duration::from_secs(5))?;
         Ok(answer.image.is_some())
     }
 
@@ -86,26 +86,26 @@ impl Runtime {
             linux: Some(LinuxPodSandboxConfig { cgroup_parent: pod.cgroup.clone() }),
         };
         let question = RunPodSandboxRequest { config: Some(config) };
-        let answer: RunPodSandboxResponse = self.call("RunPodSandbox", &question, patience)?;
+        let answer: RunPodSandboxResponse = self.call("RunPodSandbox", question, patience)?;
         Ok(answer.pod_sandbox_id)
     }
 
     /// Ends a sandbox's processes and its network.
     pub(crate) fn stop(&self, id: &str) -> anyhow::Result<()> {
-        let _done: Empty = self.call("StopPodSandbox", &SandboxRequest::of(id), PATIENCE)?;
+        let _done: Empty = self.call("StopPodSandbox", SandboxRequest::of(id), PATIENCE)?;
         Ok(())
     }
 
     /// Forgets a sandbox.
     pub(crate) fn remove(&self, id: &str) -> anyhow::Result<()> {
-        let _done: Empty = self.call("RemovePodSandbox", &SandboxRequest::of(id), PATIENCE)?;
+        let _done: Empty = self.call("RemovePodSandbox", SandboxRequest::of(id), PATIENCE)?;
         Ok(())
     }
 
     /// What there is to know of a sandbox.
     pub(crate) fn status(&self, id: &str) -> anyhow::Result<SandboxStatus> {
         let question = StatusOfSandbox { pod_sandbox_id: id.to_owned(), verbose: true };
-        let answer: PodSandboxStatusResponse = self.call("PodSandboxStatus", &question, PATIENCE)?;
+        let answer: PodSandboxStatusResponse = self.call("PodSandboxStatus", question, PATIENCE)?;
         let status = answer.status.with_context(|| format!("an answer without the status of {id}"))?;
         let address = status.network.map(|network| network.ip).filter(|ip| !ip.is_empty());
         let info: Value = match answer.info.get("info") {
@@ -123,14 +123,14 @@ impl Runtime {
 
     /// All sandboxes by id, and whether each is ready.
     pub(crate) fn sandboxes(&self) -> anyhow::Result<HashMap<String, bool>> {
-        let answer: ListPodSandboxResponse = self.call("ListPodSandbox", &Empty {}, PATIENCE)?;
+        let answer: ListPodSandboxResponse = self.call("ListPodSandbox", Empty {}, PATIENCE)?;
         Ok(answer.items.into_iter().map(|sandbox| (sandbox.id, sandbox.state == READY)).collect())
     }
 
-    fn call<A: prost::Message + Default>(
+    fn call<A: prost::Message + Default + 'static>(
         &self,
         method: &str,
-        question: &impl prost::Message,
+        question: impl prost::Message + 'static,
         patience: Duration,
     ) -> anyhow::Result<A> {
         self.server.call(&format!("runtime.v1.RuntimeService/{method}"), question, patience)

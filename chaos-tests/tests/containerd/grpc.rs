@@ -1,41 +1,27 @@
-//! Unary gRPC over a unix socket, as much of it as the runtime interface of Kubernetes needs.
+//! Calls of gRPC over a unix socket: tonic's client on a connection of hyper's.
 //!
-//! A call is one HTTP/2 request: the message behind a five-byte prefix, the outcome in the trailers. Each call has a
-//! connection of its own, so callers may be many threads and the server may come and go.
+//! Each call has a connection of its own, so callers may be many threads and the server may come and go. Tonic's own
+//! transport would give up at the very instant at which it tells the server to: then nobody hears why.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use bytes::{BufMut, Bytes, BytesMut};
-use http::HeaderMap;
-use percent_encoding::percent_decode;
+use anyhow::Context;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::UnixStream;
-
-/// Flag for compression, and length.
-const PREFIX: usize = 5;
+use tonic::Request;
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic::codegen::http::{self, Uri, uri::PathAndQuery};
+use tonic::codegen::{BoxFuture, Service};
+use tonic_prost::ProstCodec;
 
 /// How much longer than the server the client waits, to hear from the server why it gave up.
 const GRACE: Duration = Duration::from_secs(15);
-
-/// An outcome that is no success.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refused {
-    /// gRPC's code.
-    pub(crate) code: u32,
-    /// The server's words.
-    pub(crate) message: String,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "code {}: {}", self.code, self.message)
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// A server.
 #[derive(Debug, Clone)]
@@ -50,11 +36,11 @@ impl Server {
     }
 
     /// Calls `service/method` and waits for the outcome. The server is told to give up after `patience`. An error that
-    /// the server answered is a [`Refused`].
-    pub(crate) fn call<A: Message + Default>(
+    /// the server answered is a [`tonic::Status`].
+    pub(crate) fn call<A: Message + Default + 'static>(
         &self,
         path: &str,
-        question: &impl Message,
+        question: impl Message + 'static,
         patience: Duration,
     ) -> anyhow::Result<A> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -65,63 +51,39 @@ impl Server {
             .with_context(|| path.to_owned())
     }
 
-    async fn exchange<A: Message + Default>(
+    async fn exchange<Q: Message + 'static, A: Message + Default + 'static>(
         &self,
         path: &str,
-        question: &impl Message,
+        question: Q,
         patience: Duration,
     ) -> anyhow::Result<A> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.with_context(|| format!("connecting to {}", self.socket.display()))?;
-        let (client, connection) = h2::client::handshake(stream).await?;
+        let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         // Ends with the connection, or with this call's runtime.
         tokio::spawn(connection);
-        let request = http::Request::post(format!("http://localhost/{path}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("grpc-timeout", format!("{}m", patience.as_millis()))
-            .body(())?;
-        let (response, mut body) = client.ready().await?.send_request(request, false)?;
-        body.send_data(framed(question)?, true)?;
-        let (head, mut body) = response.await?.into_parts();
-        // An answer without a message has no trailers of its own.
-        outcome(&head.headers)?;
-        let mut answer = BytesMut::new();
-        while let Some(chunk) = body.data().await {
-            let chunk = chunk?;
-            body.flow_control().release_capacity(chunk.len())?;
-            answer.extend_from_slice(&chunk);
-        }
-        let trailers = body.trailers().await?.unwrap_or_default();
-        ensure!(outcome(&trailers)?, "an answer without an outcome (HTTP {})", head.status);
-        unframed(&answer)
+        let mut client = Grpc::with_origin(Connection(client), Uri::from_static("http://localhost"));
+        client.ready().await?;
+        let mut request = Request::new(question);
+        request.set_timeout(patience);
+        let path = PathAndQuery::try_from(format!("/{path}"))?;
+        Ok(client.unary(request, path, ProstCodec::<Q, A>::default()).await?.into_inner())
     }
 }
 
-/// Whether the headers tell of a success; nothing yet is `false`.
-fn outcome(headers: &HeaderMap) -> anyhow::Result<bool> {
-    let Some(status) = headers.get("grpc-status") else { return Ok(false) };
-    let code = status.to_str()?.parse()?;
-    if code == 0 {
-        return Ok(true);
+/// A connection as tonic's client takes it.
+struct Connection(SendRequest<Body>);
+
+impl Service<http::Request<Body>> for Connection {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> Poll<hyper::Result<()>> {
+        self.0.poll_ready(context)
     }
-    let message = headers.get("grpc-message").map_or(&b""[..], |message| message.as_bytes());
-    let message = percent_decode(message).decode_utf8_lossy().into_owned();
-    bail!(Refused { code, message })
-}
 
-fn framed(message: &impl Message) -> anyhow::Result<Bytes> {
-    let mut frame = BytesMut::with_capacity(PREFIX + message.encoded_len());
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.encoded_len())?);
-    message.encode(&mut frame)?;
-    Ok(frame.freeze())
-}
-
-fn unframed<A: Message + Default>(frame: &[u8]) -> anyhow::Result<A> {
-    let (prefix, content) = frame.split_at_checked(PREFIX).context("an answer without a message")?;
-    ensure!(prefix[0] == 0, "a compressed answer to a request that allows none");
-    let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
-    ensure!(content.len() == length as usize, "{} bytes of a message of {length}", content.len());
-    Ok(A::decode(content)?)
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
 }

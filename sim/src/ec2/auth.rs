@@ -1,5 +1,5 @@
 //! Who signed a request, and for which region and service, as SigV4 writes it. Signatures are not checked: the box
-//! accepts every secret.
+//! accepts every secret of a key that it knows.
 
 use super::refusal::Refusal;
 

@@ -1,18 +1,17 @@
-//! From a typed answer to EC2's XML. Element names and nesting are those of EC2's API reference, and the conformance
-//! test holds every answer to botocore's model of them.
+//! From a typed answer to EC2's XML. The core's structures have EC2's element names; what EC2 tells beside them is in
+//! [`beside`]. The conformance test holds every answer to botocore's model.
 
-mod eni;
-mod instance;
-mod instance_type;
-mod network;
+mod beside;
 
 use std::time::SystemTime;
 
+use serde::Serialize;
+use serde_json::{Value, json};
+
 use super::refusal::Refusal;
-use super::xml::Xml;
-use crate::server::timestamp;
-use crate::vpc::response::Page;
-use crate::vpc::{Action, ApiError, Micros, Response, Tags};
+use super::xml;
+use crate::vpc::response::{Done, Page};
+use crate::vpc::{Action, ApiError, Response};
 
 /// Namespace of every good answer. Error answers have none.
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
@@ -26,30 +25,10 @@ pub(crate) struct Setting {
     pub(crate) epoch: SystemTime,
 }
 
-impl Setting {
-    fn instant(&self, at: Micros) -> String {
-        timestamp::millis(self.epoch + std::time::Duration::from_micros(at.0))
-    }
-
-    /// Name of an address in the VPC's resolver.
-    fn private_dns_name(&self, address: std::net::Ipv4Addr) -> String {
-        let [a, b, c, d] = address.octets();
-        let zone = match self.region.as_str() {
-            "us-east-1" => "ec2.internal".to_owned(),
-            region => format!("{region}.compute.internal"),
-        };
-        format!("ip-{a}-{b}-{c}-{d}.{zone}")
-    }
-}
-
 /// The answer to `action` as XML.
 pub(crate) fn response(action: Action, request_id: &str, response: &Response, setting: &Setting) -> String {
-    let mut xml = Xml::document();
-    xml.root(&format!("{action}Response"), NAMESPACE, |x| {
-        x.text("requestId", request_id);
-        body(x, response, setting);
-    });
-    xml.finish()
+    let content = [json!({ "requestId": request_id }), content(response, setting)];
+    xml::document(&format!("{action}Response"), Some(NAMESPACE), &content)
 }
 
 /// An error of the simulated service as XML.
@@ -63,86 +42,57 @@ pub(crate) fn refusal(request_id: &str, refusal: &Refusal) -> String {
 }
 
 fn envelope(request_id: &str, code: &str, message: &str) -> String {
-    let mut xml = Xml::document();
-    xml.element("Response", |x| {
-        x.element("Errors", |x| {
-            x.element("Error", |x| {
-                x.text("Code", code);
-                x.text("Message", message);
-            });
-        });
-        x.text("RequestID", request_id);
-    });
-    xml.finish()
+    let errors = json!({ "Error": { "Code": code, "Message": message } });
+    xml::document("Response", None, &[json!({ "Errors": errors, "RequestID": request_id })])
 }
 
-fn body(x: &mut Xml, response: &Response, setting: &Setting) {
+fn content(response: &Response, setting: &Setting) -> Value {
     match response {
-        Response::DescribeNetworkInterfaces(page) => {
-            list(x, "networkInterfaceSet", page, |x, eni| eni::network_interface(x, eni, setting));
-        }
-        Response::DescribeInstances(page) => {
-            list(x, "reservationSet", page, |x, reservation| instance::reservation(x, reservation, setting));
-        }
+        Response::DescribeNetworkInterfaces(page) => list("networkInterfaceSet", page, |eni, value| {
+            beside::network_interface(eni, value, setting);
+        }),
+        Response::DescribeInstances(page) => list("reservationSet", page, |reservation, value| {
+            beside::reservation(reservation, value, setting);
+        }),
         Response::DescribeSubnets(page) => {
-            list(x, "subnetSet", page, |x, subnet| network::subnet(x, subnet, setting));
+            list("subnetSet", page, |subnet, value| beside::subnet(subnet, value, setting))
         }
         Response::DescribeInstanceTypes(page) => {
-            list(x, "instanceTypeSet", page, instance_type::instance_type);
+            list("instanceTypeSet", page, |it, value| *value = beside::instance_type(it))
         }
         Response::DescribeSecurityGroups(page) => {
-            list(x, "securityGroupInfo", page, |x, group| network::security_group(x, group, setting));
+            list("securityGroupInfo", page, |group, value| beside::security_group(group, value, setting))
         }
-        Response::DescribeVpcs(page) => list(x, "vpcSet", page, network::vpc),
-        Response::DescribeTags(page) => list(x, "tagSet", page, |x, tag| {
-            x.text("resourceId", &tag.resource_id);
-            x.text("resourceType", &tag.resource_type);
-            x.text("key", &tag.key);
-            x.text("value", &tag.value);
-        }),
+        Response::DescribeVpcs(page) => list("vpcSet", page, beside::vpc),
+        Response::DescribeTags(page) => list("tagSet", page, |_, _| ()),
         Response::CreateNetworkInterface(created) => {
-            x.element("networkInterface", |x| eni::network_interface(x, &created.network_interface, setting));
-            x.optional("clientToken", created.client_token.as_ref());
+            let mut value = plain(created);
+            beside::network_interface(&created.network_interface, &mut value["networkInterface"], setting);
+            value
         }
-        Response::AttachNetworkInterface(attached) => {
-            x.text("attachmentId", &attached.attachment_id);
-            x.text("networkCardIndex", attached.network_card_index);
-        }
-        Response::AssignPrivateIpAddresses(assigned) => {
-            x.text("networkInterfaceId", &assigned.network_interface_id);
-            x.items("assignedPrivateIpAddressesSet", &assigned.addresses, |x, address| {
-                x.text("privateIpAddress", address);
-            });
-            x.items("assignedIpv4PrefixSet", &assigned.prefixes, |x, prefix| x.text("ipv4Prefix", prefix));
-        }
-        Response::AssignIpv6Addresses(assigned) => {
-            x.text("networkInterfaceId", &assigned.network_interface_id);
-            x.texts("assignedIpv6Addresses", &assigned.addresses);
-            x.texts("assignedIpv6PrefixSet", &assigned.prefixes);
-        }
-        Response::UnassignIpv6Addresses(unassigned) => {
-            x.text("networkInterfaceId", &unassigned.network_interface_id);
-            x.texts("unassignedIpv6Addresses", &unassigned.addresses);
-            x.texts("unassignedIpv6PrefixSet", &unassigned.prefixes);
-        }
-        Response::DetachNetworkInterface(_)
-        | Response::DeleteNetworkInterface(_)
-        | Response::ModifyNetworkInterfaceAttribute(_)
-        | Response::UnassignPrivateIpAddresses(_)
-        | Response::CreateTags(_)
-        | Response::DeleteTags(_) => x.text("return", true),
+        Response::AttachNetworkInterface(attached) => plain(attached),
+        Response::AssignPrivateIpAddresses(assigned) => plain(assigned),
+        Response::AssignIpv6Addresses(assigned) => plain(assigned),
+        Response::UnassignIpv6Addresses(unassigned) => plain(unassigned),
+        Response::DetachNetworkInterface(Done)
+        | Response::DeleteNetworkInterface(Done)
+        | Response::ModifyNetworkInterfaceAttribute(Done)
+        | Response::UnassignPrivateIpAddresses(Done)
+        | Response::CreateTags(Done)
+        | Response::DeleteTags(Done) => json!({ "return": true }),
     }
 }
 
-fn list<T>(x: &mut Xml, wrapper: &str, page: &Page<T>, mut each: impl FnMut(&mut Xml, &T)) {
-    x.items(wrapper, &page.items, |x, item| each(x, item));
-    x.optional("nextToken", page.next_token.as_ref());
+/// A page whose items are in an element of this name, each with `more` than serde makes of it.
+fn list<T: Serialize>(set: &str, page: &Page<T>, more: impl Fn(&T, &mut Value)) -> Value {
+    let item = |item: &T| {
+        let mut value = plain(item);
+        more(item, &mut value);
+        value
+    };
+    json!({ (set): page.items.iter().map(item).collect::<Vec<_>>(), "nextToken": page.next_token })
 }
 
-/// `<tagSet>`, as every tagged resource has it.
-fn tag_set(x: &mut Xml, tags: &Tags) {
-    x.items("tagSet", tags, |x, (key, value)| {
-        x.text("key", key);
-        x.text("value", value);
-    });
+fn plain(answer: &impl Serialize) -> Value {
+    serde_json::to_value(answer).expect("an answer has names for keys")
 }

@@ -2,6 +2,11 @@
 //!
 //! Codes and statuses are those of EC2's "common errors"; the core has its own errors with their own codes.
 
+use std::time::SystemTime;
+
+use crate::server::credentials::Stranger;
+use crate::server::timestamp;
+
 /// Why a request was refused, in EC2's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -38,8 +43,12 @@ impl Refusal {
         Self::new("UnknownParameter", 400, format!("The parameter {name} is not recognized"))
     }
 
-    pub(crate) fn invalid_value(value: &str, name: &str, expected: &str) -> Self {
-        let message = format!("Value ({value}) for parameter {name} is invalid. Expected {expected}.");
+    /// `value`: where one value is to blame.
+    pub(crate) fn invalid_value(value: Option<&str>, name: &str, words: &str) -> Self {
+        let message = match value {
+            Some(value) => format!("Value ({value}) for parameter {name} is invalid: {words}"),
+            None => format!("The parameter {name} is invalid: {words}"),
+        };
         Self::new("InvalidParameterValue", 400, message)
     }
 
@@ -54,5 +63,28 @@ impl Refusal {
 
     pub(crate) fn auth_failure(message: &str) -> Self {
         Self::new("AuthFailure", 401, message.to_owned())
+    }
+
+    pub(crate) fn stranger(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => {
+                Self::auth_failure("AWS was not able to validate the provided access credentials")
+            }
+            Stranger::Expired => Self::new("RequestExpired", 400, "Request has expired.".to_owned()),
+        }
+    }
+
+    pub(crate) fn no_date() -> Self {
+        Self::auth_failure(
+            "AWS was not able to validate the provided access credentials: no valid date is signed",
+        )
+    }
+
+    pub(crate) fn request_expired(signed: SystemTime, now: SystemTime) -> Self {
+        let (signed, now) = (timestamp::seconds(signed), timestamp::seconds(now));
+        let message = format!(
+            "Request has expired. Timestamp date is {signed}. Current date is {now}. Limit is 5 minutes."
+        );
+        Self::new("RequestExpired", 400, message)
     }
 }

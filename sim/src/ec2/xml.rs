@@ -1,122 +1,83 @@
-//! A writer of the small part of XML that EC2's answers use: elements and text, no attributes but one `xmlns`.
-//!
-//! Element names are given by this crate and are plain ASCII names; only text comes from outside, so only text is escaped.
+//! EC2's XML from a value that serde describes: a member is an element, a list a row of `<item>`, null is nothing.
 
-/// XML under construction. Elements nest by closures, so what is opened is always closed.
-#[derive(Debug, Default)]
-pub(crate) struct Xml {
-    out: String,
+use std::io;
+
+use quick_xml::escape::escape;
+use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
+use quick_xml::writer::Writer;
+use serde_json::Value;
+
+/// A whole document with this root, which is in `namespace` if there is one, and these objects' members, which come
+/// object by object and otherwise in the order of their names.
+pub(crate) fn document(root: &str, namespace: Option<&str>, content: &[Value]) -> String {
+    let mut out = Writer::new(Vec::new());
+    let mut start = BytesStart::new(root);
+    start.extend_attributes(namespace.map(|namespace| ("xmlns", namespace)));
+    let write = |out: &mut Writer<_>| {
+        out.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
+        out.write_event(Event::Text(BytesText::from_escaped("\n")))?;
+        out.write_event(Event::Start(start.borrow()))?;
+        content.iter().try_for_each(|object| inside(out, object))?;
+        out.write_event(Event::End(start.to_end()))
+    };
+    write(&mut out).expect("memory takes what is written");
+    String::from_utf8(out.into_inner()).expect("names and text are UTF-8")
 }
 
-impl Xml {
-    /// A document that starts with EC2's declaration.
-    pub(crate) fn document() -> Self {
-        Self { out: String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n") }
+fn element(out: &mut Writer<Vec<u8>>, name: &str, value: &Value) -> io::Result<()> {
+    if value.is_null() {
+        return Ok(());
     }
-
-    /// The finished text.
-    pub(crate) fn finish(self) -> String {
-        self.out
-    }
-
-    /// The root element of an answer, with its namespace.
-    pub(crate) fn root(&mut self, name: &str, namespace: &str, inside: impl FnOnce(&mut Self)) {
-        self.out.push('<');
-        self.out.push_str(name);
-        self.out.push_str(" xmlns=\"");
-        escape_into(&mut self.out, namespace);
-        self.out.push_str("\">");
-        inside(self);
-        self.close(name);
-    }
-
-    /// An element holding other elements.
-    pub(crate) fn element(&mut self, name: &str, inside: impl FnOnce(&mut Self)) {
-        self.out.push('<');
-        self.out.push_str(name);
-        self.out.push('>');
-        inside(self);
-        self.close(name);
-    }
-
-    /// An element holding text. Numbers and booleans print as XML Schema has them.
-    pub(crate) fn text(&mut self, name: &str, value: impl std::fmt::Display) {
-        self.element(name, |x| escape_into(&mut x.out, &value.to_string()));
-    }
-
-    /// As [`Xml::text`], but nothing at all where there is no value.
-    pub(crate) fn optional(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
-        if let Some(value) = value {
-            self.text(name, value);
-        }
-    }
-
-    /// A list: a wrapper with one `<item>` per element. An empty list is an empty wrapper, as EC2 sends it.
-    pub(crate) fn items<T>(
-        &mut self,
-        wrapper: &str,
-        values: impl IntoIterator<Item = T>,
-        mut each: impl FnMut(&mut Self, T),
-    ) {
-        self.element(wrapper, |x| {
-            for value in values {
-                x.element("item", |x| each(x, value));
-            }
-        });
-    }
-
-    /// A list of plain values: `<wrapper><item>text</item></wrapper>`.
-    pub(crate) fn texts<T: std::fmt::Display>(&mut self, wrapper: &str, values: impl IntoIterator<Item = T>) {
-        self.items(wrapper, values, |x, value| escape_into(&mut x.out, &value.to_string()));
-    }
-
-    fn close(&mut self, name: &str) {
-        self.out.push_str("</");
-        self.out.push_str(name);
-        self.out.push('>');
-    }
+    out.write_event(Event::Start(BytesStart::new(name)))?;
+    inside(out, value)?;
+    out.write_event(Event::End(BytesEnd::new(name)))
 }
 
-/// Appends `text` with the five special characters escaped. What XML 1.0 cannot carry at all (most control
-/// characters) becomes U+FFFD: an answer that no parser reads would help nobody.
-fn escape_into(out: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            // A parser turns a bare carriage return into a line feed.
-            '\r' => out.push_str("&#13;"),
-            '\t' | '\n' => out.push(character),
-            '\u{FFFE}' | '\u{FFFF}' => out.push('\u{FFFD}'),
-            control if u32::from(control) < 0x20 => out.push('\u{FFFD}'),
-            other => out.push(other),
+fn inside(out: &mut Writer<Vec<u8>>, value: &Value) -> io::Result<()> {
+    let text = match value {
+        Value::Object(members) => {
+            return members.iter().try_for_each(|(name, value)| element(out, name, value));
         }
-    }
+        Value::Array(items) => return items.iter().try_for_each(|item| element(out, "item", item)),
+        Value::String(text) => escaped(text),
+        other => other.to_string(),
+    };
+    out.write_event(Event::Text(BytesText::from_escaped(text)))
+}
+
+/// Text as XML carries it. What XML 1.0 cannot carry at all (most control characters) becomes U+FFFD: an answer that no
+/// parser reads would help nobody.
+fn escaped(text: &str) -> String {
+    let carried = |c: char| c >= ' ' && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || matches!(c, '\t' | '\n');
+    escape(text).chars().map(|c| if carried(c) { c } else { '\u{FFFD}' }).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn elements_nest_and_text_is_escaped() {
-        let mut xml = Xml::default();
-        xml.root("R", "http://ns/", |x| {
-            x.text("a", "<&>\"'\u{1}");
-            x.optional("none", None::<u8>);
-            x.optional("b", Some(true));
-            x.items("set", [1, 2], |x, n| x.text("n", n));
-            x.texts("plain", ["p&q"]);
-            x.items("empty", Vec::<u8>::new(), |_, _| ());
+    fn members_are_elements_lists_are_items_and_null_is_nothing() {
+        let content = json!({
+            "flag": true, "none": null, "number": -3,
+            "set": [{"n": 1}, {"n": 2}, {}], "plain": ["p&q"], "empty": [], "text": "",
         });
         assert_eq!(
-            xml.finish(),
-            "<R xmlns=\"http://ns/\"><a>&lt;&amp;&gt;&quot;&apos;\u{FFFD}</a><b>true</b>\
-             <set><item><n>1</n></item><item><n>2</n></item></set>\
-             <plain><item>p&amp;q</item></plain><empty></empty></R>"
+            document("R", Some("http://ns/"), &[json!({ "z": "first" }), content]),
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<R xmlns=\"http://ns/\"><z>first</z><empty></empty><flag>true</flag>\
+             <number>-3</number><plain><item>p&amp;q</item></plain>\
+             <set><item><n>1</n></item><item><n>2</n></item><item></item></set><text></text></R>"
         );
+        assert!(document("R", None, &[]).ends_with("<R></R>"));
+    }
+
+    #[test]
+    fn text_is_escaped_and_what_xml_cannot_carry_is_replaced() {
+        let content = json!({ "t": "<&>\"'\u{1}\r\n\t\u{FFFF}é" });
+        let written = document("R", None, &[content]);
+        let expected = "<R><t>&lt;&amp;&gt;&quot;&apos;\u{FFFD}&#13;\n\t\u{FFFD}é</t></R>";
+        assert!(written.ends_with(expected), "{written}");
     }
 }

@@ -240,7 +240,9 @@ impl Wiring {
                 step.into_iter().collect()
             }
             VpcEvent::Detached { eni, .. } => self.forget(eni),
-            VpcEvent::InstanceTerminated { .. } => Vec::new(),
+            VpcEvent::InstanceStopped { .. }
+            | VpcEvent::InstanceStarted { .. }
+            | VpcEvent::InstanceTerminated { .. } => Vec::new(),
         }
     }
 

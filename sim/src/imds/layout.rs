@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::tree::Directory;
-use crate::server::{access_key_id, timestamp};
+use crate::server::credentials::{self, RoleCredentials};
+use crate::server::timestamp;
 use crate::vpc::{ImdsInterface, ImdsView};
 
 /// Name of the role whose credentials every instance of the box has.
@@ -14,12 +15,8 @@ pub(crate) const ROLE: &str = "holdfast-box-node";
 /// Versions under which the tree is served, beside `latest`: the first, and those that cloud-init and the SDKs name.
 pub(crate) const VERSIONS: &[&str] = &["2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "2021-07-15"];
 
-/// How long role credentials last, and how long before their end IMDS shows new ones.
-const CREDENTIALS_LAST: Duration = Duration::from_secs(6 * 3600);
-const CREDENTIALS_TURN: Duration = Duration::from_secs(3600);
-
 /// Everything that IMDS serves. `now_us` is the virtual clock, `epoch` the wall-clock instant of its zero.
-pub(crate) fn root(view: &ImdsView, epoch: SystemTime, now_us: u64) -> Directory {
+pub(crate) fn root(view: &ImdsView, epoch: SystemTime, now_us: u64, expired_credentials: bool) -> Directory {
     let mut root = Directory::default();
     // Only named here: the face maps them to `latest` before it looks.
     for version in VERSIONS {
@@ -29,9 +26,17 @@ pub(crate) fn root(view: &ImdsView, epoch: SystemTime, now_us: u64) -> Directory
     latest.put("dynamic/instance-identity/document", identity_document(view, epoch));
     let meta = latest.directory("meta-data");
     instance(meta, view);
-    credentials(meta, view, epoch, now_us);
+    let now = Duration::from_micros(now_us);
+    let role = if expired_credentials {
+        RoleCredentials::expired(view.instance_id, now)
+    } else {
+        RoleCredentials::at(view.instance_id, now)
+    };
+    credentials(meta, view, epoch, &role);
     for interface in &view.interfaces {
-        self::interface(meta.directory(&format!("network/interfaces/macs/{}", interface.mac)), interface);
+        let at = meta.directory(&format!("network/interfaces/macs/{}", interface.mac));
+        self::interface(at, interface);
+        interface.missing.iter().for_each(|leaf| at.remove(leaf));
     }
     root
 }
@@ -112,21 +117,19 @@ fn identity_document(view: &ImdsView, epoch: SystemTime) -> String {
     format!("{document:#}")
 }
 
-/// Role credentials. They turn once an hour, as seen by their expiry; the keys themselves stay, for the EC2 face
-/// knows the instance by its access key id.
-fn credentials(meta: &mut Directory, view: &ImdsView, epoch: SystemTime, now_us: u64) {
-    let turn = CREDENTIALS_TURN.as_secs();
-    let issued = epoch + Duration::from_secs(now_us / 1_000_000 / turn * turn);
-    let role = json!({
+/// Role credentials. They turn once an hour; the access key id stays, for it names the instance.
+fn credentials(meta: &mut Directory, view: &ImdsView, epoch: SystemTime, role: &RoleCredentials) {
+    let issued = epoch + role.issued;
+    let document = json!({
         "Code": "Success",
         "LastUpdated": timestamp::seconds(issued),
         "Type": "AWS-HMAC",
-        "AccessKeyId": access_key_id(&view.instance_id),
-        "SecretAccessKey": format!("secret-of-{}-in-the-box", view.instance_id),
-        "Token": format!("session-of-{}", view.instance_id),
-        "Expiration": timestamp::seconds(issued + CREDENTIALS_LAST),
+        "AccessKeyId": role.access_key_id,
+        "SecretAccessKey": role.secret_access_key,
+        "Token": role.session_token,
+        "Expiration": timestamp::seconds(issued + credentials::LAST),
     });
-    meta.put(&format!("iam/security-credentials/{ROLE}"), format!("{role:#}"));
+    meta.put(&format!("iam/security-credentials/{ROLE}"), format!("{document:#}"));
     let info = json!({
         "Code": "Success",
         "LastUpdated": timestamp::seconds(issued),

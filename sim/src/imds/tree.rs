@@ -31,6 +31,11 @@ impl Directory {
         }
     }
 
+    /// Takes an entry of this directory away.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.entries.remove(name);
+    }
+
     /// The directory at `path`, made if it is missing. The empty path is this directory.
     pub(crate) fn directory(&mut self, path: &str) -> &mut Directory {
         let mut here = self;

@@ -37,7 +37,7 @@ fn ipv6_is_of_the_vpc_the_subnet_and_the_node_and_a_subnet_needs_no_ipv4() {
         )
         .replace("cidr = \"10.0.0.0/20\"", "ipv6 = \"2600:1f13:a:1::/64\"")
         + "ipv6_addresses = 1";
-    let built = Scenario::parse(&text).unwrap().build().unwrap();
+    let mut built = Scenario::parse(&text).unwrap().build().unwrap();
     let view = built.vpc.imds_view(&built.nodes[0].instance).unwrap();
     assert!(view.local_ipv4.is_none() && view.ipv6.is_some(), "{view:?}");
     assert!(problem(&text.replace("a:1::", "b:1::")).contains("subnet \"a\": "));

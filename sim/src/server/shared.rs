@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::vpc::{InstanceId, Micros, SimVpc, VpcEvent};
+use crate::vpc::{Caller, InstanceId, Micros, Reply, Request, SimVpc, Ticket, VpcEvent};
 
 /// Most refused requests, and most different IMDS paths per instance, that are remembered.
 const REMEMBERED: usize = 1000;
@@ -38,6 +38,8 @@ struct Inner {
     epoch: SystemTime,
     /// Rung after every use, for the one who waits for events.
     used: Notify,
+    /// Rung whenever a manual clock moves, for those who wait for answers.
+    moved: Notify,
     imds_reads: Mutex<BTreeMap<InstanceId, BTreeMap<String, u64>>>,
     refusals: Mutex<VecDeque<String>>,
 }
@@ -60,6 +62,7 @@ impl SharedVpc {
                 clock,
                 epoch,
                 used: Notify::new(),
+                moved: Notify::new(),
                 imds_reads: Mutex::default(),
                 refusals: Mutex::default(),
             }),
@@ -69,8 +72,52 @@ impl SharedVpc {
     /// Uses the box, its clock brought up to date first.
     pub fn with<T>(&self, use_it: impl FnOnce(&mut SimVpc) -> T) -> T {
         let result = use_it(&mut self.lock());
-        self.inner.used.notify_one();
+        self.inner.used.notify_waiters();
         result
+    }
+
+    /// Sends a request and waits for its answer. Dropping the future drops the answer, never the call: what was sent
+    /// arrives, and the next look at the box finds it carried out.
+    pub async fn call(&self, caller: &Caller, request: impl Into<Request>) -> Reply {
+        let ticket = self.with(|vpc| vpc.send(caller, request));
+        let mut waiting = Waiting { shared: self, ticket: Some(ticket) };
+        loop {
+            let moved = self.inner.moved.notified();
+            let ready = self.with(|vpc| match vpc.take(ticket) {
+                Some(reply) => Ok(reply),
+                None => Err(vpc.ready_at(ticket).unwrap_or_default().since(vpc.now())),
+            });
+            match ready {
+                Ok(reply) => {
+                    waiting.ticket = None;
+                    return reply;
+                }
+                Err(left) => self.pass(left, moved).await,
+            }
+        }
+    }
+
+    /// Waits until so much of the box's time has passed.
+    pub(crate) async fn sleep(&self, by: Duration) {
+        let until = self.with(|vpc| vpc.now()).after(by);
+        loop {
+            let moved = self.inner.moved.notified();
+            let left = until.since(self.with(|vpc| vpc.now()));
+            if left.is_zero() {
+                return;
+            }
+            self.pass(left, moved).await;
+        }
+    }
+
+    /// Waits until so much of the box's time may have passed.
+    async fn pass(&self, left: Duration, moved: impl Future<Output = ()>) {
+        match self.inner.clock {
+            // tokio counts milliseconds: less than one would come back too early.
+            Some(_) => tokio::time::sleep(left.max(Duration::from_millis(1))).await,
+            // Somebody else moves the clock, and rings.
+            None => moved.await,
+        }
     }
 
     /// Moves a manual clock and says where it stands then. `None`, and nothing moved, when the clock runs by itself.
@@ -81,6 +128,7 @@ impl SharedVpc {
         Some(self.with(|vpc| {
             let to = vpc.now().after(by);
             vpc.advance_to(to);
+            self.inner.moved.notify_waiters();
             vpc.now()
         }))
     }
@@ -94,19 +142,28 @@ impl SharedVpc {
     ///
     /// For one waiter per box: with two, each event reaches only one of them.
     pub async fn next_events(&self) -> Vec<VpcEvent> {
+        self.wait_for(SimVpc::drain_events).await
+    }
+
+    /// The same for the events of one instance, and for one waiter per instance.
+    pub async fn next_events_of(&self, instance: &InstanceId) -> Vec<VpcEvent> {
+        self.wait_for(|vpc| vpc.drain_events_of(instance)).await
+    }
+
+    async fn wait_for(&self, mut take: impl FnMut(&mut SimVpc) -> Vec<VpcEvent>) -> Vec<VpcEvent> {
         // Bounds the damage should something fall due that `next_due` did not announce.
         const LONGEST: Duration = Duration::from_secs(1);
         const SHORTEST: Duration = Duration::from_millis(1);
         loop {
+            let woken = self.inner.used.notified();
             let (events, due_in) = {
                 let mut vpc = self.lock();
                 let due_in = vpc.next_due().map_or(LONGEST, |due| due.since(vpc.now()));
-                (vpc.drain_events(), due_in)
+                (take(&mut vpc), due_in)
             };
             if !events.is_empty() {
                 return events;
             }
-            let woken = self.inner.used.notified();
             // Over or not, the next round looks.
             let _timed = tokio::time::timeout(due_in.clamp(SHORTEST, LONGEST), woken).await;
         }
@@ -142,7 +199,7 @@ impl SharedVpc {
 
     pub(crate) fn note_imds_read(&self, instance: &InstanceId, path: &str) {
         let mut reads = hold(&self.inner.imds_reads);
-        let paths = reads.entry(instance.clone()).or_default();
+        let paths = reads.entry(*instance).or_default();
         if paths.len() < REMEMBERED || paths.contains_key(path) {
             *paths.entry(path.to_owned()).or_insert(0) += 1;
         }
@@ -162,6 +219,20 @@ impl SharedVpc {
             vpc.advance_to(stood.after(since.elapsed()));
         }
         vpc
+    }
+}
+
+/// A caller that waits. When it stops waiting, nobody does.
+struct Waiting<'a> {
+    shared: &'a SharedVpc,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.shared.with(|vpc| vpc.abandon(ticket));
+        }
     }
 }
 

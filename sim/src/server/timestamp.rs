@@ -1,6 +1,6 @@
 //! Instants as AWS writes them: UTC, ISO 8601.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// `2026-01-31T23:59:59Z`, as IMDS writes instants.
 pub(crate) fn seconds(at: SystemTime) -> String {
@@ -12,6 +12,31 @@ pub(crate) fn seconds(at: SystemTime) -> String {
 pub(crate) fn millis(at: SystemTime) -> String {
     let (date, clock) = parts(at);
     format!("{date}T{clock}.000Z")
+}
+
+/// Reads `20260131T235959Z`, as SigV4 writes instants.
+pub(crate) fn parse_basic(text: &str) -> Option<SystemTime> {
+    let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
+    if date.len() != 8 || clock.len() != 6 {
+        return None;
+    }
+    let number = |text: Option<&str>| text?.parse::<u64>().ok();
+    let (year, month, day) = (number(date.get(..4))?, number(date.get(4..6))?, number(date.get(6..))?);
+    let (hour, minute, second) = (number(clock.get(..2))?, number(clock.get(2..4))?, number(clock.get(4..))?);
+    let days = day_number(year, month, day)?;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    (hour < 24 && minute < 60 && second <= 60).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// The day counted from 1970-01-01 of a Gregorian date, the inverse of [`civil`].
+fn day_number(year: u64, month: u64, day: u64) -> Option<u64> {
+    let (shifted, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let (era, year_of_era) = (shifted / 400, shifted % 400);
+    let day_of_year = (153 * month + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    // A day that is not in the calendar would come back as another one.
+    (civil(days) == (year, if month < 10 { month + 3 } else { month - 9 }, day)).then_some(days)
 }
 
 /// Date and time of day.
@@ -43,8 +68,6 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -60,6 +83,13 @@ mod tests {
             let at = UNIX_EPOCH + Duration::from_secs(unix) + Duration::from_millis(7);
             assert_eq!(seconds(at), format!("{text}Z"));
             assert_eq!(millis(at), format!("{text}.000Z"));
+            let basic = format!("{}Z", text.replace(['-', ':'], ""));
+            assert_eq!(parse_basic(&basic), Some(UNIX_EPOCH + Duration::from_secs(unix)), "{basic}");
+        }
+        for nonsense in
+            ["", "20260231T000000Z", "20260131T240000Z", "20261301T000000Z", "2026-01-31T00:00:00Z"]
+        {
+            assert_eq!(parse_basic(nonsense), None, "{nonsense}");
         }
     }
 }

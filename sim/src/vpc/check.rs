@@ -2,13 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::SimVpc;
-use super::ids::{InstanceId, Mac};
-use super::model::{Eni, EniState};
+use super::family::Family;
+use super::ids::{EniId, InstanceId, Mac, SubnetId};
+use super::index::Term;
+use super::model::EniState;
 use super::op::Due;
 use super::response::{AttachmentStatus, InstanceState};
-use super::subnet::{Holder, Subnet, prefix, prefix6};
+
+type Addresses = BTreeMap<IpAddr, EniId>;
+type Prefixes = BTreeMap<IpNet, EniId>;
 
 /// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,90 +32,95 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Subnets up to this many addresses have their free count checked address by address.
-const COUNTED_UP_TO: u32 = 1 << 12;
-
 impl SimVpc {
     /// Every broken rule; empty while the simulator is right.
     pub fn check(&self) -> Vec<Violation> {
         let mut found = Findings(Vec::new());
         self.check_addresses(&mut found);
-        self.world.subnets.values().for_each(|subnet| check_free(subnet, &mut found));
         self.check_enis(&mut found);
-        self.world.instances.keys().for_each(|instance| self.check_instance(instance, &mut found));
+        self.world.instances.iter().for_each(|(instance, _)| self.check_instance(*instance, &mut found));
+        self.check_index(&mut found);
         self.check_due(&mut found);
         found.0
     }
 
     /// What ENIs show and what subnets hold is the same, each address once.
     fn check_addresses(&self, found: &mut Findings) {
-        for subnet in self.world.subnets.values() {
-            let enis: Vec<&Eni> =
-                self.world.enis.values().map(AsRef::as_ref).filter(|eni| eni.subnet == subnet.id).collect();
-            let (mut v4, mut v4_prefixes) = (BTreeMap::new(), BTreeMap::new());
-            let (mut v6, mut v6_prefixes) = (BTreeMap::new(), BTreeMap::new());
-            for eni in enis {
-                for address in &eni.ipv4 {
-                    found.unless(v4.insert(*address, eni.id.clone()).is_none(), "unique-address", address);
+        let mut shown: BTreeMap<(SubnetId, Family), (Addresses, Prefixes)> = BTreeMap::new();
+        for (id, eni) in self.world.enis.iter() {
+            for (family, holding) in [(Family::V4, &eni.v4), (Family::V6, &eni.v6)] {
+                let (addresses, prefixes) = shown.entry((eni.subnet, family)).or_default();
+                for address in &holding.addresses {
+                    found.unless(addresses.insert(*address, *id).is_none(), "unique-address", address);
                 }
-                for net in &eni.ipv4_prefixes {
-                    found.unless(v4_prefixes.insert(*net, eni.id.clone()).is_none(), "unique-prefix", net);
-                }
-                for address in &eni.ipv6 {
-                    found.unless(v6.insert(*address, eni.id.clone()).is_none(), "unique-address", address);
-                }
-                for net in &eni.ipv6_prefixes {
-                    found.unless(v6_prefixes.insert(*net, eni.id.clone()).is_none(), "unique-prefix", net);
+                for net in &holding.prefixes {
+                    found.unless(prefixes.insert(*net, *id).is_none(), "unique-prefix", net);
+                    found.unless(net.addr() == net.network(), "prefix-aligned", net);
                 }
             }
-            let held: BTreeMap<_, _> = subnet
-                .held
-                .iter()
-                .filter_map(|(address, holder)| match holder {
-                    Holder::Eni(eni) => Some((*address, eni.clone())),
-                    Holder::Foreign => None,
-                })
-                .collect();
-            let held_prefixes: BTreeMap<_, _> =
-                subnet.held_prefixes.iter().map(|(first, eni)| (prefix(*first), eni.clone())).collect();
-            let held6_prefixes: BTreeMap<_, _> =
-                subnet.held6_prefixes.iter().map(|(first, eni)| (prefix6(*first), eni.clone())).collect();
-            found.unless(held == v4, "subnet-agrees", format_args!("{} addresses", subnet.id));
+        }
+        for (key, space) in &self.world.spaces {
+            let (addresses, prefixes) = shown.remove(key).unwrap_or_default();
+            let (subnet, family) = key;
+            let held: Addresses = space.held().collect();
+            let held_prefixes: Prefixes = space.held_prefixes().collect();
+            found.unless(held == addresses, "subnet-agrees", format_args!("{subnet} {family}"));
             found.unless(
-                held_prefixes == v4_prefixes,
+                held_prefixes == prefixes,
                 "subnet-agrees",
-                format_args!("{} prefixes", subnet.id),
+                format_args!("{subnet} {family} prefixes"),
             );
-            found.unless(subnet.held6 == v6, "subnet-agrees", format_args!("{} IPv6", subnet.id));
-            found.unless(held6_prefixes == v6_prefixes, "subnet-agrees", format_args!("{} /80", subnet.id));
-            for (address, inside) in subnet.held.keys().filter_map(|a| Some((a, subnet.ipv4?.contains(a)))) {
-                found.unless(inside, "inside-subnet", address);
-                let in_prefix = v4_prefixes.keys().any(|net| net.contains(address));
+            for address in addresses.keys() {
+                let in_prefix = prefixes.keys().any(|net| net.contains(address));
                 found.unless(!in_prefix, "address-outside-prefixes", address);
             }
-            for net in v4_prefixes.keys() {
-                found.unless(subnet.ipv4.is_some_and(|block| block.contains(net)), "inside-subnet", net);
-                found.unless(net.addr() == net.network(), "prefix-aligned", net);
+            found.unless(!space.is_touched(), "nothing-half-done", subnet);
+            let shown = self.world.subnets.get(subnet);
+            let inside = |family| match family {
+                Family::V4 => shown.and_then(|subnet| subnet.ipv4).map(IpNet::V4),
+                Family::V6 => shown.and_then(|subnet| subnet.ipv6).map(IpNet::V6),
+            };
+            let block = inside(*family);
+            for net in prefixes.keys() {
+                found.unless(block.is_some_and(|block| block.contains(net)), "inside-subnet", net);
             }
-            for address in v6.keys() {
+            for address in addresses.keys() {
+                found.unless(block.is_some_and(|block| block.contains(address)), "inside-subnet", address);
+            }
+            if *family == Family::V4 {
+                let told = shown.map(|subnet| u64::from(subnet.free));
                 found.unless(
-                    subnet.ipv6.is_some_and(|block| block.contains(address)),
-                    "inside-subnet",
-                    address,
+                    told == Some(space.free()),
+                    "free-count",
+                    format_args!("{subnet} tells {told:?}"),
                 );
-                let in_prefix = v6_prefixes.keys().any(|net| net.contains(address));
-                found.unless(!in_prefix, "address-outside-prefixes", address);
+                let counted = space.counted().unwrap_or(space.free());
+                found.unless(counted == space.free(), "free-count", format_args!("{subnet} has {counted}"));
             }
-            for net in v6_prefixes.keys() {
-                found.unless(subnet.ipv6.is_some_and(|block| block.contains(net)), "inside-subnet", net);
-                found.unless(net.addr() == net.network(), "prefix-aligned", net);
+        }
+        for (subnet, family) in
+            shown.into_iter().filter(|(_, (a, p))| !a.is_empty() || !p.is_empty()).map(|(k, _)| k)
+        {
+            found.unless(false, "subnet-agrees", format_args!("{subnet} has no {family}"));
+        }
+    }
+
+    /// Every ENI is found by what it is.
+    fn check_index(&self, found: &mut Findings) {
+        for (id, eni) in self.world.enis.iter() {
+            let by_mac = self.world.index.having(&Term::Mac(eni.mac)).any(|other| other == *id);
+            found.unless(by_mac, "found-by-mac", id);
+            if let Some(attachment) = eni.attachment() {
+                let of_instance = Term::Instance(attachment.instance_id);
+                let by_instance = self.world.index.having(&of_instance).any(|other| other == *id);
+                found.unless(by_instance, "found-by-instance", id);
             }
         }
     }
 
     fn check_enis(&self, found: &mut Findings) {
         let mut macs = BTreeSet::<Mac>::new();
-        for (id, eni) in &self.world.enis {
+        for (id, eni) in self.world.enis.iter() {
             found.unless(*id == eni.id, "key-is-id", id);
             found.unless(macs.insert(eni.mac), "unique-mac", eni.mac);
             let Some(subnet) = self.world.subnets.get(&eni.subnet) else {
@@ -119,7 +131,7 @@ impl SimVpc {
                 && eni.groups.iter().all(|g| self.world.groups.get(g).is_some_and(|g| g.vpc == subnet.vpc));
             found.unless(groups_fit, "groups-of-vpc", id);
             let has_primary =
-                !eni.ipv4.is_empty() || subnet.ipv4.is_none() || eni.interface_type == "efa-only";
+                !eni.v4.addresses.is_empty() || subnet.ipv4.is_none() || eni.interface_type == "efa-only";
             found.unless(has_primary, "primary-address", id);
             if let Some(attachment) = eni.attachment() {
                 let instance = self.world.instances.get(&attachment.instance_id);
@@ -130,14 +142,14 @@ impl SimVpc {
             }
         }
         for visible in &self.visible {
-            let bound = self.world.eni_of_attachment(visible).and_then(Eni::attachment);
+            let bound = self.world.eni_of_attachment(*visible).and_then(|eni| eni.attachment());
             let plugged = bound.is_some_and(|a| a.status != AttachmentStatus::Detaching);
             found.unless(plugged, "visible-is-attached", visible);
         }
     }
 
-    fn check_instance(&self, id: &InstanceId, found: &mut Findings) {
-        let instance = &self.world.instances[id];
+    fn check_instance(&self, id: InstanceId, found: &mut Findings) {
+        let Some(instance) = self.world.instances.get(&id) else { return };
         let enis = self.world.enis_of(id);
         if instance.state == InstanceState::Terminated {
             found.unless(enis.is_empty(), "ended-holds-nothing", id);
@@ -159,12 +171,10 @@ impl SimVpc {
             found.unless(on_card <= *allowed as usize, "card-limit", id);
         }
         for eni in enis {
-            let (v4, v6) =
-                (eni.ipv4.len() + eni.ipv4_prefixes.len(), eni.ipv6.len() + eni.ipv6_prefixes.len());
-            found.unless(v4 <= kind.ipv4_per_eni as usize, "ipv4-limit", &eni.id);
-            found.unless(v6 <= kind.ipv6_per_eni as usize, "ipv6-limit", &eni.id);
-            let prefixes = eni.ipv4_prefixes.len() + eni.ipv6_prefixes.len();
-            found.unless(prefixes == 0 || kind.supports_prefixes(), "prefixes-need-nitro", &eni.id);
+            found.unless(eni.v4.slots() <= kind.ipv4_per_eni as usize, "ipv4-limit", eni.id);
+            found.unless(eni.v6.slots() <= kind.ipv6_per_eni as usize, "ipv6-limit", eni.id);
+            let prefixes = eni.v4.prefixes.len() + eni.v6.prefixes.len();
+            found.unless(prefixes == 0 || kind.supports_prefixes(), "prefixes-need-nitro", eni.id);
         }
     }
 
@@ -174,39 +184,19 @@ impl SimVpc {
             found.unless(*at > self.now, "nothing-overdue", format_args!("{due:?} at {at:?}"));
         }
         let scheduled = |wanted: Due| self.due.values().any(|due| *due == wanted);
-        for (id, eni) in &self.world.enis {
+        for (id, eni) in self.world.enis.iter() {
             let ends = match &eni.state {
-                EniState::Pending => scheduled(Due::Created(id.clone())),
+                EniState::Pending => scheduled(Due::Created(*id)),
                 EniState::Available => true,
                 EniState::Bound(a) => match a.status {
-                    AttachmentStatus::Attaching => scheduled(Due::Attached(a.attachment_id.clone())),
+                    AttachmentStatus::Attaching => scheduled(Due::Attached(a.attachment_id)),
                     AttachmentStatus::Attached => true,
-                    AttachmentStatus::Detaching => scheduled(Due::Detached(a.attachment_id.clone())),
+                    AttachmentStatus::Detaching => scheduled(Due::Detached(a.attachment_id)),
                 },
             };
             found.unless(ends, "ends-by-itself", id);
         }
     }
-}
-
-/// The free count, address by address.
-fn check_free(subnet: &Subnet, found: &mut Findings) {
-    let Some(net) = subnet.ipv4 else { return };
-    let size = 1_u32 << (32 - net.prefix_len());
-    if size > COUNTED_UP_TO {
-        return;
-    }
-    let base = u32::from(net.network());
-    let free = (4..size - 1).map(|offset| std::net::Ipv4Addr::from(base + offset)).filter(|address| {
-        !subnet.held.contains_key(address)
-            && !subnet.held_prefixes.keys().any(|first| prefix(*first).contains(address))
-    });
-    let counted = free.count();
-    found.unless(
-        counted == subnet.free() as usize,
-        "free-count",
-        format_args!("{} says {} and has {counted}", subnet.id, subnet.free()),
-    );
 }
 
 struct Findings(Vec<Violation>);

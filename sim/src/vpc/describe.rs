@@ -1,11 +1,13 @@
 //! The Describe calls: ids, filters, pages.
 
+use std::collections::BTreeSet;
+
 use super::error::{ApiError, ErrorCode};
 use super::filter::{Filterable, check_filters, matches_all};
 use super::ids::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
 use super::limits::{InstanceType, instance_types};
 use super::op::{combination, invalid};
-use super::request::{Action, Filter, Operation, Response};
+use super::request::{Action, DescribeInstances, DescribeNetworkInterfaces, Filter, Operation, Response};
 use super::response::{
     NetworkInterface, Page, Reservation, SecurityGroupDescription, SubnetDescription, TagDescription,
     VpcDescription,
@@ -18,6 +20,8 @@ struct Query<'a> {
     filters: &'a [Filter],
     max_results: Option<i64>,
     next_token: Option<&'a str>,
+    /// Results of a page at most, by a fault.
+    page: Option<u32>,
 }
 
 /// Ids of one kind, and how EC2 words their absence.
@@ -60,8 +64,9 @@ identified! {
 }
 
 impl View<'_> {
-    /// Answers a Describe call from this state; `None` for any other operation.
-    pub(super) fn describe(&self, operation: &Operation) -> Option<Result<Response, ApiError>> {
+    /// Answers a Describe call from this state; `None` for any other operation. An account with more ENIs than
+    /// `large` is not listed at once.
+    pub(super) fn describe(&self, operation: &Operation, large: usize) -> Option<Result<Response, ApiError>> {
         macro_rules! query {
             ($op:ident) => {
                 Query {
@@ -69,6 +74,7 @@ impl View<'_> {
                     filters: &$op.filters,
                     max_results: $op.max_results,
                     next_token: $op.next_token.as_deref(),
+                    page: self.page,
                 }
             };
         }
@@ -86,26 +92,10 @@ impl View<'_> {
         }
         Some(match operation {
             Operation::DescribeNetworkInterfaces(op) => {
-                let ids = ids!(
-                    op.network_interface_ids,
-                    "networkInterface ID",
-                    |id| EniId::from(id).is_well_formed(),
-                    NetworkInterfaceIdMalformed,
-                    NetworkInterfaceIdNotFound,
-                    true
-                );
-                answer(self.network_interfaces(), &query!(op), ids).map(Response::DescribeNetworkInterfaces)
+                self.describe_enis(op, &query!(op), large).map(Response::DescribeNetworkInterfaces)
             }
             Operation::DescribeInstances(op) => {
-                let ids = ids!(
-                    op.instance_ids,
-                    "instance ID",
-                    |id| InstanceId::from(id).is_well_formed(),
-                    InstanceIdMalformed,
-                    InstanceIdNotFound,
-                    true
-                );
-                answer(self.instances(), &query!(op), ids).map(Response::DescribeInstances)
+                self.describe_instances(op, &query!(op)).map(Response::DescribeInstances)
             }
             Operation::DescribeSubnets(op) => {
                 let ids = ids!(
@@ -155,6 +145,116 @@ impl View<'_> {
             _ => return None,
         })
     }
+
+    /// Looks at the ENIs that the ids or the filters leave only, one page of them.
+    fn describe_enis(
+        &self,
+        op: &DescribeNetworkInterfaces,
+        query: &Query<'_>,
+        large: usize,
+    ) -> Result<Page<NetworkInterface>, ApiError> {
+        check_filters::<NetworkInterface>(query.filters, true)?;
+        let wanted = &op.network_interface_ids;
+        let limit = page_size(query, !wanted.is_empty())?;
+        let after = query.next_token.map(|token| read_token(query.action, token)).transpose()?;
+        let after = after.map(EniId::from);
+        if let Some(bad) = wanted.iter().find(|id| !id.is_well_formed()) {
+            return Err(ApiError::new(
+                ErrorCode::NetworkInterfaceIdMalformed,
+                format!("Invalid id: \"{bad}\""),
+            ));
+        }
+        let ids: Box<dyn Iterator<Item = EniId>> = if wanted.is_empty() {
+            let narrowed = query.filters.iter().any(|filter| UNPAGED_FILTERS.contains(&filter.name.as_str()));
+            if query.max_results.is_none() && !narrowed && self.world.enis.len() > large {
+                // EC2 documents that this fails, not how.
+                return Err(ApiError::new(
+                    ErrorCode::OperationNotPermitted,
+                    format!(
+                        "There are too many network interfaces to describe at once: use pagination or one of the \
+                         filters {}.",
+                        UNPAGED_FILTERS.join(", ")
+                    ),
+                ));
+            }
+            match self.world.index.candidates(query.filters) {
+                Some(ids) => {
+                    Box::new(ids.into_iter().filter(move |id| after.is_none_or(|after| *id > after)))
+                }
+                None => self.eni_ids(after),
+            }
+        } else {
+            // EC2 names the first one that it does not know, and only that (amazon-vpc-cni-k8s#1011).
+            if let Some(unknown) = wanted.iter().find(|id| self.seen_eni(**id).is_none()) {
+                return Err(ApiError::new(
+                    ErrorCode::NetworkInterfaceIdNotFound,
+                    format!("The networkInterface ID '{unknown}' does not exist"),
+                ));
+            }
+            let ids: BTreeSet<EniId> = wanted.iter().copied().collect();
+            Box::new(ids.into_iter())
+        };
+        let matching = ids.filter_map(|id| self.seen_eni(id)).filter(|eni| matches_all(eni, query.filters));
+        Ok(page_of(matching, limit, query.action))
+    }
+
+    fn describe_instances(
+        &self,
+        op: &DescribeInstances,
+        query: &Query<'_>,
+    ) -> Result<Page<Reservation>, ApiError> {
+        check_filters::<Reservation>(query.filters, true)?;
+        let wanted = &op.instance_ids;
+        let limit = page_size(query, !wanted.is_empty())?;
+        let after = query.next_token.map(|token| read_token(query.action, token)).transpose()?;
+        let after = after.map(InstanceId::from);
+        if let Some(bad) = wanted.iter().find(|id| !id.is_well_formed()) {
+            return Err(ApiError::new(ErrorCode::InstanceIdMalformed, format!("Invalid id: \"{bad}\"")));
+        }
+        let unknown: Vec<&str> =
+            wanted.iter().filter(|id| self.seen_instance(**id).is_none()).map(InstanceId::as_str).collect();
+        if !unknown.is_empty() {
+            return Err(not_found(ErrorCode::InstanceIdNotFound, "instance ID", &unknown));
+        }
+        let ids: Box<dyn Iterator<Item = InstanceId>> = if wanted.is_empty() {
+            self.instance_ids(after)
+        } else {
+            let ids: BTreeSet<InstanceId> = wanted.iter().copied().collect();
+            Box::new(ids.into_iter())
+        };
+        let matching = ids
+            .filter_map(|id| self.seen_instance(id))
+            .filter(|instance| matches_all(instance, query.filters));
+        Ok(page_of(matching, limit, query.action))
+    }
+}
+
+/// With one of these a large account may be asked without pages. Fact: EC2's documentation of
+/// DescribeNetworkInterfaces, which also names `private-dns-name`, a filter that the box does not have.
+const UNPAGED_FILTERS: [&str; 7] = [
+    "attachment.instance-id",
+    "group-id",
+    "mac-address",
+    "private-ip-address",
+    "addresses.private-ip-address",
+    "subnet-id",
+    "vpc-id",
+];
+
+fn not_found(code: ErrorCode, noun: &str, unknown: &[&str]) -> ApiError {
+    match unknown {
+        [one] => ApiError::new(code, format!("The {noun} '{one}' does not exist")),
+        _ => ApiError::new(code, format!("The {noun}s '{}' do not exist", unknown.join(", "))),
+    }
+}
+
+/// The first `limit` items, and where to go on.
+fn page_of<T: Identified>(items: impl Iterator<Item = T>, limit: usize, action: Action) -> Page<T> {
+    let mut page: Vec<T> = items.take(limit.saturating_add(1)).collect();
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next_token = page.last().filter(|_| more).map(|last| write_token(action, &last.id()));
+    Page { items: page, next_token }
 }
 
 /// `items` are in the order of their ids.
@@ -165,20 +265,15 @@ fn answer<T: Filterable + Identified>(
 ) -> Result<Page<T>, ApiError> {
     let has_tags = !matches!(query.action, Action::DescribeInstanceTypes | Action::DescribeTags);
     check_filters::<T>(query.filters, has_tags)?;
-    let limit = page_size(query, ids.as_ref())?;
+    let limit = page_size(query, ids.as_ref().is_some_and(|ids| ids.no_paging && !ids.wanted.is_empty()))?;
     let after = query.next_token.map(|token| read_token(query.action, token)).transpose()?;
     let wanted = ids.map(|ids| ids.existing(&items)).transpose()?.unwrap_or_default();
-    let mut page: Vec<T> = items
+    let matching = items
         .into_iter()
         .filter(|item| wanted.is_empty() || wanted.contains(&item.id()))
         .filter(|item| after.as_ref().is_none_or(|last| item.id() > *last))
-        .filter(|item| matches_all(item, query.filters))
-        .take(limit.saturating_add(1))
-        .collect();
-    let more = page.len() > limit;
-    page.truncate(limit);
-    let next_token = page.last().filter(|_| more).map(|last| write_token(query.action, &last.id()));
-    Ok(Page { items: page, next_token })
+        .filter(|item| matches_all(item, query.filters));
+    Ok(page_of(matching, limit, query.action))
 }
 
 impl Ids<'_> {
@@ -190,21 +285,18 @@ impl Ids<'_> {
         let known: Vec<String> = items.iter().map(Identified::id).collect();
         let unknown: Vec<&str> =
             self.wanted.iter().copied().filter(|id| !known.iter().any(|have| have == id)).collect();
-        let noun = self.noun;
-        match unknown[..] {
-            [] => Ok(self.wanted.iter().map(ToString::to_string).collect()),
-            [one] => Err(ApiError::new(self.missing, format!("The {noun} '{one}' does not exist"))),
-            _ => {
-                Err(ApiError::new(self.missing, format!("The {noun}s '{}' do not exist", unknown.join(", "))))
-            }
+        if unknown.is_empty() {
+            return Ok(self.wanted.iter().map(ToString::to_string).collect());
         }
+        Err(not_found(self.missing, self.noun, &unknown))
     }
 }
 
-/// Items per page; unlimited where the caller sets none.
-fn page_size(query: &Query<'_>, ids: Option<&Ids<'_>>) -> Result<usize, ApiError> {
+/// Items per page; unlimited where the caller sets none, unless a fault shortens pages.
+fn page_size(query: &Query<'_>, ids_without_pages: bool) -> Result<usize, ApiError> {
+    let shortest = query.page.map_or(usize::MAX, |most| most as usize);
     let Some(wanted) = query.max_results else { return Ok(usize::MAX) };
-    if ids.is_some_and(|ids| ids.no_paging && !ids.wanted.is_empty()) {
+    if ids_without_pages {
         return Err(combination("You cannot specify maxResults and resource IDs in the same request."));
     }
     let most: i64 = if query.action == Action::DescribeInstanceTypes { 100 } else { 1000 };
@@ -214,7 +306,7 @@ fn page_size(query: &Query<'_>, ids: Option<&Ids<'_>>) -> Result<usize, ApiError
     match wanted {
         ..5 => Err(error("greater than or equal to 5".to_owned())),
         _ if wanted > most => Err(error(format!("less than or equal to {most}"))),
-        _ => Ok(usize::try_from(wanted).expect("it lies between 5 and 1000")),
+        _ => Ok(usize::try_from(wanted).expect("it lies between 5 and 1000").min(shortest)),
     }
 }
 
@@ -236,5 +328,7 @@ fn read_token(action: Action, token: &str) -> Result<String, ApiError> {
     bytes
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .and_then(|text| Some(text.strip_prefix(action.name())?.strip_prefix('|')?.to_owned()))
-        .ok_or_else(|| ApiError::new(ErrorCode::InvalidNextToken, "The specified NextToken is not valid."))
+        .ok_or_else(|| {
+            invalid(format!("Value ( {token} ) for parameter NextToken is invalid. The token is invalid."))
+        })
 }

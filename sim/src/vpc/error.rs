@@ -41,6 +41,7 @@ codes! {
     DryRunOperation = "DryRunOperation", 412;
     FilterLimitExceeded = "FilterLimitExceeded", 400;
     IdempotentParameterMismatch = "IdempotentParameterMismatch", 400;
+    IncorrectInstanceState = "IncorrectInstanceState", 400;
     IncorrectState = "IncorrectState", 400;
     InsufficientCidrBlocks = "InsufficientCidrBlocks", 400;
     InsufficientFreeAddressesInSubnet = "InsufficientFreeAddressesInSubnet", 400;
@@ -55,9 +56,8 @@ codes! {
     InvalidInstanceType = "InvalidInstanceType", 400;
     IpAddressInUse = "InvalidIPAddress.InUse", 400;
     NetworkInterfaceInUse = "InvalidNetworkInterface.InUse", 400;
-    NetworkInterfaceIdMalformed = "InvalidNetworkInterfaceID.Malformed", 400;
+    NetworkInterfaceIdMalformed = "InvalidNetworkInterfaceId.Malformed", 400;
     NetworkInterfaceIdNotFound = "InvalidNetworkInterfaceID.NotFound", 400;
-    InvalidNextToken = "InvalidNextToken", 400;
     InvalidParameterCombination = "InvalidParameterCombination", 400;
     InvalidParameterValue = "InvalidParameterValue", 400;
     SubnetIdMalformed = "InvalidSubnetID.Malformed", 400;
@@ -65,6 +65,7 @@ codes! {
     VpcIdMalformed = "InvalidVpcID.Malformed", 400;
     VpcIdNotFound = "InvalidVpcID.NotFound", 400;
     MissingParameter = "MissingParameter", 400;
+    NetworkInterfaceLimitExceeded = "NetworkInterfaceLimitExceeded", 400;
     OperationNotPermitted = "OperationNotPermitted", 400;
     PrivateIpAddressLimitExceeded = "PrivateIpAddressLimitExceeded", 400;
     RequestLimitExceeded = "RequestLimitExceeded", 503;

@@ -1,5 +1,6 @@
 //! What the fabric must follow: changes of attachments and addresses, in the order in which they happen.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -69,9 +70,61 @@ pub enum VpcEvent {
         /// Its MAC.
         mac: Mac,
     },
+    /// The instance is off; its interfaces were reported as detached before.
+    InstanceStopped {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// The instance boots; its interfaces are reported as visible after this.
+    InstanceStarted {
+        /// Which.
+        instance: InstanceId,
+    },
     /// The instance is over; its interfaces were reported as detached before.
     InstanceTerminated {
         /// Which.
         instance: InstanceId,
     },
+}
+
+impl VpcEvent {
+    /// Whose event it is.
+    pub fn instance(&self) -> InstanceId {
+        match self {
+            Self::AttachmentVisible { instance, .. }
+            | Self::AddressesChanged { instance, .. }
+            | Self::SourceDestCheckChanged { instance, .. }
+            | Self::Detached { instance, .. }
+            | Self::InstanceStopped { instance }
+            | Self::InstanceStarted { instance }
+            | Self::InstanceTerminated { instance } => *instance,
+        }
+    }
+}
+
+/// Events that nobody has taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    next: u64,
+    by_instance: BTreeMap<InstanceId, Vec<(u64, VpcEvent)>>,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, event: VpcEvent) {
+        self.by_instance.entry(event.instance()).or_default().push((self.next, event));
+        self.next += 1;
+    }
+
+    /// Takes those of one instance, in order.
+    pub(super) fn take_of(&mut self, instance: InstanceId) -> Vec<VpcEvent> {
+        let events = self.by_instance.remove(&instance).unwrap_or_default();
+        events.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// Takes all, in the order in which they happened.
+    pub(super) fn take(&mut self) -> Vec<VpcEvent> {
+        let mut events: Vec<_> = std::mem::take(&mut self.by_instance).into_values().flatten().collect();
+        events.sort_by_key(|(number, _)| *number);
+        events.into_iter().map(|(_, event)| event).collect()
+    }
 }

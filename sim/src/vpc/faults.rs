@@ -1,23 +1,27 @@
-//! The faults in force, and which of them hit a call.
+//! The faults in force, which of them hit, and how often each did.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::error::{ApiError, ErrorCode};
-use super::ids::InstanceId;
-use super::model::World;
+use super::ids::{EniId, InstanceId};
+use super::imds_view::ImdsView;
 use super::request::{Action, Caller};
 use super::rng::Stream;
 use super::time::Micros;
-use crate::fault::{Fault, FaultId, FaultKind};
+use crate::fault::{Fault, FaultId, FaultKind, Places, Reach};
+
+/// What metadata showed of each instance when a fault was set.
+pub(super) type Frozen = BTreeMap<InstanceId, ImdsView>;
 
 #[derive(Debug)]
 struct Active {
     id: FaultId,
     /// With `skip` and `count` as they are left.
     fault: Fault,
-    /// What IMDS showed when the fault was set, for `ImdsFrozen`.
-    frozen: Arc<World>,
+    /// For `ImdsFrozen`.
+    frozen: Frozen,
 }
 
 /// All faults in force.
@@ -26,6 +30,8 @@ pub(super) struct Faults {
     active: Vec<Active>,
     next: u64,
     chance: Stream,
+    /// Of every fault that was ever set.
+    hits: BTreeMap<FaultId, u64>,
 }
 
 /// What the faults do to one call.
@@ -39,18 +45,64 @@ pub(super) struct Harm {
     pub(super) after: Option<ApiError>,
     pub(super) answer_lost: bool,
     pub(super) late_by: Duration,
+    pub(super) garbled: Option<Garbled>,
     pub(super) terminate_before: Vec<InstanceId>,
     pub(super) terminate_after: Vec<InstanceId>,
+    pub(super) gives_at_most: Option<u32>,
+    pub(super) view: Blur,
+}
+
+/// What becomes of an answer on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Garbled {
+    /// Only the first so many bytes of its body arrive.
+    Truncated(u32),
+    /// Something else answers in its place.
+    Replaced {
+        /// HTTP status.
+        status: u16,
+        /// The body.
+        body: String,
+    },
+}
+
+/// What a Describe call does not show as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Blur {
+    /// How long ago everything is shown.
+    pub(super) lag: Duration,
+    /// How much older one ENI is shown.
+    pub(super) lagging: Vec<(EniId, Duration)>,
+    pub(super) without: Vec<EniId>,
+    pub(super) without_addresses: Vec<IpAddr>,
+    /// Results of a page at most.
+    pub(super) page: Option<u32>,
+}
+
+/// What the metadata faults do to one request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImdsHarm {
+    /// The connection closes without a byte.
+    pub away: bool,
+    /// No token is given.
+    pub token_refused: bool,
+    /// Answered with this status.
+    pub status: Option<u16>,
+    /// Answered this much later.
+    pub late_by: Duration,
+    /// Credentials that are shown are over already.
+    pub expired_credentials: bool,
 }
 
 impl Faults {
     pub(super) fn new(chance: Stream) -> Self {
-        Self { active: Vec::new(), next: 1, chance }
+        Self { active: Vec::new(), next: 1, chance, hits: BTreeMap::new() }
     }
 
-    pub(super) fn set(&mut self, fault: Fault, frozen: Arc<World>) -> FaultId {
+    pub(super) fn set(&mut self, fault: Fault, frozen: Frozen) -> FaultId {
         let id = FaultId(self.next);
         self.next += 1;
+        self.hits.insert(id, 0);
         self.active.push(Active { id, fault, frozen });
         id
     }
@@ -69,6 +121,10 @@ impl Faults {
         self.active.iter().map(|active| (active.id, active.fault.clone())).collect()
     }
 
+    pub(super) fn hits(&self) -> &BTreeMap<FaultId, u64> {
+        &self.hits
+    }
+
     /// Drops the faults whose time is over.
     pub(super) fn expire(&mut self, now: Micros) {
         self.active.retain(|active| {
@@ -77,14 +133,28 @@ impl Faults {
     }
 
     /// Draws what hits this call, and counts it.
-    pub(super) fn hit(&mut self, action: Action, caller: &Caller) -> Harm {
+    pub(super) fn hit(&mut self, action: Action, caller: &Caller, places: impl FnOnce() -> Places) -> Harm {
         let mut harm = Harm::default();
+        let mut places = Some(places);
+        let mut known: Option<Places> = None;
         for active in &mut self.active {
             let fault = &mut active.fault;
-            let applies =
-                hits_calls(&fault.kind) && fault.scope.covers(action, caller) && fault.count != Some(0);
-            if !applies {
+            let reach = fault.kind.reach();
+            let about_calls = match reach {
+                Reach::Call => true,
+                Reach::Describe => action.is_read(),
+                Reach::Attachment | Reach::Imds | Reach::Clock => false,
+            };
+            if !about_calls || !fault.scope.covers_call(action, caller) || fault.count == Some(0) {
                 continue;
+            }
+            // A lag narrowed to an ENI hits that ENI in every view, whatever the call names.
+            if reach == Reach::Call && fault.scope.asks_for_places() {
+                let places =
+                    known.get_or_insert_with(|| places.take().map(|places| places()).unwrap_or_default());
+                if !fault.scope.covers_places(places) {
+                    continue;
+                }
             }
             if fault.skip > 0 {
                 fault.skip -= 1;
@@ -93,65 +163,117 @@ impl Faults {
             if fault.permille < 1000 && self.chance.below(1000) >= u64::from(fault.permille) {
                 continue;
             }
+            if !harm.add(&fault.kind, fault.scope.eni, action) {
+                continue;
+            }
             fault.count = fault.count.map(|count| count - 1);
-            harm.add(&fault.kind);
+            *self.hits.entry(active.id).or_insert(0) += 1;
         }
         harm
     }
 
-    /// How much longer than usual Describe calls of this caller lag. Lag hits whole periods, not single calls, so
-    /// that it is no matter of counts or chance.
-    pub(super) fn describe_lag(&self, action: Action, caller: &Caller) -> Duration {
-        let lags = self.active.iter().filter(|active| active.fault.scope.covers(action, caller)).filter_map(
-            |active| match active.fault.kind {
-                FaultKind::DescribeLags { by } => Some(by),
-                _ => None,
-            },
-        );
-        lags.max().unwrap_or_default()
+    /// The attachment faults that hit an attachment of these places just now, counted.
+    pub(super) fn of_attachment(
+        &mut self,
+        instance: InstanceId,
+        places: &Places,
+        wanted: impl Fn(&FaultKind) -> bool,
+    ) -> Vec<FaultKind> {
+        let mut found = Vec::new();
+        for active in &mut self.active {
+            let fault = &mut active.fault;
+            let covered = fault.kind.reach() == Reach::Attachment
+                && wanted(&fault.kind)
+                && fault.count != Some(0)
+                && fault.scope.instance.is_none_or(|only| only == instance)
+                && fault.scope.covers_places(places);
+            if covered {
+                fault.count = fault.count.map(|count| count - 1);
+                *self.hits.entry(active.id).or_insert(0) += 1;
+                found.push(fault.kind.clone());
+            }
+        }
+        found
     }
 
-    /// The IMDS faults of one instance, oldest first, with the state of the moment at which each was set.
-    pub(super) fn of_imds<'a>(
-        &'a self,
-        instance: &'a InstanceId,
+    /// How far ahead EC2's clock is of this caller's.
+    pub(super) fn clock_ahead(&mut self, caller: &Caller) -> Duration {
+        let mut ahead = Duration::ZERO;
+        for active in &self.active {
+            if let FaultKind::ClockAhead { by } = active.fault.kind
+                && active.fault.scope.instance.is_none_or(|only| caller.instance == Some(only))
+                && active.fault.scope.caller.as_ref().is_none_or(|name| *name == caller.name)
+            {
+                ahead = ahead.max(by);
+                *self.hits.entry(active.id).or_insert(0) += 1;
+            }
+        }
+        ahead
+    }
+
+    /// What the faults do to one request to the metadata service. `path` is without version and leading slash.
+    pub(super) fn of_imds_request(&mut self, instance: InstanceId, path: &str) -> ImdsHarm {
+        let mut harm = ImdsHarm::default();
+        let below =
+            |wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| path.starts_with(wanted.as_str()));
+        for active in &self.active {
+            if active.fault.scope.instance.is_some_and(|only| only != instance) {
+                continue;
+            }
+            match &active.fault.kind {
+                FaultKind::ImdsAway => harm.away = true,
+                FaultKind::ImdsStatus { status, path } if below(path) => harm.status = Some(*status),
+                FaultKind::ImdsLate { by, path } if below(path) => harm.late_by = harm.late_by.max(*by),
+                FaultKind::ImdsTokenRefused if path == "api/token" => harm.token_refused = true,
+                FaultKind::ImdsExpiredCredentials if path.contains("security-credentials") => {
+                    harm.expired_credentials = true;
+                }
+                _ => continue,
+            }
+            *self.hits.entry(active.id).or_insert(0) += 1;
+        }
+        harm
+    }
+
+    /// The faults of what metadata shows of one instance, oldest first, with what it showed when each was set.
+    pub(super) fn of_imds_view(
+        &mut self,
+        instance: InstanceId,
         now: Micros,
-    ) -> impl Iterator<Item = (&'a FaultKind, &'a Arc<World>)> {
-        self.active
-            .iter()
-            .filter(move |active| active.fault.until.is_none_or(|until| now < until))
-            .filter(move |active| active.fault.scope.instance.as_ref().is_none_or(|only| only == instance))
-            .map(|active| (&active.fault.kind, &active.frozen))
-    }
-}
-
-/// Whether a fault of this kind is about single calls.
-fn hits_calls(kind: &FaultKind) -> bool {
-    match kind {
-        FaultKind::ImdsOmitsEni { .. }
-        | FaultKind::ImdsOmitsAddresses { .. }
-        | FaultKind::ImdsRemembers { .. }
-        | FaultKind::ImdsFrozen
-        | FaultKind::ImdsLags { .. }
-        | FaultKind::DescribeLags { .. } => false,
-        FaultKind::AnswerLost
-        | FaultKind::AnswerLate { .. }
-        | FaultKind::RequestLost
-        | FaultKind::Throttle
-        | FaultKind::ErrorInstead { .. }
-        | FaultKind::ErrorAfterEffect { .. }
-        | FaultKind::Deny
-        | FaultKind::TerminateBefore { .. }
-        | FaultKind::TerminateAfter { .. } => true,
+    ) -> Vec<(FaultKind, Option<ImdsView>)> {
+        let mut found = Vec::new();
+        for active in &self.active {
+            let shown = matches!(
+                active.fault.kind,
+                FaultKind::ImdsOmitsEni { .. }
+                    | FaultKind::ImdsOmitsAddresses { .. }
+                    | FaultKind::ImdsRemembers { .. }
+                    | FaultKind::ImdsFrozen
+                    | FaultKind::ImdsLags { .. }
+            );
+            let covered = active.fault.until.is_none_or(|until| now < until)
+                && active.fault.scope.instance.is_none_or(|only| only == instance);
+            if shown && covered {
+                *self.hits.entry(active.id).or_insert(0) += 1;
+                found.push((active.fault.kind.clone(), active.frozen.get(&instance).cloned()));
+            }
+        }
+        found
     }
 }
 
 impl Harm {
-    fn add(&mut self, kind: &FaultKind) {
+    /// Adds one fault; false when it has nothing to do with this action.
+    fn add(&mut self, kind: &FaultKind, eni: Option<EniId>, action: Action) -> bool {
+        let assigns = matches!(action, Action::AssignPrivateIpAddresses | Action::AssignIpv6Addresses);
         match kind {
             FaultKind::RequestLost => self.request_lost = true,
             FaultKind::AnswerLost => self.answer_lost = true,
             FaultKind::AnswerLate { by } => self.late_by = self.late_by.max(*by),
+            FaultKind::AnswerTruncated { keep } => self.garbled = Some(Garbled::Truncated(*keep)),
+            FaultKind::AnswerReplaced { status, body } => {
+                self.garbled = Some(Garbled::Replaced { status: *status, body: body.clone() });
+            }
             FaultKind::Throttle => {
                 self.refused.get_or_insert_with(throttled);
             }
@@ -169,15 +291,25 @@ impl Harm {
             FaultKind::ErrorAfterEffect { code, message } => {
                 self.after.get_or_insert_with(|| ApiError::new(code.clone(), message.clone()));
             }
-            FaultKind::TerminateBefore { instance } => self.terminate_before.push(instance.clone()),
-            FaultKind::TerminateAfter { instance } => self.terminate_after.push(instance.clone()),
-            FaultKind::ImdsOmitsEni { .. }
-            | FaultKind::ImdsOmitsAddresses { .. }
-            | FaultKind::ImdsRemembers { .. }
-            | FaultKind::ImdsFrozen
-            | FaultKind::ImdsLags { .. }
-            | FaultKind::DescribeLags { .. } => {}
+            FaultKind::FewerAddresses { most } if assigns => {
+                self.gives_at_most = Some(self.gives_at_most.map_or(*most, |less| less.min(*most)));
+            }
+            FaultKind::TerminateBefore { instance } => self.terminate_before.push(*instance),
+            FaultKind::TerminateAfter { instance } => self.terminate_after.push(*instance),
+            FaultKind::DescribeLags { by } => match eni {
+                Some(eni) => self.view.lagging.push((eni, *by)),
+                None => self.view.lag = self.view.lag.max(*by),
+            },
+            FaultKind::DescribeOmitsEni { eni } if action.is_read() => self.view.without.push(*eni),
+            FaultKind::DescribeOmitsAddress { address } if action.is_read() => {
+                self.view.without_addresses.push(IpAddr::V4(Ipv4Addr::clone(address)));
+            }
+            FaultKind::ShortPages { most } if action.is_read() => {
+                self.view.page = Some(self.view.page.map_or(*most, |less| less.min(*most)));
+            }
+            _ => return false,
         }
+        true
     }
 }
 

@@ -73,6 +73,11 @@ enum Piece {
     This(char),
 }
 
+/// Whether a pattern stands for itself only.
+pub(super) fn is_plain(pattern: &str) -> bool {
+    !pattern.contains(['*', '?', '\\'])
+}
+
 /// `*` stands for any text, `?` for any one character, a backslash takes the next character as it is.
 /// The comparison is case-sensitive, as EC2's.
 pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
@@ -172,15 +177,15 @@ impl Filterable for NetworkInterface {
             "ipv6-addresses.ipv6-address" => self.ipv6_addresses.iter().map(ToString::to_string).collect(),
             "ipv6-prefixes.ipv6-prefix" => self.ipv6_prefixes.iter().map(ToString::to_string).collect(),
             "mac-address" => one(self.mac_address),
-            "network-interface-id" => one(&self.network_interface_id),
+            "network-interface-id" => one(self.network_interface_id),
             "owner-id" => one(&self.owner_id),
             "private-ip-address" => some(self.primary_ip()),
             "requester-id" => one(&self.requester_id),
             "requester-managed" => one(self.requester_managed),
             "source-dest-check" => one(self.source_dest_check),
             "status" => one(self.status.as_str()),
-            "subnet-id" => one(&self.subnet_id),
-            "vpc-id" => one(&self.vpc_id),
+            "subnet-id" => one(self.subnet_id),
+            "vpc-id" => one(self.vpc_id),
             _ => Vec::new(),
         }
     }
@@ -217,7 +222,7 @@ impl Filterable for Reservation {
             "availability-zone" => one(&instance.availability_zone),
             "hypervisor" => one(&instance.hypervisor),
             "image-id" => one(&instance.image_id),
-            "instance-id" => one(&instance.instance_id),
+            "instance-id" => one(instance.instance_id),
             "instance-state-code" => one(instance.state.code()),
             "instance-state-name" => one(instance.state.as_str()),
             "instance-type" => one(&instance.instance_type),
@@ -228,9 +233,9 @@ impl Filterable for Reservation {
             "owner-id" => one(&self.owner_id),
             "private-dns-name" => one(&instance.private_dns_name),
             "private-ip-address" => some(instance.private_ip_address),
-            "reservation-id" => one(&self.reservation_id),
-            "subnet-id" => one(&instance.subnet_id),
-            "vpc-id" => one(&instance.vpc_id),
+            "reservation-id" => one(self.reservation_id),
+            "subnet-id" => one(instance.subnet_id),
+            "vpc-id" => one(instance.vpc_id),
             _ => Vec::new(),
         }
     }
@@ -267,8 +272,8 @@ impl Filterable for SubnetDescription {
             "ipv6-native" => one(self.ipv6_native),
             "owner-id" => one(&self.owner_id),
             "state" => one("available"),
-            "subnet-id" => one(&self.subnet_id),
-            "vpc-id" => one(&self.vpc_id),
+            "subnet-id" => one(self.subnet_id),
+            "vpc-id" => one(self.vpc_id),
             _ => Vec::new(),
         }
     }
@@ -313,10 +318,10 @@ impl Filterable for SecurityGroupDescription {
     fn field(&self, name: &str) -> Vec<String> {
         match name {
             "description" => one(&self.description),
-            "group-id" => one(&self.group_id),
+            "group-id" => one(self.group_id),
             "group-name" => one(&self.group_name),
             "owner-id" => one(&self.owner_id),
-            "vpc-id" => one(&self.vpc_id),
+            "vpc-id" => one(self.vpc_id),
             _ => Vec::new(),
         }
     }
@@ -345,7 +350,7 @@ impl Filterable for VpcDescription {
             "is-default" => one(self.is_default),
             "owner-id" => one(&self.owner_id),
             "state" => one("available"),
-            "vpc-id" => one(&self.vpc_id),
+            "vpc-id" => one(self.vpc_id),
             _ => Vec::new(),
         }
     }

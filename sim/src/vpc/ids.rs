@@ -5,40 +5,86 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The longest text that an identifier keeps whole; EC2's own are shorter (`eni-attach-` and 17 digits).
+const LONGEST: usize = 31;
+
+/// A short text by value, so that identifiers are copied and compared without a heap. What is longer than
+/// [`LONGEST`] is no identifier of EC2's: its head is kept, for error messages, and an ellipsis.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Short {
+    /// Padded with zeros: compares as text, since no identifier holds a zero byte.
+    bytes: [u8; LONGEST],
+    len: u8,
+}
+
+impl Short {
+    const EMPTY: Self = Self { bytes: [0; LONGEST], len: 0 };
+
+    fn new(text: &str) -> Self {
+        const MORE: &str = "…";
+        let (head, tail) = match text.len() {
+            ..=LONGEST => (text, ""),
+            _ => (&text[..text.floor_char_boundary(LONGEST - MORE.len())], MORE),
+        };
+        let mut short = Self::EMPTY;
+        for (place, byte) in short.bytes.iter_mut().zip(head.bytes().chain(tail.bytes())) {
+            *place = byte;
+        }
+        short.len = u8::try_from(head.len() + tail.len()).unwrap_or_default();
+        short
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(from = "String", into = "String")]
+        pub struct $name(Short);
 
         impl $name {
             /// What every identifier of this kind starts with.
             pub const PREFIX: &'static str = $prefix;
 
             /// Takes the text as it is, well formed or not.
-            pub fn new(text: impl Into<String>) -> Self {
-                Self(text.into())
+            pub fn new(text: impl AsRef<str>) -> Self {
+                Self(Short::new(text.as_ref()))
             }
 
             /// The text.
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
 
             /// Whether the text has the form of an identifier of this kind: the prefix, then 8 or 17
             /// lower-case hexadecimal digits (EC2 has both lengths, new objects get the long one).
             pub fn is_well_formed(&self) -> bool {
-                self.0.strip_prefix($prefix).is_some_and(|rest| {
+                self.as_str().strip_prefix($prefix).is_some_and(|rest| {
                     matches!(rest.len(), 8 | 17)
                         && rest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
                 })
             }
         }
 
+        impl Default for $name {
+            fn default() -> Self {
+                Self(Short::EMPTY)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), self.as_str())
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.pad(self.as_str())
             }
         }
 
@@ -50,13 +96,19 @@ macro_rules! id {
 
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                Self(text)
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.as_str().to_owned()
             }
         }
 
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
-                &self.0
+                self.as_str()
             }
         }
     };
@@ -130,5 +182,24 @@ impl TryFrom<String> for Mac {
             }
         }
         if parts.next().is_some() { Err(BadMac(text)) } else { Ok(Self(bytes)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_compare_as_their_texts_do_and_a_long_text_is_never_well_formed() {
+        let mut texts = ["eni-0123456789abcdef0", "", "eni-1", "eni-0", "eni-00", "x"];
+        let mut ids = texts.map(EniId::new);
+        texts.sort_unstable();
+        ids.sort_unstable();
+        assert_eq!(ids.each_ref().map(EniId::as_str), texts);
+        let long = EniId::new(format!("eni-{}", "ä".repeat(40)));
+        assert!(long.as_str().starts_with("eni-ä") && long.as_str().ends_with('…'), "{long}");
+        assert!(!EniId::new(format!("eni-0123456789abcdef0{}", "0".repeat(40))).is_well_formed());
+        assert!(EniId::new("eni-0123456789abcdef0").is_well_formed());
+        assert!(AttachmentId::new("eni-attach-0123456789abcdef0").is_well_formed());
     }
 }

@@ -1,13 +1,16 @@
 //! What the instance metadata service of one instance shows: plain data, to be laid out as a tree by the face.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::BoxConfig;
 use super::ids::{EniId, InstanceId, Mac, SecurityGroupId, SubnetId, VpcId};
-use super::model::{Eni, World};
+use super::index::Term;
+use super::model::{Eni, Instance, World};
 use super::request::Tags;
 use super::response::{AttachmentStatus, InstanceState};
 use super::time::Micros;
@@ -93,67 +96,125 @@ pub struct ImdsInterface {
     pub vpc_ipv4_cidr_blocks: Vec<Ipv4Net>,
     /// All IPv6 blocks of the VPC.
     pub vpc_ipv6_cidr_blocks: Vec<Ipv6Net>,
+    /// Names of leaves that are not there (yet, or any more).
+    pub missing: Vec<String>,
 }
 
-/// What IMDS would show of `instance` in this state, without any fault. `None` when it is not there or over.
-pub(super) fn observe(world: &World, config: &BoxConfig, instance: &InstanceId) -> Option<ImdsView> {
-    let instance = world.instances.get(instance).filter(|i| i.state != InstanceState::Terminated)?;
-    let view = View { world, account: &config.account_id };
-    let plugged: Vec<&Eni> = world
-        .enis_of(&instance.id)
-        .into_iter()
-        .filter(|eni| eni.attachment().is_some_and(|a| a.status == AttachmentStatus::Attached))
-        .collect();
-    let primary = *plugged.first()?;
+/// What IMDS would show of `instance` as of `moment`, without any fault. `None` when it is not there or off.
+pub(super) fn observe(
+    world: &World,
+    config: &BoxConfig,
+    instance: InstanceId,
+    moment: Micros,
+) -> Option<ImdsView> {
+    let instance = world.instances.at(&instance, moment).filter(|instance| has_metadata(instance))?;
+    let mut plugged: Vec<(&Arc<Eni>, Vec<String>)> = Vec::new();
+    for id in world.index.having(&Term::Instance(instance.id)) {
+        let now = world.enis.at(&id, moment).filter(|eni| is_plugged(eni, instance.id));
+        if let Some(eni) = now {
+            plugged.push((eni, torn(world, config, eni, moment)));
+            continue;
+        }
+        // What was there a while ago is listed still, without its place.
+        let since = moment.before(config.timing.imds_lingers).unwrap_or_default();
+        let was =
+            world.enis.ended_within(&id, since, moment).filter(|eni| is_plugged(eni, instance.id)).last();
+        plugged.extend(was.map(|eni| (eni, vec!["device-number".to_owned()])));
+    }
+    for ghost in &instance.ghosts {
+        if plugged.iter().all(|(eni, _)| eni.mac != ghost.was.mac) {
+            plugged.push((&ghost.was, Vec::new()));
+        }
+    }
+    let (primary, _) = plugged.iter().find(|(eni, _)| is_primary(eni))?;
+    let view = View::of(world, &config.account_id, moment);
     let names = |eni: &Eni| view.groups(&eni.groups).into_iter().map(|group| group.group_name).collect();
     let subnet = world.subnets.get(&instance.subnet)?;
-    let interface = |eni: &Eni| -> Option<ImdsInterface> {
+    let interface = |eni: &Eni, missing: &[String]| -> Option<ImdsInterface> {
         let attachment = eni.attachment()?;
         let subnet = world.subnets.get(&eni.subnet)?;
-        let vpc = world.vpcs.get(&subnet.vpc)?;
+        let vpc = world.vpcs.at(&subnet.vpc, moment).or_else(|| world.vpcs.get(&subnet.vpc))?;
         Some(ImdsInterface {
             mac: eni.mac,
-            interface_id: eni.id.clone(),
+            interface_id: eni.id,
             device_number: attachment.device_index,
             network_card: (instance.kind.network_cards.len() > 1).then_some(attachment.network_card_index),
             owner_id: config.account_id.clone(),
-            local_hostname: host_name(&subnet.zone, &instance.id, eni.ipv4.first().copied()),
-            subnet_id: eni.subnet.clone(),
-            vpc_id: subnet.vpc.clone(),
+            local_hostname: host_name(&subnet.zone, instance.id, eni.primary()),
+            subnet_id: eni.subnet,
+            vpc_id: subnet.vpc,
             security_group_ids: eni.groups.clone(),
             security_groups: names(eni),
-            local_ipv4s: eni.ipv4.clone(),
-            ipv4_prefixes: eni.ipv4_prefixes.clone(),
-            ipv6s: eni.ipv6.clone(),
-            ipv6_prefixes: eni.ipv6_prefixes.clone(),
+            local_ipv4s: eni.v4.ipv4(),
+            ipv4_prefixes: eni.v4.ipv4_prefixes(),
+            ipv6s: eni.v6.ipv6(),
+            ipv6_prefixes: eni.v6.ipv6_prefixes(),
             subnet_ipv4_cidr_block: subnet.ipv4,
             subnet_ipv6_cidr_blocks: subnet.ipv6.into_iter().collect(),
             vpc_ipv4_cidr_block: *vpc.ipv4.first()?,
             vpc_ipv4_cidr_blocks: vpc.ipv4.clone(),
             vpc_ipv6_cidr_blocks: vpc.ipv6.into_iter().collect(),
+            missing: missing.to_vec(),
         })
     };
-    let mut interfaces: Vec<ImdsInterface> = plugged.iter().filter_map(|eni| interface(eni)).collect();
+    let mut interfaces: Vec<ImdsInterface> =
+        plugged.iter().filter_map(|(eni, missing)| interface(eni, missing)).collect();
     interfaces.sort_by_key(|interface| interface.mac);
     Some(ImdsView {
         region: config.region.clone(),
         availability_zone: instance.zone.clone(),
         availability_zone_id: subnet.zone_id.clone(),
         account_id: config.account_id.clone(),
-        instance_id: instance.id.clone(),
+        instance_id: instance.id,
         instance_type: instance.kind.name.clone(),
         image_id: IMAGE_ID.to_owned(),
         architecture: instance.kind.architecture.clone(),
         reservation_id: instance.reservation.to_string(),
         launch_time: instance.launched,
         mac: primary.mac,
-        local_ipv4: primary.ipv4.first().copied(),
-        ipv6: primary.ipv6.first().copied(),
-        local_hostname: host_name(&instance.zone, &instance.id, primary.ipv4.first().copied()),
+        local_ipv4: primary.primary(),
+        ipv6: primary.v6.ipv6().first().copied(),
+        local_hostname: host_name(&instance.zone, instance.id, primary.primary()),
         security_groups: names(primary),
         tags: instance.tags.clone(),
         interfaces,
     })
+}
+
+/// When something that metadata shows of an instance changed, between two instants.
+pub(super) fn changes(world: &World, instance: InstanceId, from: Micros, to: Micros) -> BTreeSet<Micros> {
+    let enis = world.index.having(&Term::Instance(instance));
+    let mut changes = BTreeSet::new();
+    for eni in enis {
+        changes.extend(world.enis.changes(eni).filter(|at| (from..=to).contains(at)));
+    }
+    changes
+}
+
+fn has_metadata(instance: &Instance) -> bool {
+    matches!(instance.state, InstanceState::Running | InstanceState::ShuttingDown | InstanceState::Stopping)
+}
+
+fn is_plugged(eni: &Eni, instance: InstanceId) -> bool {
+    eni.attachment().is_some_and(|a| a.instance_id == instance && a.status == AttachmentStatus::Attached)
+}
+
+fn is_primary(eni: &Eni) -> bool {
+    eni.attachment().is_some_and(|a| (a.network_card_index, a.device_index) == (0, 0))
+}
+
+/// The leaves that a new interface lacks for a while (amazon-vpc-cni-k8s#194).
+fn torn(world: &World, config: &BoxConfig, eni: &Eni, moment: Micros) -> Vec<String> {
+    let before = moment.before(config.timing.imds_torn).unwrap_or_default();
+    let attachment = eni.attachment().map(|a| (a.attachment_id, a.status));
+    let was = world.enis.at(&eni.id, before).and_then(|eni| eni.attachment());
+    if config.timing.imds_torn.is_zero()
+        || is_primary(eni)
+        || was.map(|a| (a.attachment_id, a.status)) == attachment
+    {
+        return Vec::new();
+    }
+    ["vpc-ipv4-cidr-blocks", "vpc-ipv6-cidr-blocks", "subnet-ipv4-cidr-block"].map(str::to_owned).to_vec()
 }
 
 impl ImdsView {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::family::Family;
+
 /// What an instance type allows. Facts: AWS's published instance type tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceType {
@@ -27,9 +29,20 @@ pub struct InstanceType {
     pub memory_mib: u32,
     /// Elastic Fabric Adapter.
     pub efa_supported: bool,
+    /// Trunk interfaces. Fact: the VPC resource controller's table of limits; of the types here all of Nitro's but the
+    /// burstable ones.
+    pub trunking_supported: bool,
 }
 
 impl InstanceType {
+    /// Slots of one ENI in a family.
+    pub(super) fn per_eni(&self, family: Family) -> u32 {
+        match family {
+            Family::V4 => self.ipv4_per_eni,
+            Family::V6 => self.ipv6_per_eni,
+        }
+    }
+
     /// Whether delegated prefixes can be used.
     pub fn supports_prefixes(&self) -> bool {
         self.hypervisor == "nitro" || self.bare_metal
@@ -95,5 +108,6 @@ fn from_row(row: &Row) -> InstanceType {
         vcpus,
         memory_mib: if gib == 0 { 512 } else { gib * 1024 },
         efa_supported: efa,
+        trunking_supported: hypervisor != "xen" && !name.starts_with("t3") && !name.starts_with("t4g"),
     }
 }

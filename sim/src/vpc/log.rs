@@ -1,6 +1,6 @@
 //! The log of calls, for assertions on API budgets and for replaying a recorded run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,43 +39,71 @@ pub struct CallRecord {
     pub outcome: Outcome,
 }
 
-/// Every call since the last reset, in order.
+/// Calls since the last reset: all of them counted, the latest [`CallLog::KEPT`] kept whole.
 #[derive(Debug, Clone, Default)]
 pub struct CallLog {
-    records: Vec<CallRecord>,
+    records: VecDeque<CallRecord>,
+    counts: BTreeMap<String, BTreeMap<Action, usize>>,
+    throttled: usize,
 }
 
 impl CallLog {
-    /// The calls.
-    pub fn records(&self) -> &[CallRecord] {
-        &self.records
+    /// Most calls that are kept whole.
+    pub const KEPT: usize = 20_000;
+
+    /// The calls that are kept, in order.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = &CallRecord> + ExactSizeIterator {
+        self.records.iter()
     }
 
-    /// Calls per action.
+    /// Calls per action, all since the last reset.
     pub fn counts(&self) -> BTreeMap<Action, usize> {
         let mut counts = BTreeMap::new();
-        for record in &self.records {
-            *counts.entry(record.action).or_insert(0) += 1;
+        for (action, count) in self.counts.values().flatten() {
+            *counts.entry(*action).or_insert(0) += count;
         }
         counts
     }
 
-    /// Calls of one action.
-    pub fn count(&self, action: Action) -> usize {
-        self.records.iter().filter(|record| record.action == action).count()
+    /// The same for each caller, by name.
+    pub fn counts_by_caller(&self) -> &BTreeMap<String, BTreeMap<Action, usize>> {
+        &self.counts
     }
 
-    /// Calls made by `caller`.
+    /// Calls of one action, all since the last reset.
+    pub fn count(&self, action: Action) -> usize {
+        self.counts.values().filter_map(|counts| counts.get(&action)).sum()
+    }
+
+    /// Calls that were answered with `RequestLimitExceeded`.
+    pub fn throttled(&self) -> usize {
+        self.throttled
+    }
+
+    /// Calls made by `caller`, of those that are kept.
     pub fn by<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a CallRecord> {
         self.records.iter().filter(move |record| record.caller == *caller)
     }
 
-    /// Forgets all records.
+    /// Forgets all records and counts.
     pub fn reset(&mut self) {
-        self.records.clear();
+        *self = Self::default();
     }
 
     pub(super) fn push(&mut self, record: CallRecord) {
-        self.records.push(record);
+        // No entry for a known caller: its name need not be copied.
+        if !self.counts.contains_key(&record.caller.name) {
+            self.counts.insert(record.caller.name.clone(), BTreeMap::new());
+        }
+        if let Some(counts) = self.counts.get_mut(&record.caller.name) {
+            *counts.entry(record.action).or_insert(0) += 1;
+        }
+        if record.outcome == Outcome::Failed(ErrorCode::RequestLimitExceeded) {
+            self.throttled += 1;
+        }
+        if self.records.len() == Self::KEPT {
+            self.records.pop_front();
+        }
+        self.records.push_back(record);
     }
 }

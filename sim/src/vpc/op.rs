@@ -1,31 +1,35 @@
 //! Carrying out the operations that change something.
 //!
-//! A [`Change`] works on a copy of the world, which replaces the world only when the whole operation succeeded: a
-//! call that fails has changed nothing.
+//! A [`Change`] becomes the present only when the whole operation succeeded: a call that fails has changed nothing.
 
 mod assign;
 mod attach;
 mod create;
 mod modify;
+mod power;
 mod tags;
+mod wish;
 
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::time::Duration;
 
+use super::calls::Ticket;
 use super::error::{ApiError, ErrorCode};
 use super::ids::{AttachmentId, EniId, InstanceId, Mac};
 use super::model::World;
 use super::request::{Caller, Operation, Response};
 use super::response::Done;
 use super::rng::Stream;
+use super::space::FullSubnet;
 use super::time::{Micros, Timing};
 
-pub(super) use create::{Ipv6Wish, NewEni};
-pub(super) use tags::{check_tags, resource_tags};
+pub(super) use create::NewEni;
+pub(super) use tags::check_tags;
+pub(super) use wish::Wish;
 
 /// Something that happens by itself later.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// A pending ENI becomes available.
     Created(EniId),
@@ -37,10 +41,18 @@ pub(super) enum Due {
     Detached(AttachmentId),
     /// The instance is over.
     Terminated(InstanceId),
+    /// The instance is off.
+    Stopped(InstanceId),
+    /// The instance runs.
+    Started(InstanceId),
+    /// The network knows of a moved address.
+    Reassigned(EniId),
+    /// A call arrives.
+    Arrives(Ticket),
 }
 
 /// What follows from a change once it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Schedule this after that long.
     Later(Duration, Due),
@@ -52,6 +64,10 @@ pub(super) enum Effect {
     Unplugged { attachment: AttachmentId, instance: InstanceId, eni: EniId, mac: Mac },
     /// The instance is over.
     InstanceOver(InstanceId),
+    /// The instance is off.
+    InstanceStopped(InstanceId),
+    /// The instance boots.
+    InstanceStarted(InstanceId),
 }
 
 /// One operation under way.
@@ -61,6 +77,11 @@ pub(super) struct Change<'a> {
     pub(super) caller: &'a Caller,
     pub(super) account: &'a str,
     pub(super) timing: &'a Timing,
+    /// ENIs that the account may have in the region.
+    pub(super) eni_quota: usize,
+    pub(super) full_subnet: FullSubnet,
+    /// An Assign by number gives no more than this.
+    pub(super) gives_at_most: Option<u32>,
     pub(super) ids: &'a mut Stream,
     pub(super) choice: &'a mut Stream,
     pub(super) effects: Vec<Effect>,

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AttachmentId, EniId, InstanceId, Mac, ReservationId, SecurityGroupId, SubnetId, VpcId};
 use super::limits::InstanceType;
 use super::request::{ConnectionTracking, Tags};
+use super::shape;
 use super::time::Micros;
 
 /// One page of a Describe call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Page<T> {
     /// In the order of their identifiers.
     pub items: Vec<T>,
@@ -54,6 +56,13 @@ impl EniStatus {
             Self::Detaching => "detaching",
         }
     }
+
+    /// The state of this name.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Available, Self::Attaching, Self::InUse, Self::Detaching]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
 }
 
 /// Life of an attachment.
@@ -83,36 +92,49 @@ impl AttachmentStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
+    /// Booting.
+    Pending,
     /// Serving.
     Running,
     /// Ending.
     ShuttingDown,
     /// Over.
     Terminated,
+    /// Going off.
+    Stopping,
+    /// Off.
+    Stopped,
 }
 
 impl InstanceState {
     /// EC2's spelling.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Running => "running",
             Self::ShuttingDown => "shutting-down",
             Self::Terminated => "terminated",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
         }
     }
 
     /// EC2's number for it.
     pub fn code(self) -> u16 {
         match self {
+            Self::Pending => 0,
             Self::Running => 16,
             Self::ShuttingDown => 32,
             Self::Terminated => 48,
+            Self::Stopping => 64,
+            Self::Stopped => 80,
         }
     }
 }
 
 /// The binding of an ENI to an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Attachment {
     /// Its identifier.
     pub attachment_id: AttachmentId,
@@ -134,8 +156,10 @@ pub struct Attachment {
 
 /// One IPv4 address of an ENI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PrivateIp {
     /// The address.
+    #[serde(rename = "privateIpAddress")]
     pub address: Ipv4Addr,
     /// Whether it is the ENI's first one.
     pub primary: bool,
@@ -143,6 +167,7 @@ pub struct PrivateIp {
 
 /// A security group by id and name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GroupIdentifier {
     /// Id.
     pub group_id: SecurityGroupId,
@@ -152,6 +177,7 @@ pub struct GroupIdentifier {
 
 /// A network interface as Describe and Create show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NetworkInterface {
     /// Id.
     pub network_interface_id: EniId,
@@ -174,24 +200,41 @@ pub struct NetworkInterface {
     /// MAC.
     pub mac_address: Mac,
     /// Primary first; empty in an IPv6-only subnet.
+    #[serde(rename = "privateIpAddressesSet")]
     pub private_ip_addresses: Vec<PrivateIp>,
     /// /28 prefixes.
+    #[serde(
+        rename = "ipv4PrefixSet",
+        default,
+        with = "shape::ipv4_prefix",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ipv4_prefixes: Vec<Ipv4Net>,
     /// IPv6 addresses.
+    #[serde(rename = "ipv6AddressesSet", with = "shape::ipv6_address")]
     pub ipv6_addresses: Vec<Ipv6Addr>,
     /// /80 prefixes.
+    #[serde(
+        rename = "ipv6PrefixSet",
+        default,
+        with = "shape::ipv6_prefix",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub ipv6_prefixes: Vec<Ipv6Net>,
     /// Source/destination check.
     pub source_dest_check: bool,
     /// Security groups.
+    #[serde(rename = "groupSet")]
     pub groups: Vec<GroupIdentifier>,
     /// `interface`, `efa`, `efa-only`, `trunk`, `branch`.
     pub interface_type: String,
     /// Binding, if any.
     pub attachment: Option<Attachment>,
     /// Connection tracking, if set at creation.
+    #[serde(rename = "connectionTrackingConfiguration")]
     pub connection_tracking: Option<ConnectionTracking>,
     /// Tags.
+    #[serde(rename = "tagSet", with = "shape::tags")]
     pub tags: Tags,
 }
 
@@ -209,6 +252,7 @@ impl NetworkInterface {
 
 /// An instance as Describe shows it, alone in its reservation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Reservation {
     /// Id.
     pub reservation_id: ReservationId,
@@ -220,6 +264,7 @@ pub struct Reservation {
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct InstanceDescription {
     /// Id.
     pub instance_id: InstanceId,
@@ -228,6 +273,7 @@ pub struct InstanceDescription {
     /// Type, such as `m5.large`.
     pub instance_type: String,
     /// State.
+    #[serde(rename = "instanceState")]
     pub state: InstanceState,
     /// Zone.
     pub availability_zone: String,
@@ -246,15 +292,19 @@ pub struct InstanceDescription {
     /// When it started.
     pub launch_time: Micros,
     /// Groups of the primary ENI.
+    #[serde(rename = "groupSet")]
     pub groups: Vec<GroupIdentifier>,
     /// Attached ENIs, by card and device index.
+    #[serde(rename = "networkInterfaceSet")]
     pub network_interfaces: Vec<NetworkInterface>,
     /// Tags.
+    #[serde(rename = "tagSet", with = "shape::tags")]
     pub tags: Tags,
 }
 
 /// A subnet as Describe shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SubnetDescription {
     /// Id.
     pub subnet_id: SubnetId,
@@ -277,6 +327,7 @@ pub struct SubnetDescription {
     /// IPv6 only.
     pub ipv6_native: bool,
     /// Tags.
+    #[serde(rename = "tagSet", with = "shape::tags")]
     pub tags: Tags,
 }
 
@@ -285,23 +336,27 @@ pub type InstanceTypeInfo = InstanceType;
 
 /// A security group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SecurityGroupDescription {
     /// Id.
     pub group_id: SecurityGroupId,
     /// Name.
     pub group_name: String,
     /// Free text.
+    #[serde(rename = "groupDescription")]
     pub description: String,
     /// VPC.
     pub vpc_id: VpcId,
     /// Account.
     pub owner_id: String,
     /// Tags.
+    #[serde(rename = "tagSet", with = "shape::tags")]
     pub tags: Tags,
 }
 
 /// A VPC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct VpcDescription {
     /// Id.
     pub vpc_id: VpcId,
@@ -314,11 +369,13 @@ pub struct VpcDescription {
     /// Whether it is the account's default VPC.
     pub is_default: bool,
     /// Tags.
+    #[serde(rename = "tagSet", with = "shape::tags")]
     pub tags: Tags,
 }
 
 /// One tag of one resource, as `DescribeTags` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TagDescription {
     /// Id of the resource.
     pub resource_id: String,
@@ -332,6 +389,7 @@ pub struct TagDescription {
 
 /// Answer of `CreateNetworkInterface`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Created {
     /// The new ENI.
     pub network_interface: NetworkInterface,
@@ -341,6 +399,7 @@ pub struct Created {
 
 /// Answer of `AttachNetworkInterface`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Attached {
     /// The binding.
     pub attachment_id: AttachmentId,
@@ -350,33 +409,42 @@ pub struct Attached {
 
 /// Answer of `AssignPrivateIpAddresses`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AssignedV4 {
     /// The ENI.
     pub network_interface_id: EniId,
     /// What this call added.
+    #[serde(rename = "assignedPrivateIpAddressesSet", with = "shape::private_ip_address")]
     pub addresses: Vec<Ipv4Addr>,
     /// What this call added.
+    #[serde(rename = "assignedIpv4PrefixSet", with = "shape::ipv4_prefix")]
     pub prefixes: Vec<Ipv4Net>,
 }
 
 /// Answer of `AssignIpv6Addresses`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AssignedV6 {
     /// The ENI.
     pub network_interface_id: EniId,
     /// What this call added.
+    #[serde(rename = "assignedIpv6Addresses")]
     pub addresses: Vec<Ipv6Addr>,
     /// What this call added.
+    #[serde(rename = "assignedIpv6PrefixSet")]
     pub prefixes: Vec<Ipv6Net>,
 }
 
 /// Answer of `UnassignIpv6Addresses`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct UnassignedV6 {
     /// The ENI.
     pub network_interface_id: EniId,
     /// What this call took away.
+    #[serde(rename = "unassignedIpv6Addresses")]
     pub addresses: Vec<Ipv6Addr>,
     /// What this call took away.
+    #[serde(rename = "unassignedIpv6PrefixSet")]
     pub prefixes: Vec<Ipv6Net>,
 }

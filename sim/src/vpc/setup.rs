@@ -1,19 +1,19 @@
 //! Building the account: VPCs, subnets, groups, instances; and filling subnets (F23).
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::error::{ApiError, ErrorCode};
+use super::family::Family;
 use super::ids::{AttachmentId, EniId, InstanceId, ReservationId, SecurityGroupId, SubnetId, VpcId};
 use super::limits;
-use super::model::{EniState, Instance, SecurityGroup, Vpc};
-use super::op::{Due, Effect, Ipv6Wish, NewEni, check_tags, invalid};
+use super::model::{EniState, Instance, SecurityGroup, Subnet, Vpc, World};
+use super::op::{Due, Effect, NewEni, Wish, check_tags, invalid};
 use super::request::{Caller, Tags};
 use super::response::{Attachment, AttachmentStatus, InstanceState};
-use super::subnet::{Holder, Subnet};
+use super::space::{Holder, ReservationKind, Space};
 use super::{InstanceSpec, SimVpc, SubnetSpec};
 
 /// EC2's bounds on the IPv4 block of a VPC or subnet.
@@ -51,17 +51,9 @@ impl SimVpc {
         self.change(&Caller::named("setup"), |change| {
             let id = VpcId::new(change.ids.id(VpcId::PREFIX));
             let group = SecurityGroupId::new(change.ids.id(SecurityGroupId::PREFIX));
-            change.world.groups.insert(
-                group.clone(),
-                Arc::new(SecurityGroup {
-                    id: group.clone(),
-                    name: "default".to_owned(),
-                    vpc: id.clone(),
-                    tags: Tags::new(),
-                }),
-            );
-            let vpc = Vpc { id: id.clone(), ipv4: ipv4.to_vec(), ipv6, default_group: group, tags };
-            change.world.vpcs.insert(id.clone(), Arc::new(vpc));
+            let default = SecurityGroup { id: group, name: "default".to_owned(), vpc: id, tags: Tags::new() };
+            change.world.groups.put(group, default);
+            change.world.vpcs.put(id, Vpc { id, ipv4: ipv4.to_vec(), ipv6, default_group: group, tags });
             Ok(id)
         })
     }
@@ -80,33 +72,35 @@ impl SimVpc {
                 if !vpc.ipv4.iter().any(|block| block.contains(&net)) {
                     return Err(invalid(format!("The CIDR '{net}' is not within the VPC")));
                 }
-                let mut others = change.world.subnets.values().filter(|other| other.vpc == spec.vpc);
+                let mut others = subnets_of(change.world, spec.vpc);
                 if others.any(|other| other.ipv4.is_some_and(|other| overlap(other, net))) {
                     return Err(invalid(format!("The CIDR '{net}' conflicts with another subnet")));
                 }
             }
             if let Some(net) = spec.ipv6 {
-                let mut others = change.world.subnets.values().filter(|other| other.vpc == spec.vpc);
+                let mut others = subnets_of(change.world, spec.vpc);
                 let inside = vpc.ipv6.is_some_and(|block| block.contains(&net));
                 if net.prefix_len() != 64 || !inside || others.any(|other| other.ipv6 == Some(net)) {
                     return Err(invalid(format!("The IPv6 CIDR '{net}' is invalid.")));
                 }
             }
             let id = SubnetId::new(change.ids.id(SubnetId::PREFIX));
+            let spaces = [spec.ipv4.map(Space::new), spec.ipv6.map(Space::new)];
+            let free = spaces[0].as_ref().map_or(0, Space::free);
+            for space in spaces.into_iter().flatten() {
+                change.world.spaces.insert((id, space.family()), space);
+            }
             let subnet = Subnet {
-                id: id.clone(),
+                id,
                 vpc: spec.vpc,
                 zone: spec.availability_zone,
                 zone_id,
                 ipv4: spec.ipv4,
                 ipv6: spec.ipv6,
                 tags: spec.tags,
-                held: BTreeMap::new(),
-                held_prefixes: BTreeMap::new(),
-                held6: BTreeMap::new(),
-                held6_prefixes: BTreeMap::new(),
+                free: u32::try_from(free).unwrap_or(u32::MAX),
             };
-            change.world.subnets.insert(id.clone(), Arc::new(subnet));
+            change.world.subnets.put(id, subnet);
             Ok(id)
         })
     }
@@ -122,8 +116,8 @@ impl SimVpc {
         self.change(&Caller::named("setup"), |change| {
             change.world.vpc(vpc)?;
             let id = SecurityGroupId::new(change.ids.id(SecurityGroupId::PREFIX));
-            let group = SecurityGroup { id: id.clone(), name: name.to_owned(), vpc: vpc.clone(), tags };
-            change.world.groups.insert(id.clone(), Arc::new(group));
+            let group = SecurityGroup { id, name: name.to_owned(), vpc: *vpc, tags };
+            change.world.groups.put(id, group);
             Ok(id)
         })
     }
@@ -140,23 +134,25 @@ impl SimVpc {
         check_tags(&spec.tags)?;
         self.change(&Caller::named("setup"), |change| {
             let subnet = change.world.subnet(&spec.subnet)?;
+            let (vpc, zone) = (subnet.vpc, subnet.zone.clone());
             let id = InstanceId::new(change.ids.id(InstanceId::PREFIX));
             let instance = Instance {
-                id: id.clone(),
+                id,
                 reservation: ReservationId::new(change.ids.id(ReservationId::PREFIX)),
-                kind,
+                kind: Arc::new(kind),
                 state: InstanceState::Running,
-                subnet: spec.subnet.clone(),
-                vpc: subnet.vpc.clone(),
-                zone: subnet.zone.clone(),
+                subnet: spec.subnet,
+                vpc,
+                zone,
                 launched: change.now,
                 tags: spec.tags,
+                ghosts: Vec::new(),
             };
-            change.world.instances.insert(id.clone(), Arc::new(instance));
+            change.world.instances.put(id, instance);
             let attachment_id = AttachmentId::new(change.ids.id(AttachmentId::PREFIX));
             let state = EniState::Bound(Attachment {
-                attachment_id: attachment_id.clone(),
-                instance_id: id.clone(),
+                attachment_id,
+                instance_id: id,
                 instance_owner_id: change.account.to_owned(),
                 device_index: 0,
                 network_card_index: 0,
@@ -169,7 +165,7 @@ impl SimVpc {
                 groups: spec.security_groups,
                 interface_type: "interface".to_owned(),
                 primary: spec.private_ip,
-                ipv6: Ipv6Wish::Count(spec.ipv6_address_count),
+                v6: Wish::Count(spec.ipv6_address_count),
                 ..NewEni::default()
             };
             change.make_eni(primary, state)?;
@@ -180,20 +176,20 @@ impl SimVpc {
 
     /// The primary ENI of an instance that has not ended.
     pub fn primary_eni(&self, instance: &InstanceId) -> Option<EniId> {
-        self.world.enis_of(instance).first().map(|eni| eni.id.clone())
+        self.world.enis_of(*instance).first().map(|eni| eni.id)
     }
 
     /// Lets something outside the box hold these addresses.
     pub fn occupy(&mut self, subnet: &SubnetId, addresses: &[Ipv4Addr]) -> Result<(), ApiError> {
         self.on_subnet(subnet, |subnet| {
-            addresses.iter().try_for_each(|address| subnet.hold(*address, Holder::Foreign))
+            addresses.iter().try_for_each(|address| subnet.take_this((*address).into(), Holder::Foreign))
         })
     }
 
     /// Lets something outside the box hold free addresses, lowest first, until at most `leave` are free (F23).
     pub fn occupy_all_but(&mut self, subnet: &SubnetId, leave: u32) -> Result<(), ApiError> {
         self.on_subnet(subnet, |subnet| {
-            subnet.occupy_all_but(leave);
+            subnet.occupy_all_but(leave.into());
             Ok(())
         })
     }
@@ -218,10 +214,55 @@ impl SimVpc {
     fn on_subnet(
         &mut self,
         id: &SubnetId,
-        work: impl FnOnce(&mut Subnet) -> Result<(), ApiError>,
+        work: impl FnOnce(&mut Space) -> Result<(), ApiError>,
     ) -> Result<(), ApiError> {
-        self.change(&Caller::named("setup"), |change| work(change.world.subnet_mut(id)?))
+        self.change(&Caller::named("setup"), |change| work(change.world.space_mut(*id, Family::V4)?))
     }
+
+    /// Keeps a part of a subnet for prefixes, or from being chosen at all (a "subnet CIDR reservation").
+    pub fn reserve(&mut self, subnet: &SubnetId, net: IpNet, kind: ReservationKind) -> Result<(), ApiError> {
+        self.change(&Caller::named("setup"), |change| {
+            change.world.space_mut(*subnet, Family::of(net.addr()))?.reserve(net, kind)
+        })
+    }
+
+    /// Adds a block to a VPC while it runs (`AssociateVpcCidrBlock`).
+    pub fn add_vpc_cidr(&mut self, vpc: &VpcId, net: Ipv4Net) -> Result<(), ApiError> {
+        check_block(net)?;
+        self.change(&Caller::named("setup"), |change| {
+            let vpc = change.world.vpc_mut(vpc)?;
+            if vpc.ipv4.iter().any(|other| overlap(*other, net)) {
+                return Err(invalid(format!("The CIDR '{net}' conflicts with another block")));
+            }
+            vpc.ipv4.push(net);
+            Ok(())
+        })
+    }
+
+    /// Ends an instance (F09): its delete-on-termination ENIs go with it, the others become available. Ending an
+    /// ended one again does nothing.
+    pub fn terminate_instance(&mut self, instance: &InstanceId) -> Result<(), ApiError> {
+        self.change(&Caller::named("ec2"), |change| change.terminate(*instance))
+    }
+
+    /// Stops an instance: its links go, its ENIs and addresses stay, and what forced detachments left is cleared.
+    pub fn stop_instance(&mut self, instance: &InstanceId) -> Result<(), ApiError> {
+        self.change(&Caller::named("ec2"), |change| change.stop(*instance))
+    }
+
+    /// Starts a stopped instance.
+    pub fn start_instance(&mut self, instance: &InstanceId) -> Result<(), ApiError> {
+        self.change(&Caller::named("ec2"), |change| change.start(*instance))
+    }
+
+    /// Boots a running instance again.
+    pub fn reboot_instance(&mut self, instance: &InstanceId) -> Result<(), ApiError> {
+        self.change(&Caller::named("ec2"), |change| change.reboot(*instance))
+    }
+}
+
+fn subnets_of(world: &World, vpc: VpcId) -> impl Iterator<Item = &Arc<Subnet>> {
+    world.subnets.iter().map(|(_, subnet)| subnet).filter(move |subnet| subnet.vpc == vpc)
 }
 
 /// `us-west-2a` in `us-west-2` is `usw2-az1`.

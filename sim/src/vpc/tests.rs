@@ -1,10 +1,12 @@
 //! The rules one by one; random sequences are in `tests/model_based.rs`.
 
+mod calls;
 mod checker;
 mod describe;
 mod errors;
 mod faults;
 mod lifecycle;
+mod rules;
 mod subnets;
 
 use std::net::Ipv4Addr;
@@ -42,7 +44,7 @@ impl Bed {
     }
 
     fn with_type(instance_type: &str) -> Self {
-        let mut vpc = SimVpc::new(BoxConfig::default());
+        let mut vpc = SimVpc::new(BoxConfig { full_subnet: FullSubnet::Documented, ..BoxConfig::default() });
         let vpc_id = vpc
             .add_vpc(&[net("10.0.0.0/16")], Some("2600:1f14:1:1000::/56".parse().unwrap()), Tags::new())
             .unwrap();
@@ -86,7 +88,7 @@ impl Bed {
     }
 
     fn error<C: Call>(&mut self, operation: C) -> ApiError {
-        let before = Arc::clone(&self.vpc.world);
+        let before = self.vpc.world.clone();
         match self.call(operation) {
             Err(CallError::Api(error)) => {
                 assert_eq!(before, self.vpc.world, "a failed call changed something: {error}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::request::Action;
+use super::request::{Action, Operation};
 use super::time::Micros;
 
 /// One bucket.
@@ -19,18 +19,38 @@ pub struct Bucket {
 
 /// Which actions are limited. An action that is not named has no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RequestLimits(pub BTreeMap<Action, Bucket>);
+#[serde(default, deny_unknown_fields)]
+pub struct RequestLimits {
+    /// One bucket for each action.
+    pub actions: BTreeMap<Action, Bucket>,
+    /// One more for each Describe action, for calls with neither ids nor filters nor pages.
+    pub unfiltered: Option<Bucket>,
+}
 
 impl RequestLimits {
-    /// EC2's published defaults: a bucket of 100 refilled with 20 a second for each "non-mutating" action, 50 and 5
-    /// for each "mutating" one.
+    /// EC2's published defaults ("Request throttling for the Amazon EC2 API", the table of bucket sizes and refill
+    /// rates): calls that read 100 refilled by 20 a second, unfiltered and unpaged ones 50 by 10; calls that change
+    /// 50 by 5, with exceptions by name.
     pub fn published() -> Self {
         let bucket = |action: &Action| {
-            let (capacity, refill_per_second) = if action.is_read() { (100, 20) } else { (50, 5) };
+            let (capacity, refill_per_second) = match action {
+                action if action.is_read() => (100, 20),
+                Action::CreateTags | Action::DeleteTags => (100, 10),
+                Action::CreateNetworkInterface
+                | Action::DeleteNetworkInterface
+                | Action::ModifyNetworkInterfaceAttribute
+                | Action::AssignPrivateIpAddresses
+                | Action::UnassignPrivateIpAddresses
+                | Action::AssignIpv6Addresses
+                | Action::UnassignIpv6Addresses => (100, 5),
+                _ => (50, 5),
+            };
             (*action, Bucket { capacity, refill_per_second })
         };
-        Self(Action::ALL.iter().map(bucket).collect())
+        Self {
+            actions: Action::ALL.iter().map(bucket).collect(),
+            unfiltered: Some(Bucket { capacity: 50, refill_per_second: 10 }),
+        }
     }
 }
 
@@ -41,7 +61,8 @@ const CALL: u64 = 1_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     limits: RequestLimits,
-    levels: BTreeMap<Action, (u64, Micros)>,
+    /// By action, and whether it is the bucket of its unfiltered calls.
+    levels: BTreeMap<(Action, bool), (u64, Micros)>,
 }
 
 impl Throttle {
@@ -50,11 +71,15 @@ impl Throttle {
         Self { limits, levels: BTreeMap::new() }
     }
 
-    /// Takes one call out of the action's bucket; false when there is none.
-    pub(super) fn admit(&mut self, action: Action, now: Micros) -> bool {
-        let Some(bucket) = self.limits.0.get(&action) else { return true };
+    /// Takes one call out of its bucket; false when there is none.
+    pub(super) fn admit(&mut self, operation: &Operation, now: Micros) -> bool {
+        let action = operation.action();
+        let unfiltered = self.limits.unfiltered.filter(|_| operation.is_unfiltered());
+        let Some(bucket) = unfiltered.or_else(|| self.limits.actions.get(&action).copied()) else {
+            return true;
+        };
         let full = u64::from(bucket.capacity) * CALL;
-        let (level, filled) = self.levels.entry(action).or_insert((full, now));
+        let (level, filled) = self.levels.entry((action, unfiltered.is_some())).or_insert((full, now));
         // Microseconds times calls per second are millionths of a call.
         let gained = now.0.saturating_sub(filled.0).saturating_mul(u64::from(bucket.refill_per_second));
         *level = level.saturating_add(gained).min(full);

@@ -34,13 +34,13 @@ impl Micros {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timing {
-    /// A Describe call, from request to effect. Slept by the face, not by [`super::SimVpc`].
+    /// A Describe call, from its sending to its arrival.
     #[serde(with = "millis")]
     pub read_latency: Duration,
-    /// Any other call, from request to effect.
+    /// Any other call, from its sending to its arrival.
     #[serde(with = "millis")]
     pub write_latency: Duration,
-    /// `AttachNetworkInterface`, from request to effect; where zero, `write_latency` counts.
+    /// `AttachNetworkInterface`, from its sending to its arrival; where zero, `write_latency` counts.
     #[serde(with = "millis")]
     pub attach_latency: Duration,
     /// A new ENI is `pending` this long.
@@ -55,18 +55,68 @@ pub struct Timing {
     /// An instance is `shutting-down` this long.
     #[serde(with = "millis")]
     pub terminate_takes: Duration,
+    /// An instance is `stopping` this long.
+    #[serde(with = "millis")]
+    pub stop_takes: Duration,
+    /// An instance that is started again is `pending` this long.
+    #[serde(with = "millis")]
+    pub start_takes: Duration,
     /// The interface appears in the instance this long after the effect of Attach.
     #[serde(with = "millis")]
     pub link_appears: Duration,
+    /// The network follows a reassigned address this long after EC2 shows it at its new place.
+    #[serde(with = "millis")]
+    pub reassign_takes: Duration,
     /// IMDS shows the world as it was this long ago.
     #[serde(with = "millis")]
     pub imds_lag: Duration,
+    /// IMDS shows an interface without the ranges of its VPC this long after its attachment.
+    #[serde(with = "millis")]
+    pub imds_torn: Duration,
+    /// IMDS goes on listing an interface this long after its detachment, without its device number.
+    #[serde(with = "millis")]
+    pub imds_lingers: Duration,
     /// Describe calls show the world as it was this long ago.
     #[serde(with = "millis")]
     pub describe_lag: Duration,
+    /// Each object is shown up to this much older still, drawn anew for each object and call: what one call showed
+    /// the next one need not.
+    #[serde(with = "millis")]
+    pub describe_jitter: Duration,
 }
 
 impl Timing {
+    /// The longest that any view may lag; see [`super::HORIZON`].
+    pub(super) fn longest_lag(&self) -> Duration {
+        (self.describe_lag + self.describe_jitter)
+            .max(self.imds_lag + self.imds_lingers)
+            .max(self.imds_lag + self.imds_torn)
+    }
+
+    /// Delays as they are seen in life, where creating, attaching and detaching take seconds and no two views agree
+    /// for a while. EC2 publishes none of them: these are of the order that users of large clusters report.
+    pub fn life() -> Self {
+        let millis = Duration::from_millis;
+        Self {
+            read_latency: millis(60),
+            write_latency: millis(250),
+            attach_latency: millis(600),
+            create_takes: millis(1500),
+            attach_takes: millis(3000),
+            detach_takes: millis(8000),
+            terminate_takes: millis(20_000),
+            stop_takes: millis(15_000),
+            start_takes: millis(10_000),
+            link_appears: millis(2000),
+            reassign_takes: millis(1000),
+            imds_lag: millis(1000),
+            imds_torn: millis(2000),
+            imds_lingers: millis(60_000),
+            describe_lag: Duration::ZERO,
+            describe_jitter: millis(1000),
+        }
+    }
+
     /// The delays that the incumbent was measured with: reads 30 ms, writes 150 ms, Attach 500 ms, link 1 s
     /// after Attach, IMDS 0.5 s behind EC2.
     pub fn measured() -> Self {
@@ -80,7 +130,7 @@ impl Timing {
         }
     }
 
-    /// How long a caller waits before the effect of `request`.
+    /// How long `request` is under way before it arrives.
     pub fn latency_of(&self, request: &Request) -> Duration {
         match request.action() {
             action if action.is_read() => self.read_latency,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdfast_datapath::netlink::{AddressFamily, Change, LinkRef, LinkSettings, RouteFilter, Rule};
 use holdfast_sim::fabric::{IMDS_ADDRESS, Namespace};
-use holdfast_sim::server::access_key_id;
+use holdfast_sim::server::static_key_id;
 use holdfast_sim::vpc::Caller;
 use holdfast_sim::vpc::request::ModifyNetworkInterfaceAttribute;
 use ipnet::Ipv4Net;
@@ -202,17 +202,22 @@ fn ec2_knows_its_callers_by_their_access_keys() {
     assert_eq!(node.environment()["AWS_ENDPOINT_URL_EC2"], format!("http://{}", site.fabric.ec2_address()));
     let body = "Action=DescribeSubnets&Version=2016-11-15";
     // Through one and the same node: whose packets they are says nothing.
-    for key in [access_key_id(site.node("two").instance()), "AKIDEXAMPLE".to_owned()] {
+    let date = Command::new("date").args(["-u", "+%Y%m%dT%H%M%SZ"]).output().unwrap().stdout;
+    let date = String::from_utf8(date).unwrap();
+    for key in [static_key_id(site.node("two").instance()), "AKIAEXAMPLE000000000".to_owned()] {
         let request = format!(
             "POST / HTTP/1.1\r\nHost: ec2\r\nContent-Type: application/x-www-form-urlencoded\r\nAuthorization: \
              AWS4-HMAC-SHA256 Credential={key}/20260101/us-west-2/ec2/aws4_request, SignedHeaders=host, \
-             Signature=00\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+             Signature=00\r\nX-Amz-Date: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            date.trim(),
             body.len()
         );
         let answer = node.namespace().run(|| ask(None, ec2, SETTLED, &request)).unwrap().unwrap();
         assert!(answer.contains("DescribeSubnetsResponse"), "{answer}");
     }
-    let callers =
-        site.shared.with(|vpc| vpc.log().records().iter().map(|r| r.caller.clone()).collect::<Vec<_>>());
-    assert_eq!(callers, [Caller::instance(site.node("two").instance()), Caller::named("AKIDEXAMPLE")]);
+    let callers = site.shared.with(|vpc| vpc.log().records().map(|r| r.caller.clone()).collect::<Vec<_>>());
+    assert_eq!(
+        callers,
+        [Caller::instance(site.node("two").instance()), Caller::named("AKIAEXAMPLE000000000")]
+    );
 }

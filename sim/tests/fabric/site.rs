@@ -99,6 +99,13 @@ impl Site {
         self.settle();
     }
 
+    /// Boots a node anew, and waits until its links are there.
+    pub(crate) fn reboot(&self, node: &str) {
+        let instance = self.node(node).instance();
+        self.shared.with(|vpc| vpc.reboot_instance(instance)).unwrap();
+        self.pass(Duration::from_secs(1));
+    }
+
     pub(crate) fn operator<C: holdfast_sim::vpc::request::Call>(&self, operation: C) -> C::Output {
         self.shared.with(|vpc| vpc.call(&Caller::named("operator"), operation)).unwrap()
     }

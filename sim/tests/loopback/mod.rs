@@ -4,16 +4,24 @@
 #![allow(clippy::unwrap_used, reason = "a test's support: its errors are panics")]
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use holdfast_sim::server::client::exchange;
 use holdfast_sim::server::{self, Callers, ClockMode, SharedVpc};
 use holdfast_sim::vpc::{
-    BoxConfig, InstanceId, InstanceSpec, SecurityGroupId, SimVpc, SubnetId, SubnetSpec, Tags, VpcId,
+    BoxConfig, FullSubnet, InstanceId, InstanceSpec, SecurityGroupId, SimVpc, SubnetId, SubnetSpec, Tags,
+    VpcId,
 };
+use hyper::Request;
+use hyper::header::HeaderValue;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+
+/// A static key, as EC2 makes them.
+pub(crate) const OPERATOR: &str = "AKIAOPERATOR00000000";
 
 /// A served box: one VPC, three subnets, two `m5.large` and one `p4d.24xlarge`.
 pub(crate) struct Loopback {
@@ -41,7 +49,7 @@ pub(crate) struct Loopback {
 impl Loopback {
     /// Serves a fresh box; its thread ends with the value.
     pub(crate) fn start(clock: ClockMode) -> Self {
-        let mut sim = SimVpc::new(BoxConfig::default());
+        let mut sim = SimVpc::new(BoxConfig { full_subnet: FullSubnet::Documented, ..BoxConfig::default() });
         let blocks = ["10.0.0.0/16".parse().unwrap(), "100.64.0.0/16".parse().unwrap()];
         let vpc = sim.add_vpc(&blocks, Some("2600:1f13:a::/56".parse().unwrap()), tags("box")).unwrap();
         let mut subnet = |zone: &str, ipv4: &str, ipv6: Option<&str>, name: &str| {
@@ -113,16 +121,35 @@ impl Loopback {
 
     /// Sends one EC2 request, signed as an SDK signs, with a key that is no instance's.
     pub(crate) fn ec2(&self, parameters: &str) -> Answer {
-        self.ec2_as("AKIAOPERATOR", parameters)
+        self.ec2_as(OPERATOR, parameters)
     }
 
     /// As [`Loopback::ec2`] with this access key id.
     pub(crate) fn ec2_as(&self, key: &str, parameters: &str) -> Answer {
+        self.ec2_signed(key, &[], 0, parameters)
+    }
+
+    /// The same signed with a clock that is off by so many seconds, and with more headers.
+    pub(crate) fn ec2_signed(&self, key: &str, more: &[&str], off: i64, parameters: &str) -> Answer {
         let authorization = format!("Authorization: {}", signature(key, "us-west-2", "ec2"));
-        let headers =
-            [authorization.as_str(), "Content-Type: application/x-www-form-urlencoded; charset=utf-8"];
+        let date = format!("X-Amz-Date: {}", self.date(off));
+        let mut headers = vec![
+            authorization.as_str(),
+            date.as_str(),
+            "Content-Type: application/x-www-form-urlencoded; charset=utf-8",
+        ];
+        headers.extend(more);
         let body = format!("Version=2016-11-15&{parameters}");
         send(self.ec2, "POST", "/", &headers, &body).expect("an answer")
+    }
+
+    /// The box's time as it is signed, off by so many seconds.
+    pub(crate) fn date(&self, off: i64) -> String {
+        let now = self.shared.epoch() + Duration::from_micros(self.shared.with(|vpc| vpc.now().0));
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed() + off;
+        let date =
+            Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y%m%dT%H%M%SZ"]).output();
+        String::from_utf8(date.unwrap().stdout).unwrap().trim().to_owned()
     }
 
     /// Sends one admin request.
@@ -183,36 +210,26 @@ impl Answer {
 
 /// Sends one request on a connection of its own. `None`: the connection closed without a byte.
 pub(crate) fn send(to: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Option<Answer> {
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: box\r\nConnection: close\r\n");
+    let mut request = Request::builder().method(method).uri(path);
     for header in headers {
-        request.push_str(header);
-        request.push_str("\r\n");
+        let (name, value) = header.split_once(": ").expect("a header");
+        request = request.header(name, value);
     }
-    let request = format!("{request}Content-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("{error}"),
-    }
-    if answer.is_empty() {
-        return None;
-    }
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers: BTreeMap<String, String> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    if method != "HEAD" {
-        assert_eq!(headers["content-length"], body.len().to_string(), "a torn answer");
-    }
-    Some(Answer { status, headers, body: body.to_owned() })
+    let request = request.body(body.to_owned()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let answer = async { exchange(TcpStream::connect(to).await.unwrap(), request).await };
+        tokio::time::timeout(Duration::from_secs(10), answer).await.expect("an end within 10 s")
+    });
+    let (head, body) = match answer {
+        Ok(answer) => answer.into_parts(),
+        Err(error) if error.is_incomplete_message() => return None,
+        Err(error) => panic!("{method} {path}: {error:?}"),
+    };
+    let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+    let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    let body = String::from_utf8(body.into()).unwrap();
+    Some(Answer { status: head.status.as_u16(), headers, body })
 }
 
 fn tags(name: &str) -> Tags {

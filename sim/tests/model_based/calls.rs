@@ -123,7 +123,10 @@ impl Run {
             let now = self.reference.now;
             let bound = &mut self.reference.enis.get_mut(id).unwrap().bound;
             if force {
-                *bound = None;
+                let was = bound.take().unwrap();
+                if !self.reference.ended.contains(&was.instance) {
+                    self.reference.ghosts.insert((was.instance, was.card, was.device));
+                }
             } else {
                 bound.as_mut().unwrap().detached_at = Some(now);
             }
@@ -337,6 +340,6 @@ impl Run {
                 FaultKind::ErrorInstead { code: ErrorCode::InternalError, message: "oops".to_owned() }
             }
         };
-        self.sim.set_fault(Fault::new(kind).times(u32::from(times)));
+        self.sim.set_fault(Fault::new(kind).times(u32::from(times))).unwrap();
     }
 }

@@ -29,7 +29,9 @@ impl Follower {
                 VpcEvent::InstanceTerminated { instance } => {
                     assert!(self.links.values().all(|link| link.0 != instance), "it still has links");
                 }
-                VpcEvent::SourceDestCheckChanged { .. } => {}
+                VpcEvent::SourceDestCheckChanged { .. }
+                | VpcEvent::InstanceStopped { .. }
+                | VpcEvent::InstanceStarted { .. } => {}
             }
         }
     }

@@ -55,6 +55,8 @@ pub struct Reference {
     /// Every id there ever was, for references to what is gone.
     pub ever: Vec<EniId>,
     pub ended: BTreeSet<usize>,
+    /// Instance, card and device of what was detached by force: taken until a stop.
+    pub ghosts: BTreeSet<(usize, u32, u32)>,
     pub tokens: BTreeMap<u8, ((u8, u8, u8), EniId)>,
     pub harms: Vec<(Harm, u8)>,
     /// Of each lag fault in force.
@@ -155,6 +157,9 @@ impl Reference {
         let there: Vec<&RefBinding> =
             self.enis.values().filter_map(|e| e.bound.as_ref()).filter(|b| b.instance == instance).collect();
         let on_card = there.iter().filter(|b| b.card == card).count();
+        if self.ghosts.contains(&(instance, card, device)) {
+            reasons.insert("InvalidParameterValue");
+        }
         if card >= cards || there.iter().any(|b| (b.card, b.device) == (card, device)) {
             reasons.insert("InvalidParameterValue");
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::response::NetworkInterface;
 use holdfast_sim::vpc::{
-    BoxConfig, CallError, Caller, EniId, InstanceId, InstanceSpec, Micros, Operation, Reply, SimVpc,
-    SubnetId, SubnetSpec, Tags, Timing,
+    BoxConfig, CallError, Caller, EniId, FullSubnet, InstanceId, InstanceSpec, Micros, Operation, Reply,
+    SimVpc, SubnetId, SubnetSpec, Tags, Timing,
 };
 use ipnet::Ipv4Net;
 
@@ -38,7 +38,12 @@ impl Run {
             detach_takes: ms(DETACH_TAKES),
             ..Timing::default()
         };
-        let mut sim = SimVpc::new(BoxConfig { seed, timing, ..BoxConfig::default() });
+        let mut sim = SimVpc::new(BoxConfig {
+            seed,
+            timing,
+            full_subnet: FullSubnet::Documented,
+            ..BoxConfig::default()
+        });
         let vpc = sim.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
         let subnet = |net: &&str| {
             sim.add_subnet(SubnetSpec {
@@ -88,6 +93,7 @@ impl Run {
             ever: enis.keys().cloned().collect(),
             enis,
             ended: BTreeSet::new(),
+            ghosts: BTreeSet::new(),
             tokens: BTreeMap::new(),
             harms: Vec::new(),
             lags: Vec::new(),
@@ -196,7 +202,8 @@ impl Run {
             Step::DescribeLag { ms } => {
                 self.reference.lags.push(u64::from(ms) * MS);
                 self.sim
-                    .set_fault(Fault::new(FaultKind::DescribeLags { by: Duration::from_millis(ms.into()) }));
+                    .set_fault(Fault::new(FaultKind::DescribeLags { by: Duration::from_millis(ms.into()) }))
+                    .unwrap();
             }
             Step::Heal => {
                 self.sim.clear_faults();

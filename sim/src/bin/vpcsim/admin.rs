@@ -1,12 +1,10 @@
 //! `vpcsim admin`: a small client of the admin interface, for scripts.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use holdfast_sim::server::client::AdminClient;
 use serde_json::{Value, json};
 
 use crate::run_dir::RunDir;
@@ -39,7 +37,7 @@ pub(crate) enum Request {
         id: Option<u64>,
     },
     /// Makes a change as someone else, without faults, delay or log, such as '{"DeleteNetworkInterface":
-    /// {"network_interface_id": "eni-…"}}'. Fails if EC2 refuses it.
+    /// {"networkInterfaceId": "eni-…"}}'. Fails if EC2 refuses it.
     Foreign {
         /// The operation as JSON.
         operation: String,
@@ -77,10 +75,12 @@ pub(crate) enum Request {
 /// Sends the request and prints the answer. Fails when the box, or EC2 in it, refuses.
 pub(crate) fn send(folder: &RunDir, request: Request) -> anyhow::Result<ExitCode> {
     let (method, path, body) = translate(folder, request)?;
-    let (status, answer) = exchange(folder, &method, &path, body.as_ref())?;
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let client = AdminClient::at(&folder.admin_socket());
+    let (status, answer) = client.send(method.parse()?, &path, body)?;
     say(&answer)?;
     let refused = serde_json::from_str(&answer).is_ok_and(|answer: Value| answer.get("error").is_some());
-    Ok(if status < 400 && !refused { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.as_u16() < 400 && !refused { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn translate(folder: &RunDir, request: Request) -> anyhow::Result<(String, String, Option<Value>)> {
@@ -131,28 +131,4 @@ fn translate(folder: &RunDir, request: Request) -> anyhow::Result<(String, Strin
 
 fn parse(text: &str) -> anyhow::Result<Value> {
     serde_json::from_str(text).with_context(|| format!("{text:?} is not JSON"))
-}
-
-/// One request on a connection of its own.
-fn exchange(
-    folder: &RunDir,
-    method: &str,
-    path: &str,
-    body: Option<&Value>,
-) -> anyhow::Result<(u16, String)> {
-    let socket = folder.admin_socket();
-    let mut stream = UnixStream::connect(&socket)
-        .with_context(|| format!("connect to {}: is the box up?", socket.display()))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let body = body.map(Value::to_string).unwrap_or_default();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: vpcsim\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + &body).as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("wait for the answer")?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("the box closed the connection")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no HTTP status")?;
-    Ok((status, body.to_owned()))
 }

@@ -1,16 +1,17 @@
 //! `CreateNetworkInterface`, and the primary ENI of a new instance.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use ipnet::{Ipv4Net, Ipv6Net};
-
-use super::{Change, Due, Effect, check_tags, combination, count, invalid, missing, no_duplicates};
+use super::wish::Wish;
+use super::{Change, Due, Effect, check_tags, combination, invalid, missing, no_duplicates};
 use crate::vpc::error::{ApiError, ErrorCode};
+use crate::vpc::family::Family;
 use crate::vpc::ids::{EniId, Mac, SecurityGroupId, SubnetId, VpcId};
 use crate::vpc::model::{Eni, EniState, TokenUse};
 use crate::vpc::request::{ConnectionTracking, CreateNetworkInterface, Tags};
 use crate::vpc::response::Created;
+use crate::vpc::space::{Full, Holder, Holding};
 use crate::vpc::view::View;
 
 /// EC2's default quota of security groups per ENI.
@@ -27,104 +28,10 @@ pub(in crate::vpc) struct NewEni {
     pub(in crate::vpc) groups: Vec<SecurityGroupId>,
     pub(in crate::vpc) interface_type: String,
     pub(in crate::vpc) primary: Option<Ipv4Addr>,
-    pub(in crate::vpc) secondary: Ipv4Wish,
-    pub(in crate::vpc) ipv6: Ipv6Wish,
+    pub(in crate::vpc) v4: Wish,
+    pub(in crate::vpc) v6: Wish,
     pub(in crate::vpc) tags: Tags,
     pub(in crate::vpc) connection_tracking: Option<ConnectionTracking>,
-}
-
-/// IPv4 beyond the primary address.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::vpc) enum Ipv4Wish {
-    #[default]
-    Nothing,
-    Count(u32),
-    These(Vec<Ipv4Addr>),
-    PrefixCount(u32),
-    Prefixes(Vec<Ipv4Net>),
-}
-
-/// IPv6.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::vpc) enum Ipv6Wish {
-    #[default]
-    Nothing,
-    Count(u32),
-    These(Vec<Ipv6Addr>),
-    PrefixCount(u32),
-    Prefixes(Vec<Ipv6Net>),
-}
-
-impl Ipv4Wish {
-    /// At most one of the four may be given.
-    pub(super) fn read(
-        number: Option<i64>,
-        these: Vec<Ipv4Addr>,
-        prefix_number: Option<i64>,
-        prefixes: Vec<Ipv4Net>,
-    ) -> Result<Self, ApiError> {
-        no_duplicates(&these)?;
-        no_duplicates(&prefixes)?;
-        Ok(match (number, these.is_empty(), prefix_number, prefixes.is_empty()) {
-            (None, true, None, true) => Self::Nothing,
-            (Some(n), true, None, true) => Self::Count(count(n, "secondaryPrivateIpAddressCount")?),
-            (None, false, None, true) => Self::These(these),
-            (None, true, Some(n), true) => Self::PrefixCount(count(n, "ipv4PrefixCount")?),
-            (None, true, None, false) => Self::Prefixes(prefixes),
-            _ => {
-                return Err(combination(
-                    "You can specify only one of private IPv4 addresses, a number of them, IPv4 prefixes, or a \
-                     number of those",
-                ));
-            }
-        })
-    }
-
-    /// Slots that it takes on the ENI.
-    pub(super) fn slots(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Count(n) | Self::PrefixCount(n) => *n as usize,
-            Self::These(these) => these.len(),
-            Self::Prefixes(prefixes) => prefixes.len(),
-        }
-    }
-}
-
-impl Ipv6Wish {
-    /// At most one of the four may be given.
-    pub(super) fn read(
-        number: Option<i64>,
-        these: Vec<Ipv6Addr>,
-        prefix_number: Option<i64>,
-        prefixes: Vec<Ipv6Net>,
-    ) -> Result<Self, ApiError> {
-        no_duplicates(&these)?;
-        no_duplicates(&prefixes)?;
-        Ok(match (number, these.is_empty(), prefix_number, prefixes.is_empty()) {
-            (None, true, None, true) => Self::Nothing,
-            (Some(n), true, None, true) => Self::Count(count(n, "ipv6AddressCount")?),
-            (None, false, None, true) => Self::These(these),
-            (None, true, Some(n), true) => Self::PrefixCount(count(n, "ipv6PrefixCount")?),
-            (None, true, None, false) => Self::Prefixes(prefixes),
-            _ => {
-                return Err(combination(
-                    "You can specify only one of IPv6 addresses, a number of them, IPv6 prefixes, or a number of \
-                     those",
-                ));
-            }
-        })
-    }
-
-    /// Slots that it takes on the ENI.
-    pub(super) fn slots(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Count(n) | Self::PrefixCount(n) => *n as usize,
-            Self::These(these) => these.len(),
-            Self::Prefixes(prefixes) => prefixes.len(),
-        }
-    }
 }
 
 impl Change<'_> {
@@ -133,20 +40,37 @@ impl Change<'_> {
             return Ok(answer);
         }
         let wanted = read(op)?;
+        self.quota()?;
         let takes = self.timing.create_takes;
         let id = if takes.is_zero() {
             self.make_eni(wanted, EniState::Available)?
         } else {
             let id = self.make_eni(wanted, EniState::Pending)?;
-            self.effects.push(Effect::Later(takes, Due::Created(id.clone())));
+            self.effects.push(Effect::Later(takes, Due::Created(id)));
             id
         };
-        let answer = View { world: self.world, account: self.account }.network_interface(&id)?;
+        let made = Arc::clone(self.world.eni(&id)?);
+        let network_interface = self.shown().eni(&made);
         if let Some(token) = &op.client_token {
-            let used = TokenUse { request: op.clone(), answer: answer.clone() };
-            self.world.tokens.insert(token.clone(), Arc::new(used));
+            self.world.spend(token, TokenUse { request: op.clone(), made });
         }
-        Ok(Created { network_interface: answer, client_token: op.client_token.clone() })
+        Ok(Created { network_interface, client_token: op.client_token.clone() })
+    }
+
+    fn shown(&self) -> View<'_> {
+        View::of(self.world, self.account, self.now)
+    }
+
+    /// The account's quota of ENIs in the region. Code and words: EC2's list of errors; the words are assumed.
+    fn quota(&self) -> Result<(), ApiError> {
+        let quota = self.eni_quota;
+        if self.world.enis.len() >= quota {
+            return Err(ApiError::new(
+                ErrorCode::NetworkInterfaceLimitExceeded,
+                format!("You have reached the limit of {quota} network interfaces in this Region."),
+            ));
+        }
+        Ok(())
     }
 
     fn answer_of_token(&self, op: &CreateNetworkInterface) -> Result<Option<Created>, ApiError> {
@@ -163,45 +87,44 @@ impl Change<'_> {
                 "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
             ));
         }
-        let view = View { world: self.world, account: self.account };
-        let now = view.network_interface(&used.answer.network_interface_id);
-        Ok(Some(Created {
-            network_interface: now.unwrap_or_else(|_gone| used.answer.clone()),
-            client_token: Some(token.clone()),
-        }))
+        let now = self.world.enis.get(&used.made.id).unwrap_or(&used.made);
+        Ok(Some(Created { network_interface: self.shown().eni(now), client_token: Some(token.clone()) }))
     }
 
     /// Makes an ENI in this state.
     pub(in crate::vpc) fn make_eni(&mut self, wanted: NewEni, state: EniState) -> Result<EniId, ApiError> {
-        let vpc = self.world.subnet(&wanted.subnet)?.vpc.clone();
-        let groups = self.groups(wanted.groups, &vpc)?;
+        let vpc = self.world.subnet(&wanted.subnet)?.vpc;
+        let groups = self.groups(wanted.groups, vpc)?;
         let id = EniId::new(self.ids.id(EniId::PREFIX));
         let mac = self.new_mac();
-        let subnet = self.world.subnet_mut(&wanted.subnet)?;
-        let mut ipv4 = Vec::new();
+        let mut v4 = Holding::default();
         if wanted.interface_type == "efa-only" {
-            if wanted.primary.is_some() || wanted.secondary.slots() + wanted.ipv6.slots() > 0 {
+            if wanted.primary.is_some() || wanted.v4.slots() + wanted.v6.slots() > 0 {
                 return Err(combination("An EFA-only network interface does not support IP addresses"));
             }
         } else if let Some(primary) = wanted.primary {
-            subnet.take_this(&id, primary)?;
-            ipv4.push(primary);
-        } else if subnet.ipv4.is_some() {
+            let primary = IpAddr::V4(primary);
+            self.world.space_mut(wanted.subnet, Family::V4)?.take_this(primary, Holder::Eni(id))?;
+            v4.addresses.push(primary);
+        } else if self.world.subnet(&wanted.subnet)?.ipv4.is_some() {
+            let space = self.world.space_mut(wanted.subnet, Family::V4)?;
             // Explicit addresses go first, so that a chosen primary cannot land on one of them.
-            if let Ipv4Wish::These(these) = &wanted.secondary {
-                for address in these {
-                    subnet.take_this(&id, *address)?;
-                }
-                ipv4.extend(subnet.take(&id, 1, self.choice)?);
-                for address in these {
-                    subnet.release(*address);
-                }
-            } else {
-                ipv4.extend(subnet.take(&id, 1, self.choice)?);
+            let named: &[IpAddr] = match &wanted.v4 {
+                Wish::These(these) => these,
+                _ => &[],
+            };
+            for address in named {
+                space.take_this(*address, Holder::Eni(id))?;
+            }
+            let taken = space.take(id, 1, self.choice);
+            v4.addresses.extend(taken.map_err(|Full| self.full_subnet.error(self.choice))?);
+            let space = self.world.space_mut(wanted.subnet, Family::V4)?;
+            for address in named {
+                space.release(*address);
             }
         }
         let eni = Eni {
-            id: id.clone(),
+            id,
             subnet: wanted.subnet,
             description: wanted.description,
             requester: match &self.caller.instance {
@@ -210,19 +133,17 @@ impl Change<'_> {
             },
             mac,
             state,
-            ipv4,
-            ipv4_prefixes: Vec::new(),
-            ipv6: Vec::new(),
-            ipv6_prefixes: Vec::new(),
+            v4,
+            v6: Holding::default(),
             source_dest_check: true,
             groups,
             interface_type: wanted.interface_type,
             connection_tracking: wanted.connection_tracking,
             tags: wanted.tags,
         };
-        self.world.enis.insert(id.clone(), Arc::new(eni));
-        self.grant_v4(&id, wanted.secondary)?;
-        self.grant_v6(&id, wanted.ipv6)?;
+        self.world.enis.put(id, eni);
+        self.grant(id, Family::V4, wanted.v4)?;
+        self.grant(id, Family::V6, wanted.v6)?;
         Ok(id)
     }
 
@@ -230,14 +151,14 @@ impl Change<'_> {
     pub(super) fn groups(
         &self,
         wanted: Vec<SecurityGroupId>,
-        vpc: &VpcId,
+        vpc: VpcId,
     ) -> Result<Vec<SecurityGroupId>, ApiError> {
         if wanted.is_empty() {
-            return Ok(vec![self.world.vpc(vpc)?.default_group.clone()]);
+            return Ok(vec![self.world.vpc(&vpc)?.default_group]);
         }
         no_duplicates(&wanted)?;
         for id in &wanted {
-            if self.world.group(id)?.vpc != *vpc {
+            if self.world.group(id)?.vpc != vpc {
                 return Err(ApiError::new(
                     ErrorCode::GroupNotFound,
                     format!("The security group '{id}' does not exist in VPC '{vpc}'"),
@@ -260,7 +181,7 @@ impl Change<'_> {
             // Locally administered, unicast.
             let mut mac = Mac([0x02; 6]);
             mac.0[1..].copy_from_slice(&self.ids.next().to_be_bytes()[..5]);
-            if self.world.enis.values().all(|eni| eni.mac != mac) {
+            if !self.world.has_mac(mac) {
                 return mac;
             }
         }
@@ -295,22 +216,24 @@ fn read(op: &CreateNetworkInterface) -> Result<NewEni, ApiError> {
     let explicit: Vec<Ipv4Addr> =
         op.private_ip_addresses.iter().filter(|ip| !ip.primary).map(|ip| ip.address).collect();
     Ok(NewEni {
-        subnet: op.subnet_id.clone(),
+        subnet: op.subnet_id,
         description: op.description.clone().unwrap_or_default(),
         groups: op.groups.clone(),
         interface_type,
         primary: primaries.pop(),
-        secondary: Ipv4Wish::read(
+        v4: Wish::read(
+            Family::V4,
             op.secondary_private_ip_address_count,
-            explicit,
+            &explicit,
             op.ipv4_prefix_count,
-            op.ipv4_prefixes.clone(),
+            &op.ipv4_prefixes,
         )?,
-        ipv6: Ipv6Wish::read(
+        v6: Wish::read(
+            Family::V6,
             op.ipv6_address_count,
-            op.ipv6_addresses.clone(),
+            &op.ipv6_addresses,
             op.ipv6_prefix_count,
-            op.ipv6_prefixes.clone(),
+            &op.ipv6_prefixes,
         )?,
         tags,
         connection_tracking: op.connection_tracking,

@@ -8,8 +8,8 @@ use crate::vpc::request::{AttachmentChange, ModifyNetworkInterfaceAttribute};
 
 impl Change<'_> {
     pub(super) fn modify(&mut self, op: &ModifyNetworkInterfaceAttribute) -> Result<(), ApiError> {
-        let id = &op.network_interface_id;
-        let eni = self.world.eni(id)?;
+        let id = op.network_interface_id;
+        let eni = self.world.eni(&id)?;
         let given = [
             op.attachment.is_some(),
             !op.groups.is_empty(),
@@ -27,16 +27,16 @@ impl Change<'_> {
             _ => return Err(combination("Only one attribute can be modified at a time")),
         }
         if !op.groups.is_empty() {
-            let vpc = self.world.subnet(&eni.subnet)?.vpc.clone();
-            let groups = self.groups(op.groups.clone(), &vpc)?;
-            self.world.eni_mut(id)?.groups = groups;
+            let vpc = self.world.subnet(&eni.subnet)?.vpc;
+            let groups = self.groups(op.groups.clone(), vpc)?;
+            self.world.eni_mut(&id)?.groups = groups;
         }
         if let Some(description) = &op.description {
-            self.world.eni_mut(id)?.description.clone_from(description);
+            self.world.eni_mut(&id)?.description.clone_from(description);
         }
         if let Some(enabled) = op.source_dest_check {
-            self.world.eni_mut(id)?.source_dest_check = enabled;
-            self.effects.push(Effect::SourceDestCheck(id.clone()));
+            self.world.eni_mut(&id)?.source_dest_check = enabled;
+            self.effects.push(Effect::SourceDestCheck(id));
         }
         if let Some(change) = &op.attachment {
             self.modify_attachment(id, change)?;
@@ -44,12 +44,12 @@ impl Change<'_> {
         Ok(())
     }
 
-    fn modify_attachment(&mut self, id: &EniId, change: &AttachmentChange) -> Result<(), ApiError> {
+    fn modify_attachment(&mut self, id: EniId, change: &AttachmentChange) -> Result<(), ApiError> {
         let wanted = change.attachment_id.as_ref().ok_or_else(|| missing("attachment.attachmentId"))?;
         if !wanted.is_well_formed() {
             return Err(ApiError::new(ErrorCode::AttachmentIdMalformed, format!("Invalid id: \"{wanted}\"")));
         }
-        match &mut self.world.eni_mut(id)?.state {
+        match &mut self.world.eni_mut(&id)?.state {
             EniState::Bound(attachment) if attachment.attachment_id == *wanted => {
                 if let Some(delete) = change.delete_on_termination {
                     attachment.delete_on_termination = delete;

@@ -3,7 +3,6 @@
 use super::{Change, invalid, missing};
 use crate::vpc::error::{ApiError, ErrorCode};
 use crate::vpc::ids::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
-use crate::vpc::model::World;
 use crate::vpc::request::{CreateTags, DeleteTags, Tags};
 
 /// EC2's limit on tags per resource, on the length of a key and of a value.
@@ -31,16 +30,6 @@ pub(in crate::vpc) fn check_tags(tags: &Tags) -> Result<(), ApiError> {
         ));
     }
     Ok(())
-}
-
-/// Every tagged resource: type, id, tags.
-pub(in crate::vpc) fn resource_tags(world: &World) -> Vec<(&'static str, &str, &Tags)> {
-    let instances = world.instances.values().map(|x| ("instance", x.id.as_str(), &x.tags));
-    let enis = world.enis.values().map(|x| ("network-interface", x.id.as_str(), &x.tags));
-    let groups = world.groups.values().map(|x| ("security-group", x.id.as_str(), &x.tags));
-    let subnets = world.subnets.values().map(|x| ("subnet", x.id.as_str(), &x.tags));
-    let vpcs = world.vpcs.values().map(|x| ("vpc", x.id.as_str(), &x.tags));
-    enis.chain(instances).chain(groups).chain(subnets).chain(vpcs).collect()
 }
 
 impl Change<'_> {

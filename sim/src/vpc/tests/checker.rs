@@ -1,23 +1,29 @@
 //! The checker finds what it is there to find: each state is broken by hand behind the API's back.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::vpc::model::{Eni, EniState, World};
 use crate::vpc::response::{AttachmentStatus, InstanceState};
-use crate::vpc::subnet::Holder;
 
 /// The rules that a world broken by `harm` is found to break.
 fn broken(harm: impl FnOnce(&Bed, &mut World, &EniId)) -> Vec<&'static str> {
     let mut bed = Bed::new();
     let (eni, _) = bed.attached(1);
     bed.assign(&eni, 2).unwrap();
-    let mut world = World::clone(&bed.vpc.world);
+    let mut world = bed.vpc.world.clone();
     harm(&bed, &mut world, &eni);
-    bed.vpc.world = Arc::new(world);
+    world.commit(bed.vpc.now());
+    bed.vpc.world = world;
     bed.vpc.check().into_iter().map(|violation| violation.rule).collect()
 }
 
 fn with_eni(world: &mut World, id: &EniId, harm: impl FnOnce(&mut Eni)) {
     harm(world.eni_mut(id).unwrap());
+}
+
+fn kind<'w>(world: &'w mut World, bed: &Bed) -> &'w mut limits::InstanceType {
+    Arc::make_mut(&mut world.instance_mut(&bed.node).unwrap().kind)
 }
 
 fn bound(eni: &mut Eni) -> &mut response::Attachment {
@@ -37,29 +43,27 @@ fn each_broken_rule_is_named() {
     let node_ip = ip("10.0.0.10");
     type Harm<'a> = Box<dyn FnOnce(&Bed, &mut World, &EniId) + 'a>;
     let cases: Vec<(&str, Harm<'_>)> = vec![
-        ("unique-address", Box::new(|_, w, id| with_eni(w, id, |eni| eni.ipv4.push(node_ip)))),
-        ("subnet-agrees", Box::new(|_, w, id| with_eni(w, id, |eni| eni.ipv4.truncate(1)))),
+        ("unique-address", Box::new(|_, w, id| with_eni(w, id, |eni| eni.v4.addresses.push(node_ip.into())))),
+        ("subnet-agrees", Box::new(|_, w, id| with_eni(w, id, |eni| eni.v4.addresses.truncate(1)))),
         (
             "inside-subnet",
             Box::new(|_, w, id| {
-                let outside = ip("10.0.7.7");
-                with_eni(w, id, |eni| eni.ipv4.push(outside));
-                let subnet = w.eni(id).unwrap().subnet.clone();
-                w.subnet_mut(&subnet).unwrap().held.insert(outside, Holder::Eni(id.clone()));
+                let subnet = w.eni(id).unwrap().subnet;
+                w.subnet_mut(&subnet).unwrap().ipv4 = Some(net("10.0.7.0/24"));
             }),
         ),
         (
             "address-outside-prefixes",
-            Box::new(|bed, w, id| {
-                with_eni(w, id, |eni| eni.ipv4_prefixes.push(net("10.0.0.0/28")));
-                let subnet = w.subnet_mut(&bed.subnet).unwrap();
-                subnet.held_prefixes.insert(ip("10.0.0.0"), id.clone());
+            Box::new(|_, w, id| {
+                let held = w.eni(id).unwrap().v4.addresses[0];
+                let around = ipnet::IpNet::new(held, 28).unwrap().trunc();
+                with_eni(w, id, |eni| eni.v4.prefixes.push(around));
             }),
         ),
         (
             "free-count",
             Box::new(|bed, w, _| {
-                w.subnet_mut(&bed.subnet).unwrap().held.insert(ip("10.0.0.1"), Holder::Foreign);
+                w.subnet_mut(&bed.subnet).unwrap().free += 1;
             }),
         ),
         (
@@ -74,11 +78,11 @@ fn each_broken_rule_is_named() {
         (
             "card-limit",
             Box::new(|bed, w, _| {
-                w.instance_mut(&bed.node).unwrap().kind.network_cards = vec![1];
+                kind(w, bed).network_cards = vec![1];
             }),
         ),
-        ("eni-limit", Box::new(|bed, w, _| w.instance_mut(&bed.node).unwrap().kind.max_enis = 1)),
-        ("ipv4-limit", Box::new(|bed, w, _| w.instance_mut(&bed.node).unwrap().kind.ipv4_per_eni = 2)),
+        ("eni-limit", Box::new(|bed, w, _| kind(w, bed).max_enis = 1)),
+        ("ipv4-limit", Box::new(|bed, w, _| kind(w, bed).ipv4_per_eni = 2)),
         (
             "ended-holds-nothing",
             Box::new(|bed, w, _| {

@@ -156,12 +156,12 @@ fn page_sizes_and_tokens_that_ec2_refuses() {
     assert!(token.is_some());
     for next_token in [Some("zz".to_owned()), Some("\u{20ac}".to_owned()), token] {
         let operation = DescribeNetworkInterfaces { next_token, ..sized(5) };
-        assert_eq!(bed.code(operation), "InvalidNextToken");
+        assert_eq!(bed.code(operation), "InvalidParameterValue");
     }
 }
 
 #[test]
-fn all_unknown_ids_are_named_and_one_is_enough_to_fail() {
+fn unknown_ids_are_named_as_ec2_names_them_and_one_is_enough_to_fail() {
     let mut bed = Bed::new();
     let eni = bed.created();
     let by_ids = |ids: &[&str]| DescribeNetworkInterfaces {
@@ -170,12 +170,15 @@ fn all_unknown_ids_are_named_and_one_is_enough_to_fail() {
     };
     let error = bed.error(by_ids(&[eni.as_str(), "eni-0aaaaaaaaaaaaaaaa"]));
     assert_eq!(error.message, "The networkInterface ID 'eni-0aaaaaaaaaaaaaaaa' does not exist");
-    let error = bed.error(by_ids(&["eni-0aaaaaaaaaaaaaaaa", "eni-0bbbbbbbbbbbbbbbb"]));
-    assert_eq!(
-        error.message,
-        "The networkInterface IDs 'eni-0aaaaaaaaaaaaaaaa, eni-0bbbbbbbbbbbbbbbb' do not exist"
-    );
-    assert_eq!(bed.code(by_ids(&["eni-1"])), "InvalidNetworkInterfaceID.Malformed");
+    let error = bed.error(by_ids(&["eni-0bbbbbbbbbbbbbbbb", "eni-0aaaaaaaaaaaaaaaa"]));
+    assert_eq!(error.message, "The networkInterface ID 'eni-0bbbbbbbbbbbbbbbb' does not exist", "the first");
+    let instances = DescribeInstances {
+        instance_ids: ["i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb"].map(InstanceId::from).to_vec(),
+        ..Default::default()
+    };
+    let error = bed.error(instances);
+    assert_eq!(error.message, "The instance IDs 'i-0aaaaaaaaaaaaaaaa, i-0bbbbbbbbbbbbbbbb' do not exist");
+    assert_eq!(bed.code(by_ids(&["eni-1"])), "InvalidNetworkInterfaceId.Malformed");
     assert_eq!(bed.call(by_ids(&[eni.as_str()])).unwrap().items.len(), 1);
     let types =
         |name: &str| DescribeInstanceTypes { instance_types: vec![name.to_owned()], ..Default::default() };

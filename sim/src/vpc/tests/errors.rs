@@ -15,8 +15,8 @@ fn unknown_and_malformed_ids() {
     let error = bed.error(delete("eni-0aaaaaaaaaaaaaaaa"));
     assert_eq!(error.code, ErrorCode::NetworkInterfaceIdNotFound);
     assert_eq!(error.message, "The networkInterface ID 'eni-0aaaaaaaaaaaaaaaa' does not exist");
-    assert_eq!(bed.code(delete("eni-xyz")), "InvalidNetworkInterfaceID.Malformed");
-    assert_eq!(bed.code(delete("i-0aaaaaaaaaaaaaaaa")), "InvalidNetworkInterfaceID.Malformed");
+    assert_eq!(bed.code(delete("eni-xyz")), "InvalidNetworkInterfaceId.Malformed");
+    assert_eq!(bed.code(delete("i-0aaaaaaaaaaaaaaaa")), "InvalidNetworkInterfaceId.Malformed");
     let detach = |id: &str| DetachNetworkInterface { attachment_id: AttachmentId::from(id), force: false };
     assert_eq!(bed.code(detach("eni-attach-0aaaaaaaaaaaaaaaa")), "InvalidAttachmentID.NotFound");
     assert_eq!(bed.code(detach("eni-attach-zz")), "InvalidAttachmentID.Malformed");
@@ -292,7 +292,7 @@ fn the_primary_eni_stays_and_nothing_is_detached_twice() {
     let attachment = bed.eni(&primary).attachment.unwrap().attachment_id;
     assert_eq!(bed.code(Bed::detach(&attachment)), "OperationNotPermitted");
     let (_, attachment) = bed.attached(1);
-    bed.vpc.set_timing(Timing { detach_takes: Duration::from_secs(2), ..Timing::default() });
+    bed.vpc.set_timing(Timing { detach_takes: Duration::from_secs(2), ..Timing::default() }).unwrap();
     bed.call(Bed::detach(&attachment)).unwrap();
     assert_eq!(bed.code(Bed::detach(&attachment)), "IncorrectState");
     bed.second(2);
@@ -302,7 +302,7 @@ fn the_primary_eni_stays_and_nothing_is_detached_twice() {
 #[test]
 fn a_pending_eni_is_not_deleted() {
     let mut bed = Bed::new();
-    bed.vpc.set_timing(Timing { create_takes: Duration::from_secs(1), ..Timing::default() });
+    bed.vpc.set_timing(Timing { create_takes: Duration::from_secs(1), ..Timing::default() }).unwrap();
     let eni = bed.created();
     let delete = DeleteNetworkInterface { network_interface_id: eni };
     assert_eq!(bed.code(delete.clone()), "IncorrectState");
@@ -427,7 +427,7 @@ fn a_dry_run_answers_with_an_error_in_any_case() {
     let reply = bed.vpc.serve(&bed.caller, request(&bed));
     let Err(CallError::Api(error)) = reply.result else { panic!("{reply:?}") };
     assert_eq!((error.code.as_str(), error.code.http_status()), ("DryRunOperation", 412));
-    bed.vpc.set_fault(Fault::new(FaultKind::Deny).on(Action::CreateNetworkInterface));
+    bed.vpc.set_fault(Fault::new(FaultKind::Deny).on(Action::CreateNetworkInterface)).unwrap();
     let reply = bed.vpc.serve(&bed.caller, request(&bed));
     let Err(CallError::Api(error)) = reply.result else { panic!("{reply:?}") };
     assert_eq!((error.code.as_str(), error.code.http_status()), ("UnauthorizedOperation", 403));
