@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::StalledStreamProtectionConfig;
@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 
 use crate::fault;
 use crate::http::LazyHttp;
+use crate::surroundings::Surroundings;
 
 /// How EC2 is to be called.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct Ec2Settings {
     pub connect_timeout: Duration,
     /// Where EC2 answers, as in `http://192.0.2.1:4566`. `None`: what the environment says, else the region's own.
     pub endpoint: Option<String>,
+    /// The world that the calls are made in, when it is not this machine's.
+    pub surroundings: Option<Surroundings>,
 }
 
 impl Ec2Settings {
@@ -46,6 +49,7 @@ impl Ec2Settings {
             deadline: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
             endpoint: None,
+            surroundings: None,
         }
     }
 }
@@ -72,7 +76,17 @@ impl Ec2Cloud {
         http: LazyHttp,
         credentials: Option<SharedCredentialsProvider>,
     ) -> Self {
-        let sdk = sdk_config(&settings, http, credentials).await;
+        let mut loader = loader(&settings);
+        loader = match &settings.surroundings {
+            None => loader.http_client(http),
+            Some(other) => {
+                loader.empty_test_environment().http_client(other.clone()).time_source(other.clone())
+            }
+        };
+        if let Some(credentials) = credentials {
+            loader = loader.credentials_provider(credentials);
+        }
+        let sdk = loader.load().await;
         Self { client: Client::new(&sdk), deadline: settings.deadline }
     }
 
@@ -125,27 +139,20 @@ fn subject(call: &CloudCall) -> String {
     }
 }
 
-async fn sdk_config(
-    settings: &Ec2Settings,
-    http: LazyHttp,
-    credentials: Option<SharedCredentialsProvider>,
-) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+/// All that does not depend on where the node lives.
+fn loader(settings: &Ec2Settings) -> ConfigLoader {
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(settings.region.clone()))
         .app_name(app_name(&settings.version))
-        .http_client(http)
         // The planner decides retries: a hidden one here would spend the account's budget behind its back.
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build())
         // Answers are small and every call has a deadline: nothing here could stall for longer.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-    if let Some(endpoint) = &settings.endpoint {
-        loader = loader.endpoint_url(endpoint);
+    match &settings.endpoint {
+        Some(endpoint) => loader.endpoint_url(endpoint),
+        None => loader,
     }
-    if let Some(credentials) = credentials {
-        loader = loader.credentials_provider(credentials);
-    }
-    loader.load().await
 }
 
 /// The SDK takes letters, digits and `!#$%&'*+-.^_`|~` here, no slash.

@@ -22,7 +22,10 @@ use ipnet::Ipv4Net;
 
 use crate::fault::chain;
 use crate::http::LazyHttp;
+use crate::surroundings::Surroundings;
 
+/// Where the service answers on every instance.
+const ENDPOINT: &str = "http://169.254.169.254";
 /// Where the tree begins.
 const ROOT: &str = "/latest/meta-data/";
 const MACS: &str = "network/interfaces/macs";
@@ -36,11 +39,18 @@ pub struct ImdsSettings {
     pub request_timeout: Duration,
     /// Where it answers, as in `http://169.254.169.254`. `None`: what the environment says, else that address.
     pub endpoint: Option<String>,
+    /// The world that it is read in, when it is not this machine's.
+    pub surroundings: Option<Surroundings>,
 }
 
 impl Default for ImdsSettings {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(5), request_timeout: Duration::from_secs(1), endpoint: None }
+        Self {
+            deadline: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(1),
+            endpoint: None,
+            surroundings: None,
+        }
     }
 }
 
@@ -59,15 +69,21 @@ pub struct Imds {
 impl Imds {
     /// Prepares the client; no request is made. Fails if the endpoint is not an address.
     pub fn new(settings: ImdsSettings) -> Result<Self, MetadataError> {
-        let provider = ProviderConfig::without_region()
-            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
-            .with_http_client(LazyHttp::default());
+        let provider =
+            ProviderConfig::without_region().with_behavior_version(Some(BehaviorVersion::v2026_01_12()));
+        let (provider, usual) = match settings.surroundings {
+            None => (provider.with_http_client(LazyHttp::default()), None),
+            // Not what the environment says there.
+            Some(other) => {
+                (provider.with_http_client(other.clone()).with_time_source(other), Some(ENDPOINT.to_owned()))
+            }
+        };
         let mut builder = Client::builder()
             .configure(&provider)
             .max_attempts(1)
             .connect_timeout(settings.request_timeout)
             .read_timeout(settings.request_timeout);
-        if let Some(endpoint) = &settings.endpoint {
+        if let Some(endpoint) = &settings.endpoint.or(usual) {
             builder = builder.endpoint(endpoint).map_err(|bad| failed(endpoint, bad))?;
         }
         Ok(Self { client: RwLock::new(builder.clone().build()), builder, deadline: settings.deadline })

@@ -1,8 +1,8 @@
 //! EC2 and the instance metadata service (IMDS) through the AWS SDK. The only crate that sees the SDK; none of
 //! its types appear in what this crate exports.
 //!
-//! What it owns: the wire form of each call, the classification of each error ([`fault`], one table), complete
-//! reads over pages, deadlines, and an HTTP client that costs nothing until it is used.
+//! What it owns: the wire form of each call, what became of calls that got no answer of EC2's ([`fault`]), complete reads
+//! over pages, deadlines, and an HTTP client that costs nothing until it is used.
 //!
 //! What it never does: retry, remember, decide. One [`holdfast_ports::cloud::Cloud::perform`] is one attempt of one
 //! EC2 action (a read may take several requests, for its pages); the planner knows when to try again, and with
@@ -27,9 +27,11 @@ mod ec2;
 pub mod fault;
 mod http;
 mod imds;
+mod surroundings;
 
 #[cfg(test)]
 mod tests;
 
 pub use ec2::{Ec2Cloud, Ec2Settings};
 pub use imds::{Imds, ImdsSettings};
+pub use surroundings::{Exchange, Surroundings, Transport, TransportError};

@@ -7,6 +7,7 @@ mod faults;
 mod metadata;
 mod reads;
 mod server;
+mod surroundings;
 
 use std::time::Duration;
 

@@ -4,11 +4,12 @@
 //! Nothing here ships. Start reading at [`rig`].
 
 pub mod cni;
-pub mod ec2;
-pub mod kill;
 pub mod latency;
+pub mod look;
+pub mod oracle;
 pub mod orphans;
 pub mod packets;
 pub mod pod;
 pub mod report;
 pub mod rig;
+pub mod sabotage;

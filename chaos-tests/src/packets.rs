@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use holdfast_datapath::netns;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 
 /// Where echo servers listen.
 pub const PORT: u16 = 7;
@@ -136,7 +137,25 @@ pub fn sent_by_link(netns: &Arc<OwnedFd>) -> anyhow::Result<BTreeMap<String, u64
     Ok(text.lines().filter_map(link).collect())
 }
 
-/// Asks every so often until told to stop, and counts what was lost.
+/// A datagram from inside a namespace that bears another's source address.
+pub fn send_as(netns: &Arc<OwnedFd>, source: Ipv4Addr, to: SocketAddrV4, text: &str) -> anyhow::Result<()> {
+    let send = || -> anyhow::Result<()> {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, sockopt::IpTransparent, &true).context("taking any address")?;
+        bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+        UdpSocket::from(socket).send_to(text.as_bytes(), to)?;
+        Ok(())
+    };
+    netns::run_in(netns, send)?.with_context(|| format!("sending to {to} as {source}"))
+}
+
+/// An answer that takes longer is lost: on these networks it takes a fraction of a millisecond.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+
+/// An answer may always take so long: the machine may be busy.
+const SOON: Duration = Duration::from_millis(150);
+
+/// Asks every so often until told to stop, and counts what was lost and how late answers were.
 #[derive(Debug)]
 pub struct Pinger {
     stop: Arc<AtomicBool>,
@@ -148,8 +167,34 @@ pub struct Pinger {
 pub struct Pings {
     /// Questions sent.
     pub sent: u64,
-    /// Questions without an answer.
+    /// Questions without an answer in half a second.
     pub lost: u64,
+    /// How long the slowest answer took.
+    pub slowest: Duration,
+}
+
+impl Pings {
+    /// Adds what another saw.
+    pub fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.lost += other.lost;
+        self.slowest = self.slowest.max(other.slowest);
+    }
+
+    /// Nothing was lost, and nothing was late: no answer took longer than a moment, or than three times the slowest
+    /// of a control that only the machine can have slowed down.
+    pub fn hold(&self, control: &Self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.sent > 0, "nothing was asked");
+        anyhow::ensure!(self.lost == 0, "{} of {} pings were lost", self.lost, self.sent);
+        let bound = SOON.max(control.slowest * 3);
+        anyhow::ensure!(
+            self.slowest <= bound,
+            "an answer to a ping took {} ms, where {} ms are allowed",
+            self.slowest.as_millis(),
+            bound.as_millis()
+        );
+        Ok(())
+    }
 }
 
 impl Pinger {
@@ -158,18 +203,19 @@ impl Pinger {
         let mut prober = Prober::new(netns)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().stack_size(128 * 1024).spawn(move || {
             let mut pings = Pings::default();
             while !stopped.load(Ordering::Relaxed) {
-                let next = Instant::now() + every;
+                let asked = Instant::now();
                 pings.sent += 1;
-                if prober.ask(to, Duration::from_secs(1)).is_err() {
-                    pings.lost += 1;
+                match prober.ask(to, ANSWERED_WITHIN) {
+                    Ok(_) => pings.slowest = pings.slowest.max(asked.elapsed()),
+                    Err(_) => pings.lost += 1,
                 }
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                std::thread::sleep((asked + every).saturating_duration_since(Instant::now()));
             }
             Ok(pings)
-        });
+        })?;
         Ok(Self { stop, thread })
     }
 
@@ -177,5 +223,44 @@ impl Pinger {
     pub fn stop(self) -> anyhow::Result<Pings> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_panic| anyhow::anyhow!("the pinger panicked"))?
+    }
+}
+
+/// Asks itself over the loopback of a namespace: what is late here is so for the machine's sake.
+#[derive(Debug)]
+pub struct Control {
+    pinger: Pinger,
+    _echo: Echo,
+}
+
+impl Control {
+    /// In a namespace of its own.
+    pub fn start(every: Duration) -> anyhow::Result<Self> {
+        let netns = netns::create()?;
+        netns::run_in(&netns, crate::pod::loopback_up)??;
+        let echo = Echo::serve(&netns)?;
+        Ok(Self { pinger: Pinger::start(&netns, Ipv4Addr::LOCALHOST, every)?, _echo: echo })
+    }
+
+    /// Stops, and tells what was seen.
+    pub fn stop(self) -> anyhow::Result<Pings> {
+        self.pinger.stop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_or_late_does_not_hold() {
+        let control = Pings { sent: 10, lost: 0, slowest: Duration::from_millis(1) };
+        let well = Pings { slowest: Duration::from_millis(149), ..control };
+        well.hold(&control).unwrap();
+        assert!(Pings { lost: 1, ..well }.hold(&control).is_err());
+        assert!(Pings { sent: 0, ..well }.hold(&control).is_err());
+        let late = Pings { slowest: Duration::from_millis(200), ..control };
+        assert!(late.hold(&control).is_err());
+        late.hold(&Pings { slowest: Duration::from_millis(70), ..control }).unwrap();
     }
 }

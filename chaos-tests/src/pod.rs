@@ -73,7 +73,7 @@ fn bind_new_netns(file: &Path) -> anyhow::Result<Arc<OwnedFd>> {
 }
 
 /// As runtimes do: a pod reaches itself.
-fn loopback_up() -> anyhow::Result<()> {
+pub(crate) fn loopback_up() -> anyhow::Result<()> {
     let mut socket = holdfast_datapath::netlink::Socket::open()?;
     let loopback = LinkRef::Name("lo".to_owned());
     socket.apply(&Change::SetLink(loopback, LinkSettings::up())).context("bringing loopback up")

@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use holdfast_datapath::netns;
+use holdfast_sim::scenario::Scenario;
+use holdfast_sim::vpc::Timing;
 use serde::Deserialize;
 
 pub use admin::Admin;
@@ -35,6 +37,7 @@ pub use node::{NodeDescription, NodeUnderTest};
 pub use process::Process;
 
 use crate::cni::Runner;
+use crate::look::Promise;
 use crate::packets::{Echo, Prober};
 use crate::pod::Pod;
 
@@ -94,9 +97,27 @@ pub struct Rig {
     programs: Programs,
     dir: PathBuf,
     description: Description,
+    timing: Timing,
     sandboxes: AtomicU64,
     // Last: what the fields above hold open is let go before the box ends.
     _vpcsim: Process,
+}
+
+/// Whoever is in charge of the box whose admin interface is at `socket`.
+pub fn admin_at(socket: &Path) -> Admin {
+    Admin::at(socket)
+}
+
+/// Waits until something is so, for a bounded time.
+pub fn wait_for(what: &str, within: Duration, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !is_so() {
+        if begun.elapsed() > within {
+            bail!("not {what} within {} s", within.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// A scenario: one VPC and subnet, and these nodes (name and instance type), in which EC2 answers at once.
@@ -123,6 +144,11 @@ pub struct RunningPod {
 }
 
 impl RunningPod {
+    /// What the oracle judges it by; it must be the first sandbox of its name.
+    pub fn promise(&self) -> Promise<'_> {
+        Promise { pod: &self.pod, result: &self.result, namesake: false }
+    }
+
     /// Asks another from inside the pod; gives the source address that the other saw.
     pub fn ask(&self, to: Ipv4Addr) -> anyhow::Result<Ipv4Addr> {
         Prober::new(self.pod.netns())?
@@ -144,6 +170,7 @@ impl Rig {
         let name = format!("rig{}", RIGS.fetch_add(1, Ordering::Relaxed));
         let dir = room::enter()?.join(&name);
         fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        let timing = Scenario::parse(scenario).context("reading the scenario")?.timing;
         let file = dir.join("scenario.toml");
         fs::write(&file, scenario).with_context(|| format!("writing {}", file.display()))?;
         let mut command = process::dies_with_us();
@@ -151,7 +178,7 @@ impl Rig {
         command.arg("--run-dir").arg(&dir);
         let mut vpcsim = Process::start(command, "vpcsim", &dir.join("vpcsim.log"))?;
         let description = Self::wait_for(&mut vpcsim, &dir.join(&name).join("box.json"))?;
-        Ok(Self { programs, dir, description, sandboxes: AtomicU64::new(0), _vpcsim: vpcsim })
+        Ok(Self { programs, dir, description, timing, sandboxes: AtomicU64::new(0), _vpcsim: vpcsim })
     }
 
     fn wait_for(vpcsim: &mut Process, file: &Path) -> anyhow::Result<Description> {
@@ -174,6 +201,18 @@ impl Rig {
     /// The programs under test.
     pub fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    /// How long a node takes at most to have an address when none is free, by the box's own delays: a subnet's look,
+    /// an ENI's creation, attachment and link, each seen late, twice over, and what the daemon itself takes on a busy
+    /// machine. Of the scenario: not for who sets other delays later.
+    pub fn growth(&self) -> Duration {
+        let Timing { read_latency, write_latency, attach_latency, .. } = self.timing;
+        let calls = read_latency * 4 + write_latency * 3 + attach_latency;
+        let timing = &self.timing;
+        let states = timing.create_takes + timing.attach_takes.max(timing.link_appears);
+        let seen = timing.describe_lag + timing.imds_lag;
+        (calls + states + seen) * 2 + Duration::from_secs(5)
     }
 
     /// Where files of this rig are. In memory, and gone with it.

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cni", &["wire"]),
     // The fabric is made of the same kernel objects, through the same door.
     ("sim", &["datapath"]),
-    ("chaos-tests", &["model", "planner", "ports", "wire", "store", "engine", "datapath", "sim"]),
+    ("chaos-tests", &["model", "wire", "store", "datapath", "sim"]),
 ];
 
 /// Libraries that only the named rooms may see, wherever they stand in the tree.

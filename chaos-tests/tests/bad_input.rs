@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use holdfast_chaos_tests::cni::{self, Called, Failure, Runner};
 use holdfast_chaos_tests::pod::Pod;
-use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario};
+use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario, wait_for};
+use holdfast_chaos_tests::sabotage;
 use holdfast_wire::fd;
 use holdfast_wire::frame::{FrameDecoder, MAX_ANSWER, MAX_REQUEST};
 use holdfast_wire::ids::{PodRef, VethPrefix};
@@ -374,9 +375,9 @@ fn a_ledger_in_use_by_another_daemon_is_left_to_it_with_its_socket() {
     let mut second = rig.node("node-a").unwrap();
     second.set("WARM_IP_TARGET", "2").set("MINIMUM_IP_TARGET", "6");
     second.start().unwrap();
-    std::thread::sleep(Duration::from_millis(800));
+    let told = || second.log().contains("in use by another process");
+    wait_for("told that the ledger is in use", Duration::from_secs(10), told).unwrap();
     assert!(second.is_running().unwrap());
-    assert!(second.log().contains("in use by another process"), "{}", second.log());
     // The first still serves, on its own socket.
     still_serves(&rig, &mut node);
     // It stops: the second takes over, with all that is leased, and its sockets stay.
@@ -528,4 +529,25 @@ fn wrong_settings_are_told_all_at_once() {
     for name in ["IP_COOLDOWN_PERIOD", "AWS_VPC_ENI_MTU", "ENABLE_IPv6", "WARM_IP_TARGET"] {
         assert!(said.contains(name), "{name} is not in {said}");
     }
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[
+            (
+                "wrong_configurations_and_variables_are_refused_with_words",
+                sabotage::CHECK_SAYS_YES,
+                "on an `Ok` value",
+            ),
+            (
+                "a_damaged_ledger_is_set_aside_and_rebuilt",
+                sabotage::GIVES_ONE_TWICE,
+                "an address in use was given again",
+            ),
+        ],
+    );
 }

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use holdfast_chaos_tests::cni::{self, Runner};
-use holdfast_chaos_tests::packets::Pinger;
+use holdfast_chaos_tests::packets::{Control, Pinger};
 use holdfast_chaos_tests::pod::Pod;
-use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, RunningPod, scenario};
+use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, RunningPod, scenario, wait_for};
+use holdfast_chaos_tests::sabotage;
 use holdfast_datapath::netlink::AddressFamily;
 use holdfast_datapath::netns;
 use holdfast_model::address::AddressState;
@@ -21,6 +22,11 @@ use ipnet::IpNet;
 
 /// The specification's "try again later".
 const TRY_AGAIN: u64 = 11;
+
+/// What was put into a spool is looked for every second.
+const SPOOL_IS_READ_WITHIN: Duration = Duration::from_secs(10);
+
+const ATTACH_TAKES: Duration = Duration::from_secs(6);
 
 fn one_node() -> (Rig, NodeUnderTest) {
     let rig = Rig::up(&scenario(&[("node-a", "m5.large")])).unwrap();
@@ -100,6 +106,7 @@ fn a_running_pod_loses_no_packet_over_a_kill_and_a_stop() {
     };
     let travelled = [&pods[0], pods.iter().find(on_secondary).expect("some pod is on a secondary ENI")];
     let every = Duration::from_millis(10);
+    let control = Control::start(every).unwrap();
     let pingers: Vec<_> = travelled
         .iter()
         .flat_map(|pod| [far.address, pods[1].address].map(|to| (pod.pod.netns(), to)))
@@ -120,9 +127,10 @@ fn a_running_pod_loses_no_packet_over_a_kill_and_a_stop() {
         std::thread::sleep(Duration::from_millis(700));
     }
     let lasted = begun.elapsed();
+    let control = control.stop().unwrap();
     for pinger in pingers {
         let pings = pinger.stop().unwrap();
-        assert_eq!(pings.lost, 0, "{pings:?}");
+        pings.hold(&control).unwrap();
         // Each answer came before the next question was due, most of the time.
         assert!(u128::from(pings.sent) > lasted.as_millis() / 10 / 3, "{pings:?} in {lasted:?}");
     }
@@ -175,7 +183,7 @@ fn an_add_that_waits_for_an_eni_survives_a_kill() {
     let (rig, mut node) = one_node();
     // From the first on: the pool grows ahead of its pods, and the ENI that these wait for must not be there yet.
     let mut timing = holdfast_sim::vpc::Timing::measured();
-    timing.attach_latency = Duration::from_secs(6);
+    timing.attach_latency = ATTACH_TAKES;
     rig.admin().set_timing(&timing).unwrap();
     // The primary ENI's nine addresses but one.
     let runner = node.runner();
@@ -183,7 +191,10 @@ fn an_add_that_waits_for_an_eni_survives_a_kill() {
     let waiting: Vec<_> = (0..4).map(|n| rig.pod(&format!("late-{n}")).unwrap()).collect();
     let cut_off = std::thread::scope(|scope| {
         let adding: Vec<_> = waiting.iter().map(|pod| scope.spawn(|| runner.add(pod).unwrap())).collect();
-        std::thread::sleep(Duration::from_secs(1));
+        // The Attach that they wait for is on its way, for six seconds.
+        wait_for("attaching", ATTACH_TAKES, || node.log().contains("\"api\":\"AttachNetworkInterface\""))
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300));
         node.kill().unwrap();
         adding
             .into_iter()
@@ -270,7 +281,7 @@ fn a_del_never_touches_a_newer_sandbox_of_the_same_name() {
     let fourth = rig.run_pod(&runner, "web-0").unwrap();
     runner.del_again(&third.pod).unwrap().ok().unwrap();
     works(&fourth);
-    std::thread::sleep(Duration::from_millis(1500));
+    wait_for("read", SPOOL_IS_READ_WITHIN, || tombstones(&node.spool()) == 0).unwrap();
     works(&fourth);
     let ledger = node.wait_state("settled", |ledger| ledger.leases.len() == 2).unwrap();
     assert_eq!(phase(&ledger, &fourth.pod.container_id), Some(LeasePhase::Active));
@@ -299,8 +310,7 @@ fn a_tombstone_goes_before_an_add_of_its_sandbox_never_after() {
         let result = runner.add(&pod).unwrap().ok().unwrap();
         pods.push((Runner::address(&result).unwrap(), pod));
     }
-    std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(tombstones(&node.spool()), 0, "they were carried out");
+    wait_for("carried out", SPOOL_IS_READ_WITHIN, || tombstones(&node.spool()) == 0).unwrap();
     let ledger = node.state().unwrap();
     for (address, pod) in &pods {
         assert_eq!(phase(&ledger, &pod.container_id), Some(LeasePhase::Active), "{}", pod.name);
@@ -317,4 +327,35 @@ fn a_tombstone_goes_before_an_add_of_its_sandbox_never_after() {
     };
     Spool::new(node.spool()).put(&tombstone, std::process::id()).unwrap();
     node.wait_state("released", |ledger| phase(ledger, &pod.container_id).is_none()).unwrap();
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[
+            (
+                "a_del_without_a_daemon_succeeds_and_is_carried_out_at_the_next_start",
+                sabotage::DEL_NEEDS_A_DAEMON,
+                "a saboteur wants one",
+            ),
+            (
+                "a_running_pod_loses_no_packet_over_a_kill_and_a_stop",
+                sabotage::SENDS_BY_THE_PRIMARY,
+                "pings were lost",
+            ),
+            (
+                "a_kill_in_the_middle_of_an_add_loses_nothing",
+                sabotage::REFUSES_AFTER_KILLS,
+                "a saboteur refuses",
+            ),
+            (
+                "a_kill_in_the_middle_of_an_add_loses_nothing",
+                sabotage::DEL_DOES_NOTHING,
+                "not settled within",
+            ),
+        ],
+    );
 }

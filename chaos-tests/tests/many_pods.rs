@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use holdfast_chaos_tests::look::{self, Patience, Promise, Watched};
 use holdfast_chaos_tests::packets::{Echo, Prober, ask_internet, sent_by_link};
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, RunningPod, scenario};
+use holdfast_chaos_tests::sabotage;
 use holdfast_datapath::netlink::{Change, Rule};
 use holdfast_datapath::netns;
 use holdfast_model::host::{PROTOCOL, priority};
@@ -49,6 +51,7 @@ fn every_pod_reaches_every_other_by_the_eni_that_owns_its_address() {
     let rig = Rig::up(&scenario(&[("node-a", "m5.large"), ("node-b", "m5.large")])).unwrap();
     let mut nodes: Vec<NodeUnderTest> =
         ["node-a", "node-b"].iter().map(|name| rig.node(name).unwrap()).collect();
+    let watched: Vec<Watched> = nodes.iter().map(|node| Watched::before(node).unwrap()).collect();
     for node in &mut nodes {
         node.start().unwrap();
     }
@@ -71,6 +74,16 @@ fn every_pod_reaches_every_other_by_the_eni_that_owns_its_address() {
             assert_eq!(u32::from(lease.slot.device), devices[&address], "the ledger agrees with EC2");
         }
     }
+
+    // EC2, results and kernels are as they must be, both ways of each pod, and nothing else is there.
+    let look = || {
+        let of = |(watched, (node, pods)): (&Watched, (&NodeUnderTest, &Vec<RunningPod>))| {
+            let promises: Vec<Promise<'_>> = pods.iter().map(RunningPod::promise).collect();
+            watched.picture(&rig, node, &promises)
+        };
+        watched.iter().zip(nodes.iter().zip(&pods)).map(of).collect()
+    };
+    look::wait_sound(Patience::of(&rig), look).unwrap();
 
     // Everybody asks everybody: the answer comes, and the question came from the asker's own address.
     let dropped = rig.dropped_for_their_source().unwrap();
@@ -160,4 +173,40 @@ fn a_wrong_way_is_noticed_and_mended(rig: &Rig, node: &NodeUnderTest, pods: &[Ru
         assert!(gone.elapsed() < Duration::from_secs(10), "the rule did not come back:\n{}", node.log());
     }
     println!("a deleted rule was back after {} ms", gone.elapsed().as_millis());
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[
+            (
+                "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
+                sabotage::STALE_OWNER,
+                "no answer from",
+            ),
+            (
+                "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
+                sabotage::GIVES_ONE_TWICE,
+                "an address was given twice",
+            ),
+            (
+                "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
+                sabotage::SENDS_BY_THE_PRIMARY,
+                "dev ens5 in table 254, not by ens",
+            ),
+            (
+                "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
+                sabotage::NO_NAT,
+                "leaves with its own source, not with",
+            ),
+            (
+                "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
+                sabotage::TELLS_A_GATEWAY,
+                "the gateway \"169.254.1.1\"; it is null",
+            ),
+        ],
+    );
 }

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, RunningPod, scenario};
+use holdfast_chaos_tests::sabotage;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::request::{AssignPrivateIpAddresses, UnassignPrivateIpAddresses};
 
@@ -160,7 +161,8 @@ fn what_the_metadata_service_leaves_out_is_not_taken_for_gone() {
     node.start_serving().unwrap();
     // Its own look at EC2, at the start, is over when this is answered.
     node.wait_until("in touch with EC2", |_| !rig.admin().counts().unwrap().ec2.is_empty()).unwrap();
-    std::thread::sleep(Duration::from_secs(1));
+    // Until then an absence is not believed, whoever tells of it.
+    std::thread::sleep(ABSENCE_BELIEVED_AFTER);
     let after = node.state().unwrap();
     assert_eq!(after.enis.keys().collect::<Vec<_>>(), before.enis.keys().collect::<Vec<_>>());
     assert_eq!(after.leases, before.leases);
@@ -170,4 +172,18 @@ fn what_the_metadata_service_leaves_out_is_not_taken_for_gone() {
     for pod in &pods[1..] {
         assert_eq!(pod.ask(pods[0].address).unwrap(), pod.address);
     }
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[(
+            "a_frozen_metadata_service_gives_no_address_at_a_first_start",
+            sabotage::GIVES_AN_UNKNOWN_ONE,
+            "is not on an ENI of the node",
+        )],
+    );
 }

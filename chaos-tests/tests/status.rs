@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use holdfast_chaos_tests::rig::{Rig, scenario};
+use holdfast_chaos_tests::sabotage;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::Action;
 
@@ -30,4 +31,18 @@ fn a_node_without_addresses_says_what_keeps_it_from_getting_some_and_stays_in_se
     runner.del(&pod.pod).unwrap().ok().unwrap();
     node.wait_until("ready", |health| health["serving"] == "ready").unwrap();
     rig.run_pod(&runner, "the-next-one").unwrap();
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[(
+            "a_node_without_addresses_says_what_keeps_it_from_getting_some_and_stays_in_service",
+            sabotage::REFUSES_WITHOUT_CAUSE,
+            "an ADD is told the same",
+        )],
+    );
 }

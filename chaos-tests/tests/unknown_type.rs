@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use holdfast_chaos_tests::rig::{Rig, RunningPod, scenario};
+use holdfast_chaos_tests::sabotage;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::Action;
@@ -33,4 +34,18 @@ fn a_type_that_the_daemon_does_not_know_carries_what_ec2_says() {
     let dump = node.dump().unwrap();
     assert_eq!(dump["violations"], serde_json::json!([]), "{dump}");
     node.wait_state("deleted", |ledger| ledger.leases.len() == pods.len() - 1).unwrap();
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[(
+            "a_type_that_the_daemon_does_not_know_carries_what_ec2_says",
+            sabotage::SENDS_BY_THE_PRIMARY,
+            "no answer from",
+        )],
+    );
 }

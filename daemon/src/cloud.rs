@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds};
 use holdfast_datapath::Host;
-use holdfast_engine::World;
+use holdfast_engine::{RuntimeTasks, World};
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
@@ -24,6 +24,7 @@ impl World for RealWorld {
     type Metadata = RegionTeller;
     type Host = Host;
     type Clock = KernelClock;
+    type Spawner = RuntimeTasks;
 }
 
 /// The node's region, as far as it is known. Clones are the same.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use holdfast_aws::{Imds, ImdsSettings};
 use holdfast_datapath::{Host, HostOptions};
-use holdfast_engine::{Engine, EngineHandle, Ports};
+use holdfast_engine::{Engine, EngineHandle, Ports, RuntimeTasks};
 use holdfast_model::config::Config;
 use holdfast_store::{Found, OpenError, OpenOptions, Opened, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -182,6 +182,7 @@ async fn build_engine(
         metadata: Arc::new(RegionTeller::new(imds, region)),
         host: Arc::new(host),
         clock: Arc::new(KernelClock::new()?),
+        spawner: Arc::new(RuntimeTasks),
     };
     Engine::new(ports, Arc::clone(config), opened.store).context("starting the ledger's writer")
 }

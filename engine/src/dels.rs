@@ -13,7 +13,7 @@ use holdfast_model::host::{LinkAlias, NatWanted};
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
-use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
+use holdfast_ports::{HostFault, HostNet, Liveness, Netns, Spawner};
 use tokio::sync::oneshot;
 
 use crate::adds::Stage;
@@ -316,7 +316,7 @@ impl<W: World> Engine<W> {
         };
         let wiring = planner::wiring_of(lease);
         let host = self.ports.host.clone();
-        tokio::spawn(async move {
+        self.ports.spawner.spawn(async move {
             let differences = host.check_pod(wiring, netns).await.unwrap_or_else(|fault| vec![chain(&fault)]);
             drop(reply.send(differences));
         });

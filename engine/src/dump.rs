@@ -7,6 +7,7 @@ use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
+use holdfast_ports::Spawner;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -65,7 +66,7 @@ impl<W: World> Engine<W> {
             // Nobody waits any longer: see below.
             let _late: Result<(), _> = send.send(entries);
         });
-        tokio::spawn(async move {
+        self.ports.spawner.spawn(async move {
             // The state is worth more than the journal, most of all when the disk hangs.
             if let Ok(Ok(entries)) = tokio::time::timeout(JOURNAL_PATIENCE, journal).await {
                 dump.journal = entries;

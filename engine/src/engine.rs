@@ -7,7 +7,7 @@ use holdfast_model::config::Config;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Desired, Observed, Traces};
-use holdfast_ports::Clock;
+use holdfast_ports::{Clock, Spawner};
 use holdfast_store::{Report, Store, Writer};
 use tokio::sync::{mpsc, oneshot};
 
@@ -163,7 +163,7 @@ impl<W: World> Engine<W> {
     /// Runs a future beside the loop; its result comes back as an event.
     pub(crate) fn beside(&self, work: impl Future<Output = Event> + Send + 'static) {
         let events = self.events.clone();
-        tokio::spawn(async move {
+        self.ports.spawner.spawn(async move {
             let event = work.await;
             // A closed channel means the engine has ended: nobody waits any more.
             let _ended: Result<(), _> = events.send(event);

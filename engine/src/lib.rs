@@ -24,4 +24,4 @@ mod world;
 pub use dump::{Dump, WaitingAdd};
 pub use engine::Engine;
 pub use handle::{AddError, AddRequest, EngineHandle, Status, Stopped};
-pub use world::{Ports, World};
+pub use world::{Ports, RuntimeTasks, World};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use holdfast_ports::{Clock, Cloud, HostNet, Metadata};
+use holdfast_ports::{Clock, Cloud, HostNet, Metadata, Spawner};
 
-/// The four ports of a node. The daemon bundles the real ones, a test its own.
+/// The ports of a node. The daemon bundles the real ones, a test its own.
 pub trait World: Send + Sync + 'static {
     /// EC2.
     type Cloud: Cloud;
@@ -14,6 +14,8 @@ pub trait World: Send + Sync + 'static {
     type Host: HostNet;
     /// Time and randomness.
     type Clock: Clock;
+    /// Work in the background.
+    type Spawner: Spawner;
 }
 
 /// The ports themselves. Cheap to clone: every task gets its own handle.
@@ -26,6 +28,8 @@ pub struct Ports<W: World> {
     pub host: Arc<W::Host>,
     /// Time and randomness.
     pub clock: Arc<W::Clock>,
+    /// Work in the background.
+    pub spawner: Arc<W::Spawner>,
 }
 
 impl<W: World> Clone for Ports<W> {
@@ -35,6 +39,17 @@ impl<W: World> Clone for Ports<W> {
             metadata: Arc::clone(&self.metadata),
             host: Arc::clone(&self.host),
             clock: Arc::clone(&self.clock),
+            spawner: Arc::clone(&self.spawner),
         }
+    }
+}
+
+/// Tasks of the runtime that the engine runs on: for a process that is one node and ends with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RuntimeTasks;
+
+impl Spawner for RuntimeTasks {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(work);
     }
 }

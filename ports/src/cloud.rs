@@ -1,11 +1,15 @@
 //! EC2.
 
+mod table;
+
 use std::future::Future;
 use std::time::Duration;
 
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
 use holdfast_model::limits::InstanceLimits;
 use serde::{Deserialize, Serialize};
+
+pub use table::classify;
 
 /// Carries calls out.
 pub trait Cloud: Send + Sync + 'static {
@@ -36,7 +40,7 @@ pub struct CloudError {
     pub message: String,
 }
 
-/// What a caller may do about a failed call. Each of EC2's codes is put into one class, once, in the adapter.
+/// What a caller may do about a failed call. Each of EC2's codes is put into one class, once, by [`classify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloudFault {
     /// Not carried out: too many calls. Try again later, and slower.

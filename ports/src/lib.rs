@@ -7,8 +7,10 @@ pub mod clock;
 pub mod cloud;
 pub mod host;
 pub mod metadata;
+pub mod spawner;
 
 pub use clock::Clock;
 pub use cloud::{Cloud, CloudError, CloudFault};
 pub use host::{HostFault, HostNet, Liveness, Netns};
 pub use metadata::{Metadata, MetadataError, MetadataHint};
+pub use spawner::Spawner;

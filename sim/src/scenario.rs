@@ -90,8 +90,9 @@ pub struct Scenario {
     /// Seed of ids, MACs, address choice and chance; 1 where absent.
     #[serde(default = "default_seed")]
     pub seed: u64,
-    /// `"instant"` (where absent), `"measured"`, or a table of delays in milliseconds.
-    #[serde(default, deserialize_with = "timing")]
+    /// `"life"` (where absent), `"measured"`, `"instant"`, or a table of delays in milliseconds, where what is not
+    /// named takes no time.
+    #[serde(default = "Timing::life", deserialize_with = "timing")]
     pub timing: Timing,
     /// The VPC.
     pub vpc: VpcTable,
@@ -254,11 +255,12 @@ fn timing<'de, D: Deserializer<'de>>(input: D) -> Result<Timing, D::Error> {
         type Value = Timing;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("\"instant\", \"measured\", or a table of delays in milliseconds")
+            f.write_str("\"life\", \"measured\", \"instant\", or a table of delays in milliseconds")
         }
 
         fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Timing, E> {
             match name {
+                "life" => Ok(Timing::life()),
                 "instant" => Ok(Timing::default()),
                 "measured" => Ok(Timing::measured()),
                 other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),

@@ -7,20 +7,31 @@ use std::io::Write as _;
 use std::process::{Command, Output};
 
 use holdfast_model::cloud::CloudAnswer;
-use holdfast_ports::cloud::Cloud as _;
+use holdfast_ports::cloud::{Cloud as _, CloudFault};
 
 use super::delete;
 use super::server::{Reply, Request, Server};
 use crate::ec2::{Ec2Cloud, Ec2Settings};
+use crate::fault::NO_CREDENTIALS;
 
 const CHILD: &str = "HOLDFAST_TEST_CHILD";
+/// Set where there are no credentials to be had: what the error says of it.
+const FAILS: &str = "HOLDFAST_TEST_FAILS";
 
 #[tokio::test]
 #[ignore = "not a case: the others start it, each with its environment"]
 async fn child() {
     assert!(std::env::var(CHILD).is_ok(), "started by the other cases only");
     let answer = Ec2Cloud::new(Ec2Settings::new("eu-test-1", "test")).await.perform(&delete("eni-1")).await;
-    assert_eq!(answer, Ok(CloudAnswer::Done));
+    match std::env::var(FAILS) {
+        Err(_unset) => assert_eq!(answer, Ok(CloudAnswer::Done)),
+        Ok(words) => {
+            let error = answer.unwrap_err();
+            assert_eq!((error.fault, &*error.code), (CloudFault::NotSent, NO_CREDENTIALS), "{error}");
+            assert!(error.message.contains(&words), "{error}");
+            assert!(!error.message.contains('\n'), "{error}");
+        }
+    }
 }
 
 /// Runs the child with this environment and nothing else.
@@ -105,4 +116,33 @@ async fn a_web_identity_is_exchanged_at_sts() {
     let call = seen.last().unwrap();
     assert!(call.header("authorization").contains("Credential=AKIDWEB/"));
     assert_eq!(call.header("x-amz-security-token"), "web-session");
+}
+
+/// All that is known is that nothing was sent: a service that is away and a role that is not there end in the same error.
+#[tokio::test]
+async fn without_the_metadata_service_or_a_role_nothing_is_sent_and_the_cause_is_told() {
+    let server = Server::start(|request: &Request| match &*request.path {
+        "/latest/api/token" => Reply::Answer {
+            status: 200,
+            headers: vec![("x-aws-ec2-metadata-token-ttl-seconds", "21600".to_owned())],
+            body: "token".to_owned(),
+        },
+        _ => Reply::with(404, ""),
+    })
+    .await;
+    let gone = Server::script([]).await;
+    let away = gone.url();
+    drop(gone);
+    for (metadata, says) in
+        [(away, "could not communicate with IMDS"), (server.url(), "received 404 from IMDS")]
+    {
+        let output = run(vec![
+            ("AWS_ENDPOINT_URL_EC2", server.url()),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata),
+            (FAILS, says.to_owned()),
+        ])
+        .await;
+        assert_passed(&output, &server);
+    }
+    assert!(server.seen().iter().all(|request| request.path.starts_with("/latest/")), "nothing went to EC2");
 }

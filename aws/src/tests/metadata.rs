@@ -202,6 +202,7 @@ async fn a_service_that_hangs_or_is_away_is_given_up_in_time() {
         endpoint: Some(server.url()),
         deadline,
         request_timeout: Duration::from_millis(400),
+        ..ImdsSettings::default()
     };
     let begun = Instant::now();
     // The one request's limit, then the whole call's.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use holdfast_model::config::{Config, Setting, WarmTargets};
 use holdfast_sim::vpc::{BoxConfig, InstanceSpec, SimVpc, SubnetSpec, Tags, Timing};
 
-use crate::cloud::SharedBox;
 use crate::node::Node;
+use crate::shared::Stage;
 
 /// Delays as measured on the real thing's model, so that every call has a before, a during and an after.
 pub(crate) fn delays() -> Timing {
@@ -23,6 +23,11 @@ pub(crate) fn delays() -> Timing {
 
 /// One node of this type in a roomy subnet.
 pub(crate) fn one_node(instance_type: &str, config: Config, seed: u64) -> Node {
+    nodes(1, instance_type, config, seed).remove(0)
+}
+
+/// So many of them in one box, on one runtime.
+pub(crate) fn nodes(count: usize, instance_type: &str, config: Config, seed: u64) -> Vec<Node> {
     let mut vpc = SimVpc::new(BoxConfig { seed, timing: delays(), ..BoxConfig::default() });
     let net = vpc.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
     let subnet = vpc
@@ -34,17 +39,22 @@ pub(crate) fn one_node(instance_type: &str, config: Config, seed: u64) -> Node {
             tags: Tags::new(),
         })
         .unwrap();
-    let instance = vpc
-        .run_instance(InstanceSpec {
+    let mut instances = Vec::new();
+    for _ in 0..count {
+        let spec = InstanceSpec {
             instance_type: instance_type.to_owned(),
-            subnet,
+            subnet: subnet.clone(),
             security_groups: Vec::new(),
             private_ip: None,
             ipv6_address_count: 0,
             tags: Tags::new(),
-        })
-        .unwrap();
-    Node::new(SharedBox::new(vpc), instance, config, seed)
+        };
+        instances.push(vpc.run_instance(spec).unwrap());
+    }
+    let stage = Stage::new(vpc);
+    let seeds = seed..;
+    let on_stage = |(instance, seed)| Node::new(&stage, instance, config.clone(), seed);
+    instances.into_iter().zip(seeds).map(on_stage).collect()
 }
 
 /// Upstream's defaults but for the warm targets.

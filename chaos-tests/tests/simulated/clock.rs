@@ -1,69 +1,59 @@
 //! Virtual time: tokio's paused clock, seen as a kernel's.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use holdfast_model::ids::BootId;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use holdfast_ports::Clock;
 
+use crate::shared::SharedBox;
+
 /// Wall time at the box's beginning: any instant will do.
 const EPOCH_MS: u64 = 1_767_225_600_000;
+
+/// The same for the box.
+pub(crate) fn epoch() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(EPOCH_MS)
+}
 
 #[derive(Debug)]
 struct Inner {
     boot: u32,
     booted_after: Duration,
-    elapsed: Duration,
-    last: tokio::time::Instant,
     random: u64,
 }
 
-/// The clock of one node. It outlives the node's processes and counts its boots.
+/// The clock of one node: the box's time, since the node's own boot. It outlives the node's processes.
 #[derive(Debug, Clone)]
 pub(crate) struct VirtualClock {
+    shared: SharedBox,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl VirtualClock {
-    /// Starts at zero, under the first boot.
-    pub(crate) fn new(seed: u64) -> Self {
-        let now = tokio::time::Instant::now();
-        let inner =
-            Inner { boot: 1, booted_after: Duration::ZERO, elapsed: Duration::ZERO, last: now, random: seed };
-        Self { inner: Arc::new(Mutex::new(inner)) }
-    }
-
-    /// A new runtime counts from its own zero: time goes on from where it was.
-    pub(crate) fn resume(&self) {
-        self.lock().last = tokio::time::Instant::now();
+    /// Under the first boot, which is the box's beginning.
+    pub(crate) fn new(shared: &SharedBox, seed: u64) -> Self {
+        let inner = Inner { boot: 1, booted_after: Duration::ZERO, random: seed };
+        Self { shared: shared.clone(), inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// The node is restarted.
     pub(crate) fn reboot(&self) {
+        let elapsed = self.shared.elapsed();
         let mut inner = self.lock();
         inner.boot += 1;
-        inner.booted_after = inner.elapsed;
+        inner.booted_after = elapsed;
     }
 
-    /// Since the box began.
-    pub(crate) fn elapsed(&self) -> Duration {
-        let mut inner = self.lock();
-        let now = tokio::time::Instant::now();
-        let passed = now.saturating_duration_since(inner.last);
-        inner.elapsed += passed;
-        inner.last = now;
-        inner.elapsed
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Now {
-        let elapsed = self.elapsed();
+        let elapsed = self.shared.elapsed();
         let inner = self.lock();
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Now {

@@ -1,142 +1,74 @@
-//! The simulated EC2 behind Holdfast's own ports, without HTTP in between.
+//! EC2 and the metadata service of one life: the shipping adapter, and under it the box's own faces, without a socket.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::fmt::Debug;
+use std::sync::Arc;
 
-use holdfast_chaos_tests::ec2;
+use bytes::Bytes;
+use holdfast_aws::{Ec2Cloud, Exchange, Transport, TransportError};
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
-use holdfast_model::node::NodeIdentity;
-use holdfast_ports::{Cloud, CloudError, Metadata, MetadataError, MetadataHint};
-use holdfast_sim::vpc::{self as sim, Caller, Micros, Reply, Request, SimVpc};
-use tokio::sync::oneshot;
+use holdfast_model::limits::InstanceLimits;
+use holdfast_ports::{Cloud, CloudError};
+use holdfast_sim::server::{Ec2Service, ImdsService};
+use http_body_util::BodyExt as _;
 
-use crate::clock::VirtualClock;
 use crate::steps::Steps;
 use crate::witness::Witness;
 
-/// A request that has left its sender and not arrived: nothing calls it back, not even the sender's death.
-#[derive(Debug)]
-struct UnderWay {
-    arrives: Duration,
-    caller: Caller,
-    request: Request,
-    reply: oneshot::Sender<Reply>,
+/// Where the metadata service answers on every instance; all else is EC2's.
+const METADATA: &str = "169.254.169.254";
+
+/// The way from one node to its box.
+#[derive(Debug, Clone)]
+pub(crate) struct Wire {
+    /// EC2 of the box.
+    pub(crate) ec2: Arc<Ec2Service>,
+    /// The metadata service of the node's instance.
+    pub(crate) imds: Arc<ImdsService>,
+    /// Nothing gets through.
+    pub(crate) cut_off: bool,
 }
 
-#[derive(Debug)]
-struct Inner {
-    vpc: SimVpc,
-    under_way: Vec<UnderWay>,
-}
-
-impl Inner {
-    /// Time goes on to this instant; what arrives by then is carried out when it arrives.
-    fn advance(&mut self, elapsed: Duration) {
-        self.under_way.sort_by_key(|call| call.arrives);
-        while self.under_way.first().is_some_and(|call| call.arrives <= elapsed) {
-            let call = self.under_way.remove(0);
-            self.vpc.advance_to(micros(call.arrives));
-            let reply = self.vpc.serve(&call.caller, call.request);
-            // A sender that died meanwhile hears nothing.
-            drop(call.reply.send(reply));
+impl Transport for Wire {
+    fn exchange(&self, request: http::Request<Bytes>) -> Exchange {
+        if self.cut_off {
+            return Box::pin(std::future::ready(Err(TransportError::NotConnected)));
         }
-        self.vpc.advance_to(micros(elapsed));
+        let Self { ec2, imds, .. } = self.clone();
+        let is_metadata = request.uri().host() == Some(METADATA);
+        // The box's own task: what was sent arrives, and is carried out, whoever dies meanwhile.
+        let answer = tokio::spawn(async move {
+            if is_metadata { imds.answer(request).await } else { ec2.answer(request).await }
+        });
+        Box::pin(async move {
+            let (head, body) = answer.await.ok().flatten().ok_or(TransportError::Closed)?.into_parts();
+            let body = body.collect().await.map_err(|never| match never {})?.to_bytes();
+            Ok(http::Response::from_parts(head, body))
+        })
     }
 }
 
-fn micros(elapsed: Duration) -> Micros {
-    Micros(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
-}
-
-/// The box that all nodes share.
+/// EC2 with a step before each call, when nothing was sent, and one after it, when it was carried out and nobody knows.
 #[derive(Debug, Clone)]
-pub(crate) struct SharedBox {
-    inner: Arc<Mutex<Inner>>,
-}
-
-impl SharedBox {
-    /// Shares a box.
-    pub(crate) fn new(vpc: SimVpc) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { vpc, under_way: Vec::new() })) }
-    }
-
-    /// Uses the box as it stands.
-    pub(crate) fn now<T>(&self, work: impl FnOnce(&mut SimVpc) -> T) -> T {
-        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).vpc)
-    }
-
-    /// Uses the box at this instant of virtual time.
-    pub(crate) fn at<T>(&self, elapsed: Duration, work: impl FnOnce(&mut SimVpc) -> T) -> T {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.advance(elapsed);
-        work(&mut inner.vpc)
-    }
-
-    /// Sends a request, which arrives at that instant.
-    fn send(&self, arrives: Duration, caller: Caller, request: Request) -> oneshot::Receiver<Reply> {
-        let (reply, answer) = oneshot::channel();
-        let call = UnderWay { arrives, caller, request, reply };
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).under_way.push(call);
-        answer
-    }
-}
-
-/// EC2 and IMDS of one instance, for one life of its daemon.
-#[derive(Debug, Clone)]
-pub(crate) struct SimCloud {
-    /// The box.
-    pub(crate) shared: SharedBox,
-    /// The instance.
-    pub(crate) instance: sim::InstanceId,
-    /// Virtual time.
-    pub(crate) clock: VirtualClock,
+pub(crate) struct CountedCloud {
+    /// EC2.
+    pub(crate) cloud: Ec2Cloud,
     /// Where the process may die.
     pub(crate) steps: Steps,
     /// Who looks whether a call's intent is on the disk.
     pub(crate) witness: Witness,
-    /// Nothing gets through to EC2 and IMDS while this says so.
-    pub(crate) cut_off: bool,
 }
 
-impl Cloud for SimCloud {
+impl Cloud for CountedCloud {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
-        if self.cut_off {
-            return Err(ec2::unknown("connection refused"));
-        }
-        let request = Request::from(ec2::operation_of(call));
-        let action = request.action();
+        let action = format!("{:?}", call.api());
         self.steps.pass(format!("before {action}"));
-        self.witness.sees_call(action, call);
-        let sent = self.clock.elapsed();
-        let latency = self.shared.at(sent, |vpc| vpc.latency_of(&request));
-        let mut answer = self.shared.send(sent + latency, Caller::instance(&self.instance), request);
-        tokio::time::sleep(latency).await;
-        self.shared.at(self.clock.elapsed(), |_| ());
-        let reply = answer.try_recv().expect("what has arrived was answered");
+        self.witness.sees_call(&action, call);
+        let answer = self.cloud.perform(call).await;
         self.steps.pass(format!("after {action}"));
-        tokio::time::sleep(reply.late_by).await;
-        ec2::answer_of(reply.result)
-    }
-}
-
-impl Metadata for SimCloud {
-    async fn identity(&self) -> Result<NodeIdentity, MetadataError> {
-        ec2::identity_of(&self.imds()?)
+        answer
     }
 
-    async fn hint(&self) -> Result<MetadataHint, MetadataError> {
-        Ok(ec2::hint_of(&self.imds()?))
-    }
-}
-
-impl SimCloud {
-    fn imds(&self) -> Result<sim::ImdsView, MetadataError> {
-        if self.cut_off {
-            let cause = "connection refused".to_owned();
-            return Err(MetadataError { path: "instance-id".to_owned(), cause });
-        }
-        self.shared
-            .at(self.clock.elapsed(), |vpc| vpc.imds_view(&self.instance))
-            .ok_or_else(|| ec2::not_shown("instance-id"))
+    async fn limits_of(&self, instance_type: &str) -> Result<InstanceLimits, CloudError> {
+        self.cloud.limits_of(instance_type).await
     }
 }

@@ -13,5 +13,8 @@ mod doubt;
 mod kernel;
 mod life;
 mod node;
+mod shared;
+mod side_by_side;
 mod steps;
+mod tasks;
 mod witness;

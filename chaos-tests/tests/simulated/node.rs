@@ -1,31 +1,35 @@
 //! One node: what outlives its daemon (box, kernel, disk, clock, sandboxes), and its daemon's lives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds, ImdsSettings, Surroundings};
 use holdfast_engine::{AddError, AddRequest, Engine, EngineHandle, Ports, World};
 use holdfast_model::cloud::TAG_INSTANCE;
 use holdfast_model::config::Config;
 use holdfast_model::eni::EniPhase;
-use holdfast_model::ids::MacAddr;
 use holdfast_model::invariants;
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::WallTime;
-use holdfast_ports::Clock;
-use holdfast_sim::vpc::{self as sim, EniId, VpcEvent};
+use holdfast_ports::{Clock, Spawner};
+use holdfast_sim::server::ImdsService;
+use holdfast_sim::vpc::{self as sim, EniId};
 use holdfast_store::{CommitObserver, OpenOptions, Store, Writer};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::VirtualClock;
-use crate::cloud::{SharedBox, SimCloud};
+use crate::cloud::{CountedCloud, Wire};
 use crate::disk::Disk;
 use crate::kernel::{self, Kernel, SimHost};
+use crate::shared::{SharedBox, Stage};
 use crate::steps::Steps;
+use crate::tasks::Tasks;
 use crate::witness::Witness;
 
 /// The ports of a simulated node.
@@ -33,10 +37,11 @@ use crate::witness::Witness;
 pub(crate) struct SimWorld;
 
 impl World for SimWorld {
-    type Cloud = SimCloud;
-    type Metadata = SimCloud;
+    type Cloud = CountedCloud;
+    type Metadata = Imds;
     type Host = SimHost;
     type Clock = VirtualClock;
+    type Spawner = Tasks;
 }
 
 /// No script takes longer, in virtual time.
@@ -69,6 +74,7 @@ pub(crate) struct Pod {
 /// What outlives the daemon.
 #[derive(Debug)]
 pub(crate) struct Node {
+    stage: Stage,
     /// The box.
     pub(crate) shared: SharedBox,
     /// The instance.
@@ -85,6 +91,7 @@ pub(crate) struct Node {
     pub(crate) cut_off: bool,
     /// Who sees what the daemon does.
     pub(crate) witness: Witness,
+    imds: Arc<ImdsService>,
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
 }
 
@@ -185,14 +192,17 @@ impl CommitObserver for Observer {
 }
 
 impl Node {
-    /// A node on this instance of this box.
-    pub(crate) fn new(shared: SharedBox, instance: sim::InstanceId, config: Config, seed: u64) -> Self {
-        let clock = runtime().block_on(async { VirtualClock::new(seed) });
+    /// A node on this instance of this stage's box.
+    pub(crate) fn new(stage: &Stage, instance: sim::InstanceId, config: Config, seed: u64) -> Self {
+        let (shared, kernel) = (stage.shared.clone(), Kernel::default());
+        shared.connect(&instance, &kernel);
         Self {
+            stage: stage.clone(),
+            imds: Arc::new(ImdsService::new(shared.vpc().clone(), instance.clone())),
+            clock: VirtualClock::new(&shared, seed),
             shared,
             instance,
-            clock,
-            kernel: Kernel::default(),
+            kernel,
             disk: Disk::default(),
             config,
             cut_off: false,
@@ -213,82 +223,119 @@ impl Node {
         lock(&self.pods).clear();
     }
 
-    /// One life of the daemon: started on what is there, used by the script, ended in order or killed at its
-    /// appointed step.
+    /// Lets something happen on the stage that this node shares with others.
+    pub(crate) fn on_stage<T>(&self, work: impl Future<Output = T>) -> T {
+        self.stage.block_on(work)
+    }
+
+    /// One life of the daemon, alone on the stage; see [`Node::life`].
     pub(crate) fn live<F>(&self, steps: &Steps, script: impl FnOnce(Life) -> F) -> anyhow::Result<Outcome>
     where
         F: Future<Output = ()>,
     {
-        let runtime = runtime();
-        let result = runtime.block_on(async {
-            self.clock.resume();
-            let begun = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.start(steps)));
-            let (engine, handle) = match begun {
-                // The store takes a panic below it for damage.
-                Ok(Err(_)) if steps.is_dead() => return Ok(Outcome::Killed),
-                Ok(started) => started?,
-                Err(_killed) if steps.is_dead() => return Ok(Outcome::Killed),
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            let plugging = tokio::spawn(self.plugging());
-            let running = tokio::spawn(engine.run());
-            let life = Life {
-                engine: handle.clone(),
-                kernel: self.kernel.clone(),
-                witness: self.witness.clone(),
-                pods: Arc::clone(&self.pods),
-            };
-            let outcome = tokio::select! {
-                biased;
-                () = steps.died() => Outcome::Killed,
-                () = script(life) => Outcome::Finished,
-                () = tokio::time::sleep(LONGEST_LIFE) => panic!("something was never answered: {:#?}", handle.dump().await),
-            };
-            if outcome == Outcome::Finished {
-                tokio::select! {
-                    biased;
-                    () = steps.died() => return Ok(Outcome::Killed),
-                    () = handle.stop() => {}
-                }
-                running.await.context("the engine ended badly")?;
-            }
-            plugging.abort();
-            Ok(outcome)
-        });
-        if matches!(result, Ok(Outcome::Killed)) {
-            steps.kill();
-        }
-        // Everything that the process was doing ends here, wherever it stood.
-        drop(runtime);
-        result
+        self.on_stage(self.life(steps, script))
     }
 
-    fn start(&self, steps: &Steps) -> anyhow::Result<(Engine<SimWorld>, EngineHandle)> {
+    /// One life of the daemon: started on what is there, used by the script, ended in order or killed at its
+    /// appointed step. Others go on meanwhile.
+    pub(crate) async fn life<F>(
+        &self,
+        steps: &Steps,
+        script: impl FnOnce(Life) -> F,
+    ) -> anyhow::Result<Outcome>
+    where
+        F: Future<Output = ()>,
+    {
+        let tasks = Tasks::of(steps);
+        let outcome = self.lived(steps, &tasks, script).await;
+        // Whatever is left of the process ends here, wherever it stood.
+        steps.kill();
+        let panics = tasks.end().await;
+        anyhow::ensure!(panics.is_empty(), "something in the daemon panicked: {}", panics.join("; "));
+        outcome
+    }
+
+    async fn lived<F>(
+        &self,
+        steps: &Steps,
+        tasks: &Tasks,
+        script: impl FnOnce(Life) -> F,
+    ) -> anyhow::Result<Outcome>
+    where
+        F: Future<Output = ()>,
+    {
+        let ports = self.ports(steps, tasks).await?;
+        let begun = std::panic::catch_unwind(AssertUnwindSafe(|| self.start(steps, tasks, ports)));
+        let (engine, handle) = match begun {
+            // The store takes a panic below it for damage.
+            Ok(Err(_)) if steps.is_dead() => return Ok(Outcome::Killed),
+            Ok(started) => started?,
+            Err(_killed) if steps.is_dead() => return Ok(Outcome::Killed),
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        let (ended, end) = oneshot::channel();
+        tasks.spawn(async move {
+            engine.run().await;
+            // Nobody waits for the end of one that is killed.
+            let _killed: Result<(), ()> = ended.send(());
+        });
+        let life = Life {
+            engine: handle.clone(),
+            kernel: self.kernel.clone(),
+            witness: self.witness.clone(),
+            pods: Arc::clone(&self.pods),
+        };
+        tokio::select! {
+            biased;
+            () = steps.died() => return Ok(Outcome::Killed),
+            () = script(life) => {}
+            () = tokio::time::sleep(LONGEST_LIFE) => panic!("something was never answered: {:#?}", handle.dump().await),
+        }
+        tokio::select! {
+            biased;
+            () = steps.died() => return Ok(Outcome::Killed),
+            () = handle.stop() => {}
+        }
+        end.await.context("the engine ended badly")?;
+        Ok(Outcome::Finished)
+    }
+
+    /// The shipping adapter over the box's faces, and the rest of the node's world.
+    async fn ports(&self, steps: &Steps, tasks: &Tasks) -> anyhow::Result<Ports<SimWorld>> {
+        let wire = Wire { ec2: self.shared.ec2(), imds: Arc::clone(&self.imds), cut_off: self.cut_off };
+        let clock = Arc::new(self.clock.clone());
+        let surroundings = Some(Surroundings { transport: Arc::new(wire), clock: Arc::clone(&clock) as _ });
+        let settings = Ec2Settings {
+            surroundings: surroundings.clone(),
+            ..Ec2Settings::new(self.shared.vpc().region(), "simulated")
+        };
+        let (steps, witness) = (steps.clone(), self.witness.clone());
+        Ok(Ports {
+            host: Arc::new(self.kernel.host(&steps, &witness)),
+            cloud: Arc::new(CountedCloud { cloud: Ec2Cloud::new(settings).await, steps, witness }),
+            metadata: Arc::new(Imds::new(ImdsSettings { surroundings, ..ImdsSettings::default() })?),
+            clock,
+            spawner: Arc::new(tasks.clone()),
+        })
+    }
+
+    fn start(
+        &self,
+        steps: &Steps,
+        tasks: &Tasks,
+        ports: Ports<SimWorld>,
+    ) -> anyhow::Result<(Engine<SimWorld>, EngineHandle)> {
         let options = OpenOptions {
             observer: Some(Arc::new(Observer(steps.clone()))),
             ..OpenOptions::at(WallTime(self.clock.now().wall.0))
         };
         let opened = Store::on_medium(self.disk.of(steps), &options)?;
-        let cloud = SimCloud {
-            shared: self.shared.clone(),
-            instance: self.instance.clone(),
-            clock: self.clock.clone(),
-            steps: steps.clone(),
-            witness: self.witness.clone(),
-            cut_off: self.cut_off,
-        };
-        let ports = Ports::<SimWorld> {
-            cloud: Arc::new(cloud.clone()),
-            metadata: Arc::new(cloud),
-            host: Arc::new(self.kernel.host(steps, &self.witness)),
-            clock: Arc::new(self.clock.clone()),
-        };
         let config = Arc::new(self.config.clone());
         let (clock, disk, woken) = (self.clock.clone(), self.disk.clone(), Arc::new(Notify::new()));
         let wake = Arc::clone(&woken);
         Ok(Engine::with_writer(ports, config, opened.store, move |store, report| {
             let (writer, drive) = Writer::driven(store, report, move || wake.notify_one());
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 loop {
                     woken.notified().await;
                     tokio::time::sleep(sync_takes(&clock)).await;
@@ -300,23 +347,6 @@ impl Node {
             });
             Ok(writer)
         })?)
-    }
-
-    /// The kernel's links follow EC2's attachments.
-    fn plugging(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (shared, clock, kernel) = (self.shared.clone(), self.clock.clone(), self.kernel.clone());
-        async move {
-            loop {
-                for event in shared.at(clock.elapsed(), sim::SimVpc::drain_events) {
-                    match event {
-                        VpcEvent::AttachmentVisible { mac, .. } => kernel.plug(MacAddr(mac.0)),
-                        VpcEvent::Detached { mac, .. } => kernel.unplug(MacAddr(mac.0)),
-                        _ => {}
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
     }
 
     /// Everything that must hold whenever the daemon is at rest: the ledger's invariants, the same in EC2 and in
@@ -372,7 +402,7 @@ impl Node {
 
     fn cloud_faults(&self, ledger: &Ledger) -> Vec<String> {
         let mut faults = Vec::new();
-        let (attached, available, violations) = self.shared.at(self.clock.elapsed(), |vpc| {
+        let (attached, available, violations) = self.shared.now(|vpc| {
             let view = vpc.authoritative();
             let ours = view.network_interfaces().into_iter().filter(|eni| {
                 eni.attachment.is_none()
@@ -412,14 +442,6 @@ impl Node {
 fn sync_takes(clock: &VirtualClock) -> Duration {
     let draw = clock.random();
     Duration::from_millis(if draw.is_multiple_of(8) { 700 } else { 1 + (draw / 8 % 3) as u64 })
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without IO needs nothing from the system")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

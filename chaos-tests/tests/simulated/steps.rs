@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Thrown at the chosen step: the process is dead from that instant on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,54 +12,56 @@ pub(crate) struct Killed;
 struct Inner {
     names: Vec<String>,
     target: Option<usize>,
-    dead: bool,
 }
 
 /// The steps of one life of the process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Steps {
     inner: Arc<Mutex<Inner>>,
-    died: Arc<Notify>,
+    death: CancellationToken,
 }
 
 impl Steps {
     /// Dies at the step with this number, counted from zero; never without one.
     pub(crate) fn dying_at(target: Option<usize>) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { target, ..Inner::default() })), died: Arc::default() }
+        let inner = Inner { target, ..Inner::default() };
+        Self { inner: Arc::new(Mutex::new(inner)), death: CancellationToken::new() }
     }
 
     /// The process is about to pass a step; or it dies here.
     pub(crate) fn pass(&self, name: impl Into<String>) {
-        let mut inner = self.lock();
-        if inner.dead {
-            drop(inner);
+        if self.is_dead() {
             std::panic::panic_any(Killed);
         }
+        let mut inner = self.lock();
         let number = inner.names.len();
         inner.names.push(name.into());
-        if inner.target == Some(number) {
-            inner.dead = true;
-            drop(inner);
-            self.died.notify_one();
+        let last = inner.target == Some(number);
+        drop(inner);
+        if last {
+            self.kill();
             std::panic::panic_any(Killed);
         }
     }
 
     /// Whether the process is dead: whatever it still does on its way out reaches nobody.
     pub(crate) fn is_dead(&self) -> bool {
-        self.lock().dead
+        self.death.is_cancelled()
     }
 
     /// Resolves when the process is dead.
     pub(crate) async fn died(&self) {
-        while !self.is_dead() {
-            self.died.notified().await;
-        }
+        self.death.cancelled().await;
+    }
+
+    /// Work of the process: it goes no further once that is dead.
+    pub(crate) async fn while_alive(&self, work: impl Future<Output = ()>) {
+        let _cut_short: Option<()> = self.death.run_until_cancelled(work).await;
     }
 
     /// The process is dead, wherever it stands.
     pub(crate) fn kill(&self) {
-        self.lock().dead = true;
+        self.death.cancel();
     }
 
     /// The steps passed, in order.

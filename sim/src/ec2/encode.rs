@@ -90,7 +90,10 @@ fn list<T: Serialize>(set: &str, page: &Page<T>, more: impl Fn(&T, &mut Value)) 
         more(item, &mut value);
         value
     };
-    json!({ (set): page.items.iter().map(item).collect::<Vec<_>>(), "nextToken": page.next_token })
+    let mut answer = json!({ "nextToken": page.next_token });
+    // Not by the macro: it would make all of it once more.
+    answer[set] = page.items.iter().map(item).collect();
+    answer
 }
 
 fn plain(answer: &impl Serialize) -> Value {

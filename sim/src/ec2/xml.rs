@@ -1,5 +1,6 @@
 //! EC2's XML from a value that serde describes: a member is an element, a list a row of `<item>`, null is nothing.
 
+use std::borrow::Cow;
 use std::io;
 
 use quick_xml::escape::escape;
@@ -40,16 +41,20 @@ fn inside(out: &mut Writer<Vec<u8>>, value: &Value) -> io::Result<()> {
         }
         Value::Array(items) => return items.iter().try_for_each(|item| element(out, "item", item)),
         Value::String(text) => escaped(text),
-        other => other.to_string(),
+        other => other.to_string().into(),
     };
     out.write_event(Event::Text(BytesText::from_escaped(text)))
 }
 
 /// Text as XML carries it. What XML 1.0 cannot carry at all (most control characters) becomes U+FFFD: an answer that no
 /// parser reads would help nobody.
-fn escaped(text: &str) -> String {
+fn escaped(text: &str) -> Cow<'_, str> {
     let carried = |c: char| c >= ' ' && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || matches!(c, '\t' | '\n');
-    escape(text).chars().map(|c| if carried(c) { c } else { '\u{FFFD}' }).collect()
+    let text = escape(text);
+    if text.chars().all(carried) {
+        return text;
+    }
+    text.chars().map(|c| if carried(c) { c } else { '\u{FFFD}' }).collect()
 }
 
 #[cfg(test)]

@@ -21,9 +21,9 @@ fn problem(text: &str) -> String {
 }
 
 #[test]
-fn defaults_are_an_instant_box_with_an_internet() {
+fn defaults_are_a_box_as_in_life_with_an_internet() {
     let scenario = Scenario::parse(GOOD).unwrap();
-    assert_eq!(scenario.timing, Timing::default());
+    assert_eq!(scenario.timing, Timing::life());
     assert_eq!(scenario.internet.address, INTERNET);
     assert_eq!(scenario.build().unwrap().nodes.len(), 1);
 }
@@ -65,7 +65,7 @@ fn timing_is_a_profile_or_a_table() {
 fn what_is_wrong_is_said_with_its_place() {
     for (text, wanted) in [
         (GOOD.replace("zone", "zoen"), "unknown field `zoen`"),
-        (format!("timing = \"fast\"\n{GOOD}"), "\"instant\", \"measured\", or a table"),
+        (format!("timing = \"fast\"\n{GOOD}"), "\"life\", \"measured\", \"instant\", or a table"),
         (format!("timing = {{ link_apears = 1 }}\n{GOOD}"), "unknown field `link_apears`"),
         (GOOD.replace("subnet = \"a\"", "subnet = \"b\""), "there is no subnet \"b\""),
         (GOOD.replace("node-a", "node/a"), "is no name for a node"),

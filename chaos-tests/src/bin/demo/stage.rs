@@ -5,13 +5,15 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use holdfast_chaos_tests::cni::Runner;
 use holdfast_chaos_tests::latency::Latencies;
+use holdfast_chaos_tests::look::{self, Patience, Promise, Watched};
 use holdfast_chaos_tests::packets::Echo;
 use holdfast_chaos_tests::pod::Pod;
 use holdfast_chaos_tests::report::Report;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig};
+use serde_json::Value;
 
 /// As kubelet's pause between two tries to start a pod, made short.
 const RETRY: Duration = Duration::from_millis(20);
@@ -26,6 +28,10 @@ const LAST_WORDS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct LivePod {
     pub(crate) address: Ipv4Addr,
+    /// What its ADD was answered with.
+    pub(crate) result: Value,
+    /// An earlier sandbox of its name was deleted just before.
+    pub(crate) namesake: bool,
     // Before the sandbox: its server lets the namespace go first.
     _echo: Echo,
     pub(crate) pod: Pod,
@@ -36,6 +42,7 @@ pub(crate) struct LivePod {
 pub(crate) struct Place {
     // Before the node: pods end first.
     pub(crate) pods: Vec<LivePod>,
+    pub(crate) watched: Watched,
     pub(crate) node: NodeUnderTest,
 }
 
@@ -52,15 +59,56 @@ pub(crate) struct Started {
     pub(crate) pods: Vec<LivePod>,
     /// Of the calls that succeeded.
     pub(crate) adds: Latencies,
+    /// When they were answered.
+    pub(crate) served: Vec<Instant>,
     /// Calls that failed and were made again.
-    pub(crate) retries: usize,
+    pub(crate) refused: Vec<Refusal>,
+}
+
+/// An ADD that failed.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) began: Instant,
+    pub(crate) pod: String,
+    pub(crate) why: String,
 }
 
 impl Started {
     fn absorb(&mut self, other: Self) {
         self.pods.extend(other.pods);
         self.adds.extend(other.adds);
-        self.retries += other.retries;
+        self.served.extend(other.served);
+        self.refused.extend(other.refused);
+    }
+
+    /// No ADD that was asked for from `since` on was refused.
+    pub(crate) fn none_refused_since(&self, since: Instant) -> anyhow::Result<()> {
+        let mut late = self.refused.iter().filter(|refusal| refusal.began >= since);
+        match late.next() {
+            None => Ok(()),
+            Some(Refusal { pod, why, .. }) => {
+                bail!("the ADD of {pod} was refused with all parts well, and {} more: {why}", late.count())
+            }
+        }
+    }
+}
+
+impl LivePod {
+    fn promise(&self) -> Promise<'_> {
+        Promise { pod: &self.pod, result: &self.result, namesake: self.namesake }
+    }
+}
+
+impl Stage {
+    /// Waits until all nodes are as they must be with the pods that live: see `holdfast_chaos_tests::oracle`.
+    pub(crate) fn wait_sound(&self) -> anyhow::Result<()> {
+        look::wait_sound(Patience::of(&self.rig), || {
+            let picture = |place: &Place| {
+                let pods: Vec<Promise<'_>> = place.pods.iter().map(LivePod::promise).collect();
+                place.watched.picture(&self.rig, &place.node, &pods)
+            };
+            self.places.iter().map(picture).collect()
+        })
     }
 }
 
@@ -118,10 +166,11 @@ pub(crate) fn start_pods(
 
 /// As kubelet does: an ADD that failed is followed by DEL, and tried again with a new sandbox.
 fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) -> anyhow::Result<Started> {
-    let began = Instant::now();
-    let mut retries = 0;
+    let first = Instant::now();
+    let mut started = Started::default();
     loop {
         let pod = rig.pod(name)?;
+        let began = Instant::now();
         in_flight.fetch_add(1, Ordering::SeqCst);
         let called = runner.add(&pod);
         in_flight.fetch_sub(1, Ordering::SeqCst);
@@ -129,15 +178,27 @@ fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) ->
         let took = called.took;
         match called.ok() {
             Ok(result) => {
-                let pod =
-                    LivePod { address: Runner::address(&result)?, _echo: Echo::serve(pod.netns())?, pod };
-                return Ok(Started { pods: vec![pod], adds: [took].into_iter().collect(), retries });
+                // At once: a runtime starts the pod's programs now.
+                let unlike =
+                    look::unlike_its_answer(&Promise { pod: &pod, result: &result, namesake: false })?;
+                ensure!(
+                    unlike.is_empty(),
+                    "{name} is not wired as its ADD was answered: {}",
+                    unlike.join("; ")
+                );
+                started.served.push(Instant::now());
+                started.adds.push(took);
+                let (address, echo) = (Runner::address(&result)?, Echo::serve(pod.netns())?);
+                let namesake = !started.refused.is_empty();
+                started.pods.push(LivePod { address, result, namesake, _echo: echo, pod });
+                return Ok(started);
             }
-            Err(error) if began.elapsed() > GIVE_UP => {
-                return Err(error).with_context(|| format!("starting {name}, {retries} tries before"));
+            Err(error) if first.elapsed() > GIVE_UP => {
+                let tries = started.refused.len();
+                return Err(error).with_context(|| format!("starting {name}, {tries} tries before"));
             }
-            Err(_) => {
-                retries += 1;
+            Err(error) => {
+                started.refused.push(Refusal { began, pod: name.to_owned(), why: format!("{error:#}") });
                 runner.del(&pod)?.ok().with_context(|| format!("DEL of {name} after its failed ADD"))?;
                 std::thread::sleep(RETRY);
             }

@@ -18,6 +18,8 @@ pub(crate) struct Summary {
     pub(crate) kills: usize,
     pub(crate) cut_off: usize,
     pub(crate) unheard: usize,
+    /// How often a daemon was started.
+    pub(crate) starts: usize,
     ec2: BTreeMap<Action, usize>,
     imds: u64,
 }
@@ -27,6 +29,11 @@ impl Summary {
     pub(crate) fn count_calls(&mut self, counts: &Counts) {
         self.ec2.clone_from(&counts.ec2);
         self.imds = counts.imds.values().sum();
+    }
+
+    /// All EC2 calls.
+    pub(crate) fn calls(&self) -> usize {
+        self.ec2.values().sum()
     }
 
     /// Tells it.
@@ -53,8 +60,8 @@ impl Summary {
                 report.row(name, &text);
             }
         }
-        let total: usize = self.ec2.values().sum();
-        report.row("EC2 calls", &format!("{total} in all, restarts included"));
+        let total = self.calls();
+        report.row("EC2 calls", &format!("{total} in all, {} starts of a daemon included", self.starts));
         for (action, count) in &self.ec2 {
             report.row("", &format!("{count:>3} {action}"));
         }

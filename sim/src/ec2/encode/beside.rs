@@ -210,11 +210,11 @@ fn instant(at: Micros, setting: &Setting) -> String {
 /// Name of an address in the VPC's resolver.
 fn private_dns_name(address: Ipv4Addr, setting: &Setting) -> String {
     let [a, b, c, d] = address.octets();
-    let zone = match setting.region.as_str() {
-        "us-east-1" => "ec2.internal".to_owned(),
-        region => format!("{region}.compute.internal"),
+    let (zone, parent) = match setting.region.as_str() {
+        "us-east-1" => ("ec2", "internal"),
+        region => (region, "compute.internal"),
     };
-    format!("ip-{a}-{b}-{c}-{d}.{zone}")
+    format!("ip-{a}-{b}-{c}-{d}.{zone}.{parent}")
 }
 
 fn arn(kind: &str, id: &str, owner: &str, setting: &Setting) -> String {

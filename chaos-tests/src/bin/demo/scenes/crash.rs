@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use holdfast_chaos_tests::orphans::PodPieces;
-use holdfast_chaos_tests::packets::{Pinger, Pings};
+use holdfast_chaos_tests::latency::Latencies;
+use holdfast_chaos_tests::packets::{Control, Pinger, Pings};
 use holdfast_chaos_tests::report::Report;
 
 use crate::Arguments;
@@ -19,8 +19,14 @@ const IN_FLIGHT: usize = 2;
 /// The daemon is killed at most this long after they were asked for: about as long as they take.
 const WINDOW: Duration = Duration::from_millis(12);
 
-/// A ping so often while all this happens.
-const PING_EVERY: Duration = Duration::from_millis(10);
+/// A ping so often, from every pod, while all this happens.
+const PING_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a killed daemon may take to serve: a hundredth of it in life.
+const BACK_WITHIN: Duration = Duration::from_secs(4);
+
+/// How long it may then take to serve its first ADD, which may have to wait until an address has rested.
+const SERVED_WITHIN: Duration = Duration::from_secs(6);
 
 /// Tries to hit the middle of an ADD once.
 const ATTEMPTS: usize = 20;
@@ -35,35 +41,42 @@ pub(super) fn strike(
     arguments: &Arguments,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
-    let pingers = start_pings(stage)?;
+    let pings = Pinging::start(stage, 0)?;
     let mut dice = Dice::new(arguments.seed);
     for kill in 0..usize::from(arguments.kills) {
         let turn = kill % stage.places.len();
         let known = stage.addresses()?;
-        let struck = kill_in_the_middle(stage, turn, kill, &mut dice)?;
+        let struck = kill_in_the_middle(stage, turn, kill, &mut dice, &mut summary.adds)?;
         summary.kills += 1;
+        summary.starts += 1;
         summary.cut_off += struck.cut_off;
         let now = stage.addresses()?;
         ensure!(now.is_superset(&known), "a pod lost its address");
         summary.pods += now.len() - known.len();
         keep_their_leases(stage, turn)?;
         report.held(&format!(
-            "{}: killed {:.1} ms into {} ADDs, back after {} ms; {} cut off and served on retry",
+            "{}: killed {:.1} ms into {} ADDs, back after {} ms, next ADD {} ms later; {} cut off",
             stage.places[turn].node.name(),
             struck.after.as_secs_f64() * 1000.0,
             struck.in_flight,
             struck.back.as_millis(),
+            struck.served.as_millis(),
             struck.cut_off,
         ));
     }
     ensure!(summary.cut_off > 0, "no ADD was cut off by any kill: choose another --seed");
-    stop_pings(report, pingers, summary)
+    pings.stop(report, summary)
 }
 
 struct Struck {
     after: Duration,
     in_flight: usize,
+    /// From the daemon's death until it answered.
     back: Duration,
+    /// When that was.
+    serving: Instant,
+    /// From then until the first ADD was served.
+    served: Duration,
     cut_off: usize,
 }
 
@@ -73,6 +86,7 @@ fn kill_in_the_middle(
     turn: usize,
     kill: usize,
     dice: &mut Dice,
+    adds: &mut Latencies,
 ) -> anyhow::Result<Struck> {
     let (rig, place) = (&stage.rig, &mut stage.places[turn]);
     let runner = place.node.runner();
@@ -97,7 +111,8 @@ fn kill_in_the_middle(
                 place.node.kill().and_then(|()| {
                     let died = Instant::now();
                     place.node.start_serving()?;
-                    Ok(Some(Struck { after, in_flight, back: died.elapsed(), cut_off: 0 }))
+                    let (back, serving) = (died.elapsed(), Instant::now());
+                    Ok(Some(Struck { after, in_flight, back, serving, served: Duration::ZERO, cut_off: 0 }))
                 })
             };
             (struck, runtime.join())
@@ -105,7 +120,19 @@ fn kill_in_the_middle(
         let struck = struck?;
         let started = started.map_err(|_panic| anyhow::anyhow!("the runtime's thread panicked"))??;
         if let Some(mut struck) = struck {
-            struck.cut_off = started.retries.min(IN_FLIGHT);
+            let name = place.node.name();
+            ensure!(struck.back <= BACK_WITHIN, "{name} was away for {} ms", struck.back.as_millis());
+            started.none_refused_since(struck.serving).with_context(|| format!("{name}, after a kill"))?;
+            let first = started.served.iter().filter(|served| **served > struck.serving).min();
+            struck.served = first.map_or(Duration::ZERO, |first| *first - struck.serving);
+            ensure!(
+                struck.served <= SERVED_WITHIN,
+                "{name} served no ADD for {} ms after a kill",
+                struck.served.as_millis()
+            );
+            // Each is cut off once at most; what comes while nobody is there is not.
+            struck.cut_off = started.refused.len().min(IN_FLIGHT);
+            adds.extend(started.adds);
             place.pods.extend(started.pods);
             return Ok(struck);
         }
@@ -138,32 +165,43 @@ fn keep_their_leases(stage: &Stage, turn: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From the first pod of each node to the first of the next.
-fn start_pings(stage: &Stage) -> anyhow::Result<Vec<Pinger>> {
-    let firsts: Vec<_> = stage
-        .places
-        .iter()
-        .map(|place| place.pods.first().context("each node has pods"))
-        .collect::<Result<_, _>>()?;
-    let next = firsts.iter().cycle().skip(1);
-    firsts
-        .iter()
-        .zip(next)
-        .map(|(from, to)| Pinger::start(from.pod.netns(), to.address, PING_EVERY))
-        .collect()
+/// Every pod asks one of the other node, and a control asks itself.
+struct Pinging {
+    control: Control,
+    pingers: Vec<Pinger>,
 }
 
-fn stop_pings(report: &mut Report, pingers: Vec<Pinger>, summary: &mut Summary) -> anyhow::Result<()> {
-    let mut all = Pings::default();
-    for pinger in pingers {
-        let pings = pinger.stop()?;
-        all.sent += pings.sent;
-        all.lost += pings.lost;
+impl Pinging {
+    /// All but the last `spared` pods of each node ask and are asked.
+    fn start(stage: &Stage, spared: usize) -> anyhow::Result<Self> {
+        let of = |place: &crate::stage::Place| place.pods.len().saturating_sub(spared).max(1);
+        let mut pingers = Vec::new();
+        for (place, other) in stage.places.iter().zip(stage.places.iter().rev()) {
+            for (number, pod) in place.pods.iter().take(of(place)).enumerate() {
+                let to = other.pods.get(number % of(other)).context("each node has pods")?;
+                pingers.push(Pinger::start(pod.pod.netns(), to.address, PING_EVERY)?);
+            }
+        }
+        Ok(Self { control: Control::start(PING_EVERY)?, pingers })
     }
-    ensure!(all.lost == 0, "{} of {} pings were lost", all.lost, all.sent);
-    summary.pings += all.sent;
-    report.held(&format!("other pods noticed nothing: {} pings, one each 10 ms both ways, 0 lost", all.sent));
-    Ok(())
+
+    fn stop(self, report: &mut Report, summary: &mut Summary) -> anyhow::Result<()> {
+        let mut all = Pings::default();
+        let pods = self.pingers.len();
+        for pinger in self.pingers {
+            all.add(pinger.stop()?);
+        }
+        let control = self.control.stop()?;
+        all.hold(&control)?;
+        summary.pings += all.sent;
+        report.held(&format!(
+            "{pods} other pods noticed nothing: {} pings, 0 lost, the slowest answered after {} ms (control {} ms)",
+            all.sent,
+            all.slowest.as_millis(),
+            control.slowest.as_millis()
+        ));
+        Ok(())
+    }
 }
 
 /// Deletes pods with the daemons dead; they carry it out when they live again.
@@ -173,19 +211,19 @@ pub(super) fn delete_unheard(
     count: usize,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
-    let pingers = start_pings(stage)?;
-    for place in &mut stage.places {
+    let pings = Pinging::start(stage, count)?;
+    for at in 0..stage.places.len() {
+        let place = &mut stage.places[at];
         let name = place.node.name().to_owned();
         place.node.kill()?;
         let runner = place.node.runner();
-        // Not the first one, which is being pinged.
+        // Not those that are being pinged.
         let keep = place.pods.len().saturating_sub(count).max(1);
         let mut gone = Vec::new();
         for pod in place.pods.split_off(keep) {
-            runner
-                .del(&pod.pod)?
-                .ok()
-                .with_context(|| format!("DEL of {} without a daemon", pod.pod.name))?;
+            let called = runner.del(&pod.pod)?;
+            summary.dels.push(called.took);
+            called.ok().with_context(|| format!("DEL of {} without a daemon", pod.pod.name))?;
             gone.push(pod.address);
             // Its network namespace goes, as the runtime takes it away.
             drop(pod);
@@ -193,21 +231,13 @@ pub(super) fn delete_unheard(
         summary.unheard += gone.len();
         report.held(&format!("{name}: DEL of {} pods succeeds without a daemon", gone.len()));
         place.node.start_serving()?;
+        summary.starts += 1;
         let is_gone = |ledger: &holdfast_model::ledger::Ledger| {
             !ledger.leases.values().any(|lease| gone.iter().any(|address| lease.address == *address))
         };
         place.node.wait_state("rid of the deleted pods", is_gone)?;
-        let netns = place.node.netns()?;
-        let began = Instant::now();
-        loop {
-            let pieces = PodPieces::observe(&netns)?;
-            if gone.iter().all(|address| !pieces.ruled.contains(&(*address).into())) {
-                break;
-            }
-            ensure!(began.elapsed() < PATIENCE, "rules of deleted pods are still there: {pieces:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        stage.wait_sound()?;
         report.held(&format!("{name}: carried out at its start: leases, rules, routes and links are gone"));
     }
-    stop_pings(report, pingers, summary)
+    pings.stop(report, summary)
 }

@@ -1,18 +1,22 @@
 //! Real packets: everybody to everybody, to the internet, and home by the right ENI.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use holdfast_chaos_tests::packets::{Prober, ask_internet, sent_by_link};
+use anyhow::{Context, bail, ensure};
+use holdfast_chaos_tests::packets::{Prober, ask_internet, send_as, sent_by_link, udp_in};
 use holdfast_chaos_tests::report::Report;
+use holdfast_datapath::netns;
 
 use crate::stage::{Place, Stage};
 use crate::summary::Summary;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where one pod listens for what others send.
+const EARS: u16 = 4711;
 
 /// Questions for counting which way they go.
 const QUESTIONS: u64 = 20;
@@ -62,6 +66,39 @@ pub(super) fn flow(report: &mut Report, stage: &Stage, summary: &mut Summary) ->
     Ok(())
 }
 
+/// What a node sends as a pod of another must not arrive: if it did, the packets above would prove nothing. From the
+/// node itself, since its kernel lets no pod send as another.
+pub(super) fn spoof(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
+    for (place, other) in stage.places.iter().zip(stage.places.iter().rev()) {
+        let (netns, home) = (place.node.netns()?, place.node.address()?);
+        let (victim, target) = (&other.pods[0], other.pods.last().context("each node has pods")?);
+        let ears = udp_in(target.pod.netns(), EARS)?;
+        ears.set_read_timeout(Some(PATIENCE))?;
+        let to = SocketAddrV4::new(target.address, EARS);
+        let mut heard = [0; 64];
+        send_as(&netns, home, to, "as myself")?;
+        let (_, as_whom) =
+            ears.recv_from(&mut heard).context("a packet with its own source did not arrive")?;
+        ensure!(as_whom.ip() == home, "{home} sent as itself, and {as_whom} was heard");
+
+        let dropped = stage.rig.dropped_for_their_source()?;
+        send_as(&netns, victim.address, to, "as another")?;
+        let began = Instant::now();
+        while stage.rig.dropped_for_their_source()? == dropped && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let counted = stage.rig.dropped_for_their_source()? - dropped;
+        // Whatever came through is there by the time at which the router has counted it.
+        ears.set_nonblocking(true)?;
+        if let Ok((_, as_whom)) = ears.recv_from(&mut heard) {
+            bail!("a packet that {home} sent as {} came through the router", as_whom.ip());
+        }
+        ensure!(counted > 0, "a packet that {home} sent as {} was not dropped by the router", victim.address);
+    }
+    report.held("what a node sends with a foreign pod's address is dropped by the router");
+    Ok(())
+}
+
 /// One pod of each ENI talks to another node; the packets are counted on the ENIs' links.
 fn leave_by_their_eni(
     report: &mut Report,
@@ -70,14 +107,16 @@ fn leave_by_their_eni(
     target: Ipv4Addr,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
-    let mut devices: BTreeMap<u32, Ipv4Addr> = BTreeMap::new();
+    let mut devices: BTreeMap<String, Ipv4Addr> = BTreeMap::new();
     let netns = place.node.netns()?;
+    let links = netns::socket_in(&netns)?.links()?;
     for eni in stage.rig.admin().enis_of(place.node.instance())? {
-        let device = eni.attachment.as_ref().context("an attached ENI has an attachment")?.device_index;
         let Some(pod) = place.pods.iter().find(|pod| eni.secondary_ips().any(|ip| ip == pod.address)) else {
             continue;
         };
-        devices.insert(device, pod.address);
+        let link = links.iter().find(|link| link.mac.is_some_and(|mac| mac.0 == eni.mac_address.0));
+        let link = &link.with_context(|| format!("{} has no link", eni.network_interface_id))?.name;
+        devices.insert(link.clone(), pod.address);
         let before = sent_by_link(&netns)?;
         let mut prober = Prober::new(pod.pod.netns())?;
         for _ in 0..QUESTIONS {
@@ -85,19 +124,16 @@ fn leave_by_their_eni(
             summary.asked += 1;
         }
         let after = sent_by_link(&netns)?;
-        let link = format!("ens{}", 5 + device);
-        let sent =
-            |link: &str| after.get(link).copied().unwrap_or(0) - before.get(link).copied().unwrap_or(0);
+        let sent = |link: &str| after.get(link).unwrap_or(&0).saturating_sub(*before.get(link).unwrap_or(&0));
         ensure!(
-            sent(&link) >= QUESTIONS,
+            sent(link) >= QUESTIONS,
             "{QUESTIONS} packets of {} should have left by {link}; {} did",
             pod.address,
-            sent(&link)
+            sent(link)
         );
     }
     ensure!(devices.len() >= 2, "the pods of {} share one ENI", place.node.name());
-    let ways: Vec<String> =
-        devices.iter().map(|(device, pod)| format!("{pod} by ens{}", 5 + device)).collect();
+    let ways: Vec<String> = devices.iter().map(|(link, pod)| format!("{pod} by {link}")).collect();
     report.held(&format!("{}: packets leave by their source's ENI: {}", place.node.name(), ways.join(", ")));
     Ok(())
 }

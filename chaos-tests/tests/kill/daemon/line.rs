@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use holdfast_chaos_tests::kill::wire::{FromNode, ToNode};
+use crate::wire::{FromNode, ToNode};
 use tokio::sync::oneshot;
 
 /// Stdout, and who waits for an answer from stdin.

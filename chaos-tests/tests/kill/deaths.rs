@@ -9,16 +9,16 @@
 //! Needs root. All steps are tried unless `HOLDFAST_KILL_EVERY=n` says every nth only (and the first of each kind); the
 //! output says how many were.
 
-#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use holdfast_chaos_tests::kill::wire::{Death, Passed, Side};
-use holdfast_chaos_tests::kill::{Halt, Life, Node, enter_own_namespaces};
+use crate::life::{Halt, Life};
+use crate::node::Node;
+use crate::room::enter_own_namespaces;
+use crate::wire::{Death, Passed, Side};
 
 /// Nodes at the same time, each in namespaces of its own.
 const NODES: usize = 4;
@@ -255,14 +255,13 @@ impl Tally {
     }
 }
 
-#[test]
-fn sigkill_at_every_step_leaves_nothing_that_the_next_start_does_not_make_good() {
+pub(crate) fn sigkill_at_every_step_leaves_nothing_that_the_next_start_does_not_make_good() {
     let begun = Instant::now();
     let every: usize = match std::env::var("HOLDFAST_KILL_EVERY") {
         Ok(text) => text.parse().expect("HOLDFAST_KILL_EVERY is a number"),
         Err(_unset) => 1,
     };
-    let program = Path::new(env!("CARGO_BIN_EXE_chaos_node"));
+    let program = &std::env::current_exe().unwrap();
     let place = place();
     let recorded = in_own_namespaces(|| record(program, &place.join("recorded")));
     let kinds: BTreeSet<String> = recorded.iter().map(|(step, _)| step.kind()).collect();

@@ -7,22 +7,26 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use holdfast_model::cloud::{CloudAnswer, CloudCall};
+use holdfast_chaos_tests::pod::Pod;
 use holdfast_model::sandbox::SandboxKey;
-use holdfast_ports::{CloudError, MetadataError};
 use holdfast_sim::fabric::Fabric;
 use holdfast_sim::scenario::Scenario;
-use holdfast_sim::server::{ClockMode, SharedVpc};
-use holdfast_sim::vpc::{Caller, ImdsView, InstanceId};
+use holdfast_sim::server::{Callers, ClockMode, Ec2Service, ImdsService, SharedVpc};
+use holdfast_sim::vpc::InstanceId;
 
-use super::child::Child;
-use super::life::Life;
-use super::wire::Death;
-use crate::ec2;
-use crate::pod::Pod;
+use http_body_util::BodyExt as _;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::child::Child;
+use crate::daemon;
+use crate::life::Life;
+use crate::wire::{self, Death, HttpAnswer, HttpRequest, epoch};
+
+/// The box answers within this real time: in its own it takes none.
+const ANSWERED: Duration = Duration::from_secs(30);
 
 /// The network must follow EC2 within this real time, also on a busy machine.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -44,44 +48,50 @@ const BOX: &str = r#"
 
 /// A sandbox as its runtime sees it. Dropped, it is gone.
 #[derive(Debug)]
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     /// Who.
-    pub key: SandboxKey,
+    pub(crate) key: SandboxKey,
     /// The real thing.
-    pub pod: Pod,
+    pub(crate) pod: Pod,
     /// The address, once an ADD was answered.
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// A DEL was sent; answered or not.
-    pub deleting: bool,
+    pub(crate) deleting: bool,
 }
 
 /// A node of a box of its own.
 #[derive(Debug)]
-pub struct Node {
-    pub(super) shared: SharedVpc,
-    pub(super) fabric: Fabric,
-    pub(super) instance: InstanceId,
-    pub(super) netns: Arc<OwnedFd>,
+pub(crate) struct Node {
+    pub(crate) shared: SharedVpc,
+    pub(crate) fabric: Fabric,
+    pub(crate) instance: InstanceId,
+    pub(crate) netns: Arc<OwnedFd>,
     /// Milliseconds since the node began.
-    pub(super) now: u64,
+    pub(crate) now: u64,
     /// Sandboxes that the runtime has, by container id.
-    pub(super) sandboxes: BTreeMap<String, Sandbox>,
+    pub(crate) sandboxes: BTreeMap<String, Sandbox>,
+    ec2: Ec2Service,
+    imds: ImdsService,
+    answering: Runtime,
     program: PathBuf,
     dir: PathBuf,
 }
 
 impl Node {
     /// A fresh node whose daemon is `program`, with its files below `dir`, which must not exist. The calling thread has
-    /// [its own namespaces](super::enter_own_namespaces), and stays as long as the node.
-    pub fn new(program: &Path, dir: &Path) -> anyhow::Result<Self> {
+    /// [its own namespaces](crate::room::enter_own_namespaces), and stays as long as the node.
+    pub(crate) fn new(program: &Path, dir: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let built = Scenario::parse(BOX)?.build()?;
         let spec = built.fabric();
-        let shared = SharedVpc::new(built.vpc, ClockMode::Manual, SystemTime::now());
+        let shared = SharedVpc::new(built.vpc, ClockMode::Manual, epoch());
         let fabric = Fabric::up(&shared, &spec)?;
         let node = fabric.node("node").context("the box has its node")?;
         let (instance, netns) = (node.instance().clone(), Arc::clone(node.namespace().descriptor()));
         Ok(Self {
+            ec2: Ec2Service::new(shared.clone(), Callers::ByAccessKey),
+            imds: ImdsService::new(shared.clone(), instance.clone()),
+            answering: Builder::new_current_thread().enable_time().build()?,
             shared,
             fabric,
             instance,
@@ -94,9 +104,10 @@ impl Node {
     }
 
     /// Starts the daemon on what is there; it dies at its step, if one is appointed and it comes there.
-    pub fn start(&mut self, death: Option<Death>) -> anyhow::Result<Life<'_>> {
+    pub(crate) fn start(&mut self, death: Option<Death>) -> anyhow::Result<Life<'_>> {
         let mut command = Command::new(&self.program);
-        command.arg("--ledger").arg(self.ledger()).arg("--now").arg(self.now.to_string());
+        command.arg(daemon::WORD).arg("--ledger").arg(self.ledger()).arg("--now").arg(self.now.to_string());
+        command.arg("--region").arg(self.shared.region());
         if let Some(death) = &death {
             command.arg("--death").arg(serde_json::to_string(death)?);
         }
@@ -107,27 +118,32 @@ impl Node {
     }
 
     /// The sandboxes that the runtime has, by container id.
-    pub fn sandboxes(&self) -> &BTreeMap<String, Sandbox> {
+    pub(crate) fn sandboxes(&self) -> &BTreeMap<String, Sandbox> {
         &self.sandboxes
     }
 
-    pub(super) fn ledger(&self) -> PathBuf {
+    pub(crate) fn ledger(&self) -> PathBuf {
         self.dir.join("ledger.redb")
     }
 
-    /// EC2, asked by the instance. Every call is carried out at once.
-    pub(super) fn call(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
-        let caller = Caller::instance(&self.instance);
-        ec2::answer_of(self.shared.with(|vpc| vpc.serve(&caller, ec2::operation_of(call))).result)
-    }
-
-    /// What the metadata service shows now.
-    pub(super) fn imds(&self) -> Result<ImdsView, MetadataError> {
-        self.shared.with(|vpc| vpc.imds_view(&self.instance)).ok_or_else(|| ec2::not_shown("instance-id"))
+    /// EC2's or the metadata service's answer; `None`: the connection closes without one.
+    pub(crate) fn answer(&self, request: HttpRequest) -> anyhow::Result<Option<HttpAnswer>> {
+        let request = http::Request::try_from(request)?;
+        let is_metadata = request.uri().host() == Some(wire::METADATA);
+        self.answering.block_on(async {
+            let answer = async {
+                if is_metadata { self.imds.answer(request).await } else { self.ec2.answer(request).await }
+            };
+            let answer = tokio::time::timeout(ANSWERED, answer).await.context("the box does not answer")?;
+            let Some(answer) = answer else { return Ok(None) };
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok(Some(HttpAnswer::try_from(http::Response::from_parts(head, body))?))
+        })
     }
 
     /// A new sandbox for a pod of this name.
-    pub(super) fn make_sandbox(&mut self, name: &str, container: &str) -> anyhow::Result<()> {
+    pub(crate) fn make_sandbox(&mut self, name: &str, container: &str) -> anyhow::Result<()> {
         let pod = Pod::create(&self.dir.join("netns"), name, container)?;
         let key = SandboxKey {
             container_id: container.to_owned(),
@@ -140,7 +156,7 @@ impl Node {
     }
 
     /// Time goes on, and what falls due in the box is seen in the kernel.
-    pub(super) fn pass(&mut self, millis: u64) -> anyhow::Result<()> {
+    pub(crate) fn pass(&mut self, millis: u64) -> anyhow::Result<()> {
         self.now += millis;
         self.shared.advance(Duration::from_millis(millis)).context("the box's clock is moved by hand")?;
         self.fabric.settle(SETTLED)?;

@@ -17,10 +17,10 @@ use holdfast_planner as planner;
 use holdfast_ports::HostNet;
 use holdfast_sim::fabric::ECHO_PORT;
 
-use super::config;
-use super::node::Node;
-use crate::orphans::PodPieces;
-use crate::packets::{PORT, ask_internet, udp_in};
+use crate::config;
+use crate::node::Node;
+use holdfast_chaos_tests::orphans::PodPieces;
+use holdfast_chaos_tests::packets::{PORT, ask_internet, udp_in};
 
 /// A packet takes microseconds, also where the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ impl Node {
     /// What does not hold of the pods whose ADD was answered and whose DEL was not sent: each has an address of its own,
     /// its node reaches it, and it reaches the internet by the ENI that EC2 shows its address on, and through the node's
     /// NAT table. Needs no daemon.
-    pub fn broken_promises(&self) -> Vec<String> {
+    pub(crate) fn broken_promises(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut owners: BTreeMap<IpAddr, &str> = BTreeMap::new();
         for (container, sandbox) in &self.sandboxes {
@@ -70,7 +70,7 @@ impl Node {
 
     /// Everything that must hold when the daemon is at rest with this ledger; gives what does not. Besides what the pods
     /// were promised: the ledger's invariants, and the same in EC2 and in the kernel.
-    pub fn faults(&self, ledger: &Ledger) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn faults(&self, ledger: &Ledger) -> anyhow::Result<Vec<String>> {
         let mut faults = self.broken_promises();
         let instance_type = ledger.node.as_ref().map(|node| node.identity.instance_type.clone());
         let limits = instance_type.and_then(|name| InstanceLimits::of(&name));

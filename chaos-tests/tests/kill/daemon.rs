@@ -1,6 +1,6 @@
-//! The node daemon as a crash test has it: the real engine, the real store on a real file, the real datapath in the
-//! network namespace that it is started in. EC2, the metadata service and the clock are the test's, at the other
-//! end of stdin and stdout; see `holdfast_chaos_tests::kill`. It kills itself at its appointed step.
+//! The node daemon as a crash test has it: the real engine, the real store on a real file, the real EC2 adapter, the real
+//! datapath in the network namespace that it is started in. What the adapter sends, and the clock, go to the test at the
+//! other end of stdin and stdout. It kills itself at its appointed step.
 
 mod host;
 mod line;
@@ -8,25 +8,27 @@ mod ports;
 mod steps;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
-use holdfast_chaos_tests::kill::config;
-use holdfast_chaos_tests::kill::wire::{AddSandbox, Death, FromNode, ToNode};
+use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds, ImdsSettings, Surroundings};
 use holdfast_datapath::{Host, HostOptions, netns};
-use holdfast_engine::{AddRequest, Engine, EngineHandle, Ports, World};
+use holdfast_engine::{AddRequest, Engine, EngineHandle, Ports, RuntimeTasks, World};
 use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::Clock;
 use holdfast_store::{OpenError, OpenOptions, Opened, Store};
 use tokio::sync::{Notify, mpsc};
 
-use crate::host::CountedHost;
-use crate::line::Line;
-use crate::ports::{AskedCloud, AskedMetadata, ToldClock};
-use crate::steps::Steps;
+use crate::config;
+use crate::daemon::host::CountedHost;
+use crate::daemon::line::Line;
+use crate::daemon::ports::{AskedWire, CountedCloud, ReadMetadata, ToldClock};
+use crate::daemon::steps::Steps;
+use crate::wire::{AddSandbox, Death, FromNode, ToNode};
 
 /// For crash tests; started by them.
 #[derive(Debug, Parser)]
@@ -34,6 +36,9 @@ struct Args {
     /// The ledger's file.
     #[arg(long)]
     ledger: PathBuf,
+    /// Where the box is.
+    #[arg(long)]
+    region: String,
     /// How late it is: milliseconds since the node began.
     #[arg(long)]
     now: u64,
@@ -45,17 +50,34 @@ struct Args {
 struct ToldWorld;
 
 impl World for ToldWorld {
-    type Cloud = AskedCloud;
-    type Metadata = AskedMetadata;
+    type Cloud = CountedCloud;
+    type Metadata = ReadMetadata;
     type Host = CountedHost;
     type Clock = ToldClock;
+    type Spawner = RuntimeTasks;
 }
 
-fn main() -> anyhow::Result<()> {
+/// What this program is called with to be the daemon.
+pub(crate) const WORD: &str = "be-the-daemon";
+
+/// How long the test may take to answer, in real time: in the node's own it takes none.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn main() -> ExitCode {
+    match begin() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
-    let args = Args::parse();
+    let args = Args::parse_from(std::env::args_os().skip(1));
     // As the daemon has it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(args))
@@ -77,9 +99,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
                     clock.set(now);
                     ticked.notify_one();
                 }
-                ToNode::Cloud { question, .. }
-                | ToNode::Identity { question, .. }
-                | ToNode::Hint { question, .. } => line.answered(question, message),
+                ToNode::Http { question, .. } => line.answered(question, message),
                 // Nobody takes commands any more once it stops.
                 command => drop(sender.send(command)),
             });
@@ -99,11 +119,23 @@ async fn run(args: Args) -> anyhow::Result<()> {
         ..HostOptions::default()
     })?;
     host.ensure_forwarding().await?;
+    let surroundings = Some(Surroundings {
+        transport: Arc::new(AskedWire(Arc::clone(&line))),
+        clock: Arc::<ToldClock>::clone(&clock),
+    });
+    let imds = ImdsSettings {
+        deadline: PATIENCE,
+        request_timeout: PATIENCE,
+        surroundings: surroundings.clone(),
+        ..ImdsSettings::default()
+    };
+    let ec2 = Ec2Settings { deadline: PATIENCE, surroundings, ..Ec2Settings::new(args.region, "killed") };
     let ports = Ports::<ToldWorld> {
-        cloud: Arc::new(AskedCloud::new(Arc::clone(&line), Arc::clone(&steps))),
-        metadata: Arc::new(AskedMetadata::new(Arc::clone(&line))),
+        cloud: Arc::new(CountedCloud::new(Ec2Cloud::new(ec2).await, Arc::clone(&steps))),
+        metadata: Arc::new(ReadMetadata::new(Imds::new(imds)?, Arc::clone(&steps))),
         host: Arc::new(CountedHost::new(host, steps)),
         clock: Arc::clone(&clock),
+        spawner: Arc::new(RuntimeTasks),
     };
     let (engine, handle) = Engine::new(ports, Arc::new(config(args.ledger)), opened.store)?;
     let running = tokio::spawn(engine.run());

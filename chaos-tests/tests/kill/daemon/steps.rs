@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holdfast_chaos_tests::kill::wire::{Death, FromNode, Passed, Side};
+use crate::wire::{Death, FromNode, Passed, Side};
 use holdfast_store::CommitObserver;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 
-use crate::line::Line;
+use crate::daemon::line::Line;
 
 /// The steps of this life.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWi
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
 
-use crate::steps::Steps;
+use crate::daemon::steps::Steps;
 
 /// [`Host`], counted. What only reads is no step.
 pub(crate) struct CountedHost {

@@ -11,10 +11,9 @@ use holdfast_model::ledger::Ledger;
 use holdfast_model::sandbox::PodRef;
 use nix::sys::signal::Signal;
 
-use super::child::{Child, Heard};
-use super::node::Node;
-use super::wire::{AddSandbox, FromNode, Passed, Side, ToNode};
-use crate::ec2;
+use crate::child::{Child, Heard};
+use crate::node::Node;
+use crate::wire::{AddSandbox, FromNode, Passed, Side, ToNode};
 
 /// A process that does nothing for this long, in real time, hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +23,7 @@ const TWENTY_MINUTES: Duration = Duration::from_secs(20 * 60);
 
 /// How fast time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// Something is awaited: about fifty times real time, ten times while a step of the process is under way.
     Work,
     /// Time alone is awaited: seconds at a leap, as long as no step of the process is under way.
@@ -43,7 +42,7 @@ impl Pace {
 
 /// Why a script does not go on.
 #[derive(Debug)]
-pub enum Halt {
+pub(crate) enum Halt {
     /// The process killed itself.
     Died,
     /// Something is wrong.
@@ -65,7 +64,7 @@ enum Asked {
 
 /// A running daemon. Dropped, it is killed.
 #[derive(Debug)]
-pub struct Life<'a> {
+pub(crate) struct Life<'a> {
     node: &'a mut Node,
     child: Child,
     passed: Vec<(Passed, &'static str)>,
@@ -80,7 +79,7 @@ pub struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    pub(super) fn new(node: &'a mut Node, child: Child) -> Self {
+    pub(crate) fn new(node: &'a mut Node, child: Child) -> Self {
         Self {
             node,
             child,
@@ -96,23 +95,23 @@ impl<'a> Life<'a> {
     }
 
     /// What the steps from here on are counted under.
-    pub fn stage(&mut self, stage: &'static str) {
+    pub(crate) fn stage(&mut self, stage: &'static str) {
         self.stage = stage;
     }
 
     /// The steps passed up to now, each with its stage.
-    pub fn passed(&self) -> &[(Passed, &'static str)] {
+    pub(crate) fn passed(&self) -> &[(Passed, &'static str)] {
         &self.passed
     }
 
     /// A new sandbox for a pod of this name; sends its ADD.
-    pub fn add(&mut self, name: &str, container: &str) -> anyhow::Result<u64> {
+    pub(crate) fn add(&mut self, name: &str, container: &str) -> anyhow::Result<u64> {
         self.node.make_sandbox(name, container)?;
         self.add_again(container)
     }
 
     /// Sends the ADD of a sandbox once more.
-    pub fn add_again(&mut self, container: &str) -> anyhow::Result<u64> {
+    pub(crate) fn add_again(&mut self, container: &str) -> anyhow::Result<u64> {
         let sandbox = &self.node.sandboxes[container];
         let name = &sandbox.pod.name;
         let add = AddSandbox {
@@ -128,7 +127,7 @@ impl<'a> Life<'a> {
     }
 
     /// Sends the DEL of a sandbox. Once it is answered, the runtime removes the sandbox.
-    pub fn del(&mut self, container: &str) -> anyhow::Result<u64> {
+    pub(crate) fn del(&mut self, container: &str) -> anyhow::Result<u64> {
         let sandbox = self.node.sandboxes.get_mut(container);
         let sandbox = sandbox.ok_or_else(|| anyhow!("{container} was deleted before"))?;
         sandbox.deleting = true;
@@ -139,7 +138,7 @@ impl<'a> Life<'a> {
     }
 
     /// Waits until all of these are answered. An ADD that is refused is a failure.
-    pub fn answered(&mut self, requests: &[u64]) -> Result<(), Halt> {
+    pub(crate) fn answered(&mut self, requests: &[u64]) -> Result<(), Halt> {
         let begun = Instant::now();
         while requests.iter().any(|request| self.asked.contains_key(request)) {
             self.go_on(Pace::Work)?;
@@ -152,7 +151,7 @@ impl<'a> Life<'a> {
     }
 
     /// Lets time pass.
-    pub fn rest(&mut self, time: Duration) -> Result<(), Halt> {
+    pub(crate) fn rest(&mut self, time: Duration) -> Result<(), Halt> {
         let until = self.node.now + u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         while self.node.now < until {
             self.go_on(Pace::Rest)?;
@@ -161,7 +160,7 @@ impl<'a> Life<'a> {
     }
 
     /// The ledger as the engine has it.
-    pub fn ledger(&mut self) -> Result<Ledger, Halt> {
+    pub(crate) fn ledger(&mut self) -> Result<Ledger, Halt> {
         let request = self.ask(Asked::Dump);
         self.child.tell(&ToNode::Dump { request })?;
         self.answered(&[request])?;
@@ -170,7 +169,7 @@ impl<'a> Life<'a> {
 
     /// Waits until the pool needs nothing more: the node is known, no intent is open, no ENI is on its way in or out, no
     /// lease on its way, enough addresses are there, and all is the same again ten seconds later.
-    pub fn quiet(&mut self, at_least: usize) -> Result<Ledger, Halt> {
+    pub(crate) fn quiet(&mut self, at_least: usize) -> Result<Ledger, Halt> {
         let begun = self.node.now;
         let mut last = None;
         while Duration::from_millis(self.node.now - begun) < TWENTY_MINUTES {
@@ -193,7 +192,7 @@ impl<'a> Life<'a> {
     }
 
     /// Stops the daemon in order.
-    pub fn stop(&mut self) -> Result<(), Halt> {
+    pub(crate) fn stop(&mut self) -> Result<(), Halt> {
         self.child.tell(&ToNode::Stop)?;
         let begun = Instant::now();
         loop {
@@ -214,7 +213,7 @@ impl<'a> Life<'a> {
     }
 
     /// What the process wrote to its log last.
-    pub fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         self.child.last_words()
     }
 
@@ -281,17 +280,9 @@ impl<'a> Life<'a> {
                 self.looked = now;
                 Ok(())
             }
-            FromNode::Cloud { question, call } => {
-                let result = self.node.call(&call);
-                self.child.tell(&ToNode::Cloud { question, result })
-            }
-            FromNode::Identity { question } => {
-                let result = self.node.imds().and_then(|view| ec2::identity_of(&view)).map_err(Into::into);
-                self.child.tell(&ToNode::Identity { question, result })
-            }
-            FromNode::Hint { question } => {
-                let result = self.node.imds().map(|view| ec2::hint_of(&view).into()).map_err(Into::into);
-                self.child.tell(&ToNode::Hint { question, result })
+            FromNode::Http { question, request } => {
+                let answer = self.node.answer(request)?;
+                self.child.tell(&ToNode::Http { question, answer })
             }
             FromNode::Added { request, result } => {
                 let Some(Asked::Add(container)) = self.asked.remove(&request) else {

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use holdfast_datapath::netns;
 
-use super::wire::{FromNode, ToNode};
+use crate::wire::{FromNode, ToNode};
 
 /// What was heard from the process.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// This.
     Message(Box<FromNode>),
     /// Nothing for as long as one was ready to wait.
@@ -25,10 +25,10 @@ pub(super) enum Heard {
     End,
 }
 
-/// A running `chaos_node`. Killed, and waited for, when dropped; it also ends when its stdin does, so it never outlives
+/// A running the daemon. Killed, and waited for, when dropped; it also ends when its stdin does, so it never outlives
 /// the test.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     process: process::Child,
     stdin: ChildStdin,
     inbox: mpsc::Receiver<anyhow::Result<FromNode>>,
@@ -37,11 +37,11 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts it inside a network namespace; its stderr is appended to `log`.
-    pub(super) fn start(mut command: Command, netns: &Arc<OwnedFd>, log: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(mut command: Command, netns: &Arc<OwnedFd>, log: &Path) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("opening {}", log.display()))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
-        let mut process = netns::run_in(netns, || command.spawn())?.context("starting chaos_node")?;
+        let mut process = netns::run_in(netns, || command.spawn())?.context("starting the daemon")?;
         let stdin = process.stdin.take().context("its stdin is a pipe")?;
         let stdout = process.stdout.take().context("its stdout is a pipe")?;
         let (heard, inbox) = mpsc::channel();
@@ -53,7 +53,7 @@ impl Child {
                 if line.last() != Some(&b'\n') {
                     break;
                 }
-                let message = serde_json::from_slice(&line).context("what chaos_node says is no message");
+                let message = serde_json::from_slice(&line).context("what the daemon says is no message");
                 if heard.send(message).is_err() {
                     break;
                 }
@@ -64,19 +64,19 @@ impl Child {
     }
 
     /// Tells it something. A process that has ended hears nothing, and its end is seen when it is listened to.
-    pub(super) fn tell(&mut self, message: &ToNode) -> anyhow::Result<()> {
+    pub(crate) fn tell(&mut self, message: &ToNode) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         match self.stdin.write_all(&line) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(error).context("telling chaos_node something")
+                Err(error).context("telling the daemon something")
             }
             _ => Ok(()),
         }
     }
 
     /// The next that it says, waited for at most this long.
-    pub(super) fn hear(&self, wait: Duration) -> anyhow::Result<Heard> {
+    pub(crate) fn hear(&self, wait: Duration) -> anyhow::Result<Heard> {
         match self.inbox.recv_timeout(wait) {
             Ok(message) => Ok(Heard::Message(Box::new(message?))),
             Err(RecvTimeoutError::Timeout) => Ok(Heard::Nothing),
@@ -85,21 +85,21 @@ impl Child {
     }
 
     /// How it ended. It has closed its stdout already, so it is about to.
-    pub(super) fn ended(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+    pub(crate) fn ended(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.process.try_wait().context("waiting for chaos_node")? {
+            if let Some(status) = self.process.try_wait().context("waiting for the daemon")? {
                 return Ok(status);
             }
             if begun.elapsed() > patience {
-                bail!("chaos_node did not end within {} ms", patience.as_millis());
+                bail!("the daemon did not end within {} ms", patience.as_millis());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// What it wrote to stderr, as the last of all lives: its end.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")

@@ -1,0 +1,309 @@
+//! Fills the oracle's [`Picture`] from a real kernel and a running box: netlink dumps, nft listings, settings, and the
+//! box's own truth. Looks only, and believes nothing that the daemon says.
+
+mod ruleset;
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use holdfast_datapath::netlink::{AddressFamily, NeighbourState, RouteFilter, RouteType, Socket};
+use holdfast_datapath::netns;
+use holdfast_model::ids::MacAddr;
+use serde_json::Value;
+
+use crate::cni::Runner;
+use crate::oracle::picture::{
+    Address, Cloud, Eni, Kernel, Link, Neighbour, Picture, Pod as Promised, Route, Rule, Way,
+};
+use crate::oracle::{self, Fault};
+use crate::pod::Pod;
+use crate::rig::{NodeUnderTest, Rig};
+
+/// What drift takes to be mended, and what was deleted to go, on a busy machine. In life a second.
+pub const SETTLES: Duration = Duration::from_secs(5);
+
+/// Faults that are told, of however many.
+const TOLD: usize = 12;
+
+/// The node's MTU unless it was set otherwise.
+const MTU: u32 = 9001;
+
+/// A sandbox and what its ADD was answered with.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise<'a> {
+    /// The sandbox.
+    pub pod: &'a Pod,
+    /// What the plugin printed.
+    pub result: &'a Value,
+    /// Another sandbox of that name was there, or was on its way out, as it came.
+    pub namesake: bool,
+}
+
+/// A node whose kernel was looked at before anything of ours ran on it.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    name: String,
+    before: Kernel,
+}
+
+impl Watched {
+    /// Looks at a node on which no daemon has run yet.
+    pub fn before(node: &NodeUnderTest) -> anyhow::Result<Self> {
+        let (before, _) = host(&node.netns()?)?;
+        Ok(Self { name: node.name().to_owned(), before })
+    }
+
+    /// The node as it is now, with these promises made and not yet taken back.
+    pub fn picture(&self, rig: &Rig, node: &NodeUnderTest, pods: &[Promise<'_>]) -> anyhow::Result<Picture> {
+        ensure!(self.name == node.name(), "{} is not {}", self.name, node.name());
+        let pods: Vec<(Promised, Option<u32>)> = pods.iter().map(promised).collect::<Result<_, _>>()?;
+        let (host, ruleset) = host(&node.netns()?)?;
+        let pods = pods.into_iter().map(|(mut pod, peer)| {
+            let ends = host.links.iter().find(|link| link.veth && Some(link.index) == peer);
+            pod.host_link = ends.map(|link| link.name.clone());
+            pod
+        });
+        let pods = pods.collect();
+        let cloud = cloud(rig, node)?;
+        let before = self.before.clone();
+        let mut picture = Picture { node: self.name.clone(), mtu: MTU, cloud, before, host, pods };
+        for flow in oracle::flows(&picture) {
+            let fate = ruleset::fate(&ruleset, &picture.host, &flow);
+            picture.host.fates.insert(flow, fate);
+        }
+        Ok(picture)
+    }
+}
+
+/// How long something may be wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// What is mended or removed once it is known.
+    pub settles: Duration,
+    /// What waits for EC2: an ENI that is being made or taken away, and its set-up.
+    pub growth: Duration,
+}
+
+impl Patience {
+    /// For a box with its own delays.
+    pub fn of(rig: &Rig) -> Self {
+        Self { settles: SETTLES, growth: SETTLES.max(rig.growth()) }
+    }
+
+    fn is_over(&self, elapsed: Duration, faults: &[Fault]) -> bool {
+        elapsed > self.growth
+            || (elapsed > self.settles && !faults.iter().all(|fault| fault.law.waits_for_ec2()))
+    }
+}
+
+/// Waits until nothing is wrong with these pictures; an error tells what is.
+pub fn wait_sound(patience: Patience, look: impl Fn() -> anyhow::Result<Vec<Picture>>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let faults = oracle::judge_all(&look()?);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        if patience.is_over(began.elapsed(), &faults) {
+            bail!("{}", told(&faults));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Faults in one line: one of each kind first, as one cause shows in many places.
+pub fn told(faults: &[Fault]) -> String {
+    let mut laws = BTreeSet::new();
+    let (mut first, others): (Vec<&Fault>, Vec<&Fault>) =
+        faults.iter().partition(|fault| laws.insert(fault.law));
+    first.extend(others);
+    let mut text: Vec<String> = first.iter().take(TOLD).map(ToString::to_string).collect();
+    if faults.len() > TOLD {
+        text.push(format!("and {} more", faults.len() - TOLD));
+    }
+    text.join("; ")
+}
+
+/// The pod as the oracle wants it, and the number of its link's other end.
+fn promised(promise: &Promise<'_>) -> anyhow::Result<(Promised, Option<u32>)> {
+    let Promise { pod, result, namesake } = promise;
+    let inside = inside(pod.netns()).with_context(|| format!("looking into {}", pod.name))?;
+    let peer = inside.link(IFNAME).filter(|link| link.veth).and_then(|link| link.peer);
+    let promised = Promised {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        namesake: *namesake,
+        address: Runner::address(result).ok(),
+        ifname: IFNAME.to_owned(),
+        netns: pod.path().display().to_string(),
+        result: Some((*result).clone()),
+        inside: Some(inside),
+        host_link: None,
+    };
+    Ok((promised, peer))
+}
+
+/// What runtimes call a pod's first interface.
+const IFNAME: &str = "eth0";
+
+/// What is wrong with a sandbox's own side just now, by what its ADD was answered with: for the instant at which the
+/// answer arrives, when a runtime starts the pod's programs.
+pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
+    let (pod, _) = promised(promise)?;
+    let inside = pod.inside.unwrap_or_default();
+    let mut wrong = Vec::new();
+    let borne: Vec<String> = inside
+        .addresses
+        .iter()
+        .filter(|address| !address.net.addr().is_loopback())
+        .map(|address| address.net.to_string())
+        .collect();
+    let told = promise.result["ips"][0]["address"].as_str().unwrap_or_default();
+    if borne != [told] {
+        wrong.push(format!("it was told {told} and bears {borne:?}"));
+    }
+    match inside.link(IFNAME) {
+        Some(link) if link.up => {}
+        Some(_) => wrong.push(format!("its {IFNAME} is down")),
+        None => wrong.push(format!("it has no {IFNAME}")),
+    }
+    let forwards = inside.routes.iter().filter(|route| route.way == Way::Forward).count();
+    if forwards != 2 {
+        wrong.push(format!("it has {forwards} routes"));
+    }
+    if inside.neighbours.len() != 1 {
+        wrong.push("it does not know its gateway's link-layer address".to_owned());
+    }
+    Ok(wrong)
+}
+
+/// EC2's side of a node.
+fn cloud(rig: &Rig, node: &NodeUnderTest) -> anyhow::Result<Cloud> {
+    let state = rig.admin().state()?;
+    let mut cloud = Cloud {
+        vpc: state.vpcs.iter().flat_map(|vpc| vpc.cidr_blocks.iter().copied()).collect(),
+        ..Cloud::default()
+    };
+    for eni in &state.network_interfaces {
+        let id = eni.network_interface_id.to_string();
+        let Some(at) = &eni.attachment else {
+            cloud.loose.push(id);
+            continue;
+        };
+        if at.instance_id != *node.instance() {
+            continue;
+        }
+        let subnet = state.subnets.iter().find(|subnet| subnet.subnet_id == eni.subnet_id);
+        cloud.enis.push(Eni {
+            mac: MacAddr(eni.mac_address.0),
+            card: at.network_card_index,
+            device: at.device_index,
+            subnet: subnet
+                .and_then(|subnet| subnet.cidr_block)
+                .with_context(|| format!("{id} has no subnet"))?,
+            primary: eni.primary_ip().with_context(|| format!("{id} has no address"))?,
+            secondary: eni.secondary_ips().collect::<BTreeSet<Ipv4Addr>>(),
+            id,
+        });
+    }
+    Ok(cloud)
+}
+
+/// A node's namespace, and its packet filter as it is listed.
+fn host(netns: &Arc<OwnedFd>) -> anyhow::Result<(Kernel, Vec<Value>)> {
+    let mut socket = netns::socket_in(netns)?;
+    let mut kernel = read(&mut socket)?;
+    let links: Vec<(String, bool)> = kernel.links.iter().map(|link| (link.name.clone(), link.veth)).collect();
+    kernel.sysctls = netns::run_in(netns, || settings::of_host(&links))?;
+    let ruleset = list_ruleset(netns)?;
+    kernel.tables = ruleset::tables(&ruleset);
+    Ok((kernel, ruleset))
+}
+
+/// A sandbox's namespace.
+fn inside(netns: &Arc<OwnedFd>) -> anyhow::Result<Kernel> {
+    let mut kernel = read(&mut netns::socket_in(netns)?)?;
+    kernel.sysctls = netns::run_in(netns, || settings::of_pod(IFNAME))?;
+    kernel.tables = ruleset::tables(&list_ruleset(netns)?);
+    Ok(kernel)
+}
+
+fn list_ruleset(netns: &Arc<OwnedFd>) -> anyhow::Result<Vec<Value>> {
+    let output = netns::run_in(netns, || Command::new("nft").args(["-j", "list", "ruleset"]).output())?;
+    let output = output.context("running nft")?;
+    ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr));
+    let listing: Value = serde_json::from_slice(&output.stdout).context("reading what nft listed")?;
+    Ok(listing["nftables"].as_array().cloned().unwrap_or_default())
+}
+
+fn read(socket: &mut Socket) -> anyhow::Result<Kernel> {
+    let v4 = AddressFamily::Inet;
+    let links = socket.links()?.into_iter().map(|link| Link {
+        index: link.index,
+        name: link.name,
+        mac: link.mac,
+        mtu: link.mtu,
+        up: link.up,
+        veth: link.kind.as_deref() == Some("veth"),
+        peer: link.peer_index,
+        group: link.group,
+    });
+    let links = links.collect();
+    let addresses = socket.addresses(v4)?;
+    let mut rules = socket.rules(v4)?;
+    rules.extend(socket.rules(AddressFamily::Inet6)?);
+    let routes = socket.routes(v4, RouteFilter::default())?;
+    let neighbours = socket.neighbours(v4)?;
+    Ok(Kernel {
+        links,
+        addresses: addresses.iter().map(|at| Address { link: at.link, net: at.net }).collect(),
+        rules: rules
+            .into_iter()
+            .map(|rule| Rule {
+                ipv6: rule.ipv6,
+                priority: rule.priority,
+                from: rule.from,
+                to: rule.to,
+                mark: rule.mark,
+                iif: rule.iif,
+                table: rule.table,
+            })
+            .collect(),
+        routes: routes
+            .into_iter()
+            .map(|route| Route {
+                table: route.table,
+                to: route.to,
+                via: route.via,
+                link: route.link,
+                way: way(route.kind),
+                metric: route.metric.unwrap_or(0),
+            })
+            .collect(),
+        neighbours: neighbours
+            .into_iter()
+            .filter(|neighbour| neighbour.state == NeighbourState::Permanent)
+            .map(|at| Neighbour { link: at.link, address: at.address, mac: at.mac })
+            .collect(),
+        tables: BTreeMap::new(),
+        sysctls: BTreeMap::new(),
+        fates: BTreeMap::new(),
+    })
+}
+
+fn way(kind: RouteType) -> Way {
+    match kind {
+        RouteType::Unicast => Way::Forward,
+        RouteType::Local => Way::Local,
+        RouteType::Broadcast | RouteType::Anycast | RouteType::Multicast => Way::Broadcast,
+        RouteType::Throw => Way::Throw,
+        // What cannot be told apart from a fault is one.
+        _ => Way::Drop,
+    }
+}

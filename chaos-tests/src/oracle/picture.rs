@@ -1,0 +1,322 @@
+//! One node at one instant, as plain data: what EC2 has, what is in the kernel, and what the runtime was promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use holdfast_model::ids::MacAddr;
+use ipnet::{IpNet, Ipv4Net};
+use serde_json::Value;
+
+/// The kernel's table of its own addresses.
+pub const LOCAL_TABLE: u32 = 255;
+
+/// The kernel's main table.
+pub const MAIN_TABLE: u32 = 254;
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Its name, for words.
+    pub node: String,
+    /// MTU of everything on the node.
+    pub mtu: u32,
+    /// What EC2 has, in truth.
+    pub cloud: Cloud,
+    /// The node's kernel before anything of ours ran.
+    pub before: Kernel,
+    /// The node's kernel.
+    pub host: Kernel,
+    /// Whom the runtime was told to have a network.
+    pub pods: Vec<Pod>,
+}
+
+/// EC2's side.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cloud {
+    /// The VPC's blocks.
+    pub vpc: Vec<Ipv4Net>,
+    /// What is attached to the node, the primary ENI among it.
+    pub enis: Vec<Eni>,
+    /// ENIs that are attached to nothing.
+    pub loose: Vec<String>,
+}
+
+/// An ENI that is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eni {
+    /// EC2's id.
+    pub id: String,
+    /// By which its link is known.
+    pub mac: MacAddr,
+    /// Network card.
+    pub card: u32,
+    /// Place on the card.
+    pub device: u32,
+    /// Block of its subnet.
+    pub subnet: Ipv4Net,
+    /// Its own address.
+    pub primary: Ipv4Addr,
+    /// Addresses that pods may have.
+    pub secondary: BTreeSet<Ipv4Addr>,
+}
+
+impl Eni {
+    /// Whether the node came with it.
+    pub fn is_primary(&self) -> bool {
+        self.card == 0 && self.device == 0
+    }
+
+    /// The table that leads out of it.
+    pub fn table(&self) -> u32 {
+        match (self.card, self.device) {
+            (0, 0) => MAIN_TABLE,
+            (0, device) => device + 1,
+            (card, device) => 10_000 + 100 * card + device,
+        }
+    }
+
+    /// Who forwards for its subnet.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.subnet.network().to_bits() + 1)
+    }
+}
+
+/// A sandbox whose ADD was answered, and not yet its DEL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Another sandbox of that name was there, or was on its way out, as it came: its host link has a name of its own.
+    pub namesake: bool,
+    /// The one address it was promised.
+    pub address: Option<Ipv4Addr>,
+    /// Name of its link inside.
+    pub ifname: String,
+    /// Where the runtime said that its namespace is.
+    pub netns: String,
+    /// What the plugin printed, where there was a plugin.
+    pub result: Option<Value>,
+    /// Its kernel, where it has one.
+    pub inside: Option<Kernel>,
+    /// Name of its link in the host's namespace: the one whose other end is inside, whatever anybody says.
+    pub host_link: Option<String>,
+}
+
+impl Pod {
+    /// For words.
+    pub fn named(&self) -> String {
+        let address = self.address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
+        format!("{}/{} ({address})", self.namespace, self.name)
+    }
+}
+
+/// One network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// Links.
+    pub links: Vec<Link>,
+    /// IPv4 addresses.
+    pub addresses: Vec<Address>,
+    /// Policy rules of both families that lead to a table.
+    pub rules: Vec<Rule>,
+    /// IPv4 routes of all tables.
+    pub routes: Vec<Route>,
+    /// Permanent neighbour entries of IPv4.
+    pub neighbours: Vec<Neighbour>,
+    /// Packet filter tables: family and name, and their content line by line, without counts.
+    pub tables: BTreeMap<String, Vec<String>>,
+    /// Settings below `/proc/sys/net`.
+    pub sysctls: BTreeMap<String, String>,
+    /// What the packet filter makes of the packets that were asked about (see [`super::flows`]).
+    pub fates: BTreeMap<Flow, Result<Fate, String>>,
+}
+
+impl Kernel {
+    /// The link of this name.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The name of a link, for words.
+    pub fn name_of(&self, index: u32) -> String {
+        let link = self.links.iter().find(|link| link.index == index);
+        link.map_or_else(|| format!("link {index}"), |link| link.name.clone())
+    }
+
+    /// An ENI's link. A pod's may bear the same MAC by accident; it has its other end elsewhere and is a veth.
+    pub fn link_of(&self, eni: &Eni) -> Option<&Link> {
+        self.links.iter().find(|link| link.mac == Some(eni.mac) && !link.veth)
+    }
+}
+
+/// A link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// Link-layer address.
+    pub mac: Option<MacAddr>,
+    /// Bytes.
+    pub mtu: u32,
+    /// Administratively.
+    pub up: bool,
+    /// One end of a pair.
+    pub veth: bool,
+    /// The other end's number, in its own namespace.
+    pub peer: Option<u32>,
+    /// Group number.
+    pub group: u32,
+}
+
+/// An address on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// The link's number.
+    pub link: u32,
+    /// Address and prefix length.
+    pub net: IpNet,
+}
+
+/// A policy rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// Of IPv6.
+    pub ipv6: bool,
+    /// Lower is looked at earlier.
+    pub priority: u32,
+    /// From where.
+    pub from: Option<IpNet>,
+    /// To where.
+    pub to: Option<IpNet>,
+    /// With which mark and mask.
+    pub mark: Option<(u32, u32)>,
+    /// Having come in by which link.
+    pub iif: Option<String>,
+    /// The table to use.
+    pub table: u32,
+}
+
+impl Rule {
+    /// An IPv4 rule without selectors.
+    pub fn new(priority: u32, table: u32) -> Self {
+        Self { ipv6: false, priority, from: None, to: None, mark: None, iif: None, table }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}{}", if self.ipv6 { "(IPv6) " } else { "" }, self.priority)?;
+        for (word, net) in [("from", self.from), ("to", self.to)] {
+            if let Some(net) = net {
+                write!(f, " {word} {net}")?;
+            }
+        }
+        if let Some((mark, mask)) = self.mark {
+            write!(f, " fwmark {mark:#x}/{mask:#x}")?;
+        }
+        if let Some(iif) = &self.iif {
+            write!(f, " iif {iif}")?;
+        }
+        write!(f, " lookup {}", self.table)
+    }
+}
+
+/// What a route does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// Sends it on.
+    Forward,
+    /// Gives it to the host itself.
+    Local,
+    /// To all on the link.
+    Broadcast,
+    /// Destroys it, with or without words.
+    Drop,
+    /// Goes back to the rules.
+    Throw,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// In which table.
+    pub table: u32,
+    /// To where.
+    pub to: IpNet,
+    /// Through whom.
+    pub via: Option<IpAddr>,
+    /// Out of which link.
+    pub link: Option<u32>,
+    /// What it does.
+    pub way: Way,
+    /// Among equals the lowest wins.
+    pub metric: u32,
+}
+
+impl Route {
+    /// To neighbours on a link.
+    pub fn on_link(table: u32, to: IpNet, link: u32) -> Self {
+        Self { table, to, via: None, link: Some(link), way: Way::Forward, metric: 0 }
+    }
+
+    /// To everywhere.
+    pub fn default_via(table: u32, via: Ipv4Addr, link: u32) -> Self {
+        Self { via: Some(via.into()), ..Self::on_link(table, IpNet::V4(Ipv4Net::default()), link) }
+    }
+
+    /// For words, with the names of a kernel's links.
+    pub fn named(&self, kernel: &Kernel) -> String {
+        let way = match self.way {
+            Way::Forward => "",
+            Way::Local => "local ",
+            Way::Broadcast => "broadcast ",
+            Way::Drop => "blackhole ",
+            Way::Throw => "throw ",
+        };
+        let via = self.via.map_or_else(String::new, |via| format!(" via {via}"));
+        let link = self.link.map_or_else(String::new, |link| format!(" dev {}", kernel.name_of(link)));
+        format!("{way}route to {}{via}{link} in table {}", self.to, self.table)
+    }
+}
+
+/// A neighbour entry that never expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    /// The link's number.
+    pub link: u32,
+    /// For which address.
+    pub address: IpAddr,
+    /// Who answers.
+    pub mac: Option<MacAddr>,
+}
+
+/// A packet that the packet filter is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flow {
+    /// In by which link.
+    pub link: String,
+    /// To where.
+    pub to: Ipv4Addr,
+    /// Out by which link.
+    pub out: String,
+    /// The connection's mark before; none: its first packet.
+    pub connection: Option<u32>,
+}
+
+/// What the packet filter makes of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// The packet's mark as it is routed.
+    pub mark: u32,
+    /// The connection's mark afterwards.
+    pub connection: u32,
+    /// The source it leaves with, if that is another.
+    pub source: Option<Ipv4Addr>,
+    /// It is destroyed.
+    pub dropped: bool,
+}

@@ -1,0 +1,462 @@
+//! A sound node written down by hand, and for each law a change that breaks it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use holdfast_model::ids::MacAddr;
+use ipnet::{IpNet, Ipv4Net};
+use serde_json::json;
+
+use super::picture::{Address, Cloud, Eni, Fate, Kernel, Link, Neighbour, Pod, Route, Rule, Way};
+use super::*;
+
+const WEB: &str = "10.0.1.10";
+const SECOND: &str = "10.0.1.77";
+
+fn ip(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+fn host_net(text: &str) -> IpNet {
+    IpNet::from(IpAddr::V4(ip(text)))
+}
+
+fn link(index: u32, name: &str, veth: bool, peer: Option<u32>) -> Link {
+    let mac = Some(MacAddr([2, 0, 0, 0, 0, index as u8]));
+    Link { index, name: name.to_owned(), mac, mtu: 9001, up: true, veth, peer, group: 0 }
+}
+
+fn loopback() -> Link {
+    Link { mac: None, mtu: 65_536, ..link(1, "lo", false, None) }
+}
+
+fn defaults() -> Vec<Rule> {
+    vec![Rule::new(0, 255), Rule::new(32_766, 254), Rule::new(32_767, 253)]
+}
+
+fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A node as its image leaves it: loopback and primary ENI.
+fn bare() -> Kernel {
+    let subnet = "10.0.0.0/20".parse().unwrap();
+    Kernel {
+        links: vec![loopback(), link(2, "ens5", false, None)],
+        addresses: vec![
+            Address { link: 1, net: "127.0.0.1/8".parse().unwrap() },
+            Address { link: 2, net: "10.0.0.5/20".parse().unwrap() },
+        ],
+        rules: defaults(),
+        routes: vec![
+            Route { way: Way::Local, ..Route::on_link(255, host_net("10.0.0.5"), 2) },
+            Route::on_link(254, subnet, 2),
+            Route { metric: 512, ..Route::default_via(254, ip("10.0.0.1"), 2) },
+        ],
+        tables: BTreeMap::from([("inet others".to_owned(), vec!["table".to_owned()])]),
+        sysctls: settings(&[
+            ("ipv4/ip_forward", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/default/rp_filter", "2"),
+            ("ipv4/conf/ens5/rp_filter", "2"),
+            ("ipv4/tcp_sack", "1"),
+        ]),
+        ..Kernel::default()
+    }
+}
+
+fn inside(address: &str, host_end: &Link) -> Kernel {
+    Kernel {
+        links: vec![loopback(), link(2, "eth0", true, Some(host_end.index))],
+        addresses: vec![
+            Address { link: 1, net: "127.0.0.1/8".parse().unwrap() },
+            Address { link: 2, net: host_net(address) },
+        ],
+        rules: defaults(),
+        routes: vec![
+            Route { way: Way::Local, ..Route::on_link(255, host_net(address), 2) },
+            Route::default_via(254, ip("169.254.1.1"), 2),
+            Route::on_link(254, host_net("169.254.1.1"), 2),
+        ],
+        neighbours: vec![Neighbour { link: 2, address: ip("169.254.1.1").into(), mac: host_end.mac }],
+        sysctls: settings(&[("ipv4/conf/default/arp_ignore", "0"), ("ipv4/conf/eth0/arp_ignore", "0")]),
+        ..Kernel::default()
+    }
+}
+
+fn pod(name: &str, address: &str, host_end: &Link, dummy: &str, table: u32, device: u32) -> Pod {
+    let netns = format!("/netns/{name}");
+    Pod {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        namesake: false,
+        address: Some(ip(address)),
+        ifname: "eth0".to_owned(),
+        netns: netns.clone(),
+        result: Some(json!({
+            "cniVersion": "1.0.0",
+            "interfaces": [
+                { "name": host_end.name },
+                { "name": "eth0", "mac": table.to_string(), "sandbox": netns },
+                { "name": dummy, "mac": "0", "sandbox": device.to_string() },
+            ],
+            "ips": [{ "interface": 1, "address": format!("{address}/32") }],
+        })),
+        inside: Some(inside(address, host_end)),
+        host_link: Some(host_end.name.clone()),
+    }
+}
+
+/// A pod on the primary ENI and one on the second, as 6.1 to 6.5 want it. The names are SHA-1's, by another program.
+fn sound() -> Picture {
+    let second = format!("eni{SECOND_DIGITS}");
+    let ends = [link(10, "enicc21c2d7785", true, Some(2)), link(11, &second, true, Some(2))];
+    let pods = vec![
+        pod("sample-pod", WEB, &ends[0], "dummycc21c2d7785", 254, 0),
+        pod("second", SECOND, &ends[1], &format!("dummy{SECOND_DIGITS}"), 2, 1),
+    ];
+    let secondary_link = link(3, "ens6", false, None);
+    let mut host = bare();
+    host.links.extend([secondary_link, ends[0].clone(), ends[1].clone()]);
+    host.addresses.push(Address { link: 3, net: "10.0.1.70/20".parse().unwrap() });
+    host.rules.extend([
+        Rule { to: Some(host_net(WEB)), ..Rule::new(512, 254) },
+        Rule { to: Some(host_net(SECOND)), ..Rule::new(512, 254) },
+        Rule { mark: Some((0x80, 0x80)), ..Rule::new(1024, 254) },
+        Rule { from: Some(host_net(SECOND)), ..Rule::new(1536, 2) },
+        Rule { from: Some(host_net("10.0.1.70")), ..Rule::new(32_765, 2) },
+    ]);
+    host.routes.extend([
+        Route::on_link(254, host_net(WEB), 10),
+        Route::on_link(254, host_net(SECOND), 11),
+        Route::on_link(2, host_net("10.0.0.1"), 3),
+        Route::default_via(2, ip("10.0.0.1"), 3),
+        Route { way: Way::Local, ..Route::on_link(255, host_net("10.0.1.70"), 3) },
+        Route { way: Way::Broadcast, ..Route::on_link(255, host_net("10.0.15.255"), 3) },
+    ]);
+    host.tables.insert("ip holdfast".to_owned(), vec!["table".to_owned()]);
+    host.sysctls.extend(settings(&[
+        ("ipv4/conf/ens6/rp_filter", "2"),
+        ("ipv6/conf/enicc21c2d7785/accept_ra", "0"),
+        ("ipv6/conf/enicc21c2d7785/accept_redirects", "1"),
+        ("ipv6/conf/enicc21c2d7785/forwarding", "0"),
+    ]));
+    let eni = |id: &str, index: u8, device, primary: &str, secondary: &[&str]| Eni {
+        id: id.to_owned(),
+        mac: MacAddr([2, 0, 0, 0, 0, index]),
+        card: 0,
+        device,
+        subnet: "10.0.0.0/20".parse().unwrap(),
+        primary: ip(primary),
+        secondary: secondary.iter().map(|text| ip(text)).collect::<BTreeSet<_>>(),
+    };
+    let cloud = Cloud {
+        vpc: vec!["10.0.0.0/16".parse::<Ipv4Net>().unwrap(), "100.64.0.0/16".parse().unwrap()],
+        enis: vec![
+            eni("eni-1", 2, 0, "10.0.0.5", &[WEB, "10.0.1.11"]),
+            eni("eni-2", 3, 1, "10.0.1.70", &[SECOND, "10.0.1.78"]),
+        ],
+        loose: Vec::new(),
+    };
+    let mut picture = Picture { node: "node-a".to_owned(), mtu: 9001, cloud, before: bare(), host, pods };
+    look_at_packets(&mut picture);
+    picture
+}
+
+/// Of `default.second`.
+const SECOND_DIGITS: &str = "68a5c7b2ad6";
+
+/// What a right packet filter does: see the table in `nat`.
+fn look_at_packets(picture: &mut Picture) {
+    picture.host.fates.clear();
+    for flow in flows(picture) {
+        let from_pod = flow.link.starts_with("eni");
+        let mut fate = Fate { connection: flow.connection.unwrap_or(0), ..Fate::default() };
+        if flow.to == OUTSIDE && from_pod {
+            fate.mark = 0x80;
+            fate.connection = 0x80;
+            if flow.connection.is_none() {
+                fate.source = Some(ip("10.0.0.5"));
+            }
+        }
+        if flow.to == ip("10.0.0.5") {
+            fate.connection = 0x80;
+        }
+        picture.host.fates.insert(flow, Ok(fate));
+    }
+}
+
+fn laws(picture: &Picture) -> BTreeSet<Law> {
+    judge(picture).into_iter().map(|fault| fault.law).collect()
+}
+
+#[test]
+fn a_sound_node_has_no_fault() {
+    assert_eq!(judge(&sound()), []);
+    let mut empty = sound();
+    empty.pods.clear();
+    let before = bare();
+    empty.host.routes.retain(|route| route.table != 254 || before.routes.contains(route));
+    empty.host.rules.retain(|rule| !matches!(rule.priority, 512 | 1536));
+    empty.host.links.retain(|link| !link.veth);
+    look_at_packets(&mut empty);
+    assert_eq!(judge(&empty), []);
+}
+
+fn end<'p>(picture: &'p mut Picture, name: &str) -> &'p mut Link {
+    picture.host.links.iter_mut().find(|link| link.name == name).unwrap()
+}
+
+fn result(picture: &mut Picture) -> &mut serde_json::Value {
+    picture.pods[1].result.as_mut().unwrap()
+}
+
+fn pod_inside(picture: &mut Picture) -> &mut Kernel {
+    picture.pods[1].inside.as_mut().unwrap()
+}
+
+fn fate(picture: &mut Picture, is: impl Fn(&Flow) -> bool) -> &mut Result<Fate, String> {
+    picture.host.fates.iter_mut().find(|(flow, _)| is(flow)).unwrap().1
+}
+
+fn fate_mut(picture: &mut Picture, is: impl Fn(&Flow) -> bool, change: impl FnOnce(&mut Fate)) {
+    change(fate(picture, is).as_mut().unwrap());
+}
+
+fn without_rule(picture: &mut Picture, priority: u32) {
+    picture.host.rules.retain(|rule| rule.priority != priority || rule.ipv6);
+}
+
+type Change = fn(&mut Picture);
+
+/// Each law, and what breaks it. A change may break others beside.
+const BROKEN: &[(Law, &str, Change)] = &[
+    (Law::Answer, "/8", |p| result(p)["ips"][0]["address"] = json!("10.0.1.77/8")),
+    (Law::Answer, "a gateway", |p| result(p)["ips"][0]["gateway"] = json!("10.0.0.1")),
+    (Law::Answer, "another MAC", |p| result(p)["interfaces"][1]["mac"] = json!("de:ad:be:ef:00:00")),
+    (Law::Answer, "another sandbox", |p| result(p)["interfaces"][1]["sandbox"] = json!("/elsewhere")),
+    (Law::Answer, "another host link", |p| result(p)["interfaces"][0]["name"] = json!("eni0")),
+    (Law::Answer, "another dummy", |p| result(p)["interfaces"][2]["name"] = json!("dummy")),
+    (Law::Answer, "two addresses", |p| {
+        let twice = result(p)["ips"][0].clone();
+        result(p)["ips"].as_array_mut().unwrap().push(twice);
+    }),
+    (Law::Answer, "routes", |p| result(p)["routes"] = json!([{ "dst": "0.0.0.0/0" }])),
+    (Law::Answer, "no address", |p| p.pods[0].address = None),
+    (Law::AddressOnce, "twice", |p| p.pods[1].address = p.pods[0].address),
+    (Law::ShownByEc2, "taken away", |p| p.cloud.enis[1].secondary.clear()),
+    (Law::ShownByEc2, "the ENI's own", |p| p.pods[1].address = Some(p.cloud.enis[1].primary)),
+    (Law::NotTheHosts, "on the link", |p| {
+        p.host.addresses.push(Address { link: 3, net: host_net(SECOND) });
+    }),
+    (Law::HostLink, "no link", |p| p.host.links.retain(|link| link.index != 10)),
+    (Law::HostLink, "down", |p| end(p, "enicc21c2d7785").up = false),
+    (Law::HostLink, "another name", |p| {
+        "eni00000000000".clone_into(&mut end(p, "enicc21c2d7785").name);
+        p.pods[0].host_link = Some("eni00000000000".to_owned());
+    }),
+    (Law::LinkSettings, "takes advertisements", |p| {
+        p.host.sysctls.insert("ipv6/conf/enicc21c2d7785/accept_ra".to_owned(), "1".to_owned());
+    }),
+    (Law::Mtu, "host end", |p| end(p, "enicc21c2d7785").mtu = 1500),
+    (Law::Mtu, "inside", |p| pod_inside(p).links[1].mtu = 1500),
+    (Law::Mtu, "ENI", |p| end(p, "ens5").mtu = 1500),
+    (Law::RouteToPod, "none", |p| p.host.routes.retain(|route| route.link != Some(10))),
+    (Law::RouteToPod, "to another", |p| {
+        let route = p.host.routes.iter_mut().find(|route| route.link == Some(10)).unwrap();
+        route.link = Some(11);
+    }),
+    (Law::RuleToPod, "none", |p| without_rule(p, 512)),
+    (Law::RuleToPod, "two", |p| {
+        p.host.rules.push(Rule { to: Some(host_net(WEB)), ..Rule::new(512, 254) });
+    }),
+    (Law::WayToPod, "an earlier rule of others", |p| {
+        p.host.rules.push(Rule { to: Some("10.0.1.0/24".parse().unwrap()), ..Rule::new(100, 2) });
+    }),
+    (Law::WayToPod, "destroyed", |p| {
+        p.host.routes.push(Route { way: Way::Drop, link: None, ..Route::on_link(99, host_net(WEB), 0) });
+        p.host.rules.push(Rule::new(5, 99));
+    }),
+    (Law::RuleFromPod, "none on the secondary ENI", |p| without_rule(p, 1536)),
+    (Law::RuleFromPod, "one on the primary", |p| {
+        p.host.rules.push(Rule { from: Some(host_net(WEB)), ..Rule::new(1536, 2) });
+    }),
+    (Law::RuleFromPod, "to another ENI's table", |p| {
+        let rule = p.host.rules.iter_mut().find(|rule| rule.priority == 1536).unwrap();
+        rule.table = 3;
+    }),
+    (Law::WayFromPod, "by the primary", |p| {
+        p.host.rules.push(Rule { from: Some("10.0.1.0/24".parse().unwrap()), ..Rule::new(1500, 254) });
+    }),
+    (Law::WayFromPod, "marked, by the secondary", |p| without_rule(p, 1024)),
+    (Law::WayFromPod, "no default route", |p| {
+        p.host.routes.retain(|route| route.table != 2 || route.via.is_none());
+    }),
+    (Law::Inside, "no link", |p| drop(pod_inside(p).links.pop())),
+    (Law::Inside, "a second link", |p| pod_inside(p).links.push(link(3, "eth1", true, None))),
+    (Law::Inside, "down", |p| pod_inside(p).links[1].up = false),
+    (Law::Inside, "a whole network", |p| {
+        pod_inside(p).addresses[1].net = "10.0.1.77/20".parse().unwrap();
+    }),
+    (Law::Inside, "no default route", |p| pod_inside(p).routes.retain(|route| route.via.is_none())),
+    (Law::Inside, "another gateway", |p| {
+        pod_inside(p).routes[1] = Route::default_via(254, ip("10.0.0.1"), 2);
+    }),
+    (Law::Inside, "no neighbour", |p| pod_inside(p).neighbours.clear()),
+    (Law::Inside, "another's MAC", |p| {
+        pod_inside(p).neighbours[0].mac = Some(MacAddr([2, 9, 9, 9, 9, 9]));
+    }),
+    (Law::Inside, "a rule", |p| pod_inside(p).rules.push(Rule::new(1, 7))),
+    (Law::Inside, "a packet filter", |p| {
+        pod_inside(p).tables.insert("ip x".to_owned(), Vec::new());
+    }),
+    (Law::Inside, "a setting", |p| {
+        pod_inside(p).sysctls.insert("ipv4/conf/eth0/arp_ignore".to_owned(), "1".to_owned());
+    }),
+    (Law::EniLink, "none", |p| p.host.links.retain(|link| link.name != "ens6")),
+    (Law::EniLink, "down", |p| end(p, "ens6").up = false),
+    (Law::EniAddress, "none", |p| p.host.addresses.retain(|at| at.link != 3)),
+    (Law::EniAddress, "another length", |p| {
+        p.host.addresses[2].net = "10.0.1.70/32".parse().unwrap();
+    }),
+    (Law::EniTable, "empty", |p| p.host.routes.retain(|route| route.table != 2)),
+    (Law::EniTable, "more", |p| {
+        p.host.routes.push(Route::on_link(2, "10.0.0.0/20".parse().unwrap(), 3));
+    }),
+    (Law::EniOutOfMain, "its subnet", |p| {
+        p.host.routes.push(Route::on_link(254, "10.0.0.0/20".parse().unwrap(), 3));
+    }),
+    (Law::EniRule, "none", |p| p.host.rules.retain(|rule| rule.from != Some(host_net("10.0.1.70")))),
+    (Law::WayFromEni, "shadowed", |p| {
+        p.host.rules.push(Rule { from: Some("10.0.1.64/28".parse().unwrap()), ..Rule::new(3000, 254) });
+    }),
+    (Law::ReversePath, "strict", |p| {
+        p.host.sysctls.insert("ipv4/conf/ens6/rp_filter".to_owned(), "1".to_owned());
+        p.host.sysctls.insert("ipv4/conf/default/rp_filter".to_owned(), "1".to_owned());
+    }),
+    (Law::MarkedRule, "none", |p| without_rule(p, 1024)),
+    (Law::Marks, "no mark", |p| fate_mut(p, |flow| flow.to == OUTSIDE, |fate| fate.mark = 0)),
+    (Law::Marks, "a later one without", |p| {
+        fate_mut(p, |flow| flow.to == OUTSIDE && flow.connection.is_some(), |fate| fate.mark = 0);
+    }),
+    (Law::Marks, "inside the VPC", |p| {
+        fate_mut(p, |flow| flow.to == ip("100.64.255.254"), |fate| fate.mark = 0x80);
+    }),
+    (Law::Marks, "no NodePorts", |p| {
+        fate_mut(p, |flow| flow.to == ip("10.0.0.5"), |fate| fate.connection = 0);
+    }),
+    (Law::Translation, "none", |p| {
+        let first = |flow: &Flow| flow.to == OUTSIDE && flow.connection.is_none();
+        fate_mut(p, first, |fate| fate.source = None);
+    }),
+    (Law::Translation, "inside the VPC", |p| {
+        let to_vpc = |flow: &Flow| flow.to == ip("10.0.255.254");
+        fate_mut(p, to_vpc, |fate| fate.source = Some(ip("10.0.0.5")));
+    }),
+    (Law::Filtered, "destroyed", |p| {
+        fate_mut(p, |flow| flow.to == ip(WEB), |fate| fate.dropped = true);
+    }),
+    (Law::Forwarding, "off", |p| {
+        p.host.sysctls.insert("ipv4/ip_forward".to_owned(), "0".to_owned());
+    }),
+    (Law::Lost, "the default route", |p| p.host.routes.retain(|route| route.metric != 512)),
+    (Law::Lost, "a rule", |p| p.host.rules.retain(|rule| rule.priority != 32_767)),
+    (Law::Lost, "the loopback", |p| p.host.links.retain(|link| link.name != "lo")),
+    (Law::Lost, "an address", |p| p.host.addresses.retain(|at| at.link != 1)),
+    (Law::Lost, "a table of others", |p| drop(p.host.tables.remove("inet others"))),
+    (Law::Changed, "a table of others", |p| {
+        p.host.tables.get_mut("inet others").unwrap().push("rule".to_owned());
+    }),
+    (Law::Changed, "a setting", |p| {
+        p.host.sysctls.insert("ipv4/tcp_sack".to_owned(), "0".to_owned());
+    }),
+    (Law::Changed, "a new link's setting", |p| {
+        p.host.sysctls.insert("ipv4/conf/default/proxy_arp".to_owned(), "0".to_owned());
+        p.host.sysctls.insert("ipv4/conf/ens6/proxy_arp".to_owned(), "1".to_owned());
+    }),
+    (Law::Changed, "a link", |p| end(p, "lo").up = false),
+    (Law::Changed, "a permanent neighbour", |p| {
+        p.host.neighbours.push(Neighbour { link: 2, address: ip("10.0.0.9").into(), mac: None });
+    }),
+    (Law::NobodysRule, "512", |p| {
+        p.host.rules.push(Rule { to: Some(host_net("10.0.1.99")), ..Rule::new(512, 254) });
+    }),
+    (Law::NobodysRule, "of IPv6", |p| {
+        p.host.rules.push(Rule { ipv6: true, ..Rule::new(999, 254) });
+    }),
+    (Law::NobodysRoute, "a pod that is gone", |p| {
+        p.host.routes.push(Route::on_link(254, host_net("10.0.1.99"), 10));
+    }),
+    (Law::NobodysRoute, "a blackhole", |p| {
+        p.host.routes.push(Route {
+            way: Way::Drop,
+            link: None,
+            ..Route::on_link(254, host_net("10.0.1.99"), 0)
+        });
+    }),
+    (Law::NobodysRoute, "a local one", |p| {
+        p.host.routes.push(Route { way: Way::Local, ..Route::on_link(255, host_net("10.0.1.99"), 1) });
+    }),
+    (Law::NobodysLink, "a veth", |p| p.host.links.push(link(40, "eni99999999999", true, Some(2)))),
+    (Law::NobodysAddress, "on the primary ENI", |p| {
+        p.host.addresses.push(Address { link: 2, net: host_net("10.0.1.99") });
+    }),
+    (Law::NobodysTable, "one more", |p| {
+        p.host.tables.insert("ip left".to_owned(), Vec::new());
+    }),
+    (Law::LooseEni, "one", |p| p.cloud.loose.push("eni-9".to_owned())),
+    (Law::Unseen, "not looked at", |p| p.host.fates.clear()),
+    (Law::Unseen, "not understood", |p| {
+        *fate(p, |_| true) = Err("statement".to_owned());
+    }),
+    (Law::Unseen, "a setting that cannot be read", |p| drop(p.host.sysctls.remove("ipv4/tcp_sack"))),
+];
+
+#[test]
+fn each_law_can_be_broken() {
+    for (law, how, change) in BROKEN {
+        let mut picture = sound();
+        change(&mut picture);
+        let broken = laws(&picture);
+        assert!(broken.contains(law), "{law:?}, {how}: {broken:?}");
+    }
+}
+
+/// A law that no picture breaks is none.
+#[test]
+fn every_law_is_broken_by_some_picture() {
+    let broken: BTreeSet<Law> = BROKEN.iter().map(|(law, ..)| *law).collect();
+    for number in 0..=Law::Unseen as u8 {
+        assert!(broken.iter().any(|law| *law as u8 == number), "nothing breaks law {number} of {broken:?}");
+    }
+}
+
+/// A filter that was loosened, a new link with the default's settings, and the mark of another agent are no faults.
+#[test]
+fn what_may_differ_is_no_fault() {
+    let mut picture = sound();
+    picture.before.sysctls.insert("ipv4/conf/ens5/rp_filter".to_owned(), "1".to_owned());
+    assert_eq!(judge(&picture), []);
+    picture.before.sysctls.insert("ipv4/ip_forward".to_owned(), "0".to_owned());
+    assert_eq!(judge(&picture), []);
+}
+
+#[test]
+fn an_address_on_two_nodes_is_a_fault_of_both() {
+    let (first, mut second) = (sound(), sound());
+    "node-b".clone_into(&mut second.node);
+    let faults = judge_all(&[first, second]);
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults.iter().all(|fault| fault.law == Law::AddressOnce && fault.text.contains("node-b")));
+}
+
+/// The newer of two sandboxes of one name has a host link of its own.
+#[test]
+fn two_sandboxes_of_one_name_have_two_host_links() {
+    let mut picture = sound();
+    "sample-pod".clone_into(&mut picture.pods[1].name);
+    picture.pods[1].result.as_mut().unwrap()["interfaces"][2]["name"] = json!("dummycc21c2d7785");
+    assert_eq!(laws(&picture), BTreeSet::from([Law::HostLink]));
+    picture.pods[1].namesake = true;
+    assert_eq!(judge(&picture), []);
+}
