@@ -224,7 +224,7 @@ impl Fabric {
         }
         let node = Node::up(spec, &self.shared.region(), self.ec2_for(&spec.instance))?;
         if !spec.losses.is_empty() {
-            let losses = Command::Lose(spec.instance.clone(), spec.losses.clone());
+            let losses = Command::Lose(spec.instance, spec.losses.clone());
             self.follower.order(losses, PATIENCE)?;
         }
         self.follower.order(Command::Join(node.clone()), PATIENCE)?;
@@ -247,7 +247,7 @@ impl Fabric {
     pub fn remove_node(&mut self, name: &str) -> Result<Option<Node>, FabricError> {
         let Some(at) = self.nodes.iter().position(|node| node.name() == name) else { return Ok(None) };
         let node = self.nodes.remove(at);
-        self.follower.order(Command::Leave(node.instance().clone()), PATIENCE)?;
+        self.follower.order(Command::Leave(*node.instance()), PATIENCE)?;
         Ok(Some(node))
     }
 
@@ -268,7 +268,7 @@ impl Fabric {
 
     fn known(&self, name: &str) -> Result<InstanceId, FabricError> {
         let node = self.node(name).ok_or_else(|| FabricError::Unfit(format!("there is no node {name}")))?;
-        Ok(node.instance().clone())
+        Ok(*node.instance())
     }
 
     /// The nodes, in the order in which they were added.

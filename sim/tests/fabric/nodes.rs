@@ -46,7 +46,7 @@ fn an_instance_becomes_a_node_whenever_it_is_added() {
     // Its events have passed by then.
     site.settle();
     assert!(!router_has(site.fabric.router().socket().unwrap(), "10.0.0.99/32"), "no node, no way to it");
-    let node = site.fabric.add_node(&spec("four", instance.clone())).unwrap();
+    let node = site.fabric.add_node(&spec("four", instance)).unwrap();
     assert_eq!((node.name(), node.instance()), ("four", &instance));
     let four = &node.namespace();
     assert!(exchange((&site.namespace("two"), TWO), (four, JOINED)));
@@ -172,7 +172,7 @@ fn a_stopped_node_is_bare_and_has_its_interfaces_again_when_it_starts() {
 #[test]
 fn a_terminated_node_is_bare_until_it_is_removed() {
     let mut site = Site::up();
-    let instance = site.node("one").instance().clone();
+    let instance = *site.node("one").instance();
     site.shared.with(|vpc| vpc.terminate_instance(&instance)).unwrap();
     site.pass(Duration::from_secs(1));
     assert_eq!(links(&site.namespace("one")), ["lo"]);
