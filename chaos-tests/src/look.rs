@@ -1,6 +1,7 @@
 //! Fills the oracle's [`Picture`] from a real kernel and a running box: netlink dumps, nft listings, settings, and the
 //! box's own truth. Looks only, and believes nothing that the daemon says.
 
+mod rules;
 mod ruleset;
 mod settings;
 
@@ -221,6 +222,7 @@ fn host(netns: &Arc<OwnedFd>) -> anyhow::Result<(Kernel, Vec<Value>)> {
     let mut kernel = read(&mut socket)?;
     let links: Vec<(String, bool)> = kernel.links.iter().map(|link| (link.name.clone(), link.veth)).collect();
     kernel.sysctls = netns::run_in(netns, || settings::of_host(&links))?;
+    kernel.dropping_rules = netns::run_in(netns, rules::that_lead_nowhere)??;
     let ruleset = list_ruleset(netns)?;
     kernel.tables = ruleset::tables(&ruleset);
     Ok((kernel, ruleset))
@@ -230,6 +232,7 @@ fn host(netns: &Arc<OwnedFd>) -> anyhow::Result<(Kernel, Vec<Value>)> {
 fn inside(netns: &Arc<OwnedFd>) -> anyhow::Result<Kernel> {
     let mut kernel = read(&mut netns::socket_in(netns)?)?;
     kernel.sysctls = netns::run_in(netns, || settings::of_pod(IFNAME))?;
+    kernel.dropping_rules = netns::run_in(netns, rules::that_lead_nowhere)??;
     kernel.tables = ruleset::tables(&list_ruleset(netns)?);
     Ok(kernel)
 }
@@ -291,6 +294,7 @@ fn read(socket: &mut Socket) -> anyhow::Result<Kernel> {
             .filter(|neighbour| neighbour.state == NeighbourState::Permanent)
             .map(|at| Neighbour { link: at.link, address: at.address, mac: at.mac })
             .collect(),
+        dropping_rules: Vec::new(),
         tables: BTreeMap::new(),
         sysctls: BTreeMap::new(),
         fates: BTreeMap::new(),

@@ -90,6 +90,8 @@ pub const REFUSES_WITHOUT_CAUSE: Sabotage = plugin("refuses-without-cause");
 
 /// A daemon that leaves a rule behind.
 pub const LEAVES_A_RULE: Sabotage = daemon("leaves-a-rule");
+/// A daemon that leaves a rule behind which destroys packets.
+pub const LEAVES_A_DROPPING_RULE: Sabotage = daemon("leaves-a-dropping-rule");
 /// A daemon that leaves a blackhole route behind.
 pub const LEAVES_A_BLACKHOLE: Sabotage = daemon("leaves-a-blackhole");
 /// A daemon that leaves a packet filter table behind.

@@ -156,6 +156,8 @@ fn what_the_metadata_service_leaves_out_is_not_taken_for_gone() {
         node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.enis.len() == 3).unwrap();
     let omits = Fault::new(FaultKind::ImdsOmitsEni { eni: None }).of_instance(node.instance());
     rig.admin().set_fault(&omits).unwrap();
+    let view = rig.admin().imds_view(node.instance()).unwrap();
+    assert!(view.interfaces.len() < before.enis.len(), "the fault does not hit: {view:?}");
     rig.admin().reset().unwrap();
     node.kill().unwrap();
     node.start_serving().unwrap();
@@ -163,6 +165,7 @@ fn what_the_metadata_service_leaves_out_is_not_taken_for_gone() {
     node.wait_until("in touch with EC2", |_| !rig.admin().counts().unwrap().ec2.is_empty()).unwrap();
     // Until then an absence is not believed, whoever tells of it.
     std::thread::sleep(ABSENCE_BELIEVED_AFTER);
+    assert!(!rig.admin().counts().unwrap().imds.is_empty(), "the metadata service was never asked");
     let after = node.state().unwrap();
     assert_eq!(after.enis.keys().collect::<Vec<_>>(), before.enis.keys().collect::<Vec<_>>());
     assert_eq!(after.leases, before.leases);

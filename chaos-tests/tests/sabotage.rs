@@ -33,6 +33,7 @@ const LIST: &[(Sabotage, &str)] = &[
     (sabotage::DEL_NEEDS_A_DAEMON, "a saboteur wants one"),
     // A daemon that leaves something behind.
     (sabotage::LEAVES_A_RULE, "rule 700 to 10.99.0.0/16 lookup 77 belongs to nobody"),
+    (sabotage::LEAVES_A_DROPPING_RULE, "rule 90 to 10.98.0.0/16 blackhole belongs to nobody"),
     (sabotage::LEAVES_A_BLACKHOLE, "blackhole route to 10.99.0.0/16 in table 254 belongs to nobody"),
     (sabotage::LEAVES_A_TABLE, "the packet filter table ip leftover belongs to nobody"),
     (sabotage::LEAVES_A_VETH, "the link eni0123456789a belongs to nobody"),

@@ -6,7 +6,7 @@
 use holdfast_chaos_tests::rig::{Rig, scenario};
 use holdfast_chaos_tests::sabotage;
 use holdfast_sim::fault::{Fault, FaultKind};
-use holdfast_sim::vpc::Action;
+use holdfast_sim::vpc::{Action, CallRecord, Outcome};
 
 #[test]
 fn a_node_without_addresses_says_what_keeps_it_from_getting_some_and_stays_in_service() {
@@ -26,6 +26,10 @@ fn a_node_without_addresses_says_what_keeps_it_from_getting_some_and_stays_in_se
     let refused = runner.add(&rig.pod("one-too-many").unwrap()).unwrap().result.unwrap_err();
     assert!(refused.details.contains(cause), "an ADD is told the same: {refused:?}");
     runner.status().unwrap().ok().unwrap();
+    let denied = |call: &CallRecord| {
+        call.action == Action::AssignPrivateIpAddresses && matches!(call.outcome, Outcome::Failed(_))
+    };
+    assert!(rig.admin().calls().unwrap().iter().any(denied), "the fault never hit");
 
     // The right is still lacking, but an address is free again.
     runner.del(&pod.pod).unwrap().ok().unwrap();

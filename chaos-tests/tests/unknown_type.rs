@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use holdfast_chaos_tests::rig::{Rig, RunningPod, scenario};
+use std::time::Duration;
+
+use holdfast_chaos_tests::look::{self, Patience, Promise, Watched};
+use holdfast_chaos_tests::rig::{Rig, RunningPod, scenario, wait_for};
 use holdfast_chaos_tests::sabotage;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_sim::fault::{Fault, FaultKind};
-use holdfast_sim::vpc::Action;
+use holdfast_sim::vpc::{Action, Outcome};
 
 /// The box knows it: three ENIs with eleven pod addresses each.
 const TYPE: &str = "t3.large";
@@ -16,6 +19,7 @@ fn a_type_that_the_daemon_does_not_know_carries_what_ec2_says() {
     assert_eq!(InstanceLimits::of(TYPE), None, "choose another type for this test");
     let rig = Rig::up(&scenario(&[("node-a", TYPE)])).unwrap();
     let mut node = rig.node("node-a").unwrap();
+    let watched = Watched::before(&node).unwrap();
     node.set("HOLDFAST_ADD_HOLD", "10").set("WARM_IP_TARGET", "1").start_ready().unwrap();
     // More than one ENI carries.
     let runner = node.runner();
@@ -25,11 +29,21 @@ fn a_type_that_the_daemon_does_not_know_carries_what_ec2_says() {
     assert_eq!(state.leases.len(), pods.len());
     assert_eq!(rig.admin().counts().unwrap().ec2.get(&Action::DescribeInstanceTypes), Some(&1));
     assert_eq!(pods[12].ask(pods[0].address).unwrap(), pods[12].address);
+    let promises: Vec<Promise<'_>> = pods.iter().map(RunningPod::promise).collect();
+    let look = || Ok(vec![watched.picture(&rig, &node, &promises)?]);
+    look::wait_sound(Patience::of(&rig), look).unwrap();
 
     // The next process has to ask anew; without an answer it keeps what is there, and serves from it.
     node.kill().unwrap();
     rig.admin().set_fault(&Fault::new(FaultKind::Deny).on(Action::DescribeInstanceTypes)).unwrap();
     node.start_serving().unwrap();
+    let denied = || {
+        let calls = rig.admin().calls().unwrap();
+        calls.iter().any(|call| {
+            call.action == Action::DescribeInstanceTypes && matches!(call.outcome, Outcome::Failed(_))
+        })
+    };
+    wait_for("denied", Duration::from_secs(30), denied).unwrap();
     node.runner().del(&pods[0].pod).unwrap().ok().unwrap();
     let dump = node.dump().unwrap();
     assert_eq!(dump["violations"], serde_json::json!([]), "{dump}");
@@ -45,7 +59,7 @@ fn broken_programs_are_found() {
         &[(
             "a_type_that_the_daemon_does_not_know_carries_what_ec2_says",
             sabotage::SENDS_BY_THE_PRIMARY,
-            "no answer from",
+            ", not by ens6 of eni-",
         )],
     );
 }

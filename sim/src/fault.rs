@@ -70,6 +70,12 @@ pub enum FaultKind {
         #[serde(rename = "by_ms", with = "crate::vpc::millis")]
         by: Duration,
     },
+    /// Calls that change something do not find an ENI that was made less than this long ago: `NotFound`.
+    ChangesLag {
+        /// How much, milliseconds.
+        #[serde(rename = "by_ms", with = "crate::vpc::millis")]
+        by: Duration,
+    },
     /// Describe calls leave out an ENI.
     DescribeOmitsEni {
         /// The ENI.
@@ -193,7 +199,8 @@ impl FaultKind {
             Self::AttachHangs | Self::DetachHangs | Self::LinkLate { .. } | Self::LinkNever => {
                 Reach::Attachment
             }
-            Self::DescribeOmitsEni { .. }
+            Self::ChangesLag { .. }
+            | Self::DescribeOmitsEni { .. }
             | Self::DescribeOmitsAddress { .. }
             | Self::ShortPages { .. }
             | Self::AnswerLost
@@ -215,7 +222,10 @@ impl FaultKind {
     /// How far back a view must look for it.
     fn looks_back(&self) -> Duration {
         match self {
-            Self::ImdsRemembers { for_: by } | Self::ImdsLags { by } | Self::DescribeLags { by } => *by,
+            Self::ImdsRemembers { for_: by }
+            | Self::ImdsLags { by }
+            | Self::DescribeLags { by }
+            | Self::ChangesLag { by } => *by,
             _ => Duration::ZERO,
         }
     }

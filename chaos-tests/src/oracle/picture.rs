@@ -122,6 +122,8 @@ pub struct Kernel {
     pub addresses: Vec<Address>,
     /// Policy rules of both families that lead to a table.
     pub rules: Vec<Rule>,
+    /// Policy rules of both families that lead to none, in words: they destroy packets.
+    pub dropping_rules: Vec<String>,
     /// IPv4 routes of all tables.
     pub routes: Vec<Route>,
     /// Permanent neighbour entries of IPv4.

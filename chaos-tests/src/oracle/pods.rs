@@ -271,6 +271,9 @@ fn inside(
     if let Some(rule) = inside.rules.iter().find(|rule| !matches!(rule.priority, 0 | 32_766 | 32_767)) {
         found.add(Law::Inside, format!("{who} has a {rule} inside"));
     }
+    if let Some(rule) = inside.dropping_rules.first() {
+        found.add(Law::Inside, format!("{who} has a {rule} inside"));
+    }
     if let Some(table) = inside.tables.keys().next() {
         found.add(Law::Inside, format!("{who} has the packet filter table {table} inside"));
     }

@@ -67,6 +67,13 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
     for rule in gone.iter().filter(|rule| before.rules.contains(rule)) {
         found.add(Law::Lost, format!("{node}: {rule} was there before and is gone"));
     }
+    let (gone, dropping) = difference(&before.dropping_rules, &host.dropping_rules);
+    for rule in gone {
+        found.add(Law::Lost, format!("{node}: {rule} was there before and is gone"));
+    }
+    for rule in dropping {
+        found.add(Law::NobodysRule, format!("{node}: {rule} belongs to nobody"));
+    }
     for rule in new {
         found.add(Law::NobodysRule, format!("{node}: {rule} belongs to nobody"));
     }

@@ -381,6 +381,12 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::NobodysRule, "512", |p| {
         p.host.rules.push(Rule { to: Some(host_net("10.0.1.99")), ..Rule::new(512, 254) });
     }),
+    (Law::NobodysRule, "one that destroys", |p| {
+        p.host.dropping_rules.push("rule 90 Blackhole".to_owned());
+    }),
+    (Law::Inside, "a rule that destroys", |p| {
+        pod_inside(p).dropping_rules.push("rule 90 Blackhole".to_owned());
+    }),
     (Law::NobodysRule, "of IPv6", |p| {
         p.host.rules.push(Rule { ipv6: true, ..Rule::new(999, 254) });
     }),

@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -25,12 +25,31 @@ pub(crate) enum Heard {
     End,
 }
 
-/// A running the daemon. Killed, and waited for, when dropped; it also ends when its stdin does, so it never outlives
+/// Tells the process something, on its stdin.
+#[derive(Clone, Debug)]
+pub(crate) struct Mouth(Arc<Mutex<ChildStdin>>);
+
+impl Mouth {
+    /// A process that has ended hears nothing, and its end is seen when it is listened to.
+    pub(crate) fn tell(&self, message: &ToNode) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
+        match told {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(error).context("telling the daemon something")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A running daemon. Killed, and waited for, when dropped; it also ends when its stdin does, so it never outlives
 /// the test.
 #[derive(Debug)]
 pub(crate) struct Child {
     process: process::Child,
-    stdin: ChildStdin,
+    mouth: Mouth,
     inbox: mpsc::Receiver<anyhow::Result<FromNode>>,
     log: PathBuf,
 }
@@ -42,7 +61,7 @@ impl Child {
         let file = file.with_context(|| format!("opening {}", log.display()))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
         let mut process = netns::run_in(netns, || command.spawn())?.context("starting the daemon")?;
-        let stdin = process.stdin.take().context("its stdin is a pipe")?;
+        let mouth = Mouth(Arc::new(Mutex::new(process.stdin.take().context("its stdin is a pipe")?)));
         let stdout = process.stdout.take().context("its stdout is a pipe")?;
         let (heard, inbox) = mpsc::channel();
         std::thread::Builder::new().name("heard".to_owned()).spawn(move || {
@@ -60,19 +79,12 @@ impl Child {
                 line.clear();
             }
         })?;
-        Ok(Self { process, stdin, inbox, log: log.to_owned() })
+        Ok(Self { process, mouth, inbox, log: log.to_owned() })
     }
 
-    /// Tells it something. A process that has ended hears nothing, and its end is seen when it is listened to.
-    pub(crate) fn tell(&mut self, message: &ToNode) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        line.push(b'\n');
-        match self.stdin.write_all(&line) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(error).context("telling the daemon something")
-            }
-            _ => Ok(()),
-        }
+    /// What tells it something.
+    pub(crate) fn mouth(&self) -> Mouth {
+        self.mouth.clone()
     }
 
     /// The next that it says, waited for at most this long.

@@ -24,7 +24,9 @@ const TWENTY_MINUTES: Duration = Duration::from_secs(20 * 60);
 /// How fast time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Something is awaited: about fifty times real time, ten times while a step of the process is under way.
+    /// Something is awaited: about ten times real time, and as in real time while a step of the process is under way. The
+    /// daemon's own threads run in real time, and what they do may be late on a busy machine; patience with them is
+    /// measured in the node's time.
     Work,
     /// Time alone is awaited: seconds at a leap, as long as no step of the process is under way.
     Rest,
@@ -76,6 +78,7 @@ pub(crate) struct Life<'a> {
     refused: Vec<String>,
     dumped: Option<Ledger>,
     looked: u64,
+    time_went_on: Instant,
 }
 
 impl<'a> Life<'a> {
@@ -91,6 +94,7 @@ impl<'a> Life<'a> {
             refused: Vec::new(),
             dumped: None,
             looked: 0,
+            time_went_on: Instant::now(),
         }
     }
 
@@ -122,7 +126,7 @@ impl<'a> Life<'a> {
             fallback_veth: format!("enix{container}"),
         };
         let request = self.ask(Asked::Add(container.to_owned()));
-        self.child.tell(&ToNode::Add { request, sandbox: add })?;
+        self.child.mouth().tell(&ToNode::Add { request, sandbox: add })?;
         Ok(request)
     }
 
@@ -133,7 +137,7 @@ impl<'a> Life<'a> {
         sandbox.deleting = true;
         let key = sandbox.key.clone();
         let request = self.ask(Asked::Del(container.to_owned()));
-        self.child.tell(&ToNode::Del { request, sandbox: key })?;
+        self.child.mouth().tell(&ToNode::Del { request, sandbox: key })?;
         Ok(request)
     }
 
@@ -162,7 +166,7 @@ impl<'a> Life<'a> {
     /// The ledger as the engine has it.
     pub(crate) fn ledger(&mut self) -> Result<Ledger, Halt> {
         let request = self.ask(Asked::Dump);
-        self.child.tell(&ToNode::Dump { request })?;
+        self.child.mouth().tell(&ToNode::Dump { request })?;
         self.answered(&[request])?;
         self.dumped.take().ok_or_else(|| Halt::Failed(anyhow!("a dump was answered without a ledger")))
     }
@@ -193,7 +197,7 @@ impl<'a> Life<'a> {
 
     /// Stops the daemon in order.
     pub(crate) fn stop(&mut self) -> Result<(), Halt> {
-        self.child.tell(&ToNode::Stop)?;
+        self.child.mouth().tell(&ToNode::Stop)?;
         let begun = Instant::now();
         loop {
             match self.child.hear(PATIENCE)? {
@@ -229,15 +233,15 @@ impl<'a> Life<'a> {
         if self.listen(pace.listens())? {
             return Ok(());
         }
+        let real = std::mem::replace(&mut self.time_went_on, Instant::now()).elapsed();
         let millis = match pace {
-            // The kernel and the disk work in real time, and have patience measured in the node's.
-            _ if self.under_way > 0 => 20,
-            Pace::Work => 100,
+            _ if self.under_way > 0 => (real.as_millis() as u64).clamp(1, 20),
+            Pace::Work => 20,
             Pace::Rest => 2000,
         };
         self.node.pass(millis)?;
         let now = self.node.now;
-        self.child.tell(&ToNode::Time(now))?;
+        self.child.mouth().tell(&ToNode::Time(now))?;
         let begun = Instant::now();
         while self.looked < now {
             if !self.listen(Duration::from_millis(100))? {
@@ -281,8 +285,12 @@ impl<'a> Life<'a> {
                 Ok(())
             }
             FromNode::Http { question, request } => {
-                let answer = self.node.answer(request)?;
-                self.child.tell(&ToNode::Http { question, answer })
+                let mouth = self.child.mouth();
+                self.node.carry(request, move |answer| {
+                    // A process that is dead hears nothing.
+                    drop(mouth.tell(&ToNode::Http { question, answer }));
+                });
+                Ok(())
             }
             FromNode::Added { request, result } => {
                 let Some(Asked::Add(container)) = self.asked.remove(&request) else {

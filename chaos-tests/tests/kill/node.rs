@@ -25,9 +25,6 @@ use crate::daemon;
 use crate::life::Life;
 use crate::wire::{self, Death, HttpAnswer, HttpRequest, epoch};
 
-/// The box answers within this real time: in its own it takes none.
-const ANSWERED: Duration = Duration::from_secs(30);
-
 /// The network must follow EC2 within this real time, also on a busy machine.
 const SETTLED: Duration = Duration::from_secs(30);
 
@@ -70,9 +67,9 @@ pub(crate) struct Node {
     pub(crate) now: u64,
     /// Sandboxes that the runtime has, by container id.
     pub(crate) sandboxes: BTreeMap<String, Sandbox>,
-    ec2: Ec2Service,
-    imds: ImdsService,
-    answering: Runtime,
+    ec2: Arc<Ec2Service>,
+    imds: Arc<ImdsService>,
+    box_runs: Runtime,
     program: PathBuf,
     dir: PathBuf,
 }
@@ -89,9 +86,9 @@ impl Node {
         let node = fabric.node("node").context("the box has its node")?;
         let (instance, netns) = (node.instance().clone(), Arc::clone(node.namespace().descriptor()));
         Ok(Self {
-            ec2: Ec2Service::new(shared.clone(), Callers::ByAccessKey),
-            imds: ImdsService::new(shared.clone(), instance.clone()),
-            answering: Builder::new_current_thread().enable_time().build()?,
+            ec2: Arc::new(Ec2Service::new(shared.clone(), Callers::ByAccessKey)),
+            imds: Arc::new(ImdsService::new(shared.clone(), instance.clone())),
+            box_runs: Builder::new_multi_thread().worker_threads(1).enable_time().build()?,
             shared,
             fabric,
             instance,
@@ -126,20 +123,27 @@ impl Node {
         self.dir.join("ledger.redb")
     }
 
-    /// EC2's or the metadata service's answer; `None`: the connection closes without one.
-    pub(crate) fn answer(&self, request: HttpRequest) -> anyhow::Result<Option<HttpAnswer>> {
-        let request = http::Request::try_from(request)?;
-        let is_metadata = request.uri().host() == Some(wire::METADATA);
-        self.answering.block_on(async {
-            let answer = async {
-                if is_metadata { self.imds.answer(request).await } else { self.ec2.answer(request).await }
+    /// Carries a request to EC2 or to the metadata service, and tells the answer when it comes (`None`: the connection
+    /// closes without one). The box's own business from here on: whoever sent it may die.
+    pub(crate) fn carry(&self, request: HttpRequest, tell: impl FnOnce(Option<HttpAnswer>) + Send + 'static) {
+        let (ec2, imds) = (Arc::clone(&self.ec2), Arc::clone(&self.imds));
+        self.box_runs.spawn(async move {
+            let request = http::Request::try_from(request).expect("it was a request before it was told");
+            let answer = if request.uri().host() == Some(wire::METADATA) {
+                imds.answer(request).await
+            } else {
+                ec2.answer(request).await
             };
-            let answer = tokio::time::timeout(ANSWERED, answer).await.context("the box does not answer")?;
-            let Some(answer) = answer else { return Ok(None) };
-            let (head, body) = answer.into_parts();
-            let body = body.collect().await?.to_bytes();
-            Ok(Some(HttpAnswer::try_from(http::Response::from_parts(head, body))?))
-        })
+            tell(match answer {
+                None => None,
+                Some(answer) => {
+                    let (head, body) = answer.into_parts();
+                    let Ok(body) = body.collect().await;
+                    let whole = http::Response::from_parts(head, body.to_bytes());
+                    Some(HttpAnswer::try_from(whole).expect("the box speaks text"))
+                }
+            });
+        });
     }
 
     /// A new sandbox for a pod of this name.

@@ -101,7 +101,7 @@ fn live(seed: u64) -> Result<(), String> {
     for life_number in 0..=chance.below(4) {
         let faults: Vec<Fault> = (0..chance.below(3)).map(|_| draw_fault(&chance)).collect();
         let set: Vec<_> =
-            faults.into_iter().map(|fault| node.shared.now(|vpc| vpc.set_fault(fault))).collect();
+            faults.into_iter().map(|fault| node.shared.now(|vpc| vpc.set_fault(fault)).unwrap()).collect();
         node.cut_off = chance.one_in(10);
         let steps = Steps::dying_at(chance.one_in(2).then(|| chance.below(150) as usize));
         let outcome = node

@@ -35,12 +35,10 @@ impl Transport for Wire {
         }
         let Self { ec2, imds, .. } = self.clone();
         let is_metadata = request.uri().host() == Some(METADATA);
-        // The box's own task: what was sent arrives, and is carried out, whoever dies meanwhile.
-        let answer = tokio::spawn(async move {
-            if is_metadata { imds.answer(request).await } else { ec2.answer(request).await }
-        });
         Box::pin(async move {
-            let (head, body) = answer.await.ok().flatten().ok_or(TransportError::Closed)?.into_parts();
+            // Whoever dies meanwhile: what was sent arrives at the box.
+            let answer = if is_metadata { imds.answer(request).await } else { ec2.answer(request).await };
+            let (head, body) = answer.ok_or(TransportError::Closed)?.into_parts();
             let body = body.collect().await.map_err(|never| match never {})?.to_bytes();
             Ok(http::Response::from_parts(head, body))
         })

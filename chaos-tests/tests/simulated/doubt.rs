@@ -61,7 +61,7 @@ fn an_add_for_another_namespace_than_the_one_under_way_is_refused() {
     let node = one_node("m5.large", warm(1, 0, 0), 22);
     node.live(&Steps::default(), async |life| {
         let throttle = Fault::new(FaultKind::Throttle).on(Action::AssignPrivateIpAddresses);
-        node.shared.now(|vpc| vpc.set_fault(throttle));
+        node.shared.now(|vpc| vpc.set_fault(throttle)).unwrap();
         let held = tokio::spawn({
             let life = life.clone();
             async move { life.add("a", "a").await }

@@ -314,7 +314,7 @@ fn status_says_whether_an_add_would_work_and_names_what_keeps_the_pool_from_grow
         let fault = Fault::new(kind).on(Action::AssignPrivateIpAddresses);
         node.shared.now(|vpc| {
             vpc.clear_faults();
-            vpc.set_fault(fault);
+            vpc.set_fault(fault).unwrap();
         });
     };
     let few_seconds = Duration::from_secs(5);
@@ -392,7 +392,7 @@ fn at_its_limit_of_enis_a_throttled_node_holds_an_add_and_serves_it() {
     let node = one_node("m5.large", config, 15);
     node.live(&Steps::default(), async |life| {
         let throttle = Fault::new(FaultKind::Throttle).on(Action::AssignPrivateIpAddresses);
-        node.shared.now(|vpc| vpc.set_fault(throttle));
+        node.shared.now(|vpc| vpc.set_fault(throttle)).unwrap();
         let held = tokio::spawn({
             let life = life.clone();
             async move { life.add("a", "a").await }
@@ -412,7 +412,7 @@ fn an_assignment_that_is_not_answered_makes_no_eni() {
         life.add("a", "a").await.unwrap();
         life.quiet().await;
         let lost = Fault::new(FaultKind::RequestLost).on(Action::AssignPrivateIpAddresses).times(3);
-        node.shared.now(|vpc| vpc.set_fault(lost));
+        node.shared.now(|vpc| vpc.set_fault(lost)).unwrap();
         life.add("b", "b").await.unwrap();
         life.add("c", "c").await.unwrap();
         life.quiet().await;
@@ -432,8 +432,8 @@ fn an_eni_that_was_made_although_its_creation_was_refused_in_the_end_is_found_so
         life.quiet().await;
         let create = Action::CreateNetworkInterface;
         node.shared.now(|vpc| {
-            vpc.set_fault(Fault::new(FaultKind::AnswerLost).on(create).times(1));
-            vpc.set_fault(Fault::new(FaultKind::Throttle).on(create).skipping(1).times(1));
+            vpc.set_fault(Fault::new(FaultKind::AnswerLost).on(create).times(1)).unwrap();
+            vpc.set_fault(Fault::new(FaultKind::Throttle).on(create).skipping(1).times(1)).unwrap();
         });
         life.add("last-of-the-primary", "d").await.unwrap();
         life.add("on-another", "e").await.unwrap();

@@ -49,6 +49,8 @@ pub(super) struct Harm {
     pub(super) terminate_before: Vec<InstanceId>,
     pub(super) terminate_after: Vec<InstanceId>,
     pub(super) gives_at_most: Option<u32>,
+    /// A change does not find what is younger.
+    pub(super) finds_older_than: Duration,
     pub(super) view: Blur,
 }
 
@@ -300,6 +302,9 @@ impl Harm {
                 Some(eni) => self.view.lagging.push((eni, *by)),
                 None => self.view.lag = self.view.lag.max(*by),
             },
+            FaultKind::ChangesLag { by } if !action.is_read() => {
+                self.finds_older_than = self.finds_older_than.max(*by);
+            }
             FaultKind::DescribeOmitsEni { eni } if action.is_read() => self.view.without.push(*eni),
             FaultKind::DescribeOmitsAddress { address } if action.is_read() => {
                 self.view.without_addresses.push(IpAddr::V4(Ipv4Addr::clone(address)));

@@ -11,13 +11,16 @@ use super::response::{
 /// EC2's limit on the values of one filter, and of the filters together.
 const MAX_VALUES: usize = 200;
 
-/// What a Describe call returns can be filtered by named fields.
-pub(super) trait Filterable {
-    /// The names that EC2 knows for this kind and that the box supports, apart from those of tags.
-    const NAMES: &'static [&'static str];
+/// A field that can be filtered by: its name, and how to get its values, which may be none, one or several.
+pub(super) type Field<T> = (&'static str, fn(&T) -> Vec<String>);
 
-    /// The values of the field of this name: none, one or several.
-    fn field(&self, name: &str) -> Vec<String>;
+/// What a Describe call returns can be filtered by named fields.
+pub(super) trait Filterable: Sized + 'static {
+    /// What EC2 filters this kind by and the box supports, apart from tags.
+    const FIELDS: &'static [Field<Self>];
+
+    /// Names that EC2 knows and the box does not support. Fact: botocore's documentation of the operation.
+    const BEYOND: &'static [&'static str] = &[];
 
     /// The tags, where `tag:` and `tag-key` filters make sense.
     fn tags(&self) -> Option<&Tags>;
@@ -29,7 +32,14 @@ pub(super) fn check_filters<T: Filterable>(filters: &[Filter], has_tags: bool) -
         let name = filter.name.as_str();
         let of_tags =
             has_tags && (name == "tag-key" || name.strip_prefix("tag:").is_some_and(|k| !k.is_empty()));
-        if !of_tags && !T::NAMES.contains(&name) {
+        if T::BEYOND.contains(&name) {
+            // Never in EC2's words: the caller is right, and the box is short of it.
+            return Err(ApiError::new(
+                ErrorCode::Other("NotInTheBox".to_owned()),
+                format!("EC2 has the filter '{name}', this simulator has not"),
+            ));
+        }
+        if !of_tags && field::<T>(name).is_none() {
             return Err(ApiError::new(
                 ErrorCode::InvalidParameterValue,
                 format!("The filter '{name}' is invalid"),
@@ -51,6 +61,11 @@ pub(super) fn check_filters<T: Filterable>(filters: &[Filter], has_tags: bool) -
     Ok(())
 }
 
+/// How to get the values of the field of this name.
+fn field<T: Filterable>(name: &str) -> Option<fn(&T) -> Vec<String>> {
+    T::FIELDS.iter().find(|(known, _)| *known == name).map(|(_, values)| *values)
+}
+
 /// Whether all filters match.
 pub(super) fn matches_all<T: Filterable>(item: &T, filters: &[Filter]) -> bool {
     filters.iter().all(|filter| {
@@ -59,7 +74,7 @@ pub(super) fn matches_all<T: Filterable>(item: &T, filters: &[Filter]) -> bool {
             (name, Some(tags)) if name.starts_with("tag:") => {
                 tags.get(&name["tag:".len()..]).cloned().into_iter().collect()
             }
-            (name, _) => item.field(name),
+            (name, _) => field(name).map(|values| values(item)).unwrap_or_default(),
         };
         filter.values.iter().any(|pattern| fields.iter().any(|field| wildcard(pattern, field)))
     })
@@ -117,78 +132,56 @@ fn one(value: impl ToString) -> Vec<String> {
     vec![value.to_string()]
 }
 
-fn some<T: ToString>(value: Option<T>) -> Vec<String> {
-    value.into_iter().map(|value| value.to_string()).collect()
+fn all<T: ToString>(values: impl IntoIterator<Item = T>) -> Vec<String> {
+    values.into_iter().map(|value| value.to_string()).collect()
 }
 
 impl Filterable for NetworkInterface {
-    const NAMES: &'static [&'static str] = &[
-        "addresses.primary",
-        "addresses.private-ip-address",
-        "attachment.attachment-id",
-        "attachment.delete-on-termination",
-        "attachment.device-index",
-        "attachment.instance-id",
-        "attachment.instance-owner-id",
-        "attachment.network-card-index",
-        "attachment.status",
-        "availability-zone",
-        "description",
-        "group-id",
-        "group-name",
-        "interface-type",
-        "ipv4-prefixes.ipv4-prefix",
-        "ipv6-addresses.ipv6-address",
-        "ipv6-prefixes.ipv6-prefix",
-        "mac-address",
-        "network-interface-id",
-        "owner-id",
-        "private-ip-address",
-        "requester-id",
-        "requester-managed",
-        "source-dest-check",
-        "status",
-        "subnet-id",
-        "vpc-id",
+    const BEYOND: &'static [&'static str] = &[
+        "addresses.association.owner-id",
+        "addresses.association.public-ip",
+        "association.allocation-id",
+        "association.association-id",
+        "association.ip-owner-id",
+        "association.public-dns-name",
+        "association.public-ip",
+        "attachment.attach-time",
+        "operator.managed",
+        "operator.principal",
+        "private-dns-name",
     ];
 
-    fn field(&self, name: &str) -> Vec<String> {
-        let attachment = self.attachment.as_ref();
-        match name {
-            "addresses.primary" => {
-                self.private_ip_addresses.iter().map(|ip| ip.primary.to_string()).collect()
-            }
-            "addresses.private-ip-address" => {
-                self.private_ip_addresses.iter().map(|ip| ip.address.to_string()).collect()
-            }
-            "attachment.attachment-id" => some(attachment.map(|a| &a.attachment_id)),
-            "attachment.delete-on-termination" => some(attachment.map(|a| a.delete_on_termination)),
-            "attachment.device-index" => some(attachment.map(|a| a.device_index)),
-            "attachment.instance-id" => some(attachment.map(|a| &a.instance_id)),
-            "attachment.instance-owner-id" => some(attachment.map(|a| &a.instance_owner_id)),
-            "attachment.network-card-index" => some(attachment.map(|a| a.network_card_index)),
-            "attachment.status" => some(attachment.map(|a| a.status.as_str())),
-            "availability-zone" => one(&self.availability_zone),
-            "description" => one(&self.description),
-            "group-id" => self.groups.iter().map(|group| group.group_id.to_string()).collect(),
-            "group-name" => self.groups.iter().map(|group| group.group_name.clone()).collect(),
-            "interface-type" => one(&self.interface_type),
-            "ipv4-prefixes.ipv4-prefix" => self.ipv4_prefixes.iter().map(ToString::to_string).collect(),
-            "ipv6-addresses.ipv6-address" => self.ipv6_addresses.iter().map(ToString::to_string).collect(),
-            "ipv6-prefixes.ipv6-prefix" => self.ipv6_prefixes.iter().map(ToString::to_string).collect(),
-            "mac-address" => one(self.mac_address),
-            "network-interface-id" => one(self.network_interface_id),
-            "owner-id" => one(&self.owner_id),
-            "private-ip-address" => some(self.primary_ip()),
-            "requester-id" => one(&self.requester_id),
-            "requester-managed" => one(self.requester_managed),
-            "source-dest-check" => one(self.source_dest_check),
-            "status" => one(self.status.as_str()),
-            "subnet-id" => one(self.subnet_id),
-            "vpc-id" => one(self.vpc_id),
-            _ => Vec::new(),
-        }
-    }
+    const FIELDS: &'static [Field<Self>] = &[
+        ("addresses.primary", |eni| all(eni.private_ip_addresses.iter().map(|ip| &ip.primary))),
+        ("addresses.private-ip-address", |eni| all(eni.private_ip_addresses.iter().map(|ip| &ip.address))),
+        ("attachment.attachment-id", |eni| all(eni.attachment.as_ref().map(|a| &a.attachment_id))),
+        ("attachment.delete-on-termination", |eni| {
+            all(eni.attachment.as_ref().map(|a| a.delete_on_termination))
+        }),
+        ("attachment.device-index", |eni| all(eni.attachment.as_ref().map(|a| a.device_index))),
+        ("attachment.instance-id", |eni| all(eni.attachment.as_ref().map(|a| &a.instance_id))),
+        ("attachment.instance-owner-id", |eni| all(eni.attachment.as_ref().map(|a| &a.instance_owner_id))),
+        ("attachment.network-card-index", |eni| all(eni.attachment.as_ref().map(|a| a.network_card_index))),
+        ("attachment.status", |eni| all(eni.attachment.as_ref().map(|a| a.status.as_str()))),
+        ("availability-zone", |eni| one(&eni.availability_zone)),
+        ("description", |eni| one(&eni.description)),
+        ("group-id", |eni| all(eni.groups.iter().map(|group| &group.group_id))),
+        ("group-name", |eni| all(eni.groups.iter().map(|group| &group.group_name))),
+        ("interface-type", |eni| one(&eni.interface_type)),
+        ("ipv4-prefixes.ipv4-prefix", |eni| all(&eni.ipv4_prefixes)),
+        ("ipv6-addresses.ipv6-address", |eni| all(&eni.ipv6_addresses)),
+        ("ipv6-prefixes.ipv6-prefix", |eni| all(&eni.ipv6_prefixes)),
+        ("mac-address", |eni| one(eni.mac_address)),
+        ("network-interface-id", |eni| one(eni.network_interface_id)),
+        ("owner-id", |eni| one(&eni.owner_id)),
+        ("private-ip-address", |eni| all(eni.primary_ip())),
+        ("requester-id", |eni| one(&eni.requester_id)),
+        ("requester-managed", |eni| one(eni.requester_managed)),
+        ("source-dest-check", |eni| one(eni.source_dest_check)),
+        ("status", |eni| one(eni.status.as_str())),
+        ("subnet-id", |eni| one(eni.subnet_id)),
+        ("vpc-id", |eni| one(eni.vpc_id)),
+    ];
 
     fn tags(&self) -> Option<&Tags> {
         Some(&self.tags)
@@ -196,49 +189,26 @@ impl Filterable for NetworkInterface {
 }
 
 impl Filterable for Reservation {
-    const NAMES: &'static [&'static str] = &[
-        "architecture",
-        "availability-zone",
-        "hypervisor",
-        "image-id",
-        "instance-id",
-        "instance-state-code",
-        "instance-state-name",
-        "instance-type",
-        "instance.group-id",
-        "network-interface.network-interface-id",
-        "owner-id",
-        "private-dns-name",
-        "private-ip-address",
-        "reservation-id",
-        "subnet-id",
-        "vpc-id",
+    const FIELDS: &'static [Field<Self>] = &[
+        ("architecture", |it| one(&it.instance.architecture)),
+        ("availability-zone", |it| one(&it.instance.availability_zone)),
+        ("hypervisor", |it| one(&it.instance.hypervisor)),
+        ("image-id", |it| one(&it.instance.image_id)),
+        ("instance-id", |it| one(it.instance.instance_id)),
+        ("instance-state-code", |it| one(it.instance.state.code())),
+        ("instance-state-name", |it| one(it.instance.state.as_str())),
+        ("instance-type", |it| one(&it.instance.instance_type)),
+        ("instance.group-id", |it| all(it.instance.groups.iter().map(|group| &group.group_id))),
+        ("network-interface.network-interface-id", |it| {
+            all(it.instance.network_interfaces.iter().map(|eni| &eni.network_interface_id))
+        }),
+        ("owner-id", |it| one(&it.owner_id)),
+        ("private-dns-name", |it| one(&it.instance.private_dns_name)),
+        ("private-ip-address", |it| all(it.instance.private_ip_address)),
+        ("reservation-id", |it| one(it.reservation_id)),
+        ("subnet-id", |it| one(it.instance.subnet_id)),
+        ("vpc-id", |it| one(it.instance.vpc_id)),
     ];
-
-    fn field(&self, name: &str) -> Vec<String> {
-        let instance = &self.instance;
-        match name {
-            "architecture" => one(&instance.architecture),
-            "availability-zone" => one(&instance.availability_zone),
-            "hypervisor" => one(&instance.hypervisor),
-            "image-id" => one(&instance.image_id),
-            "instance-id" => one(instance.instance_id),
-            "instance-state-code" => one(instance.state.code()),
-            "instance-state-name" => one(instance.state.as_str()),
-            "instance-type" => one(&instance.instance_type),
-            "instance.group-id" => instance.groups.iter().map(|group| group.group_id.to_string()).collect(),
-            "network-interface.network-interface-id" => {
-                instance.network_interfaces.iter().map(|eni| eni.network_interface_id.to_string()).collect()
-            }
-            "owner-id" => one(&self.owner_id),
-            "private-dns-name" => one(&instance.private_dns_name),
-            "private-ip-address" => some(instance.private_ip_address),
-            "reservation-id" => one(self.reservation_id),
-            "subnet-id" => one(instance.subnet_id),
-            "vpc-id" => one(instance.vpc_id),
-            _ => Vec::new(),
-        }
-    }
 
     fn tags(&self) -> Option<&Tags> {
         Some(&self.instance.tags)
@@ -246,37 +216,20 @@ impl Filterable for Reservation {
 }
 
 impl Filterable for SubnetDescription {
-    const NAMES: &'static [&'static str] = &[
-        "availability-zone",
-        "availability-zone-id",
-        "available-ip-address-count",
-        "cidr",
-        "cidr-block",
-        "default-for-az",
-        "ipv6-cidr-block-association.ipv6-cidr-block",
-        "ipv6-native",
-        "owner-id",
-        "state",
-        "subnet-id",
-        "vpc-id",
+    const FIELDS: &'static [Field<Self>] = &[
+        ("availability-zone", |it| one(&it.availability_zone)),
+        ("availability-zone-id", |it| one(&it.availability_zone_id)),
+        ("available-ip-address-count", |it| one(it.available_ip_address_count)),
+        ("cidr", |it| all(it.cidr_block)),
+        ("cidr-block", |it| all(it.cidr_block)),
+        ("default-for-az", |it| one(it.default_for_az)),
+        ("ipv6-cidr-block-association.ipv6-cidr-block", |it| all(it.ipv6_cidr_block)),
+        ("ipv6-native", |it| one(it.ipv6_native)),
+        ("owner-id", |it| one(&it.owner_id)),
+        ("state", |_| one("available")),
+        ("subnet-id", |it| one(it.subnet_id)),
+        ("vpc-id", |it| one(it.vpc_id)),
     ];
-
-    fn field(&self, name: &str) -> Vec<String> {
-        match name {
-            "availability-zone" => one(&self.availability_zone),
-            "availability-zone-id" => one(&self.availability_zone_id),
-            "available-ip-address-count" => one(self.available_ip_address_count),
-            "cidr" | "cidr-block" => some(self.cidr_block),
-            "default-for-az" => one(self.default_for_az),
-            "ipv6-cidr-block-association.ipv6-cidr-block" => some(self.ipv6_cidr_block),
-            "ipv6-native" => one(self.ipv6_native),
-            "owner-id" => one(&self.owner_id),
-            "state" => one("available"),
-            "subnet-id" => one(self.subnet_id),
-            "vpc-id" => one(self.vpc_id),
-            _ => Vec::new(),
-        }
-    }
 
     fn tags(&self) -> Option<&Tags> {
         Some(&self.tags)
@@ -284,28 +237,15 @@ impl Filterable for SubnetDescription {
 }
 
 impl Filterable for InstanceType {
-    const NAMES: &'static [&'static str] = &[
-        "bare-metal",
-        "hypervisor",
-        "instance-type",
-        "network-info.efa-supported",
-        "network-info.maximum-network-cards",
-        "network-info.maximum-network-interfaces",
-        "processor-info.supported-architecture",
+    const FIELDS: &'static [Field<Self>] = &[
+        ("bare-metal", |it| one(it.bare_metal)),
+        ("hypervisor", |it| one(&it.hypervisor)),
+        ("instance-type", |it| one(&it.name)),
+        ("network-info.efa-supported", |it| one(it.efa_supported)),
+        ("network-info.maximum-network-cards", |it| one(it.network_cards.len())),
+        ("network-info.maximum-network-interfaces", |it| one(it.max_enis)),
+        ("processor-info.supported-architecture", |it| one(&it.architecture)),
     ];
-
-    fn field(&self, name: &str) -> Vec<String> {
-        match name {
-            "bare-metal" => one(self.bare_metal),
-            "hypervisor" => one(&self.hypervisor),
-            "instance-type" => one(&self.name),
-            "network-info.efa-supported" => one(self.efa_supported),
-            "network-info.maximum-network-cards" => one(self.network_cards.len()),
-            "network-info.maximum-network-interfaces" => one(self.max_enis),
-            "processor-info.supported-architecture" => one(&self.architecture),
-            _ => Vec::new(),
-        }
-    }
 
     fn tags(&self) -> Option<&Tags> {
         None
@@ -313,18 +253,13 @@ impl Filterable for InstanceType {
 }
 
 impl Filterable for SecurityGroupDescription {
-    const NAMES: &'static [&'static str] = &["description", "group-id", "group-name", "owner-id", "vpc-id"];
-
-    fn field(&self, name: &str) -> Vec<String> {
-        match name {
-            "description" => one(&self.description),
-            "group-id" => one(self.group_id),
-            "group-name" => one(&self.group_name),
-            "owner-id" => one(&self.owner_id),
-            "vpc-id" => one(self.vpc_id),
-            _ => Vec::new(),
-        }
-    }
+    const FIELDS: &'static [Field<Self>] = &[
+        ("description", |it| one(&it.description)),
+        ("group-id", |it| one(it.group_id)),
+        ("group-name", |it| one(&it.group_name)),
+        ("owner-id", |it| one(&it.owner_id)),
+        ("vpc-id", |it| one(it.vpc_id)),
+    ];
 
     fn tags(&self) -> Option<&Tags> {
         Some(&self.tags)
@@ -332,28 +267,15 @@ impl Filterable for SecurityGroupDescription {
 }
 
 impl Filterable for VpcDescription {
-    const NAMES: &'static [&'static str] = &[
-        "cidr",
-        "cidr-block-association.cidr-block",
-        "ipv6-cidr-block-association.ipv6-cidr-block",
-        "is-default",
-        "owner-id",
-        "state",
-        "vpc-id",
+    const FIELDS: &'static [Field<Self>] = &[
+        ("cidr", |it| all(it.cidr_blocks.first())),
+        ("cidr-block-association.cidr-block", |it| all(&it.cidr_blocks)),
+        ("ipv6-cidr-block-association.ipv6-cidr-block", |it| all(it.ipv6_cidr_block)),
+        ("is-default", |it| one(it.is_default)),
+        ("owner-id", |it| one(&it.owner_id)),
+        ("state", |_| one("available")),
+        ("vpc-id", |it| one(it.vpc_id)),
     ];
-
-    fn field(&self, name: &str) -> Vec<String> {
-        match name {
-            "cidr" => some(self.cidr_blocks.first()),
-            "cidr-block-association.cidr-block" => self.cidr_blocks.iter().map(ToString::to_string).collect(),
-            "ipv6-cidr-block-association.ipv6-cidr-block" => some(self.ipv6_cidr_block),
-            "is-default" => one(self.is_default),
-            "owner-id" => one(&self.owner_id),
-            "state" => one("available"),
-            "vpc-id" => one(self.vpc_id),
-            _ => Vec::new(),
-        }
-    }
 
     fn tags(&self) -> Option<&Tags> {
         Some(&self.tags)
@@ -361,17 +283,12 @@ impl Filterable for VpcDescription {
 }
 
 impl Filterable for TagDescription {
-    const NAMES: &'static [&'static str] = &["key", "resource-id", "resource-type", "value"];
-
-    fn field(&self, name: &str) -> Vec<String> {
-        match name {
-            "key" => one(&self.key),
-            "resource-id" => one(&self.resource_id),
-            "resource-type" => one(&self.resource_type),
-            "value" => one(&self.value),
-            _ => Vec::new(),
-        }
-    }
+    const FIELDS: &'static [Field<Self>] = &[
+        ("key", |it| one(&it.key)),
+        ("resource-id", |it| one(&it.resource_id)),
+        ("resource-type", |it| one(&it.resource_type)),
+        ("value", |it| one(&it.value)),
+    ];
 
     fn tags(&self) -> Option<&Tags> {
         None

@@ -6,6 +6,8 @@
 //!              -> hook(after)
 //! ```
 
+use std::time::Duration;
+
 use super::error::{ApiError, CallError, ErrorCode};
 use super::faults::{Blur, Harm, throttled};
 use super::hook::{CallPoint, Stage, Verdict};
@@ -71,7 +73,10 @@ impl SimVpc {
             return if harm.answer_lost { Ended::dropped(Outcome::AnswerLost) } else { Ended::error(error) };
         }
         self.terminate_all(&harm.terminate_before);
-        let result = if request.dry_run {
+        let young = self.too_young(&request.operation, harm.finds_older_than);
+        let result = if let Some(error) = young {
+            Err(error)
+        } else if request.dry_run {
             // What would be refused is refused; what would succeed leaves nothing.
             self.try_out(caller, &request.operation, harm.view).and_then(|()| Err(dry_run()))
         } else {
@@ -83,6 +88,17 @@ impl SimVpc {
             (false, Some(error), _) | (false, None, Err(error)) => Ended::error(error),
             (false, None, Ok(response)) => Ended { result: Ok(response), outcome: Outcome::Done },
         }
+    }
+
+    /// The error for an ENI that the part of EC2 which carries changes out does not know of yet.
+    fn too_young(&self, operation: &Operation, than: Duration) -> Option<ApiError> {
+        let moment = self.now.before(than).filter(|_| !than.is_zero())?;
+        let named = self.world.places(operation).enis;
+        let young = named.iter().find(|eni| self.world.enis.at(eni, moment).is_none())?;
+        Some(ApiError::new(
+            ErrorCode::NetworkInterfaceIdNotFound,
+            format!("The networkInterface ID '{young}' does not exist"),
+        ))
     }
 
     fn terminate_all(&mut self, instances: &[InstanceId]) {

@@ -94,7 +94,7 @@ pub(crate) fn aside(place: &Place, real: Real, arguments: &[String]) -> anyhow::
         }
         "sends-by-the-primary" => send_by_the_primary(place, real, &mut socket),
         "leaves-a-veth" => leave_veths(place, real, &mut socket),
-        "leaves-a-rule" | "leaves-a-blackhole" | "leaves-a-table" => {
+        "leaves-a-rule" | "leaves-a-dropping-rule" | "leaves-a-blackhole" | "leaves-a-table" => {
             while real.lives() {}
             leave(how, &mut socket)?;
             place.hit("end")
@@ -109,6 +109,9 @@ fn leave(how: &str, socket: &mut Socket) -> anyhow::Result<()> {
         "leaves-a-rule" => {
             tolerate(socket, &Change::AddRule(Rule { to: Some(nowhere), ..Rule::new(700, 77) }))
         }
+        "leaves-a-dropping-rule" => {
+            run_program(&["ip", "rule", "add", "priority", "90", "to", "10.98.0.0/16", "blackhole"])
+        }
         "leaves-a-blackhole" => {
             let route = Route {
                 link: None,
@@ -118,12 +121,15 @@ fn leave(how: &str, socket: &mut Socket) -> anyhow::Result<()> {
             };
             tolerate(socket, &Change::AddRoute(route))
         }
-        _ => {
-            let status = Command::new("nft").args(["add", "table", "ip", "leftover"]).status()?;
-            ensure!(status.success(), "nft ended with {status}");
-            Ok(())
-        }
+        _ => run_program(&["nft", "add", "table", "ip", "leftover"]),
     }
+}
+
+fn run_program(line: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new(line[0]).args(&line[1..]).status()?;
+    // A second time it may be there already.
+    ensure!(status.code().is_some(), "{line:?} ended with {status}");
+    Ok(())
 }
 
 /// A second time it is there already.

@@ -79,9 +79,8 @@ fn every_named_field_of_every_kind_can_be_filtered_by() {
         }
     }
     fn all_answer<T: super::super::filter::Filterable>(items: &[T]) {
-        for name in T::NAMES {
-            // `*` matches any value: a name without an arm in `field` would find nothing.
-            assert!(items.iter().any(|item| !item.field(name).is_empty()), "{name} has no value anywhere");
+        for (name, values) in T::FIELDS {
+            assert!(items.iter().any(|item| !values(item).is_empty()), "{name} has no value anywhere");
         }
     }
     let view = bed.vpc.authoritative();
@@ -228,4 +227,15 @@ fn tags_of_all_kinds_of_resources_are_listed() {
     assert_eq!(bed.call(of("Name")).unwrap().items.len(), 0);
     bed.call(DeleteTags { resources, tags: Vec::new() }).unwrap();
     assert_eq!(bed.call(DescribeTags::default()).unwrap().items, []);
+}
+
+#[test]
+fn a_filter_that_ec2_has_and_the_box_has_not_is_not_called_invalid() {
+    let mut bed = Bed::new();
+    let by = |name: &str| DescribeNetworkInterfaces {
+        filters: vec![Filter::new(name, "x")],
+        ..DescribeNetworkInterfaces::default()
+    };
+    assert_eq!(bed.code(by("private-dns-name")), "NotInTheBox");
+    assert_eq!(bed.code(by("no-such-filter")), "InvalidParameterValue");
 }

@@ -447,3 +447,16 @@ fn the_metadata_service_fails_by_path_and_instance() {
     bed.vpc.set_fault(Fault::new(FaultKind::ImdsAway)).unwrap();
     assert!(bed.vpc.imds_harm(&node, "meta-data/mac").away);
 }
+
+#[test]
+fn a_change_may_not_find_what_was_just_made() {
+    let mut bed = Bed::new();
+    bed.second(10);
+    let lags = bed.vpc.set_fault(Fault::new(FaultKind::ChangesLag { by: Duration::from_secs(2) })).unwrap();
+    let eni = bed.created();
+    let operation = bed.attach(&eni, 1);
+    assert_eq!(bed.code(operation.clone()), "InvalidNetworkInterfaceID.NotFound");
+    bed.second(12);
+    bed.call(operation).unwrap();
+    assert!(bed.vpc.fault_hits()[&lags] >= 2);
+}
