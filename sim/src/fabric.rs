@@ -21,8 +21,8 @@
 //! Each address that EC2 shows is one host route out of its ENI's link, and the source check asks the same routes: a
 //! packet from A is forwarded only if it came in where packets to A go out. One netlink message therefore grants or
 //! takes an address for both directions, and there is no instant at which they differ. A packet that life would drop
-//! is dropped as in life: without an answer. What the VPC answers to those who ask for a neighbour is in [`filter`] and
-//! [`discovery`].
+//! is dropped as in life: without an answer. What the VPC answers to those who ask for a neighbour is in
+//! `filter` and `discovery`.
 //!
 //! Everything is held by descriptors of this process. When it dies, however it dies, the kernel removes the router,
 //! and with it every link; a node's namespace goes when its last inhabitant goes.

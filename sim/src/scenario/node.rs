@@ -64,7 +64,7 @@ impl NodeTable {
         }
     }
 
-    /// Starts its instance; gives what the fabric needs to know about it. `subnets`: those of [`Built`].
+    /// Starts its instance; gives what the fabric needs to know about it. `subnets`: those of [`super::Built`].
     pub fn run(
         &self,
         vpc: &mut SimVpc,
