@@ -21,8 +21,8 @@
 //! Each address that EC2 shows is one host route out of its ENI's link, and the source check asks the same routes: a
 //! packet from A is forwarded only if it came in where packets to A go out. One netlink message therefore grants or
 //! takes an address for both directions, and there is no instant at which they differ. A packet that life would drop
-//! is dropped as in life: without an answer. What the VPC answers to those who ask for a neighbour is in [`filter`] and
-//! [`discovery`].
+//! is dropped as in life: without an answer. What the VPC answers to those who ask for a neighbour is in
+//! `filter` and `discovery`.
 //!
 //! Everything is held by descriptors of this process. When it dies, however it dies, the kernel removes the router,
 //! and with it every link; a node's namespace goes when its last inhabitant goes.
@@ -165,6 +165,11 @@ pub enum FabricError {
 /// A running network with its services. Ends, with everything that it made, when dropped.
 ///
 /// It is the one consumer of the box's events.
+///
+/// When an instance stops, boots anew or is terminated, all that was in its node's namespace is left behind: links,
+/// addresses, routes, rules, nftables, settings. When it runs again it has its interfaces, as after its first boot, in a
+/// new namespace. Processes that were in the old one are not ended: they stay in it, with no network, and whoever started
+/// them ends them.
 #[derive(Debug)]
 pub struct Fabric {
     // Declared first: it stops, and removes the links, before the namespaces are let go.
@@ -219,7 +224,7 @@ impl Fabric {
         }
         let node = Node::up(spec, &self.shared.region(), self.ec2_for(&spec.instance))?;
         if !spec.losses.is_empty() {
-            let losses = Command::Lose(spec.instance.clone(), spec.losses.clone());
+            let losses = Command::Lose(spec.instance, spec.losses.clone());
             self.follower.order(losses, PATIENCE)?;
         }
         self.follower.order(Command::Join(node.clone()), PATIENCE)?;
@@ -242,15 +247,8 @@ impl Fabric {
     pub fn remove_node(&mut self, name: &str) -> Result<Option<Node>, FabricError> {
         let Some(at) = self.nodes.iter().position(|node| node.name() == name) else { return Ok(None) };
         let node = self.nodes.remove(at);
-        self.follower.order(Command::Leave(node.instance().clone()), PATIENCE)?;
+        self.follower.order(Command::Leave(*node.instance()), PATIENCE)?;
         Ok(Some(node))
-    }
-
-    /// Has a node boot anew. All that was in its namespace is left behind: links, addresses, routes, rules, nftables,
-    /// settings. It has its interfaces again, as after its first boot, when this returns. Processes that were in it are
-    /// not ended: they stay in the old namespace, with no network, and whoever started them ends them.
-    pub fn reboot_node(&self, name: &str) -> Result<(), FabricError> {
-        self.follower.order(Command::Reboot(self.known(name)?), PATIENCE)
     }
 
     /// Has a node lose packets from now on: this and nothing else, on the links that it has and on those to come.
@@ -270,7 +268,7 @@ impl Fabric {
 
     fn known(&self, name: &str) -> Result<InstanceId, FabricError> {
         let node = self.node(name).ok_or_else(|| FabricError::Unfit(format!("there is no node {name}")))?;
-        Ok(node.instance().clone())
+        Ok(*node.instance())
     }
 
     /// The nodes, in the order in which they were added.

@@ -348,7 +348,7 @@ impl Scenario {
         for subnet in &self.subnets {
             let id = sim
                 .add_subnet(SubnetSpec {
-                    vpc: vpc,
+                    vpc,
                     availability_zone: subnet.zone.clone(),
                     ipv4: subnet.cidr,
                     ipv6: subnet.ipv6,

@@ -83,7 +83,7 @@ pub async fn serve_imds_by_peer(
             tracing::warn!(%error, %peer, "the hop limit is not kept");
         }
         let mut faces = faces.lock().unwrap_or_else(PoisonError::into_inner);
-        let face = faces.entry(client.instance.clone());
+        let face = faces.entry(client.instance);
         Some(Arc::clone(face.or_insert_with(|| Arc::new(ImdsService::new(shared.clone(), client.instance)))))
     });
     let mut served = JoinSet::new();

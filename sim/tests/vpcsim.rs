@@ -260,6 +260,15 @@ print(a.recv(64).decode().split()[0])";
     assert_eq!(well(vpcsim(run_dir.path(), "moving", &["exec", "late", "nft", "list ruleset"])), "");
     assert_eq!(well(seen()).trim(), "10.0.16.77");
 
+    well(node(&["stop", "late"]));
+    assert!(!links("late").contains("eth0"));
+    well(node(&["start", "late"]));
+    let begun = Instant::now();
+    while !links("late").contains("eth0") {
+        assert!(begun.elapsed() < BOUND, "eth0 never came");
+    }
+    assert_eq!(well(seen()).trim(), "10.0.16.77");
+
     // All that it sends to the internet is lost, and counted, until that ends.
     well(node(&["lose", "late", r#"[{"permille": 1000, "with": "198.51.100.0/24"}]"#]));
     assert!(!seen().status.success());

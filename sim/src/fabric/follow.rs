@@ -40,8 +40,6 @@ pub(super) enum Command {
     Lose(InstanceId, Vec<Loss>),
     /// How many has it lost?
     Lost(InstanceId, sync_mpsc::Sender<u64>),
-    /// It boots anew: a new namespace, and its links in it.
-    Reboot(InstanceId),
 }
 
 #[derive(Debug)]
@@ -89,8 +87,19 @@ struct Network {
 
 impl Network {
     fn follow(&mut self, events: &[VpcEvent]) {
-        let steps: Vec<_> = events.iter().flat_map(|event| self.wiring.follow(event)).collect();
-        for error in self.router.take(&steps) {
+        let (mut steps, mut errors) = (Vec::new(), Vec::new());
+        for event in events {
+            steps.extend(self.wiring.follow(event));
+            let (VpcEvent::InstanceStopped { instance } | VpcEvent::InstanceTerminated { instance }) = event
+            else {
+                continue;
+            };
+            // Off: all that was in its namespace ends. Its links have left, and find the new one when they come again.
+            errors.extend(self.router.take(&std::mem::take(&mut steps)));
+            errors.extend(self.router.node(instance).and_then(|node| node.renew().err()));
+        }
+        errors.extend(self.router.take(&steps));
+        for error in errors {
             self.problems.note(&error);
         }
     }
@@ -125,15 +134,6 @@ impl Network {
                 }
                 Err(error) => vec![error],
             },
-            Command::Reboot(instance) => {
-                let mut errors = self.router.take(&self.wiring.leave(&instance));
-                match self.router.node(&instance) {
-                    Some(node) => errors.extend(node.renew().err()),
-                    None => errors.push(FabricError::Unfit(format!("{instance} is no node"))),
-                }
-                errors.extend(self.router.take(&self.wiring.join(&instance)));
-                errors
-            }
         };
         for error in self.router.settle() {
             self.problems.note(&error);

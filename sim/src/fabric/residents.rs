@@ -39,12 +39,12 @@ pub(super) struct Home {
 impl Residents {
     /// Sets how far metadata gets for an instance.
     pub(super) fn limit(&self, instance: &InstanceId, hops: u8) {
-        self.inner().hop_limits.insert(instance.clone(), hops);
+        self.inner().hop_limits.insert(*instance, hops);
     }
 
     /// An ENI has a link from now on, and no address yet.
     pub(super) fn move_in(&self, eni: &EniId, home: Home) {
-        self.inner().enis.insert(eni.clone(), home);
+        self.inner().enis.insert(*eni, home);
     }
 
     /// It has none any more. Gives the addresses that were its own.
@@ -61,7 +61,7 @@ impl Residents {
 
     /// These addresses are this ENI's from now on.
     pub(super) fn settle(&self, net: IpNet, eni: &EniId) {
-        self.inner().homes.insert(net, eni.clone());
+        self.inner().homes.insert(net, *eni);
     }
 
     /// They are no longer, unless another ENI has got them since.

@@ -198,7 +198,7 @@ impl Router {
 
     pub(super) fn add_node(&mut self, node: Node) {
         self.residents.limit(node.instance(), node.hop_limit());
-        self.nodes.insert(node.instance().clone(), node);
+        self.nodes.insert(*node.instance(), node);
     }
 
     pub(super) fn remove_node(&mut self, instance: &InstanceId) {
@@ -216,7 +216,7 @@ impl Router {
 
     /// From now on a node loses this, on the links that it has and on those to come, and nothing else.
     pub(super) fn lose(&mut self, instance: &InstanceId, losses: Vec<Loss>) -> Vec<FabricError> {
-        self.losses.insert(instance.clone(), losses);
+        self.losses.insert(*instance, losses);
         let links = self.links.values().filter(|link| link.instance == *instance);
         links.filter_map(|link| self.filter.lose(&link.name, &self.losses_of(link)).err()).collect()
     }
@@ -279,7 +279,7 @@ impl Router {
 
     /// Removes every link, and so both ends of each.
     pub(super) fn down(&mut self) -> Vec<FabricError> {
-        let steps: Vec<Step> = self.links.keys().cloned().map(Step::Unplug).collect();
+        let steps: Vec<Step> = self.links.keys().copied().map(Step::Unplug).collect();
         self.take(&steps)
     }
 
@@ -338,14 +338,14 @@ impl Router {
             name: name.clone(),
             index,
             mac,
-            instance: plug.instance.clone(),
+            instance: plug.instance,
             device: plug.device,
             card: plug.card,
             checked: true,
         };
         let losses = self.losses_of(&link);
-        self.links.insert(plug.eni.clone(), link);
-        let home = Home { instance: plug.instance.clone(), mac, link: index, ipv6: plug.ipv6 };
+        self.links.insert(plug.eni, link);
+        let home = Home { instance: plug.instance, mac, link: index, ipv6: plug.ipv6 };
         self.residents.move_in(&plug.eni, home);
         self.filter.add_link(&name, mac, &losses)?;
         // By default the kernel waits up to 0.8 s, at random, before it answers ARP for another.

@@ -121,7 +121,7 @@ impl Eni {
         let id = &self.plug.eni;
         let mut steps = vec![Step::Plug(self.plug.clone())];
         if !self.source_check {
-            steps.push(Step::CheckSource(id.clone(), false));
+            steps.push(Step::CheckSource(*id, false));
         }
         steps.extend(self.public.map(Step::Publish));
         self.granted = Some(BTreeSet::new());
@@ -133,8 +133,8 @@ impl Eni {
     fn grant(&mut self) -> Vec<Step> {
         let Some(granted) = &mut self.granted else { return Vec::new() };
         let id = &self.plug.eni;
-        let revoked = granted.difference(&self.shown).map(|net| Step::Revoke(id.clone(), *net));
-        let added = self.shown.difference(granted).map(|net| Step::Grant(id.clone(), *net));
+        let revoked = granted.difference(&self.shown).map(|net| Step::Revoke(*id, *net));
+        let added = self.shown.difference(granted).map(|net| Step::Grant(*id, *net));
         let steps = revoked.chain(added).collect();
         granted.clone_from(&self.shown);
         steps
@@ -145,7 +145,7 @@ impl Eni {
         if self.granted.take().is_none() {
             return Vec::new();
         }
-        self.public.map(Step::Unpublish).into_iter().chain([Step::Unplug(self.plug.eni.clone())]).collect()
+        self.public.map(Step::Unpublish).into_iter().chain([Step::Unplug(self.plug.eni)]).collect()
     }
 }
 
@@ -165,7 +165,7 @@ impl Wiring {
 
     /// The instance is a node from now on.
     pub(super) fn join(&mut self, instance: &InstanceId) -> Vec<Step> {
-        self.nodes.insert(instance.clone());
+        self.nodes.insert(*instance);
         self.of(instance).flat_map(Eni::plug).collect()
     }
 
@@ -204,8 +204,8 @@ impl Wiring {
                 let first = addresses.ipv4.first().copied();
                 let mut new = Eni {
                     plug: Plug {
-                        eni: eni.clone(),
-                        instance: instance.clone(),
+                        eni: *eni,
+                        instance: *instance,
                         device: *device_index,
                         card: *network_card,
                         mac: *mac,
@@ -225,7 +225,7 @@ impl Wiring {
                 if self.nodes.contains(instance) {
                     steps.extend(new.plug());
                 }
-                self.enis.insert(eni.clone(), new);
+                self.enis.insert(*eni, new);
                 steps
             }
             VpcEvent::AddressesChanged { eni, addresses, .. } => {
@@ -236,7 +236,7 @@ impl Wiring {
             VpcEvent::SourceDestCheckChanged { eni: id, enabled, .. } => {
                 let Some(eni) = self.enis.get_mut(id) else { return Vec::new() };
                 eni.source_check = *enabled;
-                let step = eni.granted.is_some().then(|| Step::CheckSource(id.clone(), *enabled));
+                let step = eni.granted.is_some().then_some(Step::CheckSource(*id, *enabled));
                 step.into_iter().collect()
             }
             VpcEvent::Detached { eni, .. } => self.forget(eni),

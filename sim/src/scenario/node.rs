@@ -64,7 +64,7 @@ impl NodeTable {
         }
     }
 
-    /// Starts its instance; gives what the fabric needs to know about it. `subnets`: those of [`Built`].
+    /// Starts its instance; gives what the fabric needs to know about it. `subnets`: those of [`super::Built`].
     pub fn run(
         &self,
         vpc: &mut SimVpc,
@@ -74,7 +74,7 @@ impl NodeTable {
         let instance = vpc
             .run_instance(InstanceSpec {
                 instance_type: self.instance_type.clone(),
-                subnet: subnets.get(&self.subnet).cloned().unwrap_or_default(),
+                subnet: subnets.get(&self.subnet).copied().unwrap_or_default(),
                 security_groups: Vec::new(),
                 private_ip: self.address,
                 ipv6_address_count: self.ipv6_addresses,

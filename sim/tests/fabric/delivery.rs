@@ -61,7 +61,7 @@ fn a_prefix_is_delivered_whole() {
     let (one, two) = (&site.namespace("one"), &site.namespace("two"));
     let eni = site.primary("one");
     site.operator(AssignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv4_prefixes: vec!["10.0.0.64/28".parse().unwrap()],
         ..AssignPrivateIpAddresses::default()
     });

@@ -55,7 +55,7 @@ fn a_link_is_renamed_a_moment_after_it_appeared_and_stays_the_same_link() {
     assert_eq!((renamed.index, renamed.mac), (first.index, first.mac));
 
     // One that goes before it is renamed is missed by nobody.
-    site.fabric.reboot_node("one").unwrap();
+    site.reboot("one");
     assert_eq!(links(&site), ["ens5", "eth1"]);
     site.namespace("one")
         .socket()

@@ -60,7 +60,7 @@ fn own(site: &Site, node: &str) -> Ipv6Addr {
 
 fn assign(site: &Site, eni: &EniId, addresses: &[Ipv6Addr], prefixes: &[Ipv6Net]) {
     site.operator(AssignIpv6Addresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: *eni,
         ipv6_addresses: addresses.to_vec(),
         ipv6_prefixes: prefixes.to_vec(),
         ..AssignIpv6Addresses::default()
@@ -70,7 +70,7 @@ fn assign(site: &Site, eni: &EniId, addresses: &[Ipv6Addr], prefixes: &[Ipv6Net]
 
 fn unassign(site: &Site, eni: &EniId, address: Ipv6Addr) {
     site.operator(UnassignIpv6Addresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: *eni,
         ipv6_addresses: vec![address],
         ..UnassignIpv6Addresses::default()
     });

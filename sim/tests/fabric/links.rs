@@ -64,7 +64,7 @@ fn each_eni_carries_its_own_addresses_and_no_others() {
     assert!(!one_way((one, foreign), (two, TWO)));
     for (check, arrives) in [(false, true), (true, false)] {
         site.operator(ModifyNetworkInterfaceAttribute {
-            network_interface_id: eni.clone(),
+            network_interface_id: eni,
             source_dest_check: Some(check),
             ..ModifyNetworkInterfaceAttribute::default()
         });
@@ -83,7 +83,7 @@ fn a_terminated_instance_loses_its_links_and_nothing_outlives_the_fabric() {
         links.into_iter().filter(|link| !link.loopback).map(|link| link.name).collect::<Vec<_>>()
     };
     assert_eq!(links(&one), ["ens5"]);
-    let instance = site.node("one").instance().clone();
+    let instance = *site.node("one").instance();
     site.shared.with(|vpc| vpc.terminate_instance(&instance)).unwrap();
     site.pass(Duration::from_secs(1));
     assert_eq!(links(&one), Vec::<String>::new());

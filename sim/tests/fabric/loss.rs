@@ -55,7 +55,7 @@ fn one_interface_can_be_dead_while_the_other_lives_and_stays_so_over_a_boot() {
         configure_second(one, second);
         assert!(!one_way((two, TWO), (one, second)));
         assert!(exchange((two, TWO), (one, ONE)));
-        site.fabric.reboot_node("one").unwrap();
+        site.reboot("one");
     }
     site.fabric.lose("one", &[]).unwrap();
     let one = &site.namespace("one");

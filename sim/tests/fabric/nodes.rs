@@ -46,7 +46,7 @@ fn an_instance_becomes_a_node_whenever_it_is_added() {
     // Its events have passed by then.
     site.settle();
     assert!(!router_has(site.fabric.router().socket().unwrap(), "10.0.0.99/32"), "no node, no way to it");
-    let node = site.fabric.add_node(&spec("four", instance.clone())).unwrap();
+    let node = site.fabric.add_node(&spec("four", instance)).unwrap();
     assert_eq!((node.name(), node.instance()), ("four", &instance));
     let four = &node.namespace();
     assert!(exchange((&site.namespace("two"), TWO), (four, JOINED)));
@@ -124,7 +124,7 @@ fn a_node_that_boots_anew_has_its_interfaces_and_nothing_of_before() {
     assert!(old.run(nft).unwrap().success());
     old.run(|| std::fs::write("/proc/sys/net/ipv4/conf/ens5/rp_filter", "0")).unwrap().unwrap();
 
-    site.fabric.reboot_node("one").unwrap();
+    site.reboot("one");
     site.settle();
     let new = site.namespace("one");
     assert_ne!(netns::identity(&old).unwrap(), netns::identity(&new).unwrap());
@@ -145,14 +145,37 @@ fn a_node_that_boots_anew_has_its_interfaces_and_nothing_of_before() {
 }
 
 #[test]
+fn a_stopped_node_is_bare_and_has_its_interfaces_again_when_it_starts() {
+    let site = Site::up();
+    let node = site.node("one");
+    site.attach("one", Ipv4Addr::new(10, 0, 0, 50));
+    site.pass(Duration::from_millis(300));
+    let old = node.namespace();
+    old.socket().unwrap().apply(&Change::CreateBridge("br0".to_owned())).unwrap();
+    site.shared.with(|vpc| vpc.stop_instance(node.instance())).unwrap();
+    site.pass(Duration::from_secs(1));
+    assert_eq!(links(&node.namespace()), ["lo"], "off");
+    assert_eq!(links(&old), ["lo", "br0"]);
+    // EC2 goes on meanwhile.
+    site.assign(&site.primary("one"), SECONDARY);
+    site.settle();
+    site.shared.with(|vpc| vpc.start_instance(node.instance())).unwrap();
+    site.pass(Duration::from_secs(1));
+    assert_eq!(links(&node.namespace()), ["lo", "ens5", "ens6"]);
+    hold(&node.namespace(), SECONDARY);
+    for address in [ONE, SECONDARY] {
+        assert!(exchange((&site.namespace("two"), TWO), (&node.namespace(), address)), "{address}");
+    }
+    assert_eq!(who(&node.namespace(), ANY).unwrap(), node.instance().as_str());
+}
+
+#[test]
 fn a_terminated_node_is_bare_until_it_is_removed() {
     let mut site = Site::up();
-    let instance = site.node("one").instance().clone();
+    let instance = *site.node("one").instance();
     site.shared.with(|vpc| vpc.terminate_instance(&instance)).unwrap();
     site.pass(Duration::from_secs(1));
-    site.fabric.reboot_node("one").unwrap();
-    assert_eq!(links(&site.namespace("one")), ["lo"], "there is nothing to boot with");
+    assert_eq!(links(&site.namespace("one")), ["lo"]);
     assert!(site.fabric.remove_node("one").unwrap().is_some());
-    assert!(site.fabric.reboot_node("one").is_err());
     site.settle();
 }

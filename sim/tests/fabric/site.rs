@@ -85,8 +85,7 @@ impl Site {
 
     pub(crate) fn primary(&self, node: &str) -> EniId {
         let instance = self.node(node).instance();
-        self.shared
-            .with(|vpc| vpc.authoritative().network_interfaces_of(instance)[0].network_interface_id.clone())
+        self.shared.with(|vpc| vpc.authoritative().network_interfaces_of(instance)[0].network_interface_id)
     }
 
     pub(crate) fn settle(&self) {
@@ -99,13 +98,20 @@ impl Site {
         self.settle();
     }
 
+    /// Boots a node anew, and waits until its links are there.
+    pub(crate) fn reboot(&self, node: &str) {
+        let instance = self.node(node).instance();
+        self.shared.with(|vpc| vpc.reboot_instance(instance)).unwrap();
+        self.pass(Duration::from_secs(1));
+    }
+
     pub(crate) fn operator<C: holdfast_sim::vpc::request::Call>(&self, operation: C) -> C::Output {
         self.shared.with(|vpc| vpc.call(&Caller::named("operator"), operation)).unwrap()
     }
 
     pub(crate) fn assign(&self, eni: &EniId, address: Ipv4Addr) {
         self.operator(AssignPrivateIpAddresses {
-            network_interface_id: eni.clone(),
+            network_interface_id: *eni,
             private_ip_addresses: vec![address],
             allow_reassignment: true,
             ..AssignPrivateIpAddresses::default()
@@ -114,7 +120,7 @@ impl Site {
 
     pub(crate) fn unassign(&self, eni: &EniId, address: Ipv4Addr) {
         self.operator(UnassignPrivateIpAddresses {
-            network_interface_id: eni.clone(),
+            network_interface_id: *eni,
             private_ip_addresses: vec![address],
             ..UnassignPrivateIpAddresses::default()
         });
@@ -130,8 +136,8 @@ impl Site {
         });
         let eni = created.network_interface.network_interface_id;
         self.operator(AttachNetworkInterface {
-            network_interface_id: eni.clone(),
-            instance_id: self.node(node).instance().clone(),
+            network_interface_id: eni,
+            instance_id: *self.node(node).instance(),
             device_index: 1,
             network_card_index: None,
         });

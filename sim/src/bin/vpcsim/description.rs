@@ -75,7 +75,7 @@ impl NodeDescription {
         };
         Ok(Self {
             name: node.name().to_owned(),
-            instance: node.instance().clone(),
+            instance: *node.instance(),
             instance_type: view.instance_type,
             address: view.local_ipv4,
             ipv6: view.ipv6,

@@ -85,9 +85,10 @@ fn wait(
     loop {
         match folder.lock(false)? {
             Lock::Taken(claim) => return Ok(Waited::Over(Some(claim))),
-            Lock::Absent => return Ok(Waited::Over(None)),
-            Lock::Busy if begun.elapsed() > patience => return Ok(Waited::StillThere),
-            Lock::Busy => {}
+            Lock::Absent if !folder.path().exists() => return Ok(Waited::Over(None)),
+            // Its folder goes after its lock, and a box that is left alone in between may be killed with it.
+            Lock::Busy | Lock::Absent if begun.elapsed() > patience => return Ok(Waited::StillThere),
+            Lock::Busy | Lock::Absent => {}
         }
         meanwhile()?;
         sleep(Duration::from_millis(10));

@@ -73,7 +73,7 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
-    /// Adds, reboots, disturbs or removes nodes of a running box.
+    /// Adds, stops, starts, reboots, disturbs or removes nodes of a running box.
     Node {
         #[command(flatten)]
         which: Which,

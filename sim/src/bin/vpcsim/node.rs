@@ -69,9 +69,19 @@ pub(crate) enum Verb {
         /// The node, or an instance id.
         node: String,
     },
-    /// Boots a node anew: all that was in its network namespace is left behind, and a new one, under the same path, has
-    /// its interfaces again. What runs in the old one is not ended, and has no network any more.
+    /// Boots a node's instance anew: all that was in its network namespace is left behind, and a new one, under the same
+    /// path, gets its interfaces again. What runs in the old one is not ended, and has no network any more.
     Reboot {
+        /// The node, or an instance id.
+        node: String,
+    },
+    /// Stops a node's instance: as a reboot that comes no further than the new, bare namespace. Its ENIs stay its own.
+    Stop {
+        /// The node, or an instance id.
+        node: String,
+    },
+    /// Starts it again: its interfaces appear as the box's timing says.
+    Start {
         /// The node, or an instance id.
         node: String,
     },
@@ -84,6 +94,8 @@ pub(crate) enum Request {
     Add(Box<NodeTable>),
     Remove(String),
     Reboot(String),
+    Stop(String),
+    Start(String),
     Lose(String, Vec<Loss>),
     Lost(String),
 }
@@ -119,6 +131,8 @@ impl TryFrom<Verb> for Request {
             }
             Verb::Remove { node } => Self::Remove(node),
             Verb::Reboot { node } => Self::Reboot(node),
+            Verb::Stop { node } => Self::Stop(node),
+            Verb::Start { node } => Self::Start(node),
             Verb::Lose { node, losses } => {
                 let losses = serde_json::from_str(&losses).with_context(|| format!("understand {losses}"))?;
                 Self::Lose(node, losses)

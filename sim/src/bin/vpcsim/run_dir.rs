@@ -171,15 +171,14 @@ impl RunDir {
                 files.push(entry.path());
             }
         }
-        if whole {
-            files.push(self.path.join("lock"));
-        }
-        for file in files {
-            absent_is_fine(std::fs::remove_file(&file))
-                .with_context(|| format!("remove {}", file.display()))?;
-        }
+        let remove = |file: PathBuf| {
+            absent_is_fine(std::fs::remove_file(&file)).with_context(|| format!("remove {}", file.display()))
+        };
+        files.into_iter().try_for_each(remove)?;
         absent_is_fine(std::fs::remove_dir(&netns)).with_context(|| format!("remove {}", netns.display()))?;
         if whole {
+            // Last: as long as it is there, somebody is at it.
+            remove(self.path.join("lock"))?;
             absent_is_fine(std::fs::remove_dir(&self.path))
                 .with_context(|| format!("remove {}", self.path.display()))?;
         }

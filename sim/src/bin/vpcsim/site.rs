@@ -1,17 +1,20 @@
 //! A box that stands, and what is changed of it while it does.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use holdfast_sim::fabric::Fabric;
 use holdfast_sim::scenario::{NodeTable, Scenario};
 use holdfast_sim::server::{ClockMode, SharedVpc};
-use holdfast_sim::vpc::SubnetId;
+use holdfast_sim::vpc::{ApiError, InstanceId, SimVpc, SubnetId};
 
 use crate::description::{Description, NodeDescription};
 use crate::node::Request;
 use crate::run_dir::RunDir;
+
+/// How long the network may take to follow, also on a busy machine.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// The box, its network, and what is said of them. The network ends with it.
 pub(crate) struct Site {
@@ -63,7 +66,9 @@ impl Site {
         match request {
             Request::Add(table) => self.add(&table)?,
             Request::Remove(node) => self.remove(&node)?,
-            Request::Reboot(node) => self.fabric.reboot_node(&self.name_of(&node)?)?,
+            Request::Reboot(node) => self.power(&node, SimVpc::reboot_instance)?,
+            Request::Stop(node) => self.power(&node, SimVpc::stop_instance)?,
+            Request::Start(node) => self.power(&node, SimVpc::start_instance)?,
             Request::Lose(node, losses) => self.fabric.lose(&self.name_of(&node)?, &losses)?,
             Request::Lost(node) => return Ok(Some(self.fabric.lost(&self.name_of(&node)?)?)),
         }
@@ -90,6 +95,17 @@ impl Site {
         }
         self.description.nodes.retain(|node| node.name != name);
         self.folder.unlink_netns(&name)
+    }
+
+    /// Switches a node's instance. Returns when all that this changed at once is there; the rest takes its time.
+    fn power(
+        &self,
+        wanted: &str,
+        switch: impl FnOnce(&mut SimVpc, &InstanceId) -> Result<(), ApiError>,
+    ) -> anyhow::Result<()> {
+        let instance = &self.description.node(wanted)?.instance;
+        self.shared.with(|vpc| switch(vpc, instance))?;
+        Ok(self.fabric.settle(SETTLED)?)
     }
 
     /// The name of the node of this name or instance id.
