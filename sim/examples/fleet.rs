@@ -2,7 +2,6 @@
 //! missed.
 
 #[path = "../tests/fleet/account.rs"]
-#[allow(clippy::unwrap_used, reason = "shared with a test: its errors are panics")]
 mod account;
 
 use std::process::ExitCode;
@@ -24,7 +23,12 @@ fn main() -> ExitCode {
     let by_id = fleet.median(2000, Account::describe_by_id);
     told("Describe of one id", format!("{by_id:.1?}"), "50 µs", by_id <= Duration::from_micros(50));
     let two = fleet.median(2000, Account::assign_and_unassign);
-    told("Assign and Unassign of one address, each", format!("{:.1?}", two / 2), "50 µs", two <= Duration::from_micros(100));
+    told(
+        "Assign and Unassign of one address, each",
+        format!("{:.1?}", two / 2),
+        "50 µs",
+        two <= Duration::from_micros(100),
+    );
     let page = fleet.median(50, Account::full_page);
     told("a page of 1,000", format!("{page:.1?}"), "5 ms", page <= Duration::from_millis(5));
     let start = Instant::now();

@@ -362,12 +362,10 @@ impl Fault {
             return Err(BadFault(format!("nothing older than {HORIZON:?} is kept")));
         }
         match self.kind.reach() {
-            Reach::Call => Ok(()),
             Reach::Describe if counted => no("it hits whole periods, not single calls"),
             Reach::Describe if scope.subnet.is_some() || scope.zone.is_some() || scope.resource.is_some() => {
                 no("it can be narrowed to an action, a caller, an instance or an ENI")
             }
-            Reach::Describe => Ok(()),
             Reach::Attachment if of_calls || self.skip > 0 || self.permille != always() => {
                 no("it hits attachments, not calls: narrow it by instance, ENI, subnet or zone")
             }
@@ -377,15 +375,13 @@ impl Fault {
             {
                 no("it hits for as long as it is set, and cannot be counted down")
             }
-            Reach::Attachment => Ok(()),
             Reach::Imds if of_calls || of_places || counted => no(
                 "the metadata service is of one instance, and each look at it is hit: narrow it by instance only",
             ),
-            Reach::Imds => Ok(()),
             Reach::Clock if of_places || counted || !scope.actions.is_empty() || scope.resource.is_some() => {
                 no("EC2 has one clock: narrow it by instance or caller only")
             }
-            Reach::Clock => Ok(()),
+            Reach::Call | Reach::Describe | Reach::Attachment | Reach::Imds | Reach::Clock => Ok(()),
         }
     }
 }

@@ -123,14 +123,14 @@ fn a_secondary_eni_appears_and_a_fault_hides_it() {
     let operator = Caller::named("test");
     let mac = sim.shared.with(|vpc| {
         let create = CreateNetworkInterface {
-            subnet_id: sim.subnet_a.clone(),
+            subnet_id: sim.subnet_a,
             ipv4_prefix_count: Some(2),
             ..Default::default()
         };
         let eni = vpc.call(&operator, create).unwrap().network_interface;
         let attach = AttachNetworkInterface {
             network_interface_id: eni.network_interface_id,
-            instance_id: sim.node_a.clone(),
+            instance_id: sim.node_a,
             device_index: 1,
             network_card_index: None,
         };

@@ -262,7 +262,7 @@ mod tests {
         let subnet = sim.add_subnet(spec).unwrap();
         let spec = InstanceSpec {
             instance_type: "m5.large".to_owned(),
-            subnet: subnet.clone(),
+            subnet: subnet,
             security_groups: Vec::new(),
             private_ip: None,
             ipv6_address_count: 0,
@@ -275,11 +275,11 @@ mod tests {
     fn attach(shared: &SharedVpc, instance: &InstanceId, subnet: &crate::vpc::SubnetId) {
         let caller = Caller::named("test");
         shared.with(|vpc| {
-            let create = CreateNetworkInterface { subnet_id: subnet.clone(), ..Default::default() };
+            let create = CreateNetworkInterface { subnet_id: *subnet, ..Default::default() };
             let eni = vpc.call(&caller, create).unwrap().network_interface.network_interface_id;
             let attach = AttachNetworkInterface {
                 network_interface_id: eni,
-                instance_id: instance.clone(),
+                instance_id: *instance,
                 device_index: 1,
                 network_card_index: None,
             };

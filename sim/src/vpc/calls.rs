@@ -21,7 +21,7 @@ pub struct Ticket(u64);
 
 #[derive(Debug)]
 enum Call {
-    UnderWay { arrives: Micros, caller: Caller, request: Request, wanted: bool },
+    UnderWay { arrives: Micros, caller: Caller, request: Box<Request>, wanted: bool },
     Answered { ready: Micros, reply: Box<Reply> },
 }
 
@@ -44,7 +44,7 @@ impl SimVpc {
     pub fn send_after(&mut self, latency: Duration, caller: &Caller, request: impl Into<Request>) -> Ticket {
         let ticket = Ticket(self.under_way.next);
         self.under_way.next += 1;
-        let (caller, request) = (caller.clone(), request.into());
+        let (caller, request) = (caller.clone(), Box::new(request.into()));
         let arrives = self.now.after(latency);
         self.under_way.calls.insert(ticket, Call::UnderWay { arrives, caller, request, wanted: true });
         self.schedule(latency, Due::Arrives(ticket));
@@ -92,7 +92,7 @@ impl SimVpc {
         else {
             return;
         };
-        let reply = self.serve(&caller, request);
+        let reply = self.serve(&caller, *request);
         if wanted {
             let ready = self.now.after(reply.late_by);
             self.under_way.calls.insert(ticket, Call::Answered { ready, reply: Box::new(reply) });

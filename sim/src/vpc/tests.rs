@@ -50,7 +50,7 @@ impl Bed {
             .unwrap();
         let mut subnet = |zone: &str, ipv4: &str, ipv6: Option<&str>| {
             vpc.add_subnet(SubnetSpec {
-                vpc: vpc_id.clone(),
+                vpc: vpc_id,
                 availability_zone: zone.to_owned(),
                 ipv4: Some(net(ipv4)),
                 ipv6: ipv6.map(|text| text.parse().unwrap()),
@@ -65,8 +65,8 @@ impl Bed {
         let node = vpc
             .run_instance(InstanceSpec {
                 instance_type: instance_type.to_owned(),
-                subnet: main.clone(),
-                security_groups: vec![group.clone()],
+                subnet: main,
+                security_groups: vec![group],
                 private_ip: Some(ip("10.0.0.10")),
                 ipv6_address_count: 0,
                 tags: Tags::new(),
@@ -100,7 +100,7 @@ impl Bed {
     }
 
     fn create(&self) -> CreateNetworkInterface {
-        CreateNetworkInterface { subnet_id: self.subnet.clone(), ..Default::default() }
+        CreateNetworkInterface { subnet_id: self.subnet, ..Default::default() }
     }
 
     fn created(&mut self) -> EniId {
@@ -110,8 +110,8 @@ impl Bed {
 
     fn attach(&self, eni: &EniId, device_index: i64) -> AttachNetworkInterface {
         AttachNetworkInterface {
-            network_interface_id: eni.clone(),
-            instance_id: self.node.clone(),
+            network_interface_id: *eni,
+            instance_id: self.node,
             device_index,
             network_card_index: None,
         }
@@ -126,7 +126,7 @@ impl Bed {
 
     fn assign(&mut self, eni: &EniId, count: i64) -> Result<Vec<Ipv4Addr>, CallError> {
         self.call(AssignPrivateIpAddresses {
-            network_interface_id: eni.clone(),
+            network_interface_id: *eni,
             secondary_private_ip_address_count: Some(count),
             ..Default::default()
         })
@@ -134,7 +134,7 @@ impl Bed {
     }
 
     fn detach(attachment: &AttachmentId) -> DetachNetworkInterface {
-        DetachNetworkInterface { attachment_id: attachment.clone(), force: false }
+        DetachNetworkInterface { attachment_id: *attachment, force: false }
     }
 
     fn eni(&self, eni: &EniId) -> NetworkInterface {

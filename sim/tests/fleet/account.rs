@@ -1,5 +1,7 @@
 //! An account of 2,000 nodes, 10,000 ENIs and 200,000 addresses, and what is done with it.
 
+#![allow(clippy::unwrap_used, reason = "a test's support: its errors are panics")]
+
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
@@ -8,22 +10,23 @@ use holdfast_sim::vpc::request::{
     UnassignPrivateIpAddresses,
 };
 use holdfast_sim::vpc::{
-    BoxConfig, Caller, EniId, Filter, InstanceId, InstanceSpec, Micros, SimVpc, SubnetId, SubnetSpec, Tags, Timing,
+    BoxConfig, Caller, EniId, Filter, InstanceId, InstanceSpec, Micros, SimVpc, SubnetId, SubnetSpec, Tags,
+    Timing,
 };
 
 /// How large.
 #[derive(Debug, Clone, Copy)]
-pub struct Size {
+pub(crate) struct Size {
     pub nodes: usize,
     pub enis_per_node: usize,
     pub addresses_per_eni: i64,
 }
 
 /// What the issue of this simulator's scale is measured at.
-pub const LARGE: Size = Size { nodes: 2000, enis_per_node: 5, addresses_per_eni: 20 };
+pub(crate) const LARGE: Size = Size { nodes: 2000, enis_per_node: 5, addresses_per_eni: 20 };
 
 /// The account.
-pub struct Account {
+pub(crate) struct Account {
     pub vpc: SimVpc,
     pub nodes: Vec<InstanceId>,
     /// The secondary ENIs.
@@ -32,7 +35,7 @@ pub struct Account {
 
 impl Account {
     /// Fills an account as its nodes would: each creates, attaches and tags its own.
-    pub fn fill(size: Size, seed: u64) -> Self {
+    pub(crate) fn fill(size: Size, seed: u64) -> Self {
         let config = BoxConfig { seed, eni_quota: 100_000, ..BoxConfig::default() };
         let mut vpc = SimVpc::new(config);
         let blocks: Vec<ipnet::Ipv4Net> = (0..5).map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect();
@@ -41,7 +44,13 @@ impl Account {
         let subnets: Vec<SubnetId> = parts
             .map(|ipv4| {
                 let zone = "us-west-2a".to_owned();
-                let spec = SubnetSpec { vpc: net, availability_zone: zone, ipv4: Some(ipv4), ipv6: None, tags: Tags::new() };
+                let spec = SubnetSpec {
+                    vpc: net,
+                    availability_zone: zone,
+                    ipv4: Some(ipv4),
+                    ipv6: None,
+                    tags: Tags::new(),
+                };
                 vpc.add_subnet(spec).unwrap()
             })
             .collect();
@@ -100,14 +109,14 @@ impl Account {
     }
 
     /// Everything that can be seen of it, as one number.
-    pub fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         format!("{:?}", self.vpc.authoritative().network_interfaces()).hash(&mut hasher);
         hasher.finish()
     }
 
     /// How long a call takes: the median of so many.
-    pub fn median(&mut self, calls: usize, mut call: impl FnMut(&mut Self, usize)) -> Duration {
+    pub(crate) fn median(&mut self, calls: usize, mut call: impl FnMut(&mut Self, usize)) -> Duration {
         let mut took: Vec<Duration> = (0..calls)
             .map(|number| {
                 let start = Instant::now();
@@ -119,14 +128,14 @@ impl Account {
         took[calls / 2]
     }
 
-    pub fn describe_by_id(&mut self, number: usize) {
+    pub(crate) fn describe_by_id(&mut self, number: usize) {
         let eni = self.enis[number * 7919 % self.enis.len()];
         let op = DescribeNetworkInterfaces { network_interface_ids: vec![eni], ..Default::default() };
         assert_eq!(self.vpc.call(&caller(), op).unwrap().items.len(), 1);
     }
 
     /// An address more, and the same given back.
-    pub fn assign_and_unassign(&mut self, number: usize) {
+    pub(crate) fn assign_and_unassign(&mut self, number: usize) {
         let eni = self.enis[number * 7919 % self.enis.len()];
         let added = self.vpc.call(&caller(), assign(eni, 1)).unwrap().addresses;
         let back = UnassignPrivateIpAddresses {
@@ -138,14 +147,17 @@ impl Account {
     }
 
     /// One page of a thousand, wherever.
-    pub fn full_page(&mut self, _: usize) {
+    pub(crate) fn full_page(&mut self, _: usize) {
         let op = DescribeNetworkInterfaces { max_results: Some(1000), ..Default::default() };
-        assert_eq!(self.vpc.call(&caller(), op).unwrap().items.len(), 1000.min(self.enis.len() + self.nodes.len()));
+        assert_eq!(
+            self.vpc.call(&caller(), op).unwrap().items.len(),
+            1000.min(self.enis.len() + self.nodes.len())
+        );
     }
 
     /// So many minutes of the box's time in which every node looks twice a minute at its own ENIs, while views lag as
     /// in life. Gives the number of calls.
-    pub fn minutes_at_rest(&mut self, minutes: u64) -> usize {
+    pub(crate) fn minutes_at_rest(&mut self, minutes: u64) -> usize {
         self.vpc.set_timing(Timing::life()).unwrap();
         let before = self.vpc.log().count(holdfast_sim::vpc::Action::DescribeNetworkInterfaces);
         let begun = self.vpc.now();
@@ -178,7 +190,7 @@ fn assign(eni: EniId, count: i64) -> AssignPrivateIpAddresses {
 }
 
 /// Memory of this process that is in use, in bytes, as the kernel counts it.
-pub fn resident() -> u64 {
+pub(crate) fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap() * 4096
 }

@@ -54,7 +54,7 @@ impl Loopback {
         let vpc = sim.add_vpc(&blocks, Some("2600:1f13:a::/56".parse().unwrap()), tags("box")).unwrap();
         let mut subnet = |zone: &str, ipv4: &str, ipv6: Option<&str>, name: &str| {
             sim.add_subnet(SubnetSpec {
-                vpc: vpc.clone(),
+                vpc,
                 availability_zone: zone.to_owned(),
                 ipv4: Some(ipv4.parse().unwrap()),
                 ipv6: ipv6.map(|block| block.parse().unwrap()),
@@ -69,8 +69,8 @@ impl Loopback {
         let mut node = |instance_type: &str, subnet: &SubnetId, name: &str| {
             sim.run_instance(InstanceSpec {
                 instance_type: instance_type.to_owned(),
-                subnet: subnet.clone(),
-                security_groups: vec![group.clone()],
+                subnet: *subnet,
+                security_groups: vec![group],
                 private_ip: None,
                 ipv6_address_count: 0,
                 tags: tags(name),
@@ -86,7 +86,7 @@ impl Loopback {
         let [ec2_listener, imds_listener, admin_listener] = listeners;
         let (stop, stopped) = oneshot::channel();
         let (give, take) = std::sync::mpsc::channel();
-        let imds_of = node_a.clone();
+        let imds_of = node_a;
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {

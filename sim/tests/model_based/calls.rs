@@ -20,14 +20,14 @@ impl Run {
     pub fn create(&mut self, caller: u8, subnet: u8, addresses: u8, prefixes: u8, token: Option<u8>) {
         let place = usize::from(subnet);
         let operation = CreateNetworkInterface {
-            subnet_id: self.subnets[place].clone(),
+            subnet_id: self.subnets[place],
             secondary_private_ip_address_count: (addresses > 0).then_some(i64::from(addresses)),
             ipv4_prefix_count: (prefixes > 0).then_some(i64::from(prefixes)),
             client_token: token.map(|token| format!("token-{token}")),
             ..Default::default()
         };
         let asked = (subnet, addresses, prefixes);
-        let before = token.and_then(|token| self.reference.tokens.get(&token).cloned());
+        let before = token.and_then(|token| self.reference.tokens.get(&token).copied());
         if let Some((first, eni)) = before {
             let mismatch =
                 if first == asked { Reasons::new() } else { Reasons::from(["IdempotentParameterMismatch"]) };
@@ -44,7 +44,7 @@ impl Run {
         if prefixes > 0 && blocks < usize::from(prefixes) {
             reasons.insert("InsufficientCidrBlocks");
         }
-        let known: BTreeSet<EniId> = self.reference.enis.keys().cloned().collect();
+        let known: BTreeSet<EniId> = self.reference.enis.keys().copied().collect();
         if tight && reasons.is_empty() {
             // Not predictable from outside which block the primary address breaks: leave the case to the unit tests.
             return;
@@ -67,11 +67,11 @@ impl Run {
             pending_until: self.reference.now + CREATE_TAKES,
             bound: None,
         };
-        self.reference.enis.insert(id.clone(), eni);
+        self.reference.enis.insert(*id, eni);
         self.learn(id, 1 + usize::from(addresses), usize::from(prefixes));
-        self.reference.ever.push(id.clone());
+        self.reference.ever.push(*id);
         if let Some(token) = token {
-            self.reference.tokens.insert(token, (asked, id.clone()));
+            self.reference.tokens.insert(token, (asked, *id));
         }
         self.reference.remember();
     }
@@ -79,8 +79,8 @@ impl Run {
     pub fn attach(&mut self, caller: u8, id: &EniId, instance: usize, card: u32, device: u32) {
         let reasons = self.reference.against_attaching(id, instance, card, device);
         let operation = AttachNetworkInterface {
-            network_interface_id: id.clone(),
-            instance_id: self.instances[instance].clone(),
+            network_interface_id: *id,
+            instance_id: self.instances[instance],
             device_index: i64::from(device),
             network_card_index: Some(i64::from(card)),
         };
@@ -115,7 +115,7 @@ impl Run {
                 if bound.detached_at.is_some() && !force {
                     reasons.insert("IncorrectState");
                 }
-                bound.attachment.clone()
+                bound.attachment
             }
         };
         let (effect, _) = self.call(caller, DetachNetworkInterface { attachment_id, force }, &reasons);
@@ -150,7 +150,7 @@ impl Run {
             }
             Some(_) => {}
         }
-        let operation = DeleteNetworkInterface { network_interface_id: id.clone() };
+        let operation = DeleteNetworkInterface { network_interface_id: *id };
         if self.call(caller, operation, &reasons).0 {
             self.reference.enis.remove(id);
             self.reference.remember();
@@ -168,7 +168,7 @@ impl Run {
         let attachment_id = bound
             .map_or_else(|| AttachmentId::from("eni-attach-0aaaaaaaaaaaaaaaa"), |bound| bound.attachment);
         let operation = ModifyNetworkInterfaceAttribute {
-            network_interface_id: id.clone(),
+            network_interface_id: *id,
             attachment: Some(AttachmentChange {
                 attachment_id: Some(attachment_id),
                 delete_on_termination: Some(value),
@@ -205,7 +205,7 @@ impl Run {
             }
         }
         let operation = AssignPrivateIpAddresses {
-            network_interface_id: id.clone(),
+            network_interface_id: *id,
             secondary_private_ip_address_count: (prefixes == 0).then_some(i64::from(addresses)),
             ipv4_prefix_count: (prefixes > 0).then_some(i64::from(prefixes)),
             ..Default::default()
@@ -232,7 +232,7 @@ impl Run {
                 match holder {
                     Some((holder, _)) if move_it && holder == id => {}
                     Some((holder, other)) if move_it && other.ips[0] != address => {
-                        from = Some(holder.clone());
+                        from = Some(*holder);
                         Reference::no_room(eni, 1, &mut reasons);
                     }
                     Some(_) => {
@@ -251,7 +251,7 @@ impl Run {
             }
         }
         let operation = AssignPrivateIpAddresses {
-            network_interface_id: id.clone(),
+            network_interface_id: *id,
             private_ip_addresses: vec![address],
             allow_reassignment: move_it,
             ..Default::default()
@@ -279,7 +279,7 @@ impl Run {
         }
         let address = target.unwrap_or(Ipv4Addr::new(10, 0, 3, 0));
         let operation = UnassignPrivateIpAddresses {
-            network_interface_id: id.clone(),
+            network_interface_id: *id,
             private_ip_addresses: if prefix { Vec::new() } else { vec![address] },
             ipv4_prefixes: if prefix { vec![Ipv4Net::new(address, 28).unwrap()] } else { Vec::new() },
         };
@@ -312,7 +312,7 @@ impl Run {
         let lag = self.reference.lags.iter().copied().max().unwrap_or(0);
         let moment = self.reference.now.saturating_sub(lag);
         let expected = &self.reference.past.iter().rev().find(|(at, _)| *at <= moment).unwrap().1;
-        assert_eq!(seen, expected.iter().cloned().collect::<Vec<_>>(), "{lag} us ago");
+        assert_eq!(seen, expected.iter().copied().collect::<Vec<_>>(), "{lag} us ago");
     }
 
     pub fn terminate(&mut self, instance: usize) {

@@ -111,7 +111,7 @@ impl Reference {
     }
 
     pub fn remember(&mut self) {
-        let ids: BTreeSet<EniId> = self.enis.keys().cloned().collect();
+        let ids: BTreeSet<EniId> = self.enis.keys().copied().collect();
         self.past.push((self.now, ids));
     }
 

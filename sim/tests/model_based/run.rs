@@ -47,7 +47,7 @@ impl Run {
         let vpc = sim.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
         let subnet = |net: &&str| {
             sim.add_subnet(SubnetSpec {
-                vpc: vpc.clone(),
+                vpc: vpc,
                 availability_zone: "us-west-2a".to_owned(),
                 ipv4: Some(net.parse().unwrap()),
                 ipv6: None,
@@ -59,7 +59,7 @@ impl Run {
         let instance = |(kind, ..): &(&str, usize, usize, u32, usize, bool)| {
             sim.run_instance(InstanceSpec {
                 instance_type: (*kind).to_owned(),
-                subnet: subnets[0].clone(),
+                subnet: subnets[0],
                 security_groups: Vec::new(),
                 private_ip: None,
                 ipv6_address_count: 0,
@@ -90,7 +90,7 @@ impl Run {
         }
         let mut reference = Reference {
             now: 0,
-            ever: enis.keys().cloned().collect(),
+            ever: enis.keys().copied().collect(),
             enis,
             ended: BTreeSet::new(),
             ghosts: BTreeSet::new(),
@@ -105,7 +105,7 @@ impl Run {
 
     pub fn eni(&self, index: u8) -> EniId {
         let ever = &self.reference.ever;
-        ever[usize::from(index) % ever.len()].clone()
+        ever[usize::from(index) % ever.len()]
     }
 
     /// Makes the call and holds its answer against the reasons. True when it must have taken effect.
@@ -264,11 +264,12 @@ impl Run {
             None => "available",
         };
         assert_eq!(eni.status.as_str(), expected, "{}", eni.network_interface_id);
-        let shown = eni.attachment.as_ref().map(|a| {
-            (a.attachment_id.clone(), a.network_card_index, a.device_index, a.delete_on_termination)
-        });
+        let shown = eni
+            .attachment
+            .as_ref()
+            .map(|a| (a.attachment_id, a.network_card_index, a.device_index, a.delete_on_termination));
         let expected =
-            known.bound.as_ref().map(|b| (b.attachment.clone(), b.card, b.device, b.delete_on_termination));
+            known.bound.as_ref().map(|b| (b.attachment, b.card, b.device, b.delete_on_termination));
         assert_eq!(shown, expected);
     }
 }

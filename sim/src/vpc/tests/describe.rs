@@ -36,14 +36,14 @@ fn values_of_one_filter_are_alternatives_and_filters_add_up() {
         ids.sort();
         Ok(ids)
     };
-    let both = sorted(vec![a.clone(), b.clone()]);
+    let both = sorted(vec![a, b]);
     assert_eq!(found(&mut bed, &[("tag:owner", &["a", "b"])]), both);
     assert_eq!(found(&mut bed, &[("tag-key", &["owner"])]), both);
-    assert_eq!(found(&mut bed, &[("tag-key", &["owner"]), ("tag:owner", &["b"])]), Ok(vec![b.clone()]));
-    assert_eq!(found(&mut bed, &[("tag-key", &["node.k8s.*"])]), Ok(vec![a.clone()]));
+    assert_eq!(found(&mut bed, &[("tag-key", &["owner"]), ("tag:owner", &["b"])]), Ok(vec![b]));
+    assert_eq!(found(&mut bed, &[("tag-key", &["node.k8s.*"])]), Ok(vec![a]));
     assert_eq!(found(&mut bed, &[("tag:owner", &["?"]), ("status", &["available"])]), both);
     assert_eq!(found(&mut bed, &[("description", &["aws-K8S-*"])]), both);
-    assert_eq!(found(&mut bed, &[("status", &["in-use"])]), Ok(vec![primary.clone()]));
+    assert_eq!(found(&mut bed, &[("status", &["in-use"])]), Ok(vec![primary]));
     let node = bed.node.to_string();
     assert_eq!(found(&mut bed, &[("attachment.instance-id", &[&node])]), Ok(vec![primary]));
     assert_eq!(found(&mut bed, &[("attachment.instance-id", &["i-none"])]), Ok(vec![]));
@@ -56,7 +56,7 @@ fn every_named_field_of_every_kind_can_be_filtered_by() {
     let mut bed = Bed::new();
     let (eni, _) = bed.attached(1);
     bed.call(AssignIpv6Addresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv6_address_count: Some(1),
         ..Default::default()
     })
@@ -64,14 +64,14 @@ fn every_named_field_of_every_kind_can_be_filtered_by() {
     for prefixes in [true, false] {
         if prefixes {
             bed.call(AssignPrivateIpAddresses {
-                network_interface_id: eni.clone(),
+                network_interface_id: eni,
                 ipv4_prefix_count: Some(1),
                 ..Default::default()
             })
             .unwrap();
         } else {
             bed.call(AssignIpv6Addresses {
-                network_interface_id: eni.clone(),
+                network_interface_id: eni,
                 ipv6_prefix_count: Some(1),
                 ..Default::default()
             })
@@ -118,11 +118,11 @@ fn pages_cover_everything_once_though_objects_come_and_go_between_them() {
     expected.sort();
     let mut operation = DescribeNetworkInterfaces { max_results: Some(5), ..Default::default() };
     let first = bed.call(operation.clone()).unwrap();
-    let ids: Vec<EniId> = first.items.iter().map(|eni| eni.network_interface_id.clone()).collect();
+    let ids: Vec<EniId> = first.items.iter().map(|eni| eni.network_interface_id).collect();
     assert_eq!(ids, expected[..5]);
     // The last one shown goes away before the next page is asked for.
     if bed.eni(&expected[4]).attachment.is_none() {
-        bed.call(DeleteNetworkInterface { network_interface_id: expected[4].clone() }).unwrap();
+        bed.call(DeleteNetworkInterface { network_interface_id: expected[4] }).unwrap();
     }
     operation.next_token = first.next_token;
     let second = bed.call(operation.clone()).unwrap();

@@ -25,14 +25,14 @@ fn unknown_and_malformed_ids() {
     assert_eq!(bed.code(create("subnet")), "InvalidSubnetID.Malformed");
     assert_eq!(bed.code(create("")), "MissingParameter");
     let groups = |id: &str| CreateNetworkInterface { groups: vec![id.into()], ..Default::default() };
-    let in_subnet = |bed: &Bed, op| CreateNetworkInterface { subnet_id: bed.subnet.clone(), ..op };
+    let in_subnet = |bed: &Bed, op| CreateNetworkInterface { subnet_id: bed.subnet, ..op };
     let operation = in_subnet(&bed, groups("sg-0aaaaaaaaaaaaaaaa"));
     assert_eq!(bed.code(operation), "InvalidGroup.NotFound");
     let operation = in_subnet(&bed, groups("sg!"));
     assert_eq!(bed.code(operation), "InvalidGroupId.Malformed");
     let eni = bed.created();
     let attach = |id: &str| AttachNetworkInterface {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         instance_id: InstanceId::from(id),
         device_index: 1,
         network_card_index: None,
@@ -61,7 +61,7 @@ fn a_group_of_another_vpc_does_not_exist_here() {
 fn six_groups_are_too_many() {
     let mut bed = Bed::new();
     let group = |n: usize| format!("g{n}");
-    let vpc_id = bed.vpc_id.clone();
+    let vpc_id = bed.vpc_id;
     let groups: Vec<_> =
         (0..6).map(|n| bed.vpc.add_security_group(&vpc_id, &group(n), Tags::new()).unwrap()).collect();
     let operation = CreateNetworkInterface { groups: groups[..5].to_vec(), ..bed.create() };
@@ -76,7 +76,7 @@ fn an_attached_eni_is_neither_attached_again_nor_deleted() {
     let (eni, _) = bed.attached(1);
     let operation = bed.attach(&eni, 2);
     assert_eq!(bed.code(operation), "InvalidNetworkInterface.InUse");
-    let error = bed.error(DeleteNetworkInterface { network_interface_id: eni.clone() });
+    let error = bed.error(DeleteNetworkInterface { network_interface_id: eni });
     assert_eq!(error.code, ErrorCode::InvalidParameterValue);
     assert_eq!(error.message, format!("Network interface '{eni}' is currently in use."));
 }
@@ -126,20 +126,20 @@ fn addresses_beyond_the_limit_of_the_type() {
     let (eni, _) = bed.attached(1);
     assert_eq!(bed.assign(&eni, 9).unwrap().len(), 9);
     let one_more = AssignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         secondary_private_ip_address_count: Some(1),
         ..Default::default()
     };
     let error = bed.error(one_more);
     assert_eq!(error.code, ErrorCode::PrivateIpAddressLimitExceeded);
     let one_prefix = AssignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv4_prefix_count: Some(1),
         ..Default::default()
     };
     assert_eq!(bed.code(one_prefix), "PrivateIpAddressLimitExceeded");
     let ipv6 = |count| AssignIpv6Addresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv6_address_count: Some(count),
         ..Default::default()
     };
@@ -175,9 +175,9 @@ fn prefixes_need_nitro() {
 #[test]
 fn a_subnet_that_is_full_or_has_no_free_block() {
     let mut bed = Bed::new();
-    let tiny = bed.tiny.clone();
+    let tiny = bed.tiny;
     let in_tiny = |count, prefixes| CreateNetworkInterface {
-        subnet_id: tiny.clone(),
+        subnet_id: tiny,
         secondary_private_ip_address_count: count,
         ipv4_prefix_count: prefixes,
         ..Default::default()
@@ -205,7 +205,7 @@ fn explicit_addresses_that_cannot_be_had() {
     let eni = bed.created();
     let prefix = |bed: &mut Bed, text: &str| {
         let operation = AssignPrivateIpAddresses {
-            network_interface_id: eni.clone(),
+            network_interface_id: eni,
             ipv4_prefixes: vec![net(text)],
             ..Default::default()
         };
@@ -252,7 +252,7 @@ fn contradicting_parameters() {
     let operation = CreateNetworkInterface { interface_type: Some("ether".to_owned()), ..bed.create() };
     assert_eq!(bed.code(operation), "InvalidParameterValue");
     let (eni, attachment) = bed.attached(1);
-    let modify = ModifyNetworkInterfaceAttribute { network_interface_id: eni.clone(), ..Default::default() };
+    let modify = ModifyNetworkInterfaceAttribute { network_interface_id: eni, ..Default::default() };
     assert_eq!(bed.code(modify.clone()), "MissingParameter");
     let both = ModifyNetworkInterfaceAttribute {
         description: Some("a".to_owned()),
@@ -275,7 +275,7 @@ fn contradicting_parameters() {
 #[test]
 fn instance_and_eni_must_be_in_one_zone_and_the_instance_alive() {
     let mut bed = Bed::new();
-    let operation = CreateNetworkInterface { subnet_id: bed.elsewhere.clone(), ..Default::default() };
+    let operation = CreateNetworkInterface { subnet_id: bed.elsewhere, ..Default::default() };
     let far = bed.call(operation).unwrap().network_interface.network_interface_id;
     let operation = bed.attach(&far, 1);
     assert_eq!(bed.code(operation), "InvalidParameterCombination");
@@ -317,7 +317,7 @@ fn only_secondary_addresses_of_this_eni_are_unassigned() {
     let secondary = bed.assign(&eni, 2).unwrap();
     let primary = bed.eni(&eni).primary_ip().unwrap();
     let unassign = |addresses: &[Ipv4Addr]| UnassignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         private_ip_addresses: addresses.to_vec(),
         ipv4_prefixes: Vec::new(),
     };
@@ -328,13 +328,13 @@ fn only_secondary_addresses_of_this_eni_are_unassigned() {
     assert_eq!(bed.eni(&eni).secondary_ips().count(), 0);
     assert_eq!(bed.code(unassign(&secondary)), "InvalidParameterValue");
     let prefix = UnassignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv4_prefixes: vec![net("10.0.0.32/28")],
         private_ip_addresses: Vec::new(),
     };
     assert_eq!(bed.code(prefix), "InvalidParameterValue");
     let ipv6 = UnassignIpv6Addresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv6_addresses: vec!["2600:1f14:1:1000::77".parse().unwrap()],
         ipv6_prefixes: Vec::new(),
     };
@@ -348,7 +348,7 @@ fn an_address_moves_only_when_allowed_and_never_a_primary_one() {
     let (to, _) = bed.attached(2);
     let address = bed.assign(&from, 1).unwrap()[0];
     let take = |address, allow| AssignPrivateIpAddresses {
-        network_interface_id: to.clone(),
+        network_interface_id: to,
         private_ip_addresses: vec![address],
         allow_reassignment: allow,
         ..Default::default()

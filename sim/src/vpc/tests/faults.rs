@@ -18,7 +18,7 @@ fn shown_ips(bed: &mut Bed, eni: &EniId) -> Vec<Ipv4Addr> {
 
 fn unassign(eni: &EniId, addresses: &[Ipv4Addr]) -> UnassignPrivateIpAddresses {
     UnassignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: *eni,
         private_ip_addresses: addresses.to_vec(),
         ipv4_prefixes: Vec::new(),
     }
@@ -60,7 +60,7 @@ fn f02_imds_leaves_out_an_attached_eni_or_its_addresses() {
     let (second, _) = bed.attached(2);
     bed.assign(&first, 3).unwrap();
     assert_eq!(shown(&mut bed).len(), 3);
-    let fault = bed.vpc.set_fault(Fault::new(FaultKind::ImdsOmitsEni { eni: Some(first.clone()) })).unwrap();
+    let fault = bed.vpc.set_fault(Fault::new(FaultKind::ImdsOmitsEni { eni: Some(first) })).unwrap();
     let left = shown(&mut bed);
     assert!(left.contains(&primary) && left.contains(&second) && !left.contains(&first));
     assert!(bed.vpc.clear_fault(fault));
@@ -94,7 +94,7 @@ fn f03_imds_remembers_what_is_gone_for_a_while() {
     bed.second(10);
     bed.call(unassign(&kept, &addresses)).unwrap();
     bed.call(Bed::detach(&attachment)).unwrap();
-    bed.call(DeleteNetworkInterface { network_interface_id: gone.clone() }).unwrap();
+    bed.call(DeleteNetworkInterface { network_interface_id: gone }).unwrap();
     bed.second(60);
     assert!(shown(&mut bed).contains(&gone));
     assert!(addresses.iter().all(|address| shown_ips(&mut bed, &kept).contains(address)));
@@ -128,14 +128,14 @@ fn f05_describe_calls_lag_in_both_directions() {
     bed.second(10);
     bed.vpc.set_fault(Fault::new(FaultKind::DescribeLags { by: Duration::from_secs(5) })).unwrap();
     let new = bed.created();
-    bed.call(DeleteNetworkInterface { network_interface_id: old.clone() }).unwrap();
+    bed.call(DeleteNetworkInterface { network_interface_id: old }).unwrap();
     let ids = |bed: &mut Bed| -> Vec<EniId> {
         let page = bed.call(DescribeNetworkInterfaces::default()).unwrap();
         page.items.into_iter().map(|eni| eni.network_interface_id).collect()
     };
     let seen = ids(&mut bed);
     assert!(seen.contains(&old) && !seen.contains(&new));
-    let by_id = DescribeNetworkInterfaces { network_interface_ids: vec![new.clone()], ..Default::default() };
+    let by_id = DescribeNetworkInterfaces { network_interface_ids: vec![new], ..Default::default() };
     assert_eq!(bed.code(by_id.clone()), "InvalidNetworkInterfaceID.NotFound");
     bed.second(15);
     let seen = ids(&mut bed);
@@ -221,7 +221,7 @@ fn f09_the_instance_ends_between_create_and_attach_or_right_after_it() {
     for after in [false, true] {
         let mut bed = Bed::new();
         let eni = bed.created();
-        let instance = bed.node.clone();
+        let instance = bed.node;
         let kind = if after {
             FaultKind::TerminateAfter { instance }
         } else {
@@ -245,7 +245,7 @@ fn f10_someone_else_changes_things_without_a_trace_in_the_log() {
     bed.vpc.set_fault(Fault::new(FaultKind::Throttle)).unwrap();
     bed.vpc.foreign(unassign(&eni, &address)).unwrap();
     bed.vpc.foreign(Bed::detach(&attachment)).unwrap();
-    bed.vpc.foreign(DeleteNetworkInterface { network_interface_id: eni.clone() }).unwrap();
+    bed.vpc.foreign(DeleteNetworkInterface { network_interface_id: eni }).unwrap();
     let operation = CreateNetworkInterface { interface_type: Some("efa-only".to_owned()), ..bed.create() };
     let odd = bed.vpc.foreign(operation).unwrap().network_interface;
     assert!(odd.private_ip_addresses.is_empty());
@@ -258,12 +258,9 @@ fn f10_someone_else_changes_things_without_a_trace_in_the_log() {
 #[test]
 fn f23_a_subnet_is_filled_or_fragmented_from_outside() {
     let mut bed = Bed::new();
-    let subnet = bed.subnet.clone();
-    let prefix = CreateNetworkInterface {
-        ipv4_prefix_count: Some(1),
-        subnet_id: subnet.clone(),
-        ..Default::default()
-    };
+    let subnet = bed.subnet;
+    let prefix =
+        CreateNetworkInterface { ipv4_prefix_count: Some(1), subnet_id: subnet, ..Default::default() };
     bed.vpc.fragment(&subnet).unwrap();
     assert!(bed.free(&subnet) > 200);
     assert_eq!(bed.code(prefix.clone()), "InsufficientCidrBlocks");

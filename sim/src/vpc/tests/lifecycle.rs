@@ -92,7 +92,7 @@ fn the_fabric_hears_of_addresses_and_checks_of_visible_interfaces_in_order() {
     assert_eq!(bed.vpc.drain_events(), [], "it is attached to nothing");
     let address = bed.assign(&primary, 1).unwrap()[0];
     bed.call(ModifyNetworkInterfaceAttribute {
-        network_interface_id: primary.clone(),
+        network_interface_id: primary,
         source_dest_check: Some(false),
         ..Default::default()
     })
@@ -109,7 +109,7 @@ fn the_fabric_hears_of_addresses_and_checks_of_visible_interfaces_in_order() {
     let operation = bed.attach(&loose, 1);
     bed.call(operation).unwrap();
     let taken = AssignPrivateIpAddresses {
-        network_interface_id: loose.clone(),
+        network_interface_id: loose,
         private_ip_addresses: vec![address],
         allow_reassignment: true,
         ..Default::default()
@@ -136,7 +136,7 @@ fn the_end_of_an_instance_deletes_some_enis_and_frees_the_others() {
     let (kept, _) = bed.attached(1);
     let (doomed, attachment) = bed.attached(2);
     bed.call(ModifyNetworkInterfaceAttribute {
-        network_interface_id: doomed.clone(),
+        network_interface_id: doomed,
         attachment: Some(AttachmentChange {
             attachment_id: Some(attachment),
             delete_on_termination: Some(true),
@@ -181,7 +181,7 @@ fn imds_lags_by_its_setting_and_a_new_instance_still_sees_itself() {
         .vpc
         .run_instance(InstanceSpec {
             instance_type: "t3.small".to_owned(),
-            subnet: bed.elsewhere.clone(),
+            subnet: bed.elsewhere,
             security_groups: Vec::new(),
             private_ip: None,
             ipv6_address_count: 0,

@@ -12,7 +12,7 @@ fn five_addresses_of_a_subnet_are_reserved() {
     assert_eq!(bed.free(&bed.tiny), 11);
     let mut seen = BTreeSet::new();
     for _ in 0..11 {
-        let operation = CreateNetworkInterface { subnet_id: bed.tiny.clone(), ..Default::default() };
+        let operation = CreateNetworkInterface { subnet_id: bed.tiny, ..Default::default() };
         seen.insert(bed.call(operation).unwrap().network_interface.primary_ip().unwrap());
     }
     assert_eq!(seen.first(), Some(&ip("10.0.1.4")));
@@ -23,11 +23,11 @@ fn five_addresses_of_a_subnet_are_reserved() {
 #[test]
 fn prefixes_are_aligned_wholly_free_and_count_sixteen() {
     let mut bed = Bed::new();
-    let subnet = bed.subnet.clone();
+    let subnet = bed.subnet;
     let eni = bed.created();
     let free = bed.free(&subnet);
     let operation = AssignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv4_prefix_count: Some(3),
         ..Default::default()
     };
@@ -39,14 +39,14 @@ fn prefixes_are_aligned_wholly_free_and_count_sixteen() {
     let lost: BTreeSet<Ipv4Net> = BTreeSet::from([net("10.0.0.0/28"), net("10.0.0.240/28"), own]);
     let left = 16 - lost.len() - 3;
     let all = |count: usize| AssignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv4_prefix_count: Some(i64::try_from(count).unwrap()),
         ..Default::default()
     };
     assert_eq!(bed.code(all(left + 1)), "InsufficientCidrBlocks");
     bed.call(all(left)).unwrap();
     let back = UnassignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         private_ip_addresses: Vec::new(),
         ipv4_prefixes: prefixes.clone(),
     };
@@ -64,7 +64,7 @@ fn single_addresses_never_come_out_of_an_assigned_prefix() {
     let mut bed = Bed::new();
     let eni = bed.created();
     let operation = AssignPrivateIpAddresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv4_prefix_count: Some(5),
         ..Default::default()
     };
@@ -81,7 +81,7 @@ fn ipv6_addresses_and_prefixes_lie_in_the_subnets_block() {
     let (eni, _) = bed.attached(1);
     let block: Ipv6Net = "2600:1f14:1:1000::/64".parse().unwrap();
     let assign = |count, prefixes| AssignIpv6Addresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv6_address_count: count,
         ipv6_prefix_count: prefixes,
         ..Default::default()
@@ -91,17 +91,14 @@ fn ipv6_addresses_and_prefixes_lie_in_the_subnets_block() {
     assert!(addresses.iter().all(|address| block.contains(address)));
     assert!(prefixes.iter().all(|prefix| block.contains(prefix) && prefix.prefix_len() == 80));
     let unassign = UnassignIpv6Addresses {
-        network_interface_id: eni.clone(),
+        network_interface_id: eni,
         ipv6_addresses: addresses.clone(),
         ipv6_prefixes: prefixes.clone(),
     };
     let gone = bed.call(unassign).unwrap();
     assert_eq!((gone.addresses, gone.prefixes), (addresses, prefixes));
-    let operation = CreateNetworkInterface {
-        subnet_id: bed.tiny.clone(),
-        ipv6_address_count: Some(1),
-        ..Default::default()
-    };
+    let operation =
+        CreateNetworkInterface { subnet_id: bed.tiny, ipv6_address_count: Some(1), ..Default::default() };
     assert_eq!(bed.code(operation), "InvalidParameterValue");
 }
 
@@ -111,7 +108,7 @@ fn an_ipv6_only_subnet_gives_enis_without_ipv4() {
     let subnet = bed
         .vpc
         .add_subnet(SubnetSpec {
-            vpc: bed.vpc_id.clone(),
+            vpc: bed.vpc_id,
             availability_zone: "us-west-2a".to_owned(),
             ipv4: None,
             ipv6: Some("2600:1f14:1:1001::/64".parse().unwrap()),
@@ -137,7 +134,7 @@ fn set_up_refuses_what_ec2_refuses() {
         assert!(bed.vpc.add_vpc(&blocks, None, Tags::new()).is_err(), "{bad:?}");
     }
     let spec = |zone: &str, ipv4: Option<&str>, ipv6: Option<&str>| SubnetSpec {
-        vpc: bed.vpc_id.clone(),
+        vpc: bed.vpc_id,
         availability_zone: zone.to_owned(),
         ipv4: ipv4.map(net),
         ipv6: ipv6.map(|text| text.parse().unwrap()),
