@@ -55,8 +55,7 @@ where
         SdkError::DispatchFailure(failure) => {
             let (fault, code) =
                 failure.as_connector_error().map_or((CloudFault::Unknown, NO_ANSWER), of_connector);
-            // The list of those who had no credentials comes in lines.
-            fail(fault, code, message.lines().map(str::trim).collect::<Vec<_>>().join("; "))
+            fail(fault, code, on_one_line(&message))
         }
         SdkError::TimeoutError(_) => fail(CloudFault::Unknown, DEADLINE_EXCEEDED, message),
         SdkError::ResponseError(_) => fail(CloudFault::Unknown, BAD_ANSWER, message),
@@ -101,6 +100,11 @@ fn retry_after(headers: &Headers) -> Option<Duration> {
     number("x-amz-retry-after")
         .map(Duration::from_millis)
         .or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
+/// The list of those who have no credentials to give comes in lines, under a head of its own.
+fn on_one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ")
 }
 
 /// An error and what is behind it, outermost first.

@@ -1,7 +1,7 @@
 //! EC2 and the metadata service of one life: the shipping adapter, and under it the box's own faces, without a socket.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use holdfast_aws::{Ec2Cloud, Exchange, Transport, TransportError};
@@ -17,6 +17,30 @@ use crate::witness::Witness;
 /// Where the metadata service answers on every instance; all else is EC2's.
 const METADATA: &str = "169.254.169.254";
 
+/// How the metadata service is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Away {
+    /// Nobody listens.
+    Refused,
+    /// Packets get lost.
+    Silent,
+}
+
+/// Whether a node's metadata service can be reached: set while the node runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MetadataReach(Arc<Mutex<Option<Away>>>);
+
+impl MetadataReach {
+    /// From now on it is away, or there again.
+    pub(crate) fn set(&self, away: Option<Away>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = away;
+    }
+
+    fn away(&self) -> Option<Away> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The way from one node to its box.
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
@@ -26,6 +50,8 @@ pub(crate) struct Wire {
     pub(crate) imds: Arc<ImdsService>,
     /// Nothing gets through.
     pub(crate) cut_off: bool,
+    /// Whether the metadata service can be reached.
+    pub(crate) metadata: MetadataReach,
 }
 
 impl Transport for Wire {
@@ -33,8 +59,13 @@ impl Transport for Wire {
         if self.cut_off {
             return Box::pin(std::future::ready(Err(TransportError::NotConnected)));
         }
-        let Self { ec2, imds, .. } = self.clone();
         let is_metadata = request.uri().host() == Some(METADATA);
+        match self.metadata.away().filter(|_| is_metadata) {
+            None => {}
+            Some(Away::Refused) => return Box::pin(std::future::ready(Err(TransportError::NotConnected))),
+            Some(Away::Silent) => return Box::pin(std::future::pending()),
+        }
+        let Self { ec2, imds, .. } = self.clone();
         Box::pin(async move {
             // Whoever dies meanwhile: what was sent arrives at the box.
             let answer = if is_metadata { imds.answer(request).await } else { ec2.answer(request).await };

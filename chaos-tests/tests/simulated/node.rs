@@ -24,7 +24,7 @@ use holdfast_store::{CommitObserver, OpenOptions, Store, Writer};
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::VirtualClock;
-use crate::cloud::{CountedCloud, Wire};
+use crate::cloud::{CountedCloud, MetadataReach, Wire};
 use crate::disk::Disk;
 use crate::kernel::{self, Kernel, SimHost};
 use crate::shared::{SharedBox, Stage};
@@ -89,6 +89,8 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     /// EC2 and IMDS cannot be reached.
     pub(crate) cut_off: bool,
+    /// Whether the metadata service can be reached.
+    pub(crate) metadata: MetadataReach,
     /// Who sees what the daemon does.
     pub(crate) witness: Witness,
     imds: Arc<ImdsService>,
@@ -206,6 +208,7 @@ impl Node {
             disk: Disk::default(),
             config,
             cut_off: false,
+            metadata: MetadataReach::default(),
             witness: Witness::default(),
             pods: Arc::default(),
         }
@@ -302,7 +305,12 @@ impl Node {
 
     /// The shipping adapter over the box's faces, and the rest of the node's world.
     async fn ports(&self, steps: &Steps, tasks: &Tasks) -> anyhow::Result<Ports<SimWorld>> {
-        let wire = Wire { ec2: self.shared.ec2(), imds: Arc::clone(&self.imds), cut_off: self.cut_off };
+        let wire = Wire {
+            ec2: self.shared.ec2(),
+            imds: Arc::clone(&self.imds),
+            cut_off: self.cut_off,
+            metadata: self.metadata.clone(),
+        };
         let clock = Arc::new(self.clock.clone());
         let surroundings = Some(Surroundings { transport: Arc::new(wire), clock: Arc::clone(&clock) as _ });
         let settings = Ec2Settings {

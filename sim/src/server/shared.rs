@@ -262,7 +262,7 @@ mod tests {
         let subnet = sim.add_subnet(spec).unwrap();
         let spec = InstanceSpec {
             instance_type: "m5.large".to_owned(),
-            subnet: subnet,
+            subnet,
             security_groups: Vec::new(),
             private_ip: None,
             ipv6_address_count: 0,

@@ -47,7 +47,7 @@ impl Run {
         let vpc = sim.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
         let subnet = |net: &&str| {
             sim.add_subnet(SubnetSpec {
-                vpc: vpc,
+                vpc,
                 availability_zone: "us-west-2a".to_owned(),
                 ipv4: Some(net.parse().unwrap()),
                 ipv6: None,
