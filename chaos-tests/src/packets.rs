@@ -149,8 +149,9 @@ pub fn send_as(netns: &Arc<OwnedFd>, source: Ipv4Addr, to: SocketAddrV4, text: &
     netns::run_in(netns, send)?.with_context(|| format!("sending to {to} as {source}"))
 }
 
-/// An answer that takes longer is lost: on these networks it takes a fraction of a millisecond.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+/// An answer that takes longer is lost. Nobody sends anything again, so patience hides no loss; what is late is bounded
+/// by [`Pings::hold`].
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// An answer may always take so long: the machine may be busy.
 const SOON: Duration = Duration::from_millis(150);
@@ -167,7 +168,7 @@ pub struct Pinger {
 pub struct Pings {
     /// Questions sent.
     pub sent: u64,
-    /// Questions without an answer in half a second.
+    /// Questions without an answer.
     pub lost: u64,
     /// How long the slowest answer took.
     pub slowest: Duration,
@@ -185,7 +186,15 @@ impl Pings {
     /// of a control that only the machine can have slowed down.
     pub fn hold(&self, control: &Self) -> anyhow::Result<()> {
         anyhow::ensure!(self.sent > 0, "nothing was asked");
-        anyhow::ensure!(self.lost == 0, "{} of {} pings were lost", self.lost, self.sent);
+        anyhow::ensure!(
+            self.lost == 0,
+            "{} of {} pings were lost (slowest answer {} ms; control: {} lost, slowest {} ms)",
+            self.lost,
+            self.sent,
+            self.slowest.as_millis(),
+            control.lost,
+            control.slowest.as_millis()
+        );
         let bound = SOON.max(control.slowest * 3);
         anyhow::ensure!(
             self.slowest <= bound,

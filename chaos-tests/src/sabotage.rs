@@ -81,6 +81,8 @@ pub const DEL_DOES_NOTHING: Sabotage = plugin("del-does-nothing");
 pub const DEL_NEEDS_A_DAEMON: Sabotage = plugin("del-needs-a-daemon");
 /// A plugin that takes a second more for each ADD.
 pub const SLOW_ADDS: Sabotage = plugin("slow-adds");
+/// A plugin that takes a second more for each DEL.
+pub const SLOW_DELS: Sabotage = plugin("slow-dels");
 /// A plugin that leaves a small MTU.
 pub const SMALL_MTU: Sabotage = plugin("small-mtu");
 /// A plugin that leaves a pod with a wrong link-layer address for its gateway.

@@ -29,6 +29,7 @@ const LIST: &[(Sabotage, &str)] = &[
     (sabotage::WRONG_NEIGHBOUR, "its gateway is"),
     // One that is slow, or away.
     (sabotage::SLOW_ADDS, "the median ADD took"),
+    (sabotage::SLOW_DELS, "the median DEL took"),
     (sabotage::REFUSES_AFTER_KILLS, "was refused with all parts well"),
     (sabotage::DEL_NEEDS_A_DAEMON, "a saboteur wants one"),
     // A daemon that leaves something behind.

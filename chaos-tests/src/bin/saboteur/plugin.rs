@@ -79,6 +79,10 @@ fn spoil(place: &Place, how: &str, call: &Call) -> anyhow::Result<Said> {
         place.hit(&call.command)?;
         return Ok(Said::refusal("failed", ""));
     }
+    if how == "slow-dels" && call.command == "DEL" {
+        std::thread::sleep(Duration::from_secs(1));
+        place.hit("DEL")?;
+    }
     if call.command == "ADD" && !said.failed {
         let mut result: Value = serde_json::from_slice(&said.output)?;
         if spoil_add(place, how, &mut result)? {
