@@ -211,7 +211,7 @@ impl Rig {
         let calls = read_latency * 4 + write_latency * 3 + attach_latency;
         let timing = &self.timing;
         let states = timing.create_takes + timing.attach_takes.max(timing.link_appears);
-        let seen = timing.describe_lag + timing.imds_lag;
+        let seen = timing.describe_lag + timing.describe_jitter + timing.imds_lag + timing.imds_torn;
         (calls + states + seen) * 2 + Duration::from_secs(5)
     }
 
@@ -250,7 +250,7 @@ impl Rig {
     /// Packets that the router has dropped because their source address is not of the ENI that they came from.
     pub fn dropped_for_their_source(&self) -> anyhow::Result<u64> {
         let router = self.router()?;
-        let list = || Command::new("nft").args(["list", "chain", "ip", "vpcsim", "sources"]).output();
+        let list = || Command::new("nft").args(["list", "chain", "inet", "vpcsim", "sources"]).output();
         let output = netns::run_in(&router, list)?.context("running nft")?;
         let text = String::from_utf8_lossy(&output.stdout);
         let count = text

@@ -1,25 +1,10 @@
 //! The boxes that these tests use.
 
-use std::time::Duration;
-
 use holdfast_model::config::{Config, Setting, WarmTargets};
 use holdfast_sim::vpc::{BoxConfig, InstanceSpec, SimVpc, SubnetSpec, Tags, Timing};
 
 use crate::node::Node;
 use crate::shared::Stage;
-
-/// Delays as measured on the real thing's model, so that every call has a before, a during and an after.
-pub(crate) fn delays() -> Timing {
-    Timing {
-        read_latency: Duration::from_millis(30),
-        write_latency: Duration::from_millis(150),
-        attach_latency: Duration::from_millis(500),
-        detach_takes: Duration::from_secs(2),
-        link_appears: Duration::from_secs(1),
-        imds_lag: Duration::from_millis(500),
-        ..Timing::default()
-    }
-}
 
 /// One node of this type in a roomy subnet.
 pub(crate) fn one_node(instance_type: &str, config: Config, seed: u64) -> Node {
@@ -28,7 +13,7 @@ pub(crate) fn one_node(instance_type: &str, config: Config, seed: u64) -> Node {
 
 /// So many of them in one box, on one runtime.
 pub(crate) fn nodes(count: usize, instance_type: &str, config: Config, seed: u64) -> Vec<Node> {
-    let mut vpc = SimVpc::new(BoxConfig { seed, timing: delays(), ..BoxConfig::default() });
+    let mut vpc = SimVpc::new(BoxConfig { seed, timing: Timing::life(), ..BoxConfig::default() });
     let net = vpc.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
     let subnet = vpc
         .add_subnet(SubnetSpec {

@@ -320,7 +320,9 @@ fn status_says_whether_an_add_would_work_and_names_what_keeps_the_pool_from_grow
     let few_seconds = Duration::from_secs(5);
     node.live(&Steps::default(), async |life| {
         let fresh = statuses(&life, few_seconds).await;
-        assert_eq!(fresh, [Status::Refusing(Refusal::NotReady), Status::Ready]);
+        // It may be seen on its way.
+        let known: Vec<_> = fresh.into_iter().filter(|status| *status != Status::Growing).collect();
+        assert_eq!(known, [Status::Refusing(Refusal::NotReady), Status::Ready]);
         life.add("a", "a").await.unwrap();
         life.quiet().await;
 

@@ -44,8 +44,8 @@ pub(crate) fn aside(place: &Place, real: Real, arguments: &[String]) -> anyhow::
     };
     match how.as_str() {
         "checks-no-source" => {
-            let rules = "flush chain ip vpcsim sources\n\
-                         add rule ip vpcsim sources fib saddr . iif oif missing counter\n";
+            let rules = "flush chain inet vpcsim sources\n\
+                         add rule inet vpcsim sources fib saddr . iif oif missing counter\n";
             let router: OwnedFd = netns::open(&description.router)?;
             let script = place.file("rules.nft");
             std::fs::write(&script, rules)?;
