@@ -42,7 +42,7 @@ use crate::packets::{Echo, Prober};
 use crate::pod::Pod;
 
 /// How long a box may take to stand, or a process to do what it does in milliseconds: the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The programs under test.
 #[derive(Debug, Clone)]

@@ -81,4 +81,12 @@ pub enum Refusal {
         /// Until the first is ready, rounded up.
         seconds: u64,
     },
+    /// EC2 has more on this node than it has shown: what it has is read again.
+    #[error("EC2 refuses {api:?}: {cause}; it has more here than it has shown so far, and is read again")]
+    Miscounted {
+        /// Which call.
+        api: Api,
+        /// Its words.
+        cause: String,
+    },
 }

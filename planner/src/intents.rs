@@ -137,7 +137,11 @@ impl Setback {
             // The whole account's, and gone only when somebody acts: asking often would only cost the account's rate.
             Some(Fault::EniQuota) => of(PauseScope::Api, Refusal::EniQuota, seconds(60), seconds(600)),
             Some(Fault::Denied) => of(PauseScope::Api, Refusal::Denied { api }, seconds(30), seconds(300)),
-            Some(Fault::AddressLimit | Fault::AttachmentLimit | Fault::TokenMismatch | Fault::Rejected) => {
+            // Describes lag: what is there and was not shown yet comes with the read that follows.
+            Some(Fault::AddressLimit | Fault::AttachmentLimit) => {
+                of(scope, Refusal::Miscounted { api, cause }, seconds(10), seconds(600))
+            }
+            Some(Fault::TokenMismatch | Fault::Rejected) => {
                 of(scope, Refusal::Rejected { api, cause }, seconds(10), seconds(600))
             }
             // Eventual consistency, or a detachment that is not finished: soon over.

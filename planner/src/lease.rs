@@ -175,6 +175,7 @@ fn passes(refusal: &Refusal) -> bool {
         Refusal::Throttled { .. }
             | Refusal::Unreachable { .. }
             | Refusal::NotReady
+            | Refusal::Miscounted { .. }
             | Refusal::AllCooling { .. }
     )
 }

@@ -31,6 +31,7 @@ const SETTLED: Duration = Duration::from_secs(30);
 /// EC2 answers at once: each call has its step before and after it, and nothing else hangs on how long it takes. What
 /// comes later by itself comes later here too.
 const BOX: &str = r#"
+    timing = { link_appears = 1000, detach_takes = 2000, imds_lag = 500 }
     vpc.cidrs = ["10.0.0.0/16"]
     [[subnet]]
     name = "a"

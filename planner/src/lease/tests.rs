@@ -179,3 +179,29 @@ fn a_cloud_that_cannot_be_reached_is_named_between_two_tries_too() {
     assert_eq!(toy.ledger.leases.len(), 4);
     assert!(choose(&toy).is_ok());
 }
+
+/// Describes lag: EC2 has filled the ENI, and a read does not show it yet.
+#[test]
+fn an_eni_that_ec2_has_filled_already_is_read_again_and_the_add_waits_for_that() {
+    let mut toy = Toy::new("t3.small", by_address(1, 0));
+    toy.run_to_rest();
+    let primary = toy.cloud.enis.get_mut(&EniId::new("eni-primary")).unwrap();
+    for last in 0..2 {
+        primary.secondary.insert(IpAddr::from([10, 0, 200, last]));
+    }
+    toy.add_pods(1);
+    let mut causes = Vec::new();
+    for _ in 0..20 {
+        toy.round();
+        match choose(&toy) {
+            Ok(_) => break,
+            Err(shortage) => {
+                assert!(shortage.hold, "{shortage:?}");
+                causes.push(shortage.cause);
+            }
+        }
+        toy.sleep(Duration::from_millis(500));
+    }
+    assert!(causes.iter().any(|cause| matches!(cause, Refusal::Miscounted { .. })), "{causes:?}");
+    assert!(choose(&toy).is_ok(), "the read has shown them: {causes:?}");
+}

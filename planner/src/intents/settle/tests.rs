@@ -119,6 +119,7 @@ fn refusals_say_what_rests_and_why() {
     assert_eq!((denied.scope, denied.cause), (PauseScope::Api, Refusal::Denied { api }));
     let limit = setback(Fault::AddressLimit);
     assert_eq!(limit.scope, PauseScope::Eni(EniId::new("eni-primary")), "others may grow on");
+    assert!(matches!(limit.cause, Refusal::Miscounted { .. }), "{limit:?}");
 }
 
 #[test]
