@@ -76,17 +76,6 @@ fn swap(rig: &Rig, node: &NodeUnderTest) -> BTreeSet<Ipv4Addr> {
     taken
 }
 
-/// The metadata service shows what EC2 has.
-fn caught_up(rig: &Rig, node: &NodeUnderTest) {
-    for _ in 0..500 {
-        if truth(rig, node).is_subset(&shown(rig, node)) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("the metadata service never caught up");
-}
-
 /// F04, seen by a daemon that starts with nothing but the metadata service's old picture.
 #[test]
 fn a_frozen_metadata_service_gives_no_address_at_a_first_start() {
@@ -94,9 +83,10 @@ fn a_frozen_metadata_service_gives_no_address_at_a_first_start() {
     node.start_ready().unwrap();
     node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 9).unwrap();
     assert!(node.terminate().unwrap().success());
-    caught_up(&rig, &node);
+    rig.views_agree();
     rig.admin().set_fault(&Fault::new(FaultKind::ImdsFrozen).of_instance(node.instance())).unwrap();
     let swapped = swap(&rig, &node);
+    rig.views_agree();
     assert!(swapped.is_subset(&shown(&rig, &node)), "the metadata service still shows them");
     fs::remove_file(node.ledger()).unwrap();
 
@@ -114,7 +104,7 @@ fn a_swap_behind_the_daemons_back_is_seen_at_the_next_start() {
     node.start_ready().unwrap();
     node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 9).unwrap();
     assert!(node.terminate().unwrap().success());
-    caught_up(&rig, &node);
+    rig.views_agree();
     rig.admin().set_fault(&Fault::new(FaultKind::ImdsFrozen).of_instance(node.instance())).unwrap();
     let swapped = swap(&rig, &node);
     // Describes lag: that an address is missing is believed only some time after the daemon's own last change.
@@ -139,7 +129,7 @@ fn an_address_given_back_stays_given_back_although_the_metadata_service_remember
     node.start_ready().unwrap();
     node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 8).unwrap();
     assert!(node.terminate().unwrap().success());
-    caught_up(&rig, &node);
+    rig.views_agree();
     let had = truth(&rig, &node);
     let remembers = FaultKind::ImdsRemembers { for_: Duration::from_secs(600) };
     rig.admin().set_fault(&Fault::new(remembers).of_instance(node.instance())).unwrap();
@@ -153,6 +143,7 @@ fn an_address_given_back_stays_given_back_although_the_metadata_service_remember
     assert!(given_back.is_subset(&shown(&rig, &node)), "the metadata service still shows them");
     // The daemon forgets all it knew, and hears of them from the metadata service only.
     node.kill().unwrap();
+    rig.views_agree();
     fs::remove_file(node.ledger()).unwrap();
     node.start_serving().unwrap();
     let pods = add_until_full(&rig, &node, 12);

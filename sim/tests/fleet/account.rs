@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's support: its errors are panics")]
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use holdfast_sim::vpc::request::{
@@ -106,13 +105,6 @@ impl Account {
         }
         vpc.drain_events();
         Self { vpc, nodes, enis }
-    }
-
-    /// Everything that can be seen of it, as one number.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        format!("{:?}", self.vpc.authoritative().network_interfaces()).hash(&mut hasher);
-        hasher.finish()
     }
 
     /// How long a call takes: the median of so many.
