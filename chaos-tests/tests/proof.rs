@@ -59,14 +59,14 @@ fn swap(rig: &Rig, node: &NodeUnderTest) -> BTreeSet<Ipv4Addr> {
     assert_eq!(taken.len(), 3);
     rig.admin()
         .foreign(UnassignPrivateIpAddresses {
-            network_interface_id: primary.network_interface_id.clone(),
+            network_interface_id: primary.network_interface_id,
             private_ip_addresses: taken.clone(),
             ..UnassignPrivateIpAddresses::default()
         })
         .unwrap();
     rig.admin()
         .foreign(AssignPrivateIpAddresses {
-            network_interface_id: primary.network_interface_id.clone(),
+            network_interface_id: primary.network_interface_id,
             secondary_private_ip_address_count: Some(3),
             ..AssignPrivateIpAddresses::default()
         })

@@ -269,7 +269,7 @@ fn a_full_subnet_is_named_as_the_cause_until_an_address_has_rested() {
         &variables,
         |stage| {
             let first = stage.run("first")?;
-            let subnet = stage.rig.admin().enis_of(stage.node.instance())?[0].subnet_id.clone();
+            let subnet = stage.rig.admin().enis_of(stage.node.instance())?[0].subnet_id;
             stage.rig.admin().occupy(&subnet, 0)?;
             let words = refusal(stage, "second")?;
             ensure!(words.contains(subnet.as_str()), "not the true cause: {words}");

@@ -84,10 +84,10 @@ impl Node {
         let shared = SharedVpc::new(built.vpc, ClockMode::Manual, epoch());
         let fabric = Fabric::up(&shared, &spec)?;
         let node = fabric.node("node").context("the box has its node")?;
-        let (instance, netns) = (node.instance().clone(), Arc::clone(node.namespace().descriptor()));
+        let (instance, netns) = (*node.instance(), Arc::clone(node.namespace().descriptor()));
         Ok(Self {
             ec2: Arc::new(Ec2Service::new(shared.clone(), Callers::ByAccessKey)),
-            imds: Arc::new(ImdsService::new(shared.clone(), instance.clone())),
+            imds: Arc::new(ImdsService::new(shared.clone(), instance)),
             box_runs: Builder::new_multi_thread().worker_threads(1).enable_time().build()?,
             shared,
             fabric,

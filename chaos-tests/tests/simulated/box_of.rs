@@ -28,7 +28,7 @@ pub(crate) fn nodes(count: usize, instance_type: &str, config: Config, seed: u64
     for _ in 0..count {
         let spec = InstanceSpec {
             instance_type: instance_type.to_owned(),
-            subnet: subnet.clone(),
+            subnet,
             security_groups: Vec::new(),
             private_ip: None,
             ipv6_address_count: 0,

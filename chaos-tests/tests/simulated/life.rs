@@ -176,7 +176,7 @@ fn a_full_subnet_holds_an_add_for_an_address_that_is_nearly_rested() {
         life.add("a", "a").await.unwrap();
         life.quiet().await;
         node.shared.now(|vpc| {
-            let subnet = vpc.authoritative().subnets()[0].subnet_id.clone();
+            let subnet = vpc.authoritative().subnets()[0].subnet_id;
             vpc.occupy_all_but(&subnet, 0).unwrap();
         });
         // Takes the spare one; another cannot be had.

@@ -200,7 +200,7 @@ impl Node {
         shared.connect(&instance, &kernel);
         Self {
             stage: stage.clone(),
-            imds: Arc::new(ImdsService::new(shared.vpc().clone(), instance.clone())),
+            imds: Arc::new(ImdsService::new(shared.vpc().clone(), instance)),
             clock: VirtualClock::new(&shared, seed),
             shared,
             instance,

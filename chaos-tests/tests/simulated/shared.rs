@@ -89,7 +89,7 @@ impl SharedBox {
 
     /// From now on the links of this instance appear there.
     pub(crate) fn connect(&self, instance: &InstanceId, kernel: &Kernel) {
-        self.kernels.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.clone(), kernel.clone());
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner).insert(*instance, kernel.clone());
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn aside(place: &Place, real: Real, arguments: &[String]) -> anyhow::
         "stale-owner" => deliver_to_the_primary(place, real, &description),
         "leaks-an-eni" => {
             let admin = rig::admin_at(&description.admin);
-            let subnet = admin.state()?.subnets.first().context("a VPC has a subnet")?.subnet_id.clone();
+            let subnet = admin.state()?.subnets.first().context("a VPC has a subnet")?.subnet_id;
             admin
                 .foreign(CreateNetworkInterface { subnet_id: subnet, ..CreateNetworkInterface::default() })?;
             place.hit("ENI")
