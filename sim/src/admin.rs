@@ -22,11 +22,14 @@
 //! | `POST /clock` | [`Advance`] | [`Clock`]; 409 when the clock runs by itself |
 //! | `GET /timing`, `PUT /timing` | [`Timing`] | [`Timing`] |
 //! | `PUT /request-limits` | [`RequestLimits`] | EC2's token buckets (F07); `{}` for none |
-//! | `GET /state` | | [`State`], the truth |
+//! | `GET /state/ec2` | | [`State`], the truth, in EC2's names |
+//! | `GET /state` | | the same in plain names: `network_interface_id`, and lists and tags without EC2's wrappings |
 //! | `GET /check` | | broken rules of EC2, as text; empty while the simulator is right |
 //!
 //! A request without an answer of its own answers `{}`. A refused one answers [`Problem`] with status 400, 404, 405
 //! or 409.
+
+mod plain;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,6 +38,7 @@ use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::fault::{Fault, FaultId};
 use crate::server::http::{Handler, Reply, answer};
@@ -222,7 +226,8 @@ impl AdminFace {
                 }
             }
             ("POST", ["foreign"]) => {
-                let call: ForeignCall = read(body)?;
+                let asked: Value = read(body)?;
+                let call: ForeignCall = serde_json::from_value(plain::to_ec2(asked)).map_err(bad_request)?;
                 json(&match shared.with(|vpc| vpc.foreign_operation(&call.operation)) {
                     Ok(response) => ForeignAnswer::Ok(Box::new(response)),
                     Err(error) => ForeignAnswer::Error(error),
@@ -270,7 +275,11 @@ impl AdminFace {
                 shared.with(|vpc| vpc.set_request_limits(limits));
                 Ok(nothing())
             }
-            ("GET", ["state"]) => json(&shared.with(|vpc| state(vpc))),
+            ("GET", ["state", "ec2"]) => json(&shared.with(|vpc| state(vpc))),
+            ("GET", ["state"]) => {
+                let state = serde_json::to_value(shared.with(|vpc| state(vpc))).map_err(no_json)?;
+                json(&plain::of_ec2(state))
+            }
             ("GET", ["check"]) => {
                 let violations = shared.with(|vpc| vpc.check());
                 json(&violations.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -336,7 +345,15 @@ fn changed(result: Result<(), ApiError>) -> Routed {
 }
 
 fn json<T: Serialize + ?Sized>(value: &T) -> Routed {
-    serde_json::to_string(value).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    serde_json::to_string(value).map_err(no_json)
+}
+
+fn no_json(error: serde_json::Error) -> (StatusCode, String) {
+    (StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+fn bad_request(error: serde_json::Error) -> (StatusCode, String) {
+    (StatusCode::BAD_REQUEST, error.to_string())
 }
 
 fn nothing() -> String {
@@ -344,7 +361,7 @@ fn nothing() -> String {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, (StatusCode, String)> {
-    serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+    serde_json::from_slice(body).map_err(bad_request)
 }
 
 fn not_found(problem: String) -> (StatusCode, String) {

@@ -325,6 +325,9 @@ fn someone_else_changes_things_and_instances_end() {
     assert_eq!(sim.admin("POST", "/foreign", "{\"operation\": \"Nothing\"}").0, 400);
     let (_, state) = sim.admin("GET", "/state", "");
     let enis = state["network_interfaces"].as_array().unwrap();
+    assert!(enis.iter().any(|shown| shown["network_interface_id"] == eni), "{state}");
+    let (_, state) = sim.admin("GET", "/state/ec2", "");
+    let enis = state["network_interfaces"].as_array().unwrap();
     assert!(enis.iter().any(|shown| shown["networkInterfaceId"] == eni), "{state}");
     assert_eq!(sim.admin("GET", "/check", "").1, json!([]));
 

@@ -192,8 +192,8 @@ print(key[:4], answer.status)";
 
     // An attached ENI appears by itself, when its time has come.
     let state: Value = serde_json::from_str(&well(admin(&["state"]))).unwrap();
-    let subnet = &state["subnets"][0]["subnetId"];
-    let create = json!({ "CreateNetworkInterface": { "subnetId": subnet } });
+    let subnet = &state["subnets"][0]["subnet_id"];
+    let create = json!({ "CreateNetworkInterface": { "subnet_id": subnet } });
     let created = well(admin(&["foreign", &create.to_string()]));
     let (at, _) = created.match_indices("\"eni-").next().unwrap();
     let eni = &created[at + 1..].split('"').next().unwrap();

@@ -72,7 +72,7 @@ impl Admin {
 
     /// Everything there is, without lag or fault.
     pub fn state(&self) -> anyhow::Result<State> {
-        self.ask("GET", "/state", &Value::Null)
+        self.ask("GET", "/state/ec2", &Value::Null)
     }
 
     /// The ENIs that are attached to an instance, in truth.
