@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
@@ -18,8 +19,17 @@ use serde_json::{Value, json};
 const VPCSIM: &str = env!("CARGO_BIN_EXE_vpcsim");
 const BOUND: Duration = Duration::from_secs(20);
 
+/// The two nodes of the demo in a box without delays, but for that of a new link.
 fn scenario() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/two-nodes.toml")
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    let made = FILE.get_or_init(|| {
+        let nodes = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/two-nodes.toml");
+        let nodes = std::fs::read_to_string(nodes).unwrap();
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-nodes-without-delays.toml");
+        std::fs::write(&file, format!("timing = {{ link_appears = 100 }}\n{nodes}")).unwrap();
+        file
+    });
+    made.clone()
 }
 
 /// A running `vpcsim up`, killed at the end of the test whatever happens.
