@@ -106,7 +106,7 @@ fn spoil_add(place: &Place, how: &str, result: &mut Value) -> anyhow::Result<boo
                 fs::write(place.file("first"), address.to_string())?;
                 return Ok(false);
             }
-            let first: Ipv4Addr = fs::read_to_string(place.file("first"))?.parse()?;
+            let first = first_given(place)?;
             give_instead(address, first)?;
             result["ips"][0]["address"] = format!("{first}/32").into();
         }
@@ -179,6 +179,17 @@ fn inside_of(path: &str) -> anyhow::Result<(Socket, u32)> {
 fn set_link(settings: LinkSettings) -> anyhow::Result<()> {
     let (mut socket, link, _) = inside()?;
     Ok(socket.apply(&Change::SetLink(LinkRef::Index(link), settings))?)
+}
+
+/// The address that the first one was given, which it may be about to write down: several run at once.
+fn first_given(place: &Place) -> anyhow::Result<Ipv4Addr> {
+    for _ in 0..2000 {
+        if let Some(first) = fs::read_to_string(place.file("first")).ok().and_then(|text| text.parse().ok()) {
+            return Ok(first);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    anyhow::bail!("the first one was never written down")
 }
 
 fn give_instead(address: Ipv4Addr, other: Ipv4Addr) -> anyhow::Result<()> {
