@@ -1,12 +1,13 @@
 //! Fills the oracle's [`Picture`] from a real kernel and a running box: netlink dumps, nft listings, settings, and the
 //! box's own truth. Looks only, and believes nothing that the daemon says.
 
+mod cloud;
 mod rules;
 mod ruleset;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::Arc;
@@ -15,16 +16,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use holdfast_datapath::netlink::{AddressFamily, NeighbourState, RouteFilter, RouteType, Socket};
 use holdfast_datapath::netns;
-use holdfast_model::ids::MacAddr;
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::cni::Runner;
 use crate::oracle::picture::{
-    Address, Cloud, Eni, Kernel, Link, Neighbour, Picture, Pod as Promised, Route, Rule, Way,
+    Address, Cloud, Kernel, Link, Neighbour, Picture, Pod as Promised, Route, Rule, Way,
 };
 use crate::oracle::{self, Fault};
 use crate::pod::Pod;
 use crate::rig::{NodeUnderTest, Rig};
+
+pub use cloud::cloud_of;
 
 /// What drift takes to be mended, and what was deleted to go, on a busy machine. In life a second.
 pub const SETTLES: Duration = Duration::from_secs(5);
@@ -35,13 +38,43 @@ const TOLD: usize = 12;
 /// The node's MTU unless it was set otherwise.
 const MTU: u32 = 9001;
 
+/// What an ADD was answered with.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// By the plugin: what it printed.
+    Printed(&'a Value),
+    /// By a daemon without a plugin before it: an address.
+    Address(IpAddr),
+}
+
+impl Answer<'_> {
+    fn address(self) -> Option<Ipv4Addr> {
+        let address = match self {
+            Self::Printed(result) => Runner::address(result).ok().map(IpAddr::V4),
+            Self::Address(address) => Some(address),
+        };
+        match address? {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    /// With the length of its prefix, as the sandbox should bear it.
+    fn net(self) -> String {
+        match self {
+            Self::Printed(result) => result["ips"][0]["address"].as_str().unwrap_or_default().to_owned(),
+            Self::Address(address) => IpNet::from(address).to_string(),
+        }
+    }
+}
+
 /// A sandbox and what its ADD was answered with.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise<'a> {
     /// The sandbox.
     pub pod: &'a Pod,
-    /// What the plugin printed.
-    pub result: &'a Value,
+    /// What the runtime was told.
+    pub answer: Answer<'a>,
     /// Another sandbox of that name was there, or was on its way out, as it came.
     pub namesake: bool,
 }
@@ -56,22 +89,38 @@ pub struct Watched {
 impl Watched {
     /// Looks at a node on which no daemon has run yet.
     pub fn before(node: &NodeUnderTest) -> anyhow::Result<Self> {
-        let (before, _) = host(&node.netns()?)?;
-        Ok(Self { name: node.name().to_owned(), before })
+        Self::before_in(&node.netns()?, node.name())
+    }
+
+    /// The same of a node that is this namespace.
+    pub fn before_in(netns: &Arc<OwnedFd>, name: &str) -> anyhow::Result<Self> {
+        let (before, _) = host(netns)?;
+        Ok(Self { name: name.to_owned(), before })
     }
 
     /// The node as it is now, with these promises made and not yet taken back.
     pub fn picture(&self, rig: &Rig, node: &NodeUnderTest, pods: &[Promise<'_>]) -> anyhow::Result<Picture> {
         ensure!(self.name == node.name(), "{} is not {}", self.name, node.name());
+        let state = rig.admin().state()?;
+        let cloud = cloud_of(&state, node.instance())?;
+        self.picture_in(&node.netns()?, cloud, pods)
+    }
+
+    /// The same of the namespace that the node is, with this on EC2's side.
+    pub fn picture_in(
+        &self,
+        netns: &Arc<OwnedFd>,
+        cloud: Cloud,
+        pods: &[Promise<'_>],
+    ) -> anyhow::Result<Picture> {
         let pods: Vec<(Promised, Option<u32>)> = pods.iter().map(promised).collect::<Result<_, _>>()?;
-        let (host, ruleset) = host(&node.netns()?)?;
+        let (host, ruleset) = host(netns)?;
         let pods = pods.into_iter().map(|(mut pod, peer)| {
             let ends = host.links.iter().find(|link| link.veth && Some(link.index) == peer);
             pod.host_link = ends.map(|link| link.name.clone());
             pod
         });
         let pods = pods.collect();
-        let cloud = cloud(rig, node)?;
         let before = self.before.clone();
         let mut picture = Picture { node: self.name.clone(), mtu: MTU, cloud, before, host, pods };
         for flow in oracle::flows(&picture) {
@@ -133,17 +182,20 @@ pub fn told(faults: &[Fault]) -> String {
 
 /// The pod as the oracle wants it, and the number of its link's other end.
 fn promised(promise: &Promise<'_>) -> anyhow::Result<(Promised, Option<u32>)> {
-    let Promise { pod, result, namesake } = promise;
+    let Promise { pod, answer, namesake } = promise;
     let inside = inside(pod.netns()).with_context(|| format!("looking into {}", pod.name))?;
     let peer = inside.link(IFNAME).filter(|link| link.veth).and_then(|link| link.peer);
     let promised = Promised {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
         namesake: *namesake,
-        address: Runner::address(result).ok(),
+        address: answer.address(),
         ifname: IFNAME.to_owned(),
         netns: pod.path().display().to_string(),
-        result: Some((*result).clone()),
+        result: match answer {
+            Answer::Printed(result) => Some((*result).clone()),
+            Answer::Address(_) => None,
+        },
         inside: Some(inside),
         host_link: None,
     };
@@ -165,8 +217,8 @@ pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
         .filter(|address| !address.net.addr().is_loopback())
         .map(|address| address.net.to_string())
         .collect();
-    let told = promise.result["ips"][0]["address"].as_str().unwrap_or_default();
-    if borne != [told] {
+    let told = promise.answer.net();
+    if borne != [told.as_str()] {
         wrong.push(format!("it was told {told} and bears {borne:?}"));
     }
     match inside.link(IFNAME) {
@@ -182,38 +234,6 @@ pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
         wrong.push("it does not know its gateway's link-layer address".to_owned());
     }
     Ok(wrong)
-}
-
-/// EC2's side of a node.
-fn cloud(rig: &Rig, node: &NodeUnderTest) -> anyhow::Result<Cloud> {
-    let state = rig.admin().state()?;
-    let mut cloud = Cloud {
-        vpc: state.vpcs.iter().flat_map(|vpc| vpc.cidr_blocks.iter().copied()).collect(),
-        ..Cloud::default()
-    };
-    for eni in &state.network_interfaces {
-        let id = eni.network_interface_id.to_string();
-        let Some(at) = &eni.attachment else {
-            cloud.loose.push(id);
-            continue;
-        };
-        if at.instance_id != *node.instance() {
-            continue;
-        }
-        let subnet = state.subnets.iter().find(|subnet| subnet.subnet_id == eni.subnet_id);
-        cloud.enis.push(Eni {
-            mac: MacAddr(eni.mac_address.0),
-            card: at.network_card_index,
-            device: at.device_index,
-            subnet: subnet
-                .and_then(|subnet| subnet.cidr_block)
-                .with_context(|| format!("{id} has no subnet"))?,
-            primary: eni.primary_ip().with_context(|| format!("{id} has no address"))?,
-            secondary: eni.secondary_ips().collect::<BTreeSet<Ipv4Addr>>(),
-            id,
-        });
-    }
-    Ok(cloud)
 }
 
 /// A node's namespace, and its packet filter as it is listed.

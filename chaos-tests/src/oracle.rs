@@ -102,16 +102,37 @@ pub enum Law {
     NobodysTable,
     /// EC2 has no ENI of nobody.
     LooseEni,
+    /// No ENI outlives its node.
+    OutlivesNode,
     /// What was to be judged was looked at.
     Unseen,
 }
 
 impl Law {
+    /// Whether it says something of one pod's path, whatever else is on the node.
+    pub fn is_of_a_pod(self) -> bool {
+        matches!(
+            self,
+            Self::Answer
+                | Self::AddressOnce
+                | Self::ShownByEc2
+                | Self::NotTheHosts
+                | Self::HostLink
+                | Self::RouteToPod
+                | Self::RuleToPod
+                | Self::WayToPod
+                | Self::RuleFromPod
+                | Self::WayFromPod
+                | Self::Inside
+        )
+    }
+
     /// Whether it may be broken as long as EC2 takes to make an ENI or to take one away.
     pub fn waits_for_ec2(self) -> bool {
         matches!(
             self,
             Self::LooseEni
+                | Self::OutlivesNode
                 | Self::EniLink
                 | Self::EniAddress
                 | Self::EniTable
@@ -159,6 +180,11 @@ pub fn judge(picture: &Picture) -> Vec<Fault> {
     nat::judge(picture, &mut found);
     rest::judge(picture, &mut found);
     found.0
+}
+
+/// What a pod's host link is called, unless another sandbox of its name bears that already.
+pub fn host_link_name(namespace: &str, name: &str) -> String {
+    format!("eni{}", pods::digits(namespace, name))
 }
 
 /// What does not hold on several nodes of one VPC: each by itself, and no address on two of them.

@@ -37,7 +37,7 @@ pub use node::{NodeDescription, NodeUnderTest};
 pub use process::Process;
 
 use crate::cni::Runner;
-use crate::look::Promise;
+use crate::look::{Answer, Promise};
 use crate::packets::{Echo, Prober};
 use crate::pod::Pod;
 
@@ -146,7 +146,7 @@ pub struct RunningPod {
 impl RunningPod {
     /// What the oracle judges it by; it must be the first sandbox of its name.
     pub fn promise(&self) -> Promise<'_> {
-        Promise { pod: &self.pod, result: &self.result, namesake: false }
+        Promise { pod: &self.pod, answer: Answer::Printed(&self.result), namesake: false }
     }
 
     /// Asks another from inside the pod; gives the source address that the other saw.

@@ -137,6 +137,20 @@ pub struct State {
     pub network_interfaces: Vec<NetworkInterface>,
 }
 
+impl State {
+    /// As it is, without lag or fault.
+    pub fn of(vpc: &SimVpc) -> Self {
+        let view = vpc.authoritative();
+        Self {
+            vpcs: view.vpcs(),
+            subnets: view.subnets(),
+            security_groups: view.security_groups(),
+            instances: view.instances(),
+            network_interfaces: view.network_interfaces(),
+        }
+    }
+}
+
 /// Where the virtual clock stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
@@ -275,9 +289,9 @@ impl AdminFace {
                 shared.with(|vpc| vpc.set_request_limits(limits));
                 Ok(nothing())
             }
-            ("GET", ["state", "ec2"]) => json(&shared.with(|vpc| state(vpc))),
+            ("GET", ["state", "ec2"]) => json(&shared.with(|vpc| State::of(vpc))),
             ("GET", ["state"]) => {
-                let state = serde_json::to_value(shared.with(|vpc| state(vpc))).map_err(no_json)?;
+                let state = serde_json::to_value(shared.with(|vpc| State::of(vpc))).map_err(no_json)?;
                 json(&plain::of_ec2(state))
             }
             ("GET", ["check"]) => {
@@ -317,17 +331,6 @@ impl Handler for AdminFace {
             }
         };
         Reply::Answer(answer(status, "application/json", body))
-    }
-}
-
-fn state(vpc: &SimVpc) -> State {
-    let view = vpc.authoritative();
-    State {
-        vpcs: view.vpcs(),
-        subnets: view.subnets(),
-        security_groups: view.security_groups(),
-        instances: view.instances(),
-        network_interfaces: view.network_interfaces(),
     }
 }
 

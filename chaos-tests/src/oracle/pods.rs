@@ -19,8 +19,8 @@ pub(super) const TO_POD: u32 = 512;
 pub(super) const FROM_POD: u32 = 1536;
 
 /// The eleven digits that host link and dummy share.
-fn digits(pod: &Pod) -> String {
-    let sum = Sha1::digest(format!("{}.{}", pod.namespace, pod.name));
+pub(super) fn digits(namespace: &str, name: &str) -> String {
+    let sum = Sha1::digest(format!("{namespace}.{name}"));
     // A digit is half a byte.
     let digit = |at: usize| char::from_digit(u32::from(sum[at / 2] >> (4 - 4 * (at % 2)) & 15), 16);
     (0..11).filter_map(digit).collect()
@@ -111,7 +111,7 @@ fn answer(
         ("/interfaces/1/name", "interface", pod.ifname.clone().into()),
         ("/interfaces/1/mac", "MAC", eni.table().to_string().into()),
         ("/interfaces/1/sandbox", "sandbox", pod.netns.clone().into()),
-        ("/interfaces/2/name", "dummy", format!("dummy{}", digits(pod)).into()),
+        ("/interfaces/2/name", "dummy", format!("dummy{}", digits(&pod.namespace, &pod.name)).into()),
         ("/interfaces/2/sandbox", "dummy's device", eni.device.to_string().into()),
     ];
     for (pointer, what, wanted) in wanted {
@@ -133,7 +133,7 @@ fn answer(
 fn host_link(picture: &Picture, pod: &Pod, link: &Link, found: &mut Findings) {
     let who = pod.named();
     // While an older sandbox of the name bears it, the newer has a name of its own.
-    let wanted = format!("eni{}", digits(pod));
+    let wanted = super::host_link_name(&pod.namespace, &pod.name);
     let right = link.name == wanted || (pod.namesake && link.name.starts_with("eni"));
     if !right {
         found.add(Law::HostLink, format!("{who} has the host link {}; its name is {wanted}", link.name));

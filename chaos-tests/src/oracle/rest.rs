@@ -112,6 +112,9 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
     for eni in &picture.cloud.loose {
         found.add(Law::LooseEni, format!("EC2 has {eni}, which belongs to nobody"));
     }
+    for eni in picture.cloud.enis.iter().filter(|eni| !eni.ends_with_node) {
+        found.add(Law::OutlivesNode, format!("{} would outlive {node}", eni.id));
+    }
 }
 
 /// What is in one list only; each as often as it is there more often.

@@ -149,6 +149,7 @@ fn sound() -> Picture {
         subnet: "10.0.0.0/20".parse().unwrap(),
         primary: ip(primary),
         secondary: secondary.iter().map(|text| ip(text)).collect::<BTreeSet<_>>(),
+        ends_with_node: true,
     };
     let cloud = Cloud {
         vpc: vec!["10.0.0.0/16".parse::<Ipv4Net>().unwrap(), "100.64.0.0/16".parse().unwrap()],
@@ -411,6 +412,7 @@ const BROKEN: &[(Law, &str, Change)] = &[
         p.host.tables.insert("ip left".to_owned(), Vec::new());
     }),
     (Law::LooseEni, "one", |p| p.cloud.loose.push("eni-9".to_owned())),
+    (Law::OutlivesNode, "one that is kept", |p| p.cloud.enis[1].ends_with_node = false),
     (Law::Unseen, "not looked at", |p| p.host.fates.clear()),
     (Law::Unseen, "not understood", |p| {
         *fate(p, |_| true) = Err("statement".to_owned());

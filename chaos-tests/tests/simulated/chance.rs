@@ -1,22 +1,60 @@
 //! Random lives: pods come and go, EC2 and IMDS misbehave, the disk is full, the process dies at random, the node restarts. At every
 //! rest the invariants hold; at the end, with the faults gone, everything is as it should be.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_engine::AddError;
 use holdfast_model::invariants;
 use holdfast_ports::Clock;
 use holdfast_sim::fault::{Fault, FaultKind};
-use holdfast_sim::vpc::{Action, ErrorCode};
+use holdfast_sim::vpc::{self as sim, Action, Caller, ErrorCode};
 
 use crate::box_of::{one_node, warm};
 use crate::clock::VirtualClock;
 use crate::crash::quiet_deaths;
 use crate::node::{Life, Node, Outcome};
+use crate::patience::Waits;
 use crate::steps::Steps;
 
 /// How many lives are lived by default; `HOLDFAST_RANDOM_LIVES` asks for more.
 const LIVES: u64 = 150;
+
+/// The instance types of the lives: from the smallest to one with many ENIs. Of the last the daemon must ask EC2.
+const TYPES: [&str; 14] = [
+    "t3.nano",
+    "t3.small",
+    "t3.medium",
+    "t3.xlarge",
+    "t4g.micro",
+    "c5.large",
+    "m4.4xlarge",
+    "m5.large",
+    "m5.xlarge",
+    "m5.2xlarge",
+    "m5.4xlarge",
+    "m5.24xlarge",
+    "m7g.large",
+    "t3.large",
+];
+
+/// The longest that an ADD is held, and the answer that it is given then.
+const ADD_TAKES: Duration = Duration::from_secs(61);
+
+/// The longest that a DEL takes, whatever the disk does.
+const DEL_TAKES: Duration = Duration::from_secs(3);
+
+/// The longest that an ADD takes once nothing is in the way: all addresses may rest.
+const REST_TAKES: Duration = Duration::from_secs(32);
+
+/// How often an ADD may be refused then: a node that was full has not reaped yet what its dead life left.
+const REFUSED: u32 = 2;
+
+/// Calls of EC2 a minute, over a whole life. 2.7 were seen.
+const CALLS_A_MINUTE: f64 = 4.0;
+
+/// In so many of all lives each kind of fault must hit.
+const HIT_IN: usize = 5;
 
 struct Chance(VirtualClock);
 
@@ -29,6 +67,9 @@ impl Chance {
         self.below(odds) == 0
     }
 }
+
+/// How many kinds of faults the menu has.
+const KINDS: usize = 9;
 
 /// A fault from the menu, with chance or an end, so that work goes on around it.
 fn draw_fault(chance: &Chance) -> Fault {
@@ -44,7 +85,7 @@ fn draw_fault(chance: &Chance) -> Fault {
     ];
     let action = CHANGES[chance.below(CHANGES.len() as u64) as usize];
     let often = 100 + chance.below(500) as u32;
-    match chance.below(9) {
+    match chance.below(KINDS as u64) {
         0 => Fault::new(FaultKind::AnswerLost).on(action).with_permille(often),
         1 => Fault::new(FaultKind::RequestLost).on(action).with_permille(often),
         2 => Fault::new(FaultKind::Throttle).with_permille(often),
@@ -93,15 +134,62 @@ async fn work(life: &Life, node: &Node, chance: &Chance, life_number: u64) {
     }
 }
 
-fn live(seed: u64) -> Result<(), String> {
+/// What a life was like.
+#[derive(Debug)]
+struct Told {
+    /// Kinds of faults, and how often they hit.
+    hits: BTreeMap<String, u64>,
+    /// While EC2, disk and metadata misbehaved.
+    amid: (Waits, Waits),
+    /// Afterwards.
+    after: (Waits, Waits),
+    /// Calls of EC2, and the time that they took place in.
+    calls: (usize, Duration),
+    wrong: Vec<String>,
+}
+
+impl Told {
+    /// What was wrong, and what took too long or was too much.
+    fn wrong(&self) -> Vec<String> {
+        let mut wrong = self.wrong.clone();
+        let waited = [
+            ("an ADD", self.amid.0.longest, ADD_TAKES),
+            ("a DEL", self.amid.1.longest, DEL_TAKES),
+            ("an ADD with nothing in the way", self.after.0.longest, REST_TAKES),
+            ("a DEL with nothing in the way", self.after.1.longest, DEL_TAKES),
+        ];
+        for (what, longest, bound) in waited {
+            if longest > bound {
+                wrong.push(format!("{what} was answered after {longest:?}"));
+            }
+        }
+        let (calls, time) = self.calls;
+        if calls as f64 > CALLS_A_MINUTE * time.as_secs_f64() / 60.0 {
+            wrong.push(format!("{calls} calls of EC2 in {time:?}"));
+        }
+        wrong
+    }
+}
+
+/// A word for a kind of fault.
+fn kind_of(fault: &Fault) -> String {
+    let words = format!("{:?}", fault.kind);
+    words.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+}
+
+fn live(seed: u64) -> Result<Told, String> {
     let chance = Chance(one_node("m5.large", warm(1, 0, 0), seed).clock);
     let targets = [(1, 0, 0), (0, 2, 0), (0, 1, 5), (0, 0, 0), (2, 0, 0)];
     let (enis, ips, minimum) = targets[chance.below(targets.len() as u64) as usize];
-    let mut node = one_node("m5.large", warm(enis, ips, minimum), seed);
+    let instance_type = TYPES[(seed % TYPES.len() as u64) as usize];
+    let mut node = one_node(instance_type, warm(enis, ips, minimum), seed);
+    let mut hits = BTreeMap::new();
     for life_number in 0..=chance.below(4) {
         let faults: Vec<Fault> = (0..chance.below(3)).map(|_| draw_fault(&chance)).collect();
-        let set: Vec<_> =
-            faults.into_iter().map(|fault| node.shared.now(|vpc| vpc.set_fault(fault)).unwrap()).collect();
+        let set: Vec<_> = faults
+            .into_iter()
+            .map(|fault| (kind_of(&fault), node.shared.now(|vpc| vpc.set_fault(fault)).unwrap()))
+            .collect();
         node.cut_off = chance.one_in(10);
         let steps = Steps::dying_at(chance.one_in(2).then(|| chance.below(150) as usize));
         let outcome = node
@@ -111,7 +199,9 @@ fn live(seed: u64) -> Result<(), String> {
             .map_err(|error| format!("a life ended badly: {error:#}"))?;
         node.disk.set_full(false);
         node.disk.set_stuck(false);
-        for fault in set {
+        let told = node.shared.now(|vpc| vpc.fault_hits().clone());
+        for (kind, fault) in set {
+            *hits.entry(kind).or_default() += told.get(&fault).copied().unwrap_or(0);
             node.shared.now(|vpc| vpc.clear_fault(fault));
         }
         if outcome == Outcome::Killed && chance.one_in(3) {
@@ -120,25 +210,44 @@ fn live(seed: u64) -> Result<(), String> {
         }
     }
     node.cut_off = false;
+    let amid = node.answered().take();
     let mut wrong = Vec::new();
     node.live(&Steps::default(), async |life| {
-        for (container, pod) in node.pods() {
-            if pod.deleting || pod.address.is_none() {
-                life.del(&container).await;
-            }
-        }
-        if let Err(error) = life.add("last", "last").await
-            && !error.to_string().contains("m5.large")
-        {
-            wrong.push(format!("an ADD at the end failed: {error}"));
-        }
-        // Lagging views and long pauses come to an end.
-        tokio::time::sleep(Duration::from_secs(900)).await;
-        let ledger = life.quiet().await;
-        wrong.extend(node.faults(&ledger));
+        end_well(&life, &node, instance_type, &mut wrong).await;
     })
     .map_err(|error| format!("the last life ended badly: {error:#}"))?;
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    let calls = node.shared.now(|vpc| vpc.log().by(&Caller::instance(&node.instance)).count());
+    let calls = (calls, node.shared.elapsed());
+    Ok(Told { hits, amid, after: node.answered().take(), calls, wrong })
+}
+
+/// Nothing is in the way any more.
+async fn end_well(life: &Life, node: &Node, instance_type: &str, wrong: &mut Vec<String>) {
+    let limits = sim::limits::instance_type(instance_type).unwrap();
+    let room = limits.max_enis * (limits.ipv4_per_eni - 1) / 2;
+    let mut live = 0;
+    for (container, pod) in node.pods() {
+        if pod.deleting || pod.address.is_none() || live == room {
+            life.del(&container).await;
+        } else {
+            live += 1;
+        }
+    }
+    let mut answer = life.add("last", "last").await;
+    for _ in 0..REFUSED {
+        if answer.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        answer = life.add_again("last").await;
+    }
+    if let Err(error) = answer {
+        wrong.push(format!("an ADD at the end failed: {error}"));
+    }
+    // Lagging views and long pauses come to an end.
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    let ledger = life.quiet().await;
+    wrong.extend(node.faults(&ledger));
 }
 
 #[test]
@@ -146,22 +255,34 @@ fn random_lives_end_well() {
     quiet_deaths();
     let asked = std::env::var("HOLDFAST_RANDOM_LIVES").ok().map(|text| text.parse().unwrap());
     let lives = asked.unwrap_or(LIVES);
-    let failures: Vec<String> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..2)
-            .map(|worker| {
-                scope.spawn(move || {
-                    (worker..lives)
-                        .step_by(2)
-                        .filter_map(|seed| {
-                            let result = std::panic::catch_unwind(|| live(seed))
-                                .unwrap_or_else(|_| Err("panicked; see above".to_owned()));
-                            result.err().map(|what| format!("seed {seed}: {what}"))
-                        })
-                        .collect::<Vec<_>>()
-                })
+    let told: Vec<(u64, Result<Told, String>)> = std::thread::scope(|scope| {
+        let workers = [0, 1].map(|worker| {
+            scope.spawn(move || {
+                let seeds = (worker..lives).step_by(2);
+                let lived = seeds.map(|seed| {
+                    let life = std::panic::catch_unwind(|| live(seed));
+                    (seed, life.unwrap_or_else(|_| Err("panicked; see above".to_owned())))
+                });
+                lived.collect::<Vec<_>>()
             })
-            .collect();
+        });
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
-    assert!(failures.is_empty(), "{} of {lives} lives:\n{}", failures.len(), failures.join("\n"));
+    let failures: Vec<String> = told
+        .iter()
+        .flat_map(|(seed, told)| {
+            let wrong = told.as_ref().map_or_else(|wrong| vec![wrong.clone()], Told::wrong);
+            wrong.into_iter().map(move |wrong| format!("seed {seed}: {wrong}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{} in {lives} lives:\n{}", failures.len(), failures.join("\n"));
+    if lives >= LIVES {
+        let told = told.iter().filter_map(|(_, told)| told.as_ref().ok());
+        let mut hit_in: BTreeMap<&str, usize> = BTreeMap::new();
+        for (kind, hits) in told.flat_map(|told| &told.hits) {
+            *hit_in.entry(kind).or_default() += usize::from(*hits > 0);
+        }
+        assert_eq!(hit_in.len(), KINDS, "{hit_in:?}");
+        assert!(hit_in.values().all(|lives| *lives >= HIT_IN), "a fault that hits nothing: {hit_in:?}");
+    }
 }

@@ -60,7 +60,7 @@ async fn script(life: Life) {
 }
 
 /// An ADD must be served; the answer of a daemon that died under it is none.
-async fn served(answer: Result<Lease, AddError>) {
+pub(crate) async fn served(answer: Result<Lease, AddError>) {
     match answer {
         Ok(_) => {}
         Err(AddError::Stopping) => std::future::pending().await,
@@ -77,9 +77,9 @@ async fn retry_and_check(node: &Node, life: Life, death: Death) -> Vec<String> {
     if death == Death::MadeAnew {
         // This runtime is slow: what the daemon makes of a half-made pod by itself must be sound as well.
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let unreachable = node.unreachable(&life.engine.dump().await.expect("the daemon runs").ledger);
-        if !unreachable.is_empty() {
-            return unreachable;
+        let broken = node.broken_leases(&life.engine.dump().await.expect("the daemon runs").ledger);
+        if !broken.is_empty() {
+            return broken;
         }
     }
     for (container, pod) in node.pods() {

@@ -1,32 +1,32 @@
 //! One node: what outlives its daemon (box, kernel, disk, clock, sandboxes), and its daemon's lives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds, ImdsSettings, Surroundings};
+use holdfast_chaos_tests::oracle::host_link_name;
 use holdfast_engine::{AddError, AddRequest, Engine, EngineHandle, Ports, World};
-use holdfast_model::cloud::TAG_INSTANCE;
 use holdfast_model::config::Config;
 use holdfast_model::eni::EniPhase;
-use holdfast_model::invariants;
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
-use holdfast_model::limits::InstanceLimits;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::WallTime;
 use holdfast_ports::{Clock, Spawner};
 use holdfast_sim::server::ImdsService;
-use holdfast_sim::vpc::{self as sim, EniId};
+use holdfast_sim::vpc as sim;
 use holdfast_store::{CommitObserver, OpenOptions, Store, Writer};
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::VirtualClock;
 use crate::cloud::{CountedCloud, MetadataReach, Wire};
 use crate::disk::Disk;
-use crate::kernel::{self, Kernel, SimHost};
+use crate::kernel::{self, Kernel, Primary, SimHost};
+use crate::patience::Answered;
 use crate::shared::{SharedBox, Stage};
 use crate::steps::Steps;
 use crate::tasks::Tasks;
@@ -65,8 +65,10 @@ pub(crate) struct Pod {
     pub(crate) pod: PodRef,
     /// Its namespace.
     pub(crate) netns: NetnsRef,
+    /// Another sandbox of that name was there before.
+    pub(crate) namesake: bool,
     /// The address, once an ADD was answered.
-    pub(crate) address: Option<std::net::IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// A DEL was sent; answered or not.
     pub(crate) deleting: bool,
 }
@@ -95,6 +97,7 @@ pub(crate) struct Node {
     pub(crate) witness: Witness,
     imds: Arc<ImdsService>,
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
+    answered: Answered,
 }
 
 /// One life of the daemon, as its clients see it.
@@ -105,6 +108,7 @@ pub(crate) struct Life {
     kernel: Kernel,
     witness: Witness,
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
+    answered: Answered,
 }
 
 impl Life {
@@ -115,9 +119,10 @@ impl Life {
             ifname: "eth0".to_owned(),
             network: "aws-cni".to_owned(),
         };
-        let netns = self.kernel.new_sandbox(&format!("/run/netns/{container}"));
+        let netns = self.kernel.new_sandbox(&kernel::sandbox_path(container));
         let pod = PodRef { namespace: "default".to_owned(), name: name.to_owned(), uid: None };
-        let pod = Pod { key, pod, netns, address: None, deleting: false };
+        let namesake = self.answered.sees_name(name);
+        let pod = Pod { key, pod, netns, namesake, address: None, deleting: false };
         lock(&self.pods).insert(container.to_owned(), pod);
         self.add_again(container).await
     }
@@ -127,7 +132,7 @@ impl Life {
         let pod = lock(&self.pods)[container].clone();
         let request = AddRequest {
             sandbox: pod.key,
-            host_veth: format!("eni{}", pod.pod.name),
+            host_veth: host_link_name(&pod.pod.namespace, &pod.pod.name),
             fallback_veth: format!("eni{container}"),
             pod: pod.pod,
             netns: kernel::handle().expect("/dev/null opens"),
@@ -135,7 +140,7 @@ impl Life {
             mtu: 9001,
             patience: None,
         };
-        let lease = self.engine.add(request).await?;
+        let lease = self.answered.add(self.engine.add(request)).await?;
         self.witness.sees_added(&lease);
         if let Some(pod) = lock(&self.pods).get_mut(container) {
             pod.address = Some(lease.address);
@@ -151,7 +156,7 @@ impl Life {
         }) else {
             return;
         };
-        if self.engine.del(pod.key.clone()).await.is_ok() {
+        if self.answered.del(self.engine.del(pod.key.clone())).await.is_ok() {
             self.witness.sees_deleted(&pod.key);
             self.kernel.end_sandbox(pod.netns.inode);
             lock(&self.pods).remove(container);
@@ -196,7 +201,12 @@ impl CommitObserver for Observer {
 impl Node {
     /// A node on this instance of this stage's box.
     pub(crate) fn new(stage: &Stage, instance: sim::InstanceId, config: Config, seed: u64) -> Self {
-        let (shared, kernel) = (stage.shared.clone(), Kernel::default());
+        let shared = stage.shared.clone();
+        let cloud = shared.cloud_of(&instance);
+        let primary =
+            cloud.enis.iter().find(|eni| eni.is_primary()).expect("an instance has its primary ENI");
+        let kernel =
+            Kernel::of_node(Primary { mac: primary.mac, address: primary.primary, subnet: primary.subnet });
         shared.connect(&instance, &kernel);
         Self {
             stage: stage.clone(),
@@ -211,7 +221,13 @@ impl Node {
             metadata: MetadataReach::default(),
             witness: Witness::default(),
             pods: Arc::default(),
+            answered: Answered::default(),
         }
+    }
+
+    /// How the runtime was answered up to now.
+    pub(crate) fn answered(&self) -> &Answered {
+        &self.answered
     }
 
     /// Sandboxes that the runtime has, by container id.
@@ -287,6 +303,7 @@ impl Node {
             kernel: self.kernel.clone(),
             witness: self.witness.clone(),
             pods: Arc::clone(&self.pods),
+            answered: self.answered.clone(),
         };
         tokio::select! {
             biased;
@@ -355,94 +372,6 @@ impl Node {
             });
             Ok(writer)
         })?)
-    }
-
-    /// Everything that must hold whenever the daemon is at rest: the ledger's invariants, the same in EC2 and in
-    /// the kernel, and what the runtime was promised. Gives what does not hold.
-    pub(crate) fn faults(&self, ledger: &Ledger) -> Vec<String> {
-        let mut faults = Vec::new();
-        let instance_type = ledger.node.as_ref().map(|node| node.identity.instance_type.clone());
-        let limits = instance_type.and_then(|name| InstanceLimits::of(&name));
-        faults.extend(invariants::check(ledger, limits.as_ref()).into_iter().map(|found| found.to_string()));
-        let pods = self.pods();
-        let mut owners: BTreeMap<std::net::IpAddr, &str> = BTreeMap::new();
-        for (container, pod) in pods.iter().filter(|(_, pod)| !pod.deleting) {
-            let Some(address) = pod.address else { continue };
-            if let Some(other) = owners.insert(address, container) {
-                faults.push(format!("UNIQUE: {container} and {other} were both given {address}"));
-            }
-            match ledger.leases.get(&pod.key) {
-                Some(lease) if lease.address == address => {}
-                other => faults
-                    .push(format!("CRASH-EQUIV: {container} was given {address}, the ledger has {other:?}")),
-            }
-        }
-        faults.extend(self.unreachable(ledger));
-        for key in ledger.leases.keys().filter(|key| !pods.contains_key(&key.container_id)) {
-            faults.push(format!("SAFE-INUSE: {key} holds a lease and no such sandbox is there"));
-        }
-        let leased: BTreeSet<_> = ledger.leases.values().map(|lease| lease.address).collect();
-        let (links, named) = self.kernel.pod_objects();
-        for alias in links {
-            if alias.sandbox().is_none_or(|sandbox| !ledger.leases.contains_key(&sandbox)) {
-                faults.push(format!("NO-KERNEL-ORPHAN: link {alias:?}"));
-            }
-        }
-        for net in named.into_iter().filter(|net| !leased.contains(&net.addr())) {
-            faults.push(format!("NO-KERNEL-ORPHAN: a rule or route names {net}"));
-        }
-        faults.extend(self.cloud_faults(ledger));
-        faults
-    }
-
-    /// Leases that say that a pod is wired although its address does not lead there.
-    pub(crate) fn unreachable(&self, ledger: &Ledger) -> Vec<String> {
-        let pods = self.pods();
-        let wired = ledger.leases.values().filter(|lease| lease.phase == LeasePhase::Active);
-        let astray = wired.filter(|lease| {
-            let netns = pods.get(&lease.sandbox.container_id).map(|pod| pod.netns.inode);
-            netns.is_some() && self.kernel.reaches(lease.address) != netns
-        });
-        astray
-            .map(|lease| format!("ADD-MEANS-REACHABLE: {} does not lead to {}", lease.address, lease.sandbox))
-            .collect()
-    }
-
-    fn cloud_faults(&self, ledger: &Ledger) -> Vec<String> {
-        let mut faults = Vec::new();
-        let (attached, available, violations) = self.shared.now(|vpc| {
-            let view = vpc.authoritative();
-            let ours = view.network_interfaces().into_iter().filter(|eni| {
-                eni.attachment.is_none()
-                    && eni.tags.get(TAG_INSTANCE).map(String::as_str) == Some(self.instance.as_str())
-            });
-            let available: Vec<EniId> = ours.map(|eni| eni.network_interface_id).collect();
-            (view.network_interfaces_of(&self.instance), available, vpc.check())
-        });
-        faults.extend(violations.into_iter().map(|found| format!("EC2: {found:?}")));
-        for eni in available {
-            faults.push(format!("NO-ORPHAN: {eni} is ours, unattached, and nobody deletes it"));
-        }
-        for eni in &attached {
-            let id = holdfast_model::ids::EniId::new(eni.network_interface_id.as_str());
-            match ledger.enis.get(&id) {
-                None => faults.push(format!("NO-ORPHAN: {id} is attached and not in the ledger")),
-                Some(_) if eni.attachment.as_ref().is_some_and(|a| !a.delete_on_termination) => {
-                    faults.push(format!("NO-ORPHAN: {id} would outlive the instance"));
-                }
-                Some(_) => {}
-            }
-        }
-        for lease in ledger.leases.values() {
-            let shown = attached.iter().any(|eni| {
-                eni.network_interface_id.as_str() == lease.eni.as_str()
-                    && eni.secondary_ips().any(|ip| std::net::IpAddr::V4(ip) == lease.address)
-            });
-            if !shown {
-                faults.push(format!("PROVEN-ASSIGNED: {} is leased and EC2 does not show it", lease.address));
-            }
-        }
-        faults
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use holdfast_chaos_tests::look;
+use holdfast_chaos_tests::oracle::picture::Cloud;
 use holdfast_model::ids::MacAddr;
+use holdfast_sim::admin::State;
 use holdfast_sim::server::{Callers, ClockMode, Ec2Service, SharedVpc};
 use holdfast_sim::vpc::{InstanceId, SimVpc, VpcEvent};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -69,6 +72,12 @@ impl SharedBox {
     pub(crate) fn now<T>(&self, work: impl FnOnce(&mut SimVpc) -> T) -> T {
         let _inside = self.runtime.enter();
         self.vpc.with(work)
+    }
+
+    /// What EC2 has of an instance, in truth.
+    pub(crate) fn cloud_of(&self, instance: &InstanceId) -> Cloud {
+        let state = self.now(|vpc| State::of(vpc));
+        look::cloud_of(&state, instance).expect("every ENI has a subnet and an address")
     }
 
     /// Since the box began.

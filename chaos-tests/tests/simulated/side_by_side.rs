@@ -8,7 +8,7 @@ use holdfast_sim::vpc::Caller;
 use tokio::time::{Instant, timeout};
 
 use crate::box_of::{nodes, one_node, warm};
-use crate::crash::quiet_deaths;
+use crate::crash::{quiet_deaths, served};
 use crate::node::{Life, Node, Outcome};
 use crate::steps::Steps;
 
@@ -36,13 +36,13 @@ async fn undisturbed(life: Life, done: &Cell<bool>) -> usize {
     served
 }
 
-/// Enough for every kind of step.
-async fn busy(life: Life, from: usize) {
+/// Enough for every kind of step. What a dead life left of pods goes first: the node would be full of them.
+async fn busy(node: &Node, life: Life, from: usize) {
+    for container in node.pods().into_keys() {
+        life.del(&container).await;
+    }
     for number in from..from + 9 {
-        // A daemon that died under it answers nothing.
-        if life.add(&format!("b{number}"), &format!("b{number}")).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        served(life.add(&format!("b{number}"), &format!("b{number}")).await).await;
     }
     for number in from..from + 9 {
         life.del(&format!("b{number}")).await;
@@ -54,7 +54,8 @@ async fn busy(life: Life, from: usize) {
 async fn die_and_rise(node: &Node, steps: impl Iterator<Item = usize>) -> usize {
     let mut deaths = 0;
     for (turn, step) in steps.enumerate() {
-        let outcome = node.life(&Steps::dying_at(Some(step)), |life| busy(life, turn * 100)).await.unwrap();
+        let outcome =
+            node.life(&Steps::dying_at(Some(step)), |life| busy(node, life, turn * 100)).await.unwrap();
         deaths += usize::from(outcome == Outcome::Killed);
         // What it had sent is carried out; after that nothing of it is left that could do anything.
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -135,7 +136,7 @@ fn nothing_that_a_dead_process_had_begun_is_left() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let before = alive();
             let steps = Steps::dying_at(Some(step));
-            let outcome = node.life(&steps, |life| busy(life, step * 100)).await.unwrap();
+            let outcome = node.life(&steps, |life| busy(&node, life, step * 100)).await.unwrap();
             deaths += usize::from(outcome == Outcome::Killed);
             // What it had sent is the box's own business, and soon carried out.
             tokio::time::sleep(Duration::from_secs(5)).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use holdfast_chaos_tests::cni::Runner;
 use holdfast_chaos_tests::latency::Latencies;
-use holdfast_chaos_tests::look::{self, Patience, Promise, Watched};
+use holdfast_chaos_tests::look::{self, Answer, Patience, Promise, Watched};
 use holdfast_chaos_tests::packets::Echo;
 use holdfast_chaos_tests::pod::Pod;
 use holdfast_chaos_tests::report::Report;
@@ -95,7 +95,7 @@ impl Started {
 
 impl LivePod {
     fn promise(&self) -> Promise<'_> {
-        Promise { pod: &self.pod, result: &self.result, namesake: self.namesake }
+        Promise { pod: &self.pod, answer: Answer::Printed(&self.result), namesake: self.namesake }
     }
 }
 
@@ -179,8 +179,11 @@ fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) ->
         match called.ok() {
             Ok(result) => {
                 // At once: a runtime starts the pod's programs now.
-                let unlike =
-                    look::unlike_its_answer(&Promise { pod: &pod, result: &result, namesake: false })?;
+                let unlike = look::unlike_its_answer(&Promise {
+                    pod: &pod,
+                    answer: Answer::Printed(&result),
+                    namesake: false,
+                })?;
                 ensure!(
                     unlike.is_empty(),
                     "{name} is not wired as its ADD was answered: {}",

@@ -1,0 +1,312 @@
+//! The daemon's way into the kernel: each change in the order in which the real one makes it, with steps between.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use holdfast_model::eni::EniSlot;
+use holdfast_model::host::{
+    EniWiring, HostAction, HostObserved, LinkName, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PodWired,
+    PodWiring, RouteSeen, Rule, priority,
+};
+use holdfast_model::sandbox::NetnsRef;
+use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{Kernel, Link, State, handle, rule, sandbox_path};
+use crate::steps::Steps;
+use crate::witness::Witness;
+
+/// How long the kernel takes to remove links, however many.
+const GRACE_PERIOD: Duration = Duration::from_millis(20);
+
+/// How long it takes to start `nft` and have it replace a table, on a busy machine.
+const NFT_TAKES: Duration = Duration::from_millis(900);
+
+/// One life's way into the kernel.
+#[derive(Debug, Clone)]
+pub(crate) struct SimHost {
+    kernel: Kernel,
+    steps: Steps,
+    witness: Witness,
+}
+
+impl Kernel {
+    /// A daemon's way into it.
+    pub(crate) fn host(&self, steps: &Steps, witness: &Witness) -> SimHost {
+        SimHost { kernel: self.clone(), steps: steps.clone(), witness: witness.clone() }
+    }
+}
+
+fn rules_of(wiring: &PodWiring) -> Vec<Rule> {
+    let own = Some(IpNet::from(wiring.address));
+    let mut rules = vec![Rule { to: own, ..rule(priority::TO_POD, MAIN_TABLE) }];
+    if wiring.table != MAIN_TABLE {
+        rules.push(Rule { from: own, ..rule(priority::FROM_POD, wiring.table) });
+    }
+    rules
+}
+
+fn route_to(wiring: &PodWiring, link_index: u32) -> RouteSeen {
+    RouteSeen { table: MAIN_TABLE, to: IpNet::from(wiring.address), via: None, link_index }
+}
+
+impl State {
+    /// Puts a route in the place of one to the same destination.
+    fn put_route(&mut self, route: RouteSeen) {
+        self.routes.retain(|other| (other.table, other.to) != (route.table, route.to));
+        self.routes.insert(route);
+    }
+
+    fn set_up_eni(&mut self, wiring: &EniWiring) -> Result<(), HostFault> {
+        let missing = || HostFault::LinkMissing { mac: wiring.mac.to_string() };
+        let (index, link) = self.eni_link(wiring.mac).ok_or_else(missing)?;
+        (link.mtu, link.rp_filter) = (wiring.mtu, 2);
+        if wiring.slot == EniSlot::PRIMARY {
+            return Ok(());
+        }
+        link.up = true;
+        link.addresses =
+            Ipv4Net::new(wiring.primary_ipv4, wiring.subnet_cidr.prefix_len()).into_iter().collect();
+        let (table, gateway) = (wiring.slot.route_table(), IpAddr::V4(wiring.gateway()));
+        let own = Some(IpNet::from(IpAddr::V4(wiring.primary_ipv4)));
+        self.put_route(RouteSeen { table, to: IpNet::from(gateway), via: None, link_index: index });
+        let everywhere = IpNet::V4(Ipv4Net::default());
+        self.put_route(RouteSeen { table, to: everywhere, via: Some(gateway), link_index: index });
+        let wanted = Rule { from: own, ..rule(priority::FROM_ENI, table) };
+        self.rules.retain(|rule| {
+            rule.priority != priority::FROM_ENI || (rule.from == own) == (rule.table == table)
+        });
+        self.rules.insert(wanted);
+        Ok(())
+    }
+
+    /// One end here, the other in the sandbox. What bears the name is of a sandbox that is over.
+    fn make_pair(&mut self, wiring: &PodWiring, netns: u64) -> u32 {
+        self.remove_links(|link| link.name == wiring.host_veth);
+        self.add_link(Link {
+            name: wiring.host_veth.clone(),
+            mac: wiring.host_mac,
+            mtu: wiring.mtu,
+            up: false,
+            rp_filter: 0,
+            addresses: Vec::new(),
+            alias: None,
+            netns: Some(netns),
+        })
+    }
+
+    fn change(&mut self, action: HostAction) -> Result<(), HostFault> {
+        match action {
+            HostAction::EnableForwarding => self.forwards = true,
+            HostAction::EnsureEni(wiring) => return self.set_up_eni(&wiring),
+            HostAction::RaiseLink(alias) => {
+                for link in self.links.values_mut().filter(|link| link.alias.as_ref() == Some(&alias)) {
+                    link.up = true;
+                }
+            }
+            HostAction::EnsureRule(rule) => drop(self.rules.insert(rule)),
+            HostAction::RemoveRule(rule) => drop(self.rules.remove(&rule)),
+            HostAction::RemoveRoute(route) => drop(self.routes.remove(&route)),
+            HostAction::RemoveLinks(aliases) => {
+                self.remove_links(|link| link.alias.as_ref().is_some_and(|alias| aliases.contains(alias)));
+            }
+            HostAction::EnsureRoute(route) => {
+                let index = match &route.link {
+                    LinkName::Name(name) => self.index_of(name),
+                    _ => None,
+                };
+                let missing = || HostFault::LinkMissing { mac: format!("{:?}", route.link) };
+                let link_index = index.ok_or_else(missing)?;
+                self.put_route(RouteSeen { table: route.table, to: route.to, via: route.via, link_index });
+            }
+            HostAction::ReplaceNat(nat) => self.nat = Some(nat),
+            HostAction::RemoveNat => self.nat = None,
+        }
+        Ok(())
+    }
+
+    fn link_seen(index: u32, link: &Link) -> LinkSeen {
+        LinkSeen {
+            index,
+            name: link.name.clone(),
+            mac: Some(link.mac),
+            mtu: link.mtu,
+            up: link.up,
+            strict: link.rp_filter == 1,
+            alias: link.alias.clone(),
+            addresses: link.addresses.clone(),
+            // Addresses are only ever added without one.
+            connected: Vec::new(),
+        }
+    }
+
+    /// What of a pod is not as it should be.
+    fn differences(&self, wiring: &PodWiring) -> Vec<String> {
+        let mut differences = Vec::new();
+        let link = self.links.iter().find(|(_, link)| link.alias.as_ref() == Some(&wiring.alias));
+        let Some((index, link)) = link.filter(|(_, link)| link.name == wiring.host_veth) else {
+            return vec![format!("{} is missing", wiring.host_veth)];
+        };
+        for rule in rules_of(wiring) {
+            if !self.rules.contains(&rule) {
+                differences.push(format!("{rule:?} is missing"));
+            }
+        }
+        if !self.routes.contains(&route_to(wiring, *index)) {
+            differences.push(format!("no route to {}", wiring.address));
+        }
+        if !link.up {
+            differences.push(format!("{} is down", wiring.host_veth));
+        }
+        let sandbox = link.netns.and_then(|netns| self.sandboxes.get(&netns));
+        if sandbox.is_some_and(|sandbox| sandbox.inside.as_ref() != Some(wiring)) {
+            differences.push("the sandbox's own side differs".to_owned());
+        }
+        differences
+    }
+}
+
+impl SimHost {
+    async fn carry_out(&self, action: HostAction) -> Result<(), HostFault> {
+        self.steps.pass(format!("before mending {action:?}").chars().take(60).collect::<String>());
+        if let HostAction::EnsureEni(wiring) = action {
+            return self.set_up_eni(wiring).await;
+        }
+        if matches!(action, HostAction::ReplaceNat(_)) {
+            tokio::time::sleep(NFT_TAKES).await;
+        }
+        self.kernel.lock().change(action)
+    }
+}
+
+impl HostNet for SimHost {
+    async fn observe(&self, nat: &NatWanted) -> Result<HostObserved, HostFault> {
+        let state = self.kernel.lock();
+        Ok(HostObserved {
+            links: state.links.iter().map(|(index, link)| State::link_seen(*index, link)).collect(),
+            rules: state.rules.iter().cloned().collect(),
+            routes: state.routes.iter().cloned().collect(),
+            nat: match (nat, &state.nat) {
+                (NatWanted::Undecided, _) => NatSeen::Unknown,
+                (NatWanted::Absent, None) => NatSeen::AsWritten,
+                (NatWanted::Table(wanted), Some(there)) if wanted == there => NatSeen::AsWritten,
+                _ => NatSeen::Differs,
+            },
+            forwarding: Some(state.forwards),
+        })
+    }
+
+    async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
+        let mut first = Ok(());
+        for action in actions {
+            first = first.and(self.carry_out(action).await);
+        }
+        first
+    }
+
+    async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {
+        self.steps.pass("before setting an ENI up");
+        self.kernel.lock().set_up_eni(&wiring)?;
+        self.steps.pass("after setting an ENI up");
+        Ok(())
+    }
+
+    async fn wire_pod(&self, wiring: PodWiring, _netns: Netns) -> Result<PodWired, HostFault> {
+        self.steps.pass("before wiring");
+        self.witness.sees_wiring(&wiring.alias);
+        let (index, netns) = {
+            let mut state = self.kernel.lock();
+            // The handle is a stand-in: which sandbox it is stands in the alias.
+            let container = wiring.alias.sandbox().map(|sandbox| sandbox.container_id).unwrap_or_default();
+            let path = sandbox_path(&container);
+            let sandbox = state.sandboxes.iter().find(|(_, sandbox)| sandbox.bound && sandbox.path == path);
+            let Some(netns) = sandbox.map(|(inode, _)| *inode) else {
+                return Err(HostFault::Netns { netns: path, cause: "it is gone".to_owned() });
+            };
+            (state.make_pair(&wiring, netns), netns)
+        };
+        self.steps.pass("wiring: the pair is there");
+        {
+            let mut state = self.kernel.lock();
+            if let Some(link) = state.links.get_mut(&index) {
+                (link.up, link.alias) = (true, Some(wiring.alias.clone()));
+                state.put_route(route_to(&wiring, index));
+            }
+            state.rules.extend(rules_of(&wiring));
+        }
+        self.steps.pass("wiring: the host's side is there");
+        let host_mac = wiring.host_mac;
+        {
+            let mut state = self.kernel.lock();
+            // Rules of an earlier owner of the address would send this pod's packets elsewhere.
+            let (own, wanted) = (Some(IpNet::from(wiring.address)), rules_of(&wiring));
+            state.rules.retain(|rule| (rule.from != own && rule.to != own) || wanted.contains(rule));
+            let Some(sandbox) = state.sandboxes.get_mut(&netns) else {
+                return Err(HostFault::Netns { netns: wiring.ifname, cause: "it is gone".to_owned() });
+            };
+            sandbox.inside = Some(wiring);
+        }
+        self.steps.pass("after wiring");
+        Ok(PodWired { host_ifindex: index, pod_mac: host_mac })
+    }
+
+    async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
+        self.steps.pass("before unwiring");
+        self.witness.sees_unwiring("unwiring", &wiring.alias);
+        let own = IpNet::from(wiring.address);
+        self.kernel
+            .lock()
+            .routes
+            .retain(|route| (route.table, route.to, route.via) != (MAIN_TABLE, own, None));
+        self.steps.pass("halfway through unwiring");
+        // Whatever tables they lead to.
+        let own = Some(own);
+        self.kernel.lock().rules.retain(|rule| rule.from != own && rule.to != own);
+        self.steps.pass("after unwiring");
+        Ok(())
+    }
+
+    async fn remove_links(&self, pods: Vec<PodWiring>) -> Result<(), HostFault> {
+        self.steps.pass("before removing links");
+        for wiring in &pods {
+            self.witness.sees_unwiring("removing a link", &wiring.alias);
+        }
+        tokio::time::sleep(GRACE_PERIOD).await;
+        // One without an alias was being made as the daemon died.
+        let is_of = |link: &Link, wiring: &PodWiring| {
+            link.name == wiring.host_veth && link.alias.as_ref().is_none_or(|alias| *alias == wiring.alias)
+        };
+        self.kernel.lock().remove_links(|link| pods.iter().any(|wiring| is_of(link, wiring)));
+        self.steps.pass("after removing links");
+        Ok(())
+    }
+
+    async fn check_pod(&self, wiring: PodWiring, _netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
+        let state = self.kernel.lock();
+        if state.unreadable {
+            let cause = "No buffer space available".to_owned();
+            return Err(HostFault::Refused { step: "read the pod's rules".to_owned(), cause });
+        }
+        Ok(state.differences(&wiring))
+    }
+
+    async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {
+        let state = self.kernel.lock();
+        let sandbox = state.sandboxes.iter().find(|(_, sandbox)| sandbox.bound && sandbox.path == path);
+        let gone = |cause: String| HostFault::Netns { netns: path.clone(), cause };
+        let (inode, _) = sandbox.ok_or_else(|| gone("No such file or directory".to_owned()))?;
+        let handle = handle().map_err(|error| gone(error.to_string()))?;
+        Ok((handle, NetnsRef { path, inode: *inode }))
+    }
+
+    async fn liveness(&self, netns: NetnsRef) -> Liveness {
+        match self.kernel.lock().sandboxes.get(&netns.inode) {
+            Some(sandbox) if sandbox.bound && sandbox.path == netns.path => Liveness::Alive,
+            _ => Liveness::Gone,
+        }
+    }
+
+    async fn drifted(&self) {
+        self.kernel.disturbed.notified().await;
+    }
+}

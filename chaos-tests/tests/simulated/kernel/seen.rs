@@ -1,0 +1,181 @@
+//! How the oracle sees the kernel.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use holdfast_chaos_tests::oracle::picture::{self, Address, Fate, Flow, Neighbour, Route, Rule, Way};
+use holdfast_model::host::{MAIN_TABLE, NatTable, POD_GATEWAY, PRIMARY_MARK, PodWiring, SourceNat};
+use ipnet::IpNet;
+
+use super::{Kernel, State};
+
+/// The group of pods' links.
+const PODS: u32 = 1;
+
+/// The table that the kernel looks at last, and that is empty.
+const DEFAULT_TABLE: u32 = 253;
+
+impl Kernel {
+    /// As it was when the node came up.
+    pub(crate) fn before(&self) -> picture::Kernel {
+        self.lock().before.clone()
+    }
+
+    /// As it is.
+    pub(crate) fn seen(&self) -> picture::Kernel {
+        self.lock().seen()
+    }
+
+    /// What is inside a sandbox.
+    pub(crate) fn inside(&self, inode: u64) -> picture::Kernel {
+        let state = self.lock();
+        let wiring = state.sandboxes.get(&inode).and_then(|sandbox| sandbox.inside.as_ref());
+        // Without its other end a veth is gone.
+        let is_there = state.links.values().any(|link| link.netns == Some(inode));
+        wiring.filter(|_| is_there).map(inside).unwrap_or_default()
+    }
+
+    /// Name of the link in the host's namespace whose other end is in this one.
+    pub(crate) fn host_link_of(&self, inode: u64) -> Option<String> {
+        let state = self.lock();
+        state.links.values().find(|link| link.netns == Some(inode)).map(|link| link.name.clone())
+    }
+
+    /// What the packet filter makes of a packet.
+    pub(crate) fn fate(&self, flow: &Flow) -> Fate {
+        let state = self.lock();
+        let Some(table) = &state.nat else {
+            return Fate { connection: flow.connection.unwrap_or(0), ..Fate::default() };
+        };
+        let link = state.links.values().find(|link| link.name == flow.link);
+        let came = Came {
+            from_pod: link.is_some_and(|link| link.netns.is_some()),
+            by_primary: link.is_some_and(|link| link.mac == table.primary_mac),
+            to_itself: state
+                .links
+                .values()
+                .any(|link| link.addresses.iter().any(|net| net.addr() == flow.to)),
+        };
+        fate(table, came, flow)
+    }
+}
+
+impl State {
+    pub(super) fn seen(&self) -> picture::Kernel {
+        let mut kernel = picture::Kernel {
+            rules: vec![
+                Rule::new(0, picture::LOCAL_TABLE),
+                Rule::new(32_766, MAIN_TABLE),
+                Rule::new(32_767, DEFAULT_TABLE),
+            ],
+            ..picture::Kernel::default()
+        };
+        for (index, link) in &self.links {
+            let index = *index;
+            kernel.links.push(picture::Link {
+                index,
+                name: link.name.clone(),
+                mac: Some(link.mac),
+                mtu: link.mtu,
+                up: link.up,
+                veth: link.netns.is_some(),
+                peer: link.netns.map(|_| INSIDE),
+                group: if link.netns.is_some() { PODS } else { 0 },
+            });
+            for net in &link.addresses {
+                kernel.addresses.push(Address { link: index, net: IpNet::V4(*net) });
+                let local = Route::on_link(picture::LOCAL_TABLE, own(net.addr().into()), index);
+                kernel.routes.push(Route { way: Way::Local, ..local });
+            }
+            let setting = format!("ipv4/conf/{}/rp_filter", link.name);
+            kernel.sysctls.insert(setting, link.rp_filter.to_string());
+        }
+        kernel.sysctls.insert("ipv4/ip_forward".to_owned(), u8::from(self.forwards).to_string());
+        kernel.sysctls.insert("ipv4/conf/default/rp_filter".to_owned(), super::STRICT.to_string());
+        if let Some(primary) = self.primary
+            && let Some((index, _)) =
+                self.links.iter().find(|(_, link)| link.netns.is_none() && link.mac == primary.mac)
+        {
+            let gateway = Ipv4Addr::from_bits(primary.subnet.network().to_bits() + 1);
+            kernel.routes.push(Route::on_link(MAIN_TABLE, IpNet::V4(primary.subnet), *index));
+            kernel.routes.push(Route::default_via(MAIN_TABLE, gateway, *index));
+        }
+        kernel.rules.extend(self.rules.iter().map(|ours| Rule {
+            ipv6: false,
+            priority: ours.priority,
+            from: ours.from,
+            to: ours.to,
+            mark: ours.mark,
+            iif: None,
+            table: ours.table,
+        }));
+        kernel.routes.extend(self.routes.iter().map(|ours| Route {
+            table: ours.table,
+            to: ours.to,
+            via: ours.via,
+            link: Some(ours.link_index),
+            way: Way::Forward,
+            metric: 0,
+        }));
+        kernel
+    }
+}
+
+/// The number of a pod's link in its own namespace, after its loopback.
+const INSIDE: u32 = 2;
+
+fn inside(wiring: &PodWiring) -> picture::Kernel {
+    let gateway = own(POD_GATEWAY.into());
+    picture::Kernel {
+        links: vec![picture::Link {
+            index: INSIDE,
+            name: wiring.ifname.clone(),
+            mac: None,
+            mtu: wiring.mtu,
+            up: true,
+            veth: true,
+            peer: None,
+            group: 0,
+        }],
+        addresses: vec![Address { link: INSIDE, net: own(wiring.address) }],
+        routes: vec![
+            Route::on_link(MAIN_TABLE, gateway, INSIDE),
+            Route::default_via(MAIN_TABLE, POD_GATEWAY, INSIDE),
+        ],
+        neighbours: vec![Neighbour { link: INSIDE, address: POD_GATEWAY.into(), mac: Some(wiring.host_mac) }],
+        ..picture::Kernel::default()
+    }
+}
+
+fn own(address: IpAddr) -> IpNet {
+    IpNet::from(address)
+}
+
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug)]
+struct Came {
+    from_pod: bool,
+    by_primary: bool,
+    to_itself: bool,
+}
+
+/// The chains of our table, in their order (see `holdfast_datapath`'s NAT): marks of connections, then source
+/// translation, which sees a connection's first packet only.
+fn fate(table: &NatTable, came: Came, flow: &Flow) -> Fate {
+    let mut fate = Fate { connection: flow.connection.unwrap_or(0), ..Fate::default() };
+    if came.from_pod {
+        fate.mark |= fate.connection & PRIMARY_MARK;
+    }
+    if table.node_ports && came.by_primary && came.to_itself {
+        fate.connection |= PRIMARY_MARK;
+    }
+    let Some(SourceNat { vpc_cidrs, node_ipv4 }) = &table.source_nat else { return fate };
+    let leaves_the_vpc = !came.to_itself && !vpc_cidrs.iter().any(|block| block.contains(&flow.to));
+    if flow.connection.is_none() && leaves_the_vpc {
+        fate.source = Some(*node_ipv4);
+        if came.from_pod {
+            fate.mark |= PRIMARY_MARK;
+            fate.connection |= PRIMARY_MARK;
+        }
+    }
+    fate
+}
