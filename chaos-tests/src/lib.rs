@@ -7,7 +7,6 @@ pub mod cni;
 pub mod latency;
 pub mod look;
 pub mod oracle;
-pub mod orphans;
 pub mod packets;
 pub mod pod;
 pub mod report;

@@ -9,6 +9,7 @@ mod settings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,12 +72,32 @@ impl Answer<'_> {
 /// A sandbox and what its ADD was answered with.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise<'a> {
+    /// Kubernetes namespace.
+    pub namespace: &'a str,
+    /// The pod's name.
+    pub name: &'a str,
     /// The sandbox.
-    pub pod: &'a Pod,
+    pub netns: &'a Arc<OwnedFd>,
+    /// Where the runtime said that it is.
+    pub path: &'a Path,
     /// What the runtime was told.
     pub answer: Answer<'a>,
     /// Another sandbox of that name was there, or was on its way out, as it came.
     pub namesake: bool,
+}
+
+impl<'a> Promise<'a> {
+    /// To a sandbox that was made here, the first of its name.
+    pub fn to(pod: &'a Pod, answer: Answer<'a>) -> Self {
+        Self {
+            namespace: &pod.namespace,
+            name: &pod.name,
+            netns: pod.netns(),
+            path: pod.path(),
+            answer,
+            namesake: false,
+        }
+    }
 }
 
 /// A node whose kernel was looked at before anything of ours ran on it.
@@ -142,8 +163,8 @@ pub struct Patience {
 
 impl Patience {
     /// For a box with its own delays.
-    pub fn of(rig: &Rig) -> Self {
-        Self { settles: SETTLES, growth: SETTLES.max(rig.growth()) }
+    pub fn of(rig: &Rig) -> anyhow::Result<Self> {
+        Ok(Self { settles: SETTLES, growth: SETTLES.max(rig.growth()?) })
     }
 
     fn is_over(&self, elapsed: Duration, faults: &[Fault]) -> bool {
@@ -182,18 +203,18 @@ pub fn told(faults: &[Fault]) -> String {
 
 /// The pod as the oracle wants it, and the number of its link's other end.
 fn promised(promise: &Promise<'_>) -> anyhow::Result<(Promised, Option<u32>)> {
-    let Promise { pod, answer, namesake } = promise;
-    let inside = inside(pod.netns()).with_context(|| format!("looking into {}", pod.name))?;
+    let Promise { namespace, name, netns, path, answer, namesake } = *promise;
+    let inside = inside(netns).with_context(|| format!("looking into {name}"))?;
     let peer = inside.link(IFNAME).filter(|link| link.veth).and_then(|link| link.peer);
     let promised = Promised {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        namesake: *namesake,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        namesake,
         address: answer.address(),
         ifname: IFNAME.to_owned(),
-        netns: pod.path().display().to_string(),
+        netns: path.display().to_string(),
         result: match answer {
-            Answer::Printed(result) => Some((*result).clone()),
+            Answer::Printed(result) => Some(result.clone()),
             Answer::Address(_) => None,
         },
         inside: Some(inside),
@@ -234,6 +255,14 @@ pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
         wrong.push("it does not know its gateway's link-layer address".to_owned());
     }
     Ok(wrong)
+}
+
+/// Links and rules of pods in a node's namespace: for whoever waits until the last pod is gone.
+pub fn left_of_pods(netns: &Arc<OwnedFd>) -> anyhow::Result<Vec<String>> {
+    let kernel = read(&mut netns::socket_in(netns)?)?;
+    let links = kernel.links.into_iter().filter(|link| link.veth).map(|link| link.name);
+    let rules = kernel.rules.iter().filter(|rule| oracle::is_of_a_pod(rule)).map(ToString::to_string);
+    Ok(links.chain(rules).collect())
 }
 
 /// A node's namespace, and its packet filter as it is listed.

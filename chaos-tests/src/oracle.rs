@@ -27,8 +27,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use nat::OUTSIDE;
-use picture::Flow;
 pub use picture::Picture;
+use picture::{Flow, Rule};
 
 /// Sends a packet out of the primary ENI (specification 6.1).
 pub(crate) const PRIMARY_MARK: u32 = 0x80;
@@ -185,6 +185,11 @@ pub fn judge(picture: &Picture) -> Vec<Fault> {
 /// What a pod's host link is called, unless another sandbox of its name bears that already.
 pub fn host_link_name(namespace: &str, name: &str) -> String {
     format!("eni{}", pods::digits(namespace, name))
+}
+
+/// Whether a rule is one that pods have.
+pub fn is_of_a_pod(rule: &Rule) -> bool {
+    matches!(rule.priority, pods::TO_POD | pods::FROM_POD)
 }
 
 /// What does not hold on several nodes of one VPC: each by itself, and no address on two of them.

@@ -28,7 +28,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use holdfast_datapath::netns;
-use holdfast_sim::scenario::Scenario;
 use holdfast_sim::vpc::Timing;
 use serde::Deserialize;
 
@@ -97,7 +96,6 @@ pub struct Rig {
     programs: Programs,
     dir: PathBuf,
     description: Description,
-    timing: Timing,
     sandboxes: AtomicU64,
     // Last: what the fields above hold open is let go before the box ends.
     _vpcsim: Process,
@@ -146,7 +144,7 @@ pub struct RunningPod {
 impl RunningPod {
     /// What the oracle judges it by; it must be the first sandbox of its name.
     pub fn promise(&self) -> Promise<'_> {
-        Promise { pod: &self.pod, answer: Answer::Printed(&self.result), namesake: false }
+        Promise::to(&self.pod, Answer::Printed(&self.result))
     }
 
     /// Asks another from inside the pod; gives the source address that the other saw.
@@ -170,7 +168,6 @@ impl Rig {
         let name = format!("rig{}", RIGS.fetch_add(1, Ordering::Relaxed));
         let dir = room::enter()?.join(&name);
         fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-        let timing = Scenario::parse(scenario).context("reading the scenario")?.timing;
         let file = dir.join("scenario.toml");
         fs::write(&file, scenario).with_context(|| format!("writing {}", file.display()))?;
         let mut command = process::dies_with_us();
@@ -178,7 +175,7 @@ impl Rig {
         command.arg("--run-dir").arg(&dir);
         let mut vpcsim = Process::start(command, "vpcsim", &dir.join("vpcsim.log"))?;
         let description = Self::wait_for(&mut vpcsim, &dir.join(&name).join("box.json"))?;
-        Ok(Self { programs, dir, description, timing, sandboxes: AtomicU64::new(0), _vpcsim: vpcsim })
+        Ok(Self { programs, dir, description, sandboxes: AtomicU64::new(0), _vpcsim: vpcsim })
     }
 
     fn wait_for(vpcsim: &mut Process, file: &Path) -> anyhow::Result<Description> {
@@ -203,24 +200,25 @@ impl Rig {
         &self.programs
     }
 
-    /// How long a node takes at most to have an address when none is free, by the box's own delays: a subnet's look,
+    /// How long a node takes at most to have an address when none is free, by the box's delays of now: a subnet's look,
     /// an ENI's creation, attachment and link, each seen late, twice over, and what the daemon itself takes on a busy
-    /// machine. Of the scenario: not for who sets other delays later.
-    pub fn growth(&self) -> Duration {
-        let Timing { read_latency, write_latency, attach_latency, .. } = self.timing;
+    /// machine.
+    pub fn growth(&self) -> anyhow::Result<Duration> {
+        let timing = self.admin().timing()?;
+        let Timing { read_latency, write_latency, attach_latency, .. } = timing;
         let calls = read_latency * 4 + write_latency * 3 + attach_latency;
-        let timing = &self.timing;
         let states = timing.create_takes + timing.attach_takes.max(timing.link_appears);
         let seen = timing.describe_lag + timing.describe_jitter + timing.imds_lag + timing.imds_torn;
-        (calls + states + seen) * 2 + Duration::from_secs(5)
+        Ok((calls + states + seen) * 2 + Duration::from_secs(5))
     }
 
     /// Waits until every view of EC2 shows what is there now: as long as any of them lags. What a daemon that has lost its
     /// ledger makes of views that lag is another question than what it makes of true ones.
-    pub fn views_agree(&self) {
-        let timing = &self.timing;
+    pub fn views_agree(&self) -> anyhow::Result<()> {
+        let timing = self.admin().timing()?;
         let behind = (timing.describe_lag + timing.describe_jitter).max(timing.imds_lag + timing.imds_torn);
         std::thread::sleep(behind);
+        Ok(())
     }
 
     /// Where files of this rig are. In memory, and gone with it.

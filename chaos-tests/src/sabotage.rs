@@ -187,10 +187,11 @@ impl Wrapped {
         };
         let said = String::from_utf8_lossy(&fs::read(&out)?).into_owned();
         let lines: Vec<&str> = said.lines().collect();
-        let end: Vec<String> = lines[lines.len().saturating_sub(LAST_WORDS)..]
-            .iter()
-            .map(|line| line.chars().take(500).collect())
-            .collect();
+        // What a test said as it failed may be far from the end.
+        let failures = lines.windows(2).filter(|pair| pair[0].contains(" panicked at ")).map(|pair| pair[1]);
+        let last = &lines[lines.len().saturating_sub(LAST_WORDS)..];
+        let shown = failures.chain(last.iter().copied());
+        let end: Vec<String> = shown.map(|line| line.chars().take(500).collect()).collect();
         let end = end.join("\n");
         ensure!(self.hits() > 0, "{name} did no harm, so nothing was tried:\n{end}");
         ensure!(!status.success(), "{name} went unnoticed:\n{end}");

@@ -83,7 +83,7 @@ fn every_pod_reaches_every_other_by_the_eni_that_owns_its_address() {
         };
         watched.iter().zip(nodes.iter().zip(&pods)).map(of).collect()
     };
-    look::wait_sound(Patience::of(&rig), look).unwrap();
+    look::wait_sound(Patience::of(&rig).unwrap(), look).unwrap();
 
     // Everybody asks everybody: the answer comes, and the question came from the asker's own address.
     let dropped = rig.dropped_for_their_source().unwrap();

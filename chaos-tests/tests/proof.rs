@@ -83,10 +83,10 @@ fn a_frozen_metadata_service_gives_no_address_at_a_first_start() {
     node.start_ready().unwrap();
     node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 9).unwrap();
     assert!(node.terminate().unwrap().success());
-    rig.views_agree();
+    rig.views_agree().unwrap();
     rig.admin().set_fault(&Fault::new(FaultKind::ImdsFrozen).of_instance(node.instance())).unwrap();
     let swapped = swap(&rig, &node);
-    rig.views_agree();
+    rig.views_agree().unwrap();
     assert!(swapped.is_subset(&shown(&rig, &node)), "the metadata service still shows them");
     fs::remove_file(node.ledger()).unwrap();
 
@@ -104,7 +104,7 @@ fn a_swap_behind_the_daemons_back_is_seen_at_the_next_start() {
     node.start_ready().unwrap();
     node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 9).unwrap();
     assert!(node.terminate().unwrap().success());
-    rig.views_agree();
+    rig.views_agree().unwrap();
     rig.admin().set_fault(&Fault::new(FaultKind::ImdsFrozen).of_instance(node.instance())).unwrap();
     let swapped = swap(&rig, &node);
     // Describes lag: that an address is missing is believed only some time after the daemon's own last change.
@@ -129,7 +129,7 @@ fn an_address_given_back_stays_given_back_although_the_metadata_service_remember
     node.start_ready().unwrap();
     node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 8).unwrap();
     assert!(node.terminate().unwrap().success());
-    rig.views_agree();
+    rig.views_agree().unwrap();
     let had = truth(&rig, &node);
     let remembers = FaultKind::ImdsRemembers { for_: Duration::from_secs(600) };
     rig.admin().set_fault(&Fault::new(remembers).of_instance(node.instance())).unwrap();
@@ -143,7 +143,7 @@ fn an_address_given_back_stays_given_back_although_the_metadata_service_remember
     assert!(given_back.is_subset(&shown(&rig, &node)), "the metadata service still shows them");
     // The daemon forgets all it knew, and hears of them from the metadata service only.
     node.kill().unwrap();
-    rig.views_agree();
+    rig.views_agree().unwrap();
     fs::remove_file(node.ledger()).unwrap();
     node.start_serving().unwrap();
     let pods = add_until_full(&rig, &node, 12);

@@ -31,7 +31,7 @@ fn a_type_that_the_daemon_does_not_know_carries_what_ec2_says() {
     assert_eq!(pods[12].ask(pods[0].address).unwrap(), pods[12].address);
     let promises: Vec<Promise<'_>> = pods.iter().map(RunningPod::promise).collect();
     let look = || Ok(vec![watched.picture(&rig, &node, &promises)?]);
-    look::wait_sound(Patience::of(&rig), look).unwrap();
+    look::wait_sound(Patience::of(&rig).unwrap(), look).unwrap();
 
     // The next process has to ask anew; without an answer it keeps what is there, and serves from it.
     node.kill().unwrap();

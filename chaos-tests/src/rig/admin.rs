@@ -48,6 +48,11 @@ impl Admin {
         self.ask::<Value>("DELETE", "/faults", &Value::Null).map(drop)
     }
 
+    /// The box's delays.
+    pub fn timing(&self) -> anyhow::Result<Timing> {
+        self.ask("GET", "/timing", &Value::Null)
+    }
+
     /// Sets the box's delays.
     pub fn set_timing(&self, timing: &Timing) -> anyhow::Result<()> {
         self.ask::<Timing>("PUT", "/timing", timing).map(drop)

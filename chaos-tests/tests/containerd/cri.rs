@@ -30,6 +30,8 @@ pub(crate) struct PodSpec {
 /// What the runtime says of a sandbox.
 #[derive(Debug, Clone)]
 pub(crate) struct SandboxStatus {
+    /// Name of its pod.
+    pub(crate) name: String,
     /// Its process runs.
     pub(crate) ready: bool,
     /// The address that the runtime took from the result of ADD.
@@ -115,6 +117,7 @@ impl Runtime {
         let namespaces = info["runtimeSpec"]["linux"]["namespaces"].as_array().into_iter().flatten();
         let network = namespaces.filter(|namespace| namespace["type"] == "network");
         Ok(SandboxStatus {
+            name: info["config"]["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
             ready: status.state == READY,
             address: address.map(|ip| ip.parse()).transpose()?,
             netns: network.filter_map(|namespace| namespace["path"].as_str()).map(PathBuf::from).next(),

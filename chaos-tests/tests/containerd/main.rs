@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use holdfast_chaos_tests::packets::{Echo, Prober, ask_internet};
 use holdfast_chaos_tests::rig::scenario;
+use holdfast_chaos_tests::sabotage;
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use nix::sys::signal::Signal;
@@ -43,6 +44,7 @@ fn pods_run_stop_and_are_removed() {
             stage.works(pod)?;
         }
         everybody_asks_everybody(stage, &pods)?;
+        stage.is_sound(&pods.iter().collect::<Vec<_>>())?;
         orders_differ(stage)?;
 
         let leases: Vec<_> = pods.iter().map(|pod| stage.lease(&pod.id)).collect::<Result<_, _>>()?;
@@ -75,7 +77,7 @@ fn pods_run_stop_and_are_removed() {
         ensure!(stage.node.state()?.leases.is_empty(), "leases are left");
         let broken = stage.rig.admin().broken_rules()?;
         ensure!(broken.is_empty(), "{broken:?}");
-        Ok(())
+        stage.is_sound(&[])
     });
 }
 
@@ -152,7 +154,7 @@ fn without_a_daemon_pods_stop_and_new_ones_are_told_to_come_again() {
         stage.works(&new)?;
         stage.works(&stays)?;
         ensure!(stage.node.state()?.leases.len() == 2, "the refused sandbox left a lease");
-        Ok(())
+        stage.is_sound(&[&new, &stays])
     });
 }
 
@@ -219,7 +221,7 @@ fn a_runtime_killed_in_the_middle_of_a_run_loses_nothing() {
         ensure!(stage.lease(&again.id)? == kept, "a late DEL touched a newer sandbox of the same pod");
         stage.works(&again)?;
         stage.works(&before)?;
-        Ok(())
+        stage.is_sound(&[&again, &before])
     });
 }
 
@@ -247,9 +249,10 @@ fn a_caller_that_gives_up_leaves_nothing() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let id = stage.runtime().run(&pod)?;
-        stage.works(&stage.sandbox(&id)?)?;
+        let served = stage.sandbox(&id)?;
+        stage.works(&served)?;
         ensure!(stage.node.state()?.leases.len() == 1, "a lease of nobody is left");
-        Ok(())
+        stage.is_sound(&[&served])
     });
 }
 
@@ -363,4 +366,38 @@ fn killed_run(test: &str) -> anyhow::Result<()> {
     );
     ensure!(mounts()? == before, "mounts are left");
     Ok(())
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[
+            ("pods_run_stop_and_are_removed", sabotage::NO_NAT, "no answer from 198.51.100.10"),
+            ("pods_run_stop_and_are_removed", sabotage::DEL_DOES_NOTHING, "the daemon carried out []"),
+            ("pods_run_stop_and_are_removed", sabotage::WRONG_NEIGHBOUR, "from the node: no answer from 10."),
+            (
+                "without_a_daemon_pods_stop_and_new_ones_are_told_to_come_again",
+                sabotage::DEL_NEEDS_A_DAEMON,
+                "a saboteur wants one",
+            ),
+            (
+                "without_a_daemon_pods_stop_and_new_ones_are_told_to_come_again",
+                sabotage::REFUSES_WITHOUT_CAUSE,
+                "no cause in",
+            ),
+            (
+                "a_runtime_killed_in_the_middle_of_a_run_loses_nothing",
+                sabotage::LOSES_A_LEASE,
+                "has no lease",
+            ),
+            (
+                "a_full_subnet_is_named_as_the_cause_until_an_address_has_rested",
+                sabotage::REFUSES_WITHOUT_CAUSE,
+                "not the true cause",
+            ),
+        ],
+    );
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use holdfast_chaos_tests::look::{self, Answer, Patience, Promise, Watched};
 use holdfast_chaos_tests::packets::{Echo, Prober};
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig};
 use holdfast_datapath::netlink::{AddressFamily, RouteFilter};
@@ -35,12 +36,15 @@ pub(crate) struct Stage {
     pub(crate) rig: Rig,
     /// Keeps the namespace that [`Containerd`] is told of.
     netns: Arc<OwnedFd>,
+    watched: Watched,
     plugin_log: PathBuf,
 }
 
 /// A sandbox that runs.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
+    /// Its pod's name.
+    pub(crate) name: String,
     /// The runtime's id.
     pub(crate) id: String,
     /// The address that the runtime reports.
@@ -72,6 +76,20 @@ pub(crate) fn pod(name: &str) -> anyhow::Result<PodSpec> {
     Ok(PodSpec { name: name.to_owned(), attempt: 0, cgroup: format!("/{}", boxed::name()?) })
 }
 
+impl Sandbox {
+    fn promise(&self) -> Promise<'_> {
+        Promise {
+            namespace: "default",
+            name: &self.name,
+            netns: &self.netns,
+            path: &self.path,
+            answer: Answer::Address(self.address.into()),
+            // Kubelet makes another sandbox of a pod while the old one is there.
+            namesake: true,
+        }
+    }
+}
+
 impl Stage {
     /// Makes a box of this scenario; nothing runs yet on its first node. The daemon will get these variables.
     fn new(scenario: &str, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
@@ -87,7 +105,8 @@ impl Stage {
         let runner = node.runner().with("pluginLogFile", plugin_log.display().to_string());
         let plugin = &rig.programs().plugin;
         let containerd = Containerd::new(&rig.dir().join("containerd"), &path, plugin, runner.conf())?;
-        Ok(Self { containerd, node, rig, netns, plugin_log })
+        let watched = Watched::before(&node)?;
+        Ok(Self { containerd, node, rig, netns, watched, plugin_log })
     }
 
     /// Starts daemon and runtime, and waits until a pod would run.
@@ -109,6 +128,14 @@ impl Stage {
         self.sandbox(&id)
     }
 
+    /// Waits until nothing is wrong on the node, with these sandboxes on it and no others.
+    pub(crate) fn is_sound(&self, sandboxes: &[&Sandbox]) -> anyhow::Result<()> {
+        let promised: Vec<Promise<'_>> = sandboxes.iter().map(|sandbox| sandbox.promise()).collect();
+        look::wait_sound(Patience::of(&self.rig)?, || {
+            Ok(vec![self.watched.picture(&self.rig, &self.node, &promised)?])
+        })
+    }
+
     /// A sandbox that the runtime says is ready.
     pub(crate) fn sandbox(&self, id: &str) -> anyhow::Result<Sandbox> {
         let status = self.runtime().status(id)?;
@@ -116,7 +143,7 @@ impl Stage {
         let path = status.netns.with_context(|| format!("{id} has a network namespace"))?;
         let netns = Arc::new(netns::open(&path)?);
         let address = status.address.with_context(|| format!("{id} has an address"))?;
-        Ok(Sandbox { id: id.to_owned(), address, netns, path })
+        Ok(Sandbox { name: status.name, id: id.to_owned(), address, netns, path })
     }
 
     /// The lease of a sandbox, which there must be.

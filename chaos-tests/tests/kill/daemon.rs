@@ -2,6 +2,7 @@
 //! datapath in the network namespace that it is started in. What the adapter sends, and the clock, go to the test at the
 //! other end of stdin and stdout. It kills itself at its appointed step.
 
+mod broken;
 mod host;
 mod line;
 mod ports;
@@ -24,6 +25,7 @@ use holdfast_store::{OpenError, OpenOptions, Opened, Store};
 use tokio::sync::{Notify, mpsc};
 
 use crate::config;
+use crate::daemon::broken::Broken;
 use crate::daemon::host::CountedHost;
 use crate::daemon::line::Line;
 use crate::daemon::ports::{AskedWire, CountedCloud, ReadMetadata, ToldClock};
@@ -45,6 +47,9 @@ struct Args {
     /// The step at which to die, as JSON.
     #[arg(long)]
     death: Option<String>,
+    /// What to do wrong.
+    #[arg(long, env = broken::VARIABLE)]
+    broken: Option<Broken>,
 }
 
 struct ToldWorld;
@@ -56,6 +61,8 @@ impl World for ToldWorld {
     type Clock = ToldClock;
     type Spawner = RuntimeTasks;
 }
+
+pub(crate) use broken::VARIABLE as BROKEN;
 
 /// What this program is called with to be the daemon.
 pub(crate) const WORD: &str = "be-the-daemon";
@@ -86,6 +93,9 @@ fn begin() -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     let death: Option<Death> = args.death.map(|text| serde_json::from_str(&text)).transpose()?;
     tracing::info!(now = args.now, ?death, "a life begins");
+    if let Some(broken) = args.broken {
+        broken.start()?;
+    }
     let line = Arc::new(Line::default());
     let steps = Arc::new(Steps::new(Arc::clone(&line), death));
     let clock = Arc::new(ToldClock::new(args.now)?);
@@ -133,7 +143,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let ports = Ports::<ToldWorld> {
         cloud: Arc::new(CountedCloud::new(Ec2Cloud::new(ec2).await, Arc::clone(&steps))),
         metadata: Arc::new(ReadMetadata::new(Imds::new(imds)?, Arc::clone(&steps))),
-        host: Arc::new(CountedHost::new(host, steps)),
+        host: Arc::new(CountedHost::new(host, steps, args.broken)),
         clock: Arc::clone(&clock),
         spawner: Arc::new(RuntimeTasks),
     };
@@ -145,7 +155,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
             ToNode::Add { request, sandbox } => {
                 let (handle, line) = (handle.clone(), Arc::clone(&line));
                 tokio::spawn(async move {
-                    let result = add(&handle, sandbox).await.map_err(|error| format!("{error:#}"));
+                    let mut result = add(&handle, sandbox).await.map_err(|error| format!("{error:#}"));
+                    if let (Some(broken), Ok(lease)) = (args.broken, &mut result) {
+                        broken.tell(lease);
+                    }
                     line.say(&FromNode::Added { request, result });
                 });
             }

@@ -23,6 +23,9 @@ use crate::wire::{Death, Passed, Side};
 /// Nodes at the same time, each in namespaces of its own.
 const NODES: usize = 4;
 
+/// Faults on one of them after which no more are looked for.
+const ENOUGH: usize = 10;
+
 /// How often a step is tried to be reached: two lives on a real kernel are not equal.
 const TRIES: usize = 3;
 
@@ -238,7 +241,7 @@ impl Tally {
         for (step, stage) in &self.died {
             let column = match (step.deed.as_str(), step.side) {
                 ("commit", _) => 0,
-                (deed, _) if deed.starts_with(char::is_uppercase) => 1,
+                _ if step.is_call() => 1,
                 (_, Side::Before | Side::After) => 2,
                 (_, Side::Amid) => 3,
             };
@@ -296,11 +299,12 @@ pub(crate) fn sigkill_at_every_step_leaves_nothing_that_the_next_start_does_not_
     let turn = AtomicUsize::new(0);
     let work = || {
         let mut tally = Tally::default();
-        loop {
+        while tally.failures.len() < ENOUGH {
             let turn = turn.fetch_add(1, Ordering::Relaxed);
-            let Some(&(step, next)) = deaths.get(turn) else { return tally };
+            let Some(&(step, next)) = deaths.get(turn) else { break };
             tally.die_at(program, &place.join(turn.to_string()), chosen[step], next);
         }
+        tally
     };
     let mut all = Tally::default();
     std::thread::scope(|scope| {

@@ -7,20 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use holdfast_datapath::{Host, HostOptions};
-use holdfast_model::cloud::TAG_INSTANCE;
+use holdfast_chaos_tests::look::{self, Answer, Promise};
+use holdfast_chaos_tests::oracle::picture::Cloud;
+use holdfast_chaos_tests::oracle::{self, Fault, Picture};
+use holdfast_chaos_tests::packets::{PORT, ask_internet, udp_in};
 use holdfast_model::ids::EniId;
 use holdfast_model::invariants;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
-use holdfast_planner as planner;
-use holdfast_ports::HostNet;
+use holdfast_sim::admin::State;
 use holdfast_sim::fabric::ECHO_PORT;
 
-use crate::config;
 use crate::node::Node;
-use holdfast_chaos_tests::orphans::PodPieces;
-use holdfast_chaos_tests::packets::{PORT, ask_internet, udp_in};
 
 /// A packet takes microseconds, also where the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,79 +67,44 @@ impl Node {
     }
 
     /// Everything that must hold when the daemon is at rest with this ledger; gives what does not. Besides what the pods
-    /// were promised: the ledger's invariants, and the same in EC2 and in the kernel.
+    /// were promised: the oracle's laws, the ledger's invariants, and that it has what EC2 has and the runtime was told.
     pub(crate) fn faults(&self, ledger: &Ledger) -> anyhow::Result<Vec<String>> {
         let mut faults = self.broken_promises();
+        faults.extend(oracle::judge(&self.picture()?).iter().map(Fault::to_string));
         let instance_type = ledger.node.as_ref().map(|node| node.identity.instance_type.clone());
         let limits = instance_type.and_then(|name| InstanceLimits::of(&name));
         ensure!(limits.is_some(), "the ledger does not know the node");
         faults.extend(invariants::check(ledger, limits.as_ref()).into_iter().map(|found| found.to_string()));
         for (container, sandbox) in self.sandboxes.iter().filter(|(_, sandbox)| !sandbox.deleting) {
-            match (ledger.leases.get(&sandbox.key), sandbox.address) {
-                (Some(lease), Some(address)) if lease.address == address => {}
-                (lease, address) => faults.push(format!(
-                    "CRASH-EQUIV: {container} was given {address:?}, and the ledger has {lease:?}"
-                )),
+            let lease = ledger.leases.get(&sandbox.key);
+            if lease.map(|lease| lease.address) != sandbox.address || lease.is_none() {
+                let address = sandbox.address;
+                faults.push(format!("{container} was given {address:?}, and the ledger has {lease:?}"));
             }
         }
         for key in ledger.leases.keys().filter(|key| !self.sandboxes.contains_key(&key.container_id)) {
-            faults.push(format!("NO-ORPHAN: {key} holds a lease, and no such sandbox is there"));
+            faults.push(format!("{key} holds a lease, and no such sandbox is there"));
         }
-        faults.extend(self.kernel_faults(ledger)?);
-        faults.extend(self.cloud_faults(ledger));
+        for eni in self.cloud()?.enis {
+            if !ledger.enis.contains_key(&EniId::new(&eni.id)) {
+                faults.push(format!("{} is attached and not in the ledger", eni.id));
+            }
+        }
+        faults.extend(self.shared.with(|vpc| vpc.check()).into_iter().map(|found| format!("EC2: {found:?}")));
         Ok(faults)
     }
 
-    /// Pods' pieces are counted one by one, by nothing that the daemon uses; of the rest (ENIs, NAT) the daemon's own
-    /// comparison must find nothing to do.
-    fn kernel_faults(&self, ledger: &Ledger) -> anyhow::Result<Vec<String>> {
-        let orphans = PodPieces::observe(&self.netns)?.differences(ledger).into_iter();
-        let mut faults: Vec<String> = orphans.map(|found| format!("NO-KERNEL-ORPHAN: {found}")).collect();
-        let desired = planner::desired_host(ledger, &config(self.ledger()));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let observed = runtime.block_on(async {
-            let host =
-                Host::new(HostOptions { netns: Some(Arc::clone(&self.netns)), threads: 1, interrupt: None })?;
-            host.observe(&desired.nat).await
-        })?;
-        let to_do = planner::host_diff(&desired, &observed, &planner::spared(ledger));
-        faults.extend(to_do.into_iter().map(|action| format!("KERNEL-CONVERGES: still to do: {action:?}")));
-        Ok(faults)
+    fn cloud(&self) -> anyhow::Result<Cloud> {
+        let state = self.shared.with(|vpc| State::of(vpc));
+        look::cloud_of(&state, &self.instance)
     }
 
-    fn cloud_faults(&self, ledger: &Ledger) -> Vec<String> {
-        let mut faults = Vec::new();
-        let (attached, unattached, violations) = self.shared.with(|vpc| {
-            let view = vpc.authoritative();
-            let ours = view.network_interfaces().into_iter().filter(|eni| {
-                eni.attachment.is_none()
-                    && eni.tags.get(TAG_INSTANCE).map(String::as_str) == Some(self.instance.as_str())
-            });
-            let unattached: Vec<_> = ours.map(|eni| eni.network_interface_id).collect();
-            (view.network_interfaces_of(&self.instance), unattached, vpc.check())
+    fn picture(&self) -> anyhow::Result<Picture> {
+        let promised = self.sandboxes.values().filter_map(|sandbox| {
+            let address = sandbox.address.filter(|_| !sandbox.deleting)?;
+            let to = Promise::to(&sandbox.pod, Answer::Address(address));
+            Some(Promise { namesake: sandbox.namesake, ..to })
         });
-        faults.extend(violations.into_iter().map(|found| format!("EC2: {found:?}")));
-        for eni in unattached {
-            faults.push(format!("NO-ORPHAN: {eni} is ours, unattached, and nobody deletes it"));
-        }
-        for eni in &attached {
-            let id = EniId::new(eni.network_interface_id.as_str());
-            if !ledger.enis.contains_key(&id) {
-                faults.push(format!("NO-ORPHAN: {id} is attached and not in the ledger"));
-            }
-            if eni.attachment.as_ref().is_some_and(|attachment| !attachment.delete_on_termination) {
-                faults.push(format!("NO-ORPHAN: {id} would outlive the instance"));
-            }
-        }
-        for lease in ledger.leases.values() {
-            let shown = attached.iter().any(|eni| {
-                eni.network_interface_id.as_str() == lease.eni.as_str()
-                    && eni.secondary_ips().any(|ip| IpAddr::V4(ip) == lease.address)
-            });
-            if !shown {
-                faults.push(format!("PROVEN-ASSIGNED: {} is leased and EC2 does not show it", lease.address));
-            }
-        }
-        faults
+        self.watched.picture_in(&self.netns, self.cloud()?, &promised.collect::<Vec<_>>())
     }
 }

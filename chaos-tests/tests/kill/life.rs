@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
+use holdfast_chaos_tests::oracle::host_link_name;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
@@ -24,9 +25,9 @@ const TWENTY_MINUTES: Duration = Duration::from_secs(20 * 60);
 /// How fast time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Something is awaited: about ten times real time, and as in real time while a step of the process is under way. The
-    /// daemon's own threads run in real time, and what they do may be late on a busy machine; patience with them is
-    /// measured in the node's time.
+    /// Something is awaited: about ten times real time, fifty while EC2 is, and as in real time while a step of the
+    /// process is under way. The daemon's own threads run in real time, and what they do may be late on a busy machine;
+    /// patience with them is measured in the node's time.
     Work,
     /// Time alone is awaited: seconds at a leap, as long as no step of the process is under way.
     Rest,
@@ -71,8 +72,10 @@ pub(crate) struct Life<'a> {
     child: Child,
     passed: Vec<(Passed, &'static str)>,
     stage: &'static str,
-    /// Steps and reads begun and not ended.
+    /// Steps and reads begun and not ended, but for calls of EC2.
     under_way: i64,
+    /// Calls of EC2 begun and not ended: it is the box's time that they take.
+    calls: i64,
     asked: BTreeMap<u64, Asked>,
     next_request: u64,
     refused: Vec<String>,
@@ -89,6 +92,7 @@ impl<'a> Life<'a> {
             passed: Vec::new(),
             stage: "start",
             under_way: 0,
+            calls: 0,
             asked: BTreeMap::new(),
             next_request: 0,
             refused: Vec::new(),
@@ -122,7 +126,7 @@ impl<'a> Life<'a> {
             key: sandbox.key.clone(),
             pod: PodRef { namespace: sandbox.pod.namespace.clone(), name: name.clone(), uid: None },
             netns: sandbox.pod.path().to_owned(),
-            host_veth: format!("eni{name}"),
+            host_veth: host_link_name(&sandbox.pod.namespace, name),
             fallback_veth: format!("enix{container}"),
         };
         let request = self.ask(Asked::Add(container.to_owned()));
@@ -186,7 +190,7 @@ impl<'a> Life<'a> {
                     .enis
                     .values()
                     .all(|eni| matches!(eni.phase, EniPhase::Attached { .. } | EniPhase::Gone));
-            if settled && self.under_way <= 0 && last.as_ref() == Some(&ledger) {
+            if settled && self.under_way + self.calls <= 0 && last.as_ref() == Some(&ledger) {
                 return Ok(ledger);
             }
             last = Some(ledger);
@@ -236,6 +240,7 @@ impl<'a> Life<'a> {
         let real = std::mem::replace(&mut self.time_went_on, Instant::now()).elapsed();
         let millis = match pace {
             _ if self.under_way > 0 => (real.as_millis() as u64).clamp(1, 20),
+            _ if self.calls > 0 => 100,
             Pace::Work => 20,
             Pace::Rest => 2000,
         };
@@ -268,7 +273,7 @@ impl<'a> Life<'a> {
     fn take(&mut self, message: FromNode) -> anyhow::Result<()> {
         match message {
             FromNode::Step(passed) => {
-                self.under_way += match passed.side {
+                *if passed.is_call() { &mut self.calls } else { &mut self.under_way } += match passed.side {
                     Side::Before => 1,
                     Side::Amid => 0,
                     Side::After => -1,

@@ -29,6 +29,7 @@ mod faults;
 mod life;
 mod node;
 mod room;
+mod sabotage;
 mod wire;
 
 use std::path::PathBuf;
@@ -47,9 +48,18 @@ fn main() -> ExitCode {
         deaths::sigkill_at_every_step_leaves_nothing_that_the_next_start_does_not_make_good();
         Ok(())
     };
-    let name = "sigkill_at_every_step_leaves_nothing_that_the_next_start_does_not_make_good";
-    libtest_mimic::run(&Arguments::from_args(), vec![Trial::test(name, deaths)]).exit_code()
+    let found = || {
+        sabotage::broken_daemons_are_found();
+        Ok(())
+    };
+    let trials = vec![Trial::test(DEATHS, deaths), Trial::test("broken_daemons_are_found", found)];
+    // One after the other: each has as many nodes at once as the machine carries.
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
+
+/// The name of the test.
+pub(crate) const DEATHS: &str = "sigkill_at_every_step_leaves_nothing_that_the_next_start_does_not_make_good";
 
 /// What the node is configured with: two spare addresses, so that pods make it grow and shrink; and an ADD that is held
 /// much longer than usual, because in virtual time a busy machine looks slow.

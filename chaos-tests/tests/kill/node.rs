@@ -1,6 +1,6 @@
 //! What outlives the daemon: the box and its network, the sandboxes, the ledger's file, the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use holdfast_chaos_tests::look::Watched;
 use holdfast_chaos_tests::pod::Pod;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_sim::fabric::Fabric;
@@ -28,10 +29,8 @@ use crate::wire::{self, Death, HttpAnswer, HttpRequest, epoch};
 /// The network must follow EC2 within this real time, also on a busy machine.
 const SETTLED: Duration = Duration::from_secs(30);
 
-/// EC2 answers at once: each call has its step before and after it, and nothing else hangs on how long it takes. What
-/// comes later by itself comes later here too.
+/// With a scenario's own delays: those of life.
 const BOX: &str = r#"
-    timing = { link_appears = 1000, detach_takes = 2000, imds_lag = 500 }
     vpc.cidrs = ["10.0.0.0/16"]
     [[subnet]]
     name = "a"
@@ -54,6 +53,8 @@ pub(crate) struct Sandbox {
     pub(crate) address: Option<IpAddr>,
     /// A DEL was sent; answered or not.
     pub(crate) deleting: bool,
+    /// Another sandbox of its name was there before.
+    pub(crate) namesake: bool,
 }
 
 /// A node of a box of its own.
@@ -67,6 +68,10 @@ pub(crate) struct Node {
     pub(crate) now: u64,
     /// Sandboxes that the runtime has, by container id.
     pub(crate) sandboxes: BTreeMap<String, Sandbox>,
+    /// Names that pods had.
+    names: BTreeSet<String>,
+    /// As it was before any daemon.
+    pub(crate) watched: Watched,
     ec2: Arc<Ec2Service>,
     imds: Arc<ImdsService>,
     box_runs: Runtime,
@@ -85,6 +90,7 @@ impl Node {
         let fabric = Fabric::up(&shared, &spec)?;
         let node = fabric.node("node").context("the box has its node")?;
         let (instance, netns) = (*node.instance(), Arc::clone(node.namespace().descriptor()));
+        let watched = Watched::before_in(&netns, "node")?;
         Ok(Self {
             ec2: Arc::new(Ec2Service::new(shared.clone(), Callers::ByAccessKey)),
             imds: Arc::new(ImdsService::new(shared.clone(), instance)),
@@ -95,6 +101,8 @@ impl Node {
             netns,
             now: 0,
             sandboxes: BTreeMap::new(),
+            names: BTreeSet::new(),
+            watched,
             program: program.to_owned(),
             dir: dir.to_owned(),
         })
@@ -154,7 +162,8 @@ impl Node {
             ifname: "eth0".to_owned(),
             network: "aws-cni".to_owned(),
         };
-        let sandbox = Sandbox { key, pod, address: None, deleting: false };
+        let namesake = !self.names.insert(name.to_owned());
+        let sandbox = Sandbox { key, pod, address: None, deleting: false, namesake };
         self.sandboxes.insert(container.to_owned(), sandbox);
         Ok(())
     }

@@ -118,6 +118,11 @@ pub(crate) struct Passed {
 }
 
 impl Passed {
+    /// Whether it is a call of EC2: they are named as EC2 names them.
+    pub(crate) fn is_call(&self) -> bool {
+        self.deed.starts_with(char::is_uppercase)
+    }
+
     /// Its kind: the same for each repetition.
     pub(crate) fn kind(&self) -> String {
         let side = match self.side {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use holdfast_chaos_tests::latency::{Latencies, readable};
-use holdfast_chaos_tests::orphans::PodPieces;
+use holdfast_chaos_tests::look;
 use holdfast_chaos_tests::pod::Pod;
 use serde_json::{Value, json};
 
@@ -144,11 +144,11 @@ fn ours(
     let began = Instant::now();
     let node = place.node.netns()?;
     loop {
-        let pieces = PodPieces::observe(&node)?;
-        if pieces.is_empty() {
+        let left = look::left_of_pods(&node)?;
+        if left.is_empty() {
             break;
         }
-        ensure!(began.elapsed() < PATIENCE, "DEL has left something: {pieces:?}");
+        ensure!(began.elapsed() < PATIENCE, "DEL has left something: {left:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
     scores.links_gone.push(began.elapsed());

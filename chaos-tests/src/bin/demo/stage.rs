@@ -95,14 +95,14 @@ impl Started {
 
 impl LivePod {
     fn promise(&self) -> Promise<'_> {
-        Promise { pod: &self.pod, answer: Answer::Printed(&self.result), namesake: self.namesake }
+        Promise { namesake: self.namesake, ..Promise::to(&self.pod, Answer::Printed(&self.result)) }
     }
 }
 
 impl Stage {
     /// Waits until all nodes are as they must be with the pods that live: see `holdfast_chaos_tests::oracle`.
     pub(crate) fn wait_sound(&self) -> anyhow::Result<()> {
-        look::wait_sound(Patience::of(&self.rig), || {
+        look::wait_sound(Patience::of(&self.rig)?, || {
             let picture = |place: &Place| {
                 let pods: Vec<Promise<'_>> = place.pods.iter().map(LivePod::promise).collect();
                 place.watched.picture(&self.rig, &place.node, &pods)
@@ -179,11 +179,7 @@ fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) ->
         match called.ok() {
             Ok(result) => {
                 // At once: a runtime starts the pod's programs now.
-                let unlike = look::unlike_its_answer(&Promise {
-                    pod: &pod,
-                    answer: Answer::Printed(&result),
-                    namesake: false,
-                })?;
+                let unlike = look::unlike_its_answer(&Promise::to(&pod, Answer::Printed(&result)))?;
                 ensure!(
                     unlike.is_empty(),
                     "{name} is not wired as its ADD was answered: {}",

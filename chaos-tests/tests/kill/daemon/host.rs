@@ -7,17 +7,19 @@ use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWi
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
 
+use crate::daemon::broken::Broken;
 use crate::daemon::steps::Steps;
 
 /// [`Host`], counted. What only reads is no step.
 pub(crate) struct CountedHost {
     host: Host,
     steps: Arc<Steps>,
+    broken: Option<Broken>,
 }
 
 impl CountedHost {
-    pub(crate) fn new(host: Host, steps: Arc<Steps>) -> Self {
-        Self { host, steps }
+    pub(crate) fn new(host: Host, steps: Arc<Steps>, broken: Option<Broken>) -> Self {
+        Self { host, steps, broken }
     }
 
     async fn read<T>(&self, work: impl Future<Output = T>) -> T {
@@ -40,16 +42,30 @@ impl HostNet for CountedHost {
         self.read(self.host.observe(nat)).await
     }
 
-    async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
+    async fn apply(&self, mut actions: Vec<HostAction>) -> Result<(), HostFault> {
+        if let Some(broken) = self.broken {
+            actions.retain(|action| broken.does(action));
+        }
         self.counted("mending", self.host.apply(actions)).await
     }
 
     async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {
+        if self.broken == Some(Broken::SetsUpNoEni) {
+            return Ok(());
+        }
         self.counted("setting an ENI up", self.host.set_up_eni(wiring)).await
     }
 
     async fn wire_pod(&self, wiring: PodWiring, netns: Netns) -> Result<PodWired, HostFault> {
-        self.counted("wiring", self.host.wire_pod(wiring, netns)).await
+        if self.broken == Some(Broken::WiresNothing) {
+            return Ok(PodWired { host_ifindex: 1, pod_mac: wiring.host_mac });
+        }
+        let (pod, ifname) = (Netns::clone(&netns), wiring.ifname.clone());
+        let wired = self.counted("wiring", self.host.wire_pod(wiring, netns)).await?;
+        if let Some(broken) = self.broken {
+            broken.spoil_pod(&pod, &ifname).expect("a broken daemon breaks something");
+        }
+        Ok(wired)
     }
 
     async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {

@@ -19,7 +19,7 @@ const DEL_LONGEST: Duration = Duration::from_secs(3);
 
 /// The longest waits for an ENI.
 pub(super) fn adds(rig: &Rig, adds: &Latencies) -> anyhow::Result<()> {
-    within("ADD", adds, ADD_MEDIAN, rig.growth())
+    within("ADD", adds, ADD_MEDIAN, rig.growth()?)
 }
 
 pub(super) fn dels(dels: &Latencies) -> anyhow::Result<()> {
