@@ -23,7 +23,7 @@ use crate::wire::{Death, Passed, Side};
 /// Nodes at the same time, each in namespaces of its own.
 const NODES: usize = 4;
 
-/// Faults on one of them after which no more are looked for.
+/// Faults after which no more are looked for.
 const ENOUGH: usize = 10;
 
 /// How often a step is tried to be reached: two lives on a real kernel are not equal.
@@ -296,13 +296,15 @@ pub(crate) fn sigkill_at_every_step_leaves_nothing_that_the_next_start_does_not_
     let deaths: Vec<(usize, Next)> = (0..chosen.len())
         .flat_map(|step| [(step, Next::AddedAgain), (step, Next::MadeAnew { dies_at: step as u64 * 7 % 32 })])
         .collect();
-    let turn = AtomicUsize::new(0);
+    let (turn, faults) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let work = || {
         let mut tally = Tally::default();
-        while tally.failures.len() < ENOUGH {
+        while faults.load(Ordering::Relaxed) < ENOUGH {
             let turn = turn.fetch_add(1, Ordering::Relaxed);
             let Some(&(step, next)) = deaths.get(turn) else { break };
+            let before = tally.failures.len();
             tally.die_at(program, &place.join(turn.to_string()), chosen[step], next);
+            faults.fetch_add(tally.failures.len() - before, Ordering::Relaxed);
         }
         tally
     };
