@@ -23,6 +23,9 @@ use crate::node::Node;
 /// A packet takes microseconds, also where the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// More calls of EC2 than any two lives need.
+const CALLS: usize = 400;
+
 impl Node {
     /// What does not hold of the pods whose ADD was answered and whose DEL was not sent: each has an address of its own,
     /// its node reaches it, and it reaches the internet by the ENI that EC2 shows its address on, and through the node's
@@ -89,6 +92,10 @@ impl Node {
             if !ledger.enis.contains_key(&EniId::new(&eni.id)) {
                 faults.push(format!("{} is attached and not in the ledger", eni.id));
             }
+        }
+        let calls: usize = self.shared.with(|vpc| vpc.log().counts().values().sum());
+        if calls > CALLS {
+            faults.push(format!("EC2 was called {calls} times in {} s", self.now / 1000));
         }
         faults.extend(self.shared.with(|vpc| vpc.check()).into_iter().map(|found| format!("EC2: {found:?}")));
         Ok(faults)

@@ -22,6 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The pool comes to rest within this, in the node's time.
 const TWENTY_MINUTES: Duration = Duration::from_secs(20 * 60);
 
+/// An ADD is answered within this, in the node's time: what an ENI takes, many times over. A machine that lets the
+/// daemon wait for a second lets the node wait for ten and more.
+const ADD_TAKES: Duration = Duration::from_secs(300);
+
+/// A DEL waits for nobody.
+const DEL_TAKES: Duration = Duration::from_secs(60);
+
 /// How fast time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -76,7 +83,8 @@ pub(crate) struct Life<'a> {
     under_way: i64,
     /// Calls of EC2 begun and not ended: it is the box's time that they take.
     calls: i64,
-    asked: BTreeMap<u64, Asked>,
+    /// What was asked, and when.
+    asked: BTreeMap<u64, (Asked, u64)>,
     next_request: u64,
     refused: Vec<String>,
     dumped: Option<Ledger>,
@@ -228,7 +236,7 @@ impl<'a> Life<'a> {
     fn ask(&mut self, what: Asked) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
-        self.asked.insert(request, what);
+        self.asked.insert(request, (what, self.node.now));
         request
     }
 
@@ -298,9 +306,10 @@ impl<'a> Life<'a> {
                 Ok(())
             }
             FromNode::Added { request, result } => {
-                let Some(Asked::Add(container)) = self.asked.remove(&request) else {
+                let Some((Asked::Add(container), since)) = self.asked.remove(&request) else {
                     return Err(anyhow!("an answer to an ADD that was not asked"));
                 };
+                self.in_time("ADD", &container, since, ADD_TAKES)?;
                 match (result, self.node.sandboxes.get_mut(&container)) {
                     (Ok(lease), Some(sandbox)) => {
                         ensure!(
@@ -317,9 +326,10 @@ impl<'a> Life<'a> {
                 Ok(())
             }
             FromNode::Deleted { request, done } => {
-                let Some(Asked::Del(container)) = self.asked.remove(&request) else {
+                let Some((Asked::Del(container), since)) = self.asked.remove(&request) else {
                     return Err(anyhow!("an answer to a DEL that was not asked"));
                 };
+                self.in_time("DEL", &container, since, DEL_TAKES)?;
                 ensure!(done, "the engine ended before it answered the DEL of {container}");
                 self.node.sandboxes.remove(&container);
                 Ok(())
@@ -330,6 +340,12 @@ impl<'a> Life<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn in_time(&self, what: &str, container: &str, since: u64, bound: Duration) -> anyhow::Result<()> {
+        let took = Duration::from_millis(self.node.now - since);
+        ensure!(took <= bound, "the {what} of {container} was answered after {took:?} of the node's time");
+        Ok(())
     }
 
     fn not_for_ever(&self, begun: Instant, what: &str) -> Result<(), Halt> {

@@ -6,8 +6,10 @@ use holdfast_model::invariants;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
+use holdfast_sim::vpc::Caller;
 
 use crate::node::{Node, Pod};
+use crate::patience::too_many_calls;
 
 /// MTU of everything.
 const MTU: u32 = 9001;
@@ -19,6 +21,9 @@ impl Node {
         let promised = self.pods().into_values().filter(|pod| !pod.deleting && pod.address.is_some());
         faults.extend(self.broken(promised, |_| true));
         faults.extend(self.shared.now(|vpc| vpc.check()).into_iter().map(|found| format!("EC2: {found:?}")));
+        faults.extend(self.answered().late());
+        let calls = self.shared.now(|vpc| vpc.log().by(&Caller::instance(&self.instance)).count());
+        faults.extend(too_many_calls(calls, self.shared.elapsed()));
         faults
     }
 

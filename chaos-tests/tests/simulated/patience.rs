@@ -1,10 +1,28 @@
-//! How long a runtime waited for its answers.
+//! How long a runtime waited for its answers, and how often EC2 was called meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// The longest that an ADD is held, and the answer that it is given then.
+const ADD_TAKES: Duration = Duration::from_secs(61);
+
+/// The longest that a DEL takes, whatever the disk does.
+const DEL_TAKES: Duration = Duration::from_secs(3);
+
+/// Calls of EC2 while a node settles and pods come in a burst.
+const CALLS: f64 = 40.0;
+
+/// More of them for each minute.
+const CALLS_A_MINUTE: f64 = 4.0;
+
+/// Whether a node calls EC2 too often.
+pub(crate) fn too_many_calls(calls: usize, time: Duration) -> Option<String> {
+    let most = CALLS + CALLS_A_MINUTE * time.as_secs_f64() / 60.0;
+    (calls as f64 > most).then(|| format!("{calls} calls of EC2 in {time:?}"))
+}
 
 /// The answers to one node's runtime.
 #[derive(Debug, Clone, Default)]
@@ -47,10 +65,17 @@ impl Answered {
         answer
     }
 
-    /// The ADDs and the DELs since it was last asked.
-    pub(crate) fn take(&self) -> (Waits, Waits) {
-        let mut inner = self.lock();
-        (std::mem::take(&mut inner.adds), std::mem::take(&mut inner.dels))
+    /// What was answered too late.
+    pub(crate) fn late(&self) -> Vec<String> {
+        let inner = self.lock();
+        let waited = [("an ADD", inner.adds, ADD_TAKES), ("a DEL", inner.dels, DEL_TAKES)];
+        let late = waited.into_iter().filter(|(_, waits, bound)| waits.longest > *bound);
+        late.map(|(what, waits, _)| format!("{what} was answered after {:?}", waits.longest)).collect()
+    }
+
+    /// The ADDs up to now; from here on they are counted anew.
+    pub(crate) fn take_adds(&self) -> Waits {
+        std::mem::take(&mut self.lock().adds)
     }
 
     /// A pod of this name comes; whether there was one before.
