@@ -2,6 +2,7 @@
 
 mod calls;
 mod checker;
+mod dead_callers;
 mod describe;
 mod errors;
 mod faults;
