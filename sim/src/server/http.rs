@@ -113,6 +113,8 @@ async fn connection<H: Handler>(stream: TcpStream, handler: Arc<H>) {
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        // Whoever is gone after the last byte of its request has made it all the same, read by then or not.
+        .half_close(true)
         .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), service)
         .await;
