@@ -235,7 +235,11 @@ impl SimVpc {
 
     /// [`SimVpc::serve`] with the answer typed, for code in the same process.
     pub fn call<C: Call>(&mut self, caller: &Caller, operation: C) -> Result<C::Output, CallError> {
-        let response = self.serve(caller, operation.into()).result?;
+        let reply = self.serve(caller, operation.into());
+        if let Some(Garbled::Reset(_)) = reply.garbled {
+            return Err(CallError::Dropped);
+        }
+        let response = reply.result?;
         Ok(C::output(response).expect("an operation is answered by its own response"))
     }
 

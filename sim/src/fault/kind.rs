@@ -39,6 +39,21 @@ pub enum FaultKind {
     },
     /// IMDS closes every connection without a byte.
     ImdsAway,
+    /// IMDS resets the connection before it does anything, below a path; everywhere where `path` is absent.
+    ImdsRequestReset {
+        /// Without version and leading slash, such as `api/token`.
+        #[serde(default)]
+        path: Option<String>,
+    },
+    /// IMDS does what it is asked below a path, and resets the connection before its answer or in the middle of it.
+    ImdsAnswerReset {
+        /// Bytes of the answer that arrive, its head included; none where absent, and never all.
+        #[serde(default)]
+        keep: u32,
+        /// Without version and leading slash; everywhere where absent.
+        #[serde(default)]
+        path: Option<String>,
+    },
     /// IMDS answers with this HTTP status below a path; everywhere where `path` is absent.
     ImdsStatus {
         /// The status, such as 404 or 503.
@@ -110,6 +125,14 @@ pub enum FaultKind {
     },
     /// F06: the call is never carried out and never answered.
     RequestLost,
+    /// F06: the connection is reset before the call is carried out, which it never is.
+    RequestReset,
+    /// F06: the call is carried out, and the connection is reset before its answer or in the middle of it.
+    AnswerReset {
+        /// Bytes of the answer that arrive, its head included; none where absent, and never all.
+        #[serde(default)]
+        keep: u32,
+    },
     /// F07: `RequestLimitExceeded`.
     Throttle,
     /// F08: this error instead of carrying the call out.
@@ -187,6 +210,8 @@ impl FaultKind {
             | Self::ImdsFrozen
             | Self::ImdsLags { .. }
             | Self::ImdsAway
+            | Self::ImdsRequestReset { .. }
+            | Self::ImdsAnswerReset { .. }
             | Self::ImdsStatus { .. }
             | Self::ImdsLate { .. }
             | Self::ImdsTokenRefused
@@ -204,6 +229,8 @@ impl FaultKind {
             | Self::AnswerTruncated { .. }
             | Self::AnswerReplaced { .. }
             | Self::RequestLost
+            | Self::RequestReset
+            | Self::AnswerReset { .. }
             | Self::Throttle
             | Self::ErrorInstead { .. }
             | Self::ErrorAfterEffect { .. }

@@ -7,6 +7,7 @@ mod describe;
 mod errors;
 mod faults;
 mod lifecycle;
+mod resets;
 mod rules;
 mod subnets;
 
