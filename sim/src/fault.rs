@@ -159,10 +159,19 @@ impl Fault {
             Reach::Imds if of_calls || of_places || counted => no(
                 "the metadata service is of one instance, and each look at it is hit: narrow it by instance only",
             ),
+            Reach::Instance if scope.instance.is_none() => no("it is of one instance: say of which"),
+            Reach::Instance if of_calls || of_places || counted || self.until.is_some() => {
+                no("it happens once, when its time has come: narrow it by instance only")
+            }
             Reach::Clock if of_places || counted || !scope.actions.is_empty() || scope.resource.is_some() => {
                 no("EC2 has one clock: narrow it by instance or caller only")
             }
-            Reach::Call | Reach::Describe | Reach::Attachment | Reach::Imds | Reach::Clock => Ok(()),
+            Reach::Call
+            | Reach::Describe
+            | Reach::Attachment
+            | Reach::Imds
+            | Reach::Instance
+            | Reach::Clock => Ok(()),
         }
     }
 }

@@ -166,6 +166,13 @@ pub enum FaultKind {
         /// Which.
         instance: InstanceId,
     },
+    /// EC2 retires the instance: metadata announces it from now on, and after so long it is stopped. Started again, it
+    /// is on other hardware. Cleared before, it is called off.
+    InstanceRetires {
+        /// How long, milliseconds.
+        #[serde(rename = "after_ms", with = "crate::vpc::millis")]
+        after: Duration,
+    },
     /// An attachment stays `attaching` while this is in force.
     AttachHangs,
     /// An attachment stays `detaching` while this is in force.
@@ -197,6 +204,8 @@ pub(crate) enum Reach {
     Attachment,
     /// The metadata service: the instance.
     Imds,
+    /// One instance, which must be named.
+    Instance,
     /// EC2's clock: instance and caller.
     Clock,
 }
@@ -238,6 +247,7 @@ impl FaultKind {
             | Self::FewerAddresses { .. }
             | Self::TerminateBefore { .. }
             | Self::TerminateAfter { .. } => Reach::Call,
+            Self::InstanceRetires { .. } => Reach::Instance,
             Self::ClockAhead { .. } => Reach::Clock,
         }
     }

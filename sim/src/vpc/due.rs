@@ -116,6 +116,7 @@ impl SimVpc {
     fn come_due(&mut self, due: Due) {
         match due {
             Due::Arrives(ticket) => self.arrive(ticket),
+            Due::Retires(fault) => self.retire(fault),
             Due::LinkAppears(id) => self.show_link(id),
             Due::Reassigned(id) => self.tell_addresses(id),
             Due::Attached(id) if self.hangs(id, &FaultKind::AttachHangs) => self.schedule(HANGS, due),
@@ -176,7 +177,7 @@ impl Change<'_> {
             Due::Terminated(id) => self.finish_termination(id),
             Due::Stopped(id) => self.finish_stop(id),
             Due::Started(id) => self.finish_start(id),
-            Due::LinkAppears(_) | Due::Reassigned(_) | Due::Arrives(_) => {}
+            Due::LinkAppears(_) | Due::Reassigned(_) | Due::Arrives(_) | Due::Retires(_) => {}
         }
         Ok(())
     }

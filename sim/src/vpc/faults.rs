@@ -124,8 +124,14 @@ impl Faults {
         self.active.len() < before
     }
 
-    pub(super) fn clear_all(&mut self) {
-        self.active.clear();
+    /// A fault in force.
+    pub(super) fn get(&self, id: FaultId) -> Option<&Fault> {
+        self.active.iter().find(|active| active.id == id).map(|active| &active.fault)
+    }
+
+    /// Counts a hit of a fault that happens by itself.
+    pub(super) fn count_hit(&mut self, id: FaultId) {
+        *self.hits.entry(id).or_insert(0) += 1;
     }
 
     pub(super) fn list(&self) -> Vec<(FaultId, Fault)> {
@@ -154,7 +160,7 @@ impl Faults {
             let about_calls = match reach {
                 Reach::Call => true,
                 Reach::Describe => action.is_read(),
-                Reach::Attachment | Reach::Imds | Reach::Clock => false,
+                Reach::Attachment | Reach::Imds | Reach::Instance | Reach::Clock => false,
             };
             if !about_calls || !fault.scope.covers_call(action, caller) || fault.count == Some(0) {
                 continue;

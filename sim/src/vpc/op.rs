@@ -23,6 +23,7 @@ use super::response::Done;
 use super::rng::Stream;
 use super::space::FullSubnet;
 use super::time::{Micros, Timing};
+use crate::fault::FaultId;
 
 pub(super) use create::NewEni;
 pub(super) use tags::check_tags;
@@ -49,6 +50,8 @@ pub(super) enum Due {
     Reassigned(EniId),
     /// A call arrives.
     Arrives(Ticket),
+    /// The retirement that a fault announced is due.
+    Retires(FaultId),
 }
 
 /// What follows from a change once it stands.

@@ -147,6 +147,7 @@ impl SimVpc {
                 launched: change.now,
                 tags: spec.tags,
                 ghosts: Vec::new(),
+                retirement: None,
             };
             change.world.instances.put(id, instance);
             let attachment_id = AttachmentId::new(change.ids.id(AttachmentId::PREFIX));

@@ -8,6 +8,7 @@ mod errors;
 mod faults;
 mod lifecycle;
 mod resets;
+mod retirement;
 mod rules;
 mod subnets;
 
