@@ -41,6 +41,12 @@ impl SimVpc {
             Effect::InstanceOver(instance) => self.event(VpcEvent::InstanceTerminated { instance }),
             Effect::InstanceStopped(instance) => self.event(VpcEvent::InstanceStopped { instance }),
             Effect::InstanceStarted(instance) => self.event(VpcEvent::InstanceStarted { instance }),
+            Effect::SubnetAdded(id) => {
+                let Some(subnet) = self.world.subnets.get(&id) else { return };
+                let (vpc, ipv4, ipv6) = (subnet.vpc, subnet.ipv4, subnet.ipv6);
+                self.event(VpcEvent::SubnetAdded { vpc, subnet: id, ipv4, ipv6 });
+            }
+            Effect::CidrAdded(vpc, cidr) => self.event(VpcEvent::CidrAdded { vpc, cidr }),
         }
     }
 

@@ -14,9 +14,11 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
 use super::calls::Ticket;
 use super::error::{ApiError, ErrorCode};
-use super::ids::{AttachmentId, EniId, InstanceId, Mac};
+use super::ids::{AttachmentId, EniId, InstanceId, Mac, SubnetId, VpcId};
 use super::model::World;
 use super::request::{Caller, Operation, Response};
 use super::response::Done;
@@ -71,6 +73,10 @@ pub(super) enum Effect {
     InstanceStopped(InstanceId),
     /// The instance boots.
     InstanceStarted(InstanceId),
+    /// There is a new subnet.
+    SubnetAdded(SubnetId),
+    /// A VPC has one more block.
+    CidrAdded(VpcId, Ipv4Net),
 }
 
 /// One operation under way.
