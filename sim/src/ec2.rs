@@ -47,12 +47,9 @@ impl Ec2Service {
         Self { shared, callers, refused: AtomicU64::new(0) }
     }
 
-    /// Answers one request. `None`: the connection closes without a byte.
+    /// Answers one request. `None`: the connection closes, or is reset, before a whole answer.
     pub async fn answer(&self, request: Request<Bytes>) -> Option<Response<Full<Bytes>>> {
-        match self.handle(request).await {
-            Reply::Answer(response) => Some(response),
-            Reply::Hangup => None,
-        }
+        self.handle(request).await.whole()
     }
 
     /// Who signed, if the credentials and the clock are right.
@@ -126,26 +123,29 @@ impl Handler for Ec2Service {
             }
             Err(CallError::Dropped) => Reply::Hangup,
         };
-        match (reply, served.garbled) {
-            (Reply::Answer(answer), Some(garbled)) => Reply::Answer(garble(answer, garbled).await),
-            (reply, _) => reply,
+        match served.garbled {
+            Some(garbled) => garble(reply, garbled).await,
+            None => reply,
         }
     }
 }
 
 /// What arrives of an answer.
-async fn garble(whole: Response<Full<Bytes>>, garbled: Garbled) -> Response<Full<Bytes>> {
-    match garbled {
-        Garbled::Truncated(keep) => {
+async fn garble(reply: Reply, garbled: Garbled) -> Reply {
+    match (reply, garbled) {
+        (reply, Garbled::Reset(keep)) => reply.reset_after(keep),
+        (Reply::Answer(whole), Garbled::Truncated(keep)) => {
             let (head, body) = whole.into_parts();
             let Ok(body) = body.collect().await;
             let body = body.to_bytes();
             let keep = usize::try_from(keep).unwrap_or(usize::MAX).min(body.len());
-            Response::from_parts(head, Full::new(body.slice(..keep)))
+            Reply::Answer(Response::from_parts(head, Full::new(body.slice(..keep))))
         }
-        Garbled::Replaced { status, body } => {
-            answer(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), "text/html", body)
+        (Reply::Answer(_), Garbled::Replaced { status, body }) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Reply::Answer(answer(status, "text/html", body))
         }
+        (reply, _) => reply,
     }
 }
 

@@ -18,6 +18,8 @@
 //! Why not a veth from router to node: its router end would have no carrier until the node's end is up, and then drop the
 //! answer to the node's first ARP request, which costs a second. The network behind a real ENI is always there.
 //!
+//! What the VPC gets while this runs, subnets and blocks, is followed like what its instances get.
+//!
 //! Each address that EC2 shows is one host route out of its ENI's link, and the source check asks the same routes: a
 //! packet from A is forwarded only if it came in where packets to A go out. One netlink message therefore grants or
 //! takes an address for both directions, and there is no instant at which they differ. A packet that life would drop

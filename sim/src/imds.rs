@@ -18,7 +18,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::server::http::{Handler, Reply, answer};
 use crate::server::shared::SharedVpc;
-use crate::vpc::InstanceId;
+use crate::vpc::{ImdsHarm, InstanceId};
 use token::Tokens;
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
@@ -39,16 +39,33 @@ impl ImdsService {
         Self { shared, instance, tokens: Mutex::default() }
     }
 
-    /// Answers one request. `None`: the connection closes without a byte.
+    /// Answers one request. `None`: the connection closes, or is reset, before a whole answer.
     pub async fn answer(&self, request: Request<Bytes>) -> Option<Response<Full<Bytes>>> {
-        match self.handle(request).await {
-            Reply::Answer(response) => Some(response),
-            Reply::Hangup => None,
-        }
+        self.handle(request).await.whole()
     }
 
     fn now_us(&self) -> u64 {
         self.shared.with(|vpc| vpc.now().0)
+    }
+
+    /// What is answered, whatever becomes of it.
+    fn reply(&self, request: &Request<Bytes>, path: &str, harm: &ImdsHarm) -> Reply {
+        let status = harm.token_refused.then_some(403).or(harm.status);
+        if let Some(status) = status {
+            return Reply::Answer(failure(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)));
+        }
+        let is_token = path.trim_end_matches('/') == TOKEN_PATH;
+        match (request.method(), is_token) {
+            (&Method::PUT, true) => {
+                self.shared.note_imds_read(&self.instance, &format!("PUT {TOKEN_PATH}"));
+                Reply::Answer(self.issue_token(request.headers()))
+            }
+            (&Method::GET | &Method::HEAD, false) => {
+                self.shared.note_imds_read(&self.instance, path);
+                self.read(path, request.headers(), harm.expired_credentials)
+            }
+            _ => Reply::Answer(failure(StatusCode::METHOD_NOT_ALLOWED)),
+        }
     }
 
     fn issue_token(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
@@ -88,30 +105,22 @@ impl Handler for ImdsService {
         let Ok(path) = percent_decode_str(request.uri().path()).decode_utf8() else {
             return Reply::Answer(failure(StatusCode::BAD_REQUEST));
         };
-        let is_token = path.trim_end_matches('/') == TOKEN_PATH;
         let asked = path_in_latest(&path);
         let asked = asked.strip_prefix("latest/").unwrap_or(&asked);
         let harm = self.shared.with(|vpc| vpc.imds_harm(&self.instance, asked));
         if harm.away {
             return Reply::Hangup;
         }
+        if harm.request_reset {
+            return Reply::reset();
+        }
         if !harm.late_by.is_zero() {
             self.shared.sleep(harm.late_by).await;
         }
-        let status = harm.token_refused.then_some(403).or(harm.status);
-        if let Some(status) = status {
-            return Reply::Answer(failure(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)));
-        }
-        match (request.method(), is_token) {
-            (&Method::PUT, true) => {
-                self.shared.note_imds_read(&self.instance, &format!("PUT {TOKEN_PATH}"));
-                Reply::Answer(self.issue_token(request.headers()))
-            }
-            (&Method::GET | &Method::HEAD, false) => {
-                self.shared.note_imds_read(&self.instance, &path);
-                self.read(&path, request.headers(), harm.expired_credentials)
-            }
-            _ => Reply::Answer(failure(StatusCode::METHOD_NOT_ALLOWED)),
+        let reply = self.reply(&request, &path, &harm);
+        match harm.answer_reset {
+            Some(bytes) => reply.reset_after(bytes),
+            None => reply,
         }
     }
 }

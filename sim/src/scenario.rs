@@ -24,6 +24,7 @@
 //! ```
 
 mod node;
+mod request_limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -37,7 +38,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::fabric::{FabricSpec, NodeSpec};
 use crate::fault::{Fault, FaultKind, Scope};
-use crate::vpc::{Action, ApiError, BoxConfig, Micros, SimVpc, SubnetId, SubnetSpec, Tags, Timing};
+use crate::vpc::{
+    Action, ApiError, BoxConfig, Micros, RequestLimits, SimVpc, SubnetId, SubnetSpec, Tags, Timing,
+};
 
 pub use node::NodeTable;
 
@@ -94,6 +97,9 @@ pub struct Scenario {
     /// named takes no time.
     #[serde(default = "Timing::life", deserialize_with = "timing")]
     pub timing: Timing,
+    /// How many calls EC2 takes: `"published"`, or a table of buckets; as many as come where absent.
+    #[serde(default, deserialize_with = "request_limits::read")]
+    pub request_limits: RequestLimits,
     /// The VPC.
     pub vpc: VpcTable,
     /// Subnets, at least one.
@@ -341,6 +347,7 @@ impl Scenario {
             timing: self.timing.clone(),
             ..BoxConfig::default()
         });
+        sim.set_request_limits(self.request_limits.clone());
         let vpc = sim
             .add_vpc(&self.vpc.cidrs, self.vpc.ipv6, self.vpc.tags.clone())
             .map_err(refused("the VPC".to_owned()))?;

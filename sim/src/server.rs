@@ -12,6 +12,7 @@
 pub mod client;
 pub(crate) mod credentials;
 pub(crate) mod http;
+mod resettable;
 pub mod shared;
 pub(crate) mod timestamp;
 

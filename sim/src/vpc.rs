@@ -23,6 +23,7 @@ mod op;
 mod places;
 pub mod request;
 pub mod response;
+mod retirement;
 mod rng;
 mod serve;
 mod setup;
@@ -48,7 +49,7 @@ pub use error::{ApiError, CallError, ErrorCode};
 pub use event::{EniAddresses, VpcEvent};
 pub use faults::{Garbled, ImdsHarm};
 pub use ids::{AttachmentId, EniId, InstanceId, Mac, ReservationId, SecurityGroupId, SubnetId, VpcId};
-pub use imds_view::{ImdsInterface, ImdsView};
+pub use imds_view::{ImdsInterface, ImdsView, RetirementNotice};
 pub use log::{CallLog, CallRecord, Outcome};
 pub use request::{Action, Call, Caller, Filter, Operation, Request, Response, Tags};
 pub use space::{FullSubnet, ReservationKind};
@@ -235,7 +236,11 @@ impl SimVpc {
 
     /// [`SimVpc::serve`] with the answer typed, for code in the same process.
     pub fn call<C: Call>(&mut self, caller: &Caller, operation: C) -> Result<C::Output, CallError> {
-        let response = self.serve(caller, operation.into()).result?;
+        let reply = self.serve(caller, operation.into());
+        if let Some(Garbled::Reset(_)) = reply.garbled {
+            return Err(CallError::Dropped);
+        }
+        let response = reply.result?;
         Ok(C::output(response).expect("an operation is answered by its own response"))
     }
 
@@ -297,6 +302,10 @@ impl SimVpc {
     /// Sets a fault. Errors: what is asked for cannot be done.
     pub fn set_fault(&mut self, fault: Fault) -> Result<FaultId, BadFault> {
         fault.check()?;
+        let retires = retirement::of_fault(&fault);
+        if let Some((instance, _)) = retires {
+            self.can_retire(instance)?;
+        }
         let mut frozen = Frozen::new();
         if fault.kind == FaultKind::ImdsFrozen {
             let all: Vec<InstanceId> = match fault.scope.instance {
@@ -312,7 +321,11 @@ impl SimVpc {
                 })
                 .collect();
         }
-        Ok(self.faults.set(fault, frozen))
+        let id = self.faults.set(fault, frozen);
+        if let Some((instance, after)) = retires {
+            self.announce_retirement(id, instance, after);
+        }
+        Ok(id)
     }
 
     /// How often each fault that was ever set has hit.
@@ -322,12 +335,15 @@ impl SimVpc {
 
     /// Takes a fault away; false when it is not (or no longer) set.
     pub fn clear_fault(&mut self, id: FaultId) -> bool {
+        self.call_off_retirement(id);
         self.faults.clear(id)
     }
 
     /// Takes all faults away.
     pub fn clear_faults(&mut self) {
-        self.faults.clear_all();
+        for (id, _) in self.faults() {
+            self.clear_fault(id);
+        }
     }
 
     /// The faults in force, oldest first, with what is left of their counts.

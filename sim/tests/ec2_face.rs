@@ -4,10 +4,12 @@ mod loopback;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::server::{ClockMode, access_key_id};
+use holdfast_sim::vpc::hook::{CallPoint, Stage, Verdict};
 use holdfast_sim::vpc::{Action, Timing};
 use loopback::{Loopback, OPERATOR, send, signature};
 use serde_json::json;
@@ -431,21 +433,26 @@ fn an_answer_is_cut_short_or_replaced_on_its_way() {
     sim.ec2("Action=DescribeVpcs").ok();
 }
 
+/// A request for an ENI as it is written.
+fn request_for_an_eni(sim: &Loopback) -> String {
+    let body = format!("Version=2016-11-15&Action=CreateNetworkInterface&SubnetId={}", sim.subnet_a);
+    format!(
+        "POST / HTTP/1.1\r\nHost: box\r\nAuthorization: {}\r\nX-Amz-Date: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        signature(OPERATOR, "us-west-2", "ec2"),
+        sim.date(0),
+        body.len()
+    )
+}
+
 #[test]
 fn a_call_is_carried_out_although_its_caller_hung_up() {
     let sim = Loopback::start(ClockMode::Running);
     let slow = Timing { write_latency: Duration::from_millis(700), ..Timing::default() };
     sim.shared.with(|vpc| vpc.set_timing(slow)).unwrap();
     let before = sim.shared.with(|vpc| vpc.authoritative().network_interfaces().len());
-    let body = format!("Version=2016-11-15&Action=CreateNetworkInterface&SubnetId={}", sim.subnet_a);
-    let request = format!(
-        "POST / HTTP/1.1\r\nHost: box\r\nAuthorization: {}\r\nX-Amz-Date: {}\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-        signature(OPERATOR, "us-west-2", "ec2"),
-        sim.date(0),
-        body.len()
-    );
-    let mut caller = std::net::TcpStream::connect(sim.ec2).unwrap();
+    let request = request_for_an_eni(&sim);
+    let mut caller = TcpStream::connect(sim.ec2).unwrap();
     caller.write_all(request.as_bytes()).unwrap();
     until(|| sim.shared.with(|vpc| vpc.under_way() == 1));
     // The caller is killed, and its connection with it.
@@ -453,6 +460,39 @@ fn a_call_is_carried_out_although_its_caller_hung_up() {
     until(|| sim.shared.with(|vpc| vpc.under_way() == 0));
     assert_eq!(sim.shared.with(|vpc| vpc.log().count(Action::CreateNetworkInterface)), 1);
     assert_eq!(sim.shared.with(|vpc| vpc.authoritative().network_interfaces().len()), before + 1);
+}
+
+#[test]
+fn a_call_is_carried_out_although_its_caller_was_gone_before_it_was_read() {
+    let sim = Loopback::start(ClockMode::Running);
+    let request = request_for_an_eni(&sim);
+    // The first call holds up the thread that would read the others.
+    let (say, held_up) = mpsc::channel();
+    let (go_on, told) = mpsc::channel();
+    sim.shared.with(|vpc| {
+        vpc.set_hook(Some(Box::new(move |point: CallPoint<'_>| {
+            if (point.number, point.stage) == (1, Stage::BeforeEffect) {
+                say.send(()).unwrap();
+                told.recv_timeout(Duration::from_secs(10)).unwrap();
+            }
+            Verdict::Continue
+        })));
+    });
+    let (head, body) = request.split_at(request.find("\r\n\r\n").unwrap());
+    let began = |part: &str| {
+        let mut caller = TcpStream::connect(sim.ec2).unwrap();
+        caller.write_all(part.as_bytes()).unwrap();
+        caller
+    };
+    let callers: Vec<TcpStream> = (0..20).map(|_| began(head)).collect();
+    let first = began(&request);
+    held_up.recv_timeout(Duration::from_secs(10)).unwrap();
+    for mut caller in callers {
+        caller.write_all(body.as_bytes()).unwrap();
+    }
+    go_on.send(()).unwrap();
+    until(|| sim.shared.with(|vpc| vpc.log().count(Action::CreateNetworkInterface) == 21));
+    drop(first);
 }
 
 /// Waits for something that comes within seconds.

@@ -200,3 +200,33 @@ fn the_service_goes_away_answers_late_refuses_tokens_and_shows_credentials_that_
     assert_eq!(answer.error(), (400, "RequestExpired"));
     assert_eq!(sim.shared.with(|vpc| vpc.fault_hits()[&expired]), 2);
 }
+
+#[test]
+fn a_scheduled_retirement_is_told_as_in_life_and_the_service_ends_with_the_instance() {
+    let sim = Loopback::start(ClockMode::Manual);
+    let token = token(&sim, "21600");
+    let scheduled = || get(&sim, &token, &format!("{META}/events/maintenance/scheduled")).ok().body;
+    assert_eq!(scheduled(), "[]");
+    let fault = serde_json::json!({"kind": {"type": "instance-retires", "after_ms": 60_000},
+        "scope": {"instance": sim.node_a.as_str()}});
+    let (status, set) = sim.admin("POST", "/faults", &fault.to_string());
+    assert_eq!(status, 200, "{set}");
+    let events: serde_json::Value = serde_json::from_str(&scheduled()).unwrap();
+    let event = &events[0];
+    assert_eq!((&event["Code"], &event["State"]), (&"instance-retirement".into(), &"active".into()));
+    assert!(event["EventId"].as_str().unwrap().starts_with("instance-event-0"), "{event}");
+    let at = sim.shared.epoch() + Duration::from_mins(1);
+    let at = at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let said = std::process::Command::new("date")
+        .args(["-u", "-d", event["NotBefore"].as_str().unwrap(), "+%s"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(said.stdout).unwrap().trim(), at.to_string(), "{event}");
+    assert_eq!(sim.admin("POST", "/faults", &fault.to_string()).0, 400, "announced already");
+    sim.admin("POST", "/clock", "{\"by_ms\": 60000}");
+    let shown = sim.ec2(&format!("Action=DescribeInstances&InstanceId.1={}", sim.node_a)).ok();
+    assert_eq!(shown.text("instanceState"), "<code>80</code><name>stopped</name>");
+    let header = format!("X-aws-ec2-metadata-token: {token}");
+    assert!(send(sim.imds, "GET", "/latest/meta-data/mac", &[&header], "").is_none(), "off");
+    assert_eq!(sim.admin("GET", "/faults/hits", "").1[set["id"].to_string()], 1);
+}

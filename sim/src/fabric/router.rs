@@ -65,6 +65,7 @@ const SETTINGS_IPV6: &[(&str, &str)] = &[
 pub(super) struct Router {
     namespace: Namespace,
     socket: Socket,
+    loopback: u32,
     nodes: BTreeMap<InstanceId, Node>,
     /// The router's end of each ENI's link.
     links: BTreeMap<EniId, Link>,
@@ -159,6 +160,7 @@ impl Router {
         Ok(Self {
             namespace,
             socket,
+            loopback,
             nodes: BTreeMap::new(),
             links: BTreeMap::new(),
             residents: Residents::default(),
@@ -271,6 +273,11 @@ impl Router {
                 Step::Unpublish(address) => {
                     batch.push(Change::DeleteRule(public(*address)), MayBeGone::Yes);
                 }
+                Step::Gateway(address) => {
+                    let own = Address::new(self.loopback, IpAddr::V4(*address).into());
+                    batch.push(Change::PutAddress(own), MayBeGone::No);
+                }
+                Step::Own(cidr) => batch.push(Change::AddRoute(blackhole(MAIN, *cidr)), MayBeGone::No),
             }
         }
         self.flush(&mut batch, &mut errors);

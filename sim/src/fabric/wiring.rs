@@ -10,11 +10,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::FabricError;
-use crate::vpc::{EniAddresses, EniId, InstanceId, Mac, SimVpc, SubnetId, VpcEvent};
+use crate::vpc::{EniAddresses, EniId, InstanceId, Mac, SimVpc, SubnetId, VpcEvent, VpcId};
 
-/// What does not change while the fabric is up.
+/// The VPC that the fabric shows. It grows while the fabric is up; that it has IPv6 or not does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
+    /// Which it is.
+    pub(super) vpc: VpcId,
     /// The VPC's blocks, of both families.
     pub(super) cidrs: Vec<IpNet>,
     /// Its subnets.
@@ -39,6 +41,7 @@ impl Layout {
         let ipv6 = only.ipv6_cidr_block.map(IpNet::V6);
         let subnets = view.subnets().into_iter();
         Ok(Self {
+            vpc: only.vpc_id,
             cidrs: only.cidr_blocks.iter().copied().map(IpNet::V4).chain(ipv6).collect(),
             subnets: subnets
                 .map(|subnet| {
@@ -101,6 +104,10 @@ pub(super) enum Step {
     Publish(Ipv4Addr),
     /// Stops doing so.
     Unpublish(Ipv4Addr),
+    /// Answers as the gateway of a subnet.
+    Gateway(Ipv4Addr),
+    /// Sends nothing for this block beyond the VPC.
+    Own(IpNet),
 }
 
 /// An ENI that is visible in its instance.
@@ -195,6 +202,7 @@ impl Wiring {
                 addresses,
                 source_dest_check,
             } => {
+                // Else it is in another VPC.
                 let Some(subnet) = self.layout.subnets.get(subnet).copied() else {
                     return Vec::new();
                 };
@@ -243,6 +251,22 @@ impl Wiring {
             VpcEvent::InstanceStopped { .. }
             | VpcEvent::InstanceStarted { .. }
             | VpcEvent::InstanceTerminated { .. } => Vec::new(),
+            // What the layout was read with may be told again.
+            VpcEvent::SubnetAdded { vpc, subnet, ipv4, ipv6 } => {
+                if *vpc != self.layout.vpc || self.layout.subnets.contains_key(subnet) {
+                    return Vec::new();
+                }
+                self.layout.subnets.insert(*subnet, Subnet { ipv4: *ipv4, ipv6: *ipv6 });
+                ipv4.map(|ipv4| Step::Gateway(gateway(ipv4))).into_iter().collect()
+            }
+            VpcEvent::CidrAdded { vpc, cidr } => {
+                let cidr = IpNet::V4(*cidr);
+                if *vpc != self.layout.vpc || self.layout.cidrs.contains(&cidr) {
+                    return Vec::new();
+                }
+                self.layout.cidrs.push(cidr);
+                vec![Step::Own(cidr)]
+            }
         }
     }
 
@@ -270,6 +294,7 @@ mod tests {
 
     fn wiring() -> Wiring {
         let mut wiring = Wiring::new(Layout {
+            vpc: VpcId::new("vpc-1"),
             cidrs: vec![net("10.0.0.0/16")],
             subnets: BTreeMap::from([(
                 SubnetId::new("subnet-a"),
@@ -372,6 +397,41 @@ mod tests {
         assert_eq!(wiring.follow(&detached), gone);
         assert_eq!(wiring.follow(&detached), []);
         assert_eq!(wiring.follow(&changed("eni-0", &["10.0.0.10", "10.0.0.11"])), []);
+    }
+
+    #[test]
+    fn a_subnet_or_block_is_told_once_and_only_of_the_vpc_that_is_shown() {
+        let mut wiring = wiring();
+        let subnet = |vpc: &str, id: &str, ipv4: Option<&str>| VpcEvent::SubnetAdded {
+            vpc: VpcId::new(vpc),
+            subnet: SubnetId::new(id),
+            ipv4: ipv4.map(|text| text.parse().unwrap()),
+            ipv6: None,
+        };
+        let block =
+            |vpc: &str| VpcEvent::CidrAdded { vpc: VpcId::new(vpc), cidr: "100.64.0.0/16".parse().unwrap() };
+        assert_eq!(wiring.follow(&block("vpc-2")), []);
+        assert_eq!(wiring.follow(&block("vpc-1")), [Step::Own(net("100.64.0.0/16"))]);
+        assert_eq!(wiring.follow(&block("vpc-1")), []);
+        assert_eq!(
+            wiring.follow(&subnet("vpc-1", "subnet-a", Some("10.0.0.0/20"))),
+            [],
+            "known from the start"
+        );
+        assert_eq!(wiring.follow(&subnet("vpc-2", "subnet-b", Some("10.0.16.0/20"))), []);
+        let mut event = attached("eni-1", 1, &["10.0.16.9"]);
+        if let VpcEvent::AttachmentVisible { subnet, .. } = &mut event {
+            *subnet = SubnetId::new("subnet-b");
+        }
+        assert_eq!(wiring.follow(&event), [], "in another VPC");
+        let gateway = Step::Gateway("10.0.16.1".parse().unwrap());
+        assert_eq!(wiring.follow(&subnet("vpc-1", "subnet-b", Some("10.0.16.0/20"))), [gateway]);
+        assert!(matches!(wiring.follow(&event)[..], [Step::Plug(_), Step::Grant(..)]));
+        assert_eq!(
+            wiring.follow(&subnet("vpc-1", "subnet-c", None)),
+            [],
+            "IPv6 has one gateway on every link"
+        );
     }
 
     #[test]

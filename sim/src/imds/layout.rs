@@ -26,6 +26,8 @@ pub(crate) fn root(view: &ImdsView, epoch: SystemTime, now_us: u64, expired_cred
     latest.put("dynamic/instance-identity/document", identity_document(view, epoch));
     let meta = latest.directory("meta-data");
     instance(meta, view);
+    meta.put("events/maintenance/history", "[]");
+    meta.put("events/maintenance/scheduled", scheduled(view, epoch));
     let now = Duration::from_micros(now_us);
     let role = if expired_credentials {
         RoleCredentials::expired(view.instance_id, now)
@@ -47,8 +49,6 @@ fn instance(meta: &mut Directory, view: &ImdsView) {
     meta.put("ami-manifest-path", "(unknown)");
     meta.put("block-device-mapping/ami", "/dev/xvda");
     meta.put("block-device-mapping/root", "/dev/xvda");
-    meta.put("events/maintenance/history", "[]");
-    meta.put("events/maintenance/scheduled", "[]");
     meta.put("hostname", &view.local_hostname);
     meta.put("instance-action", "none");
     meta.put("instance-id", view.instance_id.as_str());
@@ -72,6 +72,20 @@ fn instance(meta: &mut Directory, view: &ImdsView) {
             meta.put(&format!("tags/instance/{key}"), value);
         }
     }
+}
+
+/// What EC2 will do to the instance. An end is told of events that have one.
+fn scheduled(view: &ImdsView, epoch: SystemTime) -> String {
+    let events = view.retirement.iter().map(|notice| {
+        json!({
+            "NotBefore": timestamp::day_first(epoch + Duration::from_micros(notice.not_before.0)),
+            "Code": "instance-retirement",
+            "Description": "The instance is running on degraded hardware",
+            "EventId": notice.event_id,
+            "State": "active",
+        })
+    });
+    format!("{:#}", events.collect::<serde_json::Value>())
 }
 
 fn interface(at: &mut Directory, it: &ImdsInterface) {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::vpc::request::{DescribeSubnets, DescribeVpcs};
+use crate::vpc::{Caller, Operation};
 
 const GOOD: &str = r#"
     vpc.cidrs = ["10.0.0.0/16"]
@@ -62,11 +64,46 @@ fn timing_is_a_profile_or_a_table() {
 }
 
 #[test]
+fn request_limits_are_published_ones_or_a_table_and_bite() {
+    let published = Scenario::parse(&format!("request_limits = \"published\"\n{GOOD}")).unwrap();
+    assert_eq!(published.request_limits, RequestLimits::published());
+    assert_eq!(Scenario::parse(GOOD).unwrap().request_limits, RequestLimits::default());
+    let table = "[request_limits]
+        actions.DescribeSubnets = { capacity = 2, refill_per_second = 1 }
+        unfiltered = { capacity = 1, refill_per_second = 4 }";
+    let mut vpc = Scenario::parse(&format!("{GOOD}{table}")).unwrap().build().unwrap().vpc;
+    let caller = Caller::named("test");
+    // Of so many calls at once, so many are taken.
+    let taken = |vpc: &mut SimVpc, operation: Operation| {
+        (0..5).filter(|_| vpc.serve(&caller, operation.clone()).result.is_ok()).count()
+    };
+    let subnets = DescribeSubnets { max_results: Some(5), ..Default::default() };
+    assert_eq!(taken(&mut vpc, subnets.clone().into()), 2);
+    assert_eq!(taken(&mut vpc, DescribeSubnets::default().into()), 1, "a bucket of its own");
+    assert_eq!(taken(&mut vpc, DescribeVpcs::default().into()), 1);
+    assert_eq!(taken(&mut vpc, DescribeVpcs { max_results: Some(5), ..Default::default() }.into()), 5);
+    vpc.advance_to(Micros(1_000_000));
+    assert_eq!(taken(&mut vpc, subnets.into()), 1, "one regained in a second");
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place() {
+    let limited = |line: &str| format!("{GOOD}[request_limits]\n{line}");
     for (text, wanted) in [
         (GOOD.replace("zone", "zoen"), "unknown field `zoen`"),
         (format!("timing = \"fast\"\n{GOOD}"), "\"life\", \"measured\", \"instant\", or a table"),
         (format!("timing = {{ link_apears = 1 }}\n{GOOD}"), "unknown field `link_apears`"),
+        (format!("request_limits = \"none\"\n{GOOD}"), "\"published\", or a table of buckets by action"),
+        (
+            limited("actions.DescribeSubnet = { capacity = 1, refill_per_second = 1 }"),
+            "`DescribeSubnet`, expected",
+        ),
+        (
+            limited("DescribeSubnets = { capacity = 1, refill_per_second = 1 }"),
+            "unknown field `DescribeSubnets`",
+        ),
+        (limited("actions.DescribeSubnets = { capacity = 1 }"), "missing field `refill_per_second`"),
+        (limited("unfiltered = { capacity = -1, refill_per_second = 1 }"), "invalid value: integer `-1`"),
         (GOOD.replace("subnet = \"a\"", "subnet = \"b\""), "there is no subnet \"b\""),
         (GOOD.replace("node-a", "node/a"), "is no name for a node"),
         (GOOD.replace("node-a", "router"), "is no name for a node"),
@@ -91,6 +128,8 @@ fn what_is_wrong_is_said_with_its_place() {
         assert!(said.contains(wanted), "{said:?} should say {wanted:?}");
     }
     assert!(problem(&GOOD.replace("zone", "zoen")).contains("line 5"));
+    let unknown = problem(&limited("actions.DescribeSubnet = { capacity = 1, refill_per_second = 1 }"));
+    assert!(unknown.contains("line 12") && unknown.contains("`DescribeSubnets`"), "{unknown}");
 }
 
 #[test]

@@ -18,6 +18,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::resettable::Resettable;
+
 /// Largest request body that is read. EC2's largest requests are a few kilobytes.
 const LARGEST_BODY: usize = 1 << 20;
 
@@ -31,6 +33,35 @@ pub(crate) enum Reply {
     Answer(Response<Full<Bytes>>),
     /// No answer: close the connection without a byte.
     Hangup,
+    /// The first so many bytes of an answer, its head included and never all of it; then reset the connection.
+    Reset(Response<Full<Bytes>>, u32),
+}
+
+impl Reply {
+    /// Reset the connection without a byte.
+    pub(crate) fn reset() -> Self {
+        Self::Reset(Response::default(), 0)
+    }
+
+    /// The same reply, its connection reset after so many bytes.
+    pub(crate) fn reset_after(self, bytes: u32) -> Self {
+        match self {
+            Self::Answer(response) | Self::Reset(response, _) => {
+                // A head has bytes too: so many are less than the whole.
+                let body = response.body().size_hint().lower();
+                Self::Reset(response, bytes.min(u32::try_from(body).unwrap_or(u32::MAX)))
+            }
+            Self::Hangup => Self::reset(),
+        }
+    }
+
+    /// What a client in the same process gets: an answer that arrives whole, or none.
+    pub(crate) fn whole(self) -> Option<Response<Full<Bytes>>> {
+        match self {
+            Self::Answer(response) => Some(response),
+            Self::Hangup | Self::Reset(..) => None,
+        }
+    }
 }
 
 /// Answers requests. One handler serves all connections of a listener.
@@ -98,8 +129,9 @@ pub(crate) async fn serve_by_peer<H: Handler>(
 struct Withheld;
 
 async fn connection<H: Handler>(stream: TcpStream, handler: Arc<H>) {
+    let (stream, reset) = Resettable::new(stream);
     let service = service_fn(move |request: Request<Incoming>| {
-        let handler = Arc::clone(&handler);
+        let (handler, reset) = (Arc::clone(&handler), reset.clone());
         async move {
             let request = match read_whole(request).await {
                 Ok(request) => request,
@@ -108,11 +140,17 @@ async fn connection<H: Handler>(stream: TcpStream, handler: Arc<H>) {
             match handler.handle(request).await {
                 Reply::Answer(response) => Ok(response),
                 Reply::Hangup => Err(Withheld),
+                Reply::Reset(response, bytes) => {
+                    reset.after(bytes);
+                    if bytes == 0 { Err(Withheld) } else { Ok(response) }
+                }
             }
         }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        // Whoever is gone after the last byte of its request has made it all the same, read by then or not.
+        .half_close(true)
         .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), service)
         .await;

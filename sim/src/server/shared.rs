@@ -292,8 +292,8 @@ mod tests {
         let wait = Duration::from_millis(200);
         let (sim, instance, subnet) = small(wait);
         let shared = SharedVpc::new(sim, ClockMode::Running, SystemTime::now());
-        // The primary ENI of the new instance.
-        assert_eq!(shared.next_events().await.len(), 1);
+        // The subnet, and the primary ENI of the new instance.
+        assert_eq!(shared.next_events().await.len(), 2);
         let waiter = tokio::spawn({
             let shared = shared.clone();
             async move { shared.next_events().await }

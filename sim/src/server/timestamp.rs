@@ -14,6 +14,15 @@ pub(crate) fn millis(at: SystemTime) -> String {
     format!("{date}T{clock}.000Z")
 }
 
+/// `31 Jan 2026 23:59:59 GMT`, as IMDS writes the instants of scheduled events.
+pub(crate) fn day_first(at: SystemTime) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (year, month, day) = date(at);
+    let month = MONTHS.iter().zip(1..).find(|(_, number)| *number == month).map_or("", |(name, _)| name);
+    format!("{day:02} {month} {year:04} {} GMT", parts(at).1)
+}
+
 /// Reads `20260131T235959Z`, as SigV4 writes instants.
 pub(crate) fn parse_basic(text: &str) -> Option<SystemTime> {
     let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
@@ -39,12 +48,20 @@ fn day_number(year: u64, month: u64, day: u64) -> Option<u64> {
     (civil(days) == (year, if month < 10 { month + 3 } else { month - 9 }, day)).then_some(days)
 }
 
+/// Seconds since 1970.
+fn unix(at: SystemTime) -> u64 {
+    // Instants before that cannot come about: the box begins at its maker's present.
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn date(at: SystemTime) -> (u64, u64, u64) {
+    civil(unix(at) / 86_400)
+}
+
 /// Date and time of day.
 fn parts(at: SystemTime) -> (String, String) {
-    // Instants before 1970 cannot come about: the box begins at its maker's present.
-    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
+    let of_day = unix(at) % 86_400;
+    let (year, month, day) = date(at);
     let clock = format!("{:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60);
     (format!("{year:04}-{month:02}-{day:02}"), clock)
 }
@@ -86,6 +103,9 @@ mod tests {
             let basic = format!("{}Z", text.replace(['-', ':'], ""));
             assert_eq!(parse_basic(&basic), Some(UNIX_EPOCH + Duration::from_secs(unix)), "{basic}");
         }
+        let at = UNIX_EPOCH + Duration::from_secs(951_782_400 + 3_661);
+        assert_eq!(day_first(at), "29 Feb 2000 01:01:01 GMT");
+        assert_eq!(day_first(UNIX_EPOCH), "01 Jan 1970 00:00:00 GMT");
         for nonsense in
             ["", "20260231T000000Z", "20260131T240000Z", "20261301T000000Z", "2026-01-31T00:00:00Z"]
         {

@@ -41,6 +41,12 @@ impl SimVpc {
             Effect::InstanceOver(instance) => self.event(VpcEvent::InstanceTerminated { instance }),
             Effect::InstanceStopped(instance) => self.event(VpcEvent::InstanceStopped { instance }),
             Effect::InstanceStarted(instance) => self.event(VpcEvent::InstanceStarted { instance }),
+            Effect::SubnetAdded(id) => {
+                let Some(subnet) = self.world.subnets.get(&id) else { return };
+                let (vpc, ipv4, ipv6) = (subnet.vpc, subnet.ipv4, subnet.ipv6);
+                self.event(VpcEvent::SubnetAdded { vpc, subnet: id, ipv4, ipv6 });
+            }
+            Effect::CidrAdded(vpc, cidr) => self.event(VpcEvent::CidrAdded { vpc, cidr }),
         }
     }
 
@@ -116,6 +122,7 @@ impl SimVpc {
     fn come_due(&mut self, due: Due) {
         match due {
             Due::Arrives(ticket) => self.arrive(ticket),
+            Due::Retires(fault) => self.retire(fault),
             Due::LinkAppears(id) => self.show_link(id),
             Due::Reassigned(id) => self.tell_addresses(id),
             Due::Attached(id) if self.hangs(id, &FaultKind::AttachHangs) => self.schedule(HANGS, due),
@@ -176,7 +183,7 @@ impl Change<'_> {
             Due::Terminated(id) => self.finish_termination(id),
             Due::Stopped(id) => self.finish_stop(id),
             Due::Started(id) => self.finish_start(id),
-            Due::LinkAppears(_) | Due::Reassigned(_) | Due::Arrives(_) => {}
+            Due::LinkAppears(_) | Due::Reassigned(_) | Due::Arrives(_) | Due::Retires(_) => {}
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the fabric must follow: changes of attachments and addresses, in the order in which they happen.
+//! What the fabric must follow: changes of attachments, addresses and the VPC itself, in the order in which they happen.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::ids::{EniId, InstanceId, Mac, SubnetId};
+use super::ids::{EniId, InstanceId, Mac, SubnetId, VpcId};
 
 /// All addresses of one ENI.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -85,11 +85,29 @@ pub enum VpcEvent {
         /// Which.
         instance: InstanceId,
     },
+    /// There is a new subnet; what is in it is reported after this.
+    SubnetAdded {
+        /// In which VPC.
+        vpc: VpcId,
+        /// Which.
+        subnet: SubnetId,
+        /// Its IPv4 block.
+        ipv4: Option<Ipv4Net>,
+        /// Its IPv6 block.
+        ipv6: Option<Ipv6Net>,
+    },
+    /// A VPC has one more IPv4 block; subnets in it are reported after this.
+    CidrAdded {
+        /// Which VPC.
+        vpc: VpcId,
+        /// The block.
+        cidr: Ipv4Net,
+    },
 }
 
 impl VpcEvent {
-    /// Whose event it is.
-    pub fn instance(&self) -> InstanceId {
+    /// Whose event it is; `None`: of no single instance.
+    pub fn instance(&self) -> Option<InstanceId> {
         match self {
             Self::AttachmentVisible { instance, .. }
             | Self::AddressesChanged { instance, .. }
@@ -97,7 +115,8 @@ impl VpcEvent {
             | Self::Detached { instance, .. }
             | Self::InstanceStopped { instance }
             | Self::InstanceStarted { instance }
-            | Self::InstanceTerminated { instance } => *instance,
+            | Self::InstanceTerminated { instance } => Some(*instance),
+            Self::SubnetAdded { .. } | Self::CidrAdded { .. } => None,
         }
     }
 }
@@ -106,7 +125,7 @@ impl VpcEvent {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     next: u64,
-    by_instance: BTreeMap<InstanceId, Vec<(u64, VpcEvent)>>,
+    by_instance: BTreeMap<Option<InstanceId>, Vec<(u64, VpcEvent)>>,
 }
 
 impl Events {
@@ -117,7 +136,7 @@ impl Events {
 
     /// Takes those of one instance, in order.
     pub(super) fn take_of(&mut self, instance: InstanceId) -> Vec<VpcEvent> {
-        let events = self.by_instance.remove(&instance).unwrap_or_default();
+        let events = self.by_instance.remove(&Some(instance)).unwrap_or_default();
         events.into_iter().map(|(_, event)| event).collect()
     }
 

@@ -44,6 +44,9 @@ pub(super) struct Harm {
     pub(super) instead: Option<ApiError>,
     pub(super) after: Option<ApiError>,
     pub(super) answer_lost: bool,
+    pub(super) request_reset: bool,
+    /// After so many bytes of the answer.
+    pub(super) answer_reset: Option<u32>,
     pub(super) late_by: Duration,
     pub(super) garbled: Option<Garbled>,
     pub(super) terminate_before: Vec<InstanceId>,
@@ -59,6 +62,8 @@ pub(super) struct Harm {
 pub enum Garbled {
     /// Only the first so many bytes of its body arrive.
     Truncated(u32),
+    /// Only the first so many bytes of it arrive, its head included; then the connection is reset.
+    Reset(u32),
     /// Something else answers in its place.
     Replaced {
         /// HTTP status.
@@ -86,6 +91,10 @@ pub(super) struct Blur {
 pub struct ImdsHarm {
     /// The connection closes without a byte.
     pub away: bool,
+    /// The connection is reset, and nothing is done.
+    pub request_reset: bool,
+    /// What is asked is done; the connection is reset after so many bytes of the answer.
+    pub answer_reset: Option<u32>,
     /// No token is given.
     pub token_refused: bool,
     /// Answered with this status.
@@ -115,8 +124,14 @@ impl Faults {
         self.active.len() < before
     }
 
-    pub(super) fn clear_all(&mut self) {
-        self.active.clear();
+    /// A fault in force.
+    pub(super) fn get(&self, id: FaultId) -> Option<&Fault> {
+        self.active.iter().find(|active| active.id == id).map(|active| &active.fault)
+    }
+
+    /// Counts a hit of a fault that happens by itself.
+    pub(super) fn count_hit(&mut self, id: FaultId) {
+        *self.hits.entry(id).or_insert(0) += 1;
     }
 
     pub(super) fn list(&self) -> Vec<(FaultId, Fault)> {
@@ -145,7 +160,7 @@ impl Faults {
             let about_calls = match reach {
                 Reach::Call => true,
                 Reach::Describe => action.is_read(),
-                Reach::Attachment | Reach::Imds | Reach::Clock => false,
+                Reach::Attachment | Reach::Imds | Reach::Instance | Reach::Clock => false,
             };
             if !about_calls || !fault.scope.covers_call(action, caller) || fault.count == Some(0) {
                 continue;
@@ -224,6 +239,10 @@ impl Faults {
             }
             match &active.fault.kind {
                 FaultKind::ImdsAway => harm.away = true,
+                FaultKind::ImdsRequestReset { path } if below(path) => harm.request_reset = true,
+                FaultKind::ImdsAnswerReset { keep, path } if below(path) => {
+                    harm.answer_reset = Some(harm.answer_reset.map_or(*keep, |less| less.min(*keep)));
+                }
                 FaultKind::ImdsStatus { status, path } if below(path) => harm.status = Some(*status),
                 FaultKind::ImdsLate { by, path } if below(path) => harm.late_by = harm.late_by.max(*by),
                 FaultKind::ImdsTokenRefused if path == "api/token" => harm.token_refused = true,
@@ -265,12 +284,22 @@ impl Faults {
 }
 
 impl Harm {
+    /// What becomes of the answer on its way: of a connection that is reset nothing else is seen.
+    pub(super) fn garbled(&mut self) -> Option<Garbled> {
+        let reset = if self.request_reset { Some(0) } else { self.answer_reset };
+        reset.map(Garbled::Reset).or_else(|| self.garbled.take())
+    }
+
     /// Adds one fault; false when it has nothing to do with this action.
     fn add(&mut self, kind: &FaultKind, eni: Option<EniId>, action: Action) -> bool {
         let assigns = matches!(action, Action::AssignPrivateIpAddresses | Action::AssignIpv6Addresses);
         match kind {
             FaultKind::RequestLost => self.request_lost = true,
             FaultKind::AnswerLost => self.answer_lost = true,
+            FaultKind::RequestReset => self.request_reset = true,
+            FaultKind::AnswerReset { keep } => {
+                self.answer_reset = Some(self.answer_reset.map_or(*keep, |less| less.min(*keep)));
+            }
             FaultKind::AnswerLate { by } => self.late_by = self.late_by.max(*by),
             FaultKind::AnswerTruncated { keep } => self.garbled = Some(Garbled::Truncated(*keep)),
             FaultKind::AnswerReplaced { status, body } => {

@@ -51,8 +51,19 @@ pub struct ImdsView {
     pub security_groups: Vec<String>,
     /// Tags of the instance.
     pub tags: Tags,
+    /// That EC2 will retire it.
+    pub retirement: Option<RetirementNotice>,
     /// The interfaces shown, by MAC.
     pub interfaces: Vec<ImdsInterface>,
+}
+
+/// A scheduled event of EC2: the instance will be retired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetirementNotice {
+    /// `instance-event-…`.
+    pub event_id: String,
+    /// When, at the earliest; in the box just then.
+    pub not_before: Micros,
 }
 
 /// One interface under `network/interfaces/macs/`.
@@ -177,6 +188,7 @@ pub(super) fn observe(
         local_hostname: host_name(&instance.zone, instance.id, primary.primary()),
         security_groups: names(primary),
         tags: instance.tags.clone(),
+        retirement: instance.retirement.as_ref().map(|retirement| retirement.notice.clone()),
         interfaces,
     })
 }

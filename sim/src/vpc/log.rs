@@ -16,9 +16,9 @@ pub enum Outcome {
     Done,
     /// Answered with an error; without effect unless a fault says otherwise.
     Failed(ErrorCode),
-    /// Carried out or refused, but the answer was lost.
+    /// Carried out or refused, but the answer was lost, or its connection reset.
     AnswerLost,
-    /// Never arrived: no effect, no answer.
+    /// Never arrived, or its connection was reset: no effect, no answer.
     RequestLost,
 }
 

@@ -14,6 +14,7 @@ use super::index::{Index, Term};
 use super::limits::InstanceType;
 use super::request::{ConnectionTracking, CreateNetworkInterface, Tags};
 use super::response::{Attachment, AttachmentStatus, EniStatus, InstanceState};
+use super::retirement::Retirement;
 use super::space::{Holding, Space};
 use super::table::Table;
 use super::time::Micros;
@@ -83,6 +84,8 @@ pub(super) struct Instance {
     /// Interfaces that were detached by force. Their places stay taken, and metadata goes on showing them, until the
     /// instance is stopped.
     pub(super) ghosts: Vec<Ghost>,
+    /// Announced, and not carried out yet.
+    pub(super) retirement: Option<Retirement>,
 }
 
 /// What a forced detachment leaves in the instance.

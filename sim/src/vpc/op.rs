@@ -14,15 +14,18 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
 use super::calls::Ticket;
 use super::error::{ApiError, ErrorCode};
-use super::ids::{AttachmentId, EniId, InstanceId, Mac};
+use super::ids::{AttachmentId, EniId, InstanceId, Mac, SubnetId, VpcId};
 use super::model::World;
 use super::request::{Caller, Operation, Response};
 use super::response::Done;
 use super::rng::Stream;
 use super::space::FullSubnet;
 use super::time::{Micros, Timing};
+use crate::fault::FaultId;
 
 pub(super) use create::NewEni;
 pub(super) use tags::check_tags;
@@ -49,6 +52,8 @@ pub(super) enum Due {
     Reassigned(EniId),
     /// A call arrives.
     Arrives(Ticket),
+    /// The retirement that a fault announced is due.
+    Retires(FaultId),
 }
 
 /// What follows from a change once it stands.
@@ -68,6 +73,10 @@ pub(super) enum Effect {
     InstanceStopped(InstanceId),
     /// The instance boots.
     InstanceStarted(InstanceId),
+    /// There is a new subnet.
+    SubnetAdded(SubnetId),
+    /// A VPC has one more block.
+    CidrAdded(VpcId, Ipv4Net),
 }
 
 /// One operation under way.

@@ -1,15 +1,15 @@
 //! One call from arrival to answer.
 //!
 //! ```text
-//! hook(before) -> lost? -> throttled, denied? -> error instead? -> instance ends?
-//!              -> effect (undone for a dry run) -> instance ends? -> error after? -> answer lost, late? -> log
+//! hook(before) -> lost, reset? -> throttled, denied? -> error instead? -> instance ends?
+//!              -> effect (undone for a dry run) -> instance ends? -> error after? -> answer lost, reset, late? -> log
 //!              -> hook(after)
 //! ```
 
 use std::time::Duration;
 
 use super::error::{ApiError, CallError, ErrorCode};
-use super::faults::{Blur, Harm, throttled};
+use super::faults::{Blur, Garbled, Harm, throttled};
 use super::hook::{CallPoint, Stage, Verdict};
 use super::ids::InstanceId;
 use super::log::{CallRecord, Outcome};
@@ -46,8 +46,11 @@ impl SimVpc {
         let world = &self.world;
         let mut harm = self.faults.hit(request.action(), caller, || world.places(&request.operation));
         harm.request_lost |= self.hook.at(point(Stage::BeforeEffect)) == Verdict::Drop;
-        let (late_by, garbled) = (harm.late_by, harm.garbled.take());
+        let (late_by, garbled) = (harm.late_by, harm.garbled());
         let mut ended = self.attempt(caller, &request, harm);
+        if matches!(garbled, Some(Garbled::Reset(_))) && ended.outcome != Outcome::RequestLost {
+            ended.outcome = Outcome::AnswerLost;
+        }
         if self.hook.at(point(Stage::AfterEffect)) == Verdict::Drop && ended.outcome != Outcome::RequestLost {
             ended = Ended::dropped(Outcome::AnswerLost);
         }
@@ -63,7 +66,7 @@ impl SimVpc {
     }
 
     fn attempt(&mut self, caller: &Caller, request: &Request, harm: Harm) -> Ended {
-        if harm.request_lost {
+        if harm.request_lost || harm.request_reset {
             return Ended::dropped(Outcome::RequestLost);
         }
         let admitted = self.throttle.admit(&request.operation, self.now);

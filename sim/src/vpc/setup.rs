@@ -101,6 +101,7 @@ impl SimVpc {
                 free: u32::try_from(free).unwrap_or(u32::MAX),
             };
             change.world.subnets.put(id, subnet);
+            change.effects.push(Effect::SubnetAdded(id));
             Ok(id)
         })
     }
@@ -147,6 +148,7 @@ impl SimVpc {
                 launched: change.now,
                 tags: spec.tags,
                 ghosts: Vec::new(),
+                retirement: None,
             };
             change.world.instances.put(id, instance);
             let attachment_id = AttachmentId::new(change.ids.id(AttachmentId::PREFIX));
@@ -230,11 +232,13 @@ impl SimVpc {
     pub fn add_vpc_cidr(&mut self, vpc: &VpcId, net: Ipv4Net) -> Result<(), ApiError> {
         check_block(net)?;
         self.change(&Caller::named("setup"), |change| {
-            let vpc = change.world.vpc_mut(vpc)?;
+            let id = *vpc;
+            let vpc = change.world.vpc_mut(&id)?;
             if vpc.ipv4.iter().any(|other| overlap(*other, net)) {
                 return Err(invalid(format!("The CIDR '{net}' conflicts with another block")));
             }
             vpc.ipv4.push(net);
+            change.effects.push(Effect::CidrAdded(id, net));
             Ok(())
         })
     }

@@ -2,10 +2,13 @@
 
 mod calls;
 mod checker;
+mod dead_callers;
 mod describe;
 mod errors;
 mod faults;
 mod lifecycle;
+mod resets;
+mod retirement;
 mod rules;
 mod subnets;
 

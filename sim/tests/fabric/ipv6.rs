@@ -17,7 +17,7 @@ use crate::site::{
     reaches, remembered,
 };
 
-const SCENARIO: &str = r#"
+pub(crate) const SCENARIO: &str = r#"
     timing = { link_appears = 300 }
     vpc = { cidrs = ["10.0.0.0/16"], ipv6 = "2600:1f13:a::/56" }
     [[subnet]]
@@ -53,7 +53,7 @@ const PODS: Ipv6Addr = Ipv6Addr::new(0x2600, 0x1f13, 0xa, 0, 0, 0, 0, 0x77);
 const FOREIGN: Ipv6Addr = Ipv6Addr::new(0x2600, 0x1f13, 0xa, 0, 0, 0, 9, 9);
 
 /// The node's own address.
-fn own(site: &Site, node: &str) -> Ipv6Addr {
+pub(crate) fn own(site: &Site, node: &str) -> Ipv6Addr {
     let instance = site.node(node).instance();
     site.shared.with(|vpc| vpc.imds_view(instance)).unwrap().ipv6.unwrap()
 }

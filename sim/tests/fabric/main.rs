@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 mod delivery;
+mod growth;
 mod interfaces;
 mod ipv6;
 mod links;

@@ -9,27 +9,27 @@ use holdfast_datapath::netlink::{
 };
 use holdfast_datapath::netns;
 use holdfast_sim::fabric::{Interfaces, Namespace, NodeSpec};
-use holdfast_sim::vpc::{InstanceId, InstanceSpec, Tags};
+use holdfast_sim::vpc::{InstanceId, InstanceSpec, SubnetId, Tags};
 
 use crate::metadata::{ANY, who};
 use crate::site::{ONE, SECONDARY, Site, TWO, exchange, hold, router_has};
 
 const JOINED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
 
-fn run(site: &Site, address: Ipv4Addr) -> InstanceId {
-    let subnet = site.subnet("10.0.0.0/20");
+/// An instance of this address, or of one of IPv6.
+pub(crate) fn run(site: &Site, subnet: SubnetId, address: Option<Ipv4Addr>) -> InstanceId {
     let spec = InstanceSpec {
         instance_type: "m5.large".to_owned(),
         subnet,
         security_groups: Vec::new(),
-        private_ip: Some(address),
-        ipv6_address_count: 0,
+        private_ip: address,
+        ipv6_address_count: u32::from(address.is_none()),
         tags: Tags::new(),
     };
     site.shared.with(|vpc| vpc.run_instance(spec)).unwrap()
 }
 
-fn spec(name: &str, instance: InstanceId) -> NodeSpec {
+pub(crate) fn spec(name: &str, instance: InstanceId) -> NodeSpec {
     NodeSpec {
         name: name.to_owned(),
         instance,
@@ -42,7 +42,8 @@ fn spec(name: &str, instance: InstanceId) -> NodeSpec {
 #[test]
 fn an_instance_becomes_a_node_whenever_it_is_added() {
     let mut site = Site::up();
-    let instance = run(&site, JOINED);
+    let subnet = site.subnet("10.0.0.0/20");
+    let instance = run(&site, subnet, Some(JOINED));
     // Its events have passed by then.
     site.settle();
     assert!(!router_has(site.fabric.router().socket().unwrap(), "10.0.0.99/32"), "no node, no way to it");
@@ -51,7 +52,10 @@ fn an_instance_becomes_a_node_whenever_it_is_added() {
     let four = &node.namespace();
     assert!(exchange((&site.namespace("two"), TWO), (four, JOINED)));
     assert_eq!(who(four, ANY).unwrap(), instance.as_str());
-    assert!(site.fabric.add_node(&spec("four", run(&site, SECONDARY))).is_err(), "one name, one node");
+    assert!(
+        site.fabric.add_node(&spec("four", run(&site, subnet, Some(SECONDARY)))).is_err(),
+        "one name, one node"
+    );
     assert!(site.fabric.add_node(&spec("five", instance)).is_err(), "one instance, one node");
 
     // And leaves, while its instance lives on.

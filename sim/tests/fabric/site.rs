@@ -214,14 +214,14 @@ pub(crate) fn router_has(mut router: Socket, net: &str) -> bool {
 pub(crate) fn configure_second(namespace: &Namespace, address: Ipv4Addr) {
     let mut socket = namespace.socket().unwrap();
     let index = socket.link(&LinkRef::Name("ens6".into())).unwrap().unwrap().index;
-    let gateway: IpAddr = Ipv4Addr::new(10, 0, 0, 1).into();
-    let net = Ipv4Net::new(address, 20).unwrap().into();
+    let net = Ipv4Net::new(address, 20).unwrap();
+    let gateway = net.hosts().next().unwrap();
     socket
         .apply_all(&[
             Change::SetLink(LinkRef::Index(index), LinkSettings::up()),
-            Change::AddAddress(Address { no_prefix_route: true, ..Address::new(index, net) }),
-            Change::AddRoute(Route::on_link(2, "10.0.0.1/32".parse().unwrap(), index)),
-            Change::AddRoute(Route::default_via(2, gateway, index)),
+            Change::AddAddress(Address { no_prefix_route: true, ..Address::new(index, net.into()) }),
+            Change::AddRoute(Route::on_link(2, Ipv4Net::from(gateway).into(), index)),
+            Change::AddRoute(Route::default_via(2, gateway.into(), index)),
             Change::AddRule(Rule { from: Some(Ipv4Net::from(address).into()), ..Rule::new(1000, 2) }),
         ])
         .unwrap();

@@ -31,7 +31,9 @@ impl Follower {
                 }
                 VpcEvent::SourceDestCheckChanged { .. }
                 | VpcEvent::InstanceStopped { .. }
-                | VpcEvent::InstanceStarted { .. } => {}
+                | VpcEvent::InstanceStarted { .. }
+                | VpcEvent::SubnetAdded { .. }
+                | VpcEvent::CidrAdded { .. } => {}
             }
         }
     }

@@ -84,6 +84,8 @@ impl Change<'_> {
         if let Some(instance) = self.world.instances.edit(&id) {
             instance.state = InstanceState::Stopped;
             instance.ghosts.clear();
+            // It starts on other hardware.
+            instance.retirement = None;
         }
         self.effects.push(Effect::InstanceStopped(id));
     }

@@ -85,8 +85,16 @@ fn a_link_that_was_detached_before_it_appeared_is_never_told_of() {
 fn the_fabric_hears_of_addresses_and_checks_of_visible_interfaces_in_order() {
     let mut bed = Bed::new();
     let primary = bed.vpc.primary_eni(&bed.node).unwrap();
-    let first = bed.vpc.drain_events();
-    assert!(matches!(&first[..], [VpcEvent::AttachmentVisible { eni, .. }] if *eni == primary));
+    bed.vpc.add_vpc_cidr(&bed.vpc_id.clone(), net("100.64.0.0/16")).unwrap();
+    let subnet = |event: &VpcEvent| match event {
+        VpcEvent::SubnetAdded { subnet, .. } => Some(*subnet),
+        _ => None,
+    };
+    let [subnets @ .., first, block] = &bed.vpc.drain_events()[..] else { panic!("the bed was just made") };
+    let known: Vec<_> = subnets.iter().filter_map(subnet).collect();
+    assert_eq!(known, [bed.subnet, bed.tiny, bed.elsewhere]);
+    assert!(matches!(first, VpcEvent::AttachmentVisible { eni, .. } if *eni == primary));
+    assert!(matches!(block, VpcEvent::CidrAdded { vpc, .. } if *vpc == bed.vpc_id));
     let loose = bed.created();
     bed.assign(&loose, 1).unwrap();
     assert_eq!(bed.vpc.drain_events(), [], "it is attached to nothing");
