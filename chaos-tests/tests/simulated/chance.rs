@@ -122,6 +122,8 @@ async fn work(life: &Life, node: &Node, chance: &Chance, life_number: u64) {
             let broken = invariants::check(&dump.ledger, None);
             assert!(broken.is_empty(), "in the middle of a life: {broken:?}");
         }
+        let broken = node.broken_promises();
+        assert!(broken.is_empty(), "in the middle of a life: {broken:?}");
     }
 }
 

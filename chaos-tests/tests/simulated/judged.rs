@@ -18,13 +18,21 @@ impl Node {
     /// Everything that must hold whenever the daemon is at rest. Gives what does not.
     pub(crate) fn faults(&self, ledger: &Ledger) -> Vec<String> {
         let mut faults = self.ledger_faults(ledger);
-        let promised = self.pods().into_values().filter(|pod| !pod.deleting && pod.address.is_some());
-        faults.extend(self.broken(promised, |_| true));
+        faults.extend(self.broken(self.promised_pods(), |_| true));
         faults.extend(self.shared.now(|vpc| vpc.check()).into_iter().map(|found| format!("EC2: {found:?}")));
         faults.extend(self.answered().late());
         let calls = self.shared.now(|vpc| vpc.log().by(&Caller::instance(&self.instance)).count());
         faults.extend(too_many_calls(calls, self.shared.elapsed()));
         faults
+    }
+
+    /// What must hold at every instant: a pod that was answered has its path.
+    pub(crate) fn broken_promises(&self) -> Vec<String> {
+        self.broken(self.promised_pods(), Law::is_of_a_pod)
+    }
+
+    fn promised_pods(&self) -> impl Iterator<Item = Pod> {
+        self.pods().into_values().filter(|pod| !pod.deleting && pod.address.is_some())
     }
 
     /// Pods of which the ledger says that they are wired, and what their paths lack.
