@@ -1,9 +1,11 @@
 //! The engine: one task that owns all live state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_model::config::Config;
+use holdfast_model::ids::MacAddr;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Desired, Observed, Traces};
@@ -38,6 +40,8 @@ pub struct Engine<W: World> {
     pub(crate) sandboxes: Sandboxes,
     /// Whether the kernel was read once: nothing is leased or released before.
     pub(crate) looked: bool,
+    /// Those of the kernel's links, as it was last read.
+    pub(crate) macs: Option<BTreeSet<MacAddr>>,
     /// The ledger was lost while pods ran: nothing of ours in the kernel is left over until it is read back.
     pub(crate) rebuilding: bool,
     /// Whether packets that leave the VPC are translated: no pod is answered for before.
@@ -101,6 +105,7 @@ impl<W: World> Engine<W> {
             adds: Adds::default(),
             sandboxes: Sandboxes::default(),
             looked: false,
+            macs: None,
             rebuilding: false,
             nat_ready: false,
             stale: true,

@@ -61,10 +61,10 @@ impl<W: World> Engine<W> {
         if self.book.failing().is_some() {
             return;
         }
+        let macs = self.macs.insert(observed.links.iter().filter_map(|link| link.mac).collect()).clone();
         if !self.looked {
             self.first_look(&observed);
         }
-        let macs = observed.links.iter().filter_map(|link| link.mac).collect();
         self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_ready |= !self.config.wants_nat_table() || observed.nat == NatSeen::AsWritten;
         self.rebuild(&observed);

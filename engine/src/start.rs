@@ -3,10 +3,7 @@
 //! Nothing here needs EC2 or the metadata service when the ledger knows the node: a restart serves as soon as the
 //! kernel was read.
 
-use std::collections::BTreeSet;
-
 use holdfast_model::host::HostObserved;
-use holdfast_model::ids::MacAddr;
 use holdfast_model::ledger::Change;
 use holdfast_model::node::NodeIdentity;
 use holdfast_planner::{self as planner, Here, Recovery};
@@ -27,8 +24,9 @@ impl<W: World> Engine<W> {
         self.ask_identity();
     }
 
-    fn recover(&mut self, here: Here<'_>) {
+    fn recover(&mut self, identity: Option<&NodeIdentity>) -> Recovery {
         let now = self.now();
+        let here = Here { identity, macs: self.macs.as_ref() };
         let recovered = planner::recover(&self.desired(), self.book.ledger(), here, &now);
         match recovered.kind {
             Recovery::Fresh | Recovery::SameBoot => {}
@@ -36,14 +34,26 @@ impl<W: World> Engine<W> {
             Recovery::Foreign => {
                 tracing::warn!("the ledger is another instance's; it is forgotten");
             }
+            // The host's network is about to be read.
+            Recovery::Doubtful if self.macs.is_none() => {}
+            Recovery::Doubtful => {
+                let told = identity.map(|identity| identity.instance.to_string());
+                let known = self.book.ledger().node.as_ref().map(|node| node.identity.instance.to_string());
+                tracing::error!(
+                    ?told,
+                    ?known,
+                    "the instance metadata service names another instance, and the primary ENI is still the known \
+                     one's: pods are kept, and the service is asked again"
+                );
+            }
         }
         self.book.commit(recovered.changes, Then::Nothing);
+        recovered.kind
     }
 
     /// The kernel was read for the first time.
     pub(crate) fn first_look(&mut self, observed: &HostObserved) {
-        let macs: BTreeSet<MacAddr> = observed.links.iter().filter_map(|link| link.mac).collect();
-        self.recover(Here { identity: None, macs: Some(&macs) });
+        self.recover(None);
         self.rebuilding = planner::needs_rebuilding(self.book.ledger(), observed);
         if self.rebuilding {
             tracing::warn!(
@@ -70,9 +80,12 @@ impl<W: World> Engine<W> {
         self.asking_identity = false;
         match result {
             Ok(identity) => {
+                if self.recover(Some(&identity)) == Recovery::Doubtful {
+                    self.ask_identity_later();
+                    return;
+                }
                 tracing::info!(instance = %identity.instance, r#type = %identity.instance_type, "this node");
                 self.identified = true;
-                self.recover(Here { identity: Some(&identity), macs: None });
                 self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
                 // The NAT table depends on who we are.
                 self.observe();
@@ -83,10 +96,14 @@ impl<W: World> Engine<W> {
                 } else {
                     tracing::debug!(error = %chain(&error), "the metadata service does not answer");
                 }
-                self.timers.identity = Some(now.boottime.after(self.identity_pause));
-                self.identity_pause = (self.identity_pause * 2).min(IDENTITY_RETRY.1);
+                self.ask_identity_later();
             }
         }
+    }
+
+    fn ask_identity_later(&mut self) {
+        self.timers.identity = Some(self.now().boottime.after(self.identity_pause));
+        self.identity_pause = (self.identity_pause * 2).min(IDENTITY_RETRY.1);
     }
 
     pub(crate) fn ask_hint(&mut self) {

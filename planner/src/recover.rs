@@ -22,8 +22,8 @@ mod tests;
 pub struct Here<'a> {
     /// The instance metadata's answer, when there is one.
     pub identity: Option<&'a NodeIdentity>,
-    /// The MACs of the kernel's links, when they were read completely: after a reboot, a ledger whose primary
-    /// ENI is not among them is another instance's.
+    /// The MACs of the kernel's links, when they were read completely. An instance keeps its primary ENI for life: which
+    /// one is here tells whose ledger this is, whatever anybody says.
     pub macs: Option<&'a BTreeSet<MacAddr>>,
 }
 
@@ -39,6 +39,9 @@ pub enum Recovery {
     /// The ledger is another instance's (baked into an image) and was forgotten. Without an identity nothing
     /// can be planned yet.
     Foreign,
+    /// Instance metadata names another instance than the ledger, and the kernel does not bear it out: nothing is
+    /// forgotten on that word alone. Ask again.
+    Doubtful,
 }
 
 /// The result of [`recover`].
@@ -65,18 +68,16 @@ pub fn recover(desired: &Desired<'_>, ledger: &Ledger, here: Here<'_>, now: &Now
         return Recovered { kind: Recovery::Fresh, changes: draft.into_changes() };
     };
     let same_boot = node.boot == now.boot;
-    let foreign = match (here.identity, here.macs) {
-        (Some(identity), _) => identity.instance != node.identity.instance,
-        // A running instance keeps its primary ENI, so within a boot there is nothing to doubt.
-        (None, Some(macs)) => !same_boot && !macs.contains(&node.identity.primary_mac),
-        (None, None) => false,
-    };
-    if foreign {
-        forget_all(&mut draft, ledger);
-        if let Some(identity) = here.identity {
-            put_node(&mut draft, identity, now);
+    match whose(node, here, same_boot) {
+        Whose::Ours => {}
+        Whose::Anothers => {
+            forget_all(&mut draft, ledger);
+            if let Some(identity) = here.identity {
+                put_node(&mut draft, identity, now);
+            }
+            return Recovered { kind: Recovery::Foreign, changes: draft.into_changes() };
         }
-        return Recovered { kind: Recovery::Foreign, changes: draft.into_changes() };
+        Whose::Unclear => return Recovered { kind: Recovery::Doubtful, changes: Vec::new() },
     }
     if !same_boot {
         begin_boot(&mut draft, desired, ledger, now);
@@ -84,6 +85,38 @@ pub fn recover(desired: &Desired<'_>, ledger: &Ledger, here: Here<'_>, now: &Now
     put_node(&mut draft, here.identity.unwrap_or(&node.identity), now);
     let kind = if same_boot { Recovery::SameBoot } else { Recovery::NewBoot };
     Recovered { kind, changes: draft.into_changes() }
+}
+
+/// Whose a ledger is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    Anothers,
+    Unclear,
+}
+
+/// Metadata answers wrongly now and then, and to believe it costs every pod its network: a ledger of this very boot is
+/// another instance's only if the kernel says so too. After a reboot nothing runs that could be lost.
+fn whose(node: &NodeRecord, here: Here<'_>, same_boot: bool) -> Whose {
+    let is_here = |mac: MacAddr| here.macs.map(|macs| macs.contains(&mac));
+    let of_ledger = is_here(node.identity.primary_mac);
+    let Some(identity) = here.identity else {
+        // Within a boot a link may be away; an instance is not.
+        let moved = !same_boot && of_ledger == Some(false);
+        return if moved { Whose::Anothers } else { Whose::Ours };
+    };
+    if identity.instance == node.identity.instance {
+        return Whose::Ours;
+    }
+    let (Some(of_ledger), Some(told)) = (of_ledger, is_here(identity.primary_mac)) else {
+        return Whose::Unclear;
+    };
+    match (of_ledger, told) {
+        (false, true) => Whose::Anothers,
+        (true, false) => Whose::Unclear,
+        _ if same_boot => Whose::Unclear,
+        _ => Whose::Anothers,
+    }
 }
 
 fn put_node(draft: &mut Draft<'_>, identity: &NodeIdentity, now: &Now) {

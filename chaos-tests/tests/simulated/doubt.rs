@@ -8,7 +8,7 @@ use holdfast_model::lease::LeasePhase;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::Action;
 
-use crate::box_of::{one_node, warm};
+use crate::box_of::{nodes, one_node, warm};
 use crate::crash::quiet_deaths;
 use crate::node::Outcome;
 use crate::steps::Steps;
@@ -90,6 +90,39 @@ fn an_eni_whose_link_is_gone_serves_nobody() {
         node.kernel.remove_nat();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!ready().await);
+    })
+    .unwrap();
+}
+
+/// A metadata service that answers for another instance, at a restart within the boot: the kernel knows better.
+#[test]
+fn another_instances_metadata_takes_no_pod_its_network() {
+    let mut two = nodes(2, "m5.large", warm(1, 0, 0), 24);
+    let other = two[1].instance;
+    let node = &mut two[0];
+    node.live(&Steps::default(), async |life| {
+        for number in 0..6 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        life.quiet().await;
+    })
+    .unwrap();
+    let own = node.instance;
+    node.mistake_for(other);
+    node.live(&Steps::default(), async |life| {
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert_eq!(node.broken_promises(), Vec::<String>::new());
+        let dump = life.engine.dump().await.unwrap();
+        assert_eq!(dump.ledger.leases.len(), 6);
+        assert!(!dump.identified);
+        life.add("new", "new").await.unwrap();
+    })
+    .unwrap();
+    node.mistake_for(own);
+    node.live(&Steps::default(), async |life| {
+        let ledger = life.quiet().await;
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+        assert!(life.engine.dump().await.unwrap().identified);
     })
     .unwrap();
 }

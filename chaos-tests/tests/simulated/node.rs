@@ -242,6 +242,11 @@ impl Node {
         lock(&self.pods).clear();
     }
 
+    /// From now on its metadata service answers for another instance.
+    pub(crate) fn mistake_for(&mut self, instance: sim::InstanceId) {
+        self.imds = Arc::new(ImdsService::new(self.shared.vpc().clone(), instance));
+    }
+
     /// Lets something happen on the stage that this node shares with others.
     pub(crate) fn on_stage<T>(&self, work: impl Future<Output = T>) -> T {
         self.stage.block_on(work)

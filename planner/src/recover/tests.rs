@@ -54,7 +54,9 @@ fn a_ledger_from_an_image_is_forgotten() {
     let desired = Desired { config: &toy.config, limits: toy.limits };
     let mut stranger = identity("t3.small");
     stranger.instance = InstanceId::new("i-2");
-    let here = Here { identity: Some(&stranger), macs: None };
+    stranger.primary_mac = MacAddr([6, 6, 6, 6, 6, 6]);
+    let macs = BTreeSet::from([stranger.primary_mac]);
+    let here = Here { identity: Some(&stranger), macs: Some(&macs) };
     let recovered = recover(&desired, &toy.ledger, here, &other_boot(&toy));
     assert_eq!(recovered.kind, Recovery::Foreign);
     let mut ledger = toy.ledger.clone();
@@ -89,4 +91,34 @@ fn a_restart_changes_nothing() {
     let desired = Desired { config: &toy.config, limits: toy.limits };
     let recovered = recover(&desired, &toy.ledger, Here::default(), &toy.now);
     assert_eq!((recovered.kind, recovered.changes), (Recovery::SameBoot, Vec::new()));
+}
+
+/// What metadata of another instance makes of a ledger: by whose primary ENI is in the kernel, and whether the node was
+/// restarted.
+#[test]
+fn a_ledger_is_forgotten_on_the_kernels_word_and_never_within_a_boot_on_metadatas_alone() {
+    let toy = lived_in();
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let mut stranger = identity("t3.small");
+    stranger.instance = InstanceId::new("i-2");
+    stranger.primary_mac = MacAddr([6, 6, 6, 6, 6, 6]);
+    let (own, theirs) = (identity("t3.small").primary_mac, stranger.primary_mac);
+    let of = |macs: &[MacAddr]| Some(macs.iter().copied().collect::<BTreeSet<_>>());
+    let (same, other) = (toy.now.clone(), other_boot(&toy));
+    for (macs, now, kind) in [
+        (None, &same, Recovery::Doubtful),
+        (of(&[own]), &same, Recovery::Doubtful),
+        (of(&[own, theirs]), &same, Recovery::Doubtful),
+        (of(&[]), &same, Recovery::Doubtful),
+        (of(&[theirs]), &same, Recovery::Foreign),
+        (None, &other, Recovery::Doubtful),
+        (of(&[own]), &other, Recovery::Doubtful),
+        (of(&[theirs]), &other, Recovery::Foreign),
+        (of(&[]), &other, Recovery::Foreign),
+    ] {
+        let here = Here { identity: Some(&stranger), macs: macs.as_ref() };
+        let recovered = recover(&desired, &toy.ledger, here, now);
+        assert_eq!(recovered.kind, kind, "{macs:?} in {:?}", now.boot);
+        assert_eq!(recovered.changes.is_empty(), kind == Recovery::Doubtful);
+    }
 }
