@@ -8,6 +8,7 @@ mod faults;
 mod lifecycle;
 mod rules;
 mod subnets;
+mod tags;
 
 use std::net::Ipv4Addr;
 
