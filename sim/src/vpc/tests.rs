@@ -6,6 +6,7 @@ mod describe;
 mod errors;
 mod faults;
 mod lifecycle;
+mod places;
 mod rules;
 mod subnets;
 mod tags;
