@@ -1,11 +1,15 @@
 //! The rules one by one; random sequences are in `tests/model_based.rs`.
 
+mod addresses;
+mod attachments;
 mod calls;
 mod checker;
+mod creation;
 mod describe;
 mod errors;
 mod faults;
 mod lifecycle;
+mod paging;
 mod places;
 mod rules;
 mod subnets;

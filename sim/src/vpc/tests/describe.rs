@@ -239,3 +239,20 @@ fn a_filter_that_ec2_has_and_the_box_has_not_is_not_called_invalid() {
     assert_eq!(bed.code(by("private-dns-name")), "NotInTheBox");
     assert_eq!(bed.code(by("no-such-filter")), "InvalidParameterValue");
 }
+
+#[test]
+fn instances_are_asked_for_by_id_or_in_pages() {
+    let mut bed = Bed::new();
+    let pages = DescribeInstances { max_results: Some(5), ..Default::default() };
+    assert_eq!(bed.call(pages.clone()).unwrap().items.len(), 1);
+    let both = DescribeInstances { instance_ids: vec![bed.node], ..pages };
+    assert_eq!(bed.code(both), "InvalidParameterCombination");
+}
+
+#[test]
+fn one_unknown_id_is_told_in_the_singular() {
+    let mut bed = Bed::new();
+    let unknown =
+        DescribeInstances { instance_ids: vec!["i-0aaaaaaaaaaaaaaaa".into()], ..Default::default() };
+    assert_eq!(bed.error(unknown).message, "The instance ID 'i-0aaaaaaaaaaaaaaaa' does not exist");
+}
