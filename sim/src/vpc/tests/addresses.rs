@@ -78,3 +78,21 @@ fn only_prefixes_need_nitro() {
     };
     bed.call(named).unwrap();
 }
+
+#[test]
+fn an_error_says_of_which_family_it_is() {
+    let mut bed = Bed::new();
+    let eni = bed.created();
+    let ipv4 = AssignPrivateIpAddresses {
+        network_interface_id: eni,
+        ipv4_prefixes: vec![net("10.0.0.32/29")],
+        ..Default::default()
+    };
+    assert_eq!(bed.error(ipv4).message, "The IPv4 prefix 10.0.0.32/29 is not a valid /28 prefix");
+    let ipv6 = AssignIpv6Addresses {
+        network_interface_id: eni,
+        ipv6_prefixes: vec!["2600:1f14:1:1000::/96".parse().unwrap()],
+        ..Default::default()
+    };
+    assert_eq!(bed.error(ipv6).message, "The IPv6 prefix 2600:1f14:1:1000::/96 is not a valid /80 prefix");
+}
