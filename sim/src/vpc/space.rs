@@ -231,7 +231,6 @@ impl Space {
                 offset = (number + 1).checked_mul(self.block_size())?;
                 continue;
             }
-            while singles.next_if(|taken| *taken < offset).is_some() {}
             if singles.next_if_eq(&offset).is_none() && self.may_choose(offset) {
                 return Some(offset);
             }

@@ -16,6 +16,7 @@ mod narrowing;
 mod paging;
 mod places;
 mod rules;
+mod space;
 mod subnets;
 mod tags;
 
