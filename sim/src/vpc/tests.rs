@@ -12,6 +12,7 @@ mod harm;
 mod index;
 mod lifecycle;
 mod log;
+mod names;
 mod narrowing;
 mod paging;
 mod places;
