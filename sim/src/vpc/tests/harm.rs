@@ -101,7 +101,7 @@ fn what_a_fault_has_nothing_to_do_with_does_not_use_it_up() {
     let of_attachments = set(&mut bed, Fault::new(FaultKind::LinkNever));
     let of_metadata = set(&mut bed, Fault::new(FaultKind::ImdsAway));
     let of_clocks = set(&mut bed, Fault::new(FaultKind::ClockAhead { by: SECOND }));
-    bed.call(DescribeVpcs::default()).unwrap();
+    bed.call(DescribeNetworkInterfaces { max_results: Some(5), ..Default::default() }).unwrap();
     assert_eq!(of_reads.map(|fault| hit(&bed, fault)), [1; 4]);
     assert_eq!((hit(&bed, of_changes), hit(&bed, of_assigns)), (0, 0));
     bed.created();
