@@ -180,17 +180,17 @@ mod tests {
     #[test]
     fn credentials_are_shown_with_the_end_that_they_have() {
         let hour = Duration::from_hours(1);
-        let ends = |now, expired| {
+        let life = |now, expired| {
             let tree = tree(&[], now, expired);
             let shown = tree.read(&format!("latest/meta-data/iam/security-credentials/{ROLE}")).unwrap();
             let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-            shown["Expiration"].as_str().unwrap().to_owned()
+            ["LastUpdated", "Expiration"].map(|moment| shown[moment].as_str().unwrap().to_owned())
         };
         let at = |time| timestamp::seconds(SystemTime::UNIX_EPOCH + time);
-        assert_eq!(ends(Duration::ZERO, false), at(6 * hour));
-        assert_eq!(ends(hour, false), at(7 * hour), "they turn each hour");
+        assert_eq!(life(Duration::ZERO, false), [at(Duration::ZERO), at(6 * hour)]);
+        assert_eq!(life(hour, false), [at(hour), at(7 * hour)], "they turn each hour");
         for now in [Duration::ZERO, hour, 9 * hour] {
-            assert_eq!(ends(now, true), at(now), "they are over, also in a young box");
+            assert_eq!(life(now, true)[1], at(now), "they are over, also in a young box");
         }
     }
 }
