@@ -5,9 +5,12 @@ mod loopback;
 use std::time::{Duration, Instant};
 
 use holdfast_sim::fault::{Fault, FaultKind};
-use holdfast_sim::server::{ClockMode, access_key_id};
+use holdfast_sim::server::{ClockMode, ImdsService, access_key_id};
 use holdfast_sim::vpc::Caller;
 use holdfast_sim::vpc::request::{AttachNetworkInterface, CreateNetworkInterface};
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::body::Bytes;
 use loopback::{Answer, Loopback, send};
 
 const META: &str = "/latest/meta-data";
@@ -229,4 +232,32 @@ fn a_scheduled_retirement_is_told_as_in_life_and_the_service_ends_with_the_insta
     let header = format!("X-aws-ec2-metadata-token: {token}");
     assert!(send(sim.imds, "GET", "/latest/meta-data/mac", &[&header], "").is_none(), "off");
     assert_eq!(sim.admin("GET", "/faults/hits", "").1[set["id"].to_string()], 1);
+}
+
+#[test]
+fn a_client_in_the_same_process_is_answered_as_one_on_the_wire() {
+    let sim = Loopback::start(ClockMode::Running);
+    let service = ImdsService::new(sim.shared.clone(), sim.node_a);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ask = |method: &str, path: &str, (name, value): (&str, &str)| -> Option<(u16, Bytes)> {
+        let request = Request::builder().method(method).uri(path).header(name, value);
+        runtime.block_on(async {
+            let answer = service.answer(request.body(Bytes::new()).unwrap()).await?;
+            let status = answer.status().as_u16();
+            Some((status, answer.into_body().collect().await.unwrap().to_bytes()))
+        })
+    };
+    let (status, own) =
+        ask("PUT", "/latest/api/token", ("x-aws-ec2-metadata-token-ttl-seconds", "60")).unwrap();
+    assert_eq!(status, 200);
+    let own = std::str::from_utf8(&own).unwrap();
+    let wire = token(&sim, "60");
+    for leaf in ["mac", "local-ipv4", "no-such-leaf"] {
+        let path = format!("{META}/{leaf}");
+        let (status, body) = ask("GET", &path, ("x-aws-ec2-metadata-token", own)).unwrap();
+        let answer = get(&sim, &wire, &path);
+        assert_eq!((status, &body[..]), (answer.status, answer.body.as_bytes()));
+    }
+    sim.shared.with(|vpc| vpc.set_fault(Fault::new(FaultKind::ImdsAway))).unwrap();
+    assert_eq!(ask("GET", &format!("{META}/mac"), ("x-aws-ec2-metadata-token", own)), None);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::tree::Directory;
-use crate::server::credentials::{self, RoleCredentials};
+use crate::server::credentials::RoleCredentials;
 use crate::server::timestamp;
 use crate::vpc::{ImdsInterface, ImdsView};
 
@@ -68,7 +68,7 @@ fn instance(meta: &mut Directory, view: &ImdsView) {
     meta.put("services/partition", "aws");
     for (key, value) in &view.tags {
         // IMDS cannot show a key that would be a path; EC2 refuses such keys when it is to show tags there.
-        if !key.is_empty() && !key.contains('/') && key != "." && key != ".." {
+        if !key.contains('/') && key != "." && key != ".." {
             meta.put(&format!("tags/instance/{key}"), value);
         }
     }
@@ -141,7 +141,7 @@ fn credentials(meta: &mut Directory, view: &ImdsView, epoch: SystemTime, role: &
         "AccessKeyId": role.access_key_id,
         "SecretAccessKey": role.secret_access_key,
         "Token": role.session_token,
-        "Expiration": timestamp::seconds(issued + credentials::LAST),
+        "Expiration": timestamp::seconds(epoch + role.expires),
     });
     meta.put(&format!("iam/security-credentials/{ROLE}"), format!("{document:#}"));
     let info = json!({
@@ -151,4 +151,60 @@ fn credentials(meta: &mut Directory, view: &ImdsView, epoch: SystemTime, role: &
         "InstanceProfileId": "AIPAHOLDFASTBOXNODE01",
     });
     meta.put("iam/info", format!("{info:#}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vpc::{BoxConfig, InstanceSpec, SimVpc, SubnetSpec, Tags};
+
+    /// The tree of an instance with tags of these keys.
+    fn tree(keys: &[&str], now: Duration, expired_credentials: bool) -> Directory {
+        let mut sim = SimVpc::new(BoxConfig::default());
+        let vpc = sim.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
+        let spec = SubnetSpec {
+            vpc,
+            availability_zone: "us-west-2a".to_owned(),
+            ipv4: Some("10.0.0.0/24".parse().unwrap()),
+            ipv6: None,
+            tags: Tags::new(),
+        };
+        let subnet = sim.add_subnet(spec).unwrap();
+        let spec = InstanceSpec {
+            instance_type: "m5.large".to_owned(),
+            subnet,
+            security_groups: Vec::new(),
+            private_ip: None,
+            ipv6_address_count: 0,
+            tags: keys.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect(),
+        };
+        let instance = sim.run_instance(spec).unwrap();
+        let view = sim.imds_view(&instance).unwrap();
+        let now_us = u64::try_from(now.as_micros()).unwrap();
+        root(&view, SystemTime::UNIX_EPOCH, now_us, expired_credentials)
+    }
+
+    #[test]
+    fn tags_whose_keys_would_be_paths_are_not_shown() {
+        let tree = tree(&["Name", "kubernetes.io/role/cni", "/", ".", "..", "..."], Duration::ZERO, false);
+        assert_eq!(tree.read("latest/meta-data/tags/instance").unwrap(), "...\nName");
+        assert_eq!(tree.read("latest/meta-data/tags/instance/Name").unwrap(), "x");
+    }
+
+    #[test]
+    fn credentials_are_shown_with_the_end_that_they_have() {
+        let hour = Duration::from_hours(1);
+        let life = |now, expired| {
+            let tree = tree(&[], now, expired);
+            let shown = tree.read(&format!("latest/meta-data/iam/security-credentials/{ROLE}")).unwrap();
+            let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            ["LastUpdated", "Expiration"].map(|moment| shown[moment].as_str().unwrap().to_owned())
+        };
+        let at = |time| timestamp::seconds(SystemTime::UNIX_EPOCH + time);
+        assert_eq!(life(Duration::ZERO, false), [at(Duration::ZERO), at(6 * hour)]);
+        assert_eq!(life(hour, false), [at(hour), at(7 * hour)], "they turn each hour");
+        for now in [Duration::ZERO, hour, 9 * hour] {
+            assert_eq!(life(now, true)[1], at(now), "they are over, also in a young box");
+        }
+    }
 }

@@ -150,3 +150,25 @@ fn the_shipped_scenarios_build() {
         Scenario::load(&path).unwrap().build().unwrap();
     }
 }
+
+#[test]
+fn a_box_has_the_region_the_seed_and_the_delays_of_its_scenario() {
+    let of_seed = |seed: u64| {
+        let text = format!("region = \"eu-west-1\"\nseed = {seed}\ntiming = \"measured\"\n{GOOD}");
+        Scenario::parse(&text.replace("us-west-2a", "eu-west-1a")).unwrap().build().unwrap()
+    };
+    let config = of_seed(7).vpc.config().clone();
+    assert_eq!((config.region.as_str(), config.seed, config.timing), ("eu-west-1", 7, Timing::measured()));
+    assert_ne!(of_seed(7).nodes[0].instance, of_seed(8).nodes[0].instance);
+}
+
+#[test]
+fn a_fault_has_all_that_its_table_says() {
+    let table = "actions = [\"CreateTags\"]\nskip = 1\ncount = 2\npermille = 300";
+    let text = format!("{GOOD}\n[[fault]]\nkind = {{ type = \"throttle\" }}\n{table}");
+    let built = Scenario::parse(&text).unwrap().build().unwrap();
+    let wanted =
+        Fault::new(FaultKind::Throttle).on(Action::CreateTags).skipping(1).times(2).with_permille(300);
+    let faults: Vec<Fault> = built.vpc.faults().into_iter().map(|(_, fault)| fault).collect();
+    assert_eq!(faults, [wanted]);
+}

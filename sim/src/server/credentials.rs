@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::vpc::{Caller, InstanceId};
 
 /// How long role credentials last, and how long before their end IMDS shows new ones.
-pub(crate) const LAST: Duration = Duration::from_hours(6);
+const LAST: Duration = Duration::from_hours(6);
 const TURN: Duration = Duration::from_hours(1);
 
 /// What the access key ids of role credentials start with.
@@ -23,6 +23,8 @@ pub(crate) struct RoleCredentials {
     pub(crate) session_token: String,
     /// Since the box began.
     pub(crate) issued: Duration,
+    /// Since the box began.
+    pub(crate) expires: Duration,
 }
 
 impl RoleCredentials {
@@ -39,6 +41,7 @@ impl RoleCredentials {
             secret_access_key: format!("secret-of-{instance}-in-the-box"),
             session_token: format!("session-of-{instance}-{seconds}"),
             issued,
+            expires: issued + LAST,
         }
     }
 
@@ -47,7 +50,7 @@ impl RoleCredentials {
         // Before the box began there was no moment: the token then says when it would have been issued.
         let token = format!("session-of-{instance}-expired");
         let issued = now.saturating_sub(LAST);
-        Self { session_token: token, ..Self::issued(instance, issued) }
+        Self { session_token: token, expires: now, ..Self::issued(instance, issued) }
     }
 }
 
@@ -152,6 +155,16 @@ mod tests {
         assert_eq!(caller("AKIAVPCSIMOPERATOR00", None, now), Ok(Caller::named("AKIAVPCSIMOPERATOR00")));
         for key in ["AKIA", "AKIAvpcsimoperator00", "ASIAEXAMPLE", "nobody", ""] {
             assert_eq!(caller(key, None, now), Err(Stranger::Unknown), "{key}");
+        }
+    }
+
+    #[test]
+    fn role_credentials_are_good_from_the_moment_of_their_issue() {
+        let instance = InstanceId::new("i-0123456789abcdef0");
+        for now in [Duration::ZERO, TURN, 7 * TURN] {
+            let role = RoleCredentials::at(instance, now);
+            let who = caller(&role.access_key_id, Some(&role.session_token), now);
+            assert_eq!((role.issued, who), (now, Ok(Caller::instance(&instance))));
         }
     }
 }

@@ -287,21 +287,26 @@ mod tests {
         });
     }
 
+    /// The next events, which are there or about to be.
+    async fn soon(shared: &SharedVpc) -> Vec<VpcEvent> {
+        tokio::time::timeout(Duration::from_secs(5), shared.next_events()).await.unwrap()
+    }
+
     #[tokio::test]
     async fn events_wake_their_waiter_when_they_fall_due() {
         let wait = Duration::from_millis(200);
         let (sim, instance, subnet) = small(wait);
         let shared = SharedVpc::new(sim, ClockMode::Running, SystemTime::now());
         // The subnet, and the primary ENI of the new instance.
-        assert_eq!(shared.next_events().await.len(), 2);
+        assert_eq!(soon(&shared).await.len(), 2);
         let waiter = tokio::spawn({
             let shared = shared.clone();
-            async move { shared.next_events().await }
+            async move { soon(&shared).await }
         });
         tokio::task::yield_now().await;
         let start = std::time::Instant::now();
         attach(&shared, &instance, &subnet);
-        let events = tokio::time::timeout(Duration::from_secs(5), waiter).await.unwrap().unwrap();
+        let events = waiter.await.unwrap();
         assert!(matches!(events[..], [VpcEvent::AttachmentVisible { device_index: 1, .. }]), "{events:?}");
         assert!(start.elapsed() >= wait, "{:?}", start.elapsed());
         assert!(start.elapsed() < Duration::from_millis(900), "not only found by the safety net");
@@ -312,12 +317,12 @@ mod tests {
         let (sim, instance, subnet) = small(Duration::from_secs(3600));
         let shared = SharedVpc::new(sim, ClockMode::Manual, SystemTime::UNIX_EPOCH);
         shared.advance(Duration::from_secs(3600)).unwrap();
-        shared.next_events().await;
+        soon(&shared).await;
         attach(&shared, &instance, &subnet);
         let early = tokio::time::timeout(Duration::from_millis(50), shared.next_events()).await;
         assert!(early.is_err(), "{early:?}");
         assert_eq!(shared.advance(Duration::from_secs(3600)), Some(Micros(7_200_000_000)));
-        let events = tokio::time::timeout(Duration::from_secs(5), shared.next_events()).await.unwrap();
+        let events = soon(&shared).await;
         assert!(matches!(events[..], [VpcEvent::AttachmentVisible { .. }]), "{events:?}");
     }
 }

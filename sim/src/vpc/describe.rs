@@ -33,8 +33,6 @@ struct Ids<'a> {
     well_formed: fn(&str) -> bool,
     malformed: ErrorCode,
     missing: ErrorCode,
-    /// Whether EC2 refuses ids together with MaxResults.
-    no_paging: bool,
 }
 
 /// A result with the text that identifies and orders it.
@@ -79,14 +77,13 @@ impl View<'_> {
             };
         }
         macro_rules! ids {
-            ($list:expr, $noun:literal, $form:expr, $malformed:ident, $missing:ident, $no_paging:literal) => {
+            ($list:expr, $noun:literal, $form:expr, $malformed:ident, $missing:ident) => {
                 Some(Ids {
                     wanted: $list.iter().map(AsRef::as_ref).collect(),
                     noun: $noun,
                     well_formed: $form,
                     malformed: ErrorCode::$malformed,
                     missing: ErrorCode::$missing,
-                    no_paging: $no_paging,
                 })
             };
         }
@@ -103,8 +100,7 @@ impl View<'_> {
                     "subnet ID",
                     |id| SubnetId::from(id).is_well_formed(),
                     SubnetIdMalformed,
-                    SubnetIdNotFound,
-                    false
+                    SubnetIdNotFound
                 );
                 answer(self.subnets(), &query!(op), ids).map(Response::DescribeSubnets)
             }
@@ -114,8 +110,7 @@ impl View<'_> {
                     "instance type",
                     |_| true,
                     InvalidInstanceType,
-                    InvalidInstanceType,
-                    false
+                    InvalidInstanceType
                 );
                 answer(instance_types(), &query!(op), ids).map(Response::DescribeInstanceTypes)
             }
@@ -125,8 +120,7 @@ impl View<'_> {
                     "security group",
                     |id| SecurityGroupId::from(id).is_well_formed(),
                     GroupIdMalformed,
-                    GroupNotFound,
-                    false
+                    GroupNotFound
                 );
                 answer(self.security_groups(), &query!(op), ids).map(Response::DescribeSecurityGroups)
             }
@@ -136,8 +130,7 @@ impl View<'_> {
                     "vpc ID",
                     |id| VpcId::from(id).is_well_formed(),
                     VpcIdMalformed,
-                    VpcIdNotFound,
-                    false
+                    VpcIdNotFound
                 );
                 answer(self.vpcs(), &query!(op), ids).map(Response::DescribeVpcs)
             }
@@ -265,7 +258,7 @@ fn answer<T: Filterable + Identified>(
 ) -> Result<Page<T>, ApiError> {
     let has_tags = !matches!(query.action, Action::DescribeInstanceTypes | Action::DescribeTags);
     check_filters::<T>(query.filters, has_tags)?;
-    let limit = page_size(query, ids.as_ref().is_some_and(|ids| ids.no_paging && !ids.wanted.is_empty()))?;
+    let limit = page_size(query, false)?;
     let after = query.next_token.map(|token| read_token(query.action, token)).transpose()?;
     let wanted = ids.map(|ids| ids.existing(&items)).transpose()?.unwrap_or_default();
     let matching = items
@@ -292,11 +285,11 @@ impl Ids<'_> {
     }
 }
 
-/// Items per page; unlimited where the caller sets none, unless a fault shortens pages.
-fn page_size(query: &Query<'_>, ids_without_pages: bool) -> Result<usize, ApiError> {
+/// Items per page, fewer where a fault shortens them; unlimited where the caller asks for no pages.
+fn page_size(query: &Query<'_>, names_ids: bool) -> Result<usize, ApiError> {
     let shortest = query.page.map_or(usize::MAX, |most| most as usize);
     let Some(wanted) = query.max_results else { return Ok(usize::MAX) };
-    if ids_without_pages {
+    if names_ids {
         return Err(combination("You cannot specify maxResults and resource IDs in the same request."));
     }
     let most: i64 = if query.action == Action::DescribeInstanceTypes { 100 } else { 1000 };

@@ -13,16 +13,16 @@ impl World {
         places
     }
 
-    /// The places of a request. A Describe call is about the ENIs and subnets that it names, also by a filter.
+    /// The places of a request. A Describe call is about what it names, also by a filter.
     pub(super) fn places(&self, operation: &Operation) -> Places {
         let mut places = Places::default();
         let p = &mut places;
+        for value in operation.filters().iter().flat_map(|filter| &filter.values) {
+            self.add_named(p, value);
+        }
         match operation {
             Operation::DescribeNetworkInterfaces(op) => {
                 op.network_interface_ids.iter().for_each(|eni| self.add_eni(p, *eni));
-                for value in op.filters.iter().flat_map(|filter| &filter.values) {
-                    self.add_named(p, value);
-                }
             }
             Operation::DescribeSubnets(op) => op.subnet_ids.iter().for_each(|id| self.add_subnet(p, *id)),
             Operation::DescribeInstances(op) => {

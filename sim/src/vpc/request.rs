@@ -167,6 +167,20 @@ operations! {
 }
 
 impl Operation {
+    /// The filters of a Describe call.
+    pub(super) fn filters(&self) -> &[Filter] {
+        match self {
+            Self::DescribeNetworkInterfaces(op) => &op.filters,
+            Self::DescribeInstances(op) => &op.filters,
+            Self::DescribeSubnets(op) => &op.filters,
+            Self::DescribeInstanceTypes(op) => &op.filters,
+            Self::DescribeSecurityGroups(op) => &op.filters,
+            Self::DescribeVpcs(op) => &op.filters,
+            Self::DescribeTags(op) => &op.filters,
+            _ => &[],
+        }
+    }
+
     /// Whether this Describe call asks for everything at once: no ids, no filters, no pages.
     pub fn is_unfiltered(&self) -> bool {
         fn all<T>(ids: &[T], filters: &[Filter], max_results: Option<i64>) -> bool {

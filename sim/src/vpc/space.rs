@@ -231,7 +231,6 @@ impl Space {
                 offset = (number + 1).checked_mul(self.block_size())?;
                 continue;
             }
-            while singles.next_if(|taken| *taken < offset).is_some() {}
             if singles.next_if_eq(&offset).is_none() && self.may_choose(offset) {
                 return Some(offset);
             }
@@ -295,7 +294,7 @@ impl Space {
         let usable = |number: &u64| {
             self.block_is_free(*number) && (reserved || self.may_choose(number * self.block_size()))
         };
-        let count = end.checked_sub(first).filter(|count| *count > 0)?;
+        let count = end.checked_sub(first)?;
         if count > LISTED {
             let start = choice.below(count);
             return (0..count).map(|step| first + (start + step) % count).find(usable);

@@ -1,16 +1,28 @@
 //! The rules one by one; random sequences are in `tests/model_based.rs`.
 
+mod addresses;
+mod attachments;
 mod calls;
 mod checker;
+mod creation;
 mod dead_callers;
 mod describe;
 mod errors;
 mod faults;
+mod harm;
+mod index;
 mod lifecycle;
+mod log;
+mod names;
+mod narrowing;
+mod paging;
+mod places;
 mod resets;
 mod retirement;
 mod rules;
+mod space;
 mod subnets;
+mod tags;
 
 use std::net::Ipv4Addr;
 

@@ -190,7 +190,7 @@ fn place(op: &AttachNetworkInterface, cards: &[u32]) -> Result<Place, ApiError> 
     let Some(device) = u32::try_from(op.device_index).ok().filter(|device| *device < 100) else {
         return Err(invalid(format!("Value ( {} ) for parameter deviceIndex is invalid.", op.device_index)));
     };
-    Ok(Place { card: card_index, device, card_assumed: op.network_card_index.is_none() && cards.len() > 1 })
+    Ok(Place { card: card_index, device, card_assumed: op.network_card_index.is_none() })
 }
 
 fn kind_fits(eni: &Eni, instance: &Instance) -> Result<(), ApiError> {

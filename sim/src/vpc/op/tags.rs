@@ -8,7 +8,7 @@ use crate::vpc::request::{CreateTags, DeleteTags, Tags};
 /// EC2's limit on tags per resource, on the length of a key and of a value.
 const MAX_TAGS: usize = 50;
 const MAX_KEY: usize = 127;
-const MAX_VALUE: usize = 255;
+const MAX_VALUE: usize = 256;
 
 /// Keys and values within EC2's rules, and not too many.
 pub(in crate::vpc) fn check_tags(tags: &Tags) -> Result<(), ApiError> {

@@ -239,3 +239,42 @@ fn a_filter_that_ec2_has_and_the_box_has_not_is_not_called_invalid() {
     assert_eq!(bed.code(by("private-dns-name")), "NotInTheBox");
     assert_eq!(bed.code(by("no-such-filter")), "InvalidParameterValue");
 }
+
+#[test]
+fn instances_are_asked_for_by_id_or_in_pages() {
+    let mut bed = Bed::new();
+    let pages = DescribeInstances { max_results: Some(5), ..Default::default() };
+    assert_eq!(bed.call(pages.clone()).unwrap().items.len(), 1);
+    let both = DescribeInstances { instance_ids: vec![bed.node], ..pages };
+    assert_eq!(bed.code(both), "InvalidParameterCombination");
+}
+
+#[test]
+fn one_unknown_id_is_told_in_the_singular() {
+    let mut bed = Bed::new();
+    let unknown =
+        DescribeInstances { instance_ids: vec!["i-0aaaaaaaaaaaaaaaa".into()], ..Default::default() };
+    assert_eq!(bed.error(unknown).message, "The instance ID 'i-0aaaaaaaaaaaaaaaa' does not exist");
+}
+
+#[test]
+fn describes_lag_by_the_boxs_setting_or_by_a_fault_whichever_is_longer() {
+    let mut bed = Bed::new();
+    let timing = Timing { describe_lag: Duration::from_secs(5), ..Timing::default() };
+    bed.vpc.set_timing(timing).unwrap();
+    for (by, begins, seen) in [(0, 10, 15), (3, 20, 25), (7, 30, 37)] {
+        bed.second(begins);
+        let lags = Fault::new(FaultKind::DescribeLags { by: Duration::from_secs(by) });
+        let fault = bed.vpc.set_fault(lags).unwrap();
+        let eni = bed.created();
+        let shown = |bed: &mut Bed| {
+            let page = bed.call(DescribeNetworkInterfaces::default()).unwrap();
+            page.items.iter().any(|shown| shown.network_interface_id == eni)
+        };
+        bed.second(seen - 1);
+        assert!(!shown(&mut bed), "{by}");
+        bed.second(seen);
+        assert!(shown(&mut bed), "{by}");
+        bed.vpc.clear_fault(fault);
+    }
+}
