@@ -216,6 +216,21 @@ impl Filterable for Reservation {
 }
 
 impl Filterable for SubnetDescription {
+    const BEYOND: &'static [&'static str] = &[
+        "customer-owned-ipv4-pool",
+        "enable-dns64",
+        "enable-lni-at-device-index",
+        "ipv6-cidr-block-association.association-id",
+        "ipv6-cidr-block-association.state",
+        "map-customer-owned-ip-on-launch",
+        "map-public-ip-on-launch",
+        "outpost-arn",
+        "private-dns-name-options-on-launch.enable-resource-name-dns-a-record",
+        "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record",
+        "private-dns-name-options-on-launch.hostname-type",
+        "subnet-arn",
+    ];
+
     const FIELDS: &'static [Field<Self>] = &[
         ("availability-zone", |it| one(&it.availability_zone)),
         ("availability-zone-id", |it| one(&it.availability_zone_id)),

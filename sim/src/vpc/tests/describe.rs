@@ -238,6 +238,11 @@ fn a_filter_that_ec2_has_and_the_box_has_not_is_not_called_invalid() {
     };
     assert_eq!(bed.code(by("private-dns-name")), "NotInTheBox");
     assert_eq!(bed.code(by("no-such-filter")), "InvalidParameterValue");
+    let by =
+        |name: &str| DescribeSubnets { filters: vec![Filter::new(name, "x")], ..DescribeSubnets::default() };
+    assert_eq!(bed.code(by("map-public-ip-on-launch")), "NotInTheBox");
+    assert_eq!(bed.code(by("private-dns-name-options-on-launch.hostname-type")), "NotInTheBox");
+    assert_eq!(bed.code(by("map-public-ip")), "InvalidParameterValue");
 }
 
 #[test]
