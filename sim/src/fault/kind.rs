@@ -3,13 +3,15 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::vpc::{EniId, ErrorCode, InstanceId};
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "type")]
+#[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields, remote = "Self")]
 pub enum FaultKind {
     /// F02: IMDS leaves out an attached secondary ENI; every secondary one where `eni` is absent.
     ImdsOmitsEni {
@@ -191,6 +193,29 @@ pub enum FaultKind {
         #[serde(rename = "by_ms", with = "crate::vpc::millis")]
         by: Duration,
     },
+}
+
+impl Serialize for FaultKind {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, out)
+    }
+}
+
+impl<'de> Deserialize<'de> for FaultKind {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let told = Value::deserialize(input)?;
+        let kind = Self::deserialize(&told).map_err(D::Error::custom)?;
+        // Beside the tag of a variant without fields, serde takes whatever there is.
+        let known = serde_json::to_value(&kind).map_err(D::Error::custom)?;
+        let unknown = told.as_object().and_then(|told| told.keys().find(|key| known.get(key).is_none()));
+        match unknown {
+            Some(key) => Err(D::Error::custom(format!(
+                "unknown field `{key}`, {} has none beside `type`",
+                known["type"].as_str().unwrap_or_default()
+            ))),
+            None => Ok(kind),
+        }
+    }
 }
 
 /// What a kind of fault is about, which decides what can narrow it.

@@ -120,6 +120,14 @@ fn what_is_wrong_is_said_with_its_place() {
         (format!("internet.address = \"10.0.0.9\"\n{GOOD}"), "lies inside the VPC's 10.0.0.0/16"),
         (format!("{GOOD}\n[[fault]]\nkind = {{ type = \"throttle\" }}\nnode = \"x\""), "names node \"x\""),
         (
+            format!("{GOOD}\n[[fault]]\nkind = {{ type = \"imds-late\", by_ms = 9, pth = \"api\" }}"),
+            "unknown field `pth`, expected `by_ms` or `path`",
+        ),
+        (
+            format!("{GOOD}\n[[fault]]\nkind = {{ type = \"throttle\", most = 1 }}"),
+            "unknown field `most`, throttle has none",
+        ),
+        (
             format!("{GOOD}\n[[node]]\nname=\"node-a\"\ntype=\"m5.large\"\nsubnet=\"a\""),
             "two nodes are called",
         ),
@@ -128,6 +136,8 @@ fn what_is_wrong_is_said_with_its_place() {
         assert!(said.contains(wanted), "{said:?} should say {wanted:?}");
     }
     assert!(problem(&GOOD.replace("zone", "zoen")).contains("line 5"));
+    let fault = problem(&format!("{GOOD}\n[[fault]]\nkind = {{ type = \"throttle\", most = 1 }}"));
+    assert!(fault.contains("line 13"), "{fault}");
     let unknown = problem(&limited("actions.DescribeSubnet = { capacity = 1, refill_per_second = 1 }"));
     assert!(unknown.contains("line 12") && unknown.contains("`DescribeSubnets`"), "{unknown}");
 }

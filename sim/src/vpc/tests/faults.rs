@@ -298,6 +298,26 @@ fn a_fault_is_data_that_json_carries() {
 }
 
 #[test]
+fn a_key_that_a_kind_has_not_is_refused_with_those_that_it_has() {
+    for (kind, said) in [
+        (
+            r#"{"type":"imds-late","by_ms":100,"pth":"api/token"}"#,
+            "unknown field `pth`, expected `by_ms` or `path`",
+        ),
+        (r#"{"type":"imds-late","by":100}"#, "unknown field `by`, expected `by_ms` or `path`"),
+        (r#"{"type":"throttle","most":3}"#, "unknown field `most`, throttle has none beside `type`"),
+        (r#"{"type":"imds-frozen","type_":"x"}"#, "unknown field `type_`, imds-frozen has none"),
+        (r#"{"type":"throtle"}"#, "unknown variant `throtle`"),
+        (r#"{"typ":"throttle"}"#, "missing field `type`"),
+    ] {
+        let refused = serde_json::from_str::<FaultKind>(kind).unwrap_err().to_string();
+        assert!(refused.contains(said), "{kind}: {refused}");
+    }
+    let path: FaultKind = serde_json::from_str(r#"{"type":"imds-late","by_ms":100}"#).unwrap();
+    assert_eq!(path, FaultKind::ImdsLate { by: Duration::from_millis(100), path: None });
+}
+
+#[test]
 fn faults_are_narrowed_to_an_eni_a_subnet_a_zone_or_any_resource() {
     let mut bed = Bed::new();
     let (eni, _) = bed.attached(1);
