@@ -4,15 +4,19 @@
 //! counted, so that a test can tell a fault that did nothing. The published outages behind each kind are in the
 //! project's incident list under the same `F` numbers.
 
+mod check;
 mod kind;
 
 use serde::{Deserialize, Serialize};
 
-use crate::vpc::{Action, Caller, EniId, HORIZON, InstanceId, Micros, SubnetId};
+use crate::vpc::{Action, Caller, EniId, InstanceId, Micros, SubnetId};
 pub use kind::FaultKind;
 pub(crate) use kind::Reach;
 
 /// Whom a fault hits. An absent or empty part does not narrow.
+///
+/// Instances, subnets and zones must be there when the fault is set. An ENI may be made later: of one that is not there
+/// only the form of its id is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
@@ -124,55 +128,6 @@ impl Fault {
     pub fn with_permille(mut self, permille: u32) -> Self {
         self.permille = permille;
         self
-    }
-
-    /// Refuses what this kind of fault cannot do.
-    pub(crate) fn check(&self) -> Result<(), BadFault> {
-        let no = |text: &str| Err(BadFault(text.to_owned()));
-        let scope = &self.scope;
-        let counted = self.skip > 0 || self.count.is_some() || self.permille != always();
-        let of_calls = !scope.actions.is_empty() || scope.caller.is_some() || scope.resource.is_some();
-        let of_places = scope.eni.is_some() || scope.subnet.is_some() || scope.zone.is_some();
-        if self.permille > always() {
-            return no("a chance is at most 1000 thousandths");
-        }
-        if self.count == Some(0) {
-            return no("a count of 0 never hits");
-        }
-        if self.kind.looks_back() > HORIZON {
-            return Err(BadFault(format!("nothing older than {HORIZON:?} is kept")));
-        }
-        match self.kind.reach() {
-            Reach::Describe if counted => no("it hits whole periods, not single calls"),
-            Reach::Describe if scope.subnet.is_some() || scope.zone.is_some() || scope.resource.is_some() => {
-                no("it can be narrowed to an action, a caller, an instance or an ENI")
-            }
-            Reach::Attachment if of_calls || self.skip > 0 || self.permille != always() => {
-                no("it hits attachments, not calls: narrow it by instance, ENI, subnet or zone")
-            }
-            Reach::Attachment
-                if self.count.is_some()
-                    && matches!(self.kind, FaultKind::AttachHangs | FaultKind::DetachHangs) =>
-            {
-                no("it hits for as long as it is set, and cannot be counted down")
-            }
-            Reach::Imds if of_calls || of_places || counted => no(
-                "the metadata service is of one instance, and each look at it is hit: narrow it by instance only",
-            ),
-            Reach::Instance if scope.instance.is_none() => no("it is of one instance: say of which"),
-            Reach::Instance if of_calls || of_places || counted || self.until.is_some() => {
-                no("it happens once, when its time has come: narrow it by instance only")
-            }
-            Reach::Clock if of_places || counted || !scope.actions.is_empty() || scope.resource.is_some() => {
-                no("EC2 has one clock: narrow it by instance or caller only")
-            }
-            Reach::Call
-            | Reach::Describe
-            | Reach::Attachment
-            | Reach::Imds
-            | Reach::Instance
-            | Reach::Clock => Ok(()),
-        }
     }
 }
 

@@ -105,9 +105,8 @@ impl Handler for ImdsService {
         let Ok(path) = percent_decode_str(request.uri().path()).decode_utf8() else {
             return Reply::Answer(failure(StatusCode::BAD_REQUEST));
         };
-        let asked = path_in_latest(&path);
-        let asked = asked.strip_prefix("latest/").unwrap_or(&asked);
-        let harm = self.shared.with(|vpc| vpc.imds_harm(&self.instance, asked));
+        let asked = path_below_version(&path);
+        let harm = self.shared.with(|vpc| vpc.imds_harm(&self.instance, &asked));
         if harm.away {
             return Reply::Hangup;
         }
@@ -133,6 +132,12 @@ fn path_in_latest(path: &str) -> String {
         None if layout::VERSIONS.contains(&path) => "latest".to_owned(),
         _ => path.to_owned(),
     }
+}
+
+/// A path as faults name it: without version and leading slash.
+pub(crate) fn path_below_version(path: &str) -> String {
+    let path = path_in_latest(path);
+    path.strip_prefix("latest/").unwrap_or(&path).to_owned()
 }
 
 fn success(text: String) -> Response<Full<Bytes>> {

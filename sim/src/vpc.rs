@@ -4,6 +4,7 @@
 //! included. It does no IO, starts no thread and reads no clock; [`SimVpc::advance_to`] moves its time.
 
 mod calls;
+mod can_hit;
 mod check;
 mod describe;
 mod due;
@@ -210,11 +211,12 @@ impl SimVpc {
         &self.config
     }
 
-    /// Changes the delays from now on; what is under way keeps its old ones. Errors: a lag that cannot be kept.
+    /// Changes the delays from now on; what is under way keeps its old ones. Errors: a lag that cannot be kept,
+    /// with those of the faults in force.
     pub fn set_timing(&mut self, timing: Timing) -> Result<(), TooOld> {
-        if timing.longest_lag() > HORIZON {
-            return Err(TooOld(timing.longest_lag(), HORIZON));
-        }
+        self.faults.expire(self.now);
+        let faults: Vec<Fault> = self.faults().into_iter().map(|(_, fault)| fault).collect();
+        can_hit::keeps(&timing, &faults)?;
         self.config.timing = timing;
         Ok(())
     }
@@ -262,7 +264,7 @@ impl SimVpc {
             _ => None,
         });
         let lag = config.timing.imds_lag + more_lag.sum::<Duration>();
-        let moment = now.before(lag.min(HORIZON)).unwrap_or_default();
+        let moment = now.before(lag).unwrap_or_default();
         let frozen = faults.iter().find(|(kind, _)| matches!(kind, FaultKind::ImdsFrozen));
         let mut view = match frozen.and_then(|(_, view)| view.clone()) {
             Some(view) => view,
@@ -299,9 +301,12 @@ impl SimVpc {
         self.faults.clock_ahead(caller)
     }
 
-    /// Sets a fault. Errors: what is asked for cannot be done.
+    /// Sets a fault. Errors: what is asked for cannot be done, or can never hit.
     pub fn set_fault(&mut self, fault: Fault) -> Result<FaultId, BadFault> {
+        let fault = Fault { kind: fault.kind.spelt(), ..fault };
         fault.check()?;
+        self.faults.expire(self.now);
+        self.can_hit(&fault)?;
         let retires = retirement::of_fault(&fault);
         if let Some((instance, _)) = retires {
             self.can_retire(instance)?;

@@ -7,6 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::imds::path_below_version;
 use crate::vpc::{EniId, ErrorCode, InstanceId};
 
 /// What goes wrong.
@@ -43,7 +44,7 @@ pub enum FaultKind {
     ImdsAway,
     /// IMDS resets the connection before it does anything, below a path; everywhere where `path` is absent.
     ImdsRequestReset {
-        /// Without version and leading slash, such as `api/token`.
+        /// Such as `api/token`; a leading slash and a version are left out.
         #[serde(default)]
         path: Option<String>,
     },
@@ -52,15 +53,15 @@ pub enum FaultKind {
         /// Bytes of the answer that arrive, its head included; none where absent, and never all.
         #[serde(default)]
         keep: u32,
-        /// Without version and leading slash; everywhere where absent.
+        /// A leading slash and a version are left out; everywhere where absent.
         #[serde(default)]
         path: Option<String>,
     },
     /// IMDS answers with this HTTP status below a path; everywhere where `path` is absent.
     ImdsStatus {
-        /// The status, such as 404 or 503.
+        /// The status, 200 to 599, such as 404 or 503.
         status: u16,
-        /// Without version and leading slash, such as `meta-data/iam`.
+        /// Such as `meta-data/iam`; a leading slash and a version are left out.
         #[serde(default)]
         path: Option<String>,
     },
@@ -69,7 +70,7 @@ pub enum FaultKind {
         /// How much, milliseconds.
         #[serde(rename = "by_ms", with = "crate::vpc::millis")]
         by: Duration,
-        /// Without version and leading slash.
+        /// A leading slash and a version are left out.
         #[serde(default)]
         path: Option<String>,
     },
@@ -119,7 +120,7 @@ pub enum FaultKind {
     },
     /// The call is carried out, and something before EC2 answers in its place: a proxy's page, a bare 429.
     AnswerReplaced {
-        /// HTTP status.
+        /// HTTP status, 200 to 599.
         status: u16,
         /// The body.
         #[serde(default)]
@@ -275,6 +276,35 @@ impl FaultKind {
             Self::InstanceRetires { .. } => Reach::Instance,
             Self::ClockAhead { .. } => Reach::Clock,
         }
+    }
+
+    /// The ENI that it names.
+    pub(crate) fn eni(&self) -> Option<&EniId> {
+        match self {
+            Self::ImdsOmitsEni { eni } | Self::ImdsOmitsAddresses { eni } => eni.as_ref(),
+            Self::DescribeOmitsEni { eni } => Some(eni),
+            _ => None,
+        }
+    }
+
+    /// The instance that it names.
+    pub(crate) fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            Self::TerminateBefore { instance } | Self::TerminateAfter { instance } => Some(instance),
+            _ => None,
+        }
+    }
+
+    /// The same with its metadata path spelt as paths are compared.
+    pub(crate) fn spelt(mut self) -> Self {
+        if let Self::ImdsRequestReset { path: Some(path) }
+        | Self::ImdsAnswerReset { path: Some(path), .. }
+        | Self::ImdsStatus { path: Some(path), .. }
+        | Self::ImdsLate { path: Some(path), .. } = &mut self
+        {
+            *path = path_below_version(path);
+        }
+        self
     }
 
     /// How far back a view must look for it.

@@ -17,6 +17,7 @@ mod names;
 mod narrowing;
 mod paging;
 mod places;
+mod refusals;
 mod resets;
 mod retirement;
 mod rules;
@@ -89,6 +90,19 @@ impl Bed {
             .unwrap();
         let caller = Caller::instance(&node);
         Self { vpc, vpc_id, subnet: main, tiny, elsewhere, group, node, caller }
+    }
+
+    /// A second node beside the first one.
+    fn another_node(&mut self) -> InstanceId {
+        let spec = InstanceSpec {
+            instance_type: "m5.large".to_owned(),
+            subnet: self.subnet,
+            security_groups: vec![self.group],
+            private_ip: None,
+            ipv6_address_count: 0,
+            tags: Tags::new(),
+        };
+        self.vpc.run_instance(spec).unwrap()
     }
 
     fn call<C: Call>(&mut self, operation: C) -> Result<C::Output, CallError> {

@@ -86,11 +86,13 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// The longest that any view may lag; see [`super::HORIZON`].
-    pub(super) fn longest_lag(&self) -> Duration {
-        (self.describe_lag + self.describe_jitter)
-            .max(self.imds_lag + self.imds_lingers)
-            .max(self.imds_lag + self.imds_torn)
+    /// The longest that any view may lag, with what faults make of it: Describe calls lag by `describe` where that is
+    /// longer, and metadata by `imds` more. See [`super::HORIZON`].
+    pub(super) fn longest_lag(&self, describe: Duration, imds: Duration) -> Duration {
+        let imds_lag = self.imds_lag + imds;
+        (self.describe_lag.max(describe) + self.describe_jitter)
+            .max(imds_lag + self.imds_lingers)
+            .max(imds_lag + self.imds_torn)
     }
 
     /// Delays as they are seen in life, where creating, attaching and detaching take seconds and no two views agree

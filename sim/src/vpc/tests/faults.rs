@@ -79,7 +79,7 @@ fn f02_imds_leaves_out_an_attached_eni_or_its_addresses() {
 fn f02_another_instance_is_not_hit() {
     let mut bed = Bed::new();
     bed.attached(1);
-    let other = InstanceId::from("i-0bbbbbbbbbbbbbbbb");
+    let other = bed.another_node();
     bed.vpc.set_fault(Fault::new(FaultKind::ImdsOmitsEni { eni: None }).of_instance(&other)).unwrap();
     assert_eq!(shown(&mut bed).len(), 2);
 }

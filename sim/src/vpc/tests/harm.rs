@@ -140,7 +140,8 @@ fn a_metadata_fault_ends_in_time_and_its_looks_are_counted() {
     let (eni, _) = bed.attached(1);
     let lags = FaultKind::ImdsLags { by: 5 * SECOND };
     let of_node = set(&mut bed, Fault::new(lags.clone()).of_instance(&node).until(Micros(20_000_000)));
-    let other = set(&mut bed, Fault::new(lags).of_instance(&InstanceId::new("i-0aaaaaaaaaaaaaaaa")));
+    let other = bed.another_node();
+    let other = set(&mut bed, Fault::new(lags).of_instance(&other));
     let away = set(&mut bed, Fault::new(FaultKind::ImdsAway));
     bed.second(10);
     bed.assign(&eni, 1).unwrap();
@@ -188,11 +189,12 @@ fn an_answer_may_be_cut_short() {
 #[test]
 fn a_counted_link_fault_hits_so_many_attachments_of_its_places() {
     let mut bed = Bed::new();
+    let other = bed.another_node();
     bed.vpc.drain_events();
     let node = bed.node;
     let elsewhere = Fault::new(FaultKind::LinkNever).of_subnet(bed.elsewhere);
     let elsewhere = set(&mut bed, elsewhere);
-    let of_other = set(&mut bed, Fault::new(FaultKind::LinkNever).of_instance(&"i-0aaaaaaaaaaaaaaaa".into()));
+    let of_other = set(&mut bed, Fault::new(FaultKind::LinkNever).of_instance(&other));
     let never = set(&mut bed, Fault::new(FaultKind::LinkNever).of_instance(&node).times(1));
     bed.attached(1);
     assert_eq!(bed.vpc.drain_events(), []);
