@@ -1,7 +1,7 @@
 //! Which of the faults that were drawn for a call hit it: those without which it would have gone otherwise.
 
 use super::error::{ApiError, CallError};
-use super::faults::{Drawn, Garbled, Harm};
+use super::harm::{Drawn, Garbled, Harm};
 use super::ids::InstanceId;
 use super::request::Response;
 use crate::fault::{FaultId, FaultKind};

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::error::{ApiError, CallError, ErrorCode};
-use super::faults::{Blur, Garbled, Harm, throttled};
+use super::harm::{Blur, Garbled, Harm, throttled};
 use super::hits::{Course, Reached};
 use super::hook::{CallPoint, Stage, Verdict};
 use super::ids::InstanceId;

@@ -85,12 +85,15 @@ impl Place {
         let ask = |method: &str, path: String, (name, value): (&str, &str)| {
             let request = hyper::Request::builder().method(method).uri(path).header(name, value);
             let request = request.body(Bytes::new()).unwrap();
-            now(async { self.imds.answer(request).await.unwrap().into_body().collect().await.unwrap() })
+            now(async {
+                let Some(answer) = self.imds.answer(request).await else { return Bytes::new() };
+                answer.into_body().collect().await.unwrap().to_bytes()
+            })
         };
         let ttl = ("x-aws-ec2-metadata-token-ttl-seconds", "60");
-        let token = ask("PUT", "/latest/api/token".to_owned(), ttl).to_bytes();
+        let token = ask("PUT", "/latest/api/token".to_owned(), ttl);
         let token = ("x-aws-ec2-metadata-token", std::str::from_utf8(&token).unwrap());
-        let text = ask("GET", format!("/latest/meta-data/{path}"), token).to_bytes();
+        let text = ask("GET", format!("/latest/meta-data/{path}"), token);
         String::from_utf8(text.to_vec()).unwrap()
     }
 
@@ -408,6 +411,19 @@ fn a_fault_is_used_up_by_its_hits_only_and_by_one_call_alone() {
         tickets.map(|ticket| vpc.take(ticket).unwrap().result.is_ok())
     });
     assert_eq!((answers, hits(lost)), ([false, true], 1));
+
+    // And one that the first call did not use up is still there.
+    let fewer = Fault::new(FaultKind::FewerAddresses { most: 1 }).times(1);
+    let fewer = at.shared.with(|vpc| vpc.set_fault(fewer)).unwrap();
+    at.shared.with(|vpc| {
+        for _ in 0..2 {
+            vpc.send_after(SECOND, &caller, at.assign(1));
+        }
+        vpc.advance_to(vpc.now().after(SECOND));
+    });
+    assert_eq!((left(), hits(fewer)), (Some(Some(1)), 0));
+    at.call(at.assign(2));
+    assert_eq!((left(), hits(fewer)), (Some(Some(0)), 1));
 }
 
 #[test]
@@ -434,7 +450,9 @@ fn metadata_that_is_away_or_reset_hides_its_other_faults() {
     assert_eq!(hits(&[status(503), FaultKind::ImdsTokenRefused], token), [0, 1]);
     let omits = FaultKind::ImdsOmitsEni { eni: None };
     let macs: Step = |at| at.leaf("network/interfaces/macs/");
-    assert_eq!(hits(&[omits.clone(), omits], macs), [1, 0]);
+    assert_eq!(hits(&[omits.clone(), omits.clone()], macs), [1, 0]);
+    let unseen = FaultKind::ImdsAnswerReset { keep: 5, path: Some("meta-data".to_owned()) };
+    assert_eq!(hits(&[omits, unseen], macs), [0, 1]);
 }
 
 #[test]
