@@ -212,15 +212,6 @@ impl Rig {
         Ok((calls + states + seen) * 2 + Duration::from_secs(5))
     }
 
-    /// Waits until every view of EC2 shows what is there now: as long as any of them lags. What a daemon that has lost its
-    /// ledger makes of views that lag is another question than what it makes of true ones.
-    pub fn views_agree(&self) -> anyhow::Result<()> {
-        let timing = self.admin().timing()?;
-        let behind = (timing.describe_lag + timing.describe_jitter).max(timing.imds_lag + timing.imds_torn);
-        std::thread::sleep(behind);
-        Ok(())
-    }
-
     /// Where files of this rig are. In memory, and gone with it.
     pub fn dir(&self) -> &Path {
         &self.dir

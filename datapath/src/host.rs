@@ -109,8 +109,7 @@ impl HostNet for Host {
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
-        let removals = Arc::clone(&self.removals);
-        self.pool.run("apply", move |worker| actions::apply(worker, &removals, actions)).await
+        self.pool.run("apply", move |worker| actions::apply(worker, actions)).await
     }
 
     async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {

@@ -293,10 +293,9 @@ fn a_link_of_an_earlier_sandbox_makes_room_and_late_removals_spare_the_newer() {
     for _ in 0..10 {
         rt.block_on(host.unwire_pod(first.clone())).unwrap();
         rt.block_on(host.remove_links(vec![first.clone()])).unwrap();
-        rt.block_on(host.apply(vec![HostAction::RemoveLinks(vec![first.alias.clone()])])).unwrap();
     }
     assert_eq!(rt.block_on(host.check_pod(second.clone(), Some(new))).unwrap(), Vec::<String>::new());
-    rt.block_on(host.apply(vec![HostAction::RemoveLinks(vec![second.alias])])).unwrap();
+    rt.block_on(host.remove_links(vec![second])).unwrap();
     assert_eq!(socket(&host_ns).links().unwrap().len(), 1);
 }
 

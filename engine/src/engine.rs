@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_model::config::Config;
+use holdfast_model::host::LinkAlias;
 use holdfast_model::ids::MacAddr;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -42,8 +43,8 @@ pub struct Engine<W: World> {
     pub(crate) looked: bool,
     /// Those of the kernel's links, as it was last read.
     pub(crate) macs: Option<BTreeSet<MacAddr>>,
-    /// The ledger was lost while pods ran: nothing of ours in the kernel is left over until it is read back.
-    pub(crate) rebuilding: bool,
+    /// The links of the leases that there were when the look at the host's network began that is under way.
+    pub(crate) before_look: BTreeSet<LinkAlias>,
     /// Whether packets that leave the VPC are translated: no pod is answered for before.
     pub(crate) nat_ready: bool,
     /// Whether something happened since the last plan, besides changes of the ledger.
@@ -100,13 +101,13 @@ impl<W: World> Engine<W> {
             inbox,
             book: Book::new(ledger, writer),
             observed: Observed::default(),
-            traces: Traces { rebuilding: true, ..Traces::default() },
+            traces: Traces::default(),
             timers: Timers::default(),
             adds: Adds::default(),
             sandboxes: Sandboxes::default(),
             looked: false,
             macs: None,
-            rebuilding: false,
+            before_look: BTreeSet::new(),
             nat_ready: false,
             stale: true,
             planned: 0,

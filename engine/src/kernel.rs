@@ -21,6 +21,7 @@ impl<W: World> Engine<W> {
             return;
         }
         self.observing = true;
+        self.before_look = self.book.ledger().leases.keys().map(LinkAlias::of).collect();
         let nat = planner::desired_host(self.book.ledger(), &self.config).nat;
         let host = self.ports.host.clone();
         self.beside(async move { Event::HostSeen(host.observe(&nat).await) });
@@ -63,24 +64,20 @@ impl<W: World> Engine<W> {
         }
         let macs = self.macs.insert(observed.links.iter().filter_map(|link| link.mac).collect()).clone();
         if !self.looked {
-            self.first_look(&observed);
+            self.first_look();
         }
         self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_ready |= !self.config.wants_nat_table() || observed.nat == NatSeen::AsWritten;
-        self.rebuild(&observed);
         self.look_for_traces(&observed);
+        self.rebuild();
         self.mend(&observed);
         self.look_for_the_dead(&observed);
     }
 
-    /// Sandboxes that live in the kernel and that a lost ledger does not know: once EC2 has shown our addresses,
-    /// each gets its lease back.
-    fn rebuild(&mut self, observed: &HostObserved) {
-        if !self.rebuilding || self.observed.last_full_read.is_none() {
-            return;
-        }
-        self.rebuilding = false;
-        let changes = planner::rebuild_leases(self.book.ledger(), observed, &self.now());
+    /// Sandboxes that live in the kernel and that the ledger has lost: as soon as EC2 has shown its address, each gets its
+    /// lease back.
+    fn rebuild(&mut self) {
+        let changes = planner::rebuild_leases(self.book.ledger(), &self.traces, &self.now());
         if !changes.is_empty() {
             tracing::warn!(?changes, "leases were read back from the kernel");
         }
@@ -97,7 +94,7 @@ impl<W: World> Engine<W> {
         let ledger = self.book.ledger();
         let desired = planner::desired_host(ledger, &self.config);
         let mut spared = planner::spared(ledger);
-        spared.all_orphans |= self.rebuilding;
+        spared.all_orphans |= !self.traces.is_empty();
         let actions = planner::host_diff(&desired, observed, &spared);
         if actions.is_empty() {
             return;
@@ -154,10 +151,15 @@ impl<W: World> Engine<W> {
         });
     }
 
-    /// Addresses that something of ours in the kernel names although no lease does.
+    /// Sandboxes that live although no lease explains them, and their addresses: nobody else gets those.
     fn look_for_traces(&mut self, observed: &HostObserved) {
         let now = self.now();
-        self.traces = planner::traces_of(self.book.ledger(), observed);
+        let traces = planner::traces_of(self.book.ledger(), &self.before_look, observed);
+        if traces.links != self.traces.links && !traces.is_empty() {
+            tracing::warn!(links = ?traces.links, "pods run here that the ledger does not know: it has lost something");
+            self.observed.suspect_orphans(&now);
+        }
+        self.traces = traces;
         let changes = planner::review_quarantine(&self.desired(), self.book.ledger(), &self.traces, &now);
         self.book.commit(changes, Then::Nothing);
     }

@@ -3,7 +3,6 @@
 //! Nothing here needs EC2 or the metadata service when the ledger knows the node: a restart serves as soon as the
 //! kernel was read.
 
-use holdfast_model::host::HostObserved;
 use holdfast_model::ledger::Change;
 use holdfast_model::node::NodeIdentity;
 use holdfast_planner::{self as planner, Here, Recovery};
@@ -52,14 +51,8 @@ impl<W: World> Engine<W> {
     }
 
     /// The kernel was read for the first time.
-    pub(crate) fn first_look(&mut self, observed: &HostObserved) {
+    pub(crate) fn first_look(&mut self) {
         self.recover(None);
-        self.rebuilding = planner::needs_rebuilding(self.book.ledger(), observed);
-        if self.rebuilding {
-            tracing::warn!(
-                "pods run here that the ledger does not know; it is rebuilt from EC2 and the kernel"
-            );
-        }
         self.looked = true;
         let patience = self.now().boottime.after(NAT_PATIENCE);
         self.timers.nat = Some(patience);

@@ -300,8 +300,6 @@ pub enum HostAction {
     RemoveRule(Rule),
     /// Remove a route of ours.
     RemoveRoute(RouteSeen),
-    /// Remove links of ours by alias; done when they are gone.
-    RemoveLinks(Vec<LinkAlias>),
     /// Replace our NAT table.
     ReplaceNat(NatTable),
     /// Remove our NAT table.

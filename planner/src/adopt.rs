@@ -21,8 +21,9 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::desired::Desired;
 use crate::draft::Draft;
+use crate::limits::limits_of;
 use crate::observed::Observed;
-use crate::quarantine::Traces;
+use crate::quarantine::{Traces, rest};
 
 #[cfg(test)]
 mod tests;
@@ -133,7 +134,9 @@ impl Merge<'_> {
     }
 
     /// Takes in the addresses that a view shows on an ENI of ours, and what it does not show.
-    fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView) {
+    ///
+    /// What nobody here asked for (`new`) may have been a pod's a moment ago, by a ledger that is lost: it rests first.
+    fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView, new: &AddressState) {
         for known in draft.addresses_on(&record.id) {
             let shown = view.secondary.contains(&known.ip);
             if shown || !self.proves_absence(record) {
@@ -178,12 +181,12 @@ impl Merge<'_> {
                 // what it got back, and this view may be late. It is taken in here when it has left there.
                 Some(_) => {}
                 None => {
-                    let state = if self.traces.in_use.contains(ip) {
+                    let state = if self.traces.in_use.contains_key(ip) {
                         AddressState::Quarantined(QuarantineReason::MaybeInUse)
-                    } else if self.traces.rebuilding {
+                    } else if !self.traces.looked {
                         AddressState::Quarantined(QuarantineReason::LedgerRebuilt)
                     } else {
-                        AddressState::Free
+                        new.clone()
                     };
                     self.found(draft, &record.id, *ip, state);
                 }
@@ -195,9 +198,17 @@ impl Merge<'_> {
     /// address that was taken away under a live pod there may be one too many.
     fn found(&self, draft: &mut Draft<'_>, eni: &EniId, ip: std::net::IpAddr, state: AddressState) {
         let held = draft.ledger.addresses_on(eni).filter(|address| address.occupies()).count();
-        if held < self.desired.limits.pod_addresses_per_eni() as usize {
+        // What EC2 shows is no less there because nobody has told yet how much there can be.
+        let room =
+            limits_of(&draft.ledger, self.observed).map(|limits| limits.pod_addresses_per_eni() as usize);
+        if room.is_none_or(|room| held < room) {
             draft.put_address(AddressRecord { ip, eni: eni.clone(), state, assigned: true });
         }
+    }
+
+    /// A full rest.
+    fn rested_first(&self) -> AddressState {
+        AddressState::Cooling(rest(self.desired, self.now))
     }
 
     fn attached(attachment: &AttachmentView) -> EniPhase {

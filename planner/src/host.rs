@@ -28,8 +28,7 @@ pub struct Spared {
     pub links: BTreeSet<LinkAlias>,
     /// Addresses of such leases, and quarantined ones.
     pub addresses: BTreeSet<IpAddr>,
-    /// Remove no orphan at all: the ledger is being rebuilt, so a live sandbox may have no lease yet. The engine
-    /// sets it.
+    /// Remove no orphan at all: a sandbox lives that no lease explains. The engine sets it.
     pub all_orphans: bool,
 }
 

@@ -85,7 +85,8 @@ pub fn choose_address(
         let Some(eni) = ledger.enis.get(&address.eni) else { continue };
         let own = eni.primary_ipv4.is_some_and(|own| IpAddr::V4(own) == address.ip);
         let usable = eni.serves_pods() && observed.ready_enis.contains(&eni.id);
-        if own || !usable || observed.unseen.contains_key(&address.ip) {
+        let unproven = observed.unseen.contains_key(&address.ip) || observed.found.contains_key(&address.ip);
+        if own || !usable || unproven {
             continue;
         }
         let freed = match &address.state {
@@ -117,7 +118,12 @@ fn shortage(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         .filter(|address| address.assigned)
         .filter(|address| ledger.enis.get(&address.eni).is_some_and(EniRecord::serves_pods))
         .filter_map(|address| match &address.state {
-            AddressState::Cooling(rest) => rest.remaining(now),
+            AddressState::Cooling(rest) => {
+                let proven = observed.found.get(&address.ip);
+                // The read that proves it may take a while.
+                let read = proven.map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
+                rest.remaining(now).max(read)
+            }
             _ => None,
         })
         .chain(being_released(desired, ledger))

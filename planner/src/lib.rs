@@ -53,5 +53,5 @@ pub use observed::{Observed, Pause, PauseScope};
 pub use plan::{Plan, Step, plan};
 pub use quarantine::{Traces, review_quarantine};
 pub use reap::{NetnsSeen, Sighting, collect_garbage, reap};
-pub use rebuild::{needs_rebuilding, rebuild_leases, traces_of};
+pub use rebuild::{rebuild_leases, traces_of};
 pub use recover::{Here, Recovered, Recovery, recover};

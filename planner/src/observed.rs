@@ -88,12 +88,15 @@ pub struct Observed {
     /// lagged behind that change, so they are not forgotten; until a later read has told, they are not leased
     /// either. With each, the instant from which an absence is believed.
     pub unseen: BTreeMap<IpAddr, BootTime>,
+    /// Addresses that a read showed and nobody here had asked for. It may have been late, and by a ledger that is lost we
+    /// may have given them back: none is leased until a read shows it that began at this instant or later.
+    pub found: BTreeMap<IpAddr, BootTime>,
     /// When the last read of our unattached ENIs began.
     pub last_orphan_read: Option<BootTime>,
     /// Intents whose call was sent more than once, as far as anybody knows.
     pub repeated: BTreeSet<IntentId>,
-    /// A creation was refused that may have been carried out before: from this instant on a read shows the ENI, if
-    /// there is one.
+    /// A creation was refused that may have been carried out before, or the ledger has lost something: from this instant
+    /// on a read shows the ENI, if there is one.
     pub orphan_suspected: Option<BootTime>,
     /// How the metadata service's hint differs from the ledger, if it does.
     pub hint: Option<HintDiff>,
@@ -131,7 +134,7 @@ impl Observed {
             && api == Api::CreateNetworkInterface
             && settlement.setback.is_some()
         {
-            self.orphan_suspected = Some(now.boottime.after(DESCRIBES_LAG));
+            self.suspect_orphans(now);
         }
         if let Some(doubt) = &settlement.doubt
             && !self.doubts.contains(doubt)
@@ -169,6 +172,11 @@ impl Observed {
         }
     }
 
+    /// Intents may have been lost whose calls were carried out: soon a read shows the ENIs that they made.
+    pub fn suspect_orphans(&mut self, now: &Now) {
+        self.orphan_suspected = Some(now.boottime.after(DESCRIBES_LAG));
+    }
+
     /// What reads have shown was not kept: none has been made.
     pub fn forget_reads(&mut self) {
         self.last_full_read = None;
@@ -176,11 +184,33 @@ impl Observed {
         self.hint_checked = None;
     }
 
+    /// Notes the addresses that an adoption found. Call it with the ledger as it was before.
+    pub fn note_found(&mut self, before: &Ledger, changes: &[Change], began: BootTime) {
+        for change in changes {
+            if let Change::PutAddress(found) = change
+                && found.state != AddressState::Free
+                && !before.addresses.contains_key(&found.ip)
+            {
+                self.found.insert(found.ip, began.after(ABSENCE_BELIEVED_AFTER));
+            }
+        }
+    }
+
     /// Notes which free addresses a read lacks, and which it shows again; forgets intents that the adoption closed.
     /// Call it with the ledger as it is after the adoption.
     pub fn note_absences(&mut self, ledger: &Ledger, reading: Reading<'_>) {
         self.unsent.retain(|id| ledger.intents.contains_key(id));
         self.unseen.retain(|ip, _| ledger.addresses.contains_key(ip));
+        let shown = |ip: &IpAddr| reading.views.iter().any(|view| view.secondary.contains(ip));
+        let full = matches!(reading.read, CloudRead::InstanceEnis { .. });
+        self.found.retain(|ip, proven| {
+            let late = reading.began >= *proven;
+            if late && full {
+                // Not shown, and not dropped either, since its ENI was changed meanwhile: asked again, not at once.
+                *proven = reading.began.after(ABSENCE_BELIEVED_AFTER);
+            }
+            ledger.addresses.contains_key(ip) && !(late && shown(ip))
+        });
         for view in reading.views {
             let Some(record) = ledger.enis.get(&view.id).filter(|record| reading.began >= record.changed)
             else {

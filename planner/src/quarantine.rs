@@ -1,41 +1,49 @@
 //! Addresses that may be in use although no lease says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use holdfast_model::address::{AddressState, Cooldown, QuarantineReason};
+use holdfast_model::host::{LinkAlias, LinkSeen};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
 
 use crate::desired::Desired;
 use crate::draft::Draft;
 
-/// What the kernel and the sandboxes tell about addresses that no lease explains.
+/// What the kernel tells of sandboxes that no lease explains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traces {
-    /// Addresses that a rule, a route or a live sandbox of ours names.
-    pub in_use: BTreeSet<IpAddr>,
-    /// The ledger was lost and the kernel has not been looked at completely yet: every address that turns up is
-    /// suspect.
-    pub rebuilding: bool,
+    /// Whether the kernel was looked at completely since the start. Before that every address that turns up is suspect.
+    pub looked: bool,
+    /// Addresses that lead to such a sandbox's link, and the link.
+    pub in_use: BTreeMap<IpAddr, LinkSeen>,
+    /// All such links, those that no address leads to among them.
+    pub links: BTreeSet<LinkAlias>,
 }
 
-/// Looks at the quarantined addresses again: one without any trace left goes to rest for its full time; one
-/// with a trace stays, as possibly in use. Nothing happens while the traces are incomplete (`rebuilding`).
+impl Traces {
+    /// Whether the leases explain everything.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+}
+
+/// Sets free and resting addresses aside that lead to a sandbox that no lease explains, and looks at those again that
+/// were: one without any trace left goes to rest for its full time. Nothing happens before the kernel was looked at.
 pub fn review_quarantine(desired: &Desired<'_>, ledger: &Ledger, traces: &Traces, now: &Now) -> Vec<Change> {
-    if traces.rebuilding {
+    if !traces.looked {
         return Vec::new();
     }
     let mut draft = Draft::of(ledger, now);
     for address in ledger.addresses.values() {
-        if !matches!(address.state, AddressState::Quarantined(_)) {
-            continue;
-        }
-        if traces.in_use.contains(&address.ip) {
+        let suspect = matches!(address.state, AddressState::Quarantined(_));
+        let idle = matches!(address.state, AddressState::Free | AddressState::Cooling(_));
+        if traces.in_use.contains_key(&address.ip) && (suspect || idle) {
             draft.set_state(address.ip, AddressState::Quarantined(QuarantineReason::MaybeInUse));
-        } else if address.assigned {
+        } else if suspect && address.assigned {
             draft.set_state(address.ip, AddressState::Cooling(rest(desired, now)));
-        } else {
+        } else if suspect {
             draft.set_state(address.ip, AddressState::Gone(now.boottime));
         }
     }

@@ -42,7 +42,8 @@ pub(crate) fn reads(
         .last_full_read
         .is_none_or(|last| agenda.reached(last.after(FULL_READ_EVERY + observed.jitter)));
     let unseen = observed.unseen.values().max().is_some_and(|believed| agenda.reached(*believed));
-    if (due || unseen || hint_wants_read(observed, agenda)) && !wanted.contains(&full) {
+    let found = observed.found.values().max().is_some_and(|proven| agenda.reached(*proven));
+    if (due || unseen || found || hint_wants_read(observed, agenda)) && !wanted.contains(&full) {
         wanted.push(full.clone());
     }
     let orphans_due = observed

@@ -1,11 +1,13 @@
 //! Leases that the ledger lost, read back from the kernel: a link of ours names its sandbox, the route over it the
 //! address.
+//!
+//! A lease is durable before its link is made, and ends after its link is gone. So a link of ours that no lease explains
+//! says one thing only: the ledger has lost something, and a sandbox lives there. Such a link is never removed; it goes
+//! with its sandbox.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use holdfast_model::address::AddressState;
-use holdfast_model::eni::EniRecord;
 use holdfast_model::host::{HostObserved, LinkAlias, LinkSeen, MAIN_TABLE};
 use holdfast_model::ids::MacAddr;
 use holdfast_model::lease::{Lease, LeasePhase};
@@ -16,26 +18,31 @@ use holdfast_model::time::Now;
 use crate::draft::Draft;
 use crate::quarantine::Traces;
 
-/// The addresses that lead to a link of ours which no lease explains: a sandbox may live behind each.
+/// What of the kernel's links no lease explains. `before` are the links of the leases that there were as the look
+/// began: one that has ended meanwhile may be seen still.
 ///
 /// A rule alone is no trace: it outlives its sandbox, a link does not.
-pub fn traces_of(ledger: &Ledger, observed: &HostObserved) -> Traces {
-    Traces { in_use: unexplained(ledger, observed).into_keys().collect(), rebuilding: false }
-}
-
-/// Whether the ledger was lost under running pods and is not rebuilt yet: the kernel holds a link of ours that no lease
-/// explains, and the ledger is incomplete.
-///
-/// The node alone does not make it complete: it is known at once, the ENIs only when EC2 has shown them; and while an
-/// address is in quarantine, that link may be why. A process that dies in between must not leave its successor to
-/// take the pods' links for leftovers.
-pub fn needs_rebuilding(ledger: &Ledger, observed: &HostObserved) -> bool {
+pub fn traces_of(ledger: &Ledger, before: &BTreeSet<LinkAlias>, observed: &HostObserved) -> Traces {
     let known: BTreeSet<LinkAlias> = ledger.leases.keys().map(LinkAlias::of).collect();
-    let mut aliases = observed.links.iter().filter_map(|link| link.alias.as_ref());
-    let incomplete = ledger.node.is_none()
-        || !ledger.enis.values().any(EniRecord::is_primary)
-        || ledger.addresses.values().any(|address| matches!(address.state, AddressState::Quarantined(_)));
-    incomplete && aliases.any(|alias| !known.contains(alias))
+    let suspects: BTreeMap<u32, &LinkSeen> = observed
+        .links
+        .iter()
+        .filter(|link| {
+            link.alias.as_ref().is_some_and(|alias| !known.contains(alias) && !before.contains(alias))
+        })
+        .map(|link| (link.index, link))
+        .collect();
+    let routes = observed
+        .routes
+        .iter()
+        .filter(|route| route.table == MAIN_TABLE && route.to.prefix_len() == route.to.max_prefix_len());
+    Traces {
+        looked: true,
+        in_use: routes
+            .filter_map(|route| Some((route.to.addr(), (*suspects.get(&route.link_index)?).clone())))
+            .collect(),
+        links: suspects.values().filter_map(|link| link.alias.clone()).collect(),
+    }
 }
 
 /// Leases for sandboxes that live in the kernel and that the ledger has forgotten: their addresses must be in the
@@ -43,9 +50,9 @@ pub fn needs_rebuilding(ledger: &Ledger, observed: &HostObserved) -> bool {
 ///
 /// Where the sandbox's namespace is, and which pod it was, is lost: such a lease ends with a DEL, or when its link is
 /// gone.
-pub fn rebuild_leases(ledger: &Ledger, observed: &HostObserved, now: &Now) -> Vec<Change> {
+pub fn rebuild_leases(ledger: &Ledger, traces: &Traces, now: &Now) -> Vec<Change> {
     let mut draft = Draft::of(ledger, now);
-    for (address, link) in unexplained(ledger, observed) {
+    for (&address, link) in &traces.in_use {
         let Some(sandbox) = link.alias.as_ref().and_then(LinkAlias::sandbox) else { continue };
         let known = draft.ledger.addresses.get(&address);
         let Some(record) = known.filter(|record| record.occupies() && record.state != AddressState::Leased)
@@ -73,28 +80,12 @@ pub fn rebuild_leases(ledger: &Ledger, observed: &HostObserved, now: &Now) -> Ve
     draft.into_changes()
 }
 
-fn unexplained<'a>(ledger: &Ledger, observed: &'a HostObserved) -> BTreeMap<IpAddr, &'a LinkSeen> {
-    let known: BTreeSet<LinkAlias> = ledger.leases.keys().map(LinkAlias::of).collect();
-    let suspects: BTreeMap<u32, &LinkSeen> = observed
-        .links
-        .iter()
-        .filter(|link| link.alias.as_ref().is_some_and(|alias| !known.contains(alias)))
-        .map(|link| (link.index, link))
-        .collect();
-    observed
-        .routes
-        .iter()
-        .filter(|route| route.table == MAIN_TABLE && route.to.prefix_len() == route.to.max_prefix_len())
-        .filter_map(|route| Some((route.to.addr(), *suspects.get(&route.link_index)?)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use holdfast_model::address::{AddressRecord, QuarantineReason};
-    use holdfast_model::eni::{EniKind, EniPhase, EniSlot, Management};
+    use holdfast_model::eni::{EniKind, EniPhase, EniRecord, EniSlot, Management};
     use holdfast_model::host::RouteSeen;
     use holdfast_model::ids::{AttachmentId, BootId, EniId, SubnetId};
     use holdfast_model::invariants;
@@ -107,6 +98,10 @@ mod tests {
 
     fn now() -> Now {
         Now { boot: BootId::new("b"), boottime: BootTime(1), wall: WallTime(1) }
+    }
+
+    fn traces(ledger: &Ledger, observed: &HostObserved) -> Traces {
+        traces_of(ledger, &BTreeSet::new(), observed)
     }
 
     fn sandbox() -> SandboxKey {
@@ -159,28 +154,35 @@ mod tests {
     #[test]
     fn a_live_sandbox_gets_its_lease_back_once() {
         let mut ledger = ledger();
-        assert_eq!(traces_of(&ledger, &observed()).in_use, BTreeSet::from([ADDRESS]));
-        ledger.apply_all(&rebuild_leases(&ledger, &observed(), &now()));
+        let traces = traces(&ledger, &observed());
+        assert_eq!(traces.in_use.keys().collect::<Vec<_>>(), [&ADDRESS]);
+        ledger.apply_all(&rebuild_leases(&ledger, &traces, &now()));
         let lease = &ledger.leases[&sandbox()];
         assert_eq!((lease.address, lease.host_veth.as_str(), lease.slot.device), (ADDRESS, "eni0", 1));
         assert_eq!(invariants::check(&ledger, None), []);
-        assert_eq!(rebuild_leases(&ledger, &observed(), &now()), []);
-        assert!(!needs_rebuilding(&ledger, &observed()));
-        assert!(traces_of(&ledger, &observed()).in_use.is_empty());
+        assert_eq!(rebuild_leases(&ledger, &traces, &now()), []);
+        assert!(super::traces_of(&ledger, &BTreeSet::new(), &observed()).is_empty());
+    }
+
+    #[test]
+    fn a_link_whose_lease_has_ended_since_the_look_began_is_no_trace() {
+        let before = BTreeSet::from([LinkAlias::of(&sandbox())]);
+        assert!(traces_of(&ledger(), &before, &observed()).is_empty());
     }
 
     #[test]
     fn a_rule_or_route_without_a_link_of_ours_is_no_sandbox() {
         let mut seen = observed();
         seen.links[0].alias = None;
-        assert!(traces_of(&ledger(), &seen).in_use.is_empty());
-        assert_eq!(rebuild_leases(&ledger(), &seen, &now()), []);
+        assert!(traces(&ledger(), &seen).is_empty());
     }
 
     #[test]
     fn an_address_that_ec2_has_not_shown_is_not_leased() {
         let mut ledger = ledger();
         ledger.apply(&Change::DropAddress(ADDRESS));
-        assert_eq!(rebuild_leases(&ledger, &observed(), &now()), []);
+        let traces = traces(&ledger, &observed());
+        assert!(!traces.is_empty());
+        assert_eq!(rebuild_leases(&ledger, &traces, &now()), []);
     }
 }

@@ -380,10 +380,11 @@ impl Toy {
     pub(crate) fn read(&mut self, read: &CloudRead, began: BootTime, age_ms: u64) {
         let views = self.cloud.read(read, age_ms);
         let reading = Reading { read, views: &views, began };
-        let traces = Traces::default();
+        let traces = Traces { looked: true, ..Traces::default() };
         let changes = self.with_desired(|desired| {
             adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)
         });
+        self.observed.note_found(&self.ledger, &changes, began);
         self.commit(&changes);
         let again = self.with_desired(|desired| {
             adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)

@@ -3,6 +3,23 @@
 //! A [`Fault`] is a kind, a scope and a life. What a kind cannot be narrowed by is refused, never ignored. Every hit is
 //! counted, so that a test can tell a fault that did nothing. The published outages behind each kind are in the
 //! project's incident list under the same `F` numbers.
+//!
+//! A hit is a change: the call was not carried out as it would have been, or its answer that left the box was another
+//! one. What is drawn for a call and then changes nothing is not counted, and does not use up [`Fault::count`]. Of
+//! several faults each is judged beside the others: the one that took effect is hit, not the one that it hid, and of what
+//! is shown each changes what the older ones left. In detail:
+//!
+//! * `ErrorInstead`, `Throttle`, `Deny`, `ImdsStatus`: what they stand in place of is not tried, so it may have been
+//!   the same error.
+//! * `TerminateBefore`, `TerminateAfter`: the instance ended by it; one that was over already is not hit.
+//! * `AttachHangs`, `DetachHangs`: once when the attachment was due, and again for each half second that it stays.
+//! * `LinkLate`, `LinkNever`: when the link is put off, at the attachment; whether it would have been waited for is not
+//!   known by then.
+//! * `InstanceRetires`: when the instance is stopped, not when that is announced.
+//! * The view of metadata (`ImdsOmitsEni`, `ImdsOmitsAddresses`, `ImdsRemembers`, `ImdsFrozen`, `ImdsLags`) and
+//!   `ImdsExpiredCredentials`: a read of the service whose text is another one; the whole view where
+//!   [`crate::vpc::SimVpc::imds_view`] is asked.
+//! * `ClockAhead`: a signature that EC2's face judged otherwise for it.
 
 mod check;
 mod kind;
@@ -45,7 +62,7 @@ pub struct Fault {
     /// Whom.
     #[serde(default)]
     pub scope: Scope,
-    /// The first so many matching calls pass unharmed.
+    /// The first so many calls that the scope covers pass unharmed, changed by it or not.
     #[serde(default)]
     pub skip: u32,
     /// Ends after so many hits; endless where absent.
@@ -54,7 +71,7 @@ pub struct Fault {
     /// Ends at this instant of the virtual clock; endless where absent.
     #[serde(default)]
     pub until: Option<Micros>,
-    /// Chance of a hit per matching call, in thousandths.
+    /// Chance per call that the scope covers, in thousandths.
     #[serde(default = "always")]
     pub permille: u32,
 }

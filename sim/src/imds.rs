@@ -18,7 +18,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::server::http::{Handler, Reply, answer};
 use crate::server::shared::SharedVpc;
-use crate::vpc::{ImdsHarm, InstanceId};
+use crate::vpc::{ImdsHarm, ImdsView, InstanceId};
 use token::Tokens;
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
@@ -62,7 +62,7 @@ impl ImdsService {
             }
             (&Method::GET | &Method::HEAD, false) => {
                 self.shared.note_imds_read(&self.instance, path);
-                self.read(path, request.headers(), harm.expired_credentials)
+                self.read(path, request.headers(), harm)
             }
             _ => Reply::Answer(failure(StatusCode::METHOD_NOT_ALLOWED)),
         }
@@ -82,17 +82,31 @@ impl ImdsService {
         }
     }
 
-    fn read(&self, path: &str, headers: &HeaderMap, expired_credentials: bool) -> Reply {
+    fn read(&self, path: &str, headers: &HeaderMap, harm: &ImdsHarm) -> Reply {
         let token = headers.get(TOKEN).and_then(|token| token.to_str().ok()).unwrap_or_default();
         let now_us = self.now_us();
         let remaining = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remaining(token, now_us);
         let Some(remaining) = remaining else { return Reply::Answer(failure(StatusCode::UNAUTHORIZED)) };
-        let Some(view) = self.shared.with(|vpc| vpc.imds_view(&self.instance)) else {
+        let Some(looks) = self.shared.with(|vpc| vpc.imds_looks(&self.instance)) else {
             // The instance is over, and its metadata service with it.
             return Reply::Hangup;
         };
-        let root = layout::root(&view, self.shared.epoch(), now_us, expired_credentials);
-        let response = match root.read(&path_in_latest(path)) {
+        let path = path_in_latest(path);
+        let text = |view: &ImdsView, expired_credentials| {
+            layout::root(view, self.shared.epoch(), now_us, expired_credentials).read(&path)
+        };
+        let mut shown = text(&looks.unharmed, false);
+        let last = looks.harmed.last().map_or(&looks.unharmed, |(_, view)| view);
+        let harmed = looks.harmed.iter().map(|(fault, view)| (*fault, text(view, false)));
+        let expired = harm.expired_credentials.map(|fault| (fault, text(last, true)));
+        for (fault, harmed) in harmed.chain(expired) {
+            // Of an answer that is reset nobody knows what it would have shown.
+            if harmed != shown && harm.answer_reset.is_none() {
+                self.shared.with(|vpc| vpc.count_hit(fault));
+            }
+            shown = harmed;
+        }
+        let response = match shown {
             Some(text) => success(text),
             None => failure(StatusCode::NOT_FOUND),
         };

@@ -13,6 +13,8 @@ pub mod event;
 mod family;
 mod faults;
 mod filter;
+mod harm;
+mod hits;
 pub mod hook;
 pub mod ids;
 pub mod imds_view;
@@ -48,7 +50,7 @@ pub use calls::Ticket;
 pub use check::Violation;
 pub use error::{ApiError, CallError, ErrorCode};
 pub use event::{EniAddresses, VpcEvent};
-pub use faults::{Garbled, ImdsHarm};
+pub use harm::{Garbled, ImdsHarm};
 pub use ids::{AttachmentId, EniId, InstanceId, Mac, ReservationId, SecurityGroupId, SubnetId, VpcId};
 pub use imds_view::{ImdsInterface, ImdsView, RetirementNotice};
 pub use log::{CallLog, CallRecord, Outcome};
@@ -149,6 +151,15 @@ pub struct Reply {
     pub garbled: Option<Garbled>,
 }
 
+/// What metadata shows.
+#[derive(Debug)]
+pub(crate) struct ImdsLooks {
+    /// Without any fault.
+    pub(crate) unharmed: ImdsView,
+    /// With this fault and all older ones, oldest first.
+    pub(crate) harmed: Vec<(FaultId, ImdsView)>,
+}
+
 /// The simulated service.
 #[derive(Debug)]
 pub struct SimVpc {
@@ -214,7 +225,6 @@ impl SimVpc {
     /// Changes the delays from now on; what is under way keeps its old ones. Errors: a lag that cannot be kept,
     /// with those of the faults in force.
     pub fn set_timing(&mut self, timing: Timing) -> Result<(), TooOld> {
-        self.faults.expire(self.now);
         let faults: Vec<Fault> = self.faults().into_iter().map(|(_, fault)| fault).collect();
         can_hit::keeps(&timing, &faults)?;
         self.config.timing = timing;
@@ -253,24 +263,51 @@ impl SimVpc {
 
     /// What IMDS of an instance shows now; `None` for an unknown, ended or stopped instance.
     pub fn imds_view(&mut self, instance: &InstanceId) -> Option<ImdsView> {
-        let instance = *instance;
-        let faults = self.faults.of_imds_view(instance, self.now);
+        let looks = self.imds_looks(instance)?;
+        let mut shown = looks.unharmed;
+        for (fault, look) in looks.harmed {
+            if look != shown {
+                self.faults.count_hit(fault);
+            }
+            shown = look;
+        }
+        Some(shown)
+    }
+
+    /// The same as each fault in turn lets it be, for a face that shows a part of it and tells what hit.
+    pub(crate) fn imds_looks(&self, instance: &InstanceId) -> Option<ImdsLooks> {
+        let faults = self.faults.of_imds_view(*instance, self.now);
+        let unharmed = self.imds_look(*instance, &[])?;
+        let harmed = faults.iter().zip(1..).filter_map(|((fault, _, _), older)| {
+            let look = self.imds_look(*instance, faults.get(..older)?)?;
+            Some((*fault, look))
+        });
+        let harmed = harmed.collect();
+        Some(ImdsLooks { unharmed, harmed })
+    }
+
+    /// Counts a hit of a fault, which its face saw.
+    pub(crate) fn count_hit(&mut self, fault: FaultId) {
+        self.faults.count_hit(fault);
+    }
+
+    fn imds_look(&self, instance: InstanceId, faults: &[faults::OfImdsView]) -> Option<ImdsView> {
         let (world, config, now) = (&self.world, &self.config, self.now);
         let seen = |moment| imds_view::observe(world, config, instance, moment);
         // A running instance always sees itself, however short its life and long the lag.
         let present = seen(now)?;
-        let more_lag = faults.iter().filter_map(|(kind, _)| match kind {
+        let more_lag = faults.iter().filter_map(|(_, kind, _)| match kind {
             FaultKind::ImdsLags { by } => Some(*by),
             _ => None,
         });
         let lag = config.timing.imds_lag + more_lag.sum::<Duration>();
         let moment = now.before(lag).unwrap_or_default();
-        let frozen = faults.iter().find(|(kind, _)| matches!(kind, FaultKind::ImdsFrozen));
-        let mut view = match frozen.and_then(|(_, view)| view.clone()) {
+        let frozen = faults.iter().find(|(_, kind, _)| matches!(kind, FaultKind::ImdsFrozen));
+        let mut view = match frozen.and_then(|(_, _, view)| view.clone()) {
             Some(view) => view,
             None => seen(moment).unwrap_or(present),
         };
-        for (kind, _) in &faults {
+        for (_, kind, _) in faults {
             match kind {
                 FaultKind::ImdsRemembers { for_ } => {
                     let from = moment.before(*for_).unwrap_or_default();
@@ -295,8 +332,8 @@ impl SimVpc {
         self.faults.of_imds_request(*instance, path)
     }
 
-    /// How far ahead EC2's clock is of a caller's.
-    pub fn clock_ahead(&mut self, caller: &Caller) -> Duration {
+    /// How far ahead EC2's clock is of a caller's, and by which fault. Whether it tells, its face sees.
+    pub(crate) fn clock_ahead(&mut self, caller: &Caller) -> Option<(FaultId, Duration)> {
         self.faults.expire(self.now);
         self.faults.clock_ahead(caller)
     }
@@ -305,7 +342,6 @@ impl SimVpc {
     pub fn set_fault(&mut self, fault: Fault) -> Result<FaultId, BadFault> {
         let fault = Fault { kind: fault.kind.spelt(), ..fault };
         fault.check()?;
-        self.faults.expire(self.now);
         self.can_hit(&fault)?;
         let retires = retirement::of_fault(&fault);
         if let Some((instance, _)) = retires {

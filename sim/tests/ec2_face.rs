@@ -427,6 +427,8 @@ fn an_answer_is_cut_short_or_replaced_on_its_way() {
     set(FaultKind::AnswerTruncated { keep: 40 });
     let answer = sim.ec2("Action=DescribeVpcs");
     assert_eq!((answer.status, answer.body.len()), (200, 40));
+    set(FaultKind::AnswerTruncated { keep: u32::MAX });
+    assert!(!sim.ec2("Action=DescribeVpcs").body.trim_end().ends_with('>'), "never whole");
     set(FaultKind::AnswerReplaced { status: 429, body: "busy".to_owned() });
     let answer = sim.ec2("Action=DescribeVpcs");
     assert_eq!((answer.status, answer.body.as_str()), (429, "busy"));

@@ -26,6 +26,9 @@ const TWENTY_MINUTES: Duration = Duration::from_secs(20 * 60);
 /// daemon wait for a second lets the node wait for ten and more.
 const ADD_TAKES: Duration = Duration::from_secs(300);
 
+/// An address that was a pod's is nobody's for so long: the default.
+const REST: Duration = Duration::from_secs(30);
+
 /// A DEL waits for nobody.
 const DEL_TAKES: Duration = Duration::from_secs(60);
 
@@ -318,7 +321,14 @@ impl<'a> Life<'a> {
                             sandbox.address,
                             lease.address
                         );
-                        sandbox.address = Some(lease.address);
+                        let first = sandbox.address.replace(lease.address).is_none();
+                        let freed = self.node.freed.get(&lease.address).copied().filter(|_| first);
+                        let rested = freed.map(|freed| Duration::from_millis(self.node.now - freed));
+                        ensure!(
+                            rested.is_none_or(|rested| rested >= REST),
+                            "{} was given again {rested:?} after a pod had it",
+                            lease.address
+                        );
                     }
                     (Ok(lease), None) => return Err(anyhow!("{container} is gone and was given {lease:?}")),
                     (Err(cause), _) => self.refused.push(format!("{container}: {cause}")),
@@ -331,7 +341,10 @@ impl<'a> Life<'a> {
                 };
                 self.in_time("DEL", &container, since, DEL_TAKES)?;
                 ensure!(done, "the engine ended before it answered the DEL of {container}");
-                self.node.sandboxes.remove(&container);
+                let gone = self.node.sandboxes.remove(&container);
+                if let Some(address) = gone.and_then(|sandbox| sandbox.address) {
+                    self.node.freed.insert(address, self.node.now);
+                }
                 Ok(())
             }
             FromNode::Dumped { request, ledger } => {

@@ -68,6 +68,8 @@ pub(crate) struct Node {
     pub(crate) now: u64,
     /// Sandboxes that the runtime has, by container id.
     pub(crate) sandboxes: BTreeMap<String, Sandbox>,
+    /// When a pod's address was given up, in milliseconds since the node began.
+    pub(crate) freed: BTreeMap<IpAddr, u64>,
     /// Names that pods had.
     names: BTreeSet<String>,
     /// As it was before any daemon.
@@ -101,6 +103,7 @@ impl Node {
             netns,
             now: 0,
             sandboxes: BTreeMap::new(),
+            freed: BTreeMap::new(),
             names: BTreeSet::new(),
             watched,
             program: program.to_owned(),

@@ -176,7 +176,7 @@ fn live(seed: u64) -> Result<Told, String> {
         }
     }
     node.cut_off = false;
-    let mut wrong = node.answered().late();
+    let mut wrong = node.answered().faults();
     let adds = node.answered().take_adds();
     node.live(&Steps::default(), async |life| {
         end_well(&life, &node, instance_type, &mut wrong).await;

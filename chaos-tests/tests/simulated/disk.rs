@@ -62,6 +62,13 @@ impl Disk {
         self.lock().stuck
     }
 
+    /// Another disk with what is durable on this one.
+    pub(crate) fn copy(&self) -> Self {
+        let durable = self.lock().synced.clone();
+        let image = Image { seen: durable.clone(), synced: durable, ..Image::default() };
+        Self { image: Arc::new(Mutex::new(image)) }
+    }
+
     /// The power goes: only what was synced is left.
     pub(crate) fn lose_power(&self) {
         let image = &mut *self.lock();

@@ -20,7 +20,7 @@ impl Node {
         let mut faults = self.ledger_faults(ledger);
         faults.extend(self.broken(self.promised_pods(), |_| true));
         faults.extend(self.shared.now(|vpc| vpc.check()).into_iter().map(|found| format!("EC2: {found:?}")));
-        faults.extend(self.answered().late());
+        faults.extend(self.answered().faults());
         let calls = self.shared.now(|vpc| vpc.log().by(&Caller::instance(&self.instance)).count());
         faults.extend(too_many_calls(calls, self.shared.elapsed()));
         faults

@@ -14,6 +14,7 @@ mod doubt;
 mod judged;
 mod kernel;
 mod life;
+mod lost;
 mod node;
 mod patience;
 mod shared;

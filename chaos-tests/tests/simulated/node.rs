@@ -142,6 +142,10 @@ impl Life {
         };
         let lease = self.answered.add(self.engine.add(request)).await?;
         self.witness.sees_added(&lease);
+        // The same ADD once more is answered with the same address.
+        if lock(&self.pods).get(container).is_some_and(|pod| pod.address.is_none()) {
+            self.answered.gives(lease.address);
+        }
         if let Some(pod) = lock(&self.pods).get_mut(container) {
             pod.address = Some(lease.address);
         }
@@ -158,6 +162,9 @@ impl Life {
         };
         if self.answered.del(self.engine.del(pod.key.clone())).await.is_ok() {
             self.witness.sees_deleted(&pod.key);
+            if let Some(address) = pod.address {
+                self.answered.frees(address);
+            }
             self.kernel.end_sandbox(pod.netns.inode);
             lock(&self.pods).remove(container);
         }
@@ -239,7 +246,10 @@ impl Node {
     pub(crate) fn reboot(&mut self) {
         self.clock.reboot();
         self.kernel.reboot();
-        lock(&self.pods).clear();
+        let _inside = self.stage.enter();
+        for address in std::mem::take(&mut *lock(&self.pods)).into_values().filter_map(|pod| pod.address) {
+            self.answered.frees(address);
+        }
     }
 
     /// From now on its metadata service answers for another instance.

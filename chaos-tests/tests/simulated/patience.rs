@@ -1,13 +1,20 @@
 //! How long a runtime waited for its answers, and how often EC2 was called meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The longest that an ADD is held, and the answer that it is given then.
 const ADD_TAKES: Duration = Duration::from_secs(61);
+
+/// After this an ADD or DEL will never be answered.
+const NEVER: Duration = Duration::from_secs(15 * 60);
+
+/// An address that was a pod's is nobody's for so long: the default.
+const REST: Duration = Duration::from_secs(30);
 
 /// The longest that a DEL takes, whatever the disk does.
 const DEL_TAKES: Duration = Duration::from_secs(3);
@@ -35,6 +42,10 @@ struct Inner {
     names: BTreeSet<String>,
     adds: Waits,
     dels: Waits,
+    /// When a pod's address was given up.
+    freed: BTreeMap<IpAddr, Instant>,
+    /// Addresses that were given again too soon.
+    unrested: Vec<String>,
 }
 
 /// One kind of question.
@@ -52,7 +63,7 @@ impl Answered {
     /// An ADD, from its question to its answer.
     pub(crate) async fn add<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let begun = Instant::now();
-        let answer = answer.await;
+        let answer = timeout(NEVER, answer).await.expect("an ADD was never answered");
         self.lock().adds.count(answer.is_ok(), begun.elapsed());
         answer
     }
@@ -60,17 +71,32 @@ impl Answered {
     /// A DEL.
     pub(crate) async fn del<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let begun = Instant::now();
-        let answer = answer.await;
+        let answer = timeout(NEVER, answer).await.expect("a DEL was never answered");
         self.lock().dels.count(answer.is_ok(), begun.elapsed());
         answer
     }
 
-    /// What was answered too late.
-    pub(crate) fn late(&self) -> Vec<String> {
+    /// A pod has this address from now on.
+    pub(crate) fn gives(&self, address: IpAddr) {
+        let mut inner = self.lock();
+        let since = inner.freed.remove(&address).map(|freed| freed.elapsed());
+        if let Some(since) = since.filter(|since| *since < REST) {
+            inner.unrested.push(format!("{address} was given again {since:?} after a pod had it"));
+        }
+    }
+
+    /// A pod that had this address goes.
+    pub(crate) fn frees(&self, address: IpAddr) {
+        self.lock().freed.insert(address, Instant::now());
+    }
+
+    /// What was answered too late, or given too soon.
+    pub(crate) fn faults(&self) -> Vec<String> {
         let inner = self.lock();
         let waited = [("an ADD", inner.adds, ADD_TAKES), ("a DEL", inner.dels, DEL_TAKES)];
         let late = waited.into_iter().filter(|(_, waits, bound)| waits.longest > *bound);
-        late.map(|(what, waits, _)| format!("{what} was answered after {:?}", waits.longest)).collect()
+        let late = late.map(|(what, waits, _)| format!("{what} was answered after {:?}", waits.longest));
+        late.chain(inner.unrested.iter().cloned()).collect()
     }
 
     /// The ADDs up to now; from here on they are counted anew.

@@ -39,6 +39,11 @@ impl Stage {
         Self { runtime: Arc::new(runtime), shared }
     }
 
+    /// For whoever reads its clock from outside.
+    pub(crate) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
     /// Lets this happen, and with it whatever else runs.
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)

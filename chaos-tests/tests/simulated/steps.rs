@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Killed;
 
+/// No life takes so many steps.
+const WITHOUT_END: usize = 50_000;
+
 #[derive(Debug, Default)]
 struct Inner {
     names: Vec<String>,
@@ -35,6 +38,8 @@ impl Steps {
         }
         let mut inner = self.lock();
         let number = inner.names.len();
+        // Whoever does things again and again without a pause stops the virtual clock.
+        assert!(number < WITHOUT_END, "the daemon does not come to rest: {:?}", &inner.names[number - 9..]);
         inner.names.push(name.into());
         let last = inner.target == Some(number);
         drop(inner);

@@ -1,7 +1,5 @@
 //! Carrying the planner's actions out.
 
-use std::sync::atomic::AtomicU32;
-
 use holdfast_model::host::{
     HostAction, LinkName, NatTable, PROTOCOL, Route as ModelRoute, RouteSeen, Rule as ModelRule,
 };
@@ -20,14 +18,10 @@ pub(crate) const FORWARDING: &str = "ipv4/ip_forward";
 
 /// In order, each whatever became of those before it. Gives the first failure; further ones are told. Each may be
 /// repeated.
-pub(crate) fn apply(
-    worker: &mut Worker,
-    removals: &AtomicU32,
-    actions: Vec<HostAction>,
-) -> Result<(), HostFault> {
+pub(crate) fn apply(worker: &mut Worker, actions: Vec<HostAction>) -> Result<(), HostFault> {
     let mut first = Ok(());
     for action in actions {
-        let outcome = carry_out(worker, removals, action);
+        let outcome = carry_out(worker, action);
         match (&first, outcome) {
             (_, Ok(())) => {}
             (Ok(()), failed) => first = failed,
@@ -39,7 +33,7 @@ pub(crate) fn apply(
     first
 }
 
-fn carry_out(worker: &mut Worker, removals: &AtomicU32, action: HostAction) -> Result<(), HostFault> {
+fn carry_out(worker: &mut Worker, action: HostAction) -> Result<(), HostFault> {
     match action {
         HostAction::EnableForwarding => enable_forwarding(),
         HostAction::EnsureEni(wiring) => eni::set_up(worker, &wiring),
@@ -48,7 +42,6 @@ fn carry_out(worker: &mut Worker, removals: &AtomicU32, action: HostAction) -> R
         HostAction::EnsureRoute(route) => ensure_route(&mut worker.socket, &route),
         HostAction::RemoveRule(rule) => remove_rule(&mut worker.socket, &ours(&rule)).map_err(refused),
         HostAction::RemoveRoute(route) => remove_route(&mut worker.socket, &route),
-        HostAction::RemoveLinks(aliases) => links::remove_by_alias(&mut worker.socket, removals, &aliases),
         HostAction::ReplaceNat(table) => replace_nat(&mut worker.socket, &table),
         HostAction::RemoveNat => nat::remove().map_err(|error| nat_refused("remove", &error)),
     }

@@ -1,6 +1,5 @@
 //! Removing links: what costs is the kernel's wait for all who may still use one. One wait serves many links.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use holdfast_model::host::{LinkAlias, PodWiring};
@@ -28,19 +27,6 @@ pub(crate) fn remove(worker: &mut Worker, removals: &AtomicU32, pods: &[PodWirin
         doomed.extend(ours);
     }
     remove_indexes(&mut worker.socket, removals, &doomed)
-}
-
-/// Removes the links that bear these aliases, whatever their names.
-pub(crate) fn remove_by_alias(
-    socket: &mut Socket,
-    removals: &AtomicU32,
-    aliases: &[LinkAlias],
-) -> Result<(), HostFault> {
-    let aliases: HashSet<_> = aliases.iter().map(LinkAlias::as_str).collect();
-    let links = socket.links().map_err(refused)?;
-    let of_these = |link: &&Link| link.alias.as_deref().is_some_and(|alias| aliases.contains(alias));
-    let doomed: Vec<_> = links.iter().filter(of_these).map(|link| link.index).collect();
-    remove_indexes(socket, removals, &doomed)
 }
 
 /// Sets the link up that bears this alias. Fine when there is none: its sandbox has gone meanwhile.

@@ -19,6 +19,11 @@ impl Merge<'_> {
         if orphans || record.phase == EniPhase::Gone || !self.proves(draft, record) {
             return;
         }
+        let asked = draft
+            .ledger
+            .intents_on(&record.id)
+            .any(|intent| matches!(intent.change, CloudChange::AssignAddresses { .. }));
+        let new = if asked { AddressState::Free } else { self.rested_first() };
         self.settle_by_read(draft, record, Some(view));
         let Some(here) = self.here(view) else {
             let detaching = view.attachment.as_ref().is_some_and(|other| {
@@ -32,7 +37,7 @@ impl Merge<'_> {
                     .note(format!("{} was attached elsewhere by somebody: it is not ours any more", view.id));
                 draft.bury(&view.id);
             } else if record.phase == EniPhase::Available {
-                self.addresses(draft, record, view);
+                self.addresses(draft, record, view, &AddressState::Free);
             }
             return;
         };
@@ -68,7 +73,7 @@ impl Merge<'_> {
         let managed = next.management == Management::Managed;
         draft.put_eni(next);
         if managed {
-            self.addresses(draft, record, view);
+            self.addresses(draft, record, view, &new);
         }
     }
 

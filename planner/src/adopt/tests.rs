@@ -294,7 +294,7 @@ fn a_detachment_by_somebody_else_is_waited_for() {
     let views = vec![];
     let reading = Reading { read: &CloudRead::Enis { enis: vec![] }, views: &views, began: toy.now.boottime };
     let desired = Desired { config: &toy.config, limits: toy.limits };
-    let traces = Traces::default();
+    let traces = Traces { looked: true, ..Traces::default() };
     let nothing = adopt(&desired, &toy.ledger, &toy.observed, reading, &traces, &toy.now);
     assert_eq!(writes(&nothing), Vec::<&Change>::new());
     assert_eq!(toy.ledger, before);

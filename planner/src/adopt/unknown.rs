@@ -1,5 +1,6 @@
 //! ENIs that the ledger does not have.
 
+use holdfast_model::address::AddressState;
 use holdfast_model::cloud::{CloudRead, EniView, TAG_INSTANCE};
 use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
 use holdfast_model::ids::IntentId;
@@ -38,7 +39,7 @@ impl Merge<'_> {
         draft.put_eni(record.clone());
         draft.note(format!("{} was found attached at {:?}: {:?}", view.id, record.slot, record.management));
         if record.management == Management::Managed {
-            self.addresses(draft, &record, view);
+            self.addresses(draft, &record, view, &self.rested_first());
         }
     }
 
@@ -60,7 +61,8 @@ impl Merge<'_> {
         };
         draft.put_eni(record.clone());
         draft.note(format!("{} is an orphan of ours: taken over", view.id));
-        self.addresses(draft, &record, view);
+        // It is attached to nothing, and an ENI is detached when all that was on it has rested.
+        self.addresses(draft, &record, view, &AddressState::Free);
     }
 
     fn record(&self, draft: &Draft<'_>, view: &EniView, created_by: Option<IntentId>) -> EniRecord {

@@ -15,8 +15,9 @@ use crate::host::Spared;
 /// What turns `observed` into `desired`. Only what carries our mark is removed.
 ///
 /// Removals of rules and routes come first, so that a stale route never takes the place of its successor with
-/// it; then what is missing; last the links of orphans, whose removal takes the kernel a while. A pod whose link
-/// is gone gets nothing back: its wiring cannot be mended from here, and reaping decides about its lease.
+/// it; then what is missing. A pod whose link is gone gets nothing back: its wiring cannot be mended from here, and
+/// reaping decides about its lease. Links are never removed: one that no lease explains has a sandbox that the ledger
+/// lost, and goes with it.
 ///
 /// `observed` is several reads, and pods and ENIs are set up between them. Nothing is removed for want of a link
 /// that was not seen: if the link is truly gone, the kernel has taken its routes along.
@@ -61,12 +62,6 @@ pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared
             NatWanted::Absent => Some(HostAction::RemoveNat),
             NatWanted::Table(nat) => Some(HostAction::ReplaceNat(nat.clone())),
         });
-    }
-    if !spared.all_orphans {
-        let orphans = orphan_links(desired, observed, spared);
-        if !orphans.is_empty() {
-            actions.push(HostAction::RemoveLinks(orphans));
-        }
     }
     actions
 }
@@ -217,24 +212,4 @@ fn eni_is_set_up(eni: &EniWiring, link: &LinkSeen, observed: &HostObserved) -> b
 
 fn names_spared(rule: &Rule, spared: &Spared) -> bool {
     [rule.from, rule.to].into_iter().flatten().any(|net| spared.addresses.contains(&net.addr()))
-}
-
-/// Links with our alias that no lease explains, and that no route ties to a spared address.
-fn orphan_links(desired: &HostDesired, observed: &HostObserved, spared: &Spared) -> Vec<LinkAlias> {
-    let known: BTreeSet<&LinkAlias> =
-        desired.pods.iter().map(|pod| &pod.alias).chain(&spared.links).collect();
-    let tied: BTreeSet<u32> = observed
-        .routes
-        .iter()
-        .filter(|route| spared.addresses.contains(&route.to.addr()))
-        .map(|route| route.link_index)
-        .collect();
-    let orphans: BTreeSet<&LinkAlias> = observed
-        .links
-        .iter()
-        .filter(|link| !tied.contains(&link.index))
-        .filter_map(|link| link.alias.as_ref())
-        .filter(|alias| !known.contains(alias))
-        .collect();
-    orphans.into_iter().cloned().collect()
 }

@@ -200,8 +200,38 @@ fn an_eni_that_ec2_has_filled_already_is_read_again_and_the_add_waits_for_that()
                 causes.push(shortage.cause);
             }
         }
-        toy.sleep(Duration::from_millis(500));
+        toy.sleep(Duration::from_secs(2));
     }
     assert!(causes.iter().any(|cause| matches!(cause, Refusal::Miscounted { .. })), "{causes:?}");
-    assert!(choose(&toy).is_ok(), "the read has shown them: {causes:?}");
+    assert!(choose(&toy).is_ok(), "the read has shown them, and they have rested: {causes:?}");
+}
+
+/// By a ledger that is lost we may have given back what a late read still shows.
+#[test]
+fn what_was_found_is_leased_when_a_later_read_shows_it_again() {
+    let mut toy = Toy::new("t3.small", by_address(1, 0));
+    let [gone, stays] = [0, 1].map(|last| IpAddr::from([10, 0, 200, last]));
+    let primary = EniId::new("eni-primary");
+    toy.cloud.enis.get_mut(&primary).unwrap().secondary.extend([gone, stays]);
+    for _ in 0..20 {
+        toy.round();
+        if toy.ledger.addresses.contains_key(&gone) {
+            break;
+        }
+    }
+    assert!(toy.ledger.addresses.contains_key(&gone) && toy.ledger.addresses.contains_key(&stays));
+    toy.cloud.enis.get_mut(&primary).unwrap().secondary.remove(&gone);
+    toy.run_to_rest();
+    // Rested, and not proven.
+    let mut unproven = toy.observed.clone();
+    let asked_again = toy.now.boottime.after(Duration::from_secs(60));
+    unproven.found.extend([(gone, asked_again), (stays, asked_again)]);
+    toy.sleep(Duration::from_secs(31));
+    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let chosen = choose_address(&desired, &toy.ledger, &unproven, &toy.now);
+    assert!(!chosen.is_ok_and(|chosen| [gone, stays].contains(&chosen.address)));
+    toy.run_to_rest();
+    assert!(toy.observed.found.is_empty(), "{:?}", toy.observed.found);
+    assert!(!toy.ledger.addresses.contains_key(&gone));
+    assert!(toy.ledger.addresses[&stays].is_free(&toy.now));
 }

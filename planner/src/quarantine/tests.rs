@@ -1,9 +1,45 @@
 use holdfast_model::cloud::CloudRead;
 use holdfast_model::ids::InstanceId;
+use holdfast_model::sandbox::SandboxKey;
 
 use super::*;
 use crate::toy::{Toy, by_eni};
 use crate::{Reading, adopt};
+
+/// A link of ours that no lease explains, and the address that leads to it.
+fn leading_to(address: IpAddr) -> Traces {
+    let sandbox = SandboxKey { container_id: "c".into(), ifname: "eth0".into(), network: "aws-cni".into() };
+    let link = LinkSeen {
+        index: 7,
+        name: "eni0".into(),
+        mac: None,
+        mtu: 9001,
+        up: true,
+        strict: false,
+        alias: Some(LinkAlias::of(&sandbox)),
+        addresses: Vec::new(),
+        connected: Vec::new(),
+    };
+    let links = link.alias.iter().cloned().collect();
+    Traces { looked: true, in_use: BTreeMap::from([(address, link)]), links }
+}
+
+/// An address that an older ledger has for free while a pod has it.
+#[test]
+fn a_free_address_that_leads_to_a_sandbox_is_leased_to_nobody_else() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.run_to_rest();
+    let (free, other) = {
+        let mut free = toy.ledger.addresses.values().filter(|address| address.is_free(&toy.now));
+        (free.next().unwrap().ip, free.next().unwrap().ip)
+    };
+    let config = toy.config.clone();
+    let desired = Desired { config: &config, limits: toy.limits };
+    toy.commit(&review_quarantine(&desired, &toy.ledger, &leading_to(free), &toy.now));
+    let suspect = AddressState::Quarantined(QuarantineReason::MaybeInUse);
+    assert_eq!(toy.ledger.addresses[&free].state, suspect);
+    assert_eq!(toy.ledger.addresses[&other].state, AddressState::Free);
+}
 
 /// A ledger that was lost, beside an EC2 that was not.
 fn rebuilt(traces: &Traces) -> Toy {
@@ -23,7 +59,7 @@ fn rebuilt(traces: &Traces) -> Toy {
 
 #[test]
 fn after_the_loss_of_the_ledger_nothing_is_leased_that_is_not_proven_idle() {
-    let suspect = Traces { rebuilding: true, ..Traces::default() };
+    let suspect = Traces::default();
     let mut toy = rebuilt(&suspect);
     assert!(!toy.ledger.addresses.is_empty());
     let lost = AddressState::Quarantined(QuarantineReason::LedgerRebuilt);
@@ -33,7 +69,7 @@ fn after_the_loss_of_the_ledger_nothing_is_leased_that_is_not_proven_idle() {
     assert_eq!(review_quarantine(&desired, &toy.ledger, &suspect, &toy.now), [], "not looked at yet");
 
     let used = *toy.ledger.addresses.keys().next().unwrap();
-    let seen = Traces { in_use: BTreeSet::from([used]), rebuilding: false };
+    let seen = leading_to(used);
     toy.commit(&review_quarantine(&desired, &toy.ledger, &seen, &toy.now));
     for address in toy.ledger.addresses.values() {
         if address.ip == used {
@@ -43,16 +79,22 @@ fn after_the_loss_of_the_ledger_nothing_is_leased_that_is_not_proven_idle() {
         }
     }
     assert_eq!(review_quarantine(&desired, &toy.ledger, &seen, &toy.now), [], "twice is once");
-    let idle = Traces::default();
+    let idle = Traces { looked: true, ..Traces::default() };
     toy.commit(&review_quarantine(&desired, &toy.ledger, &idle, &toy.now));
     assert!(matches!(toy.ledger.addresses[&used].state, AddressState::Cooling(_)));
 }
 
 #[test]
 fn an_address_with_unexplained_traces_is_set_aside_when_it_is_found() {
-    let known = rebuilt(&Traces::default());
+    let known = rebuilt(&Traces { looked: true, ..Traces::default() });
+    let resting =
+        AddressState::Cooling(rest(&Desired { config: &known.config, limits: known.limits }, &known.now));
+    assert!(
+        known.ledger.addresses.values().all(|address| address.state == resting),
+        "a pod may have been there"
+    );
     let traced = *known.ledger.addresses.keys().next().unwrap();
-    let toy = rebuilt(&Traces { in_use: BTreeSet::from([traced]), rebuilding: false });
+    let toy = rebuilt(&leading_to(traced));
     for address in toy.ledger.addresses.values() {
         let suspect = address.state == AddressState::Quarantined(QuarantineReason::MaybeInUse);
         assert_eq!(suspect, address.ip == traced, "{address:?}");

@@ -115,7 +115,7 @@ pub enum FaultKind {
     },
     /// The call is carried out and its answer ends after so many bytes.
     AnswerTruncated {
-        /// Bytes of the body that arrive.
+        /// Bytes of the body that arrive; never all.
         keep: u32,
     },
     /// The call is carried out, and something before EC2 answers in its place: a proxy's page, a bare 429.
@@ -305,6 +305,17 @@ impl FaultKind {
             *path = path_below_version(path);
         }
         self
+    }
+
+    /// Whether it is about what Describe calls show.
+    pub(crate) fn blurs(&self) -> bool {
+        matches!(
+            self,
+            Self::DescribeLags { .. }
+                | Self::DescribeOmitsEni { .. }
+                | Self::DescribeOmitsAddress { .. }
+                | Self::ShortPages { .. }
+        )
     }
 
     /// How far back a view must look for it.

@@ -18,7 +18,7 @@ impl SimVpc {
         if let Some(until) = fault.until.filter(|until| *until <= self.now) {
             return Err(BadFault(format!("it ends at {} µs, and it is {} µs already", until.0, self.now.0)));
         }
-        for instance in [fault.scope.instance.as_ref(), fault.kind.instance()].into_iter().flatten() {
+        if let Some(instance) = &fault.scope.instance {
             self.world.instance(instance).map_err(unknown)?;
         }
         if let FaultKind::TerminateBefore { instance } | FaultKind::TerminateAfter { instance } = &fault.kind

@@ -125,8 +125,12 @@ impl SimVpc {
             Due::Retires(fault) => self.retire(fault),
             Due::LinkAppears(id) => self.show_link(id),
             Due::Reassigned(id) => self.tell_addresses(id),
-            Due::Attached(id) if self.hangs(id, &FaultKind::AttachHangs) => self.schedule(HANGS, due),
-            Due::Detached(id) if self.hangs(id, &FaultKind::DetachHangs) => self.schedule(HANGS, due),
+            Due::Attached(id) if self.hangs(id, AttachmentStatus::Attaching, &FaultKind::AttachHangs) => {
+                self.schedule(HANGS, due);
+            }
+            Due::Detached(id) if self.hangs(id, AttachmentStatus::Detaching, &FaultKind::DetachHangs) => {
+                self.schedule(HANGS, due);
+            }
             _ => {
                 let done = self.change(&Caller::named("ec2"), |change| change.come_due(due));
                 // What it was about may be gone by now: deleted, force-detached, ended with its instance.
@@ -135,8 +139,11 @@ impl SimVpc {
         }
     }
 
-    fn hangs(&mut self, id: AttachmentId, fault: &FaultKind) -> bool {
-        !self.attachment_faults(id, |kind| kind == fault).is_empty()
+    /// Whether an attachment stays in the state in which it is to be.
+    fn hangs(&mut self, id: AttachmentId, state: AttachmentStatus, fault: &FaultKind) -> bool {
+        let attachment = self.world.eni_of_attachment(id).and_then(|eni| eni.attachment());
+        attachment.is_some_and(|attachment| attachment.status == state)
+            && !self.attachment_faults(id, |kind| kind == fault).is_empty()
     }
 
     fn show_link(&mut self, id: AttachmentId) {

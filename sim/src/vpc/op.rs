@@ -91,6 +91,8 @@ pub(super) struct Change<'a> {
     pub(super) full_subnet: FullSubnet,
     /// An Assign by number gives no more than this.
     pub(super) gives_at_most: Option<u32>,
+    /// That it gave fewer than it was asked for.
+    pub(super) gave_fewer: bool,
     pub(super) ids: &'a mut Stream,
     pub(super) choice: &'a mut Stream,
     pub(super) effects: Vec<Effect>,

@@ -3,18 +3,20 @@
 //! ```text
 //! hook(before) -> lost, reset? -> throttled, denied? -> error instead? -> instance ends?
 //!              -> effect (undone for a dry run) -> instance ends? -> error after? -> answer lost, reset, late? -> log
-//!              -> hook(after)
+//!              -> hook(after) -> which faults hit?
 //! ```
 
 use std::time::Duration;
 
 use super::error::{ApiError, CallError, ErrorCode};
-use super::faults::{Blur, Garbled, Harm, throttled};
+use super::harm::{Blur, Garbled, Harm, throttled};
+use super::hits::{Course, Reached};
 use super::hook::{CallPoint, Stage, Verdict};
 use super::ids::InstanceId;
 use super::log::{CallRecord, Outcome};
 use super::op::Change;
 use super::request::{Call, Caller, Operation, Request, Response};
+use super::response::InstanceState;
 use super::view::{Ages, View};
 use super::{Reply, SimVpc};
 
@@ -44,15 +46,20 @@ impl SimVpc {
         let point = |stage| CallPoint { number, stage, caller, request: &request };
         self.faults.expire(self.now);
         let world = &self.world;
-        let mut harm = self.faults.hit(request.action(), caller, || world.places(&request.operation));
+        let mut harm = self.faults.draw(request.action(), caller, || world.places(&request.operation));
         harm.request_lost |= self.hook.at(point(Stage::BeforeEffect)) == Verdict::Drop;
         let (late_by, garbled) = (harm.late_by, harm.garbled());
-        let mut ended = self.attempt(caller, &request, harm);
+        let mut course = Course::default();
+        let mut ended = self.attempt(caller, &request, &harm, &mut course);
         if matches!(garbled, Some(Garbled::Reset(_))) && ended.outcome != Outcome::RequestLost {
             ended.outcome = Outcome::AnswerLost;
         }
         if self.hook.at(point(Stage::AfterEffect)) == Verdict::Drop && ended.outcome != Outcome::RequestLost {
             ended = Ended::dropped(Outcome::AnswerLost);
+        }
+        for fault in &harm.drawn {
+            let hit = course.is_hit_by(fault, &harm, &ended.result, request.action().is_read());
+            self.faults.settle(fault.id, hit);
         }
         self.log.push(CallRecord {
             number,
@@ -65,54 +72,92 @@ impl SimVpc {
         Reply { request_id, result: ended.result, late_by, garbled }
     }
 
-    fn attempt(&mut self, caller: &Caller, request: &Request, harm: Harm) -> Ended {
+    fn attempt(&mut self, caller: &Caller, request: &Request, harm: &Harm, course: &mut Course) -> Ended {
         if harm.request_lost || harm.request_reset {
             return Ended::dropped(Outcome::RequestLost);
         }
         let admitted = self.throttle.admit(&request.operation, self.now);
-        let refused = if admitted { harm.refused } else { Some(throttled()) };
-        let instead = harm.instead.filter(|_| !request.dry_run);
-        if let Some(error) = refused.or(instead) {
+        let instead = harm.instead.as_ref().filter(|_| !request.dry_run);
+        let (reached, error) = match (admitted, &harm.refused, instead) {
+            (false, _, _) => (Reached::Limits, Some(throttled())),
+            (true, Some(error), _) => (Reached::Refusal, Some(error.clone())),
+            (true, None, Some(error)) => (Reached::ErrorInstead, Some(error.clone())),
+            (true, None, None) => (Reached::Rules, None),
+        };
+        course.reached = reached;
+        if let Some(error) = error {
             return if harm.answer_lost { Ended::dropped(Outcome::AnswerLost) } else { Ended::error(error) };
         }
-        self.terminate_all(&harm.terminate_before);
-        let young = self.too_young(&request.operation, harm.finds_older_than);
-        let result = if let Some(error) = young {
-            Err(error)
-        } else if request.dry_run {
+        course.ended_before = self.terminate_all(&harm.terminate_before);
+        let young = self.too_young(&request.operation, harm.finds_older_than, course);
+        let result = match young {
+            Some(error) => Err(error),
+            None if request.action().is_read() => self.show(request, harm, course),
             // What would be refused is refused; what would succeed leaves nothing.
-            self.try_out(caller, &request.operation, harm.view).and_then(|()| Err(dry_run()))
-        } else {
-            self.carry_out(caller, &request.operation, harm.view, harm.gives_at_most)
+            None if request.dry_run => self.try_out(caller, &request.operation).and_then(|()| Err(dry_run())),
+            None => self.carry_out(caller, &request.operation, harm.gives_at_most, course),
         };
-        self.terminate_all(&harm.terminate_after);
-        match (harm.answer_lost, harm.after, result) {
+        course.ended_after = self.terminate_all(&harm.terminate_after);
+        if let Some(error) = &harm.after {
+            course.overrule(&result, error);
+        }
+        match (harm.answer_lost, &harm.after, result) {
             (true, _, _) => Ended::dropped(Outcome::AnswerLost),
-            (false, Some(error), _) | (false, None, Err(error)) => Ended::error(error),
+            (false, Some(error), _) => Ended::error(error.clone()),
+            (false, None, Err(error)) => Ended::error(error),
             (false, None, Ok(response)) => Ended { result: Ok(response), outcome: Outcome::Done },
         }
     }
 
     /// The error for an ENI that the part of EC2 which carries changes out does not know of yet.
-    fn too_young(&self, operation: &Operation, than: Duration) -> Option<ApiError> {
+    fn too_young(&self, operation: &Operation, than: Duration, course: &mut Course) -> Option<ApiError> {
         let moment = self.now.before(than).filter(|_| !than.is_zero())?;
         let named = self.world.places(operation).enis;
         let young = named.iter().find(|eni| self.world.enis.at(eni, moment).is_none())?;
+        // One that is not there at all is not found in any case.
+        course.too_young = self.world.enis.get(young).is_some();
         Some(ApiError::new(
             ErrorCode::NetworkInterfaceIdNotFound,
             format!("The networkInterface ID '{young}' does not exist"),
         ))
     }
 
-    fn terminate_all(&mut self, instances: &[InstanceId]) {
+    /// Gives those that were not at their end already.
+    fn terminate_all(&mut self, instances: &[InstanceId]) -> Vec<InstanceId> {
+        let mut ended = Vec::new();
         for instance in instances {
+            let over = self.world.instances.get(instance).is_none_or(|instance| {
+                matches!(instance.state, InstanceState::ShuttingDown | InstanceState::Terminated)
+            });
             // A fault that names an unknown instance ends none.
-            drop(self.terminate_instance(instance));
+            if !over && self.terminate_instance(instance).is_ok() {
+                ended.push(*instance);
+            }
         }
+        ended
     }
 
-    /// What a Describe call shows, blurred as the box's timing and the faults have it; `None` for any other call.
-    fn describe(&self, operation: &Operation, blur: Blur) -> Option<Result<Response, ApiError>> {
+    /// Answers a Describe call, as each of its faults in turn lets it be answered, to see which of them tell.
+    fn show(&self, request: &Request, harm: &Harm, course: &mut Course) -> Result<Response, ApiError> {
+        let answer = |blur: &Blur| {
+            let answer = self.describe(&request.operation, blur.clone())?;
+            if request.dry_run { Err(dry_run()) } else { Ok(answer) }
+        };
+        let mut blur = Blur::default();
+        let mut shown = answer(&blur);
+        for fault in &harm.drawn {
+            if blur.add(fault) {
+                let older = std::mem::replace(&mut shown, answer(&blur));
+                if older != shown {
+                    course.blurred_by.push(fault.id);
+                }
+            }
+        }
+        shown
+    }
+
+    /// What a Describe call shows, blurred as the box's timing and the faults have it.
+    fn describe(&self, operation: &Operation, blur: Blur) -> Result<Response, ApiError> {
         let timing = &self.config.timing;
         let ages = Ages {
             blur: Blur { lag: timing.describe_lag.max(blur.lag), ..blur },
@@ -120,29 +165,28 @@ impl SimVpc {
             draw: self.calls,
         };
         let view = View::blurred(&self.world, &self.config.account_id, self.now, &ages);
-        view.describe(operation, self.config.large_account)
+        let answer = view.describe(operation, self.config.large_account);
+        answer.unwrap_or_else(|| {
+            Err(ApiError::new(ErrorCode::InternalError, "a change is not a Describe call"))
+        })
     }
 
     fn carry_out(
         &mut self,
         caller: &Caller,
         operation: &Operation,
-        blur: Blur,
         gives_at_most: Option<u32>,
+        course: &mut Course,
     ) -> Result<Response, ApiError> {
-        match self.describe(operation, blur) {
-            Some(answer) => answer,
-            None => self.change(caller, |change| {
-                change.gives_at_most = gives_at_most;
-                change.apply(operation)
-            }),
-        }
+        self.change(caller, |change| {
+            change.gives_at_most = gives_at_most;
+            let response = change.apply(operation)?;
+            course.gave_fewer = change.gave_fewer;
+            Ok(response)
+        })
     }
 
-    fn try_out(&mut self, caller: &Caller, operation: &Operation, blur: Blur) -> Result<(), ApiError> {
-        if let Some(answer) = self.describe(operation, blur) {
-            return answer.map(|_| ());
-        }
+    fn try_out(&mut self, caller: &Caller, operation: &Operation) -> Result<(), ApiError> {
         let tried = self.prepare(caller, |change| change.apply(operation)).map(|_| ());
         self.world.rollback();
         tried
@@ -178,6 +222,7 @@ impl SimVpc {
             eni_quota: self.config.eni_quota,
             full_subnet: self.config.full_subnet,
             gives_at_most: None,
+            gave_fewer: false,
             ids: &mut self.ids,
             choice: &mut self.choice,
             effects: Vec::new(),

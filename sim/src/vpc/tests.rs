@@ -10,6 +10,7 @@ mod describe;
 mod errors;
 mod faults;
 mod harm;
+mod hits;
 mod index;
 mod lifecycle;
 mod log;

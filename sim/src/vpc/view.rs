@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::ApiError;
-use super::faults::Blur;
+use super::harm::Blur;
 use super::ids::{EniId, InstanceId, SecurityGroupId, SubnetId};
 use super::index::Term;
 use super::model::{Eni, Instance, SecurityGroup, Subnet, Vpc, World};

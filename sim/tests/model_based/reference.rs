@@ -186,25 +186,30 @@ pub enum Fate {
 }
 
 impl Reference {
-    pub fn fate(&mut self) -> Fate {
-        let hit: BTreeSet<u8> = self.harms.iter().map(|(harm, _)| *harm as u8).collect();
-        for (_, times) in &mut self.harms {
-            *times -= 1;
+    /// What becomes of the next call. A harm is used up by what it changes: not by what an older one of its kind, or
+    /// one that comes before it, has changed already, nor by the refusal of a read whose answer is lost.
+    pub fn fate(&mut self, reads: bool) -> Fate {
+        if self.suffers(Harm::RequestLost) {
+            return Fate::Refused(None);
         }
+        let lost = self.suffers(Harm::AnswerLost);
+        for (harm, code) in [(Harm::Throttle, "RequestLimitExceeded"), (Harm::ErrorInstead, "InternalError")]
+        {
+            if reads && lost {
+                break;
+            }
+            if self.suffers(harm) {
+                return Fate::Refused(Some(code).filter(|_| !lost));
+            }
+        }
+        if lost { Fate::AnswerLost } else { Fate::Untouched }
+    }
+
+    /// Uses one up of this kind, if there is any.
+    fn suffers(&mut self, kind: Harm) -> bool {
+        let Some((_, times)) = self.harms.iter_mut().find(|(harm, _)| *harm == kind) else { return false };
+        *times -= 1;
         self.harms.retain(|(_, times)| *times > 0);
-        let has = |harm: Harm| hit.contains(&(harm as u8));
-        let lost = has(Harm::AnswerLost);
-        let shown = |code| if lost { None } else { Some(code) };
-        if has(Harm::RequestLost) {
-            Fate::Refused(None)
-        } else if has(Harm::Throttle) {
-            Fate::Refused(shown("RequestLimitExceeded"))
-        } else if has(Harm::ErrorInstead) {
-            Fate::Refused(shown("InternalError"))
-        } else if lost {
-            Fate::AnswerLost
-        } else {
-            Fate::Untouched
-        }
+        true
     }
 }

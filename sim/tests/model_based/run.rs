@@ -112,7 +112,7 @@ impl Run {
     pub fn call(&mut self, caller: u8, operation: impl Into<Operation>, reasons: &Reasons) -> (bool, Reply) {
         let caller = Caller::instance(&self.instances[usize::from(caller)]);
         let operation = operation.into();
-        let fate = self.reference.fate();
+        let fate = self.reference.fate(operation.action().is_read());
         let reply = self.sim.serve(&caller, operation.clone());
         self.calls += 1;
         assert_eq!(self.sim.log().records().len(), self.calls);

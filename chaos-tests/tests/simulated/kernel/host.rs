@@ -107,9 +107,6 @@ impl State {
             HostAction::EnsureRule(rule) => drop(self.rules.insert(rule)),
             HostAction::RemoveRule(rule) => drop(self.rules.remove(&rule)),
             HostAction::RemoveRoute(route) => drop(self.routes.remove(&route)),
-            HostAction::RemoveLinks(aliases) => {
-                self.remove_links(|link| link.alias.as_ref().is_some_and(|alias| aliases.contains(alias)));
-            }
             HostAction::EnsureRoute(route) => {
                 let index = match &route.link {
                     LinkName::Name(name) => self.index_of(name),

@@ -65,11 +65,14 @@ impl Change<'_> {
                 Family::V6 => "ipv6AddressCount",
             }));
         }
+        let asked = wish.slots();
         let wish = match self.gives_at_most {
             Some(most) => wish.at_most(most),
             None => wish,
         };
+        let fewer = wish.slots() < asked;
         let added = self.grant(id, family, wish)?;
+        self.gave_fewer |= fewer;
         self.effects.push(Effect::Addresses(id));
         Ok(added)
     }

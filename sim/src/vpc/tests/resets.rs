@@ -42,6 +42,11 @@ fn a_refusal_is_reset_like_any_answer_and_of_several_faults_the_earliest_reset_c
     bed.vpc.set_fault(Fault::new(FaultKind::RequestReset)).unwrap();
     let reply = bed.vpc.serve(&bed.caller.clone(), DescribeVpcs::default());
     assert_eq!(reply.garbled, Some(Garbled::Reset(0)));
+    bed.vpc.clear_faults();
+    bed.vpc.set_fault(Fault::new(FaultKind::AnswerReset { keep: 50 })).unwrap();
+    bed.vpc.set_fault(Fault::new(FaultKind::RequestLost)).unwrap();
+    let reply = bed.vpc.serve(&bed.caller.clone(), DescribeVpcs::default());
+    assert_eq!(reply.garbled, None, "nothing is answered");
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn pages_may_be_short() {
         next_token = page.next_token;
     }
     assert_eq!((found.len(), next_token), (8, None));
-    assert_eq!(bed.vpc.fault_hits()[&fault], 3);
+    assert_eq!(bed.vpc.fault_hits()[&fault], 2, "the last page had no more");
 }
 
 #[test]
