@@ -365,7 +365,9 @@ fn never_expires(at: &netlink::Neighbour, kernel: &Kernel) -> bool {
     };
     let to_many = to_many
         || kernel.routes.iter().any(|route| {
-            route.way == Way::Broadcast && route.link == Some(at.link) && route.to == IpNet::from(at.address)
+            route.way == Way::Broadcast
+                && route.to == IpNet::from(at.address)
+                && kernel.makes_by_itself(route)
         });
     state & NUD_PERMANENT != 0 || (state & NUD_NOARP != 0 && !on_loopback && !to_many)
 }
@@ -406,6 +408,7 @@ mod tests {
         let to_all = Route::on_link(LOCAL_TABLE, net("10.0.15.255/32"), 2);
         let kernel = Kernel {
             links: vec![link(1, "lo"), link(2, "ens5")],
+            addresses: vec![Address { link: 2, net: net("10.0.0.5/20") }],
             routes: vec![Route { way: Way::Broadcast, ..to_all }],
             ..Kernel::default()
         };

@@ -160,11 +160,15 @@ impl Kernel {
         link.map_or_else(|| format!("link {index}"), |link| link.name.clone())
     }
 
-    /// Whether a route is the kernel's own, made with an address or a link.
+    /// Whether a route is the kernel's own, made with an address: to it, or to all in its network.
     pub fn makes_by_itself(&self, route: &Route) -> bool {
         let borne = || self.addresses.iter().any(|at| IpNet::from(at.net.addr()) == route.to);
+        let to_all = |net: IpNet| {
+            net.max_prefix_len() - net.prefix_len() > 1
+                && [net.network(), net.broadcast()].map(IpNet::from).contains(&route.to)
+        };
         let follows = match route.way {
-            Way::Broadcast => true,
+            Way::Broadcast => self.addresses.iter().any(|at| to_all(at.net)),
             Way::Local => route.to.addr().is_loopback() || borne(),
             Way::Forward | Way::Drop | Way::Throw => false,
         };

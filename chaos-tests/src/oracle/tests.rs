@@ -443,6 +443,10 @@ const BROKEN: &[(Law, &str, Change)] = &[
         let to = host_net("127.0.0.1");
         p.host.routes.push(Route { way: Way::Drop, link: None, ..Route::on_link(255, to, 0) });
     }),
+    (Law::NobodysRoute, "one to all that are not there", |p| {
+        let to = host_net("203.0.113.9");
+        p.host.routes.push(Route { way: Way::Broadcast, ..Route::on_link(255, to, 2) });
+    }),
     (Law::NobodysRoute, "a local one to a network", |p| {
         let to = "10.0.0.5/24".parse().unwrap();
         p.host.routes.push(Route { way: Way::Local, ..Route::on_link(255, to, 2) });
