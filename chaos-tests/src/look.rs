@@ -6,8 +6,8 @@ mod rules;
 mod ruleset;
 mod settings;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use holdfast_datapath::netlink::{AddressFamily, NeighbourState, RouteFilter, RouteType, Socket};
+use holdfast_datapath::netlink::{self, AddressFamily, RouteFilter, RouteType};
 use holdfast_datapath::netns;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use serde_json::Value;
 
 use crate::cni::Runner;
 use crate::oracle::picture::{
-    Address, Cloud, Kernel, Link, Neighbour, Picture, Pod as Promised, Route, Rule, Way,
+    Address, Cloud, Kernel, LOCAL_TABLE, Link, Neighbour, Picture, Pod as Promised, Route, Way,
 };
 use crate::oracle::{self, Fault};
 use crate::pod::Pod;
@@ -247,9 +247,10 @@ pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
         Some(_) => wrong.push(format!("its {IFNAME} is down")),
         None => wrong.push(format!("it has no {IFNAME}")),
     }
-    let forwards = inside.routes.iter().filter(|route| route.way == Way::Forward).count();
-    if forwards != 2 {
-        wrong.push(format!("it has {forwards} routes"));
+    let routes = inside.routes.iter().filter(|route| !inside.makes_by_itself(route));
+    let ways: Vec<Way> = routes.map(|route| route.way).collect();
+    if ways != [Way::Forward; 2] {
+        wrong.push(format!("it has {} routes: {ways:?}", ways.len()));
     }
     if inside.neighbours.len() != 1 {
         wrong.push("it does not know its gateway's link-layer address".to_owned());
@@ -259,7 +260,7 @@ pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
 
 /// Links and rules of pods in a node's namespace: for whoever waits until the last pod is gone.
 pub fn left_of_pods(netns: &Arc<OwnedFd>) -> anyhow::Result<Vec<String>> {
-    let kernel = read(&mut netns::socket_in(netns)?)?;
+    let kernel = read(netns)?;
     let links = kernel.links.into_iter().filter(|link| link.veth).map(|link| link.name);
     let rules = kernel.rules.iter().filter(|rule| oracle::is_of_a_pod(rule)).map(ToString::to_string);
     Ok(links.chain(rules).collect())
@@ -267,21 +268,19 @@ pub fn left_of_pods(netns: &Arc<OwnedFd>) -> anyhow::Result<Vec<String>> {
 
 /// A node's namespace, and its packet filter as it is listed.
 fn host(netns: &Arc<OwnedFd>) -> anyhow::Result<(Kernel, Vec<Value>)> {
-    let mut socket = netns::socket_in(netns)?;
-    let mut kernel = read(&mut socket)?;
+    let mut kernel = read(netns)?;
     let links: Vec<(String, bool)> = kernel.links.iter().map(|link| (link.name.clone(), link.veth)).collect();
     kernel.sysctls = netns::run_in(netns, || settings::of_host(&links))?;
-    kernel.dropping_rules = netns::run_in(netns, rules::that_lead_nowhere)??;
     let ruleset = list_ruleset(netns)?;
     kernel.tables = ruleset::tables(&ruleset);
+    kernel.hooks = ruleset::hooks(&ruleset);
     Ok((kernel, ruleset))
 }
 
 /// A sandbox's namespace.
 fn inside(netns: &Arc<OwnedFd>) -> anyhow::Result<Kernel> {
-    let mut kernel = read(&mut netns::socket_in(netns)?)?;
+    let mut kernel = read(netns)?;
     kernel.sysctls = netns::run_in(netns, || settings::of_pod(IFNAME))?;
-    kernel.dropping_rules = netns::run_in(netns, rules::that_lead_nowhere)??;
     kernel.tables = ruleset::tables(&list_ruleset(netns)?);
     Ok(kernel)
 }
@@ -294,8 +293,9 @@ fn list_ruleset(netns: &Arc<OwnedFd>) -> anyhow::Result<Vec<Value>> {
     Ok(listing["nftables"].as_array().cloned().unwrap_or_default())
 }
 
-fn read(socket: &mut Socket) -> anyhow::Result<Kernel> {
-    let v4 = AddressFamily::Inet;
+fn read(netns: &Arc<OwnedFd>) -> anyhow::Result<Kernel> {
+    let (v4, v6) = (AddressFamily::Inet, AddressFamily::Inet6);
+    let mut socket = netns::socket_in(netns)?;
     let links = socket.links()?.into_iter().map(|link| Link {
         index: link.index,
         name: link.name,
@@ -306,48 +306,70 @@ fn read(socket: &mut Socket) -> anyhow::Result<Kernel> {
         peer: link.peer_index,
         group: link.group,
     });
-    let links = links.collect();
-    let addresses = socket.addresses(v4)?;
-    let mut rules = socket.rules(v4)?;
-    rules.extend(socket.rules(AddressFamily::Inet6)?);
-    let routes = socket.routes(v4, RouteFilter::default())?;
-    let neighbours = socket.neighbours(v4)?;
-    Ok(Kernel {
-        links,
-        addresses: addresses.iter().map(|at| Address { link: at.link, net: at.net }).collect(),
-        rules: rules
-            .into_iter()
-            .map(|rule| Rule {
-                ipv6: rule.ipv6,
-                priority: rule.priority,
-                from: rule.from,
-                to: rule.to,
-                mark: rule.mark,
-                iif: rule.iif,
-                table: rule.table,
-            })
-            .collect(),
-        routes: routes
-            .into_iter()
-            .map(|route| Route {
-                table: route.table,
-                to: route.to,
-                via: route.via,
-                link: route.link,
-                way: way(route.kind),
-                metric: route.metric.unwrap_or(0),
-            })
-            .collect(),
-        neighbours: neighbours
-            .into_iter()
-            .filter(|neighbour| neighbour.state == NeighbourState::Permanent)
-            .map(|at| Neighbour { link: at.link, address: at.address, mac: at.mac })
-            .collect(),
-        dropping_rules: Vec::new(),
-        tables: BTreeMap::new(),
-        sysctls: BTreeMap::new(),
-        fates: BTreeMap::new(),
-    })
+    let addresses =
+        |listed: Vec<netlink::Address>| listed.into_iter().map(|at| Address { link: at.link, net: at.net });
+    let mut kernel = Kernel {
+        links: links.collect(),
+        addresses: addresses(socket.addresses(v4)?).collect(),
+        addresses_v6: addresses(socket.addresses(v6)?).filter(|at| !every_link_has(at.net)).collect(),
+        routes: socket.routes(v4, RouteFilter::default())?.into_iter().map(route).collect(),
+        ..Kernel::default()
+    };
+    let routes_v6 = socket.routes(v6, RouteFilter::default())?.into_iter().map(route);
+    kernel.routes_v6 = routes_v6.filter(|route| !comes_with_a_link(route)).collect();
+    let lasting = socket.neighbours(v4)?.into_iter().filter(|at| never_expires(at, &kernel));
+    kernel.neighbours =
+        lasting.map(|at| Neighbour { link: at.link, address: at.address, mac: at.mac }).collect();
+    (kernel.rules, kernel.dropping_rules) = netns::run_in(netns, rules::all)??;
+    Ok(kernel)
+}
+
+fn route(route: netlink::Route) -> Route {
+    Route {
+        table: route.table,
+        to: route.to,
+        via: route.via,
+        link: route.link,
+        way: way(route.kind),
+        metric: route.metric.unwrap_or(0),
+    }
+}
+
+/// To link-local addresses of IPv6.
+const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
+
+/// Addresses of IPv6 that the kernel gives to links by itself.
+fn every_link_has(net: IpNet) -> bool {
+    net.addr().is_loopback() || matches!(net, IpNet::V6(net) if LINK_LOCAL.contains(&net))
+}
+
+/// Routes of IPv6 that the kernel makes for each link and each address.
+fn comes_with_a_link(route: &Route) -> bool {
+    route.table == LOCAL_TABLE
+        || route.to.addr().is_multicast()
+        || (route.to == IpNet::V6(LINK_LOCAL) && route.way == Way::Forward && route.via.is_none())
+}
+
+/// Bits of a neighbour's state (linux/neighbour.h): one may bear both.
+const NUD_NOARP: u16 = 0x40;
+const NUD_PERMANENT: u16 = 0x80;
+
+/// Whether an entry stays as it is, whatever the neighbour says. The kernel makes such for its loopback, and for whom
+/// nobody can be asked about: groups, and all on a link.
+fn never_expires(at: &netlink::Neighbour, kernel: &Kernel) -> bool {
+    let state = u16::from(at.state);
+    let on_loopback = kernel.link("lo").is_some_and(|lo| lo.index == at.link);
+    let to_many = match at.address {
+        IpAddr::V4(to) => to.is_multicast() || to.is_broadcast(),
+        IpAddr::V6(to) => to.is_multicast(),
+    };
+    let to_many = to_many
+        || kernel.routes.iter().any(|route| {
+            route.way == Way::Broadcast
+                && route.to == IpNet::from(at.address)
+                && kernel.makes_by_itself(route)
+        });
+    state & NUD_PERMANENT != 0 || (state & NUD_NOARP != 0 && !on_loopback && !to_many)
 }
 
 fn way(kind: RouteType) -> Way {
@@ -358,5 +380,61 @@ fn way(kind: RouteType) -> Way {
         RouteType::Throw => Way::Throw,
         // What cannot be told apart from a fault is one.
         _ => Way::Drop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_datapath::netlink::NeighbourState;
+
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_never_expires_is_kept_unless_the_kernel_made_it() {
+        let link = |index, name: &str| Link {
+            index,
+            name: name.to_owned(),
+            mac: None,
+            mtu: MTU,
+            up: true,
+            veth: false,
+            peer: None,
+            group: 0,
+        };
+        let to_all = Route::on_link(LOCAL_TABLE, net("10.0.15.255/32"), 2);
+        let kernel = Kernel {
+            links: vec![link(1, "lo"), link(2, "ens5")],
+            addresses: vec![Address { link: 2, net: net("10.0.0.5/20") }],
+            routes: vec![Route { way: Way::Broadcast, ..to_all }],
+            ..Kernel::default()
+        };
+        let is_kept = |link, address: &str, state| {
+            let address = address.parse().unwrap();
+            never_expires(&netlink::Neighbour { link, address, mac: None, state }, &kernel)
+        };
+        assert!(is_kept(2, "10.0.0.9", NeighbourState::Permanent));
+        assert!(is_kept(2, "10.0.0.9", NeighbourState::Noarp));
+        assert!(is_kept(2, "10.0.0.9", NeighbourState::from(NUD_NOARP | NUD_PERMANENT)));
+        assert!(!is_kept(2, "10.0.0.9", NeighbourState::Stale));
+        for (link, address) in
+            [(1, "10.0.0.9"), (2, "224.0.0.22"), (2, "255.255.255.255"), (2, "10.0.15.255")]
+        {
+            assert!(!is_kept(link, address, NeighbourState::Noarp), "{address}");
+        }
+    }
+
+    #[test]
+    fn of_ipv6_is_left_out_what_comes_with_a_link() {
+        assert!(every_link_has(net("fe80::1/64")) && every_link_has(net("::1/128")));
+        assert!(!every_link_has(net("2001:db8::1/64")));
+        let route = |table, to: &str| Route::on_link(table, net(to), 2);
+        assert!(comes_with_a_link(&route(254, "fe80::/64")) && comes_with_a_link(&route(255, "ff00::/8")));
+        assert!(comes_with_a_link(&route(255, "2001:db8::1/128")));
+        assert!(!comes_with_a_link(&route(254, "2001:db8::/64")) && !comes_with_a_link(&route(254, "::/0")));
+        assert!(!comes_with_a_link(&Route { way: Way::Drop, ..route(254, "fe80::/64") }));
     }
 }

@@ -87,6 +87,8 @@ pub const SLOW_DELS: Sabotage = plugin("slow-dels");
 pub const SMALL_MTU: Sabotage = plugin("small-mtu");
 /// A plugin that leaves a pod with a wrong link-layer address for its gateway.
 pub const WRONG_NEIGHBOUR: Sabotage = plugin("wrong-neighbour");
+/// A plugin that leaves a pod with a route that destroys packets.
+pub const BLACKHOLE_INSIDE: Sabotage = plugin("blackhole-inside");
 /// A plugin whose refusals have no cause.
 pub const REFUSES_WITHOUT_CAUSE: Sabotage = plugin("refuses-without-cause");
 
@@ -96,6 +98,10 @@ pub const LEAVES_A_RULE: Sabotage = daemon("leaves-a-rule");
 pub const LEAVES_A_DROPPING_RULE: Sabotage = daemon("leaves-a-dropping-rule");
 /// A daemon that leaves a blackhole route behind.
 pub const LEAVES_A_BLACKHOLE: Sabotage = daemon("leaves-a-blackhole");
+/// A daemon that leaves an IPv6 route behind.
+pub const LEAVES_A_ROUTE_V6: Sabotage = daemon("leaves-a-route-v6");
+/// A daemon that leaves a neighbour behind which nobody is ever asked about.
+pub const LEAVES_A_NEIGHBOUR: Sabotage = daemon("leaves-a-neighbour");
 /// A daemon that leaves a packet filter table behind.
 pub const LEAVES_A_TABLE: Sabotage = daemon("leaves-a-table");
 /// A daemon that leaves a veth pair for each pod that goes.
@@ -104,6 +110,8 @@ pub const LEAVES_A_VETH: Sabotage = daemon("leaves-a-veth");
 pub const LEAVES_A_SETTING: Sabotage = daemon("leaves-a-setting");
 /// A daemon that sends pods of secondary ENIs out of the primary one.
 pub const SENDS_BY_THE_PRIMARY: Sabotage = daemon("sends-by-the-primary");
+/// A daemon whose rules from pods of secondary ENIs take one protocol only.
+pub const NARROWS_RULES: Sabotage = daemon("narrows-rules");
 /// A daemon that loses a lease when it is started again.
 pub const LOSES_A_LEASE: Sabotage = daemon("loses-a-lease");
 /// A daemon that forgets all it knew when it is started again.

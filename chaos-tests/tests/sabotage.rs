@@ -27,6 +27,7 @@ const LIST: &[(Sabotage, &str)] = &[
     (sabotage::GIVES_AN_UNKNOWN_ONE, "EC2 does not show"),
     (sabotage::SMALL_MTU, "MTU 1400 on its eth0"),
     (sabotage::WRONG_NEIGHBOUR, "its gateway is"),
+    (sabotage::BLACKHOLE_INSIDE, "it has 3 routes"),
     // One that is slow, or away.
     (sabotage::SLOW_ADDS, "the median ADD took"),
     (sabotage::SLOW_DELS, "the median DEL took"),
@@ -36,11 +37,14 @@ const LIST: &[(Sabotage, &str)] = &[
     (sabotage::LEAVES_A_RULE, "rule 700 to 10.99.0.0/16 lookup 77 belongs to nobody"),
     (sabotage::LEAVES_A_DROPPING_RULE, "rule 90 to 10.98.0.0/16 blackhole belongs to nobody"),
     (sabotage::LEAVES_A_BLACKHOLE, "blackhole route to 10.99.0.0/16 in table 254 belongs to nobody"),
+    (sabotage::LEAVES_A_ROUTE_V6, "route to 2001:db8:99::/48 dev lo in table 254 belongs to nobody"),
+    (sabotage::LEAVES_A_NEIGHBOUR, "the permanent neighbour 10.99.0.1 came or went"),
     (sabotage::LEAVES_A_TABLE, "the packet filter table ip leftover belongs to nobody"),
     (sabotage::LEAVES_A_VETH, "the link eni0123456789a belongs to nobody"),
     (sabotage::LEAVES_A_SETTING, "the setting ipv4/conf/all/arp_announce was 0 and is 2"),
     // One that routes, translates or remembers wrongly.
     (sabotage::SENDS_BY_THE_PRIMARY, "dev ens5 in table 254, not by ens6 of eni-"),
+    (sabotage::NARROWS_RULES, "ipproto [17] lookup"),
     (sabotage::NO_NAT, "leaves with its own source, not with"),
     (sabotage::NO_NODE_PORTS, "belongs to a connection that is not marked"),
     (sabotage::LOSES_A_LEASE, "has lost its lease"),

@@ -22,6 +22,19 @@ pub(super) fn tables(listing: &[Value]) -> BTreeMap<String, Vec<String>> {
     tables
 }
 
+/// What the chains of each table are hooked to; flow tables, too.
+pub(super) fn hooks(listing: &[Value]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut hooks: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for body in listing.iter().filter_map(Value::as_object).flat_map(|object| object.values()) {
+        if let (Some(family), Some(table), Some(hook)) =
+            (body["family"].as_str(), body["table"].as_str(), body["hook"].as_str())
+        {
+            hooks.entry(format!("{family} {table}")).or_default().insert(hook.to_owned());
+        }
+    }
+    hooks
+}
+
 fn without_counts(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
@@ -335,6 +348,16 @@ mod tests {
             "expr": [{ "xt": { "type": "match" } }] } }));
         let why = fate_of(&strange, "ens5", "10.0.3.3", None).unwrap_err();
         assert!(why.contains("xt"), "{why}");
+    }
+
+    #[test]
+    fn hooks_are_told_of_chains_and_flow_tables() {
+        let mut listing = listing();
+        let wanted = ["postrouting", "prerouting"].map(str::to_owned);
+        assert_eq!(hooks(&listing), BTreeMap::from([("ip t".to_owned(), BTreeSet::from(wanted))]));
+        listing.push(json!({ "flowtable": { "family": "ip", "name": "f", "table": "t", "handle": 4,
+            "hook": "ingress", "prio": 0, "dev": "ens5" } }));
+        assert!(hooks(&listing)["ip t"].contains("ingress"));
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! | a later one of such a connection | 0x80 | | |
 //! | of a pod's, inside the VPC | none | none | its own |
 //! | in by the primary ENI to the node itself | | 0x80: a pod's answer leaves by the primary ENI, too | |
-//! | in by the primary ENI to a pod | | none | |
+//! | in by the primary ENI, or by its own, to a pod | | none | |
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::picture::{Eni, Fate, Flow, Link, MAIN_TABLE, Picture, Rule};
@@ -78,9 +79,10 @@ fn cases(picture: &Picture) -> Vec<Case> {
                 cases.push(Case { what: "a packet inside the VPC", flow, wanted: untouched });
             }
         }
-        let flow =
-            Flow { link: link.name.clone(), to: address, out: host_end.name.clone(), connection: None };
-        cases.push(Case { what: "a packet that comes to it", flow, wanted: untouched });
+        for came in BTreeSet::from([&link.name, &by.unwrap_or(link).name]) {
+            let flow = Flow { link: came.clone(), to: address, out: host_end.name.clone(), connection: None };
+            cases.push(Case { what: "a packet that comes to it", flow, wanted: untouched });
+        }
     }
     let flow = Flow { link: link.name.clone(), to: eni.primary, out: "lo".to_owned(), connection: None };
     let wanted = Wanted { marked: None, connection: Some(true), source: None };

@@ -14,6 +14,9 @@ pub const LOCAL_TABLE: u32 = 255;
 /// The kernel's main table.
 pub const MAIN_TABLE: u32 = 254;
 
+/// The table that the kernel looks at last.
+pub const DEFAULT_TABLE: u32 = 253;
+
 /// A node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Picture {
@@ -122,16 +125,23 @@ pub struct Kernel {
     pub links: Vec<Link>,
     /// IPv4 addresses.
     pub addresses: Vec<Address>,
+    /// Addresses of IPv6, but for link-local ones and the loopback's.
+    pub addresses_v6: Vec<Address>,
     /// Policy rules of both families that lead to a table.
     pub rules: Vec<Rule>,
     /// Policy rules of both families that lead to none, in words: they destroy packets.
     pub dropping_rules: Vec<String>,
     /// IPv4 routes of all tables.
     pub routes: Vec<Route>,
-    /// Permanent neighbour entries of IPv4.
+    /// IPv6 routes, but for those that the kernel makes for each link: to link-local addresses, to groups, and all of
+    /// the local table.
+    pub routes_v6: Vec<Route>,
+    /// Neighbour entries of IPv4 that never expire.
     pub neighbours: Vec<Neighbour>,
     /// Packet filter tables: family and name, and their content line by line, without counts.
     pub tables: BTreeMap<String, Vec<String>>,
+    /// Where these tables meet packets: family and name, and what their chains are hooked to.
+    pub hooks: BTreeMap<String, BTreeSet<String>>,
     /// Settings below `/proc/sys/net`.
     pub sysctls: BTreeMap<String, String>,
     /// What the packet filter makes of the packets that were asked about (see [`super::flows`]).
@@ -148,6 +158,21 @@ impl Kernel {
     pub fn name_of(&self, index: u32) -> String {
         let link = self.links.iter().find(|link| link.index == index);
         link.map_or_else(|| format!("link {index}"), |link| link.name.clone())
+    }
+
+    /// Whether a route is the kernel's own, made with an address: to it, or to all in its network.
+    pub fn makes_by_itself(&self, route: &Route) -> bool {
+        let borne = || self.addresses.iter().any(|at| IpNet::from(at.net.addr()) == route.to);
+        let to_all = |net: IpNet| {
+            net.max_prefix_len() - net.prefix_len() > 1
+                && [net.network(), net.broadcast()].map(IpNet::from).contains(&route.to)
+        };
+        let follows = match route.way {
+            Way::Broadcast => self.addresses.iter().any(|at| to_all(at.net)),
+            Way::Local => route.to.addr().is_loopback() || borne(),
+            Way::Forward | Way::Drop | Way::Throw => false,
+        };
+        route.table == LOCAL_TABLE && follows
     }
 
     /// An ENI's link. A pod's may bear the same MAC by accident; it has its other end elsewhere and is a veth.
@@ -201,6 +226,8 @@ pub struct Rule {
     pub mark: Option<(u32, u32)>,
     /// Having come in by which link.
     pub iif: Option<String>,
+    /// What else it asks for, in words. No rule that must be there asks for anything else.
+    pub others: Vec<String>,
     /// The table to use.
     pub table: u32,
 }
@@ -208,25 +235,24 @@ pub struct Rule {
 impl Rule {
     /// An IPv4 rule without selectors.
     pub fn new(priority: u32, table: u32) -> Self {
-        Self { ipv6: false, priority, from: None, to: None, mark: None, iif: None, table }
+        Self { ipv6: false, priority, from: None, to: None, mark: None, iif: None, others: Vec::new(), table }
+    }
+
+    /// Without what it does.
+    pub fn selector(&self) -> String {
+        let mut words = vec![format!("rule {}{}", if self.ipv6 { "(IPv6) " } else { "" }, self.priority)];
+        words.extend(self.from.map(|net| format!("from {net}")));
+        words.extend(self.to.map(|net| format!("to {net}")));
+        words.extend(self.mark.map(|(mark, mask)| format!("fwmark {mark:#x}/{mask:#x}")));
+        words.extend(self.iif.as_ref().map(|iif| format!("iif {iif}")));
+        words.extend(self.others.iter().cloned());
+        words.join(" ")
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rule {}{}", if self.ipv6 { "(IPv6) " } else { "" }, self.priority)?;
-        for (word, net) in [("from", self.from), ("to", self.to)] {
-            if let Some(net) = net {
-                write!(f, " {word} {net}")?;
-            }
-        }
-        if let Some((mark, mask)) = self.mark {
-            write!(f, " fwmark {mark:#x}/{mask:#x}")?;
-        }
-        if let Some(iif) = &self.iif {
-            write!(f, " iif {iif}")?;
-        }
-        write!(f, " lookup {}", self.table)
+        write!(f, "{} lookup {}", self.selector(), self.table)
     }
 }
 

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use sha1::{Digest, Sha1};
 
-use super::picture::{Eni, Kernel, Link, MAIN_TABLE, Neighbour, Picture, Pod, Route, Rule, Way};
+use super::picture::{
+    DEFAULT_TABLE, Eni, Kernel, LOCAL_TABLE, Link, MAIN_TABLE, Neighbour, Picture, Pod, Route, Rule, Way,
+};
 use super::walk::{self, Packet};
 use super::{Findings, Law};
 
@@ -251,7 +253,7 @@ fn inside(
         Route::default_via(MAIN_TABLE, POD_GATEWAY, link.index),
     ];
     let mut routes: Vec<Route> =
-        inside.routes.iter().filter(|route| route.way == Way::Forward).cloned().collect();
+        inside.routes.iter().filter(|route| !inside.makes_by_itself(route)).cloned().collect();
     routes.sort();
     wanted.sort();
     if routes != wanted {
@@ -268,7 +270,19 @@ fn inside(
             ),
         );
     }
-    if let Some(rule) = inside.rules.iter().find(|rule| !matches!(rule.priority, 0 | 32_766 | 32_767)) {
+    if let Some(address) = inside.addresses_v6.first() {
+        found.add(Law::Inside, format!("{who} bears {} itself", address.net));
+    }
+    if let Some(route) = inside.routes_v6.first() {
+        found.add(Law::Inside, format!("{who} has the {}", route.named(inside)));
+    }
+    let kernels = [(0, LOCAL_TABLE), (32_766, MAIN_TABLE), (32_767, DEFAULT_TABLE)];
+    let kernels = kernels.map(|(priority, table)| Rule::new(priority, table));
+    for rule in kernels.iter().filter(|rule| !inside.rules.contains(rule)) {
+        found.add(Law::Inside, format!("{who} has no {rule} inside"));
+    }
+    let strange = |rule: &&Rule| !kernels.contains(&Rule { ipv6: false, ..(*rule).clone() });
+    if let Some(rule) = inside.rules.iter().find(strange) {
         found.add(Law::Inside, format!("{who} has a {rule} inside"));
     }
     if let Some(rule) = inside.dropping_rules.first() {

@@ -6,7 +6,7 @@
 //! | `rp_filter` of an ENI, from 1 | loosened for NodePorts (6.11); that it is not strict is judged elsewhere |
 //! | `ip_forward`, to 1 | pods' packets are forwarded; that it is 1 is judged |
 //! | MTU of the primary ENI | set by configuration; that it is so is judged elsewhere |
-//! | our packet filter table | judged by what becomes of packets |
+//! | our packet filter table | judged by what becomes of packets, and where it may meet them |
 //! | neighbours that the kernel learnt, and its own table's entries for addresses on links | follow from traffic and addresses |
 
 use std::collections::BTreeSet;
@@ -14,11 +14,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::picture::{Kernel, LOCAL_TABLE, MAIN_TABLE, Picture, Route, Rule, Way};
+use super::picture::{Kernel, LOCAL_TABLE, MAIN_TABLE, Picture, Route, Rule};
 use super::{Findings, Law, enis, nat, pods};
 
 /// Our packet filter table.
 const OUR_TABLE: &str = "ip holdfast";
+
+/// Where it meets packets (6.5): what is translated and marked passes these, and only there is its fate looked at.
+const OUR_HOOKS: [&str; 2] = ["postrouting", "prerouting"];
 
 /// What should be there, links aside.
 struct Expected {
@@ -107,6 +110,7 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
         found
             .add(Law::Changed, format!("{node}: the permanent neighbour {} came or went", neighbour.address));
     }
+    ipv6(picture, found);
     tables(picture, found);
     sysctls(picture, &expected, found);
     for eni in &picture.cloud.loose {
@@ -148,14 +152,30 @@ fn addresses(picture: &Picture, found: &mut Findings) {
         let at = host.name_of(address.link);
         found.add(Law::NobodysAddress, format!("{node}: {} on {at} belongs to nobody", address.net));
     }
-    let borne: BTreeSet<IpAddr> = host.addresses.iter().map(|address| address.net.addr()).collect();
-    for route in host.routes.iter().filter(|route| route.table == LOCAL_TABLE && route.way != Way::Broadcast)
-    {
-        let addr = route.to.addr();
-        let explained = addr.is_loopback() || (route.way == Way::Local && borne.contains(&addr));
-        if !explained {
+    for route in host.routes.iter().filter(|route| route.table == LOCAL_TABLE) {
+        if !host.makes_by_itself(route) {
             found.add(Law::NobodysRoute, format!("{node}: {} belongs to nobody", route.named(host)));
         }
+    }
+}
+
+/// Pods have none of it, so all is as it was.
+fn ipv6(picture: &Picture, found: &mut Findings) {
+    let Picture { node, before, host, .. } = picture;
+    let (gone, new) = difference(&before.addresses_v6, &host.addresses_v6);
+    for address in gone {
+        found.add(Law::Lost, format!("{node}: {} on {} is gone", address.net, before.name_of(address.link)));
+    }
+    for address in new {
+        let at = host.name_of(address.link);
+        found.add(Law::NobodysAddress, format!("{node}: {} on {at} belongs to nobody", address.net));
+    }
+    let (gone, new) = difference(&before.routes_v6, &host.routes_v6);
+    for route in gone {
+        found.add(Law::Lost, format!("{node}: {} was there before and is gone", route.named(before)));
+    }
+    for route in new {
+        found.add(Law::NobodysRoute, format!("{node}: {} belongs to nobody", route.named(host)));
     }
 }
 
@@ -163,6 +183,13 @@ fn tables(picture: &Picture, found: &mut Findings) {
     let Picture { node, before, host, .. } = picture;
     for name in host.tables.keys().filter(|name| *name != OUR_TABLE && !before.tables.contains_key(*name)) {
         found.add(Law::NobodysTable, format!("{node}: the packet filter table {name} belongs to nobody"));
+    }
+    let hooks = host.hooks.get(OUR_TABLE).into_iter().flatten();
+    for hook in hooks.filter(|hook| !OUR_HOOKS.contains(&hook.as_str())) {
+        let text = format!(
+            "{node}: in the packet filter table {OUR_TABLE} what is hooked to {hook} belongs to nobody"
+        );
+        found.add(Law::NobodysTable, text);
     }
     for (name, was) in &before.tables {
         match host.tables.get(name) {

@@ -47,7 +47,9 @@ fn bare() -> Kernel {
             Address { link: 1, net: "127.0.0.1/8".parse().unwrap() },
             Address { link: 2, net: "10.0.0.5/20".parse().unwrap() },
         ],
+        addresses_v6: vec![Address { link: 2, net: "2001:db8::5/64".parse().unwrap() }],
         rules: defaults(),
+        routes_v6: vec![Route::on_link(254, "2001:db8::/64".parse().unwrap(), 2)],
         routes: vec![
             Route { way: Way::Local, ..Route::on_link(255, host_net("10.0.0.5"), 2) },
             Route::on_link(254, subnet, 2),
@@ -135,6 +137,8 @@ fn sound() -> Picture {
         Route { way: Way::Broadcast, ..Route::on_link(255, host_net("10.0.15.255"), 3) },
     ]);
     host.tables.insert("ip holdfast".to_owned(), vec!["table".to_owned()]);
+    let hooks = ["prerouting", "postrouting"].map(str::to_owned);
+    host.hooks.insert("ip holdfast".to_owned(), BTreeSet::from(hooks));
     host.sysctls.extend(settings(&[
         ("ipv4/conf/ens6/rp_filter", "2"),
         ("ipv6/conf/enicc21c2d7785/accept_ra", "0"),
@@ -279,6 +283,14 @@ const BROKEN: &[(Law, &str, Change)] = &[
         p.host.rules.push(Rule::new(5, 99));
     }),
     (Law::RuleFromPod, "none on the secondary ENI", |p| without_rule(p, 1536)),
+    (Law::RuleFromPod, "for one protocol only", |p| {
+        let rule = p.host.rules.iter_mut().find(|rule| rule.priority == 1536).unwrap();
+        rule.others.push("ipproto [17]".to_owned());
+    }),
+    (Law::WayFromPod, "of one protocol only", |p| {
+        let rule = p.host.rules.iter_mut().find(|rule| rule.priority == 1536).unwrap();
+        rule.others.push("ipproto [17]".to_owned());
+    }),
     (Law::RuleFromPod, "one on the primary", |p| {
         p.host.rules.push(Rule { from: Some(host_net(WEB)), ..Rule::new(1536, 2) });
     }),
@@ -303,11 +315,29 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::Inside, "another gateway", |p| {
         pod_inside(p).routes[1] = Route::default_via(254, ip("10.0.0.1"), 2);
     }),
+    (Law::Inside, "a blackhole", |p| {
+        let to = host_net("10.0.0.9");
+        pod_inside(p).routes.push(Route { way: Way::Drop, link: None, ..Route::on_link(254, to, 0) });
+    }),
+    (Law::Inside, "a route to itself for others", |p| {
+        let to = "10.0.0.0/16".parse().unwrap();
+        pod_inside(p).routes.push(Route { way: Way::Local, ..Route::on_link(255, to, 1) });
+    }),
+    (Law::Inside, "an address of IPv6", |p| {
+        pod_inside(p).addresses_v6.push(Address { link: 2, net: "2001:db8::9/64".parse().unwrap() });
+    }),
+    (Law::Inside, "a route of IPv6", |p| {
+        pod_inside(p).routes_v6.push(Route::on_link(254, "2001:db8::/64".parse().unwrap(), 2));
+    }),
     (Law::Inside, "no neighbour", |p| pod_inside(p).neighbours.clear()),
     (Law::Inside, "another's MAC", |p| {
         pod_inside(p).neighbours[0].mac = Some(MacAddr([2, 9, 9, 9, 9, 9]));
     }),
     (Law::Inside, "a rule", |p| pod_inside(p).rules.push(Rule::new(1, 7))),
+    (Law::Inside, "a rule of the kernel's, narrowed", |p| {
+        pod_inside(p).rules[1].others.push("ipproto [17]".to_owned());
+    }),
+    (Law::Inside, "no rule for the main table", |p| drop(pod_inside(p).rules.remove(1))),
     (Law::Inside, "a packet filter", |p| {
         pod_inside(p).tables.insert("ip x".to_owned(), Vec::new());
     }),
@@ -357,6 +387,9 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::Filtered, "destroyed", |p| {
         fate_mut(p, |flow| flow.to == ip(WEB), |fate| fate.dropped = true);
     }),
+    (Law::Filtered, "destroyed, in by its own ENI", |p| {
+        fate_mut(p, |flow| flow.to == ip(SECOND) && flow.link == "ens6", |fate| fate.dropped = true);
+    }),
     (Law::Forwarding, "off", |p| {
         p.host.sysctls.insert("ipv4/ip_forward".to_owned(), "0".to_owned());
     }),
@@ -365,6 +398,8 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::Lost, "the loopback", |p| p.host.links.retain(|link| link.name != "lo")),
     (Law::Lost, "an address", |p| p.host.addresses.retain(|at| at.link != 1)),
     (Law::Lost, "a table of others", |p| drop(p.host.tables.remove("inet others"))),
+    (Law::Lost, "an address of IPv6", |p| p.host.addresses_v6.clear()),
+    (Law::Lost, "a route of IPv6", |p| p.host.routes_v6.clear()),
     (Law::Changed, "a table of others", |p| {
         p.host.tables.get_mut("inet others").unwrap().push("rule".to_owned());
     }),
@@ -404,9 +439,30 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::NobodysRoute, "a local one", |p| {
         p.host.routes.push(Route { way: Way::Local, ..Route::on_link(255, host_net("10.0.1.99"), 1) });
     }),
+    (Law::NobodysRoute, "a blackhole of the kernel's table", |p| {
+        let to = host_net("127.0.0.1");
+        p.host.routes.push(Route { way: Way::Drop, link: None, ..Route::on_link(255, to, 0) });
+    }),
+    (Law::NobodysRoute, "one to all that are not there", |p| {
+        let to = host_net("203.0.113.9");
+        p.host.routes.push(Route { way: Way::Broadcast, ..Route::on_link(255, to, 2) });
+    }),
+    (Law::NobodysRoute, "a local one to a network", |p| {
+        let to = "10.0.0.5/24".parse().unwrap();
+        p.host.routes.push(Route { way: Way::Local, ..Route::on_link(255, to, 2) });
+    }),
+    (Law::NobodysRoute, "of IPv6", |p| {
+        p.host.routes_v6.push(Route::on_link(254, "2001:db8:9::/64".parse().unwrap(), 3));
+    }),
     (Law::NobodysLink, "a veth", |p| p.host.links.push(link(40, "eni99999999999", true, Some(2)))),
     (Law::NobodysAddress, "on the primary ENI", |p| {
         p.host.addresses.push(Address { link: 2, net: host_net("10.0.1.99") });
+    }),
+    (Law::NobodysAddress, "of IPv6", |p| {
+        p.host.addresses_v6.push(Address { link: 3, net: "2001:db8:9::9/64".parse().unwrap() });
+    }),
+    (Law::NobodysTable, "a filter in ours", |p| {
+        p.host.hooks.get_mut("ip holdfast").unwrap().insert("forward".to_owned());
     }),
     (Law::NobodysTable, "one more", |p| {
         p.host.tables.insert("ip left".to_owned(), Vec::new());

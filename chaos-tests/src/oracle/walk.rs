@@ -43,5 +43,7 @@ fn selects(rule: &Rule, packet: &Packet<'_>) -> bool {
         && within(rule.to, packet.to)
         && rule.mark.is_none_or(|(mark, mask)| packet.mark & mask == mark)
         // What the host itself makes comes in by its loopback.
+        // What is not understood may select anything. Such a rule is no pod's and no ENI's, so none may rely on it.
+        && rule.others.is_empty()
         && rule.iif.as_deref().is_none_or(|iif| iif == packet.iif.unwrap_or("lo"))
 }

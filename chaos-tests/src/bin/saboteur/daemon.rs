@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -94,7 +94,13 @@ pub(crate) fn aside(place: &Place, real: Real, arguments: &[String]) -> anyhow::
         }
         "sends-by-the-primary" => send_by_the_primary(place, real, &mut socket),
         "leaves-a-veth" => leave_veths(place, real, &mut socket),
-        "leaves-a-rule" | "leaves-a-dropping-rule" | "leaves-a-blackhole" | "leaves-a-table" => {
+        "narrows-rules" => narrow_rules(place, real, &mut socket),
+        "leaves-a-rule"
+        | "leaves-a-dropping-rule"
+        | "leaves-a-blackhole"
+        | "leaves-a-route-v6"
+        | "leaves-a-neighbour"
+        | "leaves-a-table" => {
             while real.lives() {}
             leave(how, &mut socket)?;
             place.hit("end")
@@ -121,15 +127,24 @@ fn leave(how: &str, socket: &mut Socket) -> anyhow::Result<()> {
             };
             tolerate(socket, &Change::AddRoute(route))
         }
+        "leaves-a-route-v6" => run_program(&["ip", "-6", "route", "add", "2001:db8:99::/48", "dev", "lo"]),
+        "leaves-a-neighbour" => {
+            let entry = ["10.99.0.1", "lladdr", "02:de:ad:be:ef:01", "dev", "ens5", "nud", "noarp"];
+            run_program(&[&["ip", "neigh", "replace"][..], &entry].concat())
+        }
         _ => run_program(&["nft", "add", "table", "ip", "leftover"]),
     }
 }
 
 fn run_program(line: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(line[0]).args(&line[1..]).status()?;
+    let status = status_of(line)?;
     // A second time it may be there already.
     ensure!(status.code().is_some(), "{line:?} ended with {status}");
     Ok(())
+}
+
+fn status_of(line: &[&str]) -> anyhow::Result<ExitStatus> {
+    Ok(Command::new(line[0]).args(&line[1..]).status()?)
 }
 
 /// A second time it is there already.
@@ -149,6 +164,30 @@ fn send_by_the_primary(place: &Place, real: Real, socket: &mut Socket) -> anyhow
                     socket,
                     &Change::AddRule(Rule { from: rule.from, ..Rule::new(FROM_POD - 36, 254) }),
                 )?;
+                place.hit("rule")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each such rule makes room for one that differs in what the daemon does not look at.
+fn narrow_rules(place: &Place, real: Real, socket: &mut Socket) -> anyhow::Result<()> {
+    let mut done = BTreeSet::new();
+    while real.lives() {
+        for rule in socket.rules(AddressFamily::Inet)? {
+            let Some(from) = rule.from.filter(|_| rule.priority == FROM_POD) else { continue };
+            if !done.insert(from) {
+                continue;
+            }
+            let (from, table, protocol) =
+                (from.to_string(), rule.table.to_string(), rule.protocol.to_string());
+            let priority = FROM_POD.to_string();
+            let rule = ["priority", &priority, "from", &from, "protocol", &protocol, "lookup", &table];
+            let udp = [&["ip", "rule", "add"][..], &rule, &["ipproto", "udp"]].concat();
+            // An earlier daemon's may be narrow already. Of two alike the older goes.
+            if status_of(&udp)?.success() {
+                run_program(&[&["ip", "rule", "del"][..], &rule].concat())?;
                 place.hit("rule")?;
             }
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use holdfast_datapath::netlink::{
     Address, AddressFamily, Change, LinkRef, LinkSettings, MacAddr, Neighbour, NeighbourState, Route,
-    RouteFilter, RouteType, Socket,
+    RouteFilter, RouteScope, RouteType, Socket,
 };
 use holdfast_datapath::netns;
 use holdfast_wire::peer::Peer;
@@ -127,6 +127,16 @@ fn spoil_add(place: &Place, how: &str, result: &mut Value) -> anyhow::Result<boo
             let wrong = MacAddr([2, 0xde, 0xad, 0xbe, 0xef, 1]);
             let gateway = Ipv4Addr::new(169, 254, 1, 1);
             socket.apply(&Change::PutNeighbour(Neighbour::permanent(link, gateway.into(), wrong)))?;
+        }
+        "blackhole-inside" => {
+            let (mut socket, _, _) = inside()?;
+            let route = Route {
+                link: None,
+                kind: RouteType::BlackHole,
+                scope: RouteScope::Universe,
+                ..Route::on_link(254, "10.97.0.0/16".parse()?, 0)
+            };
+            socket.apply(&Change::AddRoute(route))?;
         }
         _ => return Ok(false),
     }

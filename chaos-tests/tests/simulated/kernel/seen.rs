@@ -11,9 +11,6 @@ use super::{Kernel, State};
 /// The group of pods' links.
 const PODS: u32 = 1;
 
-/// The table that the kernel looks at last, and that is empty.
-const DEFAULT_TABLE: u32 = 253;
-
 impl Kernel {
     /// As it was when the node came up.
     pub(crate) fn before(&self) -> picture::Kernel {
@@ -61,14 +58,7 @@ impl Kernel {
 
 impl State {
     pub(super) fn seen(&self) -> picture::Kernel {
-        let mut kernel = picture::Kernel {
-            rules: vec![
-                Rule::new(0, picture::LOCAL_TABLE),
-                Rule::new(32_766, MAIN_TABLE),
-                Rule::new(32_767, DEFAULT_TABLE),
-            ],
-            ..picture::Kernel::default()
-        };
+        let mut kernel = picture::Kernel { rules: rules_of_every_namespace(), ..picture::Kernel::default() };
         for (index, link) in &self.links {
             let index = *index;
             kernel.links.push(picture::Link {
@@ -106,6 +96,7 @@ impl State {
             to: ours.to,
             mark: ours.mark,
             iif: None,
+            others: Vec::new(),
             table: ours.table,
         }));
         kernel.routes.extend(self.routes.iter().map(|ours| Route {
@@ -118,6 +109,14 @@ impl State {
         }));
         kernel
     }
+}
+
+fn rules_of_every_namespace() -> Vec<Rule> {
+    vec![
+        Rule::new(0, picture::LOCAL_TABLE),
+        Rule::new(32_766, MAIN_TABLE),
+        Rule::new(32_767, picture::DEFAULT_TABLE),
+    ]
 }
 
 /// The number of a pod's link in its own namespace, after its loopback.
@@ -137,6 +136,7 @@ fn inside(wiring: &PodWiring) -> picture::Kernel {
             group: 0,
         }],
         addresses: vec![Address { link: INSIDE, net: own(wiring.address) }],
+        rules: rules_of_every_namespace(),
         routes: vec![
             Route::on_link(MAIN_TABLE, gateway, INSIDE),
             Route::default_via(MAIN_TABLE, POD_GATEWAY, INSIDE),
