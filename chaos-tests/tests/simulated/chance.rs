@@ -45,7 +45,7 @@ const REST_TAKES: Duration = Duration::from_secs(32);
 const REFUSED: u32 = 2;
 
 /// In so many of all lives each kind of fault must hit.
-const HIT_IN: usize = 5;
+const HIT_IN: usize = 3;
 
 struct Chance(VirtualClock);
 
@@ -86,7 +86,7 @@ fn draw_fault(chance: &Chance) -> Fault {
         })
         .on(action)
         .with_permille(often),
-        4 => Fault::new(FaultKind::DescribeLags { by: Duration::from_secs(1 + chance.below(15)) }),
+        4 => Fault::new(FaultKind::DescribeLags { by: Duration::from_secs(10 + chance.below(80)) }),
         5 => Fault::new(FaultKind::ImdsFrozen),
         6 => Fault::new(FaultKind::ImdsOmitsEni { eni: None }),
         7 => Fault::new(FaultKind::ImdsRemembers { for_: Duration::from_secs(200) }),
