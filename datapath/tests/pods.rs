@@ -10,7 +10,7 @@ use holdfast_datapath::netlink::{
     AddressFamily, Change, LinkRef, LinkSettings, Neighbour, Route, RouteFilter, Rule, Veth, VethEnd,
 };
 use holdfast_datapath::{Host, HostOptions, LINK_GROUP, Step, netns};
-use holdfast_model::host::{HostAction, LinkAlias, MAIN_TABLE, NatWanted, PROTOCOL, PodWiring};
+use holdfast_model::host::{LinkAlias, MAIN_TABLE, NatWanted, PROTOCOL, PodWiring};
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::{HostFault, HostNet};
 use support::{Netns, dump, exchange, host, index, namespace, nft, runtime, socket, sysctl, udp, wiring};

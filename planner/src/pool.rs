@@ -49,7 +49,7 @@ impl<'a> Pool<'a> {
                 match &address.state {
                     AddressState::Leased => share.leased += 1,
                     AddressState::Cooling(_) if observed.found.contains_key(&address.ip) => {
-                        share.cooling += 1
+                        share.cooling += 1;
                     }
                     _ if address.is_free(now) => share.free.push(address),
                     AddressState::Cooling(_) if address.assigned => share.cooling += 1,

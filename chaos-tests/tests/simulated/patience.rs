@@ -20,15 +20,15 @@ const REST: Duration = Duration::from_secs(30);
 const DEL_TAKES: Duration = Duration::from_secs(3);
 
 /// Calls of EC2 while a node settles and pods come in a burst.
-const CALLS: f64 = 40.0;
+const CALLS: u64 = 40;
 
 /// More of them for each minute.
-const CALLS_A_MINUTE: f64 = 4.0;
+const CALLS_A_MINUTE: u64 = 4;
 
 /// Whether a node calls EC2 too often.
 pub(crate) fn too_many_calls(calls: usize, time: Duration) -> Option<String> {
-    let most = CALLS + CALLS_A_MINUTE * time.as_secs_f64() / 60.0;
-    (calls as f64 > most).then(|| format!("{calls} calls of EC2 in {time:?}"))
+    let most = CALLS + CALLS_A_MINUTE * time.as_secs() / 60;
+    (calls as u64 > most).then(|| format!("{calls} calls of EC2 in {time:?}"))
 }
 
 /// The answers to one node's runtime.

@@ -110,7 +110,7 @@ impl State {
             HostAction::EnsureRoute(route) => {
                 let index = match &route.link {
                     LinkName::Name(name) => self.index_of(name),
-                    _ => None,
+                    LinkName::Mac(_) => None,
                 };
                 let missing = || HostFault::LinkMissing { mac: format!("{:?}", route.link) };
                 let link_index = index.ok_or_else(missing)?;
