@@ -104,6 +104,8 @@ pub enum Law {
     LooseEni,
     /// No ENI outlives its node.
     OutlivesNode,
+    /// Pods are let through by the rules of their node's security groups, whatever ENI they are on.
+    SecurityGroups,
     /// What was to be judged was looked at.
     Unseen,
 }

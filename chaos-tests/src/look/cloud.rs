@@ -32,6 +32,7 @@ pub fn cloud_of(state: &State, instance: &InstanceId) -> anyhow::Result<Cloud> {
                 .with_context(|| format!("{id} has no subnet"))?,
             primary: eni.primary_ip().with_context(|| format!("{id} has no address"))?,
             secondary: eni.secondary_ips().collect(),
+            groups: eni.groups.iter().map(|group| group.group_id.to_string()).collect(),
             ends_with_node: at.delete_on_termination,
             id,
         });

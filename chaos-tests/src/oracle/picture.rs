@@ -62,6 +62,8 @@ pub struct Eni {
     pub primary: Ipv4Addr,
     /// Addresses that pods may have.
     pub secondary: BTreeSet<Ipv4Addr>,
+    /// Its security groups.
+    pub groups: BTreeSet<String>,
     /// EC2 deletes it when the instance ends.
     pub ends_with_node: bool,
 }

@@ -116,8 +116,16 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
     for eni in &picture.cloud.loose {
         found.add(Law::LooseEni, format!("EC2 has {eni}, which belongs to nobody"));
     }
-    for eni in picture.cloud.enis.iter().filter(|eni| !eni.ends_with_node) {
-        found.add(Law::OutlivesNode, format!("{} would outlive {node}", eni.id));
+    let of_node = picture.cloud.enis.iter().find(|eni| eni.is_primary()).map(|eni| &eni.groups);
+    for eni in &picture.cloud.enis {
+        if !eni.ends_with_node {
+            found.add(Law::OutlivesNode, format!("{} would outlive {node}", eni.id));
+        }
+        if of_node.is_some_and(|groups| *groups != eni.groups) {
+            let (is, groups) = (&eni.groups, of_node.into_iter().flatten());
+            let groups: Vec<&String> = groups.collect();
+            found.add(Law::SecurityGroups, format!("{} has the groups {is:?}, not {groups:?}", eni.id));
+        }
     }
 }
 

@@ -153,6 +153,7 @@ fn sound() -> Picture {
         subnet: "10.0.0.0/20".parse().unwrap(),
         primary: ip(primary),
         secondary: secondary.iter().map(|text| ip(text)).collect::<BTreeSet<_>>(),
+        groups: BTreeSet::from(["sg-1".to_owned()]),
         ends_with_node: true,
     };
     let cloud = Cloud {
@@ -468,6 +469,7 @@ const BROKEN: &[(Law, &str, Change)] = &[
         p.host.tables.insert("ip left".to_owned(), Vec::new());
     }),
     (Law::LooseEni, "one", |p| p.cloud.loose.push("eni-9".to_owned())),
+    (Law::SecurityGroups, "others", |p| p.cloud.enis[1].groups = BTreeSet::from(["sg-default".to_owned()])),
     (Law::OutlivesNode, "one that is kept", |p| p.cloud.enis[1].ends_with_node = false),
     (Law::Unseen, "not looked at", |p| p.host.fates.clear()),
     (Law::Unseen, "not understood", |p| {

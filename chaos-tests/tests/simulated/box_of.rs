@@ -24,12 +24,14 @@ pub(crate) fn nodes(count: usize, instance_type: &str, config: Config, seed: u64
             tags: Tags::new(),
         })
         .unwrap();
+    // Not the VPC's default one, which is what an ENI without a group gets.
+    let group = vpc.add_security_group(&net, "nodes", Tags::new()).unwrap();
     let mut instances = Vec::new();
     for _ in 0..count {
         let spec = InstanceSpec {
             instance_type: instance_type.to_owned(),
             subnet,
-            security_groups: Vec::new(),
+            security_groups: vec![group],
             private_ip: None,
             ipv6_address_count: 0,
             tags: Tags::new(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ScenarioError, is_name};
 use crate::fabric::{Interfaces, Loss, NodeSpec};
-use crate::vpc::{InstanceSpec, SimVpc, SubnetId, Tags};
+use crate::vpc::{ApiError, InstanceSpec, SecurityGroupId, SimVpc, SubnetId, Tags};
 
 /// `[[node]]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -71,16 +71,19 @@ impl NodeTable {
         subnets: &BTreeMap<String, SubnetId>,
     ) -> Result<NodeSpec, ScenarioError> {
         self.check(|subnet| subnets.contains_key(subnet))?;
+        let subnet = subnets.get(&self.subnet).copied().unwrap_or_default();
+        let refused = |error| ScenarioError::Refused { what: format!("node {:?}", self.name), error };
+        let group = group(vpc, &subnet).map_err(refused)?;
         let instance = vpc
             .run_instance(InstanceSpec {
                 instance_type: self.instance_type.clone(),
-                subnet: subnets.get(&self.subnet).copied().unwrap_or_default(),
-                security_groups: Vec::new(),
+                subnet,
+                security_groups: vec![group],
                 private_ip: self.address,
                 ipv6_address_count: self.ipv6_addresses,
                 tags: self.tags.clone(),
             })
-            .map_err(|error| ScenarioError::Refused { what: format!("node {:?}", self.name), error })?;
+            .map_err(refused)?;
         Ok(NodeSpec {
             name: self.name.clone(),
             instance,
@@ -88,6 +91,21 @@ impl NodeTable {
             interfaces: self.interfaces.clone(),
             losses: self.loss.clone(),
         })
+    }
+}
+
+/// The security group that all nodes of a VPC are in. Not its default one: what is made without a group gets that.
+const GROUP: &str = "nodes";
+
+/// That group of the VPC of this subnet; made for the first node.
+fn group(vpc: &mut SimVpc, subnet: &SubnetId) -> Result<SecurityGroupId, ApiError> {
+    let view = vpc.authoritative();
+    let of = view.subnets().into_iter().find(|one| one.subnet_id == *subnet).map(|one| one.vpc_id);
+    let of = of.unwrap_or_default();
+    let there = view.security_groups().into_iter().find(|one| one.vpc_id == of && one.group_name == GROUP);
+    match there {
+        Some(group) => Ok(group.group_id),
+        None => vpc.add_security_group(&of, GROUP, Tags::new()),
     }
 }
 
