@@ -332,6 +332,13 @@ impl Scenario {
                 return contradiction(format!("{what} {address} lies inside the VPC's {cidr}"));
             }
         }
+        // On each node these are the metadata service's.
+        if let Some((what, address)) = outside.iter().find(|(_, address)| match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        }) {
+            return contradiction(format!("{what} cannot have the link-local address {address}"));
+        }
         if address == ec2 || address_ipv6 == ec2_ipv6 {
             return contradiction("the internet host and EC2 cannot both have one address".to_owned());
         }

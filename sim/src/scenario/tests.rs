@@ -114,6 +114,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (format!("{GOOD}loss = [{{ permille = 1001 }}]"), "not between 1 and 1000"),
         (format!("{GOOD}interfaces = {{ never = [0] }}"), "without its primary interface"),
         (format!("internet.ec2 = \"10.0.0.9\"\n{GOOD}"), "EC2 10.0.0.9 lies inside the VPC's"),
+        (format!("internet.address = \"169.254.169.254\"\n{GOOD}"), "cannot have the link-local address"),
         (format!("internet.ec2 = \"198.51.100.10\"\n{GOOD}"), "cannot both have"),
         (GOOD.replace("m5.large", "m5.enormous"), "node \"node-a\": "),
         (GOOD.replace("10.0.0.0/20", "10.1.0.0/20"), "subnet \"a\": "),
