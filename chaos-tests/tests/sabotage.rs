@@ -21,7 +21,7 @@ const LIST: &[(Sabotage, &str)] = &[
     (sabotage::TELLS_A_MAC, "the MAC \"de:ad:be:ef:00:00\""),
     (sabotage::ANSWERS_EARLY, "is not wired as its ADD was answered: its eth0 is down"),
     (sabotage::CHECK_SAYS_YES, "CHECK passed"),
-    (sabotage::DEL_DOES_NOTHING, "belongs to nobody"),
+    (sabotage::DEL_DOES_NOTHING, "not rid of the deleted pods within"),
     // One that wires pods wrongly.
     (sabotage::GIVES_ONE_TWICE, "was given to two pods"),
     (sabotage::GIVES_AN_UNKNOWN_ONE, "EC2 does not show"),
