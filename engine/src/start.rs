@@ -41,8 +41,8 @@ impl<W: World> Engine<W> {
                 tracing::error!(
                     ?told,
                     ?known,
-                    "the instance metadata service names another instance, and the primary ENI is still the known \
-                     one's: pods are kept, and the service is asked again"
+                    "the instance metadata service names another instance, and the links of this host do not bear \
+                     that out: pods are kept, and the service is asked again"
                 );
             }
         }
