@@ -3,16 +3,22 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The tables whose rows carry records. The table that holds the schema number itself is none of them: it must
-/// be readable before the schema is known, and never changes.
+/// The tables whose rows carry records, of all schemas. The table that holds the schema number itself is none of them:
+/// it must be readable before the schema is known, and never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// One row: whose ledger this is.
     Node,
+    /// Subnets by id. From schema 2 on.
+    Subnets,
     /// ENIs by id.
     Enis,
-    /// Addresses by address.
+    /// Addresses by address. Schema 1 only.
     Addresses,
+    /// What EC2 gave, by network. From schema 2 on.
+    Blocks,
+    /// What addresses are used for, by address. From schema 2 on.
+    Uses,
     /// Leases by sandbox.
     Leases,
     /// Open intents by id.
@@ -22,16 +28,24 @@ pub enum Table {
 }
 
 impl Table {
-    /// All of them, in the order in which they are read and written.
-    pub const ALL: [Self; 6] =
-        [Self::Node, Self::Enis, Self::Addresses, Self::Leases, Self::Intents, Self::Journal];
+    /// The tables of a schema, in the order in which they are read and written.
+    pub fn of(schema: u8) -> &'static [Self] {
+        use Table::{Addresses, Blocks, Enis, Intents, Journal, Leases, Node, Subnets, Uses};
+        match schema {
+            0 | 1 => &[Node, Enis, Addresses, Leases, Intents, Journal],
+            _ => &[Node, Subnets, Enis, Blocks, Uses, Leases, Intents, Journal],
+        }
+    }
 
     /// The table's name in the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
+            Self::Subnets => "subnets",
             Self::Enis => "enis",
             Self::Addresses => "addresses",
+            Self::Blocks => "blocks",
+            Self::Uses => "uses",
             Self::Leases => "leases",
             Self::Intents => "intents",
             Self::Journal => "journal",
@@ -51,7 +65,17 @@ pub struct Row {
 }
 
 impl Row {
-    /// The same row with its record rewritten; for steps that change a shape and nothing else.
+    /// A row with this record.
+    pub fn of<C: Codec>(table: Table, key: Vec<u8>, record: &impl Serialize) -> Result<Self, StepError> {
+        Ok(Self { table, key, body: C::encode(record)? })
+    }
+
+    /// Its record.
+    pub fn record<C: Codec, T: DeserializeOwned>(&self) -> Result<T, StepError> {
+        C::decode(&self.body)
+    }
+
+    /// The same row with its record rewritten; for what changes its shape and nothing else.
     pub fn with<C, Old, New>(
         self,
         rewrite: impl FnOnce(Old) -> Result<New, StepError>,
@@ -83,28 +107,45 @@ pub enum StepError {
     /// This version has no step from this schema.
     #[error("no step leads away from schema {0}")]
     NoStep(u8),
+    /// The older schema has no words for it.
+    #[error("schema {schema} cannot say that {what}")]
+    Unsayable {
+        /// The older schema.
+        schema: u8,
+        /// What it lacks.
+        what: String,
+    },
 }
 
-/// One step forward.
+/// One step between neighbours. It sees the whole ledger, because a record's new shape may depend on others.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// The schema it leaves; it arrives at the next.
+    /// The older schema; the newer is the next.
     pub from: u8,
-    /// What becomes of one row: itself rewritten, nothing, or several. Pure, and never given a row twice.
-    pub rewrite: fn(Row) -> Result<Vec<Row>, StepError>,
+    /// What becomes of all rows of the older.
+    pub forward: fn(Vec<Row>) -> Result<Vec<Row>, StepError>,
+    /// What becomes of all rows of the newer, for a return to the version that wrote the older.
+    pub back: fn(Vec<Row>) -> Result<Vec<Row>, StepError>,
 }
 
 /// Brings all rows from schema `from` to schema `to`, one step at a time.
 pub fn bring_forward(steps: &[Step], from: u8, to: u8, mut rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
     for schema in from..to {
-        let step = steps.iter().find(|step| step.from == schema).ok_or(StepError::NoStep(schema))?;
-        let mut next = Vec::with_capacity(rows.len());
-        for row in rows {
-            next.extend((step.rewrite)(row)?);
-        }
-        rows = next;
+        rows = (step(steps, schema)?.forward)(rows)?;
     }
     Ok(rows)
+}
+
+/// Brings all rows from schema `from` back to schema `to`, one step at a time.
+pub fn bring_back(steps: &[Step], from: u8, to: u8, mut rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
+    for schema in (to..from).rev() {
+        rows = (step(steps, schema)?.back)(rows)?;
+    }
+    Ok(rows)
+}
+
+fn step(steps: &[Step], schema: u8) -> Result<&Step, StepError> {
+    steps.iter().find(|step| step.from == schema).ok_or(StepError::NoStep(schema))
 }
 
 #[cfg(test)]
@@ -128,19 +169,32 @@ mod tests {
     }
 
     /// Numbers double, and the journal is dropped.
-    fn doubles(row: Row) -> Result<Vec<Row>, StepError> {
-        match row.table {
-            Table::Journal => Ok(Vec::new()),
-            _ => Ok(vec![row.with::<Json, u32, u32>(|old| Ok(old * 2))?]),
-        }
+    fn doubles(rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
+        let kept = rows.into_iter().filter(|row| row.table != Table::Journal);
+        kept.map(|row| row.with::<Json, u32, u32>(|old| Ok(old * 2))).collect()
+    }
+
+    fn halves(rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
+        rows.into_iter().map(|row| row.with::<Json, u32, u32>(|new| Ok(new / 2))).collect()
     }
 
     /// Numbers become text.
-    fn to_text(row: Row) -> Result<Vec<Row>, StepError> {
-        Ok(vec![row.with::<Json, u32, String>(|old| Ok(format!("was {old}")))?])
+    fn to_text(rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
+        rows.into_iter().map(|row| row.with::<Json, u32, String>(|old| Ok(format!("was {old}")))).collect()
     }
 
-    const STEPS: &[Step] = &[Step { from: 2, rewrite: to_text }, Step { from: 1, rewrite: doubles }];
+    fn to_number(rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
+        let number = |text: String| {
+            let words = text.strip_prefix("was ").and_then(|text| text.parse::<u32>().ok());
+            words.ok_or_else(|| StepError::Record(text.clone()))
+        };
+        rows.into_iter().map(|row| row.with::<Json, String, u32>(number)).collect()
+    }
+
+    const STEPS: &[Step] = &[
+        Step { from: 2, forward: to_text, back: to_number },
+        Step { from: 1, forward: doubles, back: halves },
+    ];
 
     #[test]
     fn steps_are_taken_in_the_order_of_schemas() {
@@ -149,6 +203,9 @@ mod tests {
         assert_eq!(there, vec![row(Table::Enis, "\"was 42\""), row(Table::Leases, "\"was 8\"")]);
         assert_eq!(bring_forward(STEPS, 1, 2, rows.clone()).unwrap()[0], row(Table::Enis, "42"));
         assert_eq!(bring_forward(STEPS, 3, 3, rows.clone()).unwrap(), rows, "no step, no change");
+        let back = bring_back(STEPS, 3, 1, there.clone()).unwrap();
+        assert_eq!(back, vec![row(Table::Enis, "21"), row(Table::Leases, "4")]);
+        assert_eq!(bring_back(STEPS, 3, 3, there.clone()).unwrap(), there, "no step, no change");
     }
 
     #[test]
@@ -164,5 +221,6 @@ mod tests {
         let steps = crate::steps::<Json>();
         let from: Vec<u8> = steps.iter().map(|step| step.from).collect();
         assert_eq!(from, (1..crate::SCHEMA).collect::<Vec<_>>());
+        assert_eq!(bring_back(STEPS, 4, 3, vec![]), Err(StepError::NoStep(3)));
     }
 }

@@ -1,6 +1,6 @@
 //! What may be asked of EC2, and what it answers, as plain data: whoever carries a call out is behind a port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
@@ -79,13 +79,6 @@ pub enum CloudChange {
         /// Which.
         eni: EniId,
     },
-    /// Set tags.
-    TagEni {
-        /// Which.
-        eni: EniId,
-        /// Tags to set; others stay.
-        tags: BTreeMap<String, String>,
-    },
 }
 
 impl CloudChange {
@@ -98,8 +91,7 @@ impl CloudChange {
             | Self::AssignAddresses { eni, .. }
             | Self::UnassignAddresses { eni, .. }
             | Self::DetachEni { eni, .. }
-            | Self::DeleteEni { eni }
-            | Self::TagEni { eni, .. } => Some(eni),
+            | Self::DeleteEni { eni } => Some(eni),
         }
     }
 
@@ -113,7 +105,6 @@ impl CloudChange {
             Self::UnassignAddresses { .. } => Api::UnassignPrivateIpAddresses,
             Self::DetachEni { .. } => Api::DetachNetworkInterface,
             Self::DeleteEni { .. } => Api::DeleteNetworkInterface,
-            Self::TagEni { .. } => Api::CreateTags,
         }
     }
 }
@@ -204,6 +195,8 @@ pub struct EniView {
     pub kind: EniKind,
     /// Its subnet.
     pub subnet: SubnetId,
+    /// Its security groups.
+    pub security_groups: BTreeSet<SecurityGroupId>,
     /// Its first IPv4 address.
     pub primary_ipv4: Option<Ipv4Addr>,
     /// Its other addresses.

@@ -8,12 +8,12 @@
 //!                                  Gone <──────────────────────DeleteEni────────────────────┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AttachmentId, EniId, IntentId, MacAddr, SubnetId};
+use crate::ids::{AttachmentId, EniId, IntentId, MacAddr, SecurityGroupId, SubnetId};
 use crate::time::BootTime;
 
 /// Where an ENI sits on its instance.
@@ -38,6 +38,50 @@ impl EniSlot {
             (card, device) => 10_000 + 100 * u32::from(card) + u32::from(device),
         }
     }
+}
+
+/// Where an ENI is reached from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EniPlace {
+    /// A device of the instance.
+    Device(EniSlot),
+    /// A branch of a trunk ENI, by its VLAN tag.
+    Branch {
+        /// The trunk.
+        trunk: EniId,
+        /// The tag of its packets on the trunk, 1 to 4094.
+        vlan: u16,
+    },
+}
+
+impl EniPlace {
+    /// The place of every instance's primary ENI.
+    pub const PRIMARY: Self = Self::Device(EniSlot::PRIMARY);
+
+    /// The slot that it takes up; a branch takes none.
+    pub fn slot(&self) -> Option<EniSlot> {
+        match self {
+            Self::Device(slot) => Some(*slot),
+            Self::Branch { .. } => None,
+        }
+    }
+
+    /// The kernel routing table that carries this ENI's traffic. A branch's is `100 + vlan`, upstream's number.
+    pub fn route_table(&self) -> u32 {
+        match self {
+            Self::Device(slot) => slot.route_table(),
+            Self::Branch { vlan, .. } => 100 + u32::from(*vlan),
+        }
+    }
+}
+
+/// What an ENI is made from: it decides where its addresses come from and what may reach them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EniSource {
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its security groups, as EC2 last showed them; `None`: not shown yet.
+    pub security_groups: Option<BTreeSet<SecurityGroupId>>,
 }
 
 /// What kind of interface EC2 says it is.
@@ -96,17 +140,15 @@ pub struct EniRecord {
     /// By which the kernel's link is found.
     pub mac: MacAddr,
     /// Where it sits, or where it is to be attached.
-    pub slot: EniSlot,
+    pub place: EniPlace,
     /// Its kind.
     pub kind: EniKind,
     /// Whether it is ours to use.
     pub management: Management,
     /// How far it has come.
     pub phase: EniPhase,
-    /// Its subnet.
-    pub subnet: SubnetId,
-    /// The subnet's IPv4 range. EC2's ENI answers do not carry it: it is learnt from IMDS or DescribeSubnets.
-    pub subnet_cidr: Option<Ipv4Net>,
+    /// What it is made from.
+    pub source: EniSource,
     /// Its first address, never leased. An IPv6-only ENI has none.
     pub primary_ipv4: Option<Ipv4Addr>,
     /// The intent that created it, when we did.
@@ -121,7 +163,12 @@ pub struct EniRecord {
 impl EniRecord {
     /// Whether this is the instance's first ENI, which is never detached.
     pub fn is_primary(&self) -> bool {
-        self.slot == EniSlot::PRIMARY
+        self.place == EniPlace::PRIMARY
+    }
+
+    /// The slot that it takes up, or is to take up, on the instance.
+    pub fn slot(&self) -> Option<EniSlot> {
+        self.place.slot()
     }
 
     /// The attachment, while there is one.
@@ -147,12 +194,15 @@ impl EniRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::EniSlot;
+    use super::{EniPlace, EniSlot};
+    use crate::ids::EniId;
 
     #[test]
     fn route_tables_are_upstreams() {
         for (card, device, table) in [(0, 0, 254), (0, 1, 2), (0, 7, 8), (1, 1, 10_101), (2, 3, 10_203)] {
-            assert_eq!(EniSlot { card, device }.route_table(), table, "card {card} device {device}");
+            let place = EniPlace::Device(EniSlot { card, device });
+            assert_eq!(place.route_table(), table, "card {card} device {device}");
         }
+        assert_eq!(EniPlace::Branch { trunk: EniId::new("eni-t"), vlan: 7 }.route_table(), 107);
     }
 }

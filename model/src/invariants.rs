@@ -5,14 +5,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::address::AddressState;
+use crate::block::{Block, BlockState};
 use crate::cloud::CloudChange;
 use crate::eni::EniPhase;
 use crate::ids::EniId;
+use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::limits::InstanceLimits;
+use crate::uses::Use;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -26,100 +29,162 @@ pub struct Violation {
 
 /// Checks a ledger. `limits` binds the sums where the instance's type is known.
 pub fn check(ledger: &Ledger, limits: Option<&InstanceLimits>) -> Vec<Violation> {
-    let mut found = Vec::new();
-    let mut broken = |invariant: &'static str, detail: String| found.push(Violation { invariant, detail });
+    let mut check = Check { ledger, found: Vec::new() };
+    check.leases();
+    check.uses();
+    check.blocks();
+    check.intents();
+    check.slots();
+    if let Some(limits) = limits {
+        check.room(limits);
+    }
+    check.found
+}
 
-    let mut holders: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    for (key, lease) in &ledger.leases {
-        *holders.entry(lease.address).or_default() += 1;
-        if key != &lease.sandbox {
-            broken("SANDBOX-IDENTITY", format!("lease of {} is filed under {key}", lease.sandbox));
-        }
-        match ledger.addresses.get(&lease.address) {
-            None => broken("SAFE-INUSE", format!("{} leased to {key} is not in the ledger", lease.address)),
-            Some(address) if address.state != AddressState::Leased => {
-                broken("SAFE-INUSE", format!("{} leased to {key} is {:?}", lease.address, address.state));
+struct Check<'a> {
+    ledger: &'a Ledger,
+    found: Vec<Violation>,
+}
+
+impl Check<'_> {
+    fn broken(&mut self, invariant: &'static str, detail: String) {
+        self.found.push(Violation { invariant, detail });
+    }
+
+    /// Each address of a lease is used by it, and by no other lease: a use names one holder.
+    fn leases(&mut self) {
+        let ledger = self.ledger;
+        let mut holders: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for (key, lease) in &ledger.leases {
+            if key != &lease.sandbox {
+                self.broken("SANDBOX-IDENTITY", format!("lease of {} is filed under {key}", lease.sandbox));
             }
-            Some(address) if address.eni != lease.eni => broken(
-                "SAFE-INUSE",
-                format!("{} leased to {key} on {} is on {}", lease.address, lease.eni, address.eni),
-            ),
+            if lease.faces.is_empty() {
+                self.broken("POOL-ACCOUNT", format!("the lease of {key} has no address"));
+            }
+            for face in &lease.faces {
+                let ip = face.address;
+                *holders.entry(ip).or_default() += 1;
+                if ledger.uses.get(&ip) != Some(&Use::Leased(key.clone())) {
+                    self.broken("SAFE-INUSE", format!("{ip} leased to {key} is {:?}", ledger.standing(ip)));
+                }
+                self.proven(lease, ip, &face.eni);
+            }
+        }
+        for (address, count) in holders.iter().filter(|(_, count)| **count > 1) {
+            self.broken("UNIQUE", format!("{address} has {count} leases"));
+        }
+    }
+
+    /// An address under a lease is one that EC2 showed on that ENI, and that nothing of ours takes away.
+    fn proven(&mut self, lease: &Lease, ip: IpAddr, on: &EniId) {
+        let key = &lease.sandbox;
+        match self.ledger.block_of(ip) {
+            None => self.broken("PROVEN-ASSIGNED", format!("{ip} leased to {key} is in no block")),
+            Some(block) if &block.eni != on => {
+                self.broken("PROVEN-ASSIGNED", format!("{ip} leased to {key} on {on} is on {}", block.eni));
+            }
+            Some(Block { state: BlockState::Leaving(_) | BlockState::Gone(_), net, .. }) => {
+                self.broken("SAFE-INUSE", format!("{ip} leased to {key} is in {net}, which is given back"));
+            }
             Some(_) => {}
         }
-        if let Some(eni) = ledger.enis.get(&lease.eni)
+        if let Some(eni) = self.ledger.enis.get(on)
             && matches!(eni.phase, EniPhase::Available | EniPhase::Detached)
         {
-            broken("SAFE-INUSE", format!("{key} is on {}, which is {:?}", lease.eni, eni.phase));
+            self.broken("SAFE-INUSE", format!("{key} is on {on}, which is {:?}", eni.phase));
         }
-    }
-    for (address, count) in holders.iter().filter(|(_, count)| **count > 1) {
-        broken("UNIQUE", format!("{address} has {count} leases"));
     }
 
-    let mut on_eni: BTreeMap<&EniId, u32> = BTreeMap::new();
-    for (ip, address) in &ledger.addresses {
-        if address.occupies() {
-            *on_eni.entry(&address.eni).or_default() += 1;
-        }
-        if address.state == AddressState::Leased && !holders.contains_key(ip) {
-            broken("POOL-ACCOUNT", format!("{ip} is marked leased and nobody holds it"));
-        }
-        match ledger.enis.get(&address.eni) {
-            None => broken("POOL-ACCOUNT", format!("{ip} is on {}, which the ledger lacks", address.eni)),
-            Some(eni) if eni.primary_ipv4.is_some_and(|own| IpAddr::V4(own) == *ip) => {
-                broken("POOL-ACCOUNT", format!("{ip} is the ENI's own address and in the pool"));
-            }
-            Some(_) => {}
-        }
-        if let AddressState::Departing(intent) = &address.state {
-            let named = ledger.intents.get(intent).is_some_and(|intent| {
-                matches!(&intent.change, CloudChange::UnassignAddresses { addresses, .. } if addresses.contains(ip))
-            });
-            if !named {
-                broken("NO-ORPHAN", format!("{ip} departs by intent {intent}, which does not name it"));
+    fn uses(&mut self) {
+        let ledger = self.ledger;
+        for (ip, what) in &ledger.uses {
+            if let Use::Leased(key) = what
+                && !ledger.leases.get(key).is_some_and(|lease| lease.addresses().any(|held| held == *ip))
+            {
+                self.broken("POOL-ACCOUNT", format!("{ip} is marked leased to {key}, which does not hold it"));
             }
         }
     }
 
-    for intent in ledger.intents.values() {
-        match &intent.change {
-            CloudChange::UnassignAddresses { addresses, .. } => {
-                for ip in addresses.iter().filter(|ip| holders.contains_key(ip)) {
-                    broken("SAFE-INUSE", format!("intent {} unassigns {ip}, which is leased", intent.id));
+    fn blocks(&mut self) {
+        let ledger = self.ledger;
+        let mut before: Option<&IpNet> = None;
+        for (net, block) in &ledger.blocks {
+            if net != &block.net {
+                self.broken("ID-UNIQUE", format!("block {} is filed under {net}", block.net));
+            }
+            if let Some(before) = before.filter(|before| before.contains(net) || net.contains(*before)) {
+                self.broken("POOL-ACCOUNT", format!("blocks {before} and {net} overlap"));
+            }
+            before = Some(net);
+            match ledger.enis.get(&block.eni) {
+                None => self.broken("POOL-ACCOUNT", format!("{net} is on {}, which the ledger lacks", block.eni)),
+                Some(eni) if eni.primary_ipv4.is_some_and(|own| net.contains(&IpAddr::V4(own))) => {
+                    self.broken("POOL-ACCOUNT", format!("{net} has the ENI's own address and is in the pool"));
                 }
+                Some(_) => {}
             }
-            CloudChange::DetachEni { eni, .. } | CloudChange::DeleteEni { eni } => {
-                for lease in ledger.leases.values().filter(|lease| &lease.eni == eni) {
-                    broken(
-                        "SAFE-INUSE",
-                        format!("intent {} removes {eni} under {}", intent.id, lease.sandbox),
-                    );
-                }
+            if let BlockState::Leaving(intent) = block.state {
+                self.leaving(block, intent);
             }
-            _ => {}
         }
     }
 
-    let mut slots: BTreeMap<_, &EniId> = BTreeMap::new();
-    for (id, eni) in &ledger.enis {
-        if !eni.holds_slot() {
-            continue;
-        }
-        if let Some(other) = slots.insert(eni.slot, id) {
-            broken("ID-UNIQUE", format!("{other} and {id} both claim {:?}", eni.slot));
+    fn leaving(&mut self, block: &Block, intent: crate::ids::IntentId) {
+        let net = block.net;
+        let named = self.ledger.intents.get(&intent).is_some_and(|intent| {
+            matches!(&intent.change, CloudChange::UnassignAddresses { addresses, .. }
+                if addresses.iter().any(|ip| IpNet::from(*ip) == net))
+        });
+        if !named {
+            self.broken("NO-ORPHAN", format!("{net} leaves by intent {intent}, which does not name it"));
         }
     }
-    if let Some(limits) = limits {
-        for (eni, count) in on_eni {
-            if count > limits.pod_addresses_per_eni() {
-                broken(
-                    "POOL-ACCOUNT",
-                    format!("{eni} carries {count} addresses, its type {}", limits.pod_addresses_per_eni()),
-                );
+
+    fn intents(&mut self) {
+        let ledger = self.ledger;
+        for intent in ledger.intents.values() {
+            match &intent.change {
+                CloudChange::UnassignAddresses { addresses, .. } => {
+                    for ip in addresses.iter().filter(|ip| ledger.lease_of(**ip).is_some()) {
+                        self.broken("SAFE-INUSE", format!("intent {} unassigns {ip}, which is leased", intent.id));
+                    }
+                }
+                CloudChange::DetachEni { eni, .. } | CloudChange::DeleteEni { eni } => {
+                    for lease in ledger.leases_on(eni) {
+                        self.broken(
+                            "SAFE-INUSE",
+                            format!("intent {} removes {eni} under {}", intent.id, lease.sandbox),
+                        );
+                    }
+                }
+                _ => {}
             }
         }
     }
-    found
+
+    fn slots(&mut self) {
+        let mut slots: BTreeMap<_, &EniId> = BTreeMap::new();
+        for (id, eni) in self.ledger.enis.iter().filter(|(_, eni)| eni.holds_slot()) {
+            if let Some(slot) = eni.slot()
+                && let Some(other) = slots.insert(slot, id)
+            {
+                self.broken("ID-UNIQUE", format!("{other} and {id} both claim {slot:?}"));
+            }
+        }
+    }
+
+    /// What EC2 has on an ENI is no more than its type carries.
+    fn room(&mut self, limits: &InstanceLimits) {
+        let most = limits.pod_addresses_per_eni();
+        for eni in self.ledger.enis.keys() {
+            let count = self.ledger.blocks_on(eni).filter(|block| block.occupies()).count();
+            if u32::try_from(count).is_ok_and(|count| count > most) {
+                self.broken("POOL-ACCOUNT", format!("{eni} carries {count} blocks, its type {most}"));
+            }
+        }
+    }
 }
 
 #[cfg(test)]

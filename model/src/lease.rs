@@ -1,4 +1,4 @@
-//! Leases: which sandbox holds which address.
+//! Leases: which sandbox holds which addresses.
 //!
 //! ```text
 //!   ADD ──commit──> Pending ──wired, read back──> Active ──DEL──> Releasing ──kernel state gone──> (dropped)
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::eni::EniSlot;
+use crate::eni::EniPlace;
 use crate::ids::{EniId, MacAddr};
 use crate::sandbox::{NetnsRef, PodRef, SandboxKey};
 use crate::time::WallTime;
@@ -25,29 +25,50 @@ pub enum LeasePhase {
     Releasing,
 }
 
-/// An address held by a sandbox.
+/// One interface of a sandbox, with its address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// Who holds it.
-    pub sandbox: SandboxKey,
-    /// The pod, for people and names.
-    pub pod: PodRef,
-    /// The sandbox's network namespace.
-    pub netns: NetnsRef,
+pub struct Face {
+    /// The interface inside the sandbox. That of the first face is the sandbox's own (`CNI_IFNAME`).
+    pub ifname: String,
     /// The address.
     pub address: IpAddr,
     /// The ENI that carries it.
     pub eni: EniId,
     /// That ENI's place, which decides the routing table.
-    pub slot: EniSlot,
+    pub place: EniPlace,
     /// The host end's interface name.
     pub host_veth: String,
     /// The host end's MAC, chosen before it is made so that nothing on the host rewrites it afterwards.
     pub host_mac: MacAddr,
     /// MTU of both ends.
     pub mtu: u32,
+}
+
+/// The addresses that a sandbox holds: all of them were taken in one commit, and all are given back in one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Who holds them.
+    pub sandbox: SandboxKey,
+    /// The pod, for people and names.
+    pub pod: PodRef,
+    /// The sandbox's network namespace.
+    pub netns: NetnsRef,
+    /// Its interfaces, at least one.
+    pub faces: Vec<Face>,
     /// How far it has come.
     pub phase: LeasePhase,
     /// When it was made, for people.
     pub created: WallTime,
+}
+
+impl Lease {
+    /// Whether one of its addresses is on this ENI.
+    pub fn is_on(&self, eni: &EniId) -> bool {
+        self.faces.iter().any(|face| &face.eni == eni)
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.faces.iter().map(|face| face.address)
+    }
 }

@@ -1,37 +1,54 @@
-//! The ledger in memory: what we own, what we meant to do, what was done.
+//! The ledger in memory: what EC2 gave, what we do with it, what we meant to do.
 //!
 //! It changes only by [`Change`]s. The store applies the same changes to its tables in one transaction, so the
 //! two never differ in shape, only in time: memory runs ahead of the disk, and effects and answers wait for
 //! the disk.
 
-use std::collections::BTreeMap;
+mod standing;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::address::AddressRecord;
+use crate::block::{self, Block};
 use crate::eni::EniRecord;
-use crate::ids::{EniId, IntentId};
+use crate::ids::{EniId, IntentId, SubnetId};
 use crate::intent::Intent;
 use crate::journal::JournalEntry;
 use crate::lease::Lease;
 use crate::node::NodeRecord;
 use crate::sandbox::SandboxKey;
+use crate::subnet::SubnetRecord;
+use crate::uses::Use;
+
+pub use standing::Standing;
+pub use table::Table;
 
 /// All that the daemon remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Pages")]
 pub struct Ledger {
     /// Whose ledger this is; `None` until the node's identity was learnt.
     pub node: Option<NodeRecord>,
+    /// Subnets by id.
+    pub subnets: Table<SubnetId, SubnetRecord>,
     /// ENIs by id.
-    pub enis: BTreeMap<EniId, EniRecord>,
-    /// Addresses, ENIs' primary addresses excepted.
-    pub addresses: BTreeMap<IpAddr, AddressRecord>,
+    pub enis: Table<EniId, EniRecord>,
+    /// What EC2 gave, ENIs' own addresses excepted.
+    pub blocks: Table<IpNet, Block>,
+    /// What addresses are used for.
+    pub uses: Table<IpAddr, Use>,
     /// Leases by sandbox.
-    #[serde(with = "by_value")]
-    pub leases: BTreeMap<SandboxKey, Lease>,
+    #[serde(serialize_with = "table::values")]
+    pub leases: Table<SandboxKey, Lease>,
     /// Open intents.
-    pub intents: BTreeMap<IntentId, Intent>,
+    pub intents: Table<IntentId, Intent>,
+    /// The blocks on each ENI.
+    #[serde(skip)]
+    on_eni: BTreeMap<EniId, BTreeSet<IpNet>>,
 }
 
 /// One step of the ledger. Steps that belong together are committed together.
@@ -39,19 +56,27 @@ pub struct Ledger {
 pub enum Change {
     /// Write the node's page.
     PutNode(NodeRecord),
+    /// Write a subnet.
+    PutSubnet(SubnetRecord),
+    /// Forget a subnet.
+    DropSubnet(SubnetId),
     /// Write an ENI.
     PutEni(EniRecord),
     /// Forget an ENI.
     DropEni(EniId),
-    /// Write an address.
-    PutAddress(AddressRecord),
-    /// Forget an address.
-    DropAddress(IpAddr),
+    /// Write a block.
+    PutBlock(Block),
+    /// Forget a block.
+    DropBlock(IpNet),
+    /// Write what an address is used for.
+    PutUse(IpAddr, Use),
+    /// The address is used for nothing any more.
+    DropUse(IpAddr),
     /// Write a lease.
     PutLease(Lease),
     /// Forget a lease.
     DropLease(SandboxKey),
-    /// Open an intent.
+    /// Open an intent, or write what became of it.
     PutIntent(Intent),
     /// Close an intent.
     DropIntent(IntentId),
@@ -64,30 +89,25 @@ impl Ledger {
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::PutNode(node) => self.node = Some(node.clone()),
-            Change::PutEni(eni) => {
-                self.enis.insert(eni.id.clone(), eni.clone());
+            Change::PutSubnet(subnet) => self.subnets.put(subnet.id.clone(), subnet.clone()),
+            Change::DropSubnet(id) => drop(self.subnets.take(id)),
+            Change::PutEni(eni) => self.enis.put(eni.id.clone(), eni.clone()),
+            Change::DropEni(id) => drop(self.enis.take(id)),
+            Change::PutBlock(block) => {
+                self.unlist(&block.net);
+                self.on_eni.entry(block.eni.clone()).or_default().insert(block.net);
+                self.blocks.put(block.net, block.clone());
             }
-            Change::DropEni(id) => {
-                self.enis.remove(id);
+            Change::DropBlock(net) => {
+                self.unlist(net);
+                self.blocks.take(net);
             }
-            Change::PutAddress(address) => {
-                self.addresses.insert(address.ip, address.clone());
-            }
-            Change::DropAddress(ip) => {
-                self.addresses.remove(ip);
-            }
-            Change::PutLease(lease) => {
-                self.leases.insert(lease.sandbox.clone(), lease.clone());
-            }
-            Change::DropLease(key) => {
-                self.leases.remove(key);
-            }
-            Change::PutIntent(intent) => {
-                self.intents.insert(intent.id, intent.clone());
-            }
-            Change::DropIntent(id) => {
-                self.intents.remove(id);
-            }
+            Change::PutUse(ip, what) => self.uses.put(*ip, what.clone()),
+            Change::DropUse(ip) => drop(self.uses.take(ip)),
+            Change::PutLease(lease) => self.leases.put(lease.sandbox.clone(), lease.clone()),
+            Change::DropLease(key) => drop(self.leases.take(key)),
+            Change::PutIntent(intent) => self.intents.put(intent.id, intent.clone()),
+            Change::DropIntent(id) => drop(self.intents.take(id)),
             Change::Journal(_) => {}
         }
     }
@@ -99,9 +119,14 @@ impl Ledger {
         }
     }
 
-    /// The addresses on one ENI, in order.
-    pub fn addresses_on<'a>(&'a self, eni: &'a EniId) -> impl Iterator<Item = &'a AddressRecord> {
-        self.addresses.values().filter(move |address| &address.eni == eni)
+    /// The blocks on one ENI, in order.
+    pub fn blocks_on(&self, eni: &EniId) -> impl Iterator<Item = &Block> {
+        self.on_eni.get(eni).into_iter().flatten().filter_map(|net| self.blocks.get(net))
+    }
+
+    /// The block that an address is in.
+    pub fn block_of(&self, ip: IpAddr) -> Option<&Block> {
+        block::candidates(ip).iter().find_map(|net| self.blocks.get(net))
     }
 
     /// The open intents that name this ENI.
@@ -110,31 +135,56 @@ impl Ledger {
     }
 
     /// The lease that holds an address.
-    pub fn lease_of(&self, address: IpAddr) -> Option<&Lease> {
-        self.leases.values().find(|lease| lease.address == address)
+    pub fn lease_of(&self, ip: IpAddr) -> Option<&Lease> {
+        match self.uses.get(&ip)? {
+            Use::Leased(sandbox) => self.leases.get(sandbox),
+            Use::Cooling(_) | Use::Suspect(_) => None,
+        }
+    }
+
+    /// The leases with an address on this ENI.
+    pub fn leases_on<'a>(&'a self, eni: &'a EniId) -> impl Iterator<Item = &'a Lease> {
+        self.leases.values().filter(move |lease| lease.is_on(eni))
+    }
+
+    fn unlist(&mut self, net: &IpNet) {
+        if let Some(block) = self.blocks.get(net)
+            && let Some(nets) = self.on_eni.get_mut(&block.eni)
+        {
+            nets.remove(net);
+            if nets.is_empty() {
+                self.on_eni.remove(&block.eni);
+            }
+        }
     }
 }
 
-/// JSON wants text as keys, so leases are written as a list.
-mod by_value {
-    use std::collections::BTreeMap;
+/// The ledger as it is written for people.
+#[derive(Deserialize)]
+struct Pages {
+    node: Option<NodeRecord>,
+    subnets: BTreeMap<SubnetId, SubnetRecord>,
+    enis: BTreeMap<EniId, EniRecord>,
+    blocks: BTreeMap<IpNet, Block>,
+    uses: BTreeMap<IpAddr, Use>,
+    leases: Vec<Lease>,
+    intents: BTreeMap<IntentId, Intent>,
+}
 
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::lease::Lease;
-    use crate::sandbox::SandboxKey;
-
-    pub(super) fn serialize<S: Serializer>(
-        leases: &BTreeMap<SandboxKey, Lease>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(leases.values())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<SandboxKey, Lease>, D::Error> {
-        let leases = Vec::<Lease>::deserialize(deserializer)?;
-        Ok(leases.into_iter().map(|lease| (lease.sandbox.clone(), lease)).collect())
+impl From<Pages> for Ledger {
+    fn from(pages: Pages) -> Self {
+        let mut ledger = Self::default();
+        pages.node.into_iter().map(Change::PutNode).for_each(|change| ledger.apply(&change));
+        let records = (pages.subnets.into_values().map(Change::PutSubnet))
+            .chain(pages.enis.into_values().map(Change::PutEni))
+            .chain(pages.blocks.into_values().map(Change::PutBlock))
+            .chain(pages.uses.into_iter().map(|(ip, what)| Change::PutUse(ip, what)))
+            .chain(pages.leases.into_iter().map(Change::PutLease))
+            .chain(pages.intents.into_values().map(Change::PutIntent));
+        records.for_each(|change| ledger.apply(&change));
+        ledger
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
-//! The vocabulary of Holdfast: ids, ENIs, addresses, leases, sandboxes, intents, configuration, and the
+//! The vocabulary of Holdfast: ids, ENIs, blocks of addresses and their uses, leases, sandboxes, intents, configuration, and the
 //! invariants that bind them.
 //!
 //! This crate does no IO, reads no clock and draws no randomness. Every other room speaks in these types, so a
 //! word has one meaning everywhere. Start reading at [`ledger`]: it is what the daemon remembers.
 
-pub mod address;
+pub mod block;
 pub mod cloud;
 pub mod config;
 pub mod eni;
@@ -19,4 +19,6 @@ pub mod limits;
 pub mod node;
 pub mod refusal;
 pub mod sandbox;
+pub mod subnet;
 pub mod time;
+pub mod uses;

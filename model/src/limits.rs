@@ -4,15 +4,13 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
-/// Limits of an instance type on its default network card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Limits of an instance type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLimits {
-    /// ENIs per card, the primary included.
-    pub enis: u32,
+    /// ENIs on each network card, the primary included. Cards differ: the first often carries more.
+    pub enis: Vec<u32>,
     /// IPv4 addresses per ENI, the ENI's own included.
     pub ipv4_per_eni: u32,
-    /// Network cards.
-    pub cards: u32,
 }
 
 impl InstanceLimits {
@@ -21,7 +19,12 @@ impl InstanceLimits {
         table::LIMITS
             .binary_search_by_key(&instance_type, |(name, _)| name)
             .ok()
-            .map(|at| table::LIMITS[at].1)
+            .map(|at| table::LIMITS[at].1.limits())
+    }
+
+    /// ENIs on one card, the primary included.
+    pub fn enis_on(&self, card: u8) -> u32 {
+        self.enis.get(usize::from(card)).copied().unwrap_or(0)
     }
 
     /// Addresses for pods per ENI: all but the ENI's own.
@@ -32,7 +35,7 @@ impl InstanceLimits {
     /// EKS's figure for pods on such a node: pod addresses of the default card, plus two for pods that use the
     /// host's network (reference: vpc-cni 3.13).
     pub fn max_pods(&self) -> u32 {
-        self.enis * self.pod_addresses_per_eni() + 2
+        self.enis_on(0) * self.pod_addresses_per_eni() + 2
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_model::ledger::Change;
 use holdfast_store::{Report, Store, Writer};
-use sample::{Dice, address, full_node, options};
+use sample::{Dice, full_node, ip, options, what};
 
 const PODS: u64 = 110;
 const COMMITS: usize = 1000;
@@ -27,7 +27,7 @@ fn spread(mut times: Vec<Duration>) -> String {
 
 fn change(dice: &mut Dice) -> Vec<Change> {
     let number = dice.below(PODS);
-    vec![Change::PutAddress(address(number, dice))]
+    vec![Change::PutUse(ip(number), what(number, dice))]
 }
 
 fn floor(folder: &Path) -> std::io::Result<()> {

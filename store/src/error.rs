@@ -92,6 +92,27 @@ pub enum OpenError {
         /// Which step failed on what.
         reason: String,
     },
+    /// A ledger cannot be brought back to that schema. It is unchanged.
+    #[error(
+        "the ledger {path} is of schema {found}, and this version can bring it back to {oldest}, not to {to}: \
+         to go further back, do so with the version in between"
+    )]
+    NoReturn {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u8,
+        /// The one that was asked for.
+        to: u8,
+        /// The oldest that can be had.
+        oldest: u8,
+    },
+    /// There is no ledger.
+    #[error("there is no ledger at {path}")]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
     /// A store on a backend of the caller's is damaged; there is no file to set aside.
     #[error("the ledger is damaged")]
     Damaged(#[source] Damage),

@@ -65,23 +65,15 @@ pub(crate) enum Unusable {
     },
 }
 
+/// A sound ledger file's rows, of the schema that it was written under.
+pub(crate) struct Rows {
+    pub(crate) schema: u8,
+    pub(crate) rows: Vec<Row>,
+}
+
 /// Examines the bytes of a file.
 pub(crate) fn examine(bytes: Vec<u8>, schema: &Schema) -> Result<Content, Unusable> {
-    if bytes.is_empty() {
-        return Err(Unusable::Damaged(Damage::Empty));
-    }
-    let image = Image::new(bytes);
-    let (closed, found, rows) = guarded(|| read(&image, schema.known)).map_err(|fault| {
-        Unusable::Damaged(match fault {
-            Fault::Damage(damage) => damage,
-            // Nothing but the bytes can be at fault in memory: a read past their end, a header that is none.
-            Fault::Io(error) => Damage::Foreign(error.to_string()),
-            Fault::Locked => Damage::Broken("locked in memory".to_owned()),
-        })
-    })?;
-    let Some(rows) = rows else {
-        return Err(Unusable::Newer(found));
-    };
+    let (closed, Rows { schema: found, rows }) = sound(bytes, schema.known)?;
     let rows = bring_forward(&schema.steps, found, schema.known, rows)
         .map_err(|error| Unusable::Stuck { from: found, reason: error.to_string() })?;
     let (ledger, journal) = tables::content_of(rows).map_err(|damage| {
@@ -92,6 +84,31 @@ pub(crate) fn examine(bytes: Vec<u8>, schema: &Schema) -> Result<Content, Unusab
         }
     })?;
     Ok(Content { schema: found, closed, ledger, journal })
+}
+
+/// The rows in the bytes of a file.
+pub(crate) fn rows_of(bytes: Vec<u8>, known: u8) -> Result<Rows, Unusable> {
+    Ok(sound(bytes, known)?.1)
+}
+
+/// Whether the file was closed in order, and its rows.
+fn sound(bytes: Vec<u8>, known: u8) -> Result<(bool, Rows), Unusable> {
+    if bytes.is_empty() {
+        return Err(Unusable::Damaged(Damage::Empty));
+    }
+    let image = Image::new(bytes);
+    let (closed, schema, rows) = guarded(|| read(&image, known)).map_err(|fault| {
+        Unusable::Damaged(match fault {
+            Fault::Damage(damage) => damage,
+            // Nothing but the bytes can be at fault in memory: a read past their end, a header that is none.
+            Fault::Io(error) => Damage::Foreign(error.to_string()),
+            Fault::Locked => Damage::Broken("locked in memory".to_owned()),
+        })
+    })?;
+    match rows {
+        Some(rows) => Ok((closed, Rows { schema, rows })),
+        None => Err(Unusable::Newer(schema)),
+    }
 }
 
 /// The bytes of a file with these rows, closed in order.

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use holdfast_migrations::bring_back;
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::time::WallTime;
 use redb::{Builder, Database, ReadableDatabase, StorageBackend};
 
 use crate::error::{CommitError, Damage, OpenError, ReadError};
 use crate::fault::{Fault, guarded};
 use crate::file::{self, Standing};
-use crate::image::{self, CACHE_BYTES, Content, Schema, Unusable, examine};
+use crate::image::{self, CACHE_BYTES, Content, Rows, Schema, Unusable, examine};
 use crate::options::{CommitObserver, Medium, OpenOptions};
 use crate::tables::{self, Unwritable};
 
@@ -245,6 +247,55 @@ impl Store {
             Some(_) => Found::Intact,
         };
         Ok(Opened { store, ledger, found })
+    }
+
+    /// Brings the ledger at `path` back to an older schema, for a return to the version that writes that: with all its
+    /// leases, rests and intents. The file as it was is kept beside it, and its name given; `None`: it is of that
+    /// schema already. Refused while a daemon has it open, and when it holds what the older schema cannot say. An error
+    /// means that the file was not changed.
+    pub fn bring_back(path: &Path, to: u8, now: WallTime) -> Result<Option<PathBuf>, OpenError> {
+        Self::bring_back_as(path, to, now, &Schema::current())
+    }
+
+    pub(crate) fn bring_back_as(
+        path: &Path,
+        to: u8,
+        now: WallTime,
+        schema: &Schema,
+    ) -> Result<Option<PathBuf>, OpenError> {
+        let _lock = file::lock(path)?;
+        let options = OpenOptions::at(now);
+        let mut opening =
+            Opening { path, options: &options, known: to, commits: Commits::of(&options) };
+        let bytes = match file::look(path).map_err(|error| opening.error_of("read", error))? {
+            Standing::Bytes(bytes) => bytes,
+            Standing::Nothing => return Err(OpenError::Missing { path: path.to_owned() }),
+            Standing::NotAFile(kind) => return Err(OpenError::NotAFile { path: path.to_owned(), kind }),
+            Standing::Damaged(damage) => return Err(OpenError::Damaged(damage)),
+        };
+        let stuck = |from, reason| OpenError::Migration { path: path.to_owned(), from, to, reason };
+        let Rows { schema: found, rows } = image::rows_of(bytes, schema.known).map_err(|unusable| match unusable {
+            Unusable::Damaged(damage) => OpenError::Damaged(damage),
+            Unusable::Newer(found) => {
+                OpenError::Newer { path: path.to_owned(), found, known: schema.known }
+            }
+            Unusable::Stuck { from, reason } => stuck(from, reason),
+        })?;
+        let oldest = schema.steps.iter().map(|step| step.from).max().unwrap_or(found);
+        if found == to {
+            return Ok(None);
+        }
+        if to > found || to < oldest {
+            return Err(OpenError::NoReturn { path: path.to_owned(), found, to, oldest });
+        }
+        let rows = bring_back(&schema.steps, found, to, rows)
+            .map_err(|error| stuck(found, error.to_string()))?;
+        let copy = file::free_name(path, &format!("schema-{found}"), now.0);
+        opening
+            .commits
+            .observed(|| file::install(path, to, &rows, Some(&copy)))
+            .map_err(|fault| opening.error(fault))?;
+        Ok(Some(copy))
     }
 
     /// Reads the ledger at `path`, and its newest `journal_limit` journal entries, without changing anything on

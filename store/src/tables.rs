@@ -3,22 +3,25 @@
 //! ```text
 //! meta       "format" -> "holdfast ledger", "schema" -> one byte     never changes its own shape
 //! node       "node"       -> whose ledger this is
+//! subnets    subnet id    -> subnet
 //! enis       ENI id       -> ENI
-//! addresses  4 or 16 bytes-> address, cooldowns included
+//! blocks     network      -> what EC2 gave
+//! uses       4 or 16 bytes-> what an address is used for, rests included
 //! leases     sandbox      -> lease
 //! intents    UUID         -> open intent
 //! journal    number       -> what happened; a ring
 //! ```
 
-use holdfast_migrations::v1::NODE_KEY;
+use holdfast_migrations::v2::NODE_KEY;
 use holdfast_migrations::{Row, Table};
-use holdfast_model::address::AddressRecord;
+use holdfast_model::block::Block;
 use holdfast_model::eni::EniRecord;
 use holdfast_model::intent::Intent;
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::lease::Lease;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::NodeRecord;
+use holdfast_model::subnet::SubnetRecord;
 use redb::{
     Durability, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
@@ -26,7 +29,10 @@ use redb::{
 use crate::codec::{self, CodecError};
 use crate::error::Damage;
 use crate::fault::Fault;
-use crate::record::{Record, address_key, eni_key, intent_key, journal_key, journal_number, lease_key};
+use crate::record::{
+    Record, UseRecord, block_key, eni_key, intent_key, journal_key, journal_number, lease_key, subnet_key,
+    use_key,
+};
 
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const FORMAT: &[u8] = b"holdfast ledger";
@@ -63,10 +69,16 @@ pub(crate) fn writes(changes: &[Change]) -> Result<Vec<Write>, Unwritable> {
                 Change::PutNode(node) => Write::Put(row(Table::Node, NODE_KEY.to_vec(), node)?),
                 Change::PutEni(eni) => Write::Put(row(Table::Enis, eni_key(&eni.id), eni)?),
                 Change::DropEni(id) => Write::Drop(Table::Enis, eni_key(id)),
-                Change::PutAddress(address) => {
-                    Write::Put(row(Table::Addresses, address_key(address.ip), address)?)
+                Change::PutSubnet(subnet) => {
+                    Write::Put(row(Table::Subnets, subnet_key(&subnet.id), subnet)?)
                 }
-                Change::DropAddress(ip) => Write::Drop(Table::Addresses, address_key(*ip)),
+                Change::DropSubnet(id) => Write::Drop(Table::Subnets, subnet_key(id)),
+                Change::PutBlock(block) => Write::Put(row(Table::Blocks, block_key(block.net), block)?),
+                Change::DropBlock(net) => Write::Drop(Table::Blocks, block_key(*net)),
+                Change::PutUse(ip, what) => {
+                    Write::Put(row(Table::Uses, use_key(*ip), &UseRecord(*ip, what.clone()))?)
+                }
+                Change::DropUse(ip) => Write::Drop(Table::Uses, use_key(*ip)),
                 Change::PutLease(lease) => Write::Put(row(Table::Leases, lease_key(&lease.sandbox), lease)?),
                 Change::DropLease(sandbox) => Write::Drop(Table::Leases, lease_key(sandbox)),
                 Change::PutIntent(intent) => Write::Put(row(Table::Intents, intent_key(intent.id), intent)?),
@@ -83,11 +95,17 @@ pub(crate) fn rows_of(ledger: &Ledger, journal: &[JournalEntry]) -> Result<Vec<R
     if let Some(node) = &ledger.node {
         rows.push(row(Table::Node, NODE_KEY.to_vec(), node)?);
     }
+    for subnet in ledger.subnets.values() {
+        rows.push(row(Table::Subnets, subnet_key(&subnet.id), subnet)?);
+    }
     for eni in ledger.enis.values() {
         rows.push(row(Table::Enis, eni_key(&eni.id), eni)?);
     }
-    for address in ledger.addresses.values() {
-        rows.push(row(Table::Addresses, address_key(address.ip), address)?);
+    for block in ledger.blocks.values() {
+        rows.push(row(Table::Blocks, block_key(block.net), block)?);
+    }
+    for (ip, what) in &ledger.uses {
+        rows.push(row(Table::Uses, use_key(*ip), &UseRecord(*ip, what.clone()))?);
     }
     for lease in ledger.leases.values() {
         rows.push(row(Table::Leases, lease_key(&lease.sandbox), lease)?);
@@ -107,32 +125,26 @@ pub(crate) fn content_of(rows: Vec<Row>) -> Result<(Ledger, Vec<JournalEntry>), 
     let mut journal = Vec::new();
     for row in rows {
         let key = row.key.as_slice();
-        match row.table {
-            Table::Node => {
-                ledger.node = Some(thaw(&row, |_: &NodeRecord| NODE_KEY.to_vec())?);
+        let change = match row.table {
+            Table::Node => Change::PutNode(thaw(&row, |_: &NodeRecord| NODE_KEY.to_vec())?),
+            Table::Subnets => Change::PutSubnet(thaw(&row, |subnet: &SubnetRecord| subnet_key(&subnet.id))?),
+            Table::Enis => Change::PutEni(thaw(&row, |eni: &EniRecord| eni_key(&eni.id))?),
+            Table::Blocks => Change::PutBlock(thaw(&row, |block: &Block| block_key(block.net))?),
+            Table::Uses => {
+                let UseRecord(ip, what) = thaw(&row, |UseRecord(ip, _)| use_key(*ip))?;
+                Change::PutUse(ip, what)
             }
-            Table::Enis => {
-                let eni = thaw(&row, |eni: &EniRecord| eni_key(&eni.id))?;
-                ledger.enis.insert(eni.id.clone(), eni);
-            }
-            Table::Addresses => {
-                let address = thaw(&row, |address: &AddressRecord| address_key(address.ip))?;
-                ledger.addresses.insert(address.ip, address);
-            }
-            Table::Leases => {
-                let lease = thaw(&row, |lease: &Lease| lease_key(&lease.sandbox))?;
-                ledger.leases.insert(lease.sandbox.clone(), lease);
-            }
-            Table::Intents => {
-                let intent = thaw(&row, |intent: &Intent| intent_key(intent.id))?;
-                ledger.intents.insert(intent.id, intent);
-            }
+            Table::Leases => Change::PutLease(thaw(&row, |lease: &Lease| lease_key(&lease.sandbox))?),
+            Table::Intents => Change::PutIntent(thaw(&row, |intent: &Intent| intent_key(intent.id))?),
             Table::Journal => {
                 let number = journal_number(key)
                     .ok_or_else(|| bad(Table::Journal, format!("a key of {} bytes", key.len())))?;
                 journal.push(thaw(&row, |_: &JournalEntry| journal_key(number))?);
+                continue;
             }
-        }
+            Table::Addresses => return Err(bad(row.table, "of an older schema".to_owned())),
+        };
+        ledger.apply(&change);
     }
     Ok((ledger, journal))
 }
@@ -158,7 +170,7 @@ pub(crate) fn found(txn: &WriteTransaction, schema: u8, rows: &[Row]) -> Result<
         meta.insert("format", FORMAT)?;
         meta.insert("schema", [schema].as_slice())?;
     }
-    for table in Table::ALL {
+    for &table in Table::of(schema) {
         let mut open = txn.open_table(definition(table))?;
         for row in rows.iter().filter(|row| row.table == table) {
             open.insert(row.key.as_slice(), codec::wrap(schema, &row.body).as_slice())?;
@@ -239,10 +251,10 @@ pub(crate) fn schema_of(txn: &ReadTransaction) -> Result<Option<u8>, Fault> {
     }
 }
 
-/// All rows, journal in order.
+/// All rows of a ledger of this schema, journal in order. Only the tables that the schema had are opened.
 pub(crate) fn rows(txn: &ReadTransaction, schema: u8) -> Result<Vec<Row>, Fault> {
     let mut rows = Vec::new();
-    for table in Table::ALL {
+    for &table in Table::of(schema) {
         for entry in txn.open_table(definition(table))?.iter()? {
             let (key, value) = entry?;
             let body = codec::unwrap(schema, value.value()).map_err(|error| bad(table, error.to_string()))?;

@@ -2,16 +2,30 @@
 
 use super::InstanceLimits;
 
-const fn one_card(enis: u32, ipv4_per_eni: u32) -> InstanceLimits {
-    InstanceLimits { enis, ipv4_per_eni, cards: 1 }
+/// One type: as many ENIs on each of its cards.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    enis: u32,
+    ipv4_per_eni: u32,
+    cards: u8,
 }
 
-const fn cards(enis: u32, ipv4_per_eni: u32, cards: u32) -> InstanceLimits {
-    InstanceLimits { enis, ipv4_per_eni, cards }
+impl Entry {
+    pub(super) fn limits(self) -> InstanceLimits {
+        InstanceLimits { enis: vec![self.enis; usize::from(self.cards)], ipv4_per_eni: self.ipv4_per_eni }
+    }
+}
+
+const fn one_card(enis: u32, ipv4_per_eni: u32) -> Entry {
+    Entry { enis, ipv4_per_eni, cards: 1 }
+}
+
+const fn cards(enis: u32, ipv4_per_eni: u32, cards: u8) -> Entry {
+    Entry { enis, ipv4_per_eni, cards }
 }
 
 /// Sorted by name.
-pub(super) const LIMITS: &[(&str, InstanceLimits)] = &[
+pub(super) const LIMITS: &[(&str, Entry)] = &[
     ("c5.4xlarge", one_card(8, 30)),
     ("c5.large", one_card(3, 10)),
     ("c5.xlarge", one_card(4, 15)),

@@ -5,20 +5,23 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use holdfast_model::address::{AddressRecord, AddressState, Cooldown, QuarantineReason};
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::CloudChange;
-use holdfast_model::eni::{EniKind, EniPhase, EniRecord, EniSlot, Management};
+use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::{
     AttachmentId, BootId, EniId, InstanceId, IntentId, MacAddr, SecurityGroupId, SubnetId, VpcId,
 };
-use holdfast_model::intent::Intent;
+use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::journal::JournalEntry;
-use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, WallTime};
+use holdfast_model::uses::{Cooldown, Suspicion, Use};
 use holdfast_store::OpenOptions;
+use ipnet::IpNet;
 
 /// The wall clock of all tests.
 pub(crate) const NOW: WallTime = WallTime(1_795_000_000_000);
@@ -78,6 +81,13 @@ fn slot(number: u64) -> EniSlot {
     EniSlot { card: u8::try_from(number % 3).expect("small"), device: u16::try_from(number).expect("small") }
 }
 
+fn place(number: u64) -> EniPlace {
+    match number {
+        5 => EniPlace::Branch { trunk: eni_id(4), vlan: 17 },
+        _ => EniPlace::Device(slot(number)),
+    }
+}
+
 fn mac(number: u64) -> MacAddr {
     let [_, _, low @ ..] = number.to_be_bytes();
     MacAddr::local_from(low)
@@ -110,7 +120,7 @@ pub(crate) fn eni(number: u64, dice: &mut Dice) -> EniRecord {
     EniRecord {
         id: eni_id(number),
         mac: mac(number),
-        slot: slot(number),
+        place: place(number),
         kind: [EniKind::Standard, EniKind::Trunk, EniKind::Efa, EniKind::EfaOnly][dice.below(4) as usize],
         management: [Management::Managed, Management::Unmanaged, Management::Excluded]
             [dice.below(3) as usize],
@@ -121,8 +131,10 @@ pub(crate) fn eni(number: u64, dice: &mut Dice) -> EniRecord {
             3 => EniPhase::Detached,
             _ => EniPhase::Gone,
         },
-        subnet: SubnetId::new("subnet-1"),
-        subnet_cidr: dice.coin().then(|| "10.0.0.0/20".parse().expect("a range")),
+        source: EniSource {
+            subnet: SubnetId::new("subnet-1"),
+            security_groups: dice.coin().then(|| [SecurityGroupId::new("sg-1")].into()),
+        },
         primary_ipv4: dice
             .coin()
             .then(|| Ipv4Addr::from(0x0a00_1000 + u32::try_from(number).expect("small"))),
@@ -132,24 +144,47 @@ pub(crate) fn eni(number: u64, dice: &mut Dice) -> EniRecord {
     }
 }
 
-pub(crate) fn address(number: u64, dice: &mut Dice) -> AddressRecord {
-    AddressRecord {
-        ip: ip(number),
+pub(crate) fn subnet(number: u64, dice: &mut Dice) -> SubnetRecord {
+    SubnetRecord {
+        id: SubnetId::new(format!("subnet-{number}")),
+        ipv4: dice.coin().then(|| "10.0.0.0/20".parse().expect("a range")),
+        ipv6: dice.coin().then(|| "2600:1f13::/64".parse().expect("a range")),
+    }
+}
+
+pub(crate) fn net(number: u64) -> IpNet {
+    let ip = ip(number);
+    match (number % 5, ip) {
+        (0, IpAddr::V4(_)) => IpNet::new(ip, 28).expect("a length").trunc(),
+        (0, IpAddr::V6(_)) => IpNet::new(ip, 80).expect("a length").trunc(),
+        _ => IpNet::from(ip),
+    }
+}
+
+pub(crate) fn block(number: u64, dice: &mut Dice) -> Block {
+    Block {
+        net: net(number),
         eni: eni_id(number % 8),
-        state: match dice.below(7) {
-            0 => AddressState::Free,
-            1 => AddressState::Leased,
-            2 => AddressState::Cooling(Cooldown {
-                boot: BootId::new("boot-0"),
-                since: BootTime(dice.next()),
-                period_ms: 30_000,
-            }),
-            3 => AddressState::Quarantined(QuarantineReason::MaybeInUse),
-            4 => AddressState::Quarantined(QuarantineReason::LedgerRebuilt),
-            5 => AddressState::Departing(intent_id(dice.next())),
-            _ => AddressState::Gone(BootTime(dice.next())),
+        state: match dice.below(4) {
+            0 => BlockState::Held,
+            1 => BlockState::Withdrawn,
+            2 => BlockState::Leaving(intent_id(dice.next())),
+            _ => BlockState::Gone(BootTime(dice.next())),
         },
-        assigned: dice.coin(),
+        shown: BootTime(dice.next()),
+    }
+}
+
+pub(crate) fn what(number: u64, dice: &mut Dice) -> Use {
+    match dice.below(4) {
+        0 => Use::Leased(sandbox(number)),
+        1 => Use::Cooling(Cooldown {
+            boot: BootId::new("boot-0"),
+            since: BootTime(dice.next()),
+            period_ms: 30_000,
+        }),
+        2 => Use::Suspect(Suspicion::MaybeInUse),
+        _ => Use::Suspect(Suspicion::LedgerRebuilt),
     }
 }
 
@@ -162,14 +197,21 @@ pub(crate) fn lease(number: u64, dice: &mut Dice) -> Lease {
             uid: dice.coin().then(|| format!("uid-{number}")),
         },
         netns: NetnsRef { path: format!("/run/netns/cni-{number}"), inode: dice.next() },
+        faces: (0..=number / 30).map(|card| face(number + card)).collect(),
+        phase: [LeasePhase::Pending, LeasePhase::Active, LeasePhase::Releasing][dice.below(3) as usize],
+        created: WallTime(dice.next()),
+    }
+}
+
+fn face(number: u64) -> Face {
+    Face {
+        ifname: "eth0".to_owned(),
         address: ip(number),
         eni: eni_id(number % 8),
-        slot: slot(number % 8),
+        place: place(number % 8),
         host_veth: format!("eni{number:011x}"),
         host_mac: mac(number),
         mtu: 9001,
-        phase: [LeasePhase::Pending, LeasePhase::Active, LeasePhase::Releasing][dice.below(3) as usize],
-        created: WallTime(dice.next()),
     }
 }
 
@@ -181,7 +223,7 @@ pub(crate) fn intent(number: u64, dice: &mut Dice) -> Intent {
         .collect();
     Intent {
         id: intent_id(number),
-        change: match dice.below(8) {
+        change: match dice.below(7) {
             0 => CloudChange::CreateEni {
                 subnet: SubnetId::new("subnet-1"),
                 security_groups: vec![SecurityGroupId::new("sg-1")],
@@ -195,9 +237,9 @@ pub(crate) fn intent(number: u64, dice: &mut Dice) -> Intent {
             3 => CloudChange::AssignAddresses { eni, count: u32::try_from(dice.below(50)).expect("small") },
             4 => CloudChange::UnassignAddresses { eni, addresses: (0..dice.below(9)).map(ip).collect() },
             5 => CloudChange::DetachEni { eni, attachment },
-            6 => CloudChange::DeleteEni { eni },
-            _ => CloudChange::TagEni { eni, tags },
+            _ => CloudChange::DeleteEni { eni },
         },
+        sending: if dice.coin() { Sending::MaybeSent } else { Sending::NeverSent },
         planned: WallTime(dice.next()),
     }
 }
@@ -205,16 +247,20 @@ pub(crate) fn intent(number: u64, dice: &mut Dice) -> Intent {
 /// One change of any kind, over few enough keys that later ones meet earlier ones.
 pub(crate) fn change(dice: &mut Dice) -> Change {
     let number = dice.below(40);
-    match dice.below(10) {
+    match dice.below(14) {
         0 => Change::PutNode(node(number)),
         1 => Change::PutEni(eni(number % 8, dice)),
         2 => Change::DropEni(eni_id(number % 8)),
-        3 => Change::PutAddress(address(number, dice)),
-        4 => Change::DropAddress(ip(number)),
+        3 => Change::PutBlock(block(number, dice)),
+        4 => Change::DropBlock(net(number)),
         5 => Change::PutLease(lease(number, dice)),
         6 => Change::DropLease(sandbox(number)),
         7 => Change::PutIntent(intent(number, dice)),
         8 => Change::DropIntent(intent_id(number)),
+        9 => Change::PutSubnet(subnet(number % 8, dice)),
+        10 => Change::DropSubnet(SubnetId::new(format!("subnet-{}", number % 8))),
+        11 => Change::PutUse(ip(number), what(number, dice)),
+        12 => Change::DropUse(ip(number)),
         _ => Change::Journal(JournalEntry { at: NOW, what: format!("event {number}") }),
     }
 }
@@ -231,11 +277,10 @@ pub(crate) fn full_node(pods: u64) -> Vec<Change> {
     let mut changes = vec![Change::PutNode(node(0))];
     changes.extend((0..3).map(|number| Change::PutEni(eni(number, &mut dice))));
     for pod in 0..pods {
-        changes.push(Change::PutAddress(AddressRecord {
-            state: AddressState::Leased,
-            ..address(pod, &mut dice)
-        }));
-        changes.push(Change::PutLease(lease(pod, &mut dice)));
+        let lease = lease(pod, &mut dice);
+        changes.push(Change::PutBlock(Block { net: ip(pod).into(), ..block(pod, &mut dice) }));
+        changes.push(Change::PutUse(ip(pod), Use::Leased(lease.sandbox.clone())));
+        changes.push(Change::PutLease(lease));
     }
     changes
 }

@@ -1,0 +1,113 @@
+//! Blocks: what EC2 gave. A block is a network on one ENI; a secondary address is a block of its own, a /32 or a
+//! /128. What we do with the addresses in it is kept apart, as [uses](crate::uses).
+//!
+//! ```text
+//!             EC2 shows it                 UnassignAddresses intent                   memory over
+//!   (unknown) ────────────> Held ──────────────────────────────────> Leaving ──> Gone ────────────> (forgotten)
+//!                            │ ^ <─────────── surely not carried out ──┘          ^
+//!          EC2 shows it not, │ │ EC2 shows it                                     │
+//!             and it is used v │                                                  │
+//!                          Withdrawn ─────────────────── unused ──────────────────┘
+//! ```
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4AddrRange, Ipv6AddrRange};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{EniId, IntentId};
+use crate::time::BootTime;
+
+/// Where a block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum BlockState {
+    /// EC2 has it on the ENI.
+    Held,
+    /// An authoritative answer no longer showed it there although a sandbox uses it: somebody took it away in EC2.
+    /// Nothing in it is leased again; it leaves the ledger with its uses.
+    Withdrawn,
+    /// Named by an open intent to unassign it.
+    Leaving(IntentId),
+    /// Unassigned. Kept for a while because describes lag: a late view must not bring it back.
+    Gone(BootTime),
+}
+
+/// A network that EC2 gave us on an ENI, the ENI's own address excepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The network.
+    pub net: IpNet,
+    /// The ENI it is on.
+    pub eni: EniId,
+    /// Where it stands.
+    pub state: BlockState,
+    /// The instant of an authoritative answer that showed it on its ENI: the newest, as far as there was a change of the
+    /// ENI in between. Zero stands for an earlier boot.
+    pub shown: BootTime,
+}
+
+impl Block {
+    /// A block that EC2 shows at this instant.
+    pub fn held(net: IpNet, eni: EniId, shown: BootTime) -> Self {
+        Self { net, eni, state: BlockState::Held, shown }
+    }
+
+    /// Whether it is one address and no more.
+    pub fn is_host(&self) -> bool {
+        self.net.prefix_len() == self.net.max_prefix_len()
+    }
+
+    /// Whether EC2 has it on the ENI, as far as we know, so that it counts against the ENI's limit.
+    pub fn occupies(&self) -> bool {
+        !matches!(self.state, BlockState::Gone(_))
+    }
+
+    /// All its addresses, the first and the last among them: EC2 keeps none of a delegated prefix for itself.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let (v4, v6) = match self.net {
+            IpNet::V4(net) => (Some(Ipv4AddrRange::new(net.network(), net.broadcast())), None),
+            IpNet::V6(net) => (None, Some(Ipv6AddrRange::new(net.network(), net.broadcast()))),
+        };
+        v4.into_iter().flatten().map(IpAddr::V4).chain(v6.into_iter().flatten().map(IpAddr::V6))
+    }
+}
+
+/// The networks under which a block with this address may be kept: EC2 delegates /28 and /80 (AWS, "Assigning
+/// prefixes to network interfaces"), and gives single addresses.
+pub(crate) fn candidates(ip: IpAddr) -> [IpNet; 2] {
+    let delegated = if ip.is_ipv4() { 28 } else { 80 };
+    let host = IpNet::from(ip);
+    [host, IpNet::new(ip, delegated).map_or(host, |net| net.trunc())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(net: &str) -> Block {
+        Block::held(net.parse().unwrap(), EniId::new("eni-a"), BootTime(0))
+    }
+
+    #[test]
+    fn a_delegated_prefix_has_all_its_addresses() {
+        let all: Vec<IpAddr> = block("10.0.0.16/28").addresses().collect();
+        assert_eq!((all.len(), all[0].to_string(), all[15].to_string()), (
+            16,
+            "10.0.0.16".to_owned(),
+            "10.0.0.31".to_owned()
+        ));
+        assert_eq!(block("10.0.0.7/32").addresses().collect::<Vec<_>>(), ["10.0.0.7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(block("2001:db8::/80").addresses().take(3).count(), 3);
+        assert!(block("10.0.0.7/32").is_host() && !block("10.0.0.16/28").is_host());
+    }
+
+    #[test]
+    fn a_block_is_found_by_each_of_its_addresses() {
+        for (ip, nets) in [
+            ("10.0.0.23", ["10.0.0.23/32", "10.0.0.16/28"]),
+            ("2001:db8::1", ["2001:db8::1/128", "2001:db8::/80"]),
+        ] {
+            assert_eq!(candidates(ip.parse().unwrap()).map(|net| net.to_string()), nets);
+        }
+    }
+}

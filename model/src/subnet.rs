@@ -1,0 +1,17 @@
+//! Subnets, as far as ENIs of this node are in them.
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::SubnetId;
+
+/// What is known of a subnet. EC2's answers about ENIs do not carry it: it is learnt from the metadata service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetRecord {
+    /// EC2's id.
+    pub id: SubnetId,
+    /// Its IPv4 range; an IPv6-only subnet has none.
+    pub ipv4: Option<Ipv4Net>,
+    /// Its IPv6 range, when it has one and that is known.
+    pub ipv6: Option<Ipv6Net>,
+}
