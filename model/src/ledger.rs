@@ -129,6 +129,16 @@ impl Ledger {
         block::candidates(ip).iter().find_map(|net| self.blocks.get(net))
     }
 
+    /// What the addresses of a network are used for.
+    pub fn uses_in(&self, net: IpNet) -> impl Iterator<Item = (IpAddr, &Use)> {
+        self.uses.range(net.network()..=net.broadcast()).map(|(ip, what)| (*ip, what))
+    }
+
+    /// Whether an address of the block is, or may be, a sandbox's.
+    pub fn is_somebodys(&self, block: &Block) -> bool {
+        self.uses_in(block.net).any(|(_, what)| matches!(what, Use::Leased(_) | Use::Suspect(_)))
+    }
+
     /// The open intents that name this ENI.
     pub fn intents_on<'a>(&'a self, eni: &'a EniId) -> impl Iterator<Item = &'a Intent> {
         self.intents.values().filter(move |intent| intent.change.eni() == Some(eni))

@@ -17,6 +17,7 @@ pub mod lease;
 pub mod ledger;
 pub mod limits;
 pub mod node;
+pub mod pool;
 pub mod refusal;
 pub mod sandbox;
 pub mod subnet;

@@ -10,14 +10,16 @@ mod unknown;
 
 use std::time::Duration;
 
-use holdfast_model::address::{AddressRecord, AddressState, QuarantineReason};
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{
     AttachmentStatus, AttachmentView, CloudRead, EniView, TAG_INSTANCE, TAG_NO_MANAGE,
 };
-use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
+use holdfast_model::eni::{EniKind, EniPhase, EniRecord, EniSlot, Management};
 use holdfast_model::ids::{EniId, InstanceId, IntentId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{BootTime, Now};
+use holdfast_model::uses::{Suspicion, Use};
+use ipnet::IpNet;
 
 use crate::desired::Desired;
 use crate::draft::Draft;
@@ -115,12 +117,13 @@ impl Merge<'_> {
         })
     }
 
-    /// Upstream's order: the primary always; then the kind; then the user's word; then whose it is by tag.
-    fn management(&self, view: &EniView, primary: bool) -> Management {
-        if primary {
+    /// Upstream's order: the primary always; then the card and the kind; then the user's word; then whose it is by tag.
+    fn management(&self, view: &EniView, slot: EniSlot) -> Management {
+        if slot == EniSlot::PRIMARY {
             return Management::Managed;
         }
-        if matches!(view.kind, EniKind::Trunk | EniKind::EfaOnly) {
+        // Pods are served from the first card only.
+        if slot.card != 0 || matches!(view.kind, EniKind::Trunk | EniKind::EfaOnly) {
             return Management::Unmanaged;
         }
         let managed = match view.tags.get(TAG_NO_MANAGE) {
@@ -136,79 +139,67 @@ impl Merge<'_> {
     /// Takes in the addresses that a view shows on an ENI of ours, and what it does not show.
     ///
     /// What nobody here asked for (`new`) may have been a pod's a moment ago, by a ledger that is lost: it rests first.
-    fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView, new: &AddressState) {
-        for known in draft.addresses_on(&record.id) {
-            let shown = view.secondary.contains(&known.ip);
-            if shown || !self.proves_absence(record) {
-                continue;
-            }
-            let resting = match &known.state {
-                AddressState::Cooling(rest) => rest.remaining(self.now).is_some(),
-                _ => false,
-            };
-            match &known.state {
-                AddressState::Leased | AddressState::Quarantined(_) if known.assigned => {
-                    draft.set_assigned(known.ip, false);
-                    draft.note(format!(
-                        "{} on {} was taken away in EC2 while it is {:?}",
-                        known.ip, record.id, known.state
-                    ));
+    fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView, new: &New) {
+        for known in draft.blocks_on(&record.id) {
+            let shown = known.is_host() && view.secondary.contains(&known.net.addr());
+            if !shown && known.state == BlockState::Held && self.proves_absence(record) {
+                draft.withdraw(&known);
+                if draft.ledger.blocks.contains_key(&known.net) {
+                    draft.note(format!("{} on {} was taken away in EC2 while it is in use", known.net, record.id));
                 }
-                AddressState::Cooling(_) if resting => draft.set_assigned(known.ip, false),
-                AddressState::Free | AddressState::Cooling(_) => draft.drop_address(known.ip),
-                AddressState::Leased
-                | AddressState::Quarantined(_)
-                | AddressState::Departing(_)
-                | AddressState::Gone(_) => {}
             }
         }
-        for ip in &view.secondary {
-            let own = view.primary_ipv4.is_some_and(|own| std::net::IpAddr::V4(own) == *ip);
-            if own || draft.is_primary_address(*ip) {
+        for &ip in &view.secondary {
+            let own = view.primary_ipv4.is_some_and(|own| std::net::IpAddr::V4(own) == ip);
+            if own || draft.is_primary_address(ip) {
                 continue;
             }
-            let known = draft.ledger.addresses.get(ip).cloned();
-            match known {
-                Some(known) if known.eni == record.id => {
-                    if matches!(
-                        known.state,
-                        AddressState::Free | AddressState::Cooling(_) | AddressState::Quarantined(_)
-                    ) {
-                        draft.set_assigned(*ip, true);
-                    }
-                }
+            match draft.ledger.block_of(ip).cloned() {
+                Some(known) if known.eni == record.id => self.shown_again(draft, record, known),
                 // The book has it on another ENI, and that may be the newer truth: EC2 gives out again at once
                 // what it got back, and this view may be late. It is taken in here when it has left there.
                 Some(_) => {}
-                None => {
-                    let state = if self.traces.in_use.contains_key(ip) {
-                        AddressState::Quarantined(QuarantineReason::MaybeInUse)
-                    } else if !self.traces.looked {
-                        AddressState::Quarantined(QuarantineReason::LedgerRebuilt)
-                    } else {
-                        new.clone()
-                    };
-                    self.found(draft, &record.id, *ip, state);
-                }
+                None => self.found(draft, &record.id, ip, new),
             }
+        }
+    }
+
+    /// A block that the book has there is there.
+    fn shown_again(&self, draft: &mut Draft<'_>, record: &EniRecord, known: Block) {
+        if matches!(known.state, BlockState::Held | BlockState::Withdrawn) {
+            // What was shown since the ENI was last changed needs no newer proof.
+            let shown = if known.shown < record.changed { self.reading.began } else { known.shown };
+            draft.put_block(Block { state: BlockState::Held, shown, ..known });
         }
     }
 
     /// Writes down an address that was found, as far as the ENI's limit has room for it in the book: beside an
     /// address that was taken away under a live pod there may be one too many.
-    fn found(&self, draft: &mut Draft<'_>, eni: &EniId, ip: std::net::IpAddr, state: AddressState) {
-        let held = draft.ledger.addresses_on(eni).filter(|address| address.occupies()).count();
+    fn found(&self, draft: &mut Draft<'_>, eni: &EniId, ip: std::net::IpAddr, new: &New) {
+        let held = draft.ledger.blocks_on(eni).filter(|block| block.occupies()).count();
         // What EC2 shows is no less there because nobody has told yet how much there can be.
         let room =
             limits_of(&draft.ledger, self.observed).map(|limits| limits.pod_addresses_per_eni() as usize);
-        if room.is_none_or(|room| held < room) {
-            draft.put_address(AddressRecord { ip, eni: eni.clone(), state, assigned: true });
+        if room.is_some_and(|room| held >= room) {
+            return;
         }
-    }
-
-    /// A full rest.
-    fn rested_first(&self) -> AddressState {
-        AddressState::Cooling(rest(self.desired, self.now))
+        let what = if self.traces.in_use.contains_key(&ip) {
+            Some(Use::Suspect(Suspicion::MaybeInUse))
+        } else if !self.traces.looked {
+            Some(Use::Suspect(Suspicion::LedgerRebuilt))
+        } else {
+            match new {
+                New::AskedFor => None,
+                New::Unasked => Some(Use::Cooling(rest(self.desired, self.now))),
+            }
+        };
+        draft.put_block(Block::held(IpNet::from(ip), eni.clone(), self.reading.began));
+        // What is known of it is kept: a rest that is owed, a sandbox that lives.
+        if let Some(what) = what
+            && !draft.ledger.uses.contains_key(&ip)
+        {
+            draft.put_use(ip, what);
+        }
     }
 
     fn attached(attachment: &AttachmentView) -> EniPhase {
@@ -217,6 +208,15 @@ impl Merge<'_> {
             delete_on_termination: attachment.delete_on_termination,
         }
     }
+}
+
+/// Where an address that a read shows comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum New {
+    /// We asked for it, or it is on an ENI that nobody has used yet.
+    AskedFor,
+    /// Nobody here asked for it.
+    Unasked,
 }
 
 /// The intent that a tag names.

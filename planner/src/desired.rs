@@ -4,25 +4,31 @@ use holdfast_model::config::Config;
 use holdfast_model::limits::InstanceLimits;
 
 /// The desired side of a plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Desired<'a> {
     /// All settings.
     pub config: &'a Config,
-    /// What the instance's type can carry.
-    pub limits: InstanceLimits,
+    /// What the instance's type can carry; `None`: not known. Nothing stands in for it.
+    pub limits: Option<InstanceLimits>,
 }
 
 impl Desired<'_> {
+    /// Addresses for pods that one ENI carries.
+    pub fn per_eni(&self) -> Option<u32> {
+        self.limits.as_ref().map(InstanceLimits::pod_addresses_per_eni)
+    }
+
     /// No growth at or beyond this many addresses: the configured figure, else the instance's own.
-    pub fn max_pods(&self) -> u32 {
-        self.config.max_pods.value.unwrap_or_else(|| self.limits.max_pods())
+    pub fn max_pods(&self) -> Option<u32> {
+        self.config.max_pods.value.or_else(|| self.limits.as_ref().map(InstanceLimits::max_pods))
     }
 
     /// ENIs that the node may have on one card, the primary and unmanaged ones included.
-    pub fn max_enis(&self) -> u32 {
-        match self.config.max_enis.value {
-            Some(limit) if limit >= 1 => limit.min(self.limits.enis),
-            _ => self.limits.enis,
-        }
+    pub fn max_enis(&self, card: u8) -> Option<u32> {
+        let limit = self.limits.as_ref()?.enis_on(card);
+        Some(match self.config.max_enis.value {
+            Some(configured) if configured >= 1 => configured.min(limit),
+            _ => limit,
+        })
     }
 }

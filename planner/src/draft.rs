@@ -3,13 +3,15 @@
 
 use std::net::IpAddr;
 
-use holdfast_model::address::{AddressRecord, AddressState};
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::eni::{EniPhase, EniRecord};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::Intent;
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{BootTime, Now};
+use holdfast_model::uses::Use;
+use ipnet::IpNet;
 
 pub(crate) struct Draft<'a> {
     pub(crate) ledger: Ledger,
@@ -37,9 +39,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) fn put_address(&mut self, record: AddressRecord) {
-        if self.ledger.addresses.get(&record.ip) != Some(&record) {
-            self.push(Change::PutAddress(record));
+    pub(crate) fn put_block(&mut self, block: Block) {
+        if self.ledger.blocks.get(&block.net) != Some(&block) {
+            self.push(Change::PutBlock(block));
+        }
+    }
+
+    pub(crate) fn put_use(&mut self, ip: IpAddr, what: Use) {
+        if self.ledger.uses.get(&ip) != Some(&what) {
+            self.push(Change::PutUse(ip, what));
         }
     }
 
@@ -55,9 +63,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) fn drop_address(&mut self, ip: IpAddr) {
-        if self.ledger.addresses.contains_key(&ip) {
-            self.push(Change::DropAddress(ip));
+    pub(crate) fn drop_block(&mut self, net: IpNet) {
+        if self.ledger.blocks.contains_key(&net) {
+            self.push(Change::DropBlock(net));
+        }
+    }
+
+    pub(crate) fn drop_use(&mut self, ip: IpAddr) {
+        if self.ledger.uses.contains_key(&ip) {
+            self.push(Change::DropUse(ip));
         }
     }
 
@@ -92,25 +106,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) fn set_state(&mut self, ip: IpAddr, state: AddressState) {
-        if let Some(record) = self.ledger.addresses.get(&ip) {
-            let mut record = record.clone();
-            record.state = state;
-            self.put_address(record);
+    pub(crate) fn set_state(&mut self, net: IpNet, state: BlockState) {
+        if let Some(block) = self.ledger.blocks.get(&net) {
+            self.put_block(Block { state, ..block.clone() });
         }
     }
 
-    pub(crate) fn set_assigned(&mut self, ip: IpAddr, assigned: bool) {
-        if let Some(record) = self.ledger.addresses.get(&ip) {
-            let mut record = record.clone();
-            record.assigned = assigned;
-            self.put_address(record);
-        }
-    }
-
-    /// The addresses recorded on an ENI.
-    pub(crate) fn addresses_on(&self, eni: &EniId) -> Vec<AddressRecord> {
-        self.ledger.addresses_on(eni).cloned().collect()
+    /// The blocks recorded on an ENI.
+    pub(crate) fn blocks_on(&self, eni: &EniId) -> Vec<Block> {
+        self.ledger.blocks_on(eni).cloned().collect()
     }
 
     /// The open intents that name an ENI.
@@ -118,33 +122,39 @@ impl<'a> Draft<'a> {
         self.ledger.intents_on(eni).cloned().collect()
     }
 
-    /// The ENI does not exist any more. Its leases and resting addresses stay in the book, the lease because it
-    /// is somebody's, the rest because it is owed in full; all else on it is forgotten.
+    /// The ENI does not exist any more. What is somebody's on it stays in the book, and rests are owed in full; all
+    /// else on it is forgotten.
     pub(crate) fn bury(&mut self, id: &EniId) {
         self.enter(id, EniPhase::Gone);
         self.strip(id);
     }
 
-    /// EC2 no longer has this ENI's addresses for us.
+    /// EC2 no longer has this ENI's blocks for us.
     pub(crate) fn strip(&mut self, id: &EniId) {
-        for address in self.addresses_on(id) {
-            match &address.state {
-                AddressState::Leased | AddressState::Quarantined(_) | AddressState::Departing(_) => {
-                    self.set_assigned(address.ip, false);
-                }
-                AddressState::Cooling(rest) if rest.remaining(self.now).is_some() => {
-                    self.set_assigned(address.ip, false);
-                }
-                AddressState::Free | AddressState::Cooling(_) | AddressState::Gone(_) => {
-                    self.drop_address(address.ip);
-                }
-            }
+        for block in self.blocks_on(id) {
+            self.withdraw(&block);
         }
     }
 
-    /// Whether the address is some ENI's own.
+    /// EC2 no longer has this block for us, and not by our doing.
+    pub(crate) fn withdraw(&mut self, block: &Block) {
+        match block.state {
+            BlockState::Held | BlockState::Withdrawn if self.ledger.is_somebodys(block) => {
+                self.set_state(block.net, BlockState::Withdrawn);
+            }
+            // What is being given back is settled by its intent.
+            BlockState::Leaving(_) => {}
+            BlockState::Held | BlockState::Withdrawn | BlockState::Gone(_) => self.drop_block(block.net),
+        }
+    }
+
+    /// Whether the address is the own one of an ENI that exists.
     pub(crate) fn is_primary_address(&self, ip: IpAddr) -> bool {
-        self.ledger.enis.values().any(|eni| eni.primary_ipv4.is_some_and(|own| IpAddr::V4(own) == ip))
+        self.ledger
+            .enis
+            .values()
+            .filter(|eni| eni.phase != EniPhase::Gone)
+            .any(|eni| eni.primary_ipv4.is_some_and(|own| IpAddr::V4(own) == ip))
     }
 
     pub(crate) fn now(&self) -> BootTime {

@@ -8,10 +8,10 @@
 //! A subnet that was found full lately is asked for one address at a time, and only while an ADD waits: it may
 //! have fewer than a whole ENI's worth, and what it has belongs to pods, on whatever node, before spares.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
-use holdfast_model::eni::{EniPhase, EniSlot, Management};
+use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
 use holdfast_model::ids::SubnetId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
@@ -20,7 +20,6 @@ use holdfast_model::time::Now;
 
 use crate::desired::Desired;
 use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
-use crate::limits::limits_of;
 use crate::observed::{Observed, Pause, PauseScope, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::{Pool, targets};
 use crate::targets::Targets;
@@ -65,16 +64,21 @@ pub(crate) fn growth(
     if desired.config.provisioning_disabled.value {
         return Growth::refused(Refusal::ProvisioningDisabled);
     }
-    if !ledger.enis.values().any(holdfast_model::eni::EniRecord::is_primary) {
+    if !ledger.enis.values().any(EniRecord::is_primary) {
         // EC2 has never been read: what is attached, and so what can be added, is not known.
         let cause = observed
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
             .map_or(Refusal::NotReady, |pause| pause.cause.clone());
         return Growth::refused(cause);
     }
-    let mut budget = desired.max_pods().saturating_sub(pool.level.total());
+    let (Some(per_eni), Some(max_pods), Some(max_enis)) =
+        (desired.per_eni(), desired.max_pods(), desired.max_enis(pool.key.card))
+    else {
+        return Growth::refused(limits_unknown(observed, &node.identity, now));
+    };
+    let mut budget = max_pods.saturating_sub(pool.level.total());
     if budget == 0 {
-        return Growth::refused(pods_limit(desired, ledger, observed, &node.identity, now));
+        return Growth::refused(pods_limit(desired, ledger, &node.identity));
     }
 
     let by_address = targets.warm.by_address();
@@ -92,7 +96,7 @@ pub(crate) fn growth(
             short = short.saturating_sub(share.room);
             continue;
         }
-        let pause = observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.subnet), now);
+        let pause = observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.source.subnet), now);
         if let Some(pause) = pause {
             grown.refusal = Some(pause.cause.clone());
             if pause.scope == PauseScope::Api || matches!(pause.cause, Refusal::Unreachable { .. }) {
@@ -101,7 +105,7 @@ pub(crate) fn growth(
             }
             continue;
         }
-        if let Some(last) = running_low(ledger, observed, &eni.subnet, now) {
+        if let Some(last) = running_low(ledger, observed, &eni.source.subnet, now) {
             if last.open || lacking == 0 {
                 grown.refusal = Some(last.cause);
                 short = short.saturating_sub(share.room);
@@ -119,17 +123,20 @@ pub(crate) fn growth(
     // An ENI that is being created will take more once it is there.
     for intent in ledger.intents.values() {
         if let CloudChange::CreateEni { secondary_addresses, .. } = &intent.change {
-            short = short.saturating_sub(targets.per_eni.saturating_sub(*secondary_addresses));
+            short = short.saturating_sub(per_eni.saturating_sub(*secondary_addresses));
         }
     }
     let mut claimed = claimed_slots(ledger);
     while short > 0 {
-        if let Some(refusal) = no_more_enis(desired, ledger, observed, node, &claimed, budget, now) {
+        let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count();
+        let full = held >= max_enis as usize || budget == 0 || per_eni == 0;
+        let limit = full.then(|| limit_reached(desired, ledger, &node.identity, budget));
+        if let Some(refusal) = limit.or_else(|| no_more_enis(observed, &node.identity, now)) {
             // What keeps an ENI with room from growing passes sooner than a limit.
             grown.refusal.get_or_insert(refusal);
             return grown;
         }
-        let most = if by_address { targets.per_eni.min(short) } else { targets.per_eni };
+        let most = if by_address { per_eni.min(short) } else { per_eni };
         let mut count = most.min(budget);
         if let Some(last) = running_low(ledger, observed, &node.identity.subnet, now) {
             if last.open || lacking == 0 {
@@ -139,7 +146,7 @@ pub(crate) fn growth(
             count = 1;
             short = 1;
         }
-        let slot = lowest_free_slot(0, &claimed);
+        let slot = lowest_free_slot(pool.key.card, &claimed);
         claimed.insert(slot);
         grown.changes.push(create(desired, &node.identity, slot, count));
         short = short.saturating_sub(count);
@@ -155,33 +162,25 @@ pub(crate) fn growth(
     grown
 }
 
-/// Why no further ENI can be had; `None` when one can.
-fn no_more_enis(
-    desired: &Desired<'_>,
-    ledger: &Ledger,
-    observed: &Observed,
-    node: &holdfast_model::node::NodeRecord,
-    claimed: &BTreeSet<EniSlot>,
-    budget: u32,
-    now: &Now,
-) -> Option<Refusal> {
+/// Which limit keeps the pool from another ENI.
+fn limit_reached(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity, budget: u32) -> Refusal {
     if budget == 0 {
-        return Some(pods_limit(desired, ledger, observed, &node.identity, now));
+        return pods_limit(desired, ledger, node);
     }
-    let held = claimed.iter().filter(|slot| slot.card == 0).count();
-    if held >= desired.max_enis() as usize {
-        return Some(if desired.max_enis() < desired.limits.enis {
+    let configured = desired.config.max_enis.value.filter(|most| *most >= 1);
+    match (configured, &desired.limits) {
+        (Some(most), Some(limits)) if most < limits.enis_on(0) => {
             Refusal::ConfiguredLimit { setting: "MAX_ENI".to_owned() }
-        } else {
-            instance_full(desired, ledger, observed, &node.identity, now)
-        });
+        }
+        _ => instance_full(desired, ledger, node),
     }
-    if desired.limits.pod_addresses_per_eni() == 0 {
-        return Some(instance_full(desired, ledger, observed, &node.identity, now));
-    }
-    // An ENI that cannot be attached is not created: it would only have to be deleted again.
+}
+
+/// Why no ENI is created now although there may be more; `None` when one is. An ENI that cannot be attached is not
+/// created: it would only have to be deleted again.
+fn no_more_enis(observed: &Observed, node: &NodeIdentity, now: &Now) -> Option<Refusal> {
     observed
-        .pause_of(Api::CreateNetworkInterface, None, Some(&node.identity.subnet), now)
+        .pause_of(Api::CreateNetworkInterface, None, Some(&node.subnet), now)
         .or_else(|| observed.pause_of(Api::AttachNetworkInterface, None, None, now))
         .map(|pause| pause.cause.clone())
 }
@@ -198,7 +197,7 @@ fn running_low(ledger: &Ledger, observed: &Observed, subnet: &SubnetId, now: &No
     let open = ledger.intents.values().any(|intent| match &intent.change {
         CloudChange::CreateEni { subnet: from, .. } => from == subnet,
         CloudChange::AssignAddresses { eni, .. } => {
-            ledger.enis.get(eni).is_some_and(|eni| &eni.subnet == subnet)
+            ledger.enis.get(eni).is_some_and(|eni| &eni.source.subnet == subnet)
         }
         _ => false,
     });
@@ -206,7 +205,7 @@ fn running_low(ledger: &Ledger, observed: &Observed, subnet: &SubnetId, now: &No
 }
 
 /// Whether what keeps this ENI from growing will not pass by itself soon.
-fn stuck(ledger: &Ledger, observed: &Observed, eni: &holdfast_model::eni::EniRecord, now: &Now) -> bool {
+fn stuck(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: &Now) -> bool {
     ledger.intents_on(&eni.id).any(|intent| {
         matches!(intent.change, CloudChange::UnassignAddresses { .. })
             && observed.pause_of(intent.change.api(), Some(&eni.id), None, now).is_some()
@@ -238,46 +237,37 @@ pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
         .map(|pause| pause.cause.clone())
 }
 
-fn pods_limit(
-    desired: &Desired<'_>,
-    ledger: &Ledger,
-    observed: &Observed,
-    node: &NodeIdentity,
-    now: &Now,
-) -> Refusal {
+fn pods_limit(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
     if desired.config.max_pods.value.is_some() {
         Refusal::ConfiguredLimit { setting: "HOLDFAST_MAX_PODS".to_owned() }
     } else {
-        instance_full(desired, ledger, observed, node, now)
+        instance_full(desired, ledger, node)
     }
 }
 
-fn instance_full(
-    desired: &Desired<'_>,
-    ledger: &Ledger,
-    observed: &Observed,
-    node: &NodeIdentity,
-    now: &Now,
-) -> Refusal {
-    if limits_of(ledger, observed).is_none() {
-        // Only what any type can carry is in use.
-        let api = Api::DescribeInstanceTypes;
-        return observed.pause_of(api, None, None, now).map_or_else(
-            || {
-                let cause = format!("what a {} can carry is not known yet", node.instance_type);
-                Refusal::Unreachable { api, cause }
-            },
-            |pause| pause.cause.clone(),
-        );
-    }
+/// What the instance can carry is not known, and nothing is asked of EC2 that might be too much.
+fn limits_unknown(observed: &Observed, node: &NodeIdentity, now: &Now) -> Refusal {
+    let api = Api::DescribeInstanceTypes;
+    observed.pause_of(api, None, None, now).map_or_else(
+        || {
+            let cause = format!("what a {} can carry is not known yet", node.instance_type);
+            Refusal::Unreachable { api, cause }
+        },
+        |pause| pause.cause.clone(),
+    )
+}
+
+fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
     let others = ledger
         .enis
         .values()
-        .filter(|eni| eni.holds_slot() && eni.slot.card == 0 && eni.management != Management::Managed)
+        .filter(|eni| eni.holds_slot() && eni.management != Management::Managed)
+        .filter(|eni| eni.slot().is_some_and(|slot| slot.card == 0))
         .count();
-    let ours = desired.limits.enis.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
+    let most = desired.limits.as_ref().map_or(0, |limits| limits.enis_on(0));
+    let ours = most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
     Refusal::InstanceFull {
-        addresses: ours * desired.limits.pod_addresses_per_eni(),
+        addresses: ours * desired.per_eni().unwrap_or(0),
         instance_type: node.instance_type.clone(),
     }
 }

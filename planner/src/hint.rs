@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_model::address::AddressState;
+use holdfast_model::block::BlockState;
 use holdfast_model::eni::{EniRecord, Management};
-use holdfast_model::ids::{EniId, MacAddr};
+use holdfast_model::ids::{EniId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::Now;
 use ipnet::Ipv4Net;
 
@@ -66,22 +67,24 @@ pub fn compare_hint(
 /// What the hint would show if the ledger were right.
 fn expected(ledger: &Ledger, eni: &EniRecord) -> BTreeSet<IpAddr> {
     ledger
-        .addresses_on(&eni.id)
-        .filter(|address| address.assigned && !matches!(address.state, AddressState::Gone(_)))
-        .map(|address| address.ip)
+        .blocks_on(&eni.id)
+        .filter(|block| block.is_host() && matches!(block.state, BlockState::Held | BlockState::Leaving(_)))
+        .map(|block| block.net.addr())
         .chain(eni.primary_ipv4.map(IpAddr::V4))
         .collect()
 }
 
 /// Fills in the subnet ranges that the ledger lacks from what the metadata service shows.
 pub fn learn_cidrs(ledger: &Ledger, cidrs: &BTreeMap<MacAddr, Ipv4Net>) -> Vec<Change> {
-    ledger
-        .enis
-        .values()
-        .filter(|eni| eni.subnet_cidr.is_none())
-        .filter_map(|eni| {
-            let cidr = cidrs.get(&eni.mac)?;
-            Some(Change::PutEni(EniRecord { subnet_cidr: Some(*cidr), ..eni.clone() }))
-        })
-        .collect()
+    let mut learnt: BTreeMap<&SubnetId, SubnetRecord> = BTreeMap::new();
+    for eni in ledger.enis.values() {
+        let subnet = &eni.source.subnet;
+        if let Some(range) = cidrs.get(&eni.mac)
+            && ledger.subnets.get(subnet).is_none_or(|known| known.ipv4.is_none())
+        {
+            let ipv6 = ledger.subnets.get(subnet).and_then(|known| known.ipv6);
+            learnt.entry(subnet).or_insert(SubnetRecord { id: subnet.clone(), ipv4: Some(*range), ipv6 });
+        }
+    }
+    learnt.into_values().map(Change::PutSubnet).collect()
 }

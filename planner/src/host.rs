@@ -5,15 +5,15 @@ mod diff;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use holdfast_model::address::AddressState;
 use holdfast_model::config::Config;
 use holdfast_model::eni::EniRecord;
 use holdfast_model::host::{EniWiring, HostDesired, LinkAlias, NatTable, NatWanted, PodWiring, SourceNat};
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::uses::Use;
 
-use crate::intents::settle::known_cidr;
 use crate::lifecycle::wants_set_up;
 
 pub use diff::host_diff;
@@ -32,17 +32,17 @@ pub struct Spared {
     pub all_orphans: bool,
 }
 
-/// The wiring of a lease.
-pub fn wiring_of(lease: &Lease) -> PodWiring {
-    PodWiring {
-        alias: LinkAlias::of(&lease.sandbox),
-        host_veth: lease.host_veth.clone(),
-        host_mac: lease.host_mac,
-        ifname: lease.sandbox.ifname.clone(),
-        address: lease.address,
-        mtu: lease.mtu,
-        table: lease.slot.route_table(),
-    }
+/// The wiring of a lease, face by face.
+pub fn wirings_of(lease: &Lease) -> impl Iterator<Item = PodWiring> + '_ {
+    lease.faces.iter().map(|face| PodWiring {
+        alias: LinkAlias::of(&SandboxKey { ifname: face.ifname.clone(), ..lease.sandbox.clone() }),
+        host_veth: face.host_veth.clone(),
+        host_mac: face.host_mac,
+        ifname: face.ifname.clone(),
+        address: face.address,
+        mtu: face.mtu,
+        table: face.place.route_table(),
+    })
 }
 
 /// What the ledger says must be left alone: what belongs to leases that are being wired or unwired, and to
@@ -51,12 +51,10 @@ pub fn spared(ledger: &Ledger) -> Spared {
     let mut spared = Spared::default();
     for lease in ledger.leases.values().filter(|lease| lease.phase != LeasePhase::Active) {
         spared.links.insert(LinkAlias::of(&lease.sandbox));
-        spared.addresses.insert(lease.address);
+        spared.addresses.extend(lease.addresses());
     }
-    let suspect = |state: &AddressState| matches!(state, AddressState::Quarantined(_));
-    spared.addresses.extend(
-        ledger.addresses.values().filter(|address| suspect(&address.state)).map(|address| address.ip),
-    );
+    let suspects = ledger.uses.iter().filter(|(_, what)| matches!(what, Use::Suspect(_)));
+    spared.addresses.extend(suspects.map(|(ip, _)| *ip));
     spared
 }
 
@@ -64,7 +62,7 @@ pub fn spared(ledger: &Ledger) -> Spared {
 /// the node's identity it is empty and undecided about NAT.
 pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
     let mut enis: Vec<&EniRecord> = ledger.enis.values().filter(|eni| wants_set_up(ledger, eni)).collect();
-    enis.sort_by_key(|eni| eni.slot);
+    enis.sort_by_key(|eni| eni.slot());
     let nat = match &ledger.node {
         None => NatWanted::Undecided,
         Some(_) if !config.wants_nat_table() => NatWanted::Absent,
@@ -76,7 +74,7 @@ pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
             .leases
             .values()
             .filter(|lease| lease.phase == LeasePhase::Active)
-            .map(wiring_of)
+            .flat_map(wirings_of)
             .collect(),
         nat,
     }
@@ -98,9 +96,9 @@ pub(crate) fn eni_wiring(ledger: &Ledger, eni: &EniRecord, config: &Config) -> O
     Some(EniWiring {
         eni: eni.id.clone(),
         mac: eni.mac,
-        slot: eni.slot,
+        slot: eni.slot()?,
         primary_ipv4: eni.primary_ipv4?,
-        subnet_cidr: eni.subnet_cidr.or_else(|| known_cidr(ledger, &eni.subnet))?,
+        subnet_cidr: ledger.subnets.get(&eni.source.subnet)?.ipv4?,
         mtu: config.eni_mtu.value,
     })
 }

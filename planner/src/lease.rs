@@ -3,21 +3,23 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_model::address::{AddressRecord, AddressState};
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{Api, CloudChange};
-use holdfast_model::eni::{EniRecord, EniSlot};
+use holdfast_model::eni::EniPlace;
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::journal::JournalEntry;
-use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::pool::PoolKey;
 use holdfast_model::time::{BootTime, Now};
+use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
 use crate::grow::{growth, held_up};
 use crate::observed::Observed;
-use crate::pool::Pool;
+use crate::pool::{Pool, gives};
 use crate::quarantine::rest;
 
 #[cfg(test)]
@@ -31,7 +33,7 @@ pub struct Choice {
     /// Its ENI.
     pub eni: EniId,
     /// That ENI's place: decides the routing table.
-    pub slot: EniSlot,
+    pub place: EniPlace,
 }
 
 /// No address can be leased at this instant.
@@ -80,26 +82,25 @@ pub fn choose_address(
     if ledger.node.as_ref().is_none_or(|node| node.boot != now.boot) {
         return Err(Shortage { cause: Refusal::NotReady, hold: true, hindered: true, ready: None });
     }
-    let mut best: Option<(&AddressRecord, (EniSlot, BootTime, IpAddr))> = None;
-    for address in ledger.addresses.values().filter(|address| address.is_free(now)) {
-        let Some(eni) = ledger.enis.get(&address.eni) else { continue };
-        let own = eni.primary_ipv4.is_some_and(|own| IpAddr::V4(own) == address.ip);
-        let usable = eni.serves_pods() && observed.ready_enis.contains(&eni.id);
-        let unproven = observed.unseen.contains_key(&address.ip) || observed.found.contains_key(&address.ip);
-        if own || !usable || unproven {
-            continue;
-        }
-        let freed = match &address.state {
-            AddressState::Cooling(rest) => rest.since,
-            _ => BootTime(0),
-        };
-        let rank = (eni.slot, freed, address.ip);
-        if best.as_ref().is_none_or(|(_, least)| rank < *least) {
-            best = Some((address, rank));
-        }
-    }
+    let best = ledger
+        .enis
+        .values()
+        .filter(|eni| eni.serves_pods() && observed.ready_enis.contains(&eni.id))
+        .flat_map(|eni| {
+            let blocks = ledger.blocks_on(&eni.id).filter(|block| gives(block, PoolKey::DEFAULT));
+            blocks.map(move |block| (eni, block.net.addr()))
+        })
+        .filter(|(_, ip)| ledger.is_free(*ip, now))
+        .filter(|(_, ip)| !observed.unseen.contains_key(ip) && !observed.found.contains_key(ip))
+        .min_by_key(|(eni, ip)| {
+            let freed = match ledger.uses.get(ip) {
+                Some(Use::Cooling(rest)) => rest.since,
+                _ => BootTime(0),
+            };
+            (eni.slot(), freed, *ip)
+        });
     match best {
-        Some((address, (slot, ..))) => Ok(Choice { address: address.ip, eni: address.eni.clone(), slot }),
+        Some((eni, address)) => Ok(Choice { address, eni: eni.id.clone(), place: eni.place.clone() }),
         None => Err(shortage(desired, ledger, observed, now)),
     }
 }
@@ -108,23 +109,22 @@ pub fn choose_address(
 fn shortage(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Shortage {
     // Whoever asks is waiting, whether the engine has counted it yet or not.
     let mut observed = observed.clone();
-    observed.waiting = observed.waiting.max(1);
-    let pool = Pool::of(desired, ledger, &observed, now);
+    let waiting = observed.waiting.entry(PoolKey::DEFAULT).or_insert(0);
+    *waiting = (*waiting).max(1);
+    let pool = Pool::of(PoolKey::DEFAULT, desired, ledger, &observed, now);
     let growth = growth(desired, ledger, &observed, &pool, now);
 
     let left = ledger
-        .addresses
-        .values()
-        .filter(|address| address.assigned)
-        .filter(|address| ledger.enis.get(&address.eni).is_some_and(EniRecord::serves_pods))
-        .filter_map(|address| match &address.state {
-            AddressState::Cooling(rest) => {
-                let proven = observed.found.get(&address.ip);
-                // The read that proves it may take a while.
-                let read = proven.map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
-                rest.remaining(now).max(read)
-            }
-            _ => None,
+        .uses
+        .iter()
+        .filter_map(|(ip, what)| {
+            let Use::Cooling(rest) = what else { return None };
+            let block = ledger.block_of(*ip).filter(|block| block.state == BlockState::Held)?;
+            ledger.enis.get(&block.eni).filter(|eni| eni.serves_pods())?;
+            let proven = observed.found.get(ip);
+            // The read that proves it may take a while.
+            let read = proven.map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
+            rest.remaining(now).max(read)
         })
         .chain(being_released(desired, ledger))
         .min();
@@ -133,7 +133,7 @@ fn shortage(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
 
     // More may be wanted than can be had, and what an ADD waits for be on its way all the same.
     let asked_for: u32 = growth.changes.iter().map(addresses_of).sum();
-    let comes = pool.on_the_way + asked_for >= observed.waiting && held_up(&observed, now).is_none();
+    let comes = pool.on_the_way + asked_for >= pool.level.waiting && held_up(&observed, now).is_none();
     let hindered = growth.refusal.is_some() && !rests_in_time && !comes;
     let coming = pool.on_the_way > 0 || !growth.changes.is_empty();
     let cause = match (growth.refusal, left) {
@@ -212,32 +212,35 @@ fn awaited(ledger: &Ledger) -> Api {
 /// A `Pending` lease on the chosen address. `None` when the address is not free any more, its ENI takes no
 /// leases, or the sandbox holds a lease already.
 pub fn open_lease(ledger: &Ledger, choice: &Choice, request: LeaseRequest, now: &Now) -> Option<Vec<Change>> {
-    let address = ledger.addresses.get(&choice.address)?;
+    let block = ledger.block_of(choice.address)?;
     let eni = ledger.enis.get(&choice.eni)?;
     if ledger.leases.contains_key(&request.sandbox)
-        || address.eni != choice.eni
-        || !address.is_free(now)
-        || ledger.lease_of(choice.address).is_some()
+        || block.eni != choice.eni
+        || !ledger.is_free(choice.address, now)
         || !eni.serves_pods()
     {
         return None;
     }
-    let mut changes: Vec<_> = set_state(ledger, choice.address, AddressState::Leased).into_iter().collect();
-    changes.push(note(format!("{} leased to {} ({})", choice.address, request.sandbox, request.pod), now));
-    changes.push(Change::PutLease(Lease {
-        sandbox: request.sandbox,
-        pod: request.pod,
-        netns: request.netns,
-        address: choice.address,
-        eni: choice.eni.clone(),
-        slot: eni.slot,
-        host_veth: request.host_veth,
-        host_mac: request.host_mac,
-        mtu: request.mtu,
-        phase: LeasePhase::Pending,
-        created: now.wall,
-    }));
-    Some(changes)
+    Some(vec![
+        Change::PutUse(choice.address, Use::Leased(request.sandbox.clone())),
+        note(format!("{} leased to {} ({})", choice.address, request.sandbox, request.pod), now),
+        Change::PutLease(Lease {
+            faces: vec![Face {
+                ifname: request.sandbox.ifname.clone(),
+                address: choice.address,
+                eni: choice.eni.clone(),
+                place: eni.place.clone(),
+                host_veth: request.host_veth,
+                host_mac: request.host_mac,
+                mtu: request.mtu,
+            }],
+            sandbox: request.sandbox,
+            pod: request.pod,
+            netns: request.netns,
+            phase: LeasePhase::Pending,
+            created: now.wall,
+        }),
+    ])
 }
 
 /// The wiring was read back: `Pending` becomes `Active`. Empty for any other lease.
@@ -258,7 +261,7 @@ pub fn begin_release(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Ch
     };
     vec![
         Change::PutLease(Lease { phase: LeasePhase::Releasing, ..lease.clone() }),
-        note(format!("{} of {} ({}) is being released", lease.address, sandbox, lease.pod), now),
+        note(format!("{:?} of {} ({}) are being released", addresses(lease), sandbox, lease.pod), now),
     ]
 }
 
@@ -273,33 +276,47 @@ pub fn finish_release(
     let Some(lease) = ledger.leases.get(sandbox).filter(|lease| lease.phase == LeasePhase::Releasing) else {
         return Vec::new();
     };
-    end(ledger, lease, AddressState::Cooling(rest(desired, now)), now)
+    end(ledger, lease, Some(Use::Cooling(rest(desired, now))), now)
 }
 
-/// The wiring of a `Pending` lease failed in this process and was undone; no ADD was answered. The address is
-/// free again without a rest: no packet of a workload ever left from it. After a restart use [`begin_release`]
+/// The wiring of a `Pending` lease failed in this process and was undone; no ADD was answered. Its addresses are
+/// free again without a rest: no packet of a workload ever left from them. After a restart use [`begin_release`]
 /// instead: the answer may have left. Empty for any other lease.
 pub fn undo(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
     match ledger.leases.get(sandbox) {
-        Some(lease) if lease.phase == LeasePhase::Pending => end(ledger, lease, AddressState::Free, now),
+        Some(lease) if lease.phase == LeasePhase::Pending => end(ledger, lease, None, now),
         _ => Vec::new(),
     }
-}
-
-fn end(ledger: &Ledger, lease: &Lease, after: AddressState, now: &Now) -> Vec<Change> {
-    let mut changes = vec![Change::DropLease(lease.sandbox.clone())];
-    let assigned = ledger.addresses.get(&lease.address).is_some_and(|address| address.assigned);
-    let after = if assigned { after } else { AddressState::Gone(now.boottime) };
-    changes.extend(set_state(ledger, lease.address, after));
-    changes
 }
 
 // A `Draft` would do, but copies the whole ledger: these decisions are made for every pod, and none of their changes
 // depends on another.
 
-fn set_state(ledger: &Ledger, ip: IpAddr, state: AddressState) -> Option<Change> {
-    let record = ledger.addresses.get(&ip).filter(|record| record.state != state)?;
-    Some(Change::PutAddress(AddressRecord { state, ..record.clone() }))
+fn end(ledger: &Ledger, lease: &Lease, after: Option<Use>, now: &Now) -> Vec<Change> {
+    let mut changes = vec![Change::DropLease(lease.sandbox.clone())];
+    for ip in lease.addresses() {
+        changes.push(match &after {
+            Some(what) => Change::PutUse(ip, what.clone()),
+            None => Change::DropUse(ip),
+        });
+        let withdrawn = ledger.block_of(ip).filter(|block| block.state == BlockState::Withdrawn);
+        // What others use in it keeps it in the book.
+        let others = |block: &Block| {
+            ledger.uses_in(block.net).any(|(other, what)| !lease.addresses().any(|ip| ip == other) && in_use(what))
+        };
+        if let Some(block) = withdrawn.filter(|block| !others(block)) {
+            changes.push(Change::PutBlock(Block { state: BlockState::Gone(now.boottime), ..block.clone() }));
+        }
+    }
+    changes
+}
+
+fn in_use(what: &Use) -> bool {
+    matches!(what, Use::Leased(_) | Use::Suspect(_))
+}
+
+fn addresses(lease: &Lease) -> Vec<IpAddr> {
+    lease.addresses().collect()
 }
 
 fn note(what: String, now: &Now) -> Change {

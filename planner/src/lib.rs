@@ -43,12 +43,12 @@ mod toy;
 pub use adopt::{Reading, adopt};
 pub use desired::Desired;
 pub use hint::{HintDiff, compare_hint, learn_cidrs};
-pub use host::{Spared, desired_host, host_diff, spared, wiring_of};
+pub use host::{Spared, desired_host, host_diff, spared, wirings_of};
 pub use intents::{Fault, Outcome, Setback, Settlement, call_of, open, settle};
 pub use lease::{
     Choice, LeaseRequest, Shortage, activate, begin_release, choose_address, finish_release, open_lease, undo,
 };
-pub use limits::{SMALLEST, limits_of};
+pub use limits::limits_of;
 pub use observed::{Observed, Pause, PauseScope};
 pub use plan::{Plan, Step, plan};
 pub use quarantine::{Traces, review_quarantine};

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use holdfast_model::address::AddressState;
+use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
+use holdfast_model::uses::Use;
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
@@ -56,7 +57,7 @@ pub(crate) fn advance(
     let read = observed.last_full_read.is_some() && limits_of(ledger, observed).is_some();
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
-    enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot));
+    enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot()));
     for eni in enis {
         let pause = |api| observed.pause_of(api, Some(&eni.id), None, now);
         let waits = busy(ledger, &eni.id) || observed.doubted(&eni.id);
@@ -79,17 +80,19 @@ pub(crate) fn advance(
                     .iter()
                     .find(|share| share.eni.id == eni.id)
                     .map_or(0, crate::pool::EniPool::free_count);
-                if targets(desired).spare(&level, free) {
+                if desired.limits.is_some() && targets(desired).spare(&level, free) {
                     level.free = level.free.saturating_sub(free);
                     // Left over from a growth that died with an earlier process. Its ADDs may well come again.
                     if read && agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
                         steps.push(give_up(eni, now));
                     }
-                } else if pause(Api::AttachNetworkInterface).is_none() {
+                } else if let Some(slot) = eni.slot()
+                    && pause(Api::AttachNetworkInterface).is_none()
+                {
                     steps.push(Step::Open(CloudChange::AttachEni {
                         eni: eni.id.clone(),
                         instance: node.identity.instance.clone(),
-                        slot: eni.slot,
+                        slot,
                     }));
                 }
             }
@@ -140,7 +143,7 @@ pub(crate) fn set_ups(
     agenda: &mut Agenda,
 ) -> Vec<Step> {
     let mut enis: Vec<&EniRecord> = ledger.enis.values().filter(|eni| wants_set_up(ledger, eni)).collect();
-    enis.sort_by_key(|eni| eni.slot);
+    enis.sort_by_key(|eni| eni.slot());
     let mut steps = Vec::new();
     for eni in enis {
         if observed.ready_enis.contains(&eni.id) || observed.setting_up.contains(&eni.id) {
@@ -159,32 +162,33 @@ pub(crate) fn wants_set_up(ledger: &Ledger, eni: &EniRecord) -> bool {
     eni.serves_pods()
         || (eni.attachment().is_some()
             && matches!(eni.kind, EniKind::Standard | EniKind::Efa)
-            && ledger.leases.values().any(|lease| lease.eni == eni.id))
+            && ledger.leases_on(&eni.id).next().is_some())
 }
 
-/// What the ledger may forget: tombstones whose time is over, and rested addresses that EC2 has taken away.
+/// What the ledger may forget: tombstones whose time is over, and rests that are over.
 pub(crate) fn forget(ledger: &Ledger, now: &Now, agenda: &mut Agenda) -> Option<Step> {
     let mut changes = Vec::new();
-    for address in ledger.addresses.values() {
-        let over = match &address.state {
-            AddressState::Gone(at) => agenda.reached(at.after(TOMBSTONE)),
-            AddressState::Free => !address.assigned,
-            AddressState::Cooling(rest) => match rest.remaining(now) {
-                None => !address.assigned,
-                Some(left) => {
-                    agenda.at(now.boottime.after(left));
-                    false
-                }
-            },
-            AddressState::Leased | AddressState::Quarantined(_) | AddressState::Departing(_) => false,
+    for (ip, what) in &ledger.uses {
+        let Use::Cooling(rest) = what else { continue };
+        match rest.remaining(now) {
+            Some(left) => agenda.at(now.boottime.after(left)),
+            // The free address that has rested longest is taken first, so where it is held its rest is remembered.
+            None if !ledger.is_held(*ip) => changes.push(Change::DropUse(*ip)),
+            None => {}
+        }
+    }
+    for block in ledger.blocks.values() {
+        let over = match block.state {
+            BlockState::Gone(at) => agenda.reached(at.after(TOMBSTONE)),
+            BlockState::Withdrawn => !ledger.is_somebodys(block),
+            BlockState::Held | BlockState::Leaving(_) => false,
         };
         if over {
-            changes.push(Change::DropAddress(address.ip));
+            changes.push(Change::DropBlock(block.net));
         }
     }
     for eni in ledger.enis.values() {
-        let bare =
-            ledger.addresses_on(&eni.id).all(|address| changes.contains(&Change::DropAddress(address.ip)));
+        let bare = ledger.blocks_on(&eni.id).all(|block| changes.contains(&Change::DropBlock(block.net)));
         let over = match eni.phase {
             EniPhase::Gone => agenda.reached(eni.since.after(TOMBSTONE)),
             // Vanished from EC2 under its pods: kept for their sake only.
@@ -206,8 +210,9 @@ fn give_up(eni: &EniRecord, now: &Now) -> Step {
     Step::Adjust(vec![Change::PutEni(record)])
 }
 
-/// How many ENIs hold a slot beyond what the node may have.
+/// How many ENIs hold a slot beyond what the node may have; none as long as that is not known.
 fn surplus_slots(desired: &Desired<'_>, ledger: &Ledger) -> usize {
-    let held = ledger.enis.values().filter(|eni| eni.holds_slot() && eni.slot.card == 0).count();
-    held.saturating_sub(desired.max_enis() as usize)
+    let held = ledger.enis.values().filter(|eni| eni.holds_slot());
+    let held = held.filter(|eni| eni.slot().is_some_and(|slot| slot.card == 0)).count();
+    desired.max_enis(0).map_or(0, |most| held.saturating_sub(most as usize))
 }

@@ -11,14 +11,10 @@ use crate::plan::Step;
 #[cfg(test)]
 mod tests;
 
-/// The smallest that AWS rents out: what any type can carry. It stands in while the type's own limits are not known,
-/// and nothing is given back for exceeding it.
-pub const SMALLEST: InstanceLimits = InstanceLimits { enis: 2, ipv4_per_eni: 2, cards: 1 };
-
 /// What the node's type can carry; `None` while neither the table nor EC2 has told, or the node is not known.
 pub fn limits_of(ledger: &Ledger, observed: &Observed) -> Option<InstanceLimits> {
     let node = ledger.node.as_ref()?;
-    InstanceLimits::of(&node.identity.instance_type).or(observed.type_limits)
+    InstanceLimits::of(&node.identity.instance_type).or_else(|| observed.type_limits.clone())
 }
 
 /// Asks EC2 once, and again after a pause when it did not tell.

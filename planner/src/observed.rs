@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_model::address::AddressState;
+use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
+use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
@@ -63,8 +64,8 @@ pub struct Pause {
 /// `jitter` itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// ADDs that are held because no address is free.
-    pub waiting: u32,
+    /// ADDs that are held because no address is free, by pool.
+    pub waiting: BTreeMap<PoolKey, u32>,
     /// ENIs whose kernel set-up this process has read back. The primary is among them once it was set up.
     pub ready_enis: BTreeSet<EniId>,
     /// ENIs whose kernel set-up is under way.
@@ -111,6 +112,11 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// ADDs that wait for an address of this pool.
+    pub fn waiting_for(&self, pool: PoolKey) -> u32 {
+        self.waiting.get(&pool).copied().unwrap_or(0)
+    }
+
     /// An intent's call is being sent.
     pub fn sent(&mut self, id: IntentId) {
         self.unsent.remove(&id);
@@ -186,12 +192,16 @@ impl Observed {
 
     /// Notes the addresses that an adoption found. Call it with the ledger as it was before.
     pub fn note_found(&mut self, before: &Ledger, changes: &[Change], began: BootTime) {
+        let used = |ip| {
+            before.uses.contains_key(&ip)
+                || changes.iter().any(|change| matches!(change, Change::PutUse(other, _) if *other == ip))
+        };
         for change in changes {
-            if let Change::PutAddress(found) = change
-                && found.state != AddressState::Free
-                && !before.addresses.contains_key(&found.ip)
+            if let Change::PutBlock(block) = change
+                && !before.blocks.contains_key(&block.net)
+                && used(block.net.addr())
             {
-                self.found.insert(found.ip, began.after(ABSENCE_BELIEVED_AFTER));
+                self.found.insert(block.net.addr(), began.after(ABSENCE_BELIEVED_AFTER));
             }
         }
     }
@@ -200,7 +210,7 @@ impl Observed {
     /// Call it with the ledger as it is after the adoption.
     pub fn note_absences(&mut self, ledger: &Ledger, reading: Reading<'_>) {
         self.unsent.retain(|id| ledger.intents.contains_key(id));
-        self.unseen.retain(|ip, _| ledger.addresses.contains_key(ip));
+        self.unseen.retain(|ip, _| ledger.block_of(*ip).is_some());
         let shown = |ip: &IpAddr| reading.views.iter().any(|view| view.secondary.contains(ip));
         let full = matches!(reading.read, CloudRead::InstanceEnis { .. });
         self.found.retain(|ip, proven| {
@@ -209,19 +219,20 @@ impl Observed {
                 // Not shown, and not dropped either, since its ENI was changed meanwhile: asked again, not at once.
                 *proven = reading.began.after(ABSENCE_BELIEVED_AFTER);
             }
-            ledger.addresses.contains_key(ip) && !(late && shown(ip))
+            ledger.block_of(*ip).is_some() && !(late && shown(ip))
         });
         for view in reading.views {
             let Some(record) = ledger.enis.get(&view.id).filter(|record| reading.began >= record.changed)
             else {
                 continue;
             };
-            for address in ledger.addresses_on(&record.id) {
-                let free = matches!(address.state, AddressState::Free | AddressState::Cooling(_));
-                if view.secondary.contains(&address.ip) || !free {
-                    self.unseen.remove(&address.ip);
+            for block in ledger.blocks_on(&record.id).filter(|block| block.is_host()) {
+                let ip = block.net.addr();
+                let idle = block.state == BlockState::Held && !ledger.is_somebodys(block);
+                if view.secondary.contains(&ip) || !idle {
+                    self.unseen.remove(&ip);
                 } else {
-                    self.unseen.insert(address.ip, record.changed.after(ABSENCE_BELIEVED_AFTER));
+                    self.unseen.insert(ip, record.changed.after(ABSENCE_BELIEVED_AFTER));
                 }
             }
         }

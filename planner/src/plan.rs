@@ -4,6 +4,7 @@ use holdfast_model::cloud::{CloudChange, CloudRead};
 use holdfast_model::host::EniWiring;
 use holdfast_model::ids::IntentId;
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
@@ -63,7 +64,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
             agenda.at(pause.until.after(SETBACKS_FORGOTTEN_AFTER));
         }
     }
-    let pool = Pool::of(desired, ledger, observed, now);
+    let pool = Pool::of(PoolKey::DEFAULT, desired, ledger, observed, now);
     let mut steps = Vec::new();
     steps.extend(limits::ask(ledger, observed, now));
     steps.extend(reads(ledger, observed, node, now, &mut agenda).into_iter().map(Step::Read));

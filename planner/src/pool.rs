@@ -1,10 +1,14 @@
 //! The pool as the ledger shows it, ENI by ENI.
 
-use holdfast_model::address::{AddressRecord, AddressState};
+use std::net::IpAddr;
+
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ledger::Ledger;
+use holdfast_model::pool::{Family, PoolKey};
 use holdfast_model::time::Now;
+use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
 use crate::observed::Observed;
@@ -15,14 +19,15 @@ pub(crate) struct EniPool<'a> {
     pub(crate) eni: &'a EniRecord,
     pub(crate) leased: u32,
     /// Free ones, in order.
-    pub(crate) free: Vec<&'a AddressRecord>,
+    pub(crate) free: Vec<IpAddr>,
     pub(crate) cooling: u32,
-    /// Room that nothing takes or is going to take.
+    /// Room that nothing takes or is going to take. None while it is not known how much there is.
     pub(crate) room: u32,
 }
 
-/// All ENIs that carry pods or are about to, by slot.
+/// All ENIs that carry the pool or are about to, by slot.
 pub(crate) struct Pool<'a> {
+    pub(crate) key: PoolKey,
     pub(crate) enis: Vec<EniPool<'a>>,
     pub(crate) level: Level,
     /// Addresses that are asked for, or on ENIs that are not attached yet.
@@ -30,30 +35,32 @@ pub(crate) struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    pub(crate) fn of(desired: &Desired<'_>, ledger: &'a Ledger, observed: &Observed, now: &Now) -> Self {
-        let per_eni = desired.limits.pod_addresses_per_eni();
-        let mut level = Level { waiting: observed.waiting, ..Level::default() };
+    pub(crate) fn of(
+        key: PoolKey,
+        desired: &Desired<'_>,
+        ledger: &'a Ledger,
+        observed: &Observed,
+        now: &Now,
+    ) -> Self {
+        let per_eni = desired.per_eni().unwrap_or(0);
+        let mut level = Level { waiting: observed.waiting_for(key), ..Level::default() };
         let mut on_the_way = 0;
         for intent in ledger.intents.values() {
-            if let CloudChange::CreateEni { secondary_addresses, .. } = &intent.change {
+            if let CloudChange::CreateEni { secondary_addresses, slot, .. } = &intent.change
+                && slot.card == key.card
+            {
                 on_the_way += secondary_addresses;
             }
         }
         level.free += on_the_way;
         let mut enis: Vec<EniPool<'a>> = Vec::new();
-        for eni in ledger.enis.values().filter(|eni| carries(eni)) {
+        for eni in ledger.enis.values().filter(|eni| carries(eni, key)) {
             let mut share = EniPool { eni, leased: 0, free: Vec::new(), cooling: 0, room: 0 };
             let mut occupied = 0;
-            for address in ledger.addresses_on(&eni.id) {
-                occupied += u32::from(address.occupies());
-                match &address.state {
-                    AddressState::Leased => share.leased += 1,
-                    AddressState::Cooling(_) if observed.found.contains_key(&address.ip) => {
-                        share.cooling += 1;
-                    }
-                    _ if address.is_free(now) => share.free.push(address),
-                    AddressState::Cooling(_) if address.assigned => share.cooling += 1,
-                    _ => {}
+            for block in ledger.blocks_on(&eni.id) {
+                occupied += u32::from(block.occupies());
+                if gives(block, key) {
+                    share.count(ledger, block, observed, now);
                 }
             }
             let asked: u32 = ledger
@@ -71,7 +78,7 @@ impl<'a> Pool<'a> {
                 continue;
             }
             share.room = per_eni.saturating_sub(occupied + asked);
-            let free = u32::try_from(share.free.len()).unwrap_or(u32::MAX);
+            let free = share.free_count();
             level.free += free + asked;
             level.cooling += share.cooling;
             on_the_way += asked;
@@ -80,8 +87,8 @@ impl<'a> Pool<'a> {
             }
             enis.push(share);
         }
-        enis.sort_by_key(|share| share.eni.slot);
-        Self { enis, level, on_the_way }
+        enis.sort_by_key(|share| share.eni.slot());
+        Self { key, enis, level, on_the_way }
     }
 }
 
@@ -91,6 +98,20 @@ impl EniPool<'_> {
         self.leased == 0 && self.cooling == 0
     }
 
+    /// Takes in a block of one address.
+    fn count(&mut self, ledger: &Ledger, block: &Block, observed: &Observed, now: &Now) {
+        let ip = block.net.addr();
+        let held = block.state == BlockState::Held;
+        match ledger.uses.get(&ip) {
+            Some(Use::Leased(_)) => self.leased += 1,
+            Some(Use::Suspect(_)) => {}
+            Some(Use::Cooling(_)) if observed.found.contains_key(&ip) => self.cooling += 1,
+            Some(what @ Use::Cooling(_)) if held && !what.is_over(now) => self.cooling += 1,
+            Some(Use::Cooling(_)) | None if held => self.free.push(ip),
+            Some(Use::Cooling(_)) | None => {}
+        }
+    }
+
     pub(crate) fn free_count(&self) -> u32 {
         u32::try_from(self.free.len()).unwrap_or(u32::MAX)
     }
@@ -98,12 +119,18 @@ impl EniPool<'_> {
 
 /// The targets for a card of this node.
 pub(crate) fn targets(desired: &Desired<'_>) -> Targets {
-    Targets { warm: desired.config.warm.value, per_eni: desired.limits.pod_addresses_per_eni() }
+    Targets { warm: desired.config.warm.value, per_eni: desired.per_eni().unwrap_or(0) }
 }
 
 /// Whether the ENI is, or is to be, part of the pool.
-fn carries(eni: &EniRecord) -> bool {
+fn carries(eni: &EniRecord, key: PoolKey) -> bool {
     eni.management == Management::Managed
         && matches!(eni.kind, EniKind::Standard | EniKind::Efa)
         && matches!(eni.phase, EniPhase::Available | EniPhase::Attached { .. })
+        && eni.slot().is_some_and(|slot| slot.card == key.card)
+}
+
+/// Whether the pool takes its addresses from this block. Delegated prefixes take up room and are not leased from.
+pub(crate) fn gives(block: &Block, key: PoolKey) -> bool {
+    block.is_host() && Family::of(block.net.addr()) == key.family
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use holdfast_model::address::{AddressState, Cooldown, QuarantineReason};
+use holdfast_model::block::BlockState;
 use holdfast_model::host::{LinkAlias, LinkSeen};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
+use holdfast_model::uses::{Cooldown, Suspicion, Use};
 
 use crate::desired::Desired;
 use crate::draft::Draft;
@@ -36,18 +37,30 @@ pub fn review_quarantine(desired: &Desired<'_>, ledger: &Ledger, traces: &Traces
         return Vec::new();
     }
     let mut draft = Draft::of(ledger, now);
-    for address in ledger.addresses.values() {
-        let suspect = matches!(address.state, AddressState::Quarantined(_));
-        let idle = matches!(address.state, AddressState::Free | AddressState::Cooling(_));
-        if traces.in_use.contains_key(&address.ip) && (suspect || idle) {
-            draft.set_state(address.ip, AddressState::Quarantined(QuarantineReason::MaybeInUse));
-        } else if suspect && address.assigned {
-            draft.set_state(address.ip, AddressState::Cooling(rest(desired, now)));
-        } else if suspect {
-            draft.set_state(address.ip, AddressState::Gone(now.boottime));
+    for &ip in traces.in_use.keys() {
+        let leased = matches!(ledger.uses.get(&ip), Some(Use::Leased(_)));
+        let suspect = matches!(ledger.uses.get(&ip), Some(Use::Suspect(_)));
+        if suspect || (ledger.is_held(ip) && !leased) {
+            draft.put_use(ip, Use::Suspect(Suspicion::MaybeInUse));
+        }
+    }
+    for (&ip, what) in &ledger.uses {
+        if matches!(what, Use::Suspect(_)) && !traces.in_use.contains_key(&ip) {
+            release(&mut draft, ip, rest(desired, now), now);
         }
     }
     draft.into_changes()
+}
+
+/// Nobody uses the address any more: it rests, and what EC2 took away meanwhile leaves a tombstone.
+pub(crate) fn release(draft: &mut Draft<'_>, ip: IpAddr, rest: Cooldown, now: &Now) {
+    draft.put_use(ip, Use::Cooling(rest));
+    let block = draft.ledger.block_of(ip).filter(|block| block.state == BlockState::Withdrawn).cloned();
+    if let Some(block) = block
+        && !draft.ledger.is_somebodys(&block)
+    {
+        draft.set_state(block.net, BlockState::Gone(now.boottime));
+    }
 }
 
 /// A full rest that begins now.

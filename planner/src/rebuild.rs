@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::address::AddressState;
+use holdfast_model::block::BlockState;
 use holdfast_model::host::{HostObserved, LinkAlias, LinkSeen, MAIN_TABLE};
 use holdfast_model::ids::MacAddr;
-use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::sandbox::{NetnsRef, PodRef};
 use holdfast_model::time::Now;
+use holdfast_model::uses::Use;
 
 use crate::draft::Draft;
 use crate::quarantine::Traces;
@@ -54,27 +55,30 @@ pub fn rebuild_leases(ledger: &Ledger, traces: &Traces, now: &Now) -> Vec<Change
     let mut draft = Draft::of(ledger, now);
     for (&address, link) in &traces.in_use {
         let Some(sandbox) = link.alias.as_ref().and_then(LinkAlias::sandbox) else { continue };
-        let known = draft.ledger.addresses.get(&address);
-        let Some(record) = known.filter(|record| record.occupies() && record.state != AddressState::Leased)
-        else {
+        let here = |state| matches!(state, BlockState::Held | BlockState::Withdrawn);
+        let Some(block) = draft.ledger.block_of(address).filter(|block| here(block.state)) else { continue };
+        if matches!(draft.ledger.uses.get(&address), Some(Use::Leased(_))) {
             continue;
-        };
-        let Some(eni) = draft.ledger.enis.get(&record.eni) else { continue };
+        }
+        let Some(eni) = draft.ledger.enis.get(&block.eni) else { continue };
         let lease = Lease {
             pod: PodRef { namespace: String::new(), name: String::new(), uid: None },
             netns: NetnsRef { path: String::new(), inode: 0 },
-            address,
-            eni: eni.id.clone(),
-            slot: eni.slot,
-            host_veth: link.name.clone(),
-            host_mac: link.mac.unwrap_or(MacAddr([0; 6])),
-            mtu: link.mtu,
+            faces: vec![Face {
+                ifname: sandbox.ifname.clone(),
+                address,
+                eni: eni.id.clone(),
+                place: eni.place.clone(),
+                host_veth: link.name.clone(),
+                host_mac: link.mac.unwrap_or(MacAddr([0; 6])),
+                mtu: link.mtu,
+            }],
             phase: LeasePhase::Active,
             created: now.wall,
             sandbox,
         };
         draft.note(format!("{address} is held by {}, as the kernel shows", lease.sandbox));
-        draft.set_state(address, AddressState::Leased);
+        draft.put_use(address, Use::Leased(lease.sandbox.clone()));
         draft.push(Change::PutLease(lease));
     }
     draft.into_changes()
@@ -84,13 +88,14 @@ pub fn rebuild_leases(ledger: &Ledger, traces: &Traces, now: &Now) -> Vec<Change
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use holdfast_model::address::{AddressRecord, QuarantineReason};
-    use holdfast_model::eni::{EniKind, EniPhase, EniRecord, EniSlot, Management};
+    use holdfast_model::block::Block;
+    use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
     use holdfast_model::host::RouteSeen;
     use holdfast_model::ids::{AttachmentId, BootId, EniId, SubnetId};
     use holdfast_model::invariants;
     use holdfast_model::sandbox::SandboxKey;
     use holdfast_model::time::{BootTime, WallTime};
+    use holdfast_model::uses::Suspicion;
 
     use super::*;
 
@@ -113,23 +118,18 @@ mod tests {
         ledger.apply(&Change::PutEni(EniRecord {
             id: EniId::new("eni-a"),
             mac: MacAddr([2, 0, 0, 0, 0, 1]),
-            slot: EniSlot { card: 0, device: 1 },
+            place: EniPlace::Device(EniSlot { card: 0, device: 1 }),
             kind: EniKind::Standard,
             management: Management::Managed,
             phase: EniPhase::Attached { attachment: AttachmentId::new("a"), delete_on_termination: true },
-            subnet: SubnetId::new("s"),
-            subnet_cidr: None,
+            source: EniSource { subnet: SubnetId::new("s"), security_groups: None },
             primary_ipv4: None,
             created_by: None,
             since: BootTime(0),
             changed: BootTime(0),
         }));
-        ledger.apply(&Change::PutAddress(AddressRecord {
-            ip: ADDRESS,
-            eni: EniId::new("eni-a"),
-            state: AddressState::Quarantined(QuarantineReason::MaybeInUse),
-            assigned: true,
-        }));
+        ledger.apply(&Change::PutBlock(Block::held(ADDRESS.into(), EniId::new("eni-a"), BootTime(0))));
+        ledger.apply(&Change::PutUse(ADDRESS, Use::Suspect(Suspicion::MaybeInUse)));
         ledger
     }
 
@@ -158,7 +158,8 @@ mod tests {
         assert_eq!(traces.in_use.keys().collect::<Vec<_>>(), [&ADDRESS]);
         ledger.apply_all(&rebuild_leases(&ledger, &traces, &now()));
         let lease = &ledger.leases[&sandbox()];
-        assert_eq!((lease.address, lease.host_veth.as_str(), lease.slot.device), (ADDRESS, "eni0", 1));
+        let face = &lease.faces[0];
+        assert_eq!((face.address, face.host_veth.as_str(), face.place.route_table()), (ADDRESS, "eni0", 2));
         assert_eq!(invariants::check(&ledger, None), []);
         assert_eq!(rebuild_leases(&ledger, &traces, &now()), []);
         assert!(super::traces_of(&ledger, &BTreeSet::new(), &observed()).is_empty());
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn an_address_that_ec2_has_not_shown_is_not_leased() {
         let mut ledger = ledger();
-        ledger.apply(&Change::DropAddress(ADDRESS));
+        ledger.apply(&Change::DropBlock(ADDRESS.into()));
         let traces = traces(&ledger, &observed());
         assert!(!traces.is_empty());
         assert_eq!(rebuild_leases(&ledger, &traces, &now()), []);

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_model::address::AddressState;
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::ids::MacAddr;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
-use holdfast_model::time::Now;
+use holdfast_model::subnet::SubnetRecord;
+use holdfast_model::time::{BootTime, Now};
+use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
 use crate::draft::Draft;
@@ -124,14 +126,28 @@ fn put_node(draft: &mut Draft<'_>, identity: &NodeIdentity, now: &Now) {
     if draft.ledger.node.as_ref() != Some(&record) {
         draft.push(Change::PutNode(record));
     }
+    let subnet = SubnetRecord {
+        id: identity.subnet.clone(),
+        ipv4: Some(identity.subnet_cidr),
+        ipv6: draft.ledger.subnets.get(&identity.subnet).and_then(|known| known.ipv6),
+    };
+    if draft.ledger.subnets.get(&subnet.id) != Some(&subnet) {
+        draft.push(Change::PutSubnet(subnet));
+    }
 }
 
 fn forget_all(draft: &mut Draft<'_>, ledger: &Ledger) {
     for key in ledger.leases.keys() {
         draft.push(Change::DropLease(key.clone()));
     }
-    for ip in ledger.addresses.keys() {
-        draft.drop_address(*ip);
+    for net in ledger.blocks.keys() {
+        draft.drop_block(*net);
+    }
+    for ip in ledger.uses.keys() {
+        draft.drop_use(*ip);
+    }
+    for id in ledger.subnets.keys() {
+        draft.push(Change::DropSubnet(id.clone()));
     }
     for id in ledger.intents.keys() {
         draft.drop_intent(*id);
@@ -145,23 +161,19 @@ fn begin_boot(draft: &mut Draft<'_>, desired: &Desired<'_>, ledger: &Ledger, now
     for key in ledger.leases.keys() {
         draft.push(Change::DropLease(key.clone()));
     }
-    for address in ledger.addresses.values() {
-        let state = match &address.state {
-            AddressState::Leased | AddressState::Quarantined(_) if address.assigned => {
-                AddressState::Cooling(rest(desired, now))
-            }
-            AddressState::Leased | AddressState::Quarantined(_) | AddressState::Gone(_) => {
-                AddressState::Gone(now.boottime)
-            }
-            AddressState::Cooling(old) => {
-                let mut again = rest(desired, now);
-                again.period_ms = again.period_ms.max(old.period_ms);
-                AddressState::Cooling(again)
-            }
-            AddressState::Free => AddressState::Free,
-            AddressState::Departing(intent) => AddressState::Departing(*intent),
+    for (ip, what) in &ledger.uses {
+        let mut again = rest(desired, now);
+        if let Use::Cooling(old) = what {
+            again.period_ms = again.period_ms.max(old.period_ms);
+        }
+        draft.put_use(*ip, Use::Cooling(again));
+    }
+    for block in ledger.blocks.values() {
+        let state = match block.state {
+            BlockState::Withdrawn | BlockState::Gone(_) => BlockState::Gone(now.boottime),
+            BlockState::Held | BlockState::Leaving(_) => block.state,
         };
-        draft.set_state(address.ip, state);
+        draft.put_block(Block { state, shown: BootTime(0), ..block.clone() });
     }
     for eni in ledger.enis.values() {
         let mut eni = eni.clone();

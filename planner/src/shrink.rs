@@ -45,7 +45,7 @@ pub(crate) fn shrink(
     if desired.config.provisioning_disabled.value
         || observed.last_full_read.is_none()
         || limits_of(ledger, observed).is_none()
-        || observed.waiting > 0
+        || pool.level.waiting > 0
         || growing
     {
         return Vec::new();
@@ -83,7 +83,7 @@ pub(crate) fn shrink(
     let kept = pool.enis.iter().filter(|share| released.is_none_or(|gone| gone.eni.id != share.eni.id));
     let mut order: Vec<&EniPool<'_>> = kept.collect();
     // Idle ones first, so that they become empty and can go as a whole.
-    order.sort_by_key(|share| (!share.idle(), std::cmp::Reverse(share.eni.slot)));
+    order.sort_by_key(|share| (!share.idle(), std::cmp::Reverse(share.eni.slot())));
     for share in order {
         let eni = &share.eni.id;
         let count = over.min(share.free_count());
@@ -94,7 +94,7 @@ pub(crate) fn shrink(
         if count == 0 || !attached || waits {
             continue;
         }
-        let addresses = share.free.iter().rev().take(count as usize).map(|address| address.ip).collect();
+        let addresses = share.free.iter().rev().take(count as usize).copied().collect();
         steps.push(Step::Open(CloudChange::UnassignAddresses { eni: eni.clone(), addresses }));
         over -= count;
     }

@@ -17,9 +17,11 @@ use holdfast_model::config::{Config, Setting, WarmTargets};
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{BootId, InstanceId, IntentId, MacAddr, SecurityGroupId, SubnetId, VpcId};
 use holdfast_model::invariants;
+use holdfast_model::lease::Lease;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::{BootTime, Now, WallTime};
 use uuid::Uuid;
@@ -49,7 +51,7 @@ pub(crate) type Fates = Box<dyn FnMut() -> Fate>;
 
 pub(crate) struct Toy {
     pub(crate) config: Config,
-    pub(crate) limits: InstanceLimits,
+    pub(crate) limits: Option<InstanceLimits>,
     pub(crate) cloud: ToyCloud,
     pub(crate) ledger: Ledger,
     pub(crate) observed: Observed,
@@ -100,7 +102,7 @@ impl Toy {
         let config = Config { warm: Setting::from_environment(warm), ..Config::default() };
         let mut toy = Self {
             config,
-            limits,
+            limits: Some(limits.clone()),
             cloud: ToyCloud::new(limits),
             ledger: Ledger::default(),
             observed: Observed::default(),
@@ -123,7 +125,7 @@ impl Toy {
     }
 
     fn with_desired<T>(&self, f: impl FnOnce(&Desired<'_>) -> T) -> T {
-        f(&Desired { config: &self.config, limits: self.limits })
+        f(&Desired { config: &self.config, limits: self.limits.clone() })
     }
 
     pub(crate) fn start(&mut self, identity: &NodeIdentity) -> Recovery {
@@ -138,17 +140,17 @@ impl Toy {
 
     /// The process dies and starts again.
     pub(crate) fn restart(&mut self) {
-        let waiting = self.observed.waiting;
+        let waiting = self.waiting();
         let identity = self.ledger.node.as_ref().unwrap().identity.clone();
         self.start(&identity);
         // The runtime asks again.
-        self.observed.waiting = waiting;
+        self.set_waiting(waiting);
     }
 
     /// The node starts anew: its pods are gone, its clock begins again.
     pub(crate) fn reboot(&mut self) {
         self.next += 1;
-        let held: Vec<IpAddr> = self.ledger.leases.values().map(|lease| lease.address).collect();
+        let held: Vec<IpAddr> = self.ledger.leases.values().flat_map(Lease::addresses).collect();
         self.now.boot = BootId::new(format!("reboot-{}", self.next));
         self.now.boottime = BootTime(5000);
         self.now.wall = WallTime(self.now.wall.0 + 60_000);
@@ -157,7 +159,7 @@ impl Toy {
         }
         self.cloud.leased.clear();
         let identity = self.ledger.node.as_ref().unwrap().identity.clone();
-        self.observed.waiting = 0;
+        self.set_waiting(0);
         assert_eq!(self.start(&identity), Recovery::NewBoot);
     }
 
@@ -168,14 +170,22 @@ impl Toy {
         self.cloud.at = self.now.wall.0;
     }
 
+    pub(crate) fn waiting(&self) -> u32 {
+        self.observed.waiting_for(PoolKey::DEFAULT)
+    }
+
+    pub(crate) fn set_waiting(&mut self, count: u32) {
+        self.observed.waiting.insert(PoolKey::DEFAULT, count);
+    }
+
     pub(crate) fn add_pods(&mut self, count: u32) {
-        self.observed.waiting += count;
+        self.set_waiting(self.waiting() + count);
         self.serve();
     }
 
     /// Gives addresses to waiting ADDs, as far as there are any.
     pub(crate) fn serve(&mut self) {
-        while self.observed.waiting > 0 {
+        while self.waiting() > 0 {
             let choice =
                 self.with_desired(|desired| choose_address(desired, &self.ledger, &self.observed, &self.now));
             let Ok(choice) = choice else { return };
@@ -205,7 +215,7 @@ impl Toy {
             self.commit(&changes);
             let changes = activate(&self.ledger, &sandbox);
             self.commit(&changes);
-            self.observed.waiting -= 1;
+            self.set_waiting(self.waiting() - 1);
         }
     }
 
@@ -215,7 +225,7 @@ impl Toy {
             return;
         }
         let key = &keys[nth % keys.len()];
-        let address = self.ledger.leases[key].address;
+        let address = self.ledger.leases[key].faces[0].address;
         let changes = begin_release(&self.ledger, key, &self.now);
         self.commit(&changes);
         let changes = self.with_desired(|desired| finish_release(desired, &self.ledger, key, &self.now));
@@ -358,8 +368,8 @@ impl Toy {
                 match (self.fates)() {
                     Fate::KilledBefore | Fate::KilledAfter => return false,
                     Fate::Fine | Fate::Stale(_) if self.cloud.tells_limits => {
-                        self.limits = self.cloud.limits;
-                        self.observed.limits_told(self.limits);
+                        self.limits = Some(self.cloud.limits.clone());
+                        self.observed.limits_told(self.cloud.limits.clone());
                     }
                     _ => self.observed.limits_untold(None, "lost", &self.now, self.next),
                 }
@@ -432,8 +442,8 @@ impl Toy {
                 matches!(record.phase, EniPhase::Attached { delete_on_termination: true, .. }),
                 "{record:?}"
             );
-            let booked: BTreeSet<IpAddr> =
-                self.ledger.addresses_on(id).filter(|address| address.occupies()).map(|a| a.ip).collect();
+            let booked = self.ledger.blocks_on(id).filter(|block| block.occupies());
+            let booked: BTreeSet<IpAddr> = booked.map(|block| block.net.addr()).collect();
             assert_eq!(booked, eni.secondary, "{id}");
         }
         for record in self.ledger.enis.values().filter(|record| record.holds_slot()) {

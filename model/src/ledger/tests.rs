@@ -56,3 +56,18 @@ fn an_address_does_exactly_one_thing() {
     assert_eq!(ledger.standing(ip("10.0.0.17")), Standing::Suspect(Suspicion::MaybeInUse), "a use outlives its block");
     assert!(!ledger.is_free(ip("10.0.0.18"), &at(99)));
 }
+
+#[test]
+fn a_block_knows_who_is_in_it() {
+    let mut ledger = Ledger::default();
+    let prefix = block("10.0.0.16/28", "a");
+    let rest = Cooldown { boot: BootId::new("b"), since: BootTime(10), period_ms: 5 };
+    ledger.apply(&Change::PutUse(ip("10.0.0.15"), Use::Suspect(Suspicion::MaybeInUse)));
+    ledger.apply(&Change::PutUse(ip("10.0.0.32"), Use::Suspect(Suspicion::MaybeInUse)));
+    ledger.apply(&Change::PutUse(ip("10.0.0.16"), Use::Cooling(rest)));
+    assert!(!ledger.is_somebodys(&prefix));
+    ledger.apply(&Change::PutUse(ip("10.0.0.31"), Use::Suspect(Suspicion::MaybeInUse)));
+    assert!(ledger.is_somebodys(&prefix));
+    let inside: Vec<String> = ledger.uses_in(prefix.net).map(|(ip, _)| ip.to_string()).collect();
+    assert_eq!(inside, ["10.0.0.16", "10.0.0.31"]);
+}

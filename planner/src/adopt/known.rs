@@ -1,14 +1,14 @@
 //! ENIs that the ledger has.
 
-use holdfast_model::address::AddressState;
+use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{AttachmentStatus, CloudChange, CloudRead, EniView};
-use holdfast_model::eni::{EniPhase, EniRecord, Management};
+use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, Management};
 
-use crate::adopt::Merge;
+use crate::adopt::{Merge, New};
 use crate::adopt::unknown::make_room;
 use crate::draft::Draft;
 use crate::intents::open::claimed_slots;
-use crate::intents::settle::departed;
+use crate::intents::settle::{departed, source_of};
 use crate::lifecycle::TOMBSTONE;
 
 impl Merge<'_> {
@@ -23,7 +23,7 @@ impl Merge<'_> {
             .ledger
             .intents_on(&record.id)
             .any(|intent| matches!(intent.change, CloudChange::AssignAddresses { .. }));
-        let new = if asked { AddressState::Free } else { self.rested_first() };
+        let new = if asked { New::AskedFor } else { New::Unasked };
         self.settle_by_read(draft, record, Some(view));
         let Some(here) = self.here(view) else {
             let detaching = view.attachment.as_ref().is_some_and(|other| {
@@ -37,7 +37,7 @@ impl Merge<'_> {
                     .note(format!("{} was attached elsewhere by somebody: it is not ours any more", view.id));
                 draft.bury(&view.id);
             } else if record.phase == EniPhase::Available {
-                self.addresses(draft, record, view, &AddressState::Free);
+                self.addresses(draft, record, view, &New::AskedFor);
             }
             return;
         };
@@ -53,23 +53,23 @@ impl Merge<'_> {
                     return;
                 }
                 next.phase = Self::attached(here);
-                next.slot = here.slot;
+                next.place = EniPlace::Device(here.slot);
             }
             EniPhase::Detached | EniPhase::Gone => return,
         }
         if std::mem::discriminant(&next.phase) != std::mem::discriminant(&record.phase) {
             next.since = draft.now();
         }
-        let leased = draft.ledger.leases.values().any(|lease| lease.eni == record.id);
-        if next.slot != here.slot && !leased && !claimed_slots(&draft.ledger).contains(&here.slot) {
-            next.slot = here.slot;
+        let there = EniPlace::Device(here.slot);
+        let leased = draft.ledger.leases_on(&record.id).next().is_some();
+        if next.place != there && !leased && !claimed_slots(&draft.ledger).contains(&here.slot) {
+            next.place = there;
         }
         // An empty set of tags says nothing: upstream's rule, from an outage where tags were missing.
         if !view.tags.is_empty() || next.management == Management::Excluded {
-            next.management = self.management(view, next.is_primary());
+            next.management = self.management(view, here.slot);
         }
-        next.subnet_cidr =
-            next.subnet_cidr.or_else(|| crate::intents::settle::known_cidr(&draft.ledger, &next.subnet));
+        next.source = source_of(view);
         let managed = next.management == Management::Managed;
         draft.put_eni(next);
         if managed {
@@ -92,14 +92,14 @@ impl Merge<'_> {
         match &current.phase {
             EniPhase::Available | EniPhase::Detached if by_id && view.is_none() => draft.bury(&record.id),
             EniPhase::Attached { .. } | EniPhase::Draining { .. } => {
-                let held = draft.ledger.leases.values().filter(|lease| lease.eni == record.id).count();
+                let held = draft.ledger.leases_on(&record.id).count();
                 draft.note(format!(
                     "{} is not attached any more, and not by our doing; sandboxes on it: {held}",
                     record.id
                 ));
                 let ours = current.created_by.is_some();
                 draft.strip(&record.id);
-                let bare = draft.ledger.addresses_on(&record.id).next().is_none();
+                let bare = draft.ledger.blocks_on(&record.id).next().is_none();
                 if !bare {
                     // Kept for what is owed on it, and closed to everything new.
                     let mut kept = current;
@@ -157,16 +157,15 @@ impl Merge<'_> {
                 }
                 CloudChange::DetachEni { .. }
                 | CloudChange::SetDeleteOnTermination { .. }
-                | CloudChange::TagEni { .. }
                 | CloudChange::CreateEni { .. } => {}
             }
         }
         debug_assert!(
-            draft.ledger.addresses_on(&record.id).all(|address| match &address.state {
-                AddressState::Departing(intent) => draft.ledger.intents.contains_key(intent),
+            draft.ledger.blocks_on(&record.id).all(|block| match &block.state {
+                BlockState::Leaving(intent) => draft.ledger.intents.contains_key(intent),
                 _ => true,
             }),
-            "an address departs by an open intent only"
+            "a block leaves by an open intent only"
         );
     }
 }

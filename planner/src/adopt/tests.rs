@@ -1,8 +1,8 @@
 use std::net::IpAddr;
 
-use holdfast_model::address::AddressState;
+use holdfast_model::ledger::Standing;
 use holdfast_model::cloud::{Api, AttachmentStatus, CloudRead, TAG_INSTANCE, TAG_INTENT, TAG_NO_MANAGE};
-use holdfast_model::eni::{EniKind, EniPhase, EniSlot, Management};
+use holdfast_model::eni::{EniKind, EniPhase, EniPlace, Management};
 use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::Change;
 
@@ -19,6 +19,8 @@ fn rested() -> Toy {
     toy.add_pods(4);
     toy.run_to_rest();
     toy.sleep(Duration::from_secs(120));
+    // Everything is proven since its last change.
+    read_now(&mut toy);
     toy
 }
 
@@ -85,22 +87,22 @@ fn nor_does_it_prove_presence() {
     let ip: IpAddr = "10.0.77.7".parse().unwrap();
     toy.cloud.enis.get_mut(&EniId::new("eni-primary")).unwrap().secondary.insert(ip);
     toy.read(&full(), BootTime(changed.0 - 1), 0);
-    assert!(!toy.ledger.addresses.contains_key(&ip));
+    assert!(!toy.ledger.block_of(ip).is_some());
     toy.read(&full(), BootTime(changed.0 + 1), 0);
-    assert!(toy.ledger.addresses.contains_key(&ip));
+    assert!(toy.ledger.block_of(ip).is_some());
 }
 
 #[test]
 fn an_address_somebody_took_is_dropped_when_free_and_kept_when_leased() {
     let mut toy = rested();
     let eni = EniId::new("eni-0001");
-    let held: Vec<IpAddr> = toy.ledger.leases.values().filter(|l| l.eni == eni).map(|l| l.address).collect();
+    let held: Vec<IpAddr> = toy.ledger.leases.values().filter(|l| l.faces[0].eni == eni).map(|l| l.faces[0].address).collect();
     assert_eq!(held.len(), 1);
     toy.cloud.enis.get_mut(&eni).unwrap().secondary.clear();
     read_now(&mut toy);
-    let left: Vec<_> = toy.ledger.addresses_on(&eni).cloned().collect();
+    let left: Vec<_> = toy.ledger.blocks_on(&eni).cloned().collect();
     assert_eq!(left.len(), 1);
-    assert_eq!((left[0].ip, left[0].assigned), (held[0], false));
+    assert_eq!((left[0].net, left[0].state), (held[0].into(), BlockState::Withdrawn));
     assert_eq!(toy.ledger.leases.len(), 4, "no lease is ever lost by reading");
 }
 
@@ -123,16 +125,17 @@ fn absence_is_not_believed_right_after_a_change() {
 #[test]
 fn a_rest_is_owed_even_when_the_address_vanishes_and_comes_back() {
     let mut toy = rested();
-    let lease = toy.ledger.leases.values().find(|lease| lease.slot == EniSlot::PRIMARY).unwrap().clone();
+    let lease = toy.ledger.leases.values().find(|lease| lease.faces[0].place == EniPlace::PRIMARY).unwrap().clone();
     toy.delete_pod(toy.ledger.leases.keys().position(|key| *key == lease.sandbox).unwrap());
-    toy.cloud.enis.get_mut(&lease.eni).unwrap().secondary.remove(&lease.address);
+    toy.cloud.enis.get_mut(&lease.faces[0].eni).unwrap().secondary.remove(&lease.faces[0].address);
     read_now(&mut toy);
-    assert!(!toy.ledger.addresses[&lease.address].assigned);
-    toy.cloud.enis.get_mut(&lease.eni).unwrap().secondary.insert(lease.address);
+    assert!(!toy.ledger.is_held(lease.faces[0].address));
+    toy.cloud.enis.get_mut(&lease.faces[0].eni).unwrap().secondary.insert(lease.faces[0].address);
     toy.sleep(Duration::from_secs(10));
     read_now(&mut toy);
-    let back = &toy.ledger.addresses[&lease.address];
-    assert!(back.assigned && matches!(back.state, AddressState::Cooling(_)), "{back:?}");
+    let back = toy.ledger.standing(lease.faces[0].address);
+    assert!(toy.ledger.is_held(lease.faces[0].address), "{back:?}");
+    assert!(matches!(back, Standing::Cooling(rest) if rest.remaining(&toy.now) == Some(Duration::from_secs(20))), "{back:?}");
 }
 
 /// cni#1967: an ENI with pods is missing from a view. It is kept with its leases; nothing is detached or deleted.
@@ -160,7 +163,7 @@ fn an_idle_eni_that_somebody_detached_is_forgotten() {
     toy.cloud.enis.remove(&eni);
     read_now(&mut toy);
     assert!(!toy.ledger.enis.contains_key(&eni));
-    assert_eq!(toy.ledger.addresses_on(&eni).count(), 0);
+    assert_eq!(toy.ledger.blocks_on(&eni).count(), 0);
 }
 
 /// cni#1479, cni#3887: late views show what we have given back.
@@ -181,7 +184,8 @@ fn tombstones_are_not_revived() {
         }
     }
     assert!(toy.ledger.enis.values().any(|eni| eni.phase == EniPhase::Gone));
-    assert!(toy.ledger.addresses.values().any(|address| matches!(address.state, AddressState::Gone(_))));
+    let gone = |block: &&Block| matches!(block.state, BlockState::Gone(_));
+    assert!(toy.ledger.blocks.values().any(|block| gone(&block)));
     let (_, late) = before;
     let mut cloud = std::mem::replace(&mut toy.cloud.enis, late);
     let ledger = toy.ledger.clone();
@@ -189,8 +193,8 @@ fn tombstones_are_not_revived() {
     for (id, record) in &ledger.enis {
         assert_eq!(toy.ledger.enis.get(id).map(|eni| &eni.phase), Some(&record.phase));
     }
-    for (ip, record) in ledger.addresses.iter().filter(|(_, a)| matches!(a.state, AddressState::Gone(_))) {
-        assert_eq!(toy.ledger.addresses.get(ip), Some(record));
+    for block in ledger.blocks.values().filter(gone) {
+        assert_eq!(toy.ledger.blocks.get(&block.net), Some(block));
     }
     std::mem::swap(&mut toy.cloud.enis, &mut cloud);
 }
@@ -201,7 +205,7 @@ fn the_enis_own_address_is_never_in_the_pool() {
     let own = toy.cloud.enis[&EniId::new("eni-0001")].primary;
     toy.cloud.enis.get_mut(&EniId::new("eni-0001")).unwrap().secondary.insert(IpAddr::V4(own));
     read_now(&mut toy);
-    assert!(!toy.ledger.addresses.contains_key(&IpAddr::V4(own)));
+    assert_eq!(toy.ledger.standing(IpAddr::V4(own)), Standing::Unknown);
 }
 
 #[test]
@@ -265,9 +269,9 @@ fn an_eni_that_was_not_detached_after_all_keeps_its_slot() {
     toy.sleep(TOMBSTONE);
     // The invariants are looked at after each change.
     read_now(&mut toy);
-    assert_eq!(toy.ledger.enis[&id].slot, attached.slot);
+    assert_eq!(toy.ledger.enis[&id].place, attached.place);
     assert!(matches!(toy.ledger.enis[&id].phase, EniPhase::Attached { .. }));
-    assert_ne!(toy.ledger.enis[&other.id].slot, attached.slot);
+    assert_ne!(toy.ledger.enis[&other.id].place, attached.place);
 }
 
 #[test]
@@ -278,11 +282,11 @@ fn somebody_elses_eni_in_our_slot_moves_ours() {
     toy.add_pods(2);
     toy.round();
     let ours = toy.ledger.enis.values().find(|eni| eni.phase == EniPhase::Available).unwrap().clone();
-    toy.cloud.attach_foreign("eni-other", ours.slot.device, EniKind::Standard, &[(TAG_NO_MANAGE, "true")]);
+    toy.cloud.attach_foreign("eni-other", ours.slot().unwrap().device, EniKind::Standard, &[(TAG_NO_MANAGE, "true")]);
     toy.run_to_rest();
-    assert_eq!(toy.ledger.enis[&EniId::new("eni-other")].slot, ours.slot);
+    assert_eq!(toy.ledger.enis[&EniId::new("eni-other")].place, ours.place);
     assert!(toy.ledger.enis[&ours.id].serves_pods());
-    assert_ne!(toy.ledger.enis[&ours.id].slot, ours.slot);
+    assert_ne!(toy.ledger.enis[&ours.id].place, ours.place);
 }
 
 #[test]
@@ -293,7 +297,7 @@ fn a_detachment_by_somebody_else_is_waited_for() {
     let before = toy.ledger.clone();
     let views = vec![];
     let reading = Reading { read: &CloudRead::Enis { enis: vec![] }, views: &views, began: toy.now.boottime };
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let traces = Traces { looked: true, ..Traces::default() };
     let nothing = adopt(&desired, &toy.ledger, &toy.observed, reading, &traces, &toy.now);
     assert_eq!(writes(&nothing), Vec::<&Change>::new());
@@ -311,13 +315,13 @@ fn a_late_view_does_not_move_an_address_back() {
         assert!(toy.ledger.enis[eni].serves_pods());
     }
     // As our own calls leave it behind.
-    let moved = AddressRecord { ip, eni: to.clone(), state: AddressState::Free, assigned: true };
-    toy.ledger.apply(&Change::PutAddress(moved.clone()));
+    let moved = Block::held(ip.into(), to.clone(), toy.now.boottime);
+    toy.ledger.apply(&Change::PutBlock(moved.clone()));
     read_now(&mut toy);
-    assert_eq!(toy.ledger.addresses[&ip], moved);
+    assert_eq!(toy.ledger.block_of(ip), Some(&moved));
     // When it is not there either for long, and seen here again, it is taken in.
     toy.sleep(Duration::from_secs(60));
     read_now(&mut toy);
     read_now(&mut toy);
-    assert_eq!(toy.ledger.addresses[&ip].eni, from);
+    assert_eq!(toy.ledger.block_of(ip).unwrap().eni, from);
 }

@@ -1,14 +1,13 @@
 //! ENIs that the ledger does not have.
 
-use holdfast_model::address::AddressState;
 use holdfast_model::cloud::{CloudRead, EniView, TAG_INSTANCE};
-use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
+use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, EniSlot, Management};
 use holdfast_model::ids::IntentId;
 
-use crate::adopt::{Merge, intent_tag};
+use crate::adopt::{Merge, New, intent_tag};
 use crate::draft::Draft;
 use crate::intents::open::{claimed_slots, lowest_free_slot};
-use crate::intents::settle::known_cidr;
+use crate::intents::settle::source_of;
 
 impl Merge<'_> {
     /// Takes an ENI over, if it is attached here or an orphan of ours.
@@ -31,15 +30,15 @@ impl Merge<'_> {
             return;
         }
         let record = EniRecord {
-            slot: here.slot,
-            management: self.management(view, here.slot == EniSlot::PRIMARY),
+            place: EniPlace::Device(here.slot),
+            management: self.management(view, here.slot),
             phase: Self::attached(here),
             ..self.record(draft, view, maker)
         };
         draft.put_eni(record.clone());
-        draft.note(format!("{} was found attached at {:?}: {:?}", view.id, record.slot, record.management));
+        draft.note(format!("{} was found attached at {:?}: {:?}", view.id, here.slot, record.management));
         if record.management == Management::Managed {
-            self.addresses(draft, &record, view, &self.rested_first());
+            self.addresses(draft, &record, view, &New::Unasked);
         }
     }
 
@@ -51,10 +50,11 @@ impl Merge<'_> {
         }
         let claimed = claimed_slots(&draft.ledger);
         let held = claimed.iter().filter(|slot| slot.card == 0).count();
-        let phase =
-            if held < self.desired.max_enis() as usize { EniPhase::Available } else { EniPhase::Detached };
+        // While it is not known how many there may be, it is kept.
+        let surplus = self.desired.max_enis(0).is_some_and(|most| held >= most as usize);
+        let phase = if surplus { EniPhase::Detached } else { EniPhase::Available };
         let record = EniRecord {
-            slot: lowest_free_slot(0, &claimed),
+            place: EniPlace::Device(lowest_free_slot(0, &claimed)),
             management: Management::Managed,
             phase,
             ..self.record(draft, view, maker)
@@ -62,19 +62,18 @@ impl Merge<'_> {
         draft.put_eni(record.clone());
         draft.note(format!("{} is an orphan of ours: taken over", view.id));
         // It is attached to nothing, and an ENI is detached when all that was on it has rested.
-        self.addresses(draft, &record, view, &AddressState::Free);
+        self.addresses(draft, &record, view, &New::AskedFor);
     }
 
     fn record(&self, draft: &Draft<'_>, view: &EniView, created_by: Option<IntentId>) -> EniRecord {
         EniRecord {
             id: view.id.clone(),
             mac: view.mac,
-            slot: EniSlot::PRIMARY,
+            place: EniPlace::PRIMARY,
             kind: view.kind,
             management: Management::Unmanaged,
             phase: EniPhase::Available,
-            subnet: view.subnet.clone(),
-            subnet_cidr: known_cidr(&draft.ledger, &view.subnet),
+            source: source_of(view),
             primary_ipv4: view.primary_ipv4,
             created_by,
             since: draft.now(),
@@ -85,14 +84,14 @@ impl Merge<'_> {
 
 /// Frees a slot that an unattached ENI of ours has chosen; false when an attached one sits there.
 pub(super) fn make_room(draft: &mut Draft<'_>, slot: EniSlot) -> bool {
-    let holder = draft.ledger.enis.values().find(|eni| eni.holds_slot() && eni.slot == slot).cloned();
+    let holder = draft.ledger.enis.values().find(|eni| eni.holds_slot() && eni.slot() == Some(slot)).cloned();
     let Some(mut holder) = holder else { return true };
     if holder.phase != EniPhase::Available {
         return false;
     }
     let mut claimed = claimed_slots(&draft.ledger);
     claimed.insert(slot);
-    holder.slot = lowest_free_slot(slot.card, &claimed);
+    holder.place = EniPlace::Device(lowest_free_slot(slot.card, &claimed));
     draft.put_eni(holder);
     true
 }

@@ -85,7 +85,7 @@ fn a_used_up_quota_of_enis_is_named_and_asked_about_seldom() {
     assert!((6..=16).contains(&asked), "{asked} in an hour");
     assert_eq!(toy.cloud.calls.len(), asked, "nor is EC2 read for it: {:?}", toy.cloud.calls);
     assert_eq!(toy.last.refusal, Some(Refusal::EniQuota));
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let shortage = choose_address(&desired, &toy.ledger, &toy.observed, &toy.now).unwrap_err();
     assert_eq!((shortage.cause, shortage.hold), (Refusal::EniQuota, false), "an ADD is told at once");
 
@@ -101,8 +101,9 @@ fn an_eni_that_is_being_created_is_counted_with_its_room() {
     toy.add_pods(28);
     toy.run_to_rest();
     assert_eq!(toy.shape(), [29]);
-    toy.observed.waiting = 2;
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    toy.set_waiting(2);
+    let config = toy.config.clone();
+    let desired = Desired { config: &config, limits: toy.limits.clone() };
     let made = plan(&desired, &toy.ledger, &toy.observed, &toy.now);
     let [Step::Open(change @ CloudChange::CreateEni { secondary_addresses: 2, .. })] = &made.steps[..] else {
         panic!("{made:?}")
@@ -110,9 +111,9 @@ fn an_eni_that_is_being_created_is_counted_with_its_room() {
     let id = IntentId(Uuid::from_u128(0xfeed));
     toy.ledger.apply_all(&open(&toy.ledger, change.clone(), id, &toy.now).unwrap());
     toy.observed.sent(id);
-    toy.observed.waiting = 20;
+    toy.set_waiting(20);
     assert_eq!(plan(&desired, &toy.ledger, &toy.observed, &toy.now).steps, []);
-    toy.observed.waiting = 40;
+    toy.set_waiting(40);
     assert_eq!(
         plan(&desired, &toy.ledger, &toy.observed, &toy.now).steps.len(),
         1,

@@ -54,7 +54,7 @@ fn what_we_changed_a_moment_ago_is_no_news() {
     for addresses in stale.values_mut() {
         addresses.pop_last();
     }
-    for eni in toy.ledger.enis.clone().into_values() {
+    for eni in toy.ledger.enis.values().cloned().collect::<Vec<_>>() {
         let changed = toy.now.boottime;
         toy.ledger.apply(&Change::PutEni(EniRecord { changed, ..eni }));
     }
@@ -69,7 +69,10 @@ fn ranges_are_filled_in_and_not_changed() {
     let eni = toy.ledger.enis.values().next().unwrap().clone();
     let cidrs = BTreeMap::from([(eni.mac, "10.9.0.0/20".parse().unwrap())]);
     assert_eq!(learn_cidrs(&toy.ledger, &cidrs), [], "known already");
-    toy.ledger.apply(&Change::PutEni(EniRecord { subnet_cidr: None, ..eni.clone() }));
-    let learnt = EniRecord { subnet_cidr: Some("10.9.0.0/20".parse().unwrap()), ..eni };
-    assert_eq!(learn_cidrs(&toy.ledger, &cidrs), [Change::PutEni(learnt)]);
+    let id = eni.source.subnet;
+    let learnt = SubnetRecord { id: id.clone(), ipv4: Some("10.9.0.0/20".parse().unwrap()), ipv6: None };
+    for unknown in [Change::DropSubnet(id.clone()), Change::PutSubnet(SubnetRecord { ipv4: None, ..learnt.clone() })] {
+        toy.ledger.apply(&unknown);
+        assert_eq!(learn_cidrs(&toy.ledger, &cidrs), [Change::PutSubnet(learnt.clone())]);
+    }
 }

@@ -4,6 +4,8 @@ use holdfast_model::host::{
     priority,
 };
 use holdfast_model::ids::MacAddr;
+use holdfast_model::ledger::Change;
+use holdfast_model::uses::Suspicion;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::*;
@@ -167,16 +169,16 @@ fn a_pods_link_that_is_down_is_set_up_before_its_route_is_put() {
 fn what_is_left_of_dead_sandboxes_goes() {
     let mut toy = toy();
     let whole = kernel(&desired_host(&toy.ledger, &toy.config));
-    let secondary = toy.ledger.leases.values().find(|lease| lease.slot.device == 1).unwrap().clone();
+    let secondary = toy.ledger.leases.values().find(|lease| lease.faces[0].place.route_table() == 2).unwrap().clone();
     let at = toy.ledger.leases.keys().position(|key| *key == secondary.sandbox).unwrap();
     toy.delete_pod(at);
     let desired = desired_host(&toy.ledger, &toy.config);
     let actions = host_diff(&desired, &whole, &spared(&toy.ledger));
     // Its link goes with its sandbox, not by us.
     assert_eq!(actions.len(), 3, "{actions:?}");
-    let to = rule(512, None, Some(secondary.address), 254);
+    let to = rule(512, None, Some(secondary.faces[0].address), 254);
     assert!(actions.contains(&HostAction::RemoveRule(to)));
-    let from = rule(1536, Some(secondary.address), None, 2);
+    let from = rule(1536, Some(secondary.faces[0].address), None, 2);
     assert!(actions.contains(&HostAction::RemoveRule(from)));
     assert!(actions.iter().any(|action| matches!(action, HostAction::RemoveRoute(_))));
 }
@@ -191,7 +193,7 @@ fn what_is_being_wired_or_unwired_is_left_alone() {
     assert_eq!(desired.pods.len(), 3);
     assert_eq!(host_diff(&desired, &whole, &spared(&toy.ledger)), [], "neither missing nor orphans");
     let mut half = whole;
-    half.rules.retain(|rule| rule.to != Some(IpNet::from(toy.ledger.leases[&key].address)));
+    half.rules.retain(|rule| rule.to != Some(IpNet::from(toy.ledger.leases[&key].faces[0].address)));
     assert_eq!(host_diff(&desired, &half, &spared(&toy.ledger)), []);
 }
 
@@ -200,17 +202,17 @@ fn suspects_and_lost_ledgers_keep_their_wiring() {
     let mut toy = toy();
     let whole = kernel(&desired_host(&toy.ledger, &toy.config));
     // The leases are lost; the sandboxes live.
-    let addresses: Vec<IpAddr> = toy.ledger.leases.values().map(|lease| lease.address).collect();
-    toy.ledger.leases.clear();
-    for ip in &addresses {
-        let mut record = toy.ledger.addresses[ip].clone();
-        record.state = AddressState::Quarantined(holdfast_model::address::QuarantineReason::MaybeInUse);
-        toy.ledger.addresses.insert(*ip, record);
+    let leases: Vec<Lease> = toy.ledger.leases.values().cloned().collect();
+    for lease in &leases {
+        toy.ledger.apply(&Change::DropLease(lease.sandbox.clone()));
+        toy.ledger.apply(&Change::PutUse(lease.faces[0].address, Use::Suspect(Suspicion::MaybeInUse)));
     }
     let desired = desired_host(&toy.ledger, &toy.config);
     assert!(desired.pods.is_empty());
     assert_eq!(host_diff(&desired, &whole, &spared(&toy.ledger)), []);
-    toy.ledger.addresses.clear();
+    for lease in &leases {
+        toy.ledger.apply(&Change::DropUse(lease.faces[0].address));
+    }
     let blind = Spared { all_orphans: true, ..spared(&toy.ledger) };
     assert_eq!(host_diff(&desired, &whole, &blind), []);
     assert!(!host_diff(&desired, &whole, &spared(&toy.ledger)).is_empty());

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_model::address::AddressState;
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{CloudChange, TAG_CREATED_AT, TAG_INTENT};
 use holdfast_model::eni::{EniPhase, EniRecord, EniSlot};
 use holdfast_model::ids::{EniId, IntentId};
-use holdfast_model::intent::Intent;
+use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{Now, WallTime};
+use ipnet::IpNet;
 
 /// Makes a planned change an intent: the changes to commit before the call is sent. `None` when the ledger no
 /// longer admits it (an address was leased meanwhile, an ENI is busy): plan again.
@@ -29,7 +30,7 @@ pub fn open(ledger: &Ledger, mut change: CloudChange, id: IntentId, now: &Now) -
         }
         CloudChange::AttachEni { eni, slot, .. } => {
             let record = idle(ledger, eni)?;
-            if record.phase != EniPhase::Available || record.slot != *slot {
+            if record.phase != EniPhase::Available || record.slot() != Some(*slot) {
                 return None;
             }
         }
@@ -58,14 +59,11 @@ pub fn open(ledger: &Ledger, mut change: CloudChange, id: IntentId, now: &Now) -
                 return None;
             }
             for ip in addresses {
-                let record = ledger.addresses.get(ip).filter(|record| &record.eni == eni)?;
-                // The states exclude a lease; the second look costs little and guards a pod's life.
-                if !record.is_free(now) || ledger.lease_of(*ip).is_some() {
+                let block = ledger.blocks.get(&IpNet::from(*ip)).filter(|block| &block.eni == eni)?;
+                if !ledger.is_free(*ip, now) {
                     return None;
                 }
-                let mut record = record.clone();
-                record.state = AddressState::Departing(id);
-                changes.push(Change::PutAddress(record));
+                changes.push(Change::PutBlock(Block { state: BlockState::Leaving(id), ..block.clone() }));
             }
         }
         CloudChange::DetachEni { eni, attachment } => {
@@ -82,22 +80,19 @@ pub fn open(ledger: &Ledger, mut change: CloudChange, id: IntentId, now: &Now) -
                 return None;
             }
         }
-        CloudChange::TagEni { eni, .. } => {
-            ledger.enis.get(eni)?;
-        }
     }
     if let Some(record) = change.eni().and_then(|eni| ledger.enis.get(eni)) {
         let mut record = record.clone();
         record.changed = now.boottime;
         changes.push(Change::PutEni(record));
     }
-    changes.push(Change::PutIntent(Intent { id, change, planned: now.wall }));
+    changes.push(Change::PutIntent(Intent { id, change, sending: Sending::MaybeSent, planned: now.wall }));
     Some(changes)
 }
 
 /// Slots that are held, or that an open intent is going to use.
 pub(crate) fn claimed_slots(ledger: &Ledger) -> BTreeSet<EniSlot> {
-    let held = ledger.enis.values().filter(|eni| eni.holds_slot()).map(|eni| eni.slot);
+    let held = ledger.enis.values().filter(|eni| eni.holds_slot()).filter_map(EniRecord::slot);
     let asked = ledger.intents.values().filter_map(|intent| match &intent.change {
         CloudChange::CreateEni { slot, .. } | CloudChange::AttachEni { slot, .. } => Some(*slot),
         _ => None,
@@ -116,18 +111,20 @@ pub(crate) fn lowest_free_slot(card: u8, claimed: &BTreeSet<EniSlot>) -> EniSlot
 
 /// Whether an open intent changes this ENI in a way that excludes another change.
 pub(crate) fn busy(ledger: &Ledger, eni: &EniId) -> bool {
-    ledger.intents_on(eni).any(|intent| {
-        !matches!(intent.change, CloudChange::SetDeleteOnTermination { .. } | CloudChange::TagEni { .. })
-    })
+    ledger
+        .intents_on(eni)
+        .any(|intent| !matches!(intent.change, CloudChange::SetDeleteOnTermination { .. }))
 }
 
 /// Whether anything on the ENI is leased, resting or suspect: then it stays where it is.
 pub(crate) fn in_use(ledger: &Ledger, eni: &EniId, now: &Now) -> bool {
-    ledger.leases.values().any(|lease| &lease.eni == eni)
-        || ledger.addresses_on(eni).any(|address| match &address.state {
-            AddressState::Leased | AddressState::Quarantined(_) | AddressState::Departing(_) => true,
-            AddressState::Cooling(cooldown) => cooldown.remaining(now).is_some(),
-            AddressState::Free | AddressState::Gone(_) => false,
+    ledger.leases_on(eni).next().is_some()
+        || ledger.blocks_on(eni).any(|block| match block.state {
+            BlockState::Leaving(_) => true,
+            BlockState::Gone(_) => false,
+            BlockState::Held | BlockState::Withdrawn => {
+                ledger.uses_in(block.net).any(|(_, what)| !what.is_over(now))
+            }
         })
 }
 

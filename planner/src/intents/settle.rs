@@ -7,14 +7,14 @@
 
 use std::net::IpAddr;
 
-use holdfast_model::address::{AddressRecord, AddressState};
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{CloudAnswer, CloudChange, CloudRead, EniView};
-use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
-use holdfast_model::ids::{EniId, IntentId, SubnetId};
+use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
+use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::Intent;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::time::{BootTime, Now};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::draft::Draft;
 use crate::intents::open::{claimed_slots, lowest_free_slot};
@@ -111,7 +111,6 @@ fn answered(draft: &mut Draft<'_>, intent: &Intent, answer: &CloudAnswer) -> boo
             draft.drop_intent(intent.id);
             draft.bury(eni);
         }
-        (CloudChange::TagEni { .. }, CloudAnswer::Done) => draft.drop_intent(intent.id),
         _ => return false,
     }
     true
@@ -128,7 +127,7 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
             Fault::Rejected | Fault::NotFound | Fault::Conflict => Some(this(eni)),
             _ => None,
         },
-        CloudChange::CreateEni { .. } | CloudChange::TagEni { .. } => {
+        CloudChange::CreateEni { .. } => {
             draft.drop_intent(intent.id);
             None
         }
@@ -198,7 +197,7 @@ fn setback(ledger: &Ledger, intent: &Intent, fault: Option<&Fault>, words: &str)
     let scope = intent.change.eni().map_or(PauseScope::Api, |eni| PauseScope::Eni(eni.clone()));
     let subnet = match &intent.change {
         CloudChange::CreateEni { subnet, .. } => Some(subnet),
-        CloudChange::AssignAddresses { eni, .. } => ledger.enis.get(eni).map(|eni| &eni.subnet),
+        CloudChange::AssignAddresses { eni, .. } => ledger.enis.get(eni).map(|eni| &eni.source.subnet),
         _ => None,
     };
     Setback::of(api, scope, fault, words, subnet)
@@ -213,12 +212,11 @@ fn created(draft: &mut Draft<'_>, intent: IntentId, slot: EniSlot, view: &EniVie
         let record = EniRecord {
             id: view.id.clone(),
             mac: view.mac,
-            slot,
+            place: EniPlace::Device(slot),
             kind: view.kind,
             management: Management::Managed,
             phase: EniPhase::Available,
-            subnet: view.subnet.clone(),
-            subnet_cidr: known_cidr(&draft.ledger, &view.subnet),
+            source: source_of(view),
             primary_ipv4: view.primary_ipv4,
             created_by: Some(intent),
             since: draft.now(),
@@ -231,22 +229,30 @@ fn created(draft: &mut Draft<'_>, intent: IntentId, slot: EniSlot, view: &EniVie
     }
 }
 
-/// EC2 gave us this address in answer to our own call.
+/// EC2 gave us this address in answer to our own call. What it is used for is not touched: a rest is owed wherever the
+/// address is now.
 fn given(draft: &mut Draft<'_>, eni: &EniId, ip: IpAddr) {
     if draft.is_primary_address(ip) || !draft.ledger.enis.contains_key(eni) {
         return;
     }
-    let record = |state| AddressRecord { ip, eni: eni.clone(), state, assigned: true };
-    let Some(known) = draft.ledger.addresses.get(&ip).cloned() else {
-        draft.put_address(record(AddressState::Free));
+    let held = Block::held(IpNet::from(ip), eni.clone(), draft.now());
+    let Some(known) = draft.ledger.block_of(ip).cloned() else {
+        draft.put_block(held);
         return;
     };
     match known.state {
-        AddressState::Free | AddressState::Gone(_) => draft.put_address(record(AddressState::Free)),
-        // The rest is owed wherever the address is now.
-        AddressState::Cooling(rest) => draft.put_address(record(AddressState::Cooling(rest))),
+        _ if !known.is_host() => {}
+        BlockState::Held | BlockState::Withdrawn if draft.ledger.is_somebodys(&known) => {
+            if &known.eni != eni {
+                draft.note(format!(
+                    "{ip} was assigned to {eni}, and the ledger has it in use on {}: it stays with its user",
+                    known.eni
+                ));
+            }
+        }
+        BlockState::Held | BlockState::Withdrawn | BlockState::Gone(_) => draft.put_block(held),
         // So it has left the other ENI; what is still open there must not name it any longer.
-        AddressState::Departing(open) if &known.eni != eni => {
+        BlockState::Leaving(open) if &known.eni != eni => {
             if let Some(mut intent) = draft.ledger.intents.get(&open).cloned()
                 && let CloudChange::UnassignAddresses { addresses, .. } = &mut intent.change
             {
@@ -257,32 +263,22 @@ fn given(draft: &mut Draft<'_>, eni: &EniId, ip: IpAddr) {
                     draft.put_intent(intent);
                 }
             }
-            draft.put_address(record(AddressState::Free));
+            draft.put_block(held);
         }
-        AddressState::Departing(_) => {}
-        AddressState::Leased | AddressState::Quarantined(_) => {
-            draft.note(format!(
-                "{ip} was assigned to {eni}, and the ledger has it in use on {}: it stays with its user",
-                known.eni
-            ));
-        }
+        BlockState::Leaving(_) => {}
     }
 }
 
 /// EC2 took this address away in answer to our own call.
 pub(crate) fn departed(draft: &mut Draft<'_>, intent: IntentId, ip: IpAddr) {
-    if draft.ledger.addresses.get(&ip).is_some_and(|known| known.state == AddressState::Departing(intent)) {
+    let net = IpNet::from(ip);
+    if draft.ledger.blocks.get(&net).is_some_and(|known| known.state == BlockState::Leaving(intent)) {
         let gone_at: BootTime = draft.now();
-        draft.set_state(ip, AddressState::Gone(gone_at));
+        draft.set_state(net, BlockState::Gone(gone_at));
     }
 }
 
-/// A subnet's range, when it is the node's own subnet or another ENI's.
-pub(crate) fn known_cidr(ledger: &Ledger, subnet: &SubnetId) -> Option<Ipv4Net> {
-    ledger
-        .node
-        .as_ref()
-        .filter(|node| &node.identity.subnet == subnet)
-        .map(|node| node.identity.subnet_cidr)
-        .or_else(|| ledger.enis.values().filter(|eni| &eni.subnet == subnet).find_map(|eni| eni.subnet_cidr))
+/// What an ENI is made from, as EC2 shows it.
+pub(crate) fn source_of(view: &EniView) -> EniSource {
+    EniSource { subnet: view.subnet.clone(), security_groups: Some(view.security_groups.clone()) }
 }

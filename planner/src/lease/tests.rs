@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use holdfast_model::address::AddressState;
+use holdfast_model::ledger::Standing;
 use holdfast_model::cloud::CloudRead;
-use holdfast_model::eni::{EniSlot, Management};
+use holdfast_model::eni::{EniPlace, EniRecord, Management};
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Change;
@@ -35,20 +35,20 @@ fn rested() -> Toy {
 }
 
 fn choose(toy: &Toy) -> Result<Choice, Shortage> {
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     choose_address(&desired, &toy.ledger, &toy.observed, &toy.now)
 }
 
 #[test]
 fn low_slots_fill_first_and_used_addresses_come_last() {
     let mut toy = rested();
-    let used = toy.ledger.leases.values().next().unwrap().address;
+    let used = toy.ledger.leases.values().next().unwrap().faces[0].address;
     toy.delete_pod(0);
     toy.sleep(Duration::from_secs(31));
     let mut order = Vec::new();
     for _ in 0..6 {
         let choice = choose(&toy).unwrap();
-        order.push((choice.slot.device, choice.address == used));
+        order.push((choice.place.slot().unwrap().device, choice.address == used));
         toy.add_pods(1);
     }
     let expected = [(0, false), (0, false), (0, true), (1, false), (1, false), (1, false)];
@@ -59,10 +59,10 @@ fn low_slots_fill_first_and_used_addresses_come_last() {
 fn an_eni_that_was_not_read_back_or_is_closed_gives_nothing() {
     let mut toy = rested();
     let primary = EniId::new("eni-primary");
-    assert_eq!(choose(&toy).unwrap().slot, EniSlot::PRIMARY);
+    assert_eq!(choose(&toy).unwrap().place, EniPlace::PRIMARY);
     toy.observed.ready_enis.remove(&primary);
-    assert_eq!(choose(&toy).unwrap().slot.device, 1);
-    for eni in toy.ledger.enis.clone().into_values() {
+    assert_eq!(choose(&toy).unwrap().place.route_table(), 2);
+    for eni in toy.ledger.enis.values().cloned().collect::<Vec<_>>() {
         toy.ledger.apply(&Change::PutEni(EniRecord { management: Management::Excluded, ..eni }));
     }
     assert!(choose(&toy).is_err());
@@ -86,7 +86,7 @@ fn a_lease_is_opened_once_and_only_on_a_free_address() {
 fn an_undone_wiring_frees_at_once_and_a_release_rests() {
     let mut toy = rested();
     let config = toy.config.clone();
-    let desired = Desired { config: &config, limits: toy.limits };
+    let desired = Desired { config: &config, limits: toy.limits.clone() };
     let key = request("a").sandbox;
     let choice = choose(&toy).unwrap();
     toy.commit(&open_lease(&toy.ledger, &choice, request("a"), &toy.now).unwrap());
@@ -98,26 +98,28 @@ fn an_undone_wiring_frees_at_once_and_a_release_rests() {
     toy.commit(&begin_release(&toy.ledger, &key, &toy.now));
     assert_eq!(begin_release(&toy.ledger, &key, &toy.now), [], "twice is once");
     toy.commit(&finish_release(&desired, &toy.ledger, &key, &toy.now));
-    assert!(!toy.ledger.addresses[&choice.address].is_free(&toy.now));
+    assert!(!toy.ledger.is_free(choice.address, &toy.now));
     toy.sleep(Duration::from_millis(29_999));
-    assert!(!toy.ledger.addresses[&choice.address].is_free(&toy.now));
+    assert!(!toy.ledger.is_free(choice.address, &toy.now));
     toy.sleep(Duration::from_millis(1));
-    assert!(toy.ledger.addresses[&choice.address].is_free(&toy.now));
+    assert!(toy.ledger.is_free(choice.address, &toy.now));
 }
 
 #[test]
 fn an_address_that_was_taken_away_leaves_with_its_lease() {
     let mut toy = rested();
     let lease = toy.ledger.leases.values().next().unwrap().clone();
-    toy.cloud.enis.get_mut(&lease.eni).unwrap().secondary.remove(&lease.address);
+    toy.cloud.enis.get_mut(&lease.faces[0].eni).unwrap().secondary.remove(&lease.faces[0].address);
     toy.sleep(Duration::from_secs(60));
     let node = toy.ledger.node.clone().unwrap();
     let began = toy.now.boottime;
     toy.read(&CloudRead::InstanceEnis { instance: node.identity.instance }, began, 0);
-    let record = toy.ledger.addresses[&lease.address].clone();
-    assert_eq!((record.state, record.assigned), (AddressState::Leased, false), "kept while it lives");
+    let ip = lease.faces[0].address;
+    assert_eq!(toy.ledger.standing(ip), Standing::Leased(&lease.sandbox), "kept while it lives");
+    assert!(!toy.ledger.is_held(ip));
     toy.delete_pod(0);
-    assert!(matches!(toy.ledger.addresses[&lease.address].state, AddressState::Gone(_)));
+    assert!(matches!(toy.ledger.block_of(ip).unwrap().state, BlockState::Gone(_)));
+    assert!(matches!(toy.ledger.standing(ip), Standing::Cooling(_)), "its rest is owed, should it come again");
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn a_cloud_that_cannot_be_reached_is_named_between_two_tries_too() {
     toy.add_pods(1);
     toy.round();
     for waiting in 1..4 {
-        toy.observed.waiting = waiting;
+        toy.set_waiting(waiting);
         toy.sleep(Duration::from_secs(40));
         let shortage = choose(&toy).unwrap_err();
         let api = Api::AssignPrivateIpAddresses;
@@ -215,11 +217,11 @@ fn what_was_found_is_leased_when_a_later_read_shows_it_again() {
     toy.cloud.enis.get_mut(&primary).unwrap().secondary.extend([gone, stays]);
     for _ in 0..20 {
         toy.round();
-        if toy.ledger.addresses.contains_key(&gone) {
+        if toy.ledger.is_held(gone) {
             break;
         }
     }
-    assert!(toy.ledger.addresses.contains_key(&gone) && toy.ledger.addresses.contains_key(&stays));
+    assert!(toy.ledger.is_held(gone) && toy.ledger.is_held(stays));
     toy.cloud.enis.get_mut(&primary).unwrap().secondary.remove(&gone);
     toy.run_to_rest();
     // Rested, and not proven.
@@ -227,11 +229,11 @@ fn what_was_found_is_leased_when_a_later_read_shows_it_again() {
     let asked_again = toy.now.boottime.after(Duration::from_secs(60));
     unproven.found.extend([(gone, asked_again), (stays, asked_again)]);
     toy.sleep(Duration::from_secs(31));
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let chosen = choose_address(&desired, &toy.ledger, &unproven, &toy.now);
     assert!(!chosen.is_ok_and(|chosen| [gone, stays].contains(&chosen.address)));
     toy.run_to_rest();
     assert!(toy.observed.found.is_empty(), "{:?}", toy.observed.found);
-    assert!(!toy.ledger.addresses.contains_key(&gone));
-    assert!(toy.ledger.addresses[&stays].is_free(&toy.now));
+    assert!(!toy.ledger.is_held(gone));
+    assert!(toy.ledger.is_free(stays, &toy.now));
 }

@@ -14,7 +14,7 @@ fn left_over() -> Toy {
     toy.round();
     assert!(toy.ledger.enis.values().any(|eni| eni.phase == EniPhase::Available));
     toy.delete_all_pods();
-    toy.observed.waiting = 0;
+    toy.set_waiting(0);
     toy.sleep(Duration::from_secs(31));
     toy.restart();
     toy
@@ -35,7 +35,7 @@ fn but_not_before_ec2_was_read() {
     let mut toy = left_over();
     let mut eni = toy.ledger.enis.values().find(|eni| eni.phase == EniPhase::Available).unwrap().clone();
     let attach =
-        CloudChange::AttachEni { eni: eni.id.clone(), instance: InstanceId::new("i-1"), slot: eni.slot };
+        CloudChange::AttachEni { eni: eni.id.clone(), instance: InstanceId::new("i-1"), slot: eni.slot().unwrap() };
     toy.cloud.perform(&attach, &ClientToken::new("unheard-of")).unwrap();
     toy.sleep(Duration::from_secs(3600));
     toy.round();
@@ -52,7 +52,7 @@ fn and_is_used_when_the_pods_come_again_in_time() {
     toy.add_pods(10);
     toy.run_to_rest();
     assert_eq!(toy.cloud.count(Api::CreateNetworkInterface), 1);
-    assert_eq!(toy.observed.waiting, 0);
+    assert_eq!(toy.waiting(), 0);
 }
 
 /// The windows of cni#69: whatever is lost between the steps, the ENI ends in service and dies with its instance.
@@ -69,7 +69,7 @@ fn delete_on_termination_is_set_in_the_end() {
             toy.add_pods(12);
             toy.run_to_rest();
             toy.assert_in_agreement();
-            assert_eq!(toy.observed.waiting, 0);
+            assert_eq!(toy.waiting(), 0);
             assert_eq!(toy.cloud.attached().count(), 3, "call {lost} {fate:?}");
         }
     }

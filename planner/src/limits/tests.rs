@@ -12,7 +12,7 @@ fn unheard_of(mut toy: Toy) -> Toy {
     let mut node = toy.ledger.node.clone().unwrap();
     node.identity.instance_type = "z9.large".to_owned();
     toy.ledger.apply(&Change::PutNode(node));
-    toy.limits = SMALLEST;
+    toy.limits = None;
     toy.restart();
     toy
 }
@@ -34,7 +34,7 @@ fn a_type_that_is_not_in_the_table_is_asked_about_once() {
 }
 
 #[test]
-fn until_ec2_has_told_the_smallest_figures_hold_and_the_cause_is_named() {
+fn until_ec2_has_told_nothing_is_asked_for_and_the_cause_is_named() {
     let mut toy = unheard_of(Toy::new("m5.large", by_address(1, 0)));
     toy.cloud.tells_limits = false;
     toy.add_pods(4);
@@ -42,7 +42,8 @@ fn until_ec2_has_told_the_smallest_figures_hold_and_the_cause_is_named() {
         toy.round();
         toy.sleep(Duration::from_secs(1));
     }
-    assert_eq!(toy.ledger.leases.len(), 2, "on two ENIs with one pod address each");
+    assert_eq!(toy.ledger.leases.len(), 0);
+    assert_eq!(toy.cloud.count(Api::AssignPrivateIpAddresses) + toy.cloud.count(Api::CreateNetworkInterface), 0);
     let asked = toy.cloud.count(Api::DescribeInstanceTypes);
     assert!((10..=40).contains(&asked), "{asked} in five minutes");
     let cause = toy.last.refusal.clone();
@@ -65,10 +66,10 @@ fn an_add_is_told_that_the_right_to_ask_is_lacking() {
         // Whatever the toy would have told.
         toy.observed.limits_untold(denied, "no", &toy.now, 0);
         toy.round();
-        toy.limits = SMALLEST;
+        toy.limits = None;
         toy.observed.type_limits = None;
     }
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let shortage = choose_address(&desired, &toy.ledger, &toy.observed, &toy.now).unwrap_err();
     assert_eq!((shortage.cause, shortage.hold), (Refusal::Denied { api }, false));
     assert_eq!(toy.cloud.count(api), 0, "it rests");
@@ -86,7 +87,7 @@ fn nothing_is_given_back_before_the_limits_are_known() {
     let mut toy = unheard_of(toy);
     for _ in 0..20 {
         toy.observed.limits_untold(None, "lost", &toy.now, 0);
-        let desired = Desired { config: &toy.config, limits: SMALLEST };
+        let desired = Desired { config: &toy.config, limits: None };
         let made = crate::plan(&desired, &toy.ledger, &toy.observed, &toy.now);
         let kept = made.steps.iter().all(|step| matches!(step, Step::Read(_) | Step::SetUpEni(_)));
         assert!(kept, "{made:?}");

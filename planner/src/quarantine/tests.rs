@@ -1,10 +1,15 @@
 use holdfast_model::cloud::CloudRead;
 use holdfast_model::ids::InstanceId;
+use holdfast_model::ledger::Standing;
 use holdfast_model::sandbox::SandboxKey;
 
 use super::*;
 use crate::toy::{Toy, by_eni};
 use crate::{Reading, adopt};
+
+fn addresses(toy: &Toy) -> Vec<IpAddr> {
+    toy.ledger.blocks.keys().map(ipnet::IpNet::addr).collect()
+}
 
 /// A link of ours that no lease explains, and the address that leads to it.
 fn leading_to(address: IpAddr) -> Traces {
@@ -30,15 +35,14 @@ fn a_free_address_that_leads_to_a_sandbox_is_leased_to_nobody_else() {
     let mut toy = Toy::new("t3.small", by_eni(1));
     toy.run_to_rest();
     let (free, other) = {
-        let mut free = toy.ledger.addresses.values().filter(|address| address.is_free(&toy.now));
-        (free.next().unwrap().ip, free.next().unwrap().ip)
+        let mut free = addresses(&toy).into_iter().filter(|ip| toy.ledger.is_free(*ip, &toy.now));
+        (free.next().unwrap(), free.next().unwrap())
     };
     let config = toy.config.clone();
-    let desired = Desired { config: &config, limits: toy.limits };
+    let desired = Desired { config: &config, limits: toy.limits.clone() };
     toy.commit(&review_quarantine(&desired, &toy.ledger, &leading_to(free), &toy.now));
-    let suspect = AddressState::Quarantined(QuarantineReason::MaybeInUse);
-    assert_eq!(toy.ledger.addresses[&free].state, suspect);
-    assert_eq!(toy.ledger.addresses[&other].state, AddressState::Free);
+    assert_eq!(toy.ledger.standing(free), Standing::Suspect(Suspicion::MaybeInUse));
+    assert_eq!(toy.ledger.standing(other), Standing::Free);
 }
 
 /// A ledger that was lost, beside an EC2 that was not.
@@ -51,7 +55,7 @@ fn rebuilt(traces: &Traces) -> Toy {
     let read = CloudRead::InstanceEnis { instance: InstanceId::new("i-1") };
     let views = toy.cloud.read(&read, 0);
     let reading = Reading { read: &read, views: &views, began: toy.now.boottime };
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let changes = adopt(&desired, &toy.ledger, &toy.observed, reading, traces, &toy.now);
     toy.commit(&changes);
     toy
@@ -61,42 +65,40 @@ fn rebuilt(traces: &Traces) -> Toy {
 fn after_the_loss_of_the_ledger_nothing_is_leased_that_is_not_proven_idle() {
     let suspect = Traces::default();
     let mut toy = rebuilt(&suspect);
-    assert!(!toy.ledger.addresses.is_empty());
-    let lost = AddressState::Quarantined(QuarantineReason::LedgerRebuilt);
-    assert!(toy.ledger.addresses.values().all(|address| address.state == lost));
+    assert!(!toy.ledger.blocks.is_empty());
+    let lost = Standing::Suspect(Suspicion::LedgerRebuilt);
+    assert!(addresses(&toy).into_iter().all(|ip| toy.ledger.standing(ip) == lost));
     let config = toy.config.clone();
-    let desired = Desired { config: &config, limits: toy.limits };
+    let desired = Desired { config: &config, limits: toy.limits.clone() };
     assert_eq!(review_quarantine(&desired, &toy.ledger, &suspect, &toy.now), [], "not looked at yet");
 
-    let used = *toy.ledger.addresses.keys().next().unwrap();
+    let used = addresses(&toy)[0];
     let seen = leading_to(used);
     toy.commit(&review_quarantine(&desired, &toy.ledger, &seen, &toy.now));
-    for address in toy.ledger.addresses.values() {
-        if address.ip == used {
-            assert_eq!(address.state, AddressState::Quarantined(QuarantineReason::MaybeInUse));
+    for ip in addresses(&toy) {
+        if ip == used {
+            assert_eq!(toy.ledger.standing(ip), Standing::Suspect(Suspicion::MaybeInUse));
         } else {
-            assert_eq!(address.state, AddressState::Cooling(rest(&desired, &toy.now)), "in full");
+            assert_eq!(toy.ledger.standing(ip), Standing::Cooling(&rest(&desired, &toy.now)), "in full");
         }
     }
     assert_eq!(review_quarantine(&desired, &toy.ledger, &seen, &toy.now), [], "twice is once");
     let idle = Traces { looked: true, ..Traces::default() };
     toy.commit(&review_quarantine(&desired, &toy.ledger, &idle, &toy.now));
-    assert!(matches!(toy.ledger.addresses[&used].state, AddressState::Cooling(_)));
+    assert!(matches!(toy.ledger.standing(used), Standing::Cooling(_)));
 }
 
 #[test]
 fn an_address_with_unexplained_traces_is_set_aside_when_it_is_found() {
     let known = rebuilt(&Traces { looked: true, ..Traces::default() });
-    let resting =
-        AddressState::Cooling(rest(&Desired { config: &known.config, limits: known.limits }, &known.now));
-    assert!(
-        known.ledger.addresses.values().all(|address| address.state == resting),
-        "a pod may have been there"
-    );
-    let traced = *known.ledger.addresses.keys().next().unwrap();
+    let full = rest(&Desired { config: &known.config, limits: known.limits.clone() }, &known.now);
+    for ip in addresses(&known) {
+        assert_eq!(known.ledger.standing(ip), Standing::Cooling(&full), "a pod may have been there");
+    }
+    let traced = addresses(&known)[0];
     let toy = rebuilt(&leading_to(traced));
-    for address in toy.ledger.addresses.values() {
-        let suspect = address.state == AddressState::Quarantined(QuarantineReason::MaybeInUse);
-        assert_eq!(suspect, address.ip == traced, "{address:?}");
+    for ip in addresses(&toy) {
+        let suspect = toy.ledger.standing(ip) == Standing::Suspect(Suspicion::MaybeInUse);
+        assert_eq!(suspect, ip == traced, "{ip}");
     }
 }

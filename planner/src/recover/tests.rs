@@ -1,10 +1,11 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::address::AddressState;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{BootId, InstanceId, MacAddr};
 use holdfast_model::ledger::Ledger;
+use holdfast_model::pool::PoolKey;
 use holdfast_model::time::{BootTime, Now};
+use holdfast_model::uses::Use;
 
 use super::{Here, Recovery, recover};
 use crate::toy::{Toy, by_eni, identity};
@@ -25,7 +26,7 @@ fn other_boot(toy: &Toy) -> Now {
 #[test]
 fn a_reboot_turns_leases_into_full_rests_and_touches_nothing_in_ec2() {
     let toy = lived_in();
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let now = other_boot(&toy);
     let recovered = recover(&desired, &toy.ledger, Here::default(), &now);
     assert_eq!(recovered.kind, Recovery::NewBoot);
@@ -33,12 +34,12 @@ fn a_reboot_turns_leases_into_full_rests_and_touches_nothing_in_ec2() {
     ledger.apply_all(&recovered.changes);
     assert!(ledger.leases.is_empty());
     let resting = |ledger: &Ledger| {
-        ledger.addresses.values().filter(|address| matches!(address.state, AddressState::Cooling(_))).count()
+        ledger.uses.values().filter(|what| matches!(what, Use::Cooling(_))).count()
     };
     assert_eq!(resting(&ledger), 4, "three leased ones and the one that rested");
-    for address in ledger.addresses.values() {
-        if let AddressState::Cooling(rest) = &address.state {
-            assert_eq!(rest.remaining(&now), Some(toy.config.cooldown.value), "{address:?}");
+    for (ip, what) in &ledger.uses {
+        if let Use::Cooling(rest) = what {
+            assert_eq!(rest.remaining(&now), Some(toy.config.cooldown.value), "{ip}");
         }
     }
     assert!(ledger.enis.values().all(|eni| matches!(eni.phase, EniPhase::Attached { .. })));
@@ -51,7 +52,7 @@ fn a_reboot_turns_leases_into_full_rests_and_touches_nothing_in_ec2() {
 #[test]
 fn a_ledger_from_an_image_is_forgotten() {
     let toy = lived_in();
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let mut stranger = identity("t3.small");
     stranger.instance = InstanceId::new("i-2");
     stranger.primary_mac = MacAddr([6, 6, 6, 6, 6, 6]);
@@ -62,14 +63,14 @@ fn a_ledger_from_an_image_is_forgotten() {
     let mut ledger = toy.ledger.clone();
     ledger.apply_all(&recovered.changes);
     assert_eq!(ledger.node.as_ref().unwrap().identity, stranger);
-    assert!(ledger.enis.is_empty() && ledger.addresses.is_empty());
+    assert!(ledger.enis.is_empty() && ledger.blocks.is_empty() && ledger.uses.is_empty());
     assert!(ledger.leases.is_empty() && ledger.intents.is_empty());
 }
 
 #[test]
 fn without_metadata_the_kernels_macs_tell_a_foreign_ledger_and_nothing_is_planned_with_it() {
     let toy = lived_in();
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let now = other_boot(&toy);
     let theirs = BTreeSet::from([MacAddr([6, 6, 6, 6, 6, 6])]);
     let ours = BTreeSet::from([identity("t3.small").primary_mac]);
@@ -80,7 +81,8 @@ fn without_metadata_the_kernels_macs_tell_a_foreign_ledger_and_nothing_is_planne
     let mut ledger = toy.ledger.clone();
     let here = Here { identity: None, macs: Some(&theirs) };
     ledger.apply_all(&recover(&desired, &ledger, here, &now).changes);
-    let observed = Observed { waiting: 1, ..Observed::default() };
+    let waiting = BTreeMap::from([(PoolKey::DEFAULT, 1)]);
+    let observed = Observed { waiting, ..Observed::default() };
     assert_eq!(plan(&desired, &ledger, &observed, &now).steps, []);
     assert!(choose_address(&desired, &ledger, &observed, &now).is_err());
 }
@@ -88,7 +90,7 @@ fn without_metadata_the_kernels_macs_tell_a_foreign_ledger_and_nothing_is_planne
 #[test]
 fn a_restart_changes_nothing() {
     let toy = lived_in();
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let recovered = recover(&desired, &toy.ledger, Here::default(), &toy.now);
     assert_eq!((recovered.kind, recovered.changes), (Recovery::SameBoot, Vec::new()));
 }
@@ -98,7 +100,7 @@ fn a_restart_changes_nothing() {
 #[test]
 fn a_ledger_is_forgotten_on_the_kernels_word_and_never_within_a_boot_on_metadatas_alone() {
     let toy = lived_in();
-    let desired = Desired { config: &toy.config, limits: toy.limits };
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     let mut stranger = identity("t3.small");
     stranger.instance = InstanceId::new("i-2");
     stranger.primary_mac = MacAddr([6, 6, 6, 6, 6, 6]);

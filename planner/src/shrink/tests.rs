@@ -63,7 +63,7 @@ fn nothing_is_given_back_before_ec2_was_read() {
 fn addresses_are_kept_for_half_a_minute_after_any_change() {
     let mut toy = Toy::new("m5.large", by_address(1, 1));
     toy.add_pods(5);
-    while toy.observed.waiting > 0 {
+    while toy.waiting() > 0 {
         toy.round();
     }
     toy.config.cooldown.value = Duration::ZERO;

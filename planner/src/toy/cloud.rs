@@ -7,7 +7,7 @@ use holdfast_model::cloud::{
     Api, AttachmentStatus, AttachmentView, CloudAnswer, CloudChange, CloudRead, EniView,
 };
 use holdfast_model::eni::{EniKind, EniSlot};
-use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SubnetId};
+use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::limits::InstanceLimits;
 
 use crate::Fault;
@@ -165,7 +165,7 @@ impl ToyCloud {
                 if found.attachment.is_some() {
                     return Err(Fault::Conflict);
                 }
-                if held.len() >= self.limits.enis as usize || held.contains(slot) {
+                if held.len() >= self.limits.enis_on(0) as usize || held.contains(slot) {
                     return Err(Fault::AttachmentLimit);
                 }
                 self.next += 1;
@@ -235,10 +235,6 @@ impl ToyCloud {
                 self.reusable.extend(gone.secondary);
                 Ok(CloudAnswer::Done)
             }
-            CloudChange::TagEni { eni, tags } => {
-                self.enis.get_mut(eni).ok_or(Fault::NotFound)?.tags.extend(tags.clone());
-                Ok(CloudAnswer::Done)
-            }
         }
     }
 
@@ -305,6 +301,7 @@ fn view(id: &EniId, eni: &ToyEni) -> EniView {
         mac: eni.mac,
         kind: eni.kind,
         subnet: SubnetId::new("subnet-1"),
+        security_groups: [SecurityGroupId::new("sg-1")].into(),
         primary_ipv4: Some(eni.primary),
         secondary: eni.secondary.iter().copied().collect(),
         prefixes: Vec::new(),

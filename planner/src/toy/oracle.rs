@@ -16,7 +16,7 @@ fn settles_at(instance_type: &str, warm: WarmTargets, pods: u32, shape: &[usize]
     toy.add_pods(pods);
     toy.run_to_rest();
     assert_eq!(toy.shape(), shape, "{instance_type} {warm:?} with {pods} pods");
-    assert_eq!(toy.observed.waiting, 0);
+    assert_eq!(toy.waiting(), 0);
     toy.assert_in_agreement();
 }
 
@@ -53,7 +53,7 @@ fn what_came_goes_again() {
         let mut toy = Toy::new("t3.medium", warm);
         toy.add_pods(12);
         toy.run_to_rest();
-        assert_eq!(toy.observed.waiting, 0, "{warm:?}");
+        assert_eq!(toy.waiting(), 0, "{warm:?}");
         toy.delete_all_pods();
         toy.run_to_rest();
         assert_eq!(toy.shape().iter().sum::<usize>(), fresh.shape().iter().sum::<usize>(), "{warm:?}");
@@ -68,7 +68,7 @@ fn a_burst_takes_the_arithmetic_minimum_of_calls() {
     let mut toy = Toy::new("m5.4xlarge", by_eni(1));
     toy.add_pods(110);
     toy.run_to_rest();
-    assert_eq!(toy.observed.waiting, 0);
+    assert_eq!(toy.waiting(), 0);
     // 110 leased and one ENI's worth spare: 139 addresses, in units of 29.
     assert_eq!(toy.shape(), [29; 5]);
     assert_eq!(toy.cloud.count(Api::AssignPrivateIpAddresses), 1);
@@ -86,7 +86,7 @@ fn a_burst_takes_four_rounds() {
     let mut toy = Toy::new("m5.4xlarge", by_eni(1));
     toy.add_pods(110);
     let mut rounds = 0;
-    while toy.observed.waiting > 0 {
+    while toy.waiting() > 0 {
         assert!(toy.round());
         rounds += 1;
     }
@@ -122,7 +122,7 @@ fn replacing_a_pod_makes_no_call() {
             toy.round();
         }
         toy.run_to_rest();
-        assert_eq!(toy.observed.waiting, 0);
+        assert_eq!(toy.waiting(), 0);
         assert_eq!(toy.cloud.calls, [], "{warm:?}");
     }
 }
@@ -147,7 +147,7 @@ fn targets_of_zero_still_grow_for_a_waiting_add() {
     let mut toy = Toy::new("t3.small", by_eni(0));
     toy.add_pods(8);
     toy.run_to_rest();
-    assert_eq!(toy.observed.waiting, 0);
+    assert_eq!(toy.waiting(), 0);
 }
 
 /// cni#2896: 19 leased, 4 resting, targets 2 and 23: the formula sees enough, and nothing can be leased.
@@ -165,9 +165,9 @@ fn resting_addresses_do_not_starve_a_waiting_add() {
     }
     let free = toy.shape().iter().sum::<usize>() - 25;
     toy.add_pods(u32::try_from(free).unwrap() + 3);
-    assert_eq!(toy.observed.waiting, 3, "what is free serves at once, what rests does not");
+    assert_eq!(toy.waiting(), 3, "what is free serves at once, what rests does not");
     let asked_at = toy.now.boottime;
-    while toy.observed.waiting > 0 {
+    while toy.waiting() > 0 {
         assert!(toy.round(), "it goes on until they are served: {:?}", toy.last);
     }
     assert!(toy.now.boottime.since(asked_at) < Duration::from_secs(5), "long before the rest is over");
@@ -178,13 +178,13 @@ fn a_full_instance_says_so_and_serves_after_the_rest() {
     let mut toy = Toy::new("t3.small", by_eni(1));
     toy.add_pods(10);
     toy.run_to_rest();
-    assert_eq!(toy.observed.waiting, 1, "nine is all it can carry");
+    assert_eq!(toy.waiting(), 1, "nine is all it can carry");
     let refusal = Refusal::InstanceFull { addresses: 9, instance_type: "t3.small".into() };
     assert_eq!(toy.last.refusal, Some(refusal));
     toy.cloud.calls.clear();
     toy.delete_pod(4);
     toy.run_to_rest();
-    assert_eq!(toy.observed.waiting, 0);
+    assert_eq!(toy.waiting(), 0);
     assert_eq!(toy.cloud.calls, []);
 }
 
@@ -210,7 +210,7 @@ fn a_full_subnet_is_named_and_asked_seldom() {
     assert!(asked <= 15, "{asked} calls in ten minutes");
     toy.cloud.subnet_free = 100;
     toy.run_to_rest();
-    assert_eq!(toy.observed.waiting, 0);
+    assert_eq!(toy.waiting(), 0);
 }
 
 #[test]

@@ -85,13 +85,13 @@ fn assert_all_well(toy: &mut Toy) {
     toy.sleep(Duration::from_secs(7 * 3600));
     toy.run_to_rest();
     toy.assert_in_agreement();
-    let capacity = toy.limits.enis * toy.limits.pod_addresses_per_eni();
-    if toy.observed.waiting > 0 {
+    let capacity = toy.cloud.limits.enis_on(0) * toy.cloud.limits.pod_addresses_per_eni();
+    if toy.waiting() > 0 {
         assert_eq!(
             toy.ledger.leases.len(),
             capacity as usize,
             "POOL-PROGRESS: {} wait and {:?}",
-            toy.observed.waiting,
+            toy.waiting(),
             toy.last
         );
     }

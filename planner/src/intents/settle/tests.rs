@@ -1,7 +1,6 @@
-use holdfast_model::address::AddressState;
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::EniPhase;
-use holdfast_model::ids::{AttachmentId, EniId, IntentId};
+use holdfast_model::ids::{AttachmentId, EniId, IntentId, SubnetId};
 use holdfast_model::ledger::Change;
 use holdfast_model::refusal::Refusal;
 use uuid::Uuid;
@@ -24,7 +23,7 @@ fn with_open(change: impl Fn(&Toy) -> CloudChange) -> Toy {
 }
 
 fn unassign(toy: &Toy) -> CloudChange {
-    let addresses = toy.ledger.addresses.keys().copied().take(2).collect();
+    let addresses = toy.ledger.blocks.keys().map(IpNet::addr).take(2).collect();
     CloudChange::UnassignAddresses { eni: EniId::new("eni-primary"), addresses }
 }
 
@@ -57,7 +56,7 @@ fn an_unassignment_stays_open_until_its_addresses_are_known_to_be_gone() {
         toy.commit(&settled.changes);
         assert!(toy.ledger.intents.contains_key(&ID), "{fault:?}");
         let departing =
-            toy.ledger.addresses.values().filter(|a| a.state == AddressState::Departing(ID)).count();
+            toy.ledger.blocks.values().filter(|block| block.state == BlockState::Leaving(ID)).count();
         assert_eq!(departing, 2, "{fault:?}");
         assert!(settled.setback.is_some(), "{fault:?}");
     }
@@ -65,7 +64,7 @@ fn an_unassignment_stays_open_until_its_addresses_are_known_to_be_gone() {
     let settled = settle(&toy.ledger, ID, &Outcome::Answered(CloudAnswer::Done), &toy.now);
     toy.commit(&settled.changes);
     assert!(toy.ledger.intents.is_empty());
-    let gone = toy.ledger.addresses.values().filter(|a| matches!(a.state, AddressState::Gone(_))).count();
+    let gone = toy.ledger.blocks.values().filter(|block| matches!(block.state, BlockState::Gone(_))).count();
     assert_eq!(gone, 2);
 }
 
@@ -80,12 +79,12 @@ fn a_refused_assignment_is_closed_and_an_unknown_one_is_not() {
         assert_eq!(settled.doubt.is_some(), reads, "{fault:?}");
     }
     let mut toy = with_open(assign);
-    let before = toy.ledger.addresses.clone();
+    let before = toy.ledger.blocks.clone();
     let lost = Outcome::Unknown { cause: "reset".into() };
     let settled = settle(&toy.ledger, ID, &lost, &toy.now);
     toy.commit(&settled.changes);
     assert!(toy.ledger.intents.contains_key(&ID));
-    assert_eq!(toy.ledger.addresses, before);
+    assert_eq!(toy.ledger.blocks, before);
 }
 
 #[test]
@@ -151,7 +150,7 @@ fn a_plan_that_is_too_late_is_not_admitted() {
     let mut toy = Toy::new("t3.small", by_eni(1));
     toy.add_pods(4);
     toy.run_to_rest();
-    let eni = toy.ledger.leases.values().find(|lease| lease.slot.device == 1).unwrap().eni.clone();
+    let eni = toy.ledger.leases.values().find(|lease| lease.faces[0].place.route_table() == 2).unwrap().faces[0].eni.clone();
     let mut record = toy.ledger.enis[&eni].clone();
     let attachment = record.attachment().unwrap().clone();
     record.phase = EniPhase::Draining { attachment: attachment.clone() };
@@ -177,7 +176,7 @@ fn an_eni_that_is_gone_already_is_no_setback() {
     toy.commit(&settled.changes);
     assert_eq!(settled.setback, None);
     assert_eq!(toy.ledger.enis[&eni].phase, EniPhase::Gone);
-    assert_eq!(toy.ledger.addresses_on(&eni).count(), 0);
+    assert_eq!(toy.ledger.blocks_on(&eni).count(), 0);
 }
 
 /// A read that began while the call was under way may show either state.
