@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use holdfast_model::ids::MacAddr;
 use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::{BootTime, Now};
@@ -22,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::book::{Then, chain};
 use crate::engine::Engine;
-use crate::event::{Event, Verdict};
+use crate::event::{Event, Verdict, WiringFault};
 use crate::handle::{AddError, AddRequest, Status};
 use crate::sandboxes::Deed;
 use crate::world::World;
@@ -140,12 +141,13 @@ impl<W: World> Engine<W> {
             }
             short += 1;
         }
-        self.observed.waiting = short;
+        self.observed.waiting.insert(PoolKey::DEFAULT, short);
     }
 
     /// Nobody can be served yet; the plan knows how many wait.
     pub(crate) fn count_waiting(&mut self) {
-        self.observed.waiting = u32::try_from(self.adds.waiting().len()).unwrap_or(u32::MAX);
+        let waiting = u32::try_from(self.adds.waiting().len()).unwrap_or(u32::MAX);
+        self.observed.waiting.insert(PoolKey::DEFAULT, waiting);
     }
 
     /// Serves or refuses one; false when it goes on waiting for an address.
@@ -170,7 +172,7 @@ impl<W: World> Engine<W> {
             .ledger()
             .leases
             .values()
-            .find(|lease| lease.host_veth == request.host_veth)
+            .find(|lease| lease.faces.iter().any(|face| face.host_veth == request.host_veth))
             .map(|lease| lease.phase);
         let host_veth = match name_held_by {
             None => request.host_veth.clone(),
@@ -275,21 +277,25 @@ impl<W: World> Engine<W> {
             self.release(&sandbox);
             return;
         };
-        let wiring = planner::wiring_of(lease);
+        let wirings: Vec<_> = planner::wirings_of(lease).collect();
         let netns = add.request.netns.clone();
         let host = self.ports.host.clone();
         self.sandboxes.begin(&sandbox, Deed::Wiring);
         self.beside(async move {
-            let result = host.wire_pod(wiring, netns).await;
+            let mut result = Ok(());
+            let mut made = 0;
+            for wiring in wirings {
+                if let Err(fault) = host.wire_pod(wiring, netns.clone()).await {
+                    result = Err(WiringFault { fault, made });
+                    break;
+                }
+                made += 1;
+            }
             Event::Wired { sandbox, result }
         });
     }
 
-    pub(crate) fn wired(
-        &mut self,
-        sandbox: SandboxKey,
-        result: Result<holdfast_model::host::PodWired, HostFault>,
-    ) {
+    pub(crate) fn wired(&mut self, sandbox: SandboxKey, result: Result<(), WiringFault>) {
         let now = self.now();
         self.sandboxes.end(&sandbox);
         if self.sandboxes.is_doomed(&sandbox) {
@@ -298,15 +304,15 @@ impl<W: World> Engine<W> {
         }
         let Some(lease) = self.book.ledger().leases.get(&sandbox).cloned() else { return };
         match result {
-            Ok(_wired) => {
+            Ok(()) => {
                 // The pending lease is durable and the wiring was read back: a crash from here on adopts it.
                 self.adds.answer(&sandbox, &Ok(lease));
                 self.book.commit_lazily(planner::activate(self.book.ledger(), &sandbox));
             }
-            Err(fault) => {
+            Err(WiringFault { fault, made }) => {
                 tracing::warn!(%sandbox, error = %chain(&fault), "wiring failed");
                 let nothing_made = matches!(fault, HostFault::Netns { .. } | HostFault::Occupied { .. });
-                if nothing_made {
+                if nothing_made && made == 0 {
                     self.book.commit(planner::undo(self.book.ledger(), &sandbox, &now), Then::Nothing);
                 } else {
                     // Undone by the host, as far as it could: the release makes sure before the address rests.

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::host::{LinkAlias, NatWanted};
+use holdfast_model::host::{LinkAlias, NatWanted, PodWiring};
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
@@ -75,11 +75,15 @@ impl<W: World> Engine<W> {
             self.sandboxes.answer_dels(&sandbox);
             return;
         };
-        let wiring = planner::wiring_of(lease);
+        let wirings: Vec<_> = planner::wirings_of(lease).collect();
         self.sandboxes.begin(&sandbox, Deed::Unwiring);
         let host = self.ports.host.clone();
         self.beside(async move {
-            let result = host.unwire_pod(wiring).await;
+            let mut result = Ok(());
+            for wiring in wirings {
+                // What fails keeps nothing else from going.
+                result = result.and(host.unwire_pod(wiring).await);
+            }
             Event::Unwired { sandbox, result }
         });
     }
@@ -94,7 +98,7 @@ impl<W: World> Engine<W> {
             return;
         }
         if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
-            self.sandboxes.begin(&sandbox, Deed::Unlink(planner::wiring_of(lease)));
+            self.sandboxes.begin(&sandbox, Deed::Unlink(planner::wirings_of(lease).collect()));
             self.remove_links();
         }
     }
@@ -108,7 +112,7 @@ impl<W: World> Engine<W> {
         let host = self.ports.host.clone();
         self.beside(async move {
             let (sandboxes, pods): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            let result = host.remove_links(pods).await;
+            let result = host.remove_links(pods.concat()).await;
             Event::LinksRemoved { sandboxes, result }
         });
     }
@@ -122,7 +126,7 @@ impl<W: World> Engine<W> {
             tracing::error!(error = %chain(&fault), "removing links failed; trying again");
             for sandbox in sandboxes {
                 if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
-                    self.sandboxes.begin(&sandbox, Deed::Unlink(planner::wiring_of(lease)));
+                    self.sandboxes.begin(&sandbox, Deed::Unlink(planner::wirings_of(lease).collect()));
                 }
             }
             self.retry_kernel();
@@ -243,7 +247,8 @@ impl<W: World> Engine<W> {
     /// Compares a lease with the kernel.
     pub(crate) fn verify(&mut self, sandbox: SandboxKey, netns: Option<Netns>) {
         let Some(lease) = self.book.ledger().leases.get(&sandbox) else { return };
-        let (wiring, path, inode) = (planner::wiring_of(lease), lease.netns.path.clone(), lease.netns.inode);
+        let wirings: Vec<_> = planner::wirings_of(lease).collect();
+        let (path, inode) = (lease.netns.path.clone(), lease.netns.inode);
         if !self.sandboxes.begin_verifying(&sandbox) {
             return;
         }
@@ -262,7 +267,7 @@ impl<W: World> Engine<W> {
                 },
             };
             let compared = match netns {
-                Ok(netns) => host.check_pod(wiring, Some(netns)).await,
+                Ok(netns) => check_faces(&*host, wirings, Some(netns)).await,
                 Err(fault) => Err(fault),
             };
             let verdict = match compared {
@@ -314,11 +319,25 @@ impl<W: World> Engine<W> {
             drop(reply.send(vec![format!("{sandbox} holds no address")]));
             return;
         };
-        let wiring = planner::wiring_of(lease);
+        let wirings: Vec<_> = planner::wirings_of(lease).collect();
         let host = self.ports.host.clone();
         self.ports.spawner.spawn(async move {
-            let differences = host.check_pod(wiring, netns).await.unwrap_or_else(|fault| vec![chain(&fault)]);
+            let differences =
+                check_faces(&*host, wirings, netns).await.unwrap_or_else(|fault| vec![chain(&fault)]);
             drop(reply.send(differences));
         });
     }
+}
+
+/// What is wrong with a sandbox's wiring, all its faces taken together.
+async fn check_faces(
+    host: &impl HostNet,
+    wirings: Vec<PodWiring>,
+    netns: Option<Netns>,
+) -> Result<Vec<String>, HostFault> {
+    let mut differences = Vec::new();
+    for wiring in wirings {
+        differences.extend(host.check_pod(wiring, netns.clone()).await?);
+    }
+    Ok(differences)
 }

@@ -157,7 +157,7 @@ impl<W: World> Engine<W> {
 
     /// The desired side of every plan.
     pub(crate) fn desired(&self) -> Desired<'_> {
-        let limits = planner::limits_of(self.book.ledger(), &self.observed).unwrap_or(planner::SMALLEST);
+        let limits = planner::limits_of(self.book.ledger(), &self.observed);
         Desired { config: &self.config, limits }
     }
 

@@ -1,7 +1,7 @@
 //! What reaches the engine's loop. Every task that it starts reports back with one of these.
 
 use holdfast_model::cloud::{CloudAnswer, CloudRead};
-use holdfast_model::host::{HostObserved, PodWired};
+use holdfast_model::host::HostObserved;
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
@@ -22,6 +22,14 @@ pub(crate) enum Verdict {
     Unknown(HostFault),
 }
 
+/// Why a pod was not wired.
+pub(crate) struct WiringFault {
+    /// What the host said of the face that failed.
+    pub(crate) fault: HostFault,
+    /// How many faces had been wired before.
+    pub(crate) made: usize,
+}
+
 pub(crate) enum Event {
     Request(Request),
     /// The disk has, or refuses, everything up to a point.
@@ -29,7 +37,7 @@ pub(crate) enum Event {
     /// A pod's wiring ended.
     Wired {
         sandbox: SandboxKey,
-        result: Result<PodWired, HostFault>,
+        result: Result<(), WiringFault>,
     },
     /// A lease was compared with the kernel.
     Verified {

@@ -21,8 +21,8 @@ pub(crate) enum Deed {
     Releasing,
     /// Its rules and routes are being removed.
     Unwiring,
-    /// They are gone, and its link is to be removed.
-    Unlink(PodWiring),
+    /// They are gone, and its links are to be removed.
+    Unlink(Vec<PodWiring>),
     /// Its link is being removed.
     Unlinking,
 }
@@ -78,15 +78,15 @@ impl Sandboxes {
     }
 
     /// Takes all links that are to be removed, unless some are being removed already.
-    pub(crate) fn take_links(&mut self) -> Vec<(SandboxKey, PodWiring)> {
+    pub(crate) fn take_links(&mut self) -> Vec<(SandboxKey, Vec<PodWiring>)> {
         if self.by_key.values().any(|sandbox| sandbox.deed == Some(Deed::Unlinking)) {
             return Vec::new();
         }
         let mut links = Vec::new();
         for (key, sandbox) in &mut self.by_key {
-            if let Some(Deed::Unlink(wiring)) = sandbox.deed.take_if(|deed| matches!(deed, Deed::Unlink(_))) {
+            if let Some(Deed::Unlink(wirings)) = sandbox.deed.take_if(|deed| matches!(deed, Deed::Unlink(_))) {
                 sandbox.deed = Some(Deed::Unlinking);
-                links.push((key.clone(), wiring));
+                links.push((key.clone(), wirings));
             }
         }
         links

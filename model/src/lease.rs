@@ -62,6 +62,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// The face that is the sandbox's own interface.
+    pub fn own_face(&self) -> Option<&Face> {
+        self.faces.first()
+    }
+
     /// Whether one of its addresses is on this ENI.
     pub fn is_on(&self, eni: &EniId) -> bool {
         self.faces.iter().any(|face| &face.eni == eni)

@@ -46,10 +46,6 @@ pub(super) async fn perform(
             let call = client.delete_network_interface().network_interface_id(eni.as_str());
             call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
         }
-        CloudChange::TagEni { eni, tags } => {
-            let call = client.create_tags().resources(eni.as_str()).set_tags(Some(sdk_tags(tags)));
-            call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
-        }
     }
 }
 

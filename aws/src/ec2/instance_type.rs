@@ -1,11 +1,16 @@
 //! What an instance type can carry, for types that nobody knows by heart.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{InstanceType, NetworkInfo};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_ports::cloud::CloudError;
 
 use crate::fault::{self, bad_answer};
+
+/// More network cards than any type has: an index beyond it is nonsense.
+const MOST_CARDS: usize = 256;
 
 /// One `DescribeInstanceTypes`. EC2 itself answers `InvalidInstanceType` for a type that it does not have.
 pub(super) async fn limits_of(client: &Client, name: &str) -> Result<InstanceLimits, CloudError> {
@@ -22,16 +27,18 @@ pub(super) async fn limits_of(client: &Client, name: &str) -> Result<InstanceLim
 /// `None` if a figure is missing or makes no sense.
 fn limits(network: &NetworkInfo) -> Option<InstanceLimits> {
     let figure = |number: Option<i32>| number.and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);
-    let default_card = network.default_network_card_index().unwrap_or(0);
-    // The type's own figure counts all of its cards.
-    let on_card = network
+    // The type's own figure counts all of its cards, and serves where none is named.
+    let cards: BTreeMap<usize, u32> = network
         .network_cards()
         .iter()
-        .find(|card| card.network_card_index() == Some(default_card))
-        .and_then(|card| figure(card.maximum_network_interfaces()));
-    Some(InstanceLimits {
-        enis: on_card.or_else(|| figure(network.maximum_network_interfaces()))?.into(),
-        ipv4_per_eni: figure(network.ipv4_addresses_per_interface())?.into(),
-        cards: figure(network.maximum_network_cards()).unwrap_or(1).into(),
-    })
+        .filter_map(|card| {
+            let index = usize::try_from(card.network_card_index()?).ok().filter(|index| *index < MOST_CARDS)?;
+            Some((index, figure(card.maximum_network_interfaces())?.into()))
+        })
+        .collect();
+    let enis = match cards.last_key_value() {
+        Some((last, _)) => (0..=*last).map(|card| cards.get(&card).copied().unwrap_or(0)).collect(),
+        None => vec![figure(network.maximum_network_interfaces())?.into()],
+    };
+    Some(InstanceLimits { enis, ipv4_per_eni: figure(network.ipv4_addresses_per_interface())?.into() })
 }

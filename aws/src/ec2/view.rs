@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::{
 };
 use holdfast_model::cloud::{AttachmentStatus, AttachmentView, EniView};
 use holdfast_model::eni::{EniKind, EniSlot};
-use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SubnetId};
+use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId};
 use holdfast_ports::cloud::CloudError;
 
 use crate::fault::bad_answer;
@@ -39,6 +39,12 @@ pub(super) fn eni(shown: &NetworkInterface) -> Result<EniView, CloudError> {
         mac,
         kind: kind(shown.interface_type()),
         subnet: SubnetId::new(shown.subnet_id().ok_or_else(|| lacks("a subnet"))?),
+        security_groups: shown
+            .groups()
+            .iter()
+            .filter_map(|group| group.group_id())
+            .map(SecurityGroupId::new)
+            .collect(),
         primary_ipv4: primary,
         secondary,
         // IPv6 prefixes take no room from IPv4 addresses and are left out.

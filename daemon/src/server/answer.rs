@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use holdfast_datapath::netns;
 use holdfast_engine::{AddError, AddRequest, EngineHandle, Status};
 use holdfast_model::config::{Config, Origin};
-use holdfast_model::lease::Lease;
+use holdfast_model::lease::Face;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_wire::cni::error::code;
 use holdfast_wire::ids;
@@ -113,11 +113,15 @@ async fn add_answer(
     };
     match outcome {
         Ok(lease) => {
+            let Some(face) = lease.own_face().cloned() else {
+                let details = format!("the lease of {sandbox} names no address");
+                return failed(code::FAILED, "the pod's network could not be set up", details, false);
+            };
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            let answer = Answer::Added(added(&lease));
+            let answer = Answer::Added(added(&face));
             // Beside, so that the plugin has its answer before the log has its line.
             tokio::spawn(async move {
-                tracing::info!(%sandbox, %pod, address = %lease.address, eni = %lease.eni, took_us, "ADD");
+                tracing::info!(%sandbox, %pod, address = %face.address, eni = %face.eni, took_us, "ADD");
             });
             answer
         }
@@ -151,13 +155,13 @@ fn in_cni(error: &AddError) -> (u32, &'static str) {
     }
 }
 
-fn added(lease: &Lease) -> Added {
+fn added(face: &Face) -> Added {
     Added {
-        address: lease.address,
-        device_number: lease.slot.device.into(),
-        route_table: lease.slot.route_table(),
-        host_veth: lease.host_veth.clone(),
-        host_mac: lease.host_mac.to_string(),
+        address: face.address,
+        device_number: face.place.slot().map_or(0, |slot| slot.device.into()),
+        route_table: face.place.route_table(),
+        host_veth: face.host_veth.clone(),
+        host_mac: face.host_mac.to_string(),
     }
 }
 
@@ -192,7 +196,7 @@ async fn check_answer(check: Check, descriptor: Option<OwnedFd>, engine: &Engine
 
 /// CHECK is rare enough to look through the whole state.
 async fn leased(sandbox: &SandboxKey, engine: &EngineHandle) -> Option<IpAddr> {
-    Some(engine.dump().await.ok()?.ledger.leases.get(sandbox)?.address)
+    Some(engine.dump().await.ok()?.ledger.leases.get(sandbox)?.own_face()?.address)
 }
 
 /// What is wrong if the runtime kept another address than the ledger has.
