@@ -18,8 +18,9 @@ fn a_lost_answer_closes_the_connection_and_the_effect_stays() {
     let sim = Loopback::start(ClockMode::Running);
     let create = format!("Action=CreateNetworkInterface&SubnetId={}&ClientToken=once", sim.subnet_a);
     let body = format!("Version=2016-11-15&{create}");
-    let authorization = format!("Authorization: {}", signature(OPERATOR, "us-west-2", "ec2"));
-    let date = format!("X-Amz-Date: {}", sim.date(0));
+    let date = sim.date(0);
+    let authorization = format!("Authorization: {}", signature(OPERATOR, &date, "us-west-2", "ec2"));
+    let date = format!("X-Amz-Date: {date}");
     let enis = || sim.ec2("Action=DescribeNetworkInterfaces").ok().body.matches("<macAddress>").count();
     let before = enis();
 
@@ -76,11 +77,11 @@ fn an_answer_is_cut_short_or_replaced_on_its_way() {
 /// A request for an ENI as it is written.
 fn request_for_an_eni(sim: &Loopback) -> String {
     let body = format!("Version=2016-11-15&Action=CreateNetworkInterface&SubnetId={}", sim.subnet_a);
+    let date = sim.date(0);
     format!(
-        "POST / HTTP/1.1\r\nHost: box\r\nAuthorization: {}\r\nX-Amz-Date: {}\r\n\
+        "POST / HTTP/1.1\r\nHost: box\r\nAuthorization: {}\r\nX-Amz-Date: {date}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-        signature(OPERATOR, "us-west-2", "ec2"),
-        sim.date(0),
+        signature(OPERATOR, &date, "us-west-2", "ec2"),
         body.len()
     )
 }

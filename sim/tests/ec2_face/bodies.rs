@@ -29,7 +29,8 @@ Content-Length: 2000000
     let mut reader = BufReader::new(&stream);
     for _ in 0..3 {
         let body = "Action=DescribeVpcs";
-        let (authorization, date) = (signature(OPERATOR, "us-west-2", "ec2"), sim.date(0));
+        let date = sim.date(0);
+        let authorization = signature(OPERATOR, &date, "us-west-2", "ec2");
         write!(
             &stream,
             "POST / HTTP/1.1\r\nHost: box\r\nAuthorization: {authorization}\r\nX-Amz-Date: {date}\r\n\

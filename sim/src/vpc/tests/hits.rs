@@ -99,8 +99,11 @@ impl Place {
 
     /// What EC2 answers to a call that was signed at this instant.
     fn signed(&self, date: &str) -> String {
-        let authorization = "AWS4-HMAC-SHA256 Credential=AKIA1/20000229/us-west-2/ec2/aws4_request, \
-                             SignedHeaders=host;x-amz-date, Signature=00ff";
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=AKIA1/{}/us-west-2/ec2/aws4_request, \
+             SignedHeaders=host;x-amz-date, Signature=00ff",
+            &date[..8]
+        );
         let request = hyper::Request::post("/")
             .header("authorization", authorization)
             .header("x-amz-date", date)
