@@ -49,7 +49,11 @@ fn calls_are_counted_by_caller_and_the_log_can_be_reset() {
     assert_eq!(log[0]["outcome"], "done");
     sim.admin("POST", "/log/reset", "");
     let (_, counts) = sim.admin("GET", "/log/counts", "");
-    assert_eq!(counts, json!({"ec2": {}, "ec2_by_caller": {}, "imds": {}, "refused": 0}));
+    let forgotten = json!({"client_tokens": 0, "callers": 0, "faults": 0});
+    assert_eq!(
+        counts,
+        json!({"ec2": {}, "ec2_by_caller": {}, "imds": {}, "refused": 0, "forgotten": forgotten})
+    );
 }
 
 #[test]
