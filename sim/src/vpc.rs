@@ -189,7 +189,7 @@ pub struct SimVpc {
 
 /// A box that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a view that lags {0:?} cannot be had: {1:?} are kept")]
+#[error("a view that lags {0:?} cannot be had: {1:?} are kept; shorten a delay, a lag or a memory")]
 pub struct TooOld(Duration, Duration);
 
 impl SimVpc {
