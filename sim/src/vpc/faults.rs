@@ -147,7 +147,6 @@ impl Faults {
         let covers = |fault: &Fault| {
             fault.kind.reach() == Reach::Attachment
                 && wanted(&fault.kind)
-                && fault.kind != (FaultKind::LinkLate { by: Duration::ZERO })
                 && fault.count != Some(0)
                 && fault.scope.instance.is_none_or(|only| only == instance)
                 && fault.scope.covers_places(places)

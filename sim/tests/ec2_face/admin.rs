@@ -104,6 +104,9 @@ fn subnets_fill_and_fragment_and_request_limits_bite() {
     sim.ec2(&create).ok();
     assert_eq!(sim.admin("POST", "/subnets/subnet-00000000000000000/vacate", "").0, 404);
 
+    let none = json!({"unfiltered": {"capacity": 0, "refill_per_second": 1}});
+    let (status, said) = sim.admin("PUT", "/request-limits", &none.to_string());
+    assert!(status == 400 && said["problem"].as_str().unwrap().contains("capacity = 0 would let"), "{said}");
     let limits = json!({"actions": {"DescribeVpcs": {"capacity": 2, "refill_per_second": 1}}});
     assert_eq!(sim.admin("PUT", "/request-limits", &limits.to_string()).0, 200);
     for _ in 0..2 {

@@ -295,3 +295,36 @@ fn the_longest_memory_that_is_taken_remembers_all_of_it() {
     bed.created();
     assert!(!shown(&mut bed));
 }
+
+#[test]
+fn a_delay_of_nothing_is_refused_with_its_key() {
+    let mut bed = Bed::new();
+    let none = Duration::ZERO;
+    let least = Duration::from_millis(1);
+    let kinds: [fn(Duration) -> FaultKind; 8] = [
+        |by| FaultKind::ImdsLags { by },
+        |by| FaultKind::ImdsLate { by, path: None },
+        |by| FaultKind::DescribeLags { by },
+        |by| FaultKind::ChangesLag { by },
+        |by| FaultKind::AnswerLate { by },
+        |by| FaultKind::LinkLate { by },
+        |by| FaultKind::ClockAhead { by },
+        |for_| FaultKind::ImdsRemembers { for_ },
+    ];
+    for kind in kinds {
+        let key = if matches!(kind(none), FaultKind::ImdsRemembers { .. }) { "for_ms" } else { "by_ms" };
+        let said = format!("{key} = 0 changes nothing: say how many milliseconds, 1 or more");
+        is_refused(&mut bed, Fault::new(kind(none)), &said);
+        is_taken(&mut bed, Fault::new(kind(least)));
+    }
+    let node = bed.node;
+    is_taken(&mut bed, Fault::new(FaultKind::InstanceRetires { after: least }).of_instance(&node));
+}
+
+#[test]
+fn an_assign_that_gives_nothing_at_all_is_a_fault_like_another() {
+    let mut bed = Bed::new();
+    let (eni, _) = bed.attached(1);
+    let fault = bed.vpc.set_fault(Fault::new(FaultKind::FewerAddresses { most: 0 })).unwrap();
+    assert_eq!((bed.assign(&eni, 2).unwrap(), bed.vpc.fault_hits()[&fault]), (Vec::new(), 1));
+}
