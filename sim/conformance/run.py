@@ -202,7 +202,7 @@ def main():
 def operation_names(client):
     """The actions that the box speaks, as it shows them in its refusals: all that the project needs."""
     return [client.meta.method_to_api_mapping[method] for method in (
-        "describe_network_interfaces", "describe_instances", "describe_subnets", "describe_instance_types",
+        "describe_network_interfaces", "describe_instances", "describe_instance_status", "describe_subnets", "describe_instance_types",
         "describe_security_groups", "describe_vpcs", "describe_tags", "create_network_interface",
         "attach_network_interface", "detach_network_interface", "delete_network_interface",
         "modify_network_interface_attribute", "assign_private_ip_addresses", "unassign_private_ip_addresses",

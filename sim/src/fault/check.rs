@@ -181,6 +181,7 @@ fn names_eni(action: Action) -> bool {
         | Action::CreateTags
         | Action::DeleteTags => true,
         Action::CreateNetworkInterface
+        | Action::DescribeInstanceStatus
         | Action::DescribeSubnets
         | Action::DescribeSecurityGroups
         | Action::DescribeVpcs

@@ -14,7 +14,7 @@ use super::index::{Index, Term};
 use super::limits::InstanceType;
 use super::request::{ConnectionTracking, Tags};
 use super::response::{Attachment, AttachmentStatus, EniStatus, InstanceState};
-use super::retirement::Retirement;
+use super::retirement::{PastRetirement, Retirement};
 use super::space::{Holding, Space};
 use super::table::Table;
 use super::time::Micros;
@@ -85,6 +85,8 @@ pub(super) struct Instance {
     pub(super) ghosts: Vec<Ghost>,
     /// Announced, and not carried out yet.
     pub(super) retirement: Option<Retirement>,
+    /// Those that are over, the earliest first.
+    pub(super) past_retirements: Vec<PastRetirement>,
 }
 
 /// What a forced detachment leaves in the instance.

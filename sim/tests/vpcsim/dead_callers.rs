@@ -161,6 +161,7 @@ impl Scene {
         let parameters = match action {
             Action::DescribeNetworkInterfaces
             | Action::DescribeInstances
+            | Action::DescribeInstanceStatus
             | Action::DescribeSubnets
             | Action::DescribeInstanceTypes
             | Action::DescribeSecurityGroups
@@ -325,6 +326,7 @@ fn times(action: Action, shown: &str) -> Option<usize> {
     Some(match action {
         Action::DescribeNetworkInterfaces
         | Action::DescribeInstances
+        | Action::DescribeInstanceStatus
         | Action::DescribeSubnets
         | Action::DescribeInstanceTypes
         | Action::DescribeSecurityGroups

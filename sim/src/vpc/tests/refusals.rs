@@ -79,6 +79,7 @@ fn an_action_that_a_fault_cannot_hit_is_refused_with_those_that_it_can() {
             !matches!(
                 action,
                 Action::CreateNetworkInterface
+                    | Action::DescribeInstanceStatus
                     | Action::DescribeSubnets
                     | Action::DescribeSecurityGroups
                     | Action::DescribeVpcs
