@@ -138,7 +138,8 @@ fn an_address_given_back_stays_given_back_although_the_metadata_service_remember
     node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 8).unwrap();
     assert!(node.terminate().unwrap().success());
     let had = truth(&rig, &node);
-    let remembers = FaultKind::ImdsRemembers { for_: Duration::from_secs(600) };
+    // With the lag and the lingering of the metadata service in life this is within what the box keeps.
+    let remembers = FaultKind::ImdsRemembers { for_: Duration::from_secs(500) };
     rig.admin().set_fault(&Fault::new(remembers).of_instance(node.instance())).unwrap();
     node.set("WARM_IP_TARGET", "1").set("MINIMUM_IP_TARGET", "2");
     node.start_serving().unwrap();

@@ -185,6 +185,17 @@ def _reads(call, world):
     call("describe-instance-unknown", "describe_instances", InstanceIds=["i-0123456789abcdef0"])
     call("describe-instance-malformed", "describe_instances", InstanceIds=["i-nonsense"])
 
+    def status(response):
+        found = response["InstanceStatuses"][0]
+        return {"state": found["InstanceState"]["Name"], "events": len(found.get("Events", [])),
+                "system": found["SystemStatus"]["Status"], "instance": found["InstanceStatus"]["Status"],
+                "checks": [(check["Name"], check["Status"]) for check in found["SystemStatus"]["Details"]]}
+
+    call("describe-status", "describe_instance_status", status, InstanceIds=[world.instance])
+    call("describe-status-unknown", "describe_instance_status", InstanceIds=["i-0123456789abcdef0"])
+    call("describe-status-by-state", "describe_instance_status", _count("InstanceStatuses"), IncludeAllInstances=True,
+         Filters=_filters(instance_state_name="stopped"))
+
     def network(response):
         info = response["InstanceTypes"][0]["NetworkInfo"]
         return {"enis": info["MaximumNetworkInterfaces"], "ipv4": info["Ipv4AddressesPerInterface"],

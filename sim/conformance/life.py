@@ -1,5 +1,6 @@
 """boto3 does, unchanged, what boto3 does: the whole life of an ENI, paginators, dry runs, waiters, retries."""
 
+import datetime
 import threading
 import time
 
@@ -94,6 +95,7 @@ def dry_runs(client, world, admin):
     tags = [{"Key": "a", "Value": "b"}]
     for operation, parameters in [
         (client.describe_network_interfaces, {}), (client.describe_instances, {}), (client.describe_subnets, {}),
+        (client.describe_instance_status, {}),
         (client.describe_vpcs, {}), (client.describe_security_groups, {}), (client.describe_tags, {}),
         (client.describe_instance_types, {}),
         (client.create_network_interface, {"SubnetId": world.subnet}),
@@ -119,6 +121,7 @@ def paginators(client, world, admin):
         ("describe_instance_types", "InstanceTypes", "InstanceType", {}),
         ("describe_tags", "Tags", "ResourceId", {"Filters": [{"Name": "key", "Values": ["page"]}]}),
         ("describe_instances", "Reservations", "ReservationId", {}),
+        ("describe_instance_status", "InstanceStatuses", "InstanceId", {}),
         ("describe_subnets", "Subnets", "SubnetId", {}),
         ("describe_vpcs", "Vpcs", "VpcId", {}),
         ("describe_security_groups", "SecurityGroups", "GroupId", {}),
@@ -142,6 +145,14 @@ def waiters_on_instances(client, world, admin):
     instance = found[0]["Instances"][0]["InstanceId"]
     quick = {"Delay": 1, "MaxAttempts": 10}
     client.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig=quick)
+    client.get_waiter("instance_status_ok").wait(InstanceIds=[instance], WaiterConfig=quick)
+    retires = {"kind": {"type": "instance-retires", "after_ms": 3600000}, "scope": {"instance": instance}}
+    fault = admin("POST", "/faults", retires)["id"]
+    events = client.describe_instance_status(InstanceIds=[instance])["InstanceStatuses"][0]["Events"]
+    assert [event["Code"] for event in events] == ["instance-retirement"], events
+    ahead = events[0]["NotBefore"] - datetime.datetime.now(datetime.timezone.utc)
+    assert datetime.timedelta(minutes=55) < ahead < datetime.timedelta(minutes=65), events
+    admin("DELETE", f"/faults/{fault}")
     client.get_waiter("subnet_available").wait(SubnetIds=[world.subnet], WaiterConfig=quick)
     client.get_waiter("vpc_available").wait(VpcIds=[world.vpc], WaiterConfig=quick)
     client.get_waiter("security_group_exists").wait(GroupIds=[world.group], WaiterConfig=quick)

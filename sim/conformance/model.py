@@ -100,7 +100,13 @@ def _error(root, status, found):
         found.append(f"error code is {code!r}")
     if not message:
         found.append(f"error {code} has no message")
-    wanted = {"UnauthorizedOperation": 403, "RequestLimitExceeded": 503, "AuthFailure": 401, "DryRunOperation": 412}
+    wanted = {
+        "UnauthorizedOperation": 403,
+        "SignatureDoesNotMatch": 403,
+        "RequestLimitExceeded": 503,
+        "AuthFailure": 401,
+        "DryRunOperation": 412,
+    }
     if status != wanted.get(code, status if status in (500, 503) else 400):
         found.append(f"error {code} came with status {status}")
 

@@ -53,7 +53,8 @@ class Report:
 
 def raw_errors(service, url):
     """What no SDK would send: the face's own refusals, with EC2's envelope, code and status."""
-    authorization = ("AWS4-HMAC-SHA256 Credential=AKIARAW0000000000000/20260101/us-west-2/ec2/aws4_request, "
+    day = time.strftime("%Y%m%d", time.gmtime())
+    authorization = (f"AWS4-HMAC-SHA256 Credential=AKIARAW0000000000000/{day}/us-west-2/ec2/aws4_request, "
                      "SignedHeaders=host;x-amz-date, Signature=00")
     problems = []
     cases = [
@@ -64,6 +65,7 @@ def raw_errors(service, url):
         ("Action=DescribeVpcs&Version=2016-11-15&Colour=red", authorization, 400, "UnknownParameter"),
         ("Action=DescribeVpcs&Version=2016-11-15&MaxResults=many", authorization, 400, "InvalidParameterValue"),
         ("Action=DescribeVpcs&Version=2016-11-15", authorization.replace("/ec2/", "/s3/"), 401, "AuthFailure"),
+        ("Action=DescribeVpcs&Version=2016-11-15", authorization.replace(day, "20260101"), 403, "SignatureDoesNotMatch"),
         ("Action=DescribeVpcs&Version=2016-11-15", None, 400, "MissingParameter"),
     ]
     for parameters, header, status, code in cases:
@@ -200,7 +202,7 @@ def main():
 def operation_names(client):
     """The actions that the box speaks, as it shows them in its refusals: all that the project needs."""
     return [client.meta.method_to_api_mapping[method] for method in (
-        "describe_network_interfaces", "describe_instances", "describe_subnets", "describe_instance_types",
+        "describe_network_interfaces", "describe_instances", "describe_instance_status", "describe_subnets", "describe_instance_types",
         "describe_security_groups", "describe_vpcs", "describe_tags", "create_network_interface",
         "attach_network_interface", "detach_network_interface", "delete_network_interface",
         "modify_network_interface_attribute", "assign_private_ip_addresses", "unassign_private_ip_addresses",

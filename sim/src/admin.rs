@@ -47,7 +47,8 @@ use crate::vpc::response::{
     NetworkInterface, Reservation, SecurityGroupDescription, SubnetDescription, VpcDescription,
 };
 use crate::vpc::{
-    Action, ApiError, InstanceId, Micros, Operation, RequestLimits, Response, SimVpc, SubnetId, Timing,
+    Action, ApiError, Forgotten, InstanceId, Micros, Operation, RequestLimits, Response, SimVpc, SubnetId,
+    Timing,
 };
 
 /// That the box is there.
@@ -74,6 +75,8 @@ pub struct Counts {
     pub imds: BTreeMap<InstanceId, u64>,
     /// Requests that the EC2 face refused by itself.
     pub refused: usize,
+    /// What was dropped of what the box remembers, since there was too much of it.
+    pub forgotten: Forgotten,
 }
 
 /// A fault in force.
@@ -304,14 +307,16 @@ impl AdminFace {
     }
 
     fn counts(&self) -> Counts {
-        let (ec2, ec2_by_caller) =
-            self.shared.with(|vpc| (vpc.log().counts(), vpc.log().counts_by_caller().clone()));
+        let (ec2, ec2_by_caller, forgotten) = self
+            .shared
+            .with(|vpc| (vpc.log().counts().clone(), vpc.log().counts_by_caller().clone(), vpc.forgotten()));
         let imds = self.shared.imds_reads();
         Counts {
             ec2,
             ec2_by_caller,
             imds: imds.into_iter().map(|(instance, paths)| (instance, paths.values().sum())).collect(),
             refused: self.shared.refusals().len(),
+            forgotten,
         }
     }
 

@@ -15,14 +15,14 @@ use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::server::http::{Handler, Reply, answer};
 use crate::server::shared::SharedVpc;
-use crate::server::{Callers, credentials, timestamp};
+use crate::server::{Callers, credentials};
 use crate::vpc::{self, Action, CallError, Caller, Garbled};
-use auth::Scope;
+use auth::Signed;
 use fields::Fields;
 use refusal::Refusal;
 
@@ -53,17 +53,16 @@ impl Ec2Service {
     }
 
     /// Who signed, if the credentials and the clock are right.
-    fn caller(&self, scope: &Scope, signed: &Signed) -> Result<Caller, Refusal> {
+    fn caller(&self, signed: &Signed) -> Result<Caller, Refusal> {
         let now = Duration::from_micros(self.shared.with(|vpc| vpc.now().0));
         let caller = match &self.callers {
             Callers::Instance(instance) => Caller::instance(instance),
             Callers::ByAccessKey => {
-                credentials::caller(&scope.access_key_id, signed.session_token.as_deref(), now)
+                credentials::caller(&signed.scope.access_key_id, signed.session_token.as_deref(), now)
                     .map_err(Refusal::stranger)?
             }
         };
-        let Some(theirs) = signed.date else { return Err(Refusal::no_date()) };
-        let ours = self.shared.epoch() + now;
+        let (theirs, ours) = (signed.date, self.shared.epoch() + now);
         let mut judged = in_time(theirs, ours);
         if let Some((fault, ahead)) = self.shared.with(|vpc| vpc.clock_ahead(&caller)) {
             let right = std::mem::replace(&mut judged, in_time(theirs, ours + ahead));
@@ -79,9 +78,9 @@ impl Ec2Service {
         let query = request.uri().query().unwrap_or_default().as_bytes();
         let body: &[u8] = if request.method() == Method::POST { request.body() } else { b"" };
         let mut fields = Fields::parse(&[query, body].join(&b'&'))?;
-        let (scope, signed) = signature(request, &mut fields)?;
-        scope.check(&self.shared.region())?;
-        let caller = self.caller(&scope, &signed)?;
+        let signed = Signed::read(request, &mut fields)?;
+        signed.check(&self.shared.region())?;
+        let caller = self.caller(&signed)?;
         let action = fields.text("Action").ok_or_else(Refusal::missing_action)?;
         let version = fields.text("Version").unwrap_or_else(|| VERSION.to_owned());
         if version != VERSION {
@@ -155,32 +154,6 @@ async fn garble(reply: Reply, garbled: Garbled) -> Reply {
         }
         (reply, _) => reply,
     }
-}
-
-/// What a signature says beside its scope.
-#[derive(Debug, Default)]
-struct Signed {
-    session_token: Option<String>,
-    date: Option<SystemTime>,
-}
-
-/// Who signed and when: by header, or by query parameters of a presigned request, which are taken out of `fields`.
-fn signature(request: &Request<Bytes>, fields: &mut Fields) -> Result<(Scope, Signed), Refusal> {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    if let Some(authorization) = request.headers().get(AUTHORIZATION) {
-        let scope = Scope::from_header(authorization.to_str().unwrap_or_default())?;
-        let session_token = header("x-amz-security-token").map(str::to_owned);
-        let date = header("x-amz-date").and_then(timestamp::parse_basic);
-        return Ok((scope, Signed { session_token, date }));
-    }
-    let credential =
-        fields.text("X-Amz-Credential").ok_or_else(|| Refusal::missing_parameter("AWSAccessKeyId"))?;
-    let date = timestamp::parse_basic(&fields.required_text("X-Amz-Date")?);
-    for name in ["X-Amz-Algorithm", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"] {
-        fields.required_text(name)?;
-    }
-    let session_token = fields.text("X-Amz-Security-Token");
-    Ok((Scope::from_credential(&credential)?, Signed { session_token, date }))
 }
 
 fn xml(status: StatusCode, request_id: &str, body: String) -> Reply {

@@ -13,6 +13,7 @@ pub mod event;
 mod family;
 mod faults;
 mod filter;
+mod forgotten;
 mod harm;
 mod hits;
 pub mod hook;
@@ -33,8 +34,10 @@ mod setup;
 mod shape;
 mod space;
 mod table;
+mod tally;
 pub mod throttle;
 pub mod time;
+mod tokens;
 mod view;
 
 #[cfg(test)]
@@ -50,11 +53,13 @@ pub use calls::Ticket;
 pub use check::Violation;
 pub use error::{ApiError, CallError, ErrorCode};
 pub use event::{EniAddresses, VpcEvent};
+pub use forgotten::Forgotten;
 pub use harm::{Garbled, ImdsHarm};
 pub use ids::{AttachmentId, EniId, InstanceId, Mac, ReservationId, SecurityGroupId, SubnetId, VpcId};
-pub use imds_view::{ImdsInterface, ImdsView, RetirementNotice};
+pub use imds_view::{ImdsInterface, ImdsView};
 pub use log::{CallLog, CallRecord, Outcome};
 pub use request::{Action, Call, Caller, Filter, Operation, Request, Response, Tags};
+pub use retirement::{PastRetirement, RetirementEnd, RetirementNotice};
 pub use space::{FullSubnet, ReservationKind};
 pub use table::HORIZON;
 pub use throttle::{Bucket, RequestLimits};
@@ -185,7 +190,7 @@ pub struct SimVpc {
 
 /// A box that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a view that lags {0:?} cannot be had: {1:?} are kept")]
+#[error("a view that lags {0:?} cannot be had: {1:?} are kept; shorten a delay, a lag or a memory")]
 pub struct TooOld(Duration, Duration);
 
 impl SimVpc {
@@ -369,9 +374,9 @@ impl SimVpc {
         Ok(id)
     }
 
-    /// How often each fault that was ever set has hit.
+    /// How often each fault has hit, of those in force and of the latest ten thousand that were set.
     pub fn fault_hits(&self) -> &BTreeMap<FaultId, u64> {
-        self.faults.hits()
+        self.faults.tally().hits()
     }
 
     /// Takes a fault away; false when it is not (or no longer) set.

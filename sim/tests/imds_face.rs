@@ -226,12 +226,44 @@ fn a_scheduled_retirement_is_told_as_in_life_and_the_service_ends_with_the_insta
         .unwrap();
     assert_eq!(String::from_utf8(said.stdout).unwrap().trim(), at.to_string(), "{event}");
     assert_eq!(sim.admin("POST", "/faults", &fault.to_string()).0, 400, "announced already");
+    let status = || {
+        sim.ec2("Action=DescribeInstanceStatus&IncludeAllInstances=true&Filter.1.Name=event.code&Filter.1.Value.1=*")
+    };
+    let shown = status().ok();
+    assert_eq!(shown.text("instanceEventId"), event["EventId"].as_str().unwrap());
+    assert_eq!((shown.text("instanceId"), shown.text("code")), (sim.node_a.as_str(), "instance-retirement"));
+    assert_eq!(shown.text("description"), event["Description"].as_str().unwrap());
+    let not_before = std::process::Command::new("date").args(["-d", shown.text("notBefore"), "+%s"]).output();
+    assert_eq!(String::from_utf8(not_before.unwrap().stdout).unwrap().trim(), at.to_string());
+    let check =
+        "<details><item><name>reachability</name><status>passed</status></item></details><status>ok</status>";
+    assert_eq!((shown.text("systemStatus"), shown.text("instanceStatus")), (check, check));
+    let history = || get(&sim, &token, &format!("{META}/events/maintenance/history")).ok().body;
+    assert_eq!(history(), "[]");
     sim.admin("POST", "/clock", "{\"by_ms\": 60000}");
     let shown = sim.ec2(&format!("Action=DescribeInstances&InstanceId.1={}", sim.node_a)).ok();
     assert_eq!(shown.text("instanceState"), "<code>80</code><name>stopped</name>");
     let header = format!("X-aws-ec2-metadata-token: {token}");
     assert!(send(sim.imds, "GET", "/latest/meta-data/mac", &[&header], "").is_none(), "off");
     assert_eq!(sim.admin("GET", "/faults/hits", "").1[set["id"].to_string()], 1);
+    let shown = status().ok();
+    assert_eq!(shown.text("instanceState"), "<code>80</code><name>stopped</name>");
+    assert_eq!(shown.text("systemStatus"), "<status>not-applicable</status>");
+    assert!(shown.text("description").starts_with("[Completed] "), "{}", shown.body);
+    // On other hardware it is history.
+    assert_eq!(sim.admin("POST", &format!("/instances/{}/start", sim.node_a), "").0, 200);
+    assert_eq!(scheduled(), "[]");
+    let past: serde_json::Value = serde_json::from_str(&history()).unwrap();
+    assert_eq!(past[0]["EventId"], event["EventId"]);
+    assert_eq!((&past[0]["State"], &past[0]["NotBefore"]), (&"completed".into(), &event["NotBefore"]));
+    let described = format!("[Completed] {}", event["Description"].as_str().unwrap());
+    assert_eq!((past[0]["Description"].as_str(), past[1].is_null()), (Some(described.as_str()), true));
+    // And one that is called off.
+    let (_, set) = sim.admin("POST", "/faults", &fault.to_string());
+    assert_eq!(sim.admin("DELETE", &format!("/faults/{}", set["id"]), "").0, 200);
+    let past: serde_json::Value = serde_json::from_str(&history()).unwrap();
+    assert_eq!((&past[0]["State"], &past[1]["State"]), (&"canceled".into(), &"completed".into()));
+    assert!(past[0]["Description"].as_str().unwrap().starts_with("[Canceled] "), "{past}");
 }
 
 #[test]

@@ -36,10 +36,10 @@ const RESET: Result<(), ErrorKind> = Err(ErrorKind::ConnectionReset);
 #[test]
 fn ec2_resets_a_connection_before_the_call_after_it_and_in_the_middle_of_the_answer() {
     let sim = Loopback::start(ClockMode::Running);
+    let date = sim.date(0);
     let head = format!(
-        "POST / HTTP/1.1\r\nAuthorization: {}\r\nX-Amz-Date: {}",
-        signature(OPERATOR, "us-west-2", "ec2"),
-        sim.date(0)
+        "POST / HTTP/1.1\r\nAuthorization: {}\r\nX-Amz-Date: {date}",
+        signature(OPERATOR, &date, "us-west-2", "ec2")
     );
     let body = format!("Version=2016-11-15&Action=CreateNetworkInterface&SubnetId={}", sim.subnet_a);
     let create = || ask(sim.ec2, &head, &body);

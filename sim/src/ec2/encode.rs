@@ -51,6 +51,9 @@ fn content(response: &Response, setting: &Setting) -> Value {
         Response::DescribeNetworkInterfaces(page) => list("networkInterfaceSet", page, |eni, value| {
             beside::network_interface(eni, value, setting);
         }),
+        Response::DescribeInstanceStatus(page) => list("instanceStatusSet", page, |status, value| {
+            beside::instance_status(status, value, setting);
+        }),
         Response::DescribeInstances(page) => list("reservationSet", page, |reservation, value| {
             beside::reservation(reservation, value, setting);
         }),

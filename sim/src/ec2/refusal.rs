@@ -74,10 +74,26 @@ impl Refusal {
         }
     }
 
+    /// Code and words of this and the next two: AWS's, the same for all services that are signed so.
     pub(crate) fn no_date() -> Self {
-        Self::auth_failure(
-            "AWS was not able to validate the provided access credentials: no valid date is signed",
-        )
+        let message = "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.";
+        Self::new("IncompleteSignature", 400, message.to_owned())
+    }
+
+    pub(crate) fn not_basic(date: &str) -> Self {
+        let message = format!(
+            "Date must be in ISO-8601 'basic format'. Got '{date}'. See http://en.wikipedia.org/wiki/ISO_8601"
+        );
+        Self::new("IncompleteSignature", 400, message)
+    }
+
+    /// The key was derived for `scope`, and the request is of `day`, which `date` lies in.
+    pub(crate) fn other_day(scope: &str, day: &str, date: &str) -> Self {
+        let message = format!(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: \
+             '{scope}' != '{day}', from '{date}'."
+        );
+        Self::new("SignatureDoesNotMatch", 403, message)
     }
 
     pub(crate) fn request_expired(signed: SystemTime, now: SystemTime) -> Self {

@@ -1,6 +1,8 @@
 //! What cannot be done or can never hit, as far as a fault tells by itself. What the box must know for it is in
 //! `vpc/can_hit.rs`.
 
+use std::time::Duration;
+
 use super::{BadFault, Fault, FaultKind, Reach, always};
 use crate::vpc::{Action, HORIZON};
 
@@ -125,6 +127,9 @@ impl FaultKind {
         if self.looks_back() > HORIZON {
             return no(format!("nothing older than {HORIZON:?} is kept"));
         }
+        if let Some((key, Duration::ZERO)) = self.time() {
+            return no(format!("{key} = 0 changes nothing: say how many milliseconds, 1 or more"));
+        }
         match self {
             Self::ShortPages { most: 0 } => no("a page has one result at least".to_owned()),
             // Below 200 an HTTP status is no answer yet.
@@ -176,6 +181,7 @@ fn names_eni(action: Action) -> bool {
         | Action::CreateTags
         | Action::DeleteTags => true,
         Action::CreateNetworkInterface
+        | Action::DescribeInstanceStatus
         | Action::DescribeSubnets
         | Action::DescribeSecurityGroups
         | Action::DescribeVpcs

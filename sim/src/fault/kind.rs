@@ -156,7 +156,7 @@ pub enum FaultKind {
     Deny,
     /// An Assign by number gives at most so many, without an error.
     FewerAddresses {
-        /// At most so many.
+        /// At most so many; none at all where 0.
         most: u32,
     },
     /// F09: the instance ends just before the call is carried out.
@@ -316,6 +316,21 @@ impl FaultKind {
                 | Self::DescribeOmitsAddress { .. }
                 | Self::ShortPages { .. }
         )
+    }
+
+    /// How long it delays or looks back, by the key that says so. Not when an instance retires: that may be at once.
+    pub(super) fn time(&self) -> Option<(&'static str, Duration)> {
+        match self {
+            Self::ImdsRemembers { for_ } => Some(("for_ms", *for_)),
+            Self::ImdsLags { by }
+            | Self::ImdsLate { by, .. }
+            | Self::DescribeLags { by }
+            | Self::ChangesLag { by }
+            | Self::AnswerLate { by }
+            | Self::LinkLate { by }
+            | Self::ClockAhead { by } => Some(("by_ms", *by)),
+            _ => None,
+        }
     }
 
     /// How far back a view must look for it.

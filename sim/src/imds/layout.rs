@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::tree::Directory;
 use crate::server::credentials::RoleCredentials;
 use crate::server::timestamp;
-use crate::vpc::{ImdsInterface, ImdsView};
+use crate::vpc::{ImdsInterface, ImdsView, RetirementNotice};
 
 /// Name of the role whose credentials every instance of the box has.
 pub(crate) const ROLE: &str = "holdfast-box-node";
@@ -26,7 +26,7 @@ pub(crate) fn root(view: &ImdsView, epoch: SystemTime, now_us: u64, expired_cred
     latest.put("dynamic/instance-identity/document", identity_document(view, epoch));
     let meta = latest.directory("meta-data");
     instance(meta, view);
-    meta.put("events/maintenance/history", "[]");
+    meta.put("events/maintenance/history", history(view, epoch));
     meta.put("events/maintenance/scheduled", scheduled(view, epoch));
     let now = Duration::from_micros(now_us);
     let role = if expired_credentials {
@@ -76,16 +76,26 @@ fn instance(meta: &mut Directory, view: &ImdsView) {
 
 /// What EC2 will do to the instance. An end is told of events that have one.
 fn scheduled(view: &ImdsView, epoch: SystemTime) -> String {
-    let events = view.retirement.iter().map(|notice| {
-        json!({
-            "NotBefore": timestamp::day_first(epoch + Duration::from_micros(notice.not_before.0)),
-            "Code": "instance-retirement",
-            "Description": "The instance is running on degraded hardware",
-            "EventId": notice.event_id,
-            "State": "active",
-        })
-    });
-    format!("{:#}", events.collect::<serde_json::Value>())
+    let events = view.retirement.iter();
+    let events = events.map(|notice| event(notice, RetirementNotice::DESCRIPTION, "active", epoch));
+    format!("{:#}", events.collect::<Value>())
+}
+
+/// What it did, or was to do.
+fn history(view: &ImdsView, epoch: SystemTime) -> String {
+    let events = view.past_retirements.iter();
+    let events = events.map(|past| event(&past.notice, &past.end.description(), past.end.as_str(), epoch));
+    format!("{:#}", events.collect::<Value>())
+}
+
+fn event(notice: &RetirementNotice, description: &str, state: &str, epoch: SystemTime) -> Value {
+    json!({
+        "NotBefore": timestamp::day_first(epoch + Duration::from_micros(notice.not_before.0)),
+        "Code": RetirementNotice::CODE,
+        "Description": description,
+        "EventId": notice.event_id,
+        "State": state,
+    })
 }
 
 fn interface(at: &mut Directory, it: &ImdsInterface) {

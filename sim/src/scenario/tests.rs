@@ -104,6 +104,14 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (limited("actions.DescribeSubnets = { capacity = 1 }"), "missing field `refill_per_second`"),
         (limited("unfiltered = { capacity = -1, refill_per_second = 1 }"), "invalid value: integer `-1`"),
+        (
+            limited("unfiltered = { capacity = 0, refill_per_second = 1 }"),
+            "capacity = 0 would let no call through, ever: say 1 or more, leave the bucket out",
+        ),
+        (
+            format!("{GOOD}\n[[fault]]\nkind = {{ type = \"answer-late\", by_ms = 0 }}"),
+            "by_ms = 0 changes nothing: say how many milliseconds, 1 or more",
+        ),
         (GOOD.replace("subnet = \"a\"", "subnet = \"b\""), "there is no subnet \"b\""),
         (GOOD.replace("node-a", "node/a"), "is no name for a node"),
         (GOOD.replace("node-a", "router"), "is no name for a node"),
@@ -141,6 +149,8 @@ fn what_is_wrong_is_said_with_its_place() {
     assert!(fault.contains("line 13"), "{fault}");
     let unknown = problem(&limited("actions.DescribeSubnet = { capacity = 1, refill_per_second = 1 }"));
     assert!(unknown.contains("line 12") && unknown.contains("`DescribeSubnets`"), "{unknown}");
+    let empty = problem(&limited("actions.DescribeSubnets = { capacity = 0, refill_per_second = 1 }"));
+    assert!(empty.contains("line 12") && empty.contains("capacity = 0"), "{empty}");
 }
 
 #[test]

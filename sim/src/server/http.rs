@@ -15,6 +15,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -23,8 +24,12 @@ use super::resettable::Resettable;
 /// Largest request body that is read. EC2's largest requests are a few kilobytes.
 const LARGEST_BODY: usize = 1 << 20;
 
-/// How long a client may take to send its request head, and then its body.
+/// How long a client may take to send its request head, then its body, and then what nobody reads of it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much is taken of a request that was answered before it was read. Whoever sends more than that does not learn why
+/// it is refused.
+const LINGER: usize = 16 * LARGEST_BODY;
 
 /// What a handler makes of a request.
 #[derive(Debug)]
@@ -132,7 +137,8 @@ async fn connection<H: Handler>(stream: TcpStream, handler: Arc<H>) {
     let (stream, reset) = Resettable::new(stream);
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, reset) = (Arc::clone(&handler), reset.clone());
-        async move {
+        // Boxed, so that the stream can be taken out of the connection when it is over.
+        Box::pin(async move {
             let request = match read_whole(request).await {
                 Ok(request) => request,
                 Err(status) => return Ok(answer(status, "text/plain", "")),
@@ -145,7 +151,7 @@ async fn connection<H: Handler>(stream: TcpStream, handler: Arc<H>) {
                     if bytes == 0 { Err(Withheld) } else { Ok(response) }
                 }
             }
-        }
+        })
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -153,9 +159,27 @@ async fn connection<H: Handler>(stream: TcpStream, handler: Arc<H>) {
         .half_close(true)
         .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown()
         .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "connection ended");
+    let ended = match served {
+        Ok(parts) => close(parts.io.into_inner()).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection ended");
+    }
+}
+
+/// Closes a connection behind its last answer. What is still on its way from the client is taken, up to a bound: the
+/// kernel meets it with a reset otherwise, and a client that is reset does not read the answer.
+async fn close(mut stream: Resettable) -> io::Result<()> {
+    stream.shutdown().await?;
+    let (mut rest, mut nobodys) = (stream.take(LINGER as u64), tokio::io::sink());
+    let taken = tokio::io::copy(&mut rest, &mut nobodys);
+    match tokio::time::timeout(PATIENCE, taken).await {
+        Ok(taken) => taken.map(drop),
+        // It neither sends nor closes: it has had time to read.
+        Err(_) => Ok(()),
     }
 }
 

@@ -14,24 +14,53 @@ pub(crate) fn millis(at: SystemTime) -> String {
     format!("{date}T{clock}.000Z")
 }
 
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 /// `31 Jan 2026 23:59:59 GMT`, as IMDS writes the instants of scheduled events.
 pub(crate) fn day_first(at: SystemTime) -> String {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (year, month, day) = date(at);
     let month = MONTHS.iter().zip(1..).find(|(_, number)| *number == month).map_or("", |(name, _)| name);
     format!("{day:02} {month} {year:04} {} GMT", parts(at).1)
 }
 
-/// Reads `20260131T235959Z`, as SigV4 writes instants.
+/// `20260131T235959Z`, as SigV4 writes instants.
+pub(crate) fn basic(at: SystemTime) -> String {
+    let (date, clock) = parts(at);
+    format!("{date}T{clock}Z").replace(['-', ':'], "")
+}
+
+/// Reads what [`basic`] writes.
 pub(crate) fn parse_basic(text: &str) -> Option<SystemTime> {
     let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
     if date.len() != 8 || clock.len() != 6 {
         return None;
     }
-    let number = |text: Option<&str>| text?.parse::<u64>().ok();
-    let (year, month, day) = (number(date.get(..4))?, number(date.get(4..6))?, number(date.get(6..))?);
-    let (hour, minute, second) = (number(clock.get(..2))?, number(clock.get(2..4))?, number(clock.get(4..))?);
+    let date = (digits(date.get(..4)?)?, digits(date.get(4..6)?)?, digits(date.get(6..)?)?);
+    instant(date, (digits(clock.get(..2)?)?, digits(clock.get(2..4)?)?, digits(clock.get(4..)?)?))
+}
+
+/// Reads `Sat, 31 Jan 2026 23:59:59 GMT`, as HTTP writes instants, and mail: with `-0000` or `+0000` for its zone.
+pub(crate) fn parse_http(text: &str) -> Option<SystemTime> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let [_weekday, day, month, year, clock, "GMT" | "-0000" | "+0000"] = words[..] else { return None };
+    let month = MONTHS.iter().zip(1..).find(|(name, _)| **name == month)?.1;
+    let clock: Vec<u64> = clock.split(':').map(digits).collect::<Option<_>>()?;
+    let [hour, minute, second] = clock[..] else { return None };
+    instant((digits(year)?, month, digits(day)?), (hour, minute, second))
+}
+
+/// A number of at most four digits, and of nothing else.
+fn digits(text: &str) -> Option<u64> {
+    let plain = text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// Each number is a small one: see [`digits`].
+fn instant(
+    (year, month, day): (u64, u64, u64),
+    (hour, minute, second): (u64, u64, u64),
+) -> Option<SystemTime> {
     let days = day_number(year, month, day)?;
     let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
     (hour < 24 && minute < 60 && second <= 60).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
@@ -102,6 +131,7 @@ mod tests {
             assert_eq!(millis(at), format!("{text}.000Z"));
             let basic = format!("{}Z", text.replace(['-', ':'], ""));
             assert_eq!(parse_basic(&basic), Some(UNIX_EPOCH + Duration::from_secs(unix)), "{basic}");
+            assert_eq!(super::basic(at), basic);
         }
         let at = UNIX_EPOCH + Duration::from_secs(951_782_400 + 3_661);
         assert_eq!(day_first(at), "29 Feb 2000 01:01:01 GMT");
@@ -110,6 +140,36 @@ mod tests {
             ["", "20260231T000000Z", "20260131T240000Z", "20261301T000000Z", "2026-01-31T00:00:00Z"]
         {
             assert_eq!(parse_basic(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn instants_of_http_and_mail() {
+        let at = Some(UNIX_EPOCH + Duration::from_secs(951_782_400 + 3_661));
+        for text in [
+            "Tue, 29 Feb 2000 01:01:01 GMT",
+            "Tue, 29 Feb 2000 01:01:01 -0000",
+            "Tue, 29 Feb 2000 01:01:01 +0000",
+        ] {
+            assert_eq!(parse_http(text), at, "{text}");
+        }
+        for nonsense in [
+            "",
+            "29 Feb 2000 01:01:01 GMT",
+            "Tue, 29 feb 2000 01:01:01 GMT",
+            "Tue, 30 Feb 2000 01:01:01 GMT",
+            "Tue, 0 Feb 2000 01:01:01 GMT",
+            "Tue, 29 Feb 2000 24:01:01 GMT",
+            "Tue, 29 Feb 2000 01:60:01 GMT",
+            "Tue, 29 Feb 2000 01:01:61 GMT",
+            "Tue, 29 Feb 2000 01:01 GMT",
+            "Tue, 29 Feb 2000 01:01:+1 GMT",
+            "Tue, 29 Feb 2000 01:01:01 CET",
+            "Tue, 29 Feb 2000 01:01:01 GMT now",
+            "Tue, 29 Feb 18446744073709551615 01:01:01 GMT",
+            "Tue, 18446744073709551615 Feb 2000 01:01:01 GMT",
+        ] {
+            assert_eq!(parse_http(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -67,19 +67,24 @@ impl SimVpc {
 
 /// Refuses delays and faults that together show what is not kept.
 pub(super) fn keeps(timing: &Timing, faults: &[Fault]) -> Result<(), TooOld> {
-    // Of several faults the longest counts in Describe calls, and in metadata they add up.
+    // Of several faults the longest counts in Describe calls. In metadata lags add up, and the longest memory looks back
+    // from there.
     let describe = faults.iter().filter_map(|fault| match fault.kind {
         FaultKind::DescribeLags { by } if fault.scope.eni.is_none() => Some(by),
         _ => None,
     });
     let imds = |instance: Option<InstanceId>| -> Duration {
-        let its =
-            faults.iter().filter(|fault| fault.scope.instance.is_none_or(|only| Some(only) == instance));
-        its.filter_map(|fault| match fault.kind {
-            FaultKind::ImdsLags { by } => Some(by),
-            _ => None,
-        })
-        .sum()
+        let (mut lag, mut memory) = (Duration::ZERO, Duration::ZERO);
+        for fault in
+            faults.iter().filter(|fault| fault.scope.instance.is_none_or(|only| Some(only) == instance))
+        {
+            match fault.kind {
+                FaultKind::ImdsLags { by } => lag += by,
+                FaultKind::ImdsRemembers { for_ } => memory = memory.max(for_),
+                _ => {}
+            }
+        }
+        lag + memory
     };
     let instances = faults.iter().map(|fault| fault.scope.instance);
     let longest =

@@ -7,14 +7,16 @@ use super::filter::{Filterable, check_filters, matches_all};
 use super::ids::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
 use super::limits::{InstanceType, instance_types};
 use super::op::{combination, invalid};
-use super::request::{Action, DescribeInstances, DescribeNetworkInterfaces, Filter, Operation, Response};
+use super::request::{
+    Action, DescribeInstanceStatus, DescribeInstances, DescribeNetworkInterfaces, Filter, Operation, Response,
+};
 use super::response::{
-    NetworkInterface, Page, Reservation, SecurityGroupDescription, SubnetDescription, TagDescription,
-    VpcDescription,
+    InstanceState, InstanceStatus, NetworkInterface, Page, Reservation, SecurityGroupDescription,
+    SubnetDescription, TagDescription, VpcDescription,
 };
 use super::view::View;
 
-/// What the seven calls have in common.
+/// What these calls have in common.
 struct Query<'a> {
     action: Action,
     filters: &'a [Filter],
@@ -54,6 +56,7 @@ macro_rules! identified {
 identified! {
     NetworkInterface: x => x.network_interface_id,
     Reservation: x => x.instance.instance_id,
+    InstanceStatus: x => x.instance_id,
     SubnetDescription: x => x.subnet_id,
     InstanceType: x => x.name,
     SecurityGroupDescription: x => x.group_id,
@@ -93,6 +96,9 @@ impl View<'_> {
             }
             Operation::DescribeInstances(op) => {
                 self.describe_instances(op, &query!(op)).map(Response::DescribeInstances)
+            }
+            Operation::DescribeInstanceStatus(op) => {
+                self.describe_instance_status(op, &query!(op)).map(Response::DescribeInstanceStatus)
             }
             Operation::DescribeSubnets(op) => {
                 let ids = ids!(
@@ -197,7 +203,34 @@ impl View<'_> {
         query: &Query<'_>,
     ) -> Result<Page<Reservation>, ApiError> {
         check_filters::<Reservation>(query.filters, true)?;
-        let wanted = &op.instance_ids;
+        let (limit, ids) = self.instances_asked_for(&op.instance_ids, query)?;
+        let matching = ids
+            .filter_map(|id| self.seen_instance(id))
+            .filter(|instance| matches_all(instance, query.filters));
+        Ok(page_of(matching, limit, query.action))
+    }
+
+    fn describe_instance_status(
+        &self,
+        op: &DescribeInstanceStatus,
+        query: &Query<'_>,
+    ) -> Result<Page<InstanceStatus>, ApiError> {
+        check_filters::<InstanceStatus>(query.filters, false)?;
+        let (limit, ids) = self.instances_asked_for(&op.instance_ids, query)?;
+        let all = op.include_all_instances == Some(true);
+        let matching = ids
+            .filter_map(|id| self.seen_instance_status(id))
+            .filter(|status| all || status.state == InstanceState::Running)
+            .filter(|status| matches_all(status, query.filters));
+        Ok(page_of(matching, limit, query.action))
+    }
+
+    /// How many a page may hold, and which instances may be on it.
+    fn instances_asked_for(
+        &self,
+        wanted: &[InstanceId],
+        query: &Query<'_>,
+    ) -> Result<(usize, Box<dyn Iterator<Item = InstanceId> + '_>), ApiError> {
         let limit = page_size(query, !wanted.is_empty())?;
         let after = query.next_token.map(|token| read_token(query.action, token)).transpose()?;
         let after = after.map(InstanceId::from);
@@ -209,16 +242,11 @@ impl View<'_> {
         if !unknown.is_empty() {
             return Err(not_found(ErrorCode::InstanceIdNotFound, "instance ID", &unknown));
         }
-        let ids: Box<dyn Iterator<Item = InstanceId>> = if wanted.is_empty() {
-            self.instance_ids(after)
-        } else {
-            let ids: BTreeSet<InstanceId> = wanted.iter().copied().collect();
-            Box::new(ids.into_iter())
-        };
-        let matching = ids
-            .filter_map(|id| self.seen_instance(id))
-            .filter(|instance| matches_all(instance, query.filters));
-        Ok(page_of(matching, limit, query.action))
+        if wanted.is_empty() {
+            return Ok((limit, self.instance_ids(after)));
+        }
+        let ids: BTreeSet<InstanceId> = wanted.iter().copied().collect();
+        Ok((limit, Box::new(ids.into_iter())))
     }
 }
 

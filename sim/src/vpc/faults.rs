@@ -8,6 +8,7 @@ use super::ids::InstanceId;
 use super::imds_view::ImdsView;
 use super::request::{Action, Caller};
 use super::rng::Stream;
+use super::tally::Tally;
 use super::time::Micros;
 use crate::fault::{Fault, FaultId, FaultKind, Places, Reach};
 
@@ -34,20 +35,19 @@ pub(super) struct Faults {
     active: Vec<Active>,
     next: u64,
     chance: Stream,
-    /// Of every fault that was ever set.
-    hits: BTreeMap<FaultId, u64>,
+    tally: Tally,
 }
 
 impl Faults {
     pub(super) fn new(chance: Stream) -> Self {
-        Self { active: Vec::new(), next: 1, chance, hits: BTreeMap::new() }
+        Self { active: Vec::new(), next: 1, chance, tally: Tally::default() }
     }
 
     pub(super) fn set(&mut self, fault: Fault, frozen: Frozen) -> FaultId {
         let id = FaultId(self.next);
         self.next += 1;
-        self.hits.insert(id, 0);
         self.active.push(Active { id, fault, frozen, under_way: 0 });
+        self.tally.begin(id, |id| self.active.iter().any(|active| active.id == id));
         id
     }
 
@@ -64,15 +64,15 @@ impl Faults {
 
     /// Counts a hit.
     pub(super) fn count_hit(&mut self, id: FaultId) {
-        *self.hits.entry(id).or_insert(0) += 1;
+        self.tally.count(id);
     }
 
     pub(super) fn list(&self) -> Vec<(FaultId, Fault)> {
         self.active.iter().map(|active| (active.id, active.fault.clone())).collect()
     }
 
-    pub(super) fn hits(&self) -> &BTreeMap<FaultId, u64> {
-        &self.hits
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Drops the faults whose time is over.
@@ -147,7 +147,6 @@ impl Faults {
         let covers = |fault: &Fault| {
             fault.kind.reach() == Reach::Attachment
                 && wanted(&fault.kind)
-                && fault.kind != (FaultKind::LinkLate { by: Duration::ZERO })
                 && fault.count != Some(0)
                 && fault.scope.instance.is_none_or(|only| only == instance)
                 && fault.scope.covers_places(places)
@@ -162,7 +161,7 @@ impl Faults {
         let mut found = Vec::new();
         for active in covering {
             active.fault.count = active.fault.count.map(|count| count - 1);
-            *self.hits.entry(active.id).or_insert(0) += 1;
+            self.tally.count(active.id);
             found.push(active.fault.kind.clone());
         }
         found
@@ -194,7 +193,7 @@ impl Faults {
             .map(|active| (active.id, &active.fault.kind))
             .collect();
         for (id, _) in added.into_iter().filter(|(_, kind)| harm.is_done_by(kind)) {
-            *self.hits.entry(id).or_insert(0) += 1;
+            self.tally.count(id);
         }
         harm
     }

@@ -4,8 +4,8 @@ use super::error::{ApiError, ErrorCode};
 use super::limits::InstanceType;
 use super::request::{Filter, Tags};
 use super::response::{
-    NetworkInterface, Reservation, SecurityGroupDescription, SubnetDescription, TagDescription,
-    VpcDescription,
+    InstanceStatus, NetworkInterface, Reservation, SecurityGroupDescription, SubnetDescription,
+    TagDescription, VpcDescription,
 };
 
 /// EC2's limit on the values of one filter, and of the filters together.
@@ -212,6 +212,35 @@ impl Filterable for Reservation {
 
     fn tags(&self) -> Option<&Tags> {
         Some(&self.instance.tags)
+    }
+}
+
+impl Filterable for InstanceStatus {
+    const BEYOND: &'static [&'static str] = &[
+        "attached-ebs-status.status",
+        "event.not-after",
+        "event.not-before",
+        "event.not-before-deadline",
+        "operator.managed",
+        "operator.principal",
+    ];
+
+    const FIELDS: &'static [Field<Self>] = &[
+        ("availability-zone", |it| one(&it.availability_zone)),
+        ("availability-zone-id", |it| one(&it.availability_zone_id)),
+        ("event.code", |it| all(it.events.iter().map(|event| &event.code))),
+        ("event.description", |it| all(it.events.iter().map(|event| &event.description))),
+        ("event.instance-event-id", |it| all(it.events.iter().map(|event| &event.instance_event_id))),
+        ("instance-state-code", |it| one(it.state.code())),
+        ("instance-state-name", |it| one(it.state.as_str())),
+        ("instance-status.reachability", |it| all(it.reachability())),
+        ("instance-status.status", |it| one(it.checks())),
+        ("system-status.reachability", |it| all(it.reachability())),
+        ("system-status.status", |it| one(it.checks())),
+    ];
+
+    fn tags(&self) -> Option<&Tags> {
+        None
     }
 }
 

@@ -13,6 +13,7 @@ use super::index::Term;
 use super::model::{Eni, Instance, World};
 use super::request::Tags;
 use super::response::{AttachmentStatus, InstanceState};
+use super::retirement::{PastRetirement, RetirementNotice};
 use super::time::Micros;
 use super::view::{IMAGE_ID, View, host_name};
 
@@ -53,17 +54,10 @@ pub struct ImdsView {
     pub tags: Tags,
     /// That EC2 will retire it.
     pub retirement: Option<RetirementNotice>,
+    /// Retirements of the last week that are over, the latest first.
+    pub past_retirements: Vec<PastRetirement>,
     /// The interfaces shown, by MAC.
     pub interfaces: Vec<ImdsInterface>,
-}
-
-/// A scheduled event of EC2: the instance will be retired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetirementNotice {
-    /// `instance-event-…`.
-    pub event_id: String,
-    /// When, at the earliest; in the box just then.
-    pub not_before: Micros,
 }
 
 /// One interface under `network/interfaces/macs/`.
@@ -189,6 +183,7 @@ pub(super) fn observe(
         security_groups: names(primary),
         tags: instance.tags.clone(),
         retirement: instance.retirement.as_ref().map(|retirement| retirement.notice.clone()),
+        past_retirements: instance.told_retirements(moment).cloned().collect(),
         interfaces,
     })
 }

@@ -39,17 +39,24 @@ pub struct CallRecord {
     pub outcome: Outcome,
 }
 
-/// Calls since the last reset: all of them counted, the latest [`CallLog::KEPT`] kept whole.
+/// Calls since the last reset: all of them counted, the latest [`CallLog::KEPT`] kept whole, and counted for each of the
+/// [`CallLog::CALLERS`] callers that came last.
 #[derive(Debug, Clone, Default)]
 pub struct CallLog {
     records: VecDeque<CallRecord>,
-    counts: BTreeMap<String, BTreeMap<Action, usize>>,
+    counts: BTreeMap<Action, usize>,
+    by_caller: BTreeMap<String, BTreeMap<Action, usize>>,
+    /// The names in it, in the order of their first calls.
+    callers: VecDeque<String>,
+    forgotten_callers: u64,
     throttled: usize,
 }
 
 impl CallLog {
     /// Most calls that are kept whole.
     pub const KEPT: usize = 20_000;
+    /// Most callers that are counted one by one. Whoever has a key to invent can call by any number of names.
+    pub const CALLERS: usize = 10_000;
 
     /// The calls that are kept, in order.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = &CallRecord> + ExactSizeIterator {
@@ -57,22 +64,23 @@ impl CallLog {
     }
 
     /// Calls per action, all since the last reset.
-    pub fn counts(&self) -> BTreeMap<Action, usize> {
-        let mut counts = BTreeMap::new();
-        for (action, count) in self.counts.values().flatten() {
-            *counts.entry(*action).or_insert(0) += count;
-        }
-        counts
+    pub fn counts(&self) -> &BTreeMap<Action, usize> {
+        &self.counts
     }
 
     /// The same for each caller, by name.
     pub fn counts_by_caller(&self) -> &BTreeMap<String, BTreeMap<Action, usize>> {
-        &self.counts
+        &self.by_caller
+    }
+
+    /// Callers whose own counts are dropped: of too many those whose first call was longest ago.
+    pub(super) fn forgotten_callers(&self) -> u64 {
+        self.forgotten_callers
     }
 
     /// Calls of one action, all since the last reset.
     pub fn count(&self, action: Action) -> usize {
-        self.counts.values().filter_map(|counts| counts.get(&action)).sum()
+        self.counts.get(&action).copied().unwrap_or_default()
     }
 
     /// Calls that were answered with `RequestLimitExceeded`.
@@ -92,12 +100,20 @@ impl CallLog {
 
     pub(super) fn push(&mut self, record: CallRecord) {
         // No entry for a known caller: its name need not be copied.
-        if !self.counts.contains_key(&record.caller.name) {
-            self.counts.insert(record.caller.name.clone(), BTreeMap::new());
+        if !self.by_caller.contains_key(&record.caller.name) {
+            self.by_caller.insert(record.caller.name.clone(), BTreeMap::new());
+            self.callers.push_back(record.caller.name.clone());
+            if self.callers.len() > Self::CALLERS
+                && let Some(first) = self.callers.pop_front()
+            {
+                self.by_caller.remove(&first);
+                self.forgotten_callers += 1;
+            }
         }
-        if let Some(counts) = self.counts.get_mut(&record.caller.name) {
+        if let Some(counts) = self.by_caller.get_mut(&record.caller.name) {
             *counts.entry(record.action).or_insert(0) += 1;
         }
+        *self.counts.entry(record.action).or_insert(0) += 1;
         if record.outcome == Outcome::Failed(ErrorCode::RequestLimitExceeded) {
             self.throttled += 1;
         }

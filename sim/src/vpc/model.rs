@@ -12,12 +12,13 @@ use super::family::Family;
 use super::ids::{AttachmentId, EniId, InstanceId, Mac, ReservationId, SecurityGroupId, SubnetId, VpcId};
 use super::index::{Index, Term};
 use super::limits::InstanceType;
-use super::request::{ConnectionTracking, CreateNetworkInterface, Tags};
+use super::request::{ConnectionTracking, Tags};
 use super::response::{Attachment, AttachmentStatus, EniStatus, InstanceState};
-use super::retirement::Retirement;
+use super::retirement::{PastRetirement, Retirement};
 use super::space::{Holding, Space};
 use super::table::Table;
 use super::time::Micros;
+use super::tokens::Tokens;
 
 /// Everything that exists, and what existed within [`super::HORIZON`].
 ///
@@ -34,9 +35,7 @@ pub(super) struct World {
     /// The truth about addresses, which has no past.
     pub(super) spaces: BTreeMap<(SubnetId, Family), Space>,
     touched: BTreeSet<SubnetId>,
-    /// Client tokens of creations that succeeded. They never expire.
-    pub(super) tokens: BTreeMap<String, Arc<TokenUse>>,
-    new_token: Option<String>,
+    pub(super) tokens: Tokens,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +85,8 @@ pub(super) struct Instance {
     pub(super) ghosts: Vec<Ghost>,
     /// Announced, and not carried out yet.
     pub(super) retirement: Option<Retirement>,
+    /// Those that are over, the earliest first.
+    pub(super) past_retirements: Vec<PastRetirement>,
 }
 
 /// What a forced detachment leaves in the instance.
@@ -120,14 +121,6 @@ pub(super) struct Eni {
     pub(super) interface_type: String,
     pub(super) connection_tracking: Option<ConnectionTracking>,
     pub(super) tags: Tags,
-}
-
-/// What a client token was used for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TokenUse {
-    pub(super) request: CreateNetworkInterface,
-    /// The ENI as it was made: shown again when it is gone by now.
-    pub(super) made: Arc<Eni>,
 }
 
 impl Eni {
@@ -301,12 +294,6 @@ impl World {
         }
     }
 
-    /// Remembers what a client token was used for.
-    pub(super) fn spend(&mut self, token: &str, used: TokenUse) {
-        self.tokens.insert(token.to_owned(), Arc::new(used));
-        self.new_token = Some(token.to_owned());
-    }
-
     /// Makes the change under way the present from `now` on.
     pub(super) fn commit(&mut self, now: Micros) {
         for subnet in std::mem::take(&mut self.touched) {
@@ -323,15 +310,17 @@ impl World {
                 subnet.free = free;
             }
         }
-        self.new_token = None;
         for changed in self.enis.commit(now) {
-            if let Some(is) = &changed.is {
-                self.index.add(is);
+            match (&changed.is, &changed.was) {
+                (Some(is), _) => self.index.add(is),
+                (None, Some(was)) => self.tokens.outlive(was.id, now),
+                (None, None) => {}
             }
             if let Some(was) = changed.was.as_ref().filter(|_| !changed.kept) {
                 self.index.remove(was);
             }
         }
+        self.tokens.commit(now);
         for forgotten in self.enis.forget(now) {
             self.index.remove(&forgotten);
         }
@@ -354,9 +343,7 @@ impl World {
                 }
             }
         }
-        if let Some(token) = self.new_token.take() {
-            self.tokens.remove(&token);
-        }
+        self.tokens.rollback();
         self.enis.rollback();
         self.instances.rollback();
         self.subnets.rollback();

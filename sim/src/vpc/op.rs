@@ -126,6 +126,7 @@ impl Change<'_> {
             Operation::DeleteTags(op) => Response::DeleteTags(self.delete_tags(op).map(done)?),
             Operation::DescribeNetworkInterfaces(_)
             | Operation::DescribeInstances(_)
+            | Operation::DescribeInstanceStatus(_)
             | Operation::DescribeSubnets(_)
             | Operation::DescribeInstanceTypes(_)
             | Operation::DescribeSecurityGroups(_)

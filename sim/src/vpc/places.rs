@@ -28,6 +28,9 @@ impl World {
             Operation::DescribeInstances(op) => {
                 p.named.extend(op.instance_ids.iter().map(ToString::to_string));
             }
+            Operation::DescribeInstanceStatus(op) => {
+                p.named.extend(op.instance_ids.iter().map(ToString::to_string));
+            }
             Operation::DescribeSecurityGroups(op) => {
                 p.named.extend(op.group_ids.iter().map(ToString::to_string));
             }

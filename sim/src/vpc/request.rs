@@ -148,6 +148,7 @@ macro_rules! operations {
 operations! {
     DescribeNetworkInterfaces => answer::Page<answer::NetworkInterface>,
     DescribeInstances => answer::Page<answer::Reservation>,
+    DescribeInstanceStatus => answer::Page<answer::InstanceStatus>,
     DescribeSubnets => answer::Page<answer::SubnetDescription>,
     DescribeInstanceTypes => answer::Page<answer::InstanceTypeInfo>,
     DescribeSecurityGroups => answer::Page<answer::SecurityGroupDescription>,
@@ -172,6 +173,7 @@ impl Operation {
         match self {
             Self::DescribeNetworkInterfaces(op) => &op.filters,
             Self::DescribeInstances(op) => &op.filters,
+            Self::DescribeInstanceStatus(op) => &op.filters,
             Self::DescribeSubnets(op) => &op.filters,
             Self::DescribeInstanceTypes(op) => &op.filters,
             Self::DescribeSecurityGroups(op) => &op.filters,
@@ -191,6 +193,7 @@ impl Operation {
                 all(&op.network_interface_ids, &op.filters, op.max_results)
             }
             Self::DescribeInstances(op) => all(&op.instance_ids, &op.filters, op.max_results),
+            Self::DescribeInstanceStatus(op) => all(&op.instance_ids, &op.filters, op.max_results),
             Self::DescribeSubnets(op) => all(&op.subnet_ids, &op.filters, op.max_results),
             Self::DescribeInstanceTypes(op) => all(&op.instance_types, &op.filters, op.max_results),
             Self::DescribeSecurityGroups(op) => all(&op.group_ids, &op.filters, op.max_results),
@@ -254,6 +257,18 @@ describe!(
         /// Only these; an unknown one is an error.
         #[serde(rename = "instanceId", default)]
         instance_ids: Vec<InstanceId>,
+        /// As for ENIs.
+        include_managed_resources: Option<bool>,
+    }
+);
+describe!(
+    /// `DescribeInstanceStatus`.
+    DescribeInstanceStatus {
+        /// Only these; an unknown one is an error.
+        #[serde(rename = "instanceId", default)]
+        instance_ids: Vec<InstanceId>,
+        /// Those that do not run, too.
+        include_all_instances: Option<bool>,
         /// As for ENIs.
         include_managed_resources: Option<bool>,
     }

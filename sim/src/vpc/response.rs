@@ -1,5 +1,7 @@
 //! What calls answer: plain values with everything resolved, ready to be written as XML.
 
+mod instance_status;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -10,6 +12,8 @@ use super::limits::InstanceType;
 use super::request::{ConnectionTracking, Tags};
 use super::shape;
 use super::time::Micros;
+
+pub use instance_status::{InstanceStatus, InstanceStatusEvent};
 
 /// One page of a Describe call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

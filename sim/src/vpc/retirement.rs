@@ -5,19 +5,116 @@
 //!                            \-> the fault is cleared: called off
 //!                            \-> somebody stops it before: on other hardware, so nothing is left to retire
 //! ```
+//! Called off it is canceled, all other ends complete it: that one which somebody stopped before counts so too is assumed.
+//! Metadata and `DescribeInstanceStatus` tell of what is over for a week.
+//!
 //! Facts: "Instance retirement" and "Scheduled events for your instances" of the EC2 user guide; every instance here is
-//! backed by EBS, so it is stopped, not terminated.
+//! backed by EBS, so it is stopped, not terminated. The week is botocore's of `InstanceStatusEvent`.
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::SimVpc;
 use super::error::{ApiError, ErrorCode};
 use super::ids::InstanceId;
-use super::imds_view::RetirementNotice;
+use super::model::Instance;
 use super::op::Due;
 use super::request::Caller;
-use super::response::InstanceState;
+use super::response::{InstanceState, InstanceStatusEvent};
+use super::time::Micros;
 use crate::fault::{BadFault, Fault, FaultId, FaultKind};
+
+/// How long an event is told of after its end, and how many are at most.
+const TOLD: Duration = Duration::from_hours(7 * 24);
+const KEPT: usize = 100;
+
+/// A scheduled event of EC2: the instance will be retired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetirementNotice {
+    /// `instance-event-…`.
+    pub event_id: String,
+    /// When, at the earliest; in the box just then.
+    pub not_before: Micros,
+}
+
+impl RetirementNotice {
+    /// What EC2 calls such an event, and says of it.
+    pub const CODE: &str = "instance-retirement";
+    /// In words.
+    pub const DESCRIPTION: &str = "The instance is running on degraded hardware";
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetirementEnd {
+    /// The instance is on other hardware, or over.
+    Completed,
+    /// It stays where it is.
+    Canceled,
+}
+
+impl RetirementEnd {
+    /// As metadata has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// What is said of an event, with what became of it.
+    pub fn description(self) -> String {
+        let end = match self {
+            Self::Completed => "Completed",
+            Self::Canceled => "Canceled",
+        };
+        format!("[{end}] {}", RetirementNotice::DESCRIPTION)
+    }
+}
+
+/// An event that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRetirement {
+    /// What was announced.
+    pub notice: RetirementNotice,
+    /// What became of it.
+    pub end: RetirementEnd,
+    /// And when.
+    pub at: Micros,
+}
+
+impl Instance {
+    /// What was announced is over, if anything was.
+    pub(super) fn end_retirement(&mut self, end: RetirementEnd, at: Micros) {
+        let Some(Retirement { notice, .. }) = self.retirement.take() else { return };
+        self.past_retirements.push(PastRetirement { notice, end, at });
+        let surplus = self.past_retirements.len().saturating_sub(KEPT);
+        self.past_retirements.drain(..surplus);
+    }
+
+    /// Events that are over and told of still, the latest first.
+    pub(super) fn told_retirements(&self, now: Micros) -> impl Iterator<Item = &PastRetirement> {
+        self.past_retirements.iter().rev().filter(move |past| now.since(past.at) < TOLD)
+    }
+
+    /// All events that EC2 tells of.
+    pub(super) fn events(&self, now: Micros) -> Vec<InstanceStatusEvent> {
+        let event = |notice: &RetirementNotice, description: String| InstanceStatusEvent {
+            instance_event_id: notice.event_id.clone(),
+            code: RetirementNotice::CODE.to_owned(),
+            description,
+            not_before: notice.not_before,
+        };
+        let scheduled = self
+            .retirement
+            .iter()
+            .map(|retirement| event(&retirement.notice, RetirementNotice::DESCRIPTION.to_owned()));
+        let over = self.told_retirements(now).map(|past| event(&past.notice, past.end.description()));
+        scheduled.chain(over).collect()
+    }
+}
 
 /// What an instance is told, and by which fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,11 +166,13 @@ impl SimVpc {
     pub(super) fn call_off_retirement(&mut self, by: FaultId) {
         let Some((instance, _)) = self.faults.get(by).and_then(of_fault) else { return };
         let called_off = self.change(&Caller::named("ec2"), |change| {
+            let now = change.now;
             let instance = change.world.instance_mut(&instance)?;
-            match instance.retirement.take_if(|retirement| retirement.by == by) {
-                Some(_) => Ok(()),
-                None => Err(ApiError::new(ErrorCode::IncorrectState, "it has other hardware since")),
+            if instance.retirement.as_ref().is_none_or(|retirement| retirement.by != by) {
+                return Err(ApiError::new(ErrorCode::IncorrectState, "it has other hardware since"));
             }
+            instance.end_retirement(RetirementEnd::Canceled, now);
+            Ok(())
         });
         drop(called_off);
     }

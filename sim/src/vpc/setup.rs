@@ -149,6 +149,7 @@ impl SimVpc {
                 tags: spec.tags,
                 ghosts: Vec::new(),
                 retirement: None,
+                past_retirements: Vec::new(),
             };
             change.world.instances.put(id, instance);
             let attachment_id = AttachmentId::new(change.ids.id(AttachmentId::PREFIX));

@@ -25,6 +25,8 @@ mod rules;
 mod space;
 mod subnets;
 mod tags;
+mod tally;
+mod tokens;
 
 use std::net::Ipv4Addr;
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::request::{Action, Operation};
 use super::time::Micros;
@@ -11,10 +12,22 @@ use super::time::Micros;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
-    /// Calls that may come at once.
+    /// Calls that may come at once, 1 at least where it is read.
+    #[serde(deserialize_with = "capacity")]
     pub capacity: u32,
-    /// Calls regained per second.
+    /// Calls regained per second; with 0 there are as many as the capacity, once.
     pub refill_per_second: u32,
+}
+
+/// A bucket that holds nothing lets no call through whatever flows into it, which a limit is not meant to do.
+fn capacity<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> {
+    match u32::deserialize(input)? {
+        0 => Err(D::Error::custom(
+            "capacity = 0 would let no call through, ever: say 1 or more, leave the bucket out for no limit, or set \
+             the fault \"throttle\"",
+        )),
+        capacity => Ok(capacity),
+    }
 }
 
 /// Which actions are limited. An action that is not named has no limit.

@@ -87,7 +87,7 @@ pub struct Timing {
 
 impl Timing {
     /// The longest that any view may lag, with what faults make of it: Describe calls lag by `describe` where that is
-    /// longer, and metadata by `imds` more. See [`super::HORIZON`].
+    /// longer, and metadata by `imds` more, which it remembers or lags. See [`super::HORIZON`].
     pub(super) fn longest_lag(&self, describe: Duration, imds: Duration) -> Duration {
         let imds_lag = self.imds_lag + imds;
         (self.describe_lag.max(describe) + self.describe_jitter)

@@ -14,8 +14,8 @@ use super::index::Term;
 use super::model::{Eni, Instance, SecurityGroup, Subnet, Vpc, World};
 use super::request::Tags;
 use super::response::{
-    GroupIdentifier, InstanceDescription, InstanceState, NetworkInterface, PrivateIp, Reservation,
-    SecurityGroupDescription, SubnetDescription, TagDescription, VpcDescription,
+    GroupIdentifier, InstanceDescription, InstanceState, InstanceStatus, NetworkInterface, PrivateIp,
+    Reservation, SecurityGroupDescription, SubnetDescription, TagDescription, VpcDescription,
 };
 use super::table::Table;
 use super::time::Micros;
@@ -145,6 +145,18 @@ impl<'a> View<'a> {
 
     pub(super) fn seen_instance(&self, id: InstanceId) -> Option<Reservation> {
         self.seen(&self.world.instances, &id).map(|instance| self.instance(instance))
+    }
+
+    pub(super) fn seen_instance_status(&self, id: InstanceId) -> Option<InstanceStatus> {
+        let instance = self.seen(&self.world.instances, &id)?;
+        let zone_id = self.world.subnets.get(&instance.subnet).map(|subnet| subnet.zone_id.clone());
+        Some(InstanceStatus {
+            instance_id: id,
+            availability_zone: instance.zone.clone(),
+            availability_zone_id: zone_id.unwrap_or_default(),
+            state: instance.state,
+            events: instance.events(self.now),
+        })
     }
 
     /// One subnet, or EC2's error for its absence.

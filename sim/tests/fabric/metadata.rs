@@ -204,12 +204,12 @@ fn ec2_knows_its_callers_by_their_access_keys() {
     // Through one and the same node: whose packets they are says nothing.
     let date = Command::new("date").args(["-u", "+%Y%m%dT%H%M%SZ"]).output().unwrap().stdout;
     let date = String::from_utf8(date).unwrap();
+    let (date, day) = (date.trim(), &date[..8]);
     for key in [static_key_id(site.node("two").instance()), "AKIAEXAMPLE000000000".to_owned()] {
         let request = format!(
             "POST / HTTP/1.1\r\nHost: ec2\r\nContent-Type: application/x-www-form-urlencoded\r\nAuthorization: \
-             AWS4-HMAC-SHA256 Credential={key}/20260101/us-west-2/ec2/aws4_request, SignedHeaders=host, \
-             Signature=00\r\nX-Amz-Date: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            date.trim(),
+             AWS4-HMAC-SHA256 Credential={key}/{day}/us-west-2/ec2/aws4_request, SignedHeaders=host, \
+             Signature=00\r\nX-Amz-Date: {date}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );
         let answer = node.namespace().run(|| ask(None, ec2, SETTLED, &request)).unwrap().unwrap();

@@ -131,8 +131,9 @@ impl Loopback {
 
     /// The same signed with a clock that is off by so many seconds, and with more headers.
     pub(crate) fn ec2_signed(&self, key: &str, more: &[&str], off: i64, parameters: &str) -> Answer {
-        let authorization = format!("Authorization: {}", signature(key, "us-west-2", "ec2"));
-        let date = format!("X-Amz-Date: {}", self.date(off));
+        let date = self.date(off);
+        let authorization = format!("Authorization: {}", signature(key, &date, "us-west-2", "ec2"));
+        let date = format!("X-Amz-Date: {date}");
         let mut headers = vec![
             authorization.as_str(),
             date.as_str(),
@@ -170,10 +171,11 @@ impl Drop for Loopback {
     }
 }
 
-/// An `Authorization` header with a signature that fits nothing.
-pub(crate) fn signature(key: &str, region: &str, service: &str) -> String {
+/// An `Authorization` header of this instant, with a signature that fits nothing.
+pub(crate) fn signature(key: &str, date: &str, region: &str, service: &str) -> String {
+    let day = &date[..8];
     format!(
-        "AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/{service}/aws4_request, \
+        "AWS4-HMAC-SHA256 Credential={key}/{day}/{region}/{service}/aws4_request, \
          SignedHeaders=host;x-amz-date, Signature=00"
     )
 }

@@ -128,12 +128,12 @@ impl Scene {
     /// A request as it is written, signed by this key.
     fn request(key: &str, parameters: &str) -> String {
         let date = well(Command::new("date").args(["-u", "+%Y%m%dT%H%M%SZ"]).output().unwrap());
+        let (date, day) = (date.trim(), &date[..8]);
         let body = format!("Version=2016-11-15&{parameters}");
         format!(
             "POST / HTTP/1.1\r\nHost: ec2\r\nContent-Type: application/x-www-form-urlencoded\r\nAuthorization: \
-             AWS4-HMAC-SHA256 Credential={key}/20260101/us-west-2/ec2/aws4_request, SignedHeaders=host, \
-             Signature=00\r\nX-Amz-Date: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            date.trim(),
+             AWS4-HMAC-SHA256 Credential={key}/{day}/us-west-2/ec2/aws4_request, SignedHeaders=host, \
+             Signature=00\r\nX-Amz-Date: {date}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
     }
@@ -161,6 +161,7 @@ impl Scene {
         let parameters = match action {
             Action::DescribeNetworkInterfaces
             | Action::DescribeInstances
+            | Action::DescribeInstanceStatus
             | Action::DescribeSubnets
             | Action::DescribeInstanceTypes
             | Action::DescribeSecurityGroups
@@ -325,6 +326,7 @@ fn times(action: Action, shown: &str) -> Option<usize> {
     Some(match action {
         Action::DescribeNetworkInterfaces
         | Action::DescribeInstances
+        | Action::DescribeInstanceStatus
         | Action::DescribeSubnets
         | Action::DescribeInstanceTypes
         | Action::DescribeSecurityGroups

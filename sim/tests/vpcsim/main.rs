@@ -58,9 +58,10 @@ if key is None:
     role = http(roles, x_aws_ec2_metadata_token=token).read().decode()
     found = json.load(http(roles + role, x_aws_ec2_metadata_token=token))
     key, session = found['AccessKeyId'], {'x_amz_security_token': found['Token']}
+date = time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())
 answer = http(os.environ['AWS_ENDPOINT_URL_EC2'], b'Action=DescribeSubnets&Version=2016-11-15',
-  Authorization='AWS4-HMAC-SHA256 Credential=%s/20260101/%s/ec2/aws4_request, SignedHeaders=host, Signature=0'
-  % (key, os.environ['AWS_REGION']), x_amz_date=time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()), **session)
+  Authorization='AWS4-HMAC-SHA256 Credential=%s/%s/%s/ec2/aws4_request, SignedHeaders=host, Signature=0'
+  % (key, date[:8], os.environ['AWS_REGION']), x_amz_date=date, **session)
 print(key[:4], answer.status)";
     let instance = up.described["nodes"][1]["instance"].as_str().unwrap();
     for (options, expected, calls) in [(&[][..], "ASIA 200", 1), (&["--static-keys"], "AKIA 200", 2)] {

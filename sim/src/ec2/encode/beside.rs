@@ -10,8 +10,8 @@ use super::Setting;
 use crate::server::timestamp;
 use crate::vpc::Micros;
 use crate::vpc::response::{
-    InstanceDescription, InstanceTypeInfo, NetworkInterface, Reservation, SecurityGroupDescription,
-    SubnetDescription, VpcDescription,
+    InstanceDescription, InstanceStatus, InstanceTypeInfo, NetworkInterface, Reservation,
+    SecurityGroupDescription, SubnetDescription, VpcDescription,
 };
 
 /// Names of addresses, and when it was attached.
@@ -83,6 +83,19 @@ fn instance(it: &InstanceDescription, value: &mut Value, setting: &Setting) {
             },
         }),
     );
+}
+
+/// When its events are, and what its status checks say.
+pub(super) fn instance_status(it: &InstanceStatus, value: &mut Value, setting: &Setting) {
+    value["instanceState"] = json!({ "code": it.state.code(), "name": it.state });
+    for (number, event) in it.events.iter().enumerate() {
+        value["eventsSet"][number]["notBefore"] = instant(event.not_before, setting).into();
+    }
+    let mut checks = json!({ "status": it.checks() });
+    if let Some(reachability) = it.reachability() {
+        checks["details"] = json!([{ "name": "reachability", "status": reachability }]);
+    }
+    add(value, json!({ "systemStatus": checks, "instanceStatus": checks }));
 }
 
 /// An instance type with its network limits. What the box has no data for (prices, storage, accelerators) is left out.

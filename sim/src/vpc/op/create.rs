@@ -8,10 +8,11 @@ use super::{Change, Due, Effect, check_tags, combination, invalid, missing, no_d
 use crate::vpc::error::{ApiError, ErrorCode};
 use crate::vpc::family::Family;
 use crate::vpc::ids::{EniId, Mac, SecurityGroupId, SubnetId, VpcId};
-use crate::vpc::model::{Eni, EniState, TokenUse};
+use crate::vpc::model::{Eni, EniState};
 use crate::vpc::request::{ConnectionTracking, CreateNetworkInterface, Tags};
 use crate::vpc::response::Created;
 use crate::vpc::space::{Full, Holder, Holding};
+use crate::vpc::tokens::TokenUse;
 use crate::vpc::view::View;
 
 /// EC2's default quota of security groups per ENI.
@@ -52,7 +53,7 @@ impl Change<'_> {
         let made = Arc::clone(self.world.eni(&id)?);
         let network_interface = self.shown().eni(&made);
         if let Some(token) = &op.client_token {
-            self.world.spend(token, TokenUse { request: op.clone(), made });
+            self.world.tokens.spend(token, TokenUse { request: op.clone(), made });
         }
         Ok(Created { network_interface, client_token: op.client_token.clone() })
     }
@@ -80,7 +81,7 @@ impl Change<'_> {
                 "Value ({token}) for parameter clientToken is invalid. It must be 1 to 64 ASCII characters."
             )));
         }
-        let Some(used) = self.world.tokens.get(token) else { return Ok(None) };
+        let Some(used) = self.world.tokens.get(token, self.now) else { return Ok(None) };
         if used.request != *op {
             return Err(ApiError::new(
                 ErrorCode::IdempotentParameterMismatch,

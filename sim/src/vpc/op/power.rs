@@ -13,6 +13,7 @@ use crate::vpc::error::{ApiError, ErrorCode};
 use crate::vpc::ids::{EniId, InstanceId};
 use crate::vpc::model::EniState;
 use crate::vpc::response::InstanceState;
+use crate::vpc::retirement::RetirementEnd;
 
 impl Change<'_> {
     /// Begins the end of an instance, also of a stopped one; [`Change::finish_termination`] is its end. Ending an
@@ -51,9 +52,11 @@ impl Change<'_> {
                 eni.state = EniState::Available;
             }
         }
+        let now = self.now;
         if let Some(instance) = self.world.instances.edit(&id) {
             instance.state = InstanceState::Terminated;
             instance.ghosts.clear();
+            instance.end_retirement(RetirementEnd::Completed, now);
         }
         self.effects.push(Effect::InstanceOver(id));
     }
@@ -81,11 +84,12 @@ impl Change<'_> {
             return;
         }
         self.unplug_all(id);
+        let now = self.now;
         if let Some(instance) = self.world.instances.edit(&id) {
             instance.state = InstanceState::Stopped;
             instance.ghosts.clear();
             // It starts on other hardware.
-            instance.retirement = None;
+            instance.end_retirement(RetirementEnd::Completed, now);
         }
         self.effects.push(Effect::InstanceStopped(id));
     }

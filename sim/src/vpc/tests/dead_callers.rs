@@ -106,6 +106,7 @@ impl Scene {
         match action {
             Action::DescribeNetworkInterfaces => DescribeNetworkInterfaces::default().into(),
             Action::DescribeInstances => DescribeInstances::default().into(),
+            Action::DescribeInstanceStatus => DescribeInstanceStatus::default().into(),
             Action::DescribeSubnets => DescribeSubnets::default().into(),
             Action::DescribeInstanceTypes => DescribeInstanceTypes::default().into(),
             Action::DescribeSecurityGroups => DescribeSecurityGroups::default().into(),
@@ -163,6 +164,7 @@ impl Scene {
         match action {
             Action::DescribeNetworkInterfaces
             | Action::DescribeInstances
+            | Action::DescribeInstanceStatus
             | Action::DescribeSubnets
             | Action::DescribeInstanceTypes
             | Action::DescribeSecurityGroups

@@ -267,7 +267,7 @@ fn describes_lag_by_the_boxs_setting_or_by_a_fault_whichever_is_longer() {
     let mut bed = Bed::new();
     let timing = Timing { describe_lag: Duration::from_secs(5), ..Timing::default() };
     bed.vpc.set_timing(timing).unwrap();
-    for (by, begins, seen) in [(0, 10, 15), (3, 20, 25), (7, 30, 37)] {
+    for (by, begins, seen) in [(1, 10, 15), (3, 20, 25), (7, 30, 37)] {
         bed.second(begins);
         let lags = Fault::new(FaultKind::DescribeLags { by: Duration::from_secs(by) });
         let fault = bed.vpc.set_fault(lags).unwrap();

@@ -31,6 +31,7 @@ fn calls(bed: &mut Bed) -> Vec<(Operation, Option<EniId>, Vec<String>)> {
             text(&eni),
         ),
         (DescribeInstances { instance_ids: vec![node], ..Default::default() }.into(), None, text(&node)),
+        (DescribeInstanceStatus { instance_ids: vec![node], ..Default::default() }.into(), None, text(&node)),
         (DescribeSubnets { subnet_ids: vec![subnet], ..Default::default() }.into(), None, text(&subnet)),
         (DescribeSecurityGroups { group_ids: vec![group], ..Default::default() }.into(), None, text(&group)),
         (DescribeVpcs { vpc_ids: vec![vpc], ..Default::default() }.into(), None, text(&vpc)),

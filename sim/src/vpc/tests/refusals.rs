@@ -79,6 +79,7 @@ fn an_action_that_a_fault_cannot_hit_is_refused_with_those_that_it_can() {
             !matches!(
                 action,
                 Action::CreateNetworkInterface
+                    | Action::DescribeInstanceStatus
                     | Action::DescribeSubnets
                     | Action::DescribeSecurityGroups
                     | Action::DescribeVpcs
@@ -246,4 +247,85 @@ fn lags_that_add_up_to_more_than_is_kept_are_refused_whichever_comes_last() {
     bed.vpc.set_timing(jitter(half + SECOND)).unwrap_err();
     bed.second(5);
     bed.vpc.set_timing(jitter(half + SECOND)).unwrap();
+}
+
+#[test]
+fn what_metadata_remembers_counts_with_its_lags() {
+    let mut bed = Bed::new();
+    let (node, other) = (bed.node, bed.another_node());
+    let half = HORIZON / 2;
+    let lags = |by: Duration| Fault::new(FaultKind::ImdsLags { by });
+    let remembers = |for_: Duration| Fault::new(FaultKind::ImdsRemembers { for_ });
+    let too_much = "a view that lags 601s cannot be had: 600s are kept; shorten a delay, a lag or a memory";
+    bed.vpc.set_fault(lags(half).of_instance(&node)).unwrap();
+    is_taken(&mut bed, remembers(half));
+    is_taken(&mut bed, remembers(HORIZON).of_instance(&other));
+    is_refused(&mut bed, remembers(half + SECOND), too_much);
+    is_refused(&mut bed, remembers(half + SECOND).of_instance(&node), too_much);
+    // Of several memories the longest counts.
+    bed.vpc.set_fault(remembers(half)).unwrap();
+    is_taken(&mut bed, remembers(half));
+    is_refused(&mut bed, lags(SECOND).of_instance(&node), too_much);
+    for timing in [
+        Timing { imds_lag: SECOND, ..Timing::default() },
+        Timing { imds_lingers: SECOND, ..Timing::default() },
+        Timing { imds_torn: SECOND, ..Timing::default() },
+    ] {
+        let said = bed.vpc.set_timing(timing).unwrap_err().to_string();
+        assert_eq!(said, too_much);
+    }
+}
+
+#[test]
+fn the_longest_memory_that_is_taken_remembers_all_of_it() {
+    let mut bed = Bed::new();
+    let (eni, attachment) = bed.attached(1);
+    let half = HORIZON / 2;
+    bed.vpc.set_timing(Timing { imds_lag: half, ..Timing::default() }).unwrap();
+    bed.vpc.set_fault(Fault::new(FaultKind::ImdsRemembers { for_: half })).unwrap();
+    bed.second(1000);
+    bed.call(Bed::detach(&attachment)).unwrap();
+    let shown = |bed: &mut Bed| {
+        let view = bed.vpc.imds_view(&bed.node).unwrap();
+        view.interfaces.iter().any(|interface| interface.interface_id == eni)
+    };
+    bed.second(1000 + HORIZON.as_secs());
+    assert!(shown(&mut bed));
+    bed.second(1001 + HORIZON.as_secs());
+    // What is older is forgotten with the next change.
+    bed.created();
+    assert!(!shown(&mut bed));
+}
+
+#[test]
+fn a_delay_of_nothing_is_refused_with_its_key() {
+    let mut bed = Bed::new();
+    let none = Duration::ZERO;
+    let least = Duration::from_millis(1);
+    let kinds: [fn(Duration) -> FaultKind; 8] = [
+        |by| FaultKind::ImdsLags { by },
+        |by| FaultKind::ImdsLate { by, path: None },
+        |by| FaultKind::DescribeLags { by },
+        |by| FaultKind::ChangesLag { by },
+        |by| FaultKind::AnswerLate { by },
+        |by| FaultKind::LinkLate { by },
+        |by| FaultKind::ClockAhead { by },
+        |for_| FaultKind::ImdsRemembers { for_ },
+    ];
+    for kind in kinds {
+        let key = if matches!(kind(none), FaultKind::ImdsRemembers { .. }) { "for_ms" } else { "by_ms" };
+        let said = format!("{key} = 0 changes nothing: say how many milliseconds, 1 or more");
+        is_refused(&mut bed, Fault::new(kind(none)), &said);
+        is_taken(&mut bed, Fault::new(kind(least)));
+    }
+    let node = bed.node;
+    is_taken(&mut bed, Fault::new(FaultKind::InstanceRetires { after: least }).of_instance(&node));
+}
+
+#[test]
+fn an_assign_that_gives_nothing_at_all_is_a_fault_like_another() {
+    let mut bed = Bed::new();
+    let (eni, _) = bed.attached(1);
+    let fault = bed.vpc.set_fault(Fault::new(FaultKind::FewerAddresses { most: 0 })).unwrap();
+    assert_eq!((bed.assign(&eni, 2).unwrap(), bed.vpc.fault_hits()[&fault]), (Vec::new(), 1));
 }

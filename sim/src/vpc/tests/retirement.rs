@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::fault::{Fault, FaultKind};
-use crate::vpc::response::InstanceState;
+use crate::vpc::request::DescribeInstanceStatus;
+use crate::vpc::response::{InstanceState, InstanceStatus};
 
 fn retires(bed: &Bed, seconds: u64) -> Fault {
     Fault::new(FaultKind::InstanceRetires { after: Duration::from_secs(seconds) }).of_instance(&bed.node)
@@ -15,6 +16,27 @@ fn state(bed: &Bed) -> InstanceState {
 /// When metadata says that it will be; `None`: no metadata, or no word of it.
 fn told(bed: &mut Bed) -> Option<Micros> {
     bed.vpc.imds_view(&bed.node)?.retirement.map(|notice| notice.not_before)
+}
+
+/// What became of those that are over, as metadata tells it, the latest first.
+fn history(bed: &mut Bed) -> Vec<RetirementEnd> {
+    bed.vpc.imds_view(&bed.node).unwrap().past_retirements.iter().map(|past| past.end).collect()
+}
+
+/// What EC2 says of the instances.
+fn statuses(bed: &mut Bed, wanted: DescribeInstanceStatus) -> Vec<InstanceStatus> {
+    bed.call(wanted).unwrap().items
+}
+
+fn all() -> DescribeInstanceStatus {
+    DescribeInstanceStatus { include_all_instances: Some(true), ..Default::default() }
+}
+
+/// The descriptions of the node's events.
+fn events(bed: &mut Bed) -> Vec<String> {
+    let statuses = statuses(bed, all());
+    let its = statuses.iter().find(|status| status.instance_id == bed.node).unwrap();
+    its.events.iter().map(|event| event.description.clone()).collect()
 }
 
 #[test]
@@ -108,4 +130,105 @@ fn a_retirement_that_cannot_be_is_refused() {
     bed.vpc.stop_instance(&node).unwrap();
     assert!(refused(&mut bed, its).contains("is stopped"));
     assert_eq!(bed.vpc.faults(), []);
+}
+
+#[test]
+fn what_became_of_it_is_told_for_a_week() {
+    const ACTIVE: &str = "The instance is running on degraded hardware";
+    const COMPLETED: &str = "[Completed] The instance is running on degraded hardware";
+    const CANCELED: &str = "[Canceled] The instance is running on degraded hardware";
+    let mut bed = Bed::new();
+    let node = bed.node;
+    assert_eq!((history(&mut bed), events(&mut bed)), (Vec::new(), Vec::new()));
+    let fault = bed.vpc.set_fault(retires(&bed, 60)).unwrap();
+    assert_eq!((history(&mut bed), events(&mut bed)), (Vec::new(), vec![ACTIVE.to_owned()]));
+    bed.second(10);
+    bed.vpc.clear_fault(fault);
+    assert_eq!(
+        (history(&mut bed), events(&mut bed)),
+        (vec![RetirementEnd::Canceled], vec![CANCELED.to_owned()])
+    );
+    bed.vpc.set_fault(retires(&bed, 60)).unwrap();
+    assert_eq!(events(&mut bed), [ACTIVE, CANCELED]);
+    bed.second(70);
+    assert_eq!(events(&mut bed), [COMPLETED, CANCELED], "of one that is stopped too");
+    bed.vpc.start_instance(&node).unwrap();
+    assert_eq!(history(&mut bed), [RetirementEnd::Completed, RetirementEnd::Canceled]);
+    // Somebody is faster.
+    bed.vpc.set_fault(retires(&bed, 60)).unwrap();
+    bed.vpc.stop_instance(&node).unwrap();
+    bed.vpc.start_instance(&node).unwrap();
+    assert_eq!(events(&mut bed), [COMPLETED, COMPLETED, CANCELED]);
+    let week = 7 * 24 * 3600;
+    bed.second(week + 9);
+    assert_eq!(events(&mut bed), [COMPLETED, COMPLETED, CANCELED]);
+    bed.second(week + 10);
+    assert_eq!(events(&mut bed), [COMPLETED, COMPLETED]);
+    assert_eq!(history(&mut bed).len(), 2);
+    bed.vpc.set_fault(retires(&bed, 60)).unwrap();
+    bed.vpc.terminate_instance(&node).unwrap();
+    assert_eq!(events(&mut bed), [COMPLETED, COMPLETED, COMPLETED], "nothing is left to retire");
+}
+
+#[test]
+fn no_more_than_a_hundred_that_are_over_are_told_of() {
+    let mut bed = Bed::new();
+    let ids: Vec<String> = (0..102)
+        .map(|_| {
+            let fault = bed.vpc.set_fault(retires(&bed, 60)).unwrap();
+            let id = bed.vpc.imds_view(&bed.node).unwrap().retirement.unwrap().event_id;
+            bed.vpc.clear_fault(fault);
+            id
+        })
+        .collect();
+    let told = statuses(&mut bed, all());
+    let told: Vec<&str> = told[0].events.iter().map(|event| event.instance_event_id.as_str()).collect();
+    let latest: Vec<&str> = ids[2..].iter().rev().map(String::as_str).collect();
+    assert_eq!(told, latest);
+}
+
+#[test]
+fn a_status_is_of_what_runs_unless_all_are_asked_for() {
+    let mut bed = Bed::new();
+    let (node, other) = (bed.node, bed.another_node());
+    bed.vpc.stop_instance(&other).unwrap();
+    let shown = |bed: &mut Bed, wanted: DescribeInstanceStatus| -> Vec<InstanceId> {
+        statuses(bed, wanted).iter().map(|status| status.instance_id).collect()
+    };
+    assert_eq!(shown(&mut bed, DescribeInstanceStatus::default()), [node]);
+    let both = BTreeSet::from([node, other]).into_iter().collect::<Vec<_>>();
+    assert_eq!(shown(&mut bed, all()), both);
+    let named = |id| DescribeInstanceStatus { instance_ids: vec![id], ..Default::default() };
+    assert_eq!(shown(&mut bed, named(node)), [node]);
+    assert_eq!(shown(&mut bed, named(other)), []);
+    assert_eq!(bed.code(named("i-0aaaaaaaaaaaaaaaa".into())), "InvalidInstanceID.NotFound");
+    assert_eq!(bed.code(named("i-1".into())), "InvalidInstanceID.Malformed");
+
+    bed.vpc.set_fault(retires(&bed, 60)).unwrap();
+    let filtered =
+        |name: &str, value: &str| DescribeInstanceStatus { filters: vec![Filter::new(name, value)], ..all() };
+    for (name, value, wanted) in [
+        ("availability-zone", "us-west-2a", &both[..]),
+        ("availability-zone-id", "usw2-az1", &both),
+        ("availability-zone-id", "usw2-az2", &[]),
+        ("event.code", "instance-retirement", &[node]),
+        ("event.code", "instance-stop", &[]),
+        ("event.description", "The instance*", &[node]),
+        ("event.instance-event-id", "instance-event-*", &[node]),
+        ("instance-state-code", "80", &[other]),
+        ("instance-state-name", "running", &[node]),
+        ("instance-status.reachability", "passed", &[node]),
+        ("instance-status.status", "ok", &[node]),
+        ("system-status.reachability", "passed", &[node]),
+        ("system-status.status", "not-applicable", &[other]),
+    ] {
+        assert_eq!(shown(&mut bed, filtered(name, value)), wanted, "{name} {value}");
+    }
+    assert_eq!(bed.code(filtered("event.not-before", "2026*")), "NotInTheBox");
+    assert_eq!(bed.code(filtered("tag:Name", "a")), "InvalidParameterValue");
+    let lags = Fault::new(FaultKind::DescribeLags { by: Duration::from_secs(5) });
+    bed.second(10);
+    bed.vpc.stop_instance(&node).unwrap();
+    bed.vpc.set_fault(lags).unwrap();
+    assert_eq!(shown(&mut bed, DescribeInstanceStatus::default()), [node], "a Describe like the others");
 }
