@@ -1,7 +1,8 @@
 //! Settings from the environment, under upstream's names (reference: the Amazon VPC CNI's README), read once.
 //!
 //! Upstream takes its default for most values that it cannot read, and refuses to start for some. Both are kept, so
-//! that a manifest which works there works here; but every such value is reported, all at once.
+//! that a manifest which works there works here; but every such value is reported, all at once. Of a list the entries
+//! that cannot be used are left out and the others count: one mistake does not undo what was asked for beside it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,6 +11,11 @@ use std::time::Duration;
 
 use holdfast_model::config::{Config, Setting, WarmTargets};
 use ipnet::Ipv4Net;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::logging;
 
 /// A value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,12 +31,33 @@ pub(crate) struct Problem {
 pub(crate) struct Read {
     /// What to run with.
     pub(crate) config: Config,
+    /// What to log.
+    pub(crate) log_level: LevelFilter,
+    /// Each variable that is read, with its value and where that comes from.
+    pub(crate) by_name: Map<String, Value>,
     /// Values in whose place the default stands.
     pub(crate) ignored: Vec<Problem>,
+    /// Parts of values that are left out.
+    pub(crate) left_out: Vec<Problem>,
     /// Values that are well formed and ask for what this version does not do.
     pub(crate) unsupported: Vec<Problem>,
     /// Values with which the daemon does not start.
     pub(crate) refused: Vec<Problem>,
+}
+
+impl Read {
+    /// What does not keep the daemon from starting, with what becomes of it.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let all = [
+            (&self.ignored, "the default is used"),
+            (&self.left_out, "what is left is used"),
+            (&self.unsupported, "it has no effect"),
+        ];
+        let told = |(problems, effect): (&Vec<Problem>, &str)| {
+            problems.iter().map(|problem| format!("{problem}; {effect}")).collect::<Vec<_>>()
+        };
+        all.into_iter().flat_map(told).collect()
+    }
 }
 
 /// What becomes of a value that cannot be read.
@@ -42,39 +69,69 @@ enum Bad {
 
 struct Reader<F> {
     lookup: F,
+    by_name: Map<String, Value>,
     ignored: Vec<Problem>,
+    left_out: Vec<Problem>,
     refused: Vec<Problem>,
 }
 
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
-    fn get<T>(
+    fn get<T: Serialize>(
         &mut self,
         name: &'static str,
         bad: Bad,
         default: T,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Setting<T> {
-        let Some(value) = (self.lookup)(name).filter(|value| !value.is_empty()) else {
-            return Setting::default_of(default);
-        };
-        match parse(&value) {
-            Ok(parsed) => Setting::from_environment(parsed),
-            Err(wanted) => {
-                let problem = Problem { name, value, wanted };
-                match bad {
-                    Bad::Ignored => self.ignored.push(problem),
-                    Bad::Refused => self.refused.push(problem),
+        self.get_in_part(name, bad, default, |text| parse(text).map(|value| (value, Vec::new())))
+    }
+
+    /// A setting of which parts may be left out; `parse` says what is wrong with each.
+    fn get_in_part<T: Serialize>(
+        &mut self,
+        name: &'static str,
+        bad: Bad,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<(T, Vec<String>), String>,
+    ) -> Setting<T> {
+        let setting = match (self.lookup)(name).filter(|value| !value.is_empty()) {
+            None => Setting::default_of(default),
+            Some(value) => match parse(&value) {
+                Ok((parsed, left_out)) => {
+                    let problem = |wanted| Problem { name, value: value.clone(), wanted };
+                    self.left_out.extend(left_out.into_iter().map(problem));
+                    Setting::from_environment(parsed)
                 }
-                Setting::default_of(default)
-            }
-        }
+                Err(wanted) => {
+                    let problem = Problem { name, value, wanted };
+                    match bad {
+                        Bad::Ignored => self.ignored.push(problem),
+                        Bad::Refused => self.refused.push(problem),
+                    }
+                    Setting::default_of(default)
+                }
+            },
+        };
+        self.by_name.insert(name.to_owned(), json!(setting));
+        setting
+    }
+
+    fn seconds(&mut self, name: &'static str, default: Duration) -> Setting<Duration> {
+        let Setting { value, origin } = self.get(name, Bad::Refused, default.as_secs(), seconds);
+        Setting { value: Duration::from_secs(value), origin }
     }
 }
 
 /// Reads all settings.
 pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
     let base = Config::default();
-    let mut reader = Reader { lookup, ignored: Vec::new(), refused: Vec::new() };
+    let mut reader = Reader {
+        lookup,
+        by_name: Map::new(),
+        ignored: Vec::new(),
+        left_out: Vec::new(),
+        refused: Vec::new(),
+    };
 
     let mut unsupported = Vec::new();
     for (name, asks_for_it, severity, wanted) in NOT_YET {
@@ -103,7 +160,17 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
         origin,
     };
     let eni_mtu = reader.get("AWS_VPC_ENI_MTU", Bad::Refused, base.eni_mtu.value, mtu);
-    let pod_mtu = reader.get("POD_MTU", Bad::Refused, eni_mtu.value, mtu);
+    let pod_mtu = reader.get_in_part("POD_MTU", Bad::Refused, eni_mtu.value, |text| {
+        let asked = mtu(text)?;
+        let most = eni_mtu.value;
+        // Pods would send what no ENI carries.
+        let over = (asked > most).then(|| format!("no more than the ENI's {most} can be carried"));
+        Ok((asked.min(most), over.into_iter().collect()))
+    });
+    let level = reader.get("AWS_VPC_K8S_CNI_LOGLEVEL", Bad::Ignored, "info".to_owned(), |text| {
+        logging::level(text).map(|_known| text.to_ascii_lowercase())
+    });
+    let log_level = logging::level(&level.value).unwrap_or(LevelFilter::INFO);
     let config = Config {
         warm,
         max_enis: reader.get("MAX_ENI", Bad::Ignored, None, |text| {
@@ -113,8 +180,8 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
                 .map_err(|error| format!("want a whole number ({error})"))
         }),
         max_pods: reader.get("HOLDFAST_MAX_PODS", Bad::Refused, None, |text| count(text).map(Some)),
-        cooldown: reader.get("IP_COOLDOWN_PERIOD", Bad::Refused, base.cooldown.value, seconds),
-        add_hold: reader.get("HOLDFAST_ADD_HOLD", Bad::Refused, base.add_hold.value, seconds),
+        cooldown: reader.seconds("IP_COOLDOWN_PERIOD", base.cooldown.value),
+        add_hold: reader.seconds("HOLDFAST_ADD_HOLD", base.add_hold.value),
         eni_mtu,
         pod_mtu,
         veth_prefix: reader.get(
@@ -125,9 +192,14 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
         ),
         external_snat: reader.get("AWS_VPC_K8S_CNI_EXTERNALSNAT", Bad::Ignored, false, boolean),
         node_ports: reader.get("AWS_VPC_CNI_NODE_PORT_SUPPORT", Bad::Ignored, true, boolean),
-        snat_exclusions: reader.get("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", Bad::Ignored, Vec::new(), ranges),
+        snat_exclusions: reader.get_in_part(
+            "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
+            Bad::Ignored,
+            Vec::new(),
+            |text| Ok(ranges(text)),
+        ),
         cluster: reader.get("CLUSTER_NAME", Bad::Ignored, None, |text| Ok(Some(text.to_owned()))),
-        extra_tags: reader.get("ADDITIONAL_ENI_TAGS", Bad::Ignored, BTreeMap::new(), tags),
+        extra_tags: reader.get_in_part("ADDITIONAL_ENI_TAGS", Bad::Ignored, BTreeMap::new(), tags),
         manage_untagged: reader.get("MANAGE_UNTAGGED_ENI", Bad::Ignored, true, boolean),
         provisioning_disabled: reader.get(
             "DISABLE_NETWORK_RESOURCE_PROVISIONING",
@@ -139,7 +211,15 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
         socket: reader.get("HOLDFAST_SOCKET", Bad::Refused, base.socket.value, absolute),
         spool: reader.get("HOLDFAST_SPOOL", Bad::Refused, base.spool.value, absolute),
     };
-    Read { config, ignored: reader.ignored, unsupported, refused: reader.refused }
+    Read {
+        config,
+        log_level,
+        by_name: reader.by_name,
+        ignored: reader.ignored,
+        left_out: reader.left_out,
+        unsupported,
+        refused: reader.refused,
+    }
 }
 
 /// A variable of upstream's that this version does not honour: which values ask for it, whether pods would be wrong
@@ -230,10 +310,8 @@ fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|error| format!("want a whole number from 0 upwards ({error})"))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    count(text)
-        .map(|seconds| Duration::from_secs(seconds.into()))
-        .map_err(|error| format!("{error}, in seconds"))
+fn seconds(text: &str) -> Result<u64, String> {
+    count(text).map(u64::from).map_err(|error| format!("{error}, in seconds"))
 }
 
 /// Go's grammar, as upstream reads them.
@@ -253,32 +331,32 @@ fn mtu(text: &str) -> Result<u32, String> {
 }
 
 fn veth_prefix(text: &str) -> Result<String, String> {
-    if ["eth", "vlan", "lo"].contains(&text) {
-        return Err("is the start of other interfaces' names; want another prefix".to_owned());
-    }
     holdfast_wire::ids::VethPrefix::new(text)
         .map(|prefix| prefix.to_string())
         .map_err(|error| error.to_string())
 }
 
-fn ranges(text: &str) -> Result<Vec<Ipv4Net>, String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|range| !range.is_empty())
-        .map(|range| {
-            range.parse::<Ipv4Net>().map(|net| net.trunc()).map_err(|_syntax| {
-                format!("{range:?} is not an IPv4 range; want ranges like 10.0.0.0/8, with commas between")
-            })
-        })
-        .collect()
+/// The ranges, and what is wrong with the rest.
+fn ranges(text: &str) -> (Vec<Ipv4Net>, Vec<String>) {
+    let (mut ranges, mut wrong) = (Vec::new(), Vec::new());
+    for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+        match range.parse::<Ipv4Net>() {
+            Ok(net) => ranges.push(net.trunc()),
+            Err(_syntax) => wrong.push(format!(
+                "{range:?} is not an IPv4 range; want ranges like 10.0.0.0/8, with commas between"
+            )),
+        }
+    }
+    (ranges, wrong)
 }
 
-/// Tags in upstream's reserved space are not for users to set.
-fn tags(text: &str) -> Result<BTreeMap<String, String>, String> {
+/// The tags, and what is wrong with the rest: those in upstream's reserved space are not for users to set.
+fn tags(text: &str) -> Result<(BTreeMap<String, String>, Vec<String>), String> {
     let tags: BTreeMap<String, String> = serde_json::from_str(text)
         .map_err(|error| format!("want a JSON object of texts, as in {{\"team\":\"web\"}} ({error})"))?;
-    let reserved: Vec<&String> = tags.keys().filter(|key| key.contains("k8s.amazonaws.com")).collect();
-    if reserved.is_empty() { Ok(tags) } else { Err(format!("{reserved:?} are reserved keys")) }
+    let (reserved, tags): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        tags.into_iter().partition(|(key, _)| key.contains("k8s.amazonaws.com"));
+    Ok((tags, reserved.into_keys().map(|key| format!("the key {key:?} is reserved")).collect()))
 }
 
 fn absolute(text: &str) -> Result<PathBuf, String> {
@@ -304,7 +382,55 @@ mod tests {
     fn an_empty_environment_gives_the_defaults() {
         let read = from(&[]);
         assert_eq!(read.config, Config::default());
-        assert!(read.ignored.is_empty() && read.refused.is_empty());
+        assert!(read.warnings().is_empty() && read.refused.is_empty());
+        assert_eq!(read.log_level, LevelFilter::INFO);
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_used_leaves_the_others() {
+        let read = from(&[
+            ("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "192.168.1.1/16,fd00::/8, 10.0.0.0/8, ten"),
+            ("ADDITIONAL_ENI_TAGS", r#"{"node.k8s.amazonaws.com/x":"y","team":"web"}"#),
+            ("AWS_VPC_ENI_MTU", "1500"),
+            ("POD_MTU", "9001"),
+        ]);
+        let ranges = ["192.168.0.0/16", "10.0.0.0/8"].map(|range| range.parse().unwrap());
+        assert_eq!(read.config.snat_exclusions, Setting::from_environment(ranges.to_vec()));
+        assert_eq!(read.config.extra_tags.value.keys().collect::<Vec<_>>(), ["team"]);
+        assert_eq!(read.config.pod_mtu, Setting::from_environment(1500));
+        assert!(read.refused.is_empty() && read.ignored.is_empty(), "{read:?}");
+        let told = read.warnings();
+        for (told, words) in
+            told.iter().zip(["than the ENI's 1500", "fd00::/8", "\"ten\"", "node.k8s.amazonaws.com/x"])
+        {
+            assert!(told.contains(words) && told.ends_with("what is left is used"), "{words}: {told}");
+        }
+        assert_eq!(told.len(), 4, "{told:?}");
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_told() {
+        let read = from(&[("AWS_VPC_K8S_CNI_LOGLEVEL", "loud")]);
+        assert_eq!(read.log_level, LevelFilter::INFO);
+        assert!(read.warnings()[0].starts_with("AWS_VPC_K8S_CNI_LOGLEVEL=\"loud\": want trace"), "{read:?}");
+        assert_eq!(from(&[("AWS_VPC_K8S_CNI_LOGLEVEL", "Fatal")]).log_level, LevelFilter::ERROR);
+    }
+
+    #[test]
+    fn settings_are_shown_under_the_names_by_which_they_are_set() {
+        let shown = from(&[("WARM_IP_TARGET", "5"), ("IP_COOLDOWN_PERIOD", "7")]).by_name;
+        assert_eq!(shown["WARM_IP_TARGET"], json!({ "value": 5, "origin": "Environment" }));
+        assert_eq!(shown["WARM_ENI_TARGET"], json!({ "value": 1, "origin": "Default" }));
+        assert_eq!(shown["IP_COOLDOWN_PERIOD"], json!({ "value": 7, "origin": "Environment" }));
+        assert!(shown.keys().all(|name| !name.contains(|c: char| c.is_lowercase())), "{shown:?}");
+    }
+
+    #[test]
+    fn prefixes_of_other_interfaces_and_patterns_are_refused() {
+        for prefix in ["eth", "ens", "vlan", "lo", "e%d"] {
+            let read = from(&[("AWS_VPC_K8S_CNI_VETHPREFIX", prefix)]);
+            assert_eq!(read.refused.len(), 1, "{prefix}");
+        }
     }
 
     #[test]
@@ -354,7 +480,7 @@ mod tests {
         let read = from(&[
             ("WARM_ENI_TARGET", "many"),
             ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "yes"),
-            ("ADDITIONAL_ENI_TAGS", r#"{"node.k8s.amazonaws.com/x":"y"}"#),
+            ("ADDITIONAL_ENI_TAGS", r#"{"team":7}"#),
             ("IP_COOLDOWN_PERIOD", "-3"),
             ("AWS_VPC_ENI_MTU", "90000"),
             ("AWS_VPC_K8S_CNI_VETHPREFIX", "eth"),

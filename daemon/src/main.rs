@@ -18,12 +18,11 @@ mod server;
 mod spool;
 mod turns;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use holdfast_model::config::Config;
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
 const BAD_CONFIGURATION: u8 = 64;
@@ -63,17 +62,11 @@ enum Verb {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Version => print(&format!("holdfast {}", env!("CARGO_PKG_VERSION"))),
-        Verb::Settings => match settings() {
-            Ok(config) => print_json(&config),
-            Err(code) => return code,
-        },
+        Verb::Settings => return settings(),
         // These need the sockets' paths only; what else is wrong with the environment is the daemon's to say.
         Verb::Dump { ledger } => dump::dump(&read_settings().config, &ledger),
         Verb::Health => admin::health(&read_settings().config),
-        Verb::Run => match settings() {
-            Ok(config) => run::run(config),
-            Err(code) => return code,
-        },
+        Verb::Run => return daemon(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,23 +77,63 @@ fn main() -> ExitCode {
     }
 }
 
-fn read_settings() -> env::Read {
-    env::read(|name| std::env::var(name).ok())
-}
-
-/// The configuration, with all that is wrong with it said at once.
-fn settings() -> Result<Config, ExitCode> {
+/// `holdfast run`. All that it says goes into its log.
+fn daemon() -> ExitCode {
     let read = read_settings();
-    for problem in &read.ignored {
-        complain(&format!("{problem}; the default is used"));
-    }
-    for problem in &read.unsupported {
-        complain(&format!("{problem}; it has no effect"));
+    let log = match logging::set_up(read.log_level, std::io::stderr().is_terminal()) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in read.warnings() {
+        tracing::warn!("{warning}");
     }
     for problem in &read.refused {
-        complain(&problem.to_string());
+        tracing::error!("{problem}; the daemon does not start with that");
     }
-    if read.refused.is_empty() { Ok(read.config) } else { Err(ExitCode::from(BAD_CONFIGURATION)) }
+    let code = if read.refused.is_empty() {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            settings = %serde_json::Value::Object(read.by_name),
+            "starting"
+        );
+        match run::run(read.config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(error = %format!("{error:#}"), "the daemon ends");
+                ExitCode::FAILURE
+            }
+        }
+    } else {
+        ExitCode::from(BAD_CONFIGURATION)
+    };
+    drop(log);
+    code
+}
+
+/// `holdfast settings`, with all that is wrong with them said at once.
+fn settings() -> ExitCode {
+    let read = read_settings();
+    let refused = read.refused.iter().map(ToString::to_string);
+    for problem in read.warnings().into_iter().chain(refused) {
+        complain(&problem);
+    }
+    if !read.refused.is_empty() {
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
+    match print_json(&read.by_name) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_settings() -> env::Read {
+    env::read(|name| std::env::var(name).ok())
 }
 
 fn complain(text: &str) {

@@ -6,7 +6,6 @@
 //!                └─> sockets, refusing with the cause; tried again every few seconds
 //! ```
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use crate::clock::{self, KernelClock};
 use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
 use crate::server::{Backend, Desk, Listening};
 use crate::spool::Spools;
-use crate::{admin, limits, logging, server};
+use crate::{admin, limits, server};
 
 /// How soon a ledger that could not be opened is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -41,10 +40,6 @@ const ANSWERS_OUT: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
-    logging::set_up(
-        std::env::var("AWS_VPC_K8S_CNI_LOGLEVEL").ok().as_deref(),
-        std::io::stderr().is_terminal(),
-    );
     let room = limits::connections();
     // The loop's own work is small; EC2, the kernel and the disk have threads or waits of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -59,7 +54,6 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Arc<Config>, room: usize) -> anyhow::Result<()> {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %serde_json::to_string(&*config)?, "starting");
     let mut stop = Stop::new()?;
     let (backend, current) = watch::channel(Backend::Refusing("the daemon is starting".to_owned()));
     let spools = Spools::new(&config);

@@ -78,8 +78,13 @@ fn kernel_interface_name(text: &str) -> bool {
         && text.len() <= 15
         && text != "."
         && text != ".."
-        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+        // The kernel puts a number in the place of `%d`: the link would bear another name than was asked for.
+        && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%'))
 }
+
+/// What the names of interfaces begin with that are not pods': the host's own, which its network manager goes by, and
+/// the branches that the NAT table tells by their name.
+const TAKEN: [&str; 7] = ["eth", "ens", "eno", "enp", "enx", "vlan", "lo"];
 
 checked_name!(
     /// A CNI network's name: the `name` of the network configuration.
@@ -101,7 +106,7 @@ checked_name!(
     /// A network interface's name, as the kernel takes it.
     IfName,
     "interface name",
-    "it has 1 to 15 printable characters without '/' or ':', and is not '.' or '..'",
+    "it has 1 to 15 printable characters without '/', ':' or '%', and is not '.' or '..'",
     kernel_interface_name
 );
 
@@ -109,8 +114,9 @@ checked_name!(
     /// The start of a host veth's name. With the 11 hex digits that follow it fits the kernel's 15 bytes.
     VethPrefix,
     "veth prefix",
-    "it has 1 to 4 characters that are allowed in an interface name",
-    |text| text.len() <= 4 && kernel_interface_name(text)
+    "it has 1 to 4 characters that are allowed in an interface name ('/', ':' and '%' are not), and does not begin as \
+     other interfaces' names do: eth, ens, eno, enp, enx, vlan, lo",
+    |text| text.len() <= 4 && kernel_interface_name(text) && !TAKEN.iter().any(|taken| text.starts_with(taken))
 );
 
 /// What a lease is keyed by: one runtime instance of a pod on one network with one interface.
@@ -197,7 +203,7 @@ mod tests {
         for good in ["eth0", "a", "eni-1.2", "fifteen-bytes-x"] {
             assert!(IfName::new(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "sixteen-bytes-xx", "\u{e4}"] {
+        for bad in ["", ".", "..", "a/b", "a:b", "eth%d", "%", "a b", "a\tb", "sixteen-bytes-xx", "\u{e4}"] {
             assert!(IfName::new(bad).is_err(), "{bad:?}");
         }
     }
@@ -205,9 +211,20 @@ mod tests {
     #[test]
     fn veth_prefix_leaves_room_for_the_hash() {
         assert!(VethPrefix::new("eni").is_ok());
-        assert!(VethPrefix::new("vlan").is_ok());
+        assert!(VethPrefix::new("veth").is_ok());
         for bad in ["", "enix5", "a/b", ".", ".."] {
             assert!(VethPrefix::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn veth_prefix_is_no_pattern_and_not_that_of_other_interfaces() {
+        for bad in ["e%d", "eth", "eth0", "ens", "enp", "vlan", "lo"] {
+            let error = VethPrefix::new(bad).unwrap_err().to_string();
+            assert!(error.contains("'%'") && error.contains("ens"), "{bad:?}: {error}");
+        }
+        for good in ["e", "en", "ve", "cali"] {
+            assert!(VethPrefix::new(good).is_ok(), "{good}");
         }
     }
 

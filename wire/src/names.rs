@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_still_fits_an_interface_name() {
-        let name = host_veth(&VethPrefix::new("vlan").unwrap(), &pod("default", "sample-pod"));
+        let name = host_veth(&VethPrefix::new("veth").unwrap(), &pod("default", "sample-pod"));
         assert!(crate::ids::IfName::new(&name).is_ok(), "{name}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -139,6 +139,13 @@ impl NodeUnderTest {
 
     /// Starts the daemon and does not wait.
     pub fn start(&mut self) -> anyhow::Result<()> {
+        let log = self.dir.join("daemon.log");
+        let file = File::options().create(true).append(true).open(&log);
+        self.start_logging(file.with_context(|| format!("opening {}", log.display()))?)
+    }
+
+    /// The same, with standard output and error led elsewhere.
+    pub fn start_logging(&mut self, to: File) -> anyhow::Result<()> {
         ensure!(!self.is_running()?, "the daemon of {} runs already", self.name());
         let mut command = process::dies_with_us();
         // Becomes the daemon: its process id is the one we know.
@@ -149,7 +156,7 @@ impl NodeUnderTest {
             ["PATH", "LD_LIBRARY_PATH"].into_iter().filter_map(|name| Some((name, env::var_os(name)?))),
         );
         let name = format!("holdfast on {}", self.name());
-        self.daemon = Some(Process::start(command, &name, &self.dir.join("daemon.log"))?);
+        self.daemon = Some(Process::start_writing(command, &name, to, &self.dir.join("daemon.log"))?);
         Ok(())
     }
 

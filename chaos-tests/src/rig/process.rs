@@ -27,13 +27,23 @@ pub struct Process {
 
 impl Process {
     /// Starts it; what it writes is appended to the file `log`, which is shown when the test fails.
-    pub(super) fn start(mut command: Command, name: &str, log: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(command: Command, name: &str, log: &Path) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("opening {}", log.display()))?;
+        Self::start_writing(command, name, file, log)
+    }
+
+    /// The same, writing to what is given; what can be read of that is in the file `log`.
+    pub(super) fn start_writing(
+        mut command: Command,
+        name: &str,
+        to: File,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
         let child = command
             .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
+            .stdout(to.try_clone()?)
+            .stderr(to)
             .spawn()
             .with_context(|| format!("starting {name}"))?;
         Ok(Self { name: name.to_owned(), child, log: log.to_owned(), ended: None })

@@ -1,12 +1,15 @@
-use std::fs;
-use std::process::Command;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use holdfast_wire::cni::error::code;
 use holdfast_wire::message::{Answer, Request};
 use serde_json::{Value, json};
 
 use crate::fake_daemon::{FakeDaemon, Reply, added, failed};
-use crate::runtime::{Runtime, run};
+use crate::runtime::{Runtime, ended, run};
 
 fn yes() -> Reply {
     Reply::Answer(Answer::Done)
@@ -143,9 +146,61 @@ fn a_log_that_cannot_be_written_is_no_reason_to_fail() {
         daemon.only();
     }
     // Whatever the configuration says, stdout belongs to the result.
-    let runtime = Runtime::new().conf("pluginLogFile", "stdout");
+    for path in ["stdout", "/dev/stdout"] {
+        let runtime = Runtime::new().conf("pluginLogFile", path);
+        let daemon = FakeDaemon::start(&runtime.socket(), added());
+        let ran = runtime.run("ADD");
+        assert_eq!((ran.code, ran.stdout.lines().count(), ran.stderr.lines().count()), (Some(0), 1, 1));
+        daemon.only();
+    }
+}
+
+#[test]
+fn a_result_that_goes_to_a_file_is_not_spoilt_by_a_log_that_leads_there() {
+    let runtime = Runtime::new().conf("pluginLogFile", "/proc/self/fd/1");
     let daemon = FakeDaemon::start(&runtime.socket(), added());
-    let ran = runtime.run("ADD");
-    assert_eq!((ran.code, ran.stdout.lines().count(), ran.stderr.lines().count()), (Some(0), 1, 1));
+    let file = runtime.path("result");
+    let mut plugin = runtime.command("ADD");
+    plugin.stdin(Stdio::piped()).stdout(File::create(&file).unwrap());
+    let mut child = plugin.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(runtime.conf.to_string().as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    daemon.only();
+}
+
+/// A pipe that is full, and the means to keep it so.
+fn full_pipe(runtime: &Runtime) -> (PathBuf, File) {
+    let pipe = runtime.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // For reading too, so that opening it waits for nobody.
+    let mut end =
+        File::options().read(true).write(true).custom_flags(nix::libc::O_NONBLOCK).open(&pipe).unwrap();
+    while end.write(&[b'x'; 4096]).is_ok() {}
+    (pipe, end)
+}
+
+#[test]
+fn a_log_that_is_a_pipe_holds_no_pod() {
+    let runtime = Runtime::new();
+    let (pipe, _end) = full_pipe(&runtime);
+    let runtime = runtime.conf("pluginLogFile", pipe.to_str().unwrap());
+    let daemon = FakeDaemon::start(&runtime.socket(), added());
+    runtime.run("ADD").result();
+    daemon.only();
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_holds_no_pod() {
+    let runtime = Runtime::new().conf("pluginLogFile", "stderr");
+    let (pipe, _end) = full_pipe(&runtime);
+    let daemon = FakeDaemon::start(&runtime.socket(), added());
+    // Opened anew, and so without O_NONBLOCK: a write would wait.
+    let stderr = File::options().read(true).write(true).open(&pipe).unwrap();
+    let mut plugin = runtime.command("ADD");
+    let mut child = plugin.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(runtime.conf.to_string().as_bytes()).unwrap();
+    assert!(ended(&mut child).success());
     daemon.only();
 }

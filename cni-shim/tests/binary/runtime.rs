@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -115,9 +115,14 @@ impl Runtime {
 
     /// Runs `command` with any text on stdin.
     pub(crate) fn run_with(&self, command: &str, stdin: &[u8]) -> Ran {
+        run(self.command(command), stdin)
+    }
+
+    /// The plugin, to be started.
+    pub(crate) fn command(&self, command: &str) -> Command {
         let mut plugin = Command::new(env!("CARGO_BIN_EXE_aws-cni"));
         plugin.env_clear().envs(&self.env).env("CNI_COMMAND", command);
-        run(plugin, stdin)
+        plugin
     }
 }
 
@@ -128,20 +133,26 @@ pub(crate) fn run(mut plugin: Command, stdin: &[u8]) -> Ran {
         plugin.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A plugin may end before it has read all.
     drop(child.stdin.take().unwrap().write_all(stdin));
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if started.elapsed() > Duration::from_secs(30) {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("the plugin did not end");
-        }
-        thread::sleep(Duration::from_millis(1));
-    };
+    let status = ended(&mut child);
     let took = started.elapsed();
     let (mut stdout, mut stderr) = (String::new(), String::new());
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     Ran { code: status.code(), stdout, stderr, took }
+}
+
+/// Waits for a plugin's end.
+pub(crate) fn ended(plugin: &mut Child) -> ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = plugin.try_wait().unwrap() {
+            return status;
+        }
+        if started.elapsed() > Duration::from_secs(30) {
+            plugin.kill().unwrap();
+            plugin.wait().unwrap();
+            panic!("the plugin did not end");
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }

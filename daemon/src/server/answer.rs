@@ -262,11 +262,7 @@ mod tests {
         assert_eq!(told(&[("POD_MTU", "1400")], 9001), 1400, "smaller than the configuration's");
         assert_eq!(told(&[("POD_MTU", "8000")], 1500), 8000, "larger than the configuration's");
         assert_eq!(told(&[("POD_MTU", "9001")], 1500), 9001, "the default's figure, said aloud");
-        assert_eq!(
-            told(&[("POD_MTU", "8000"), ("AWS_VPC_ENI_MTU", "1500")], 9001),
-            8000,
-            "whatever the ENI's"
-        );
+        assert_eq!(told(&[("POD_MTU", "8000"), ("AWS_VPC_ENI_MTU", "1500")], 9001), 1500, "within the ENI's");
         assert_eq!(told(&[], 1300), 1300, "unset, the configuration's");
         assert_eq!(told(&[("POD_MTU", "")], 1300), 1300, "empty is unset");
         assert_eq!(told(&[("AWS_VPC_ENI_MTU", "1500")], 9001), 1500, "no more than an ENI's link carries");
