@@ -29,6 +29,7 @@ use std::net::Ipv4Addr;
 use nat::OUTSIDE;
 pub use picture::Picture;
 use picture::{Flow, Rule};
+pub(crate) use pods::POD_GATEWAY;
 
 /// Sends a packet out of the primary ENI (specification 6.1).
 pub(crate) const PRIMARY_MARK: u32 = 0x80;

@@ -89,6 +89,12 @@ pub const SMALL_MTU: Sabotage = plugin("small-mtu");
 pub const WRONG_NEIGHBOUR: Sabotage = plugin("wrong-neighbour");
 /// A plugin that leaves a pod with a route that destroys packets.
 pub const BLACKHOLE_INSIDE: Sabotage = plugin("blackhole-inside");
+/// A plugin that leaves a pod with a default route for small packets only.
+pub const SMALL_ROUTE_INSIDE: Sabotage = plugin("small-route-inside");
+/// A plugin that leaves a pod with two gateways on one route.
+pub const TWO_GATEWAYS_INSIDE: Sabotage = plugin("two-gateways-inside");
+/// A plugin that leaves a pod with a permanent neighbour of IPv6.
+pub const NEIGHBOUR_V6_INSIDE: Sabotage = plugin("neighbour-v6-inside");
 /// A plugin whose refusals have no cause.
 pub const REFUSES_WITHOUT_CAUSE: Sabotage = plugin("refuses-without-cause");
 
@@ -102,6 +108,14 @@ pub const LEAVES_A_BLACKHOLE: Sabotage = daemon("leaves-a-blackhole");
 pub const LEAVES_A_ROUTE_V6: Sabotage = daemon("leaves-a-route-v6");
 /// A daemon that leaves a neighbour behind which nobody is ever asked about.
 pub const LEAVES_A_NEIGHBOUR: Sabotage = daemon("leaves-a-neighbour");
+/// A daemon that leaves a neighbour of IPv6 behind.
+pub const LEAVES_A_NEIGHBOUR_V6: Sabotage = daemon("leaves-a-neighbour-v6");
+/// A daemon whose routes to pods have a source of their own.
+pub const SOURCES_OF_ROUTES: Sabotage = daemon("sources-of-routes");
+/// A daemon beside which somebody has the primary ENI's link check the way back strictly.
+pub const STRICT_PRIMARY: Sabotage = daemon("strict-primary");
+/// The same of a secondary ENI's.
+pub const STRICT_SECONDARY: Sabotage = daemon("strict-secondary");
 /// A daemon that leaves a packet filter table behind.
 pub const LEAVES_A_TABLE: Sabotage = daemon("leaves-a-table");
 /// A daemon that leaves a veth pair for each pod that goes.

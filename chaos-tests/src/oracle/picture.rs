@@ -138,7 +138,7 @@ pub struct Kernel {
     /// IPv6 routes, but for those that the kernel makes for each link: to link-local addresses, to groups, and all of
     /// the local table.
     pub routes_v6: Vec<Route>,
-    /// Neighbour entries of IPv4 that never expire.
+    /// Neighbour entries of both families that never expire.
     pub neighbours: Vec<Neighbour>,
     /// Packet filter tables: family and name, and their content line by line, without counts.
     pub tables: BTreeMap<String, Vec<String>>,
@@ -174,7 +174,9 @@ impl Kernel {
             Way::Local => route.to.addr().is_loopback() || borne(),
             Way::Forward | Way::Drop | Way::Throw => false,
         };
-        route.table == LOCAL_TABLE && follows
+        let source =
+            route.source.is_none_or(|source| self.addresses.iter().any(|at| at.net.addr() == source));
+        route.table == LOCAL_TABLE && follows && source && route.others.is_empty()
     }
 
     /// An ENI's link. A pod's may bear the same MAC by accident; it has its other end elsewhere and is a veth.
@@ -288,12 +290,18 @@ pub struct Route {
     pub way: Way,
     /// Among equals the lowest wins.
     pub metric: u32,
+    /// The source that packets of the host itself take. The kernel's own routes have the address that they came with.
+    pub source: Option<IpAddr>,
+    /// What else it says, in words: other next hops, sizes and times, encapsulation. No route that must be there says
+    /// anything else.
+    pub others: Vec<String>,
 }
 
 impl Route {
     /// To neighbours on a link.
     pub fn on_link(table: u32, to: IpNet, link: u32) -> Self {
-        Self { table, to, via: None, link: Some(link), way: Way::Forward, metric: 0 }
+        let (way, others) = (Way::Forward, Vec::new());
+        Self { table, to, via: None, link: Some(link), way, metric: 0, source: None, others }
     }
 
     /// To everywhere.
@@ -312,7 +320,9 @@ impl Route {
         };
         let via = self.via.map_or_else(String::new, |via| format!(" via {via}"));
         let link = self.link.map_or_else(String::new, |link| format!(" dev {}", kernel.name_of(link)));
-        format!("{way}route to {}{via}{link} in table {}", self.to, self.table)
+        let source = self.source.map_or_else(String::new, |source| format!(" src {source}"));
+        let others: String = self.others.iter().map(|other| format!(" {other}")).collect();
+        format!("{way}route to {}{via}{link}{source}{others} in table {}", self.to, self.table)
     }
 }
 

@@ -13,7 +13,7 @@ use super::walk::{self, Packet};
 use super::{Findings, Law};
 
 /// Every pod's gateway, which exists nowhere.
-pub(super) const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+pub(crate) const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// To a pod: main table.
 pub(super) const TO_POD: u32 = 512;
@@ -261,14 +261,14 @@ fn inside(
         found.add(Law::Inside, format!("{who} has the routes {is:?}, not those by {POD_GATEWAY}"));
     }
     let answers = Neighbour { link: link.index, address: POD_GATEWAY.into(), mac: host_end.mac };
-    if inside.neighbours != [answers] {
-        found.add(
-            Law::Inside,
-            format!(
-                "{who}: its gateway is {:?}; it is {:?} at {}",
-                inside.neighbours, answers, host_end.name
-            ),
-        );
+    let (gateway, others): (Vec<&Neighbour>, Vec<&Neighbour>) =
+        inside.neighbours.iter().partition(|at| at.address == answers.address);
+    if gateway != [&answers] {
+        let text = format!("{who}: its gateway is {gateway:?}; it is {answers:?} at {}", host_end.name);
+        found.add(Law::Inside, text);
+    }
+    if let Some(other) = others.first() {
+        found.add(Law::Inside, format!("{who} has the permanent neighbour {} inside", other.address));
     }
     if let Some(address) = inside.addresses_v6.first() {
         found.add(Law::Inside, format!("{who} bears {} itself", address.net));

@@ -51,7 +51,11 @@ fn bare() -> Kernel {
         rules: defaults(),
         routes_v6: vec![Route::on_link(254, "2001:db8::/64".parse().unwrap(), 2)],
         routes: vec![
-            Route { way: Way::Local, ..Route::on_link(255, host_net("10.0.0.5"), 2) },
+            Route {
+                way: Way::Local,
+                source: Some(ip("10.0.0.5").into()),
+                ..Route::on_link(255, host_net("10.0.0.5"), 2)
+            },
             Route::on_link(254, subnet, 2),
             Route { metric: 512, ..Route::default_via(254, ip("10.0.0.1"), 2) },
         ],
@@ -229,6 +233,10 @@ fn fate_mut(picture: &mut Picture, is: impl Fn(&Flow) -> bool, change: impl FnOn
     change(fate(picture, is).as_mut().unwrap());
 }
 
+fn route_to_pod(picture: &mut Picture) -> &mut Route {
+    picture.host.routes.iter_mut().find(|route| route.link == Some(10)).unwrap()
+}
+
 fn without_rule(picture: &mut Picture, priority: u32) {
     picture.host.rules.retain(|rule| rule.priority != priority || rule.ipv6);
 }
@@ -269,13 +277,14 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::Mtu, "ENI", |p| end(p, "ens5").mtu = 1500),
     (Law::RouteToPod, "none", |p| p.host.routes.retain(|route| route.link != Some(10))),
     (Law::RouteToPod, "to another", |p| {
-        let route = p.host.routes.iter_mut().find(|route| route.link == Some(10)).unwrap();
-        route.link = Some(11);
+        route_to_pod(p).link = Some(11);
     }),
     (Law::RuleToPod, "none", |p| without_rule(p, 512)),
     (Law::RuleToPod, "two", |p| {
         p.host.rules.push(Rule { to: Some(host_net(WEB)), ..Rule::new(512, 254) });
     }),
+    (Law::RouteToPod, "with a source", |p| route_to_pod(p).source = Some(ip("10.0.0.5").into())),
+    (Law::RouteToPod, "with an MTU of its own", |p| route_to_pod(p).others.push("mtu 1400".to_owned())),
     (Law::WayToPod, "an earlier rule of others", |p| {
         p.host.rules.push(Rule { to: Some("10.0.1.0/24".parse().unwrap()), ..Rule::new(100, 2) });
     }),
@@ -330,6 +339,19 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::Inside, "a route of IPv6", |p| {
         pod_inside(p).routes_v6.push(Route::on_link(254, "2001:db8::/64".parse().unwrap(), 2));
     }),
+    (Law::Inside, "a default route with an MTU of its own", |p| {
+        pod_inside(p).routes[1].others.push("mtu 1400".to_owned());
+    }),
+    (Law::Inside, "a default route with a source", |p| {
+        pod_inside(p).routes[1].source = Some(ip(WEB).into());
+    }),
+    (Law::Inside, "a route of the kernel's with a size of its own", |p| {
+        pod_inside(p).routes[0].others.push("advmss 536".to_owned());
+    }),
+    (Law::Inside, "a permanent neighbour of IPv6", |p| {
+        let address = "2001:db8::9".parse().unwrap();
+        pod_inside(p).neighbours.push(Neighbour { link: 2, address, mac: None });
+    }),
     (Law::Inside, "no neighbour", |p| pod_inside(p).neighbours.clear()),
     (Law::Inside, "another's MAC", |p| {
         pod_inside(p).neighbours[0].mac = Some(MacAddr([2, 9, 9, 9, 9, 9]));
@@ -354,6 +376,12 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::EniTable, "empty", |p| p.host.routes.retain(|route| route.table != 2)),
     (Law::EniTable, "more", |p| {
         p.host.routes.push(Route::on_link(2, "10.0.0.0/20".parse().unwrap(), 3));
+    }),
+    (Law::EniTable, "by several gateways", |p| {
+        let route = p.host.routes.iter_mut().find(|route| route.table == 2 && route.via.is_some()).unwrap();
+        (route.via, route.link) = (None, None);
+        route.others =
+            ["10.0.0.1", "10.0.0.2"].map(|via| format!("nexthop via {via} link 3 weight 1")).into();
     }),
     (Law::EniOutOfMain, "its subnet", |p| {
         p.host.routes.push(Route::on_link(254, "10.0.0.0/20".parse().unwrap(), 3));
@@ -395,6 +423,10 @@ const BROKEN: &[(Law, &str, Change)] = &[
         p.host.sysctls.insert("ipv4/ip_forward".to_owned(), "0".to_owned());
     }),
     (Law::Lost, "the default route", |p| p.host.routes.retain(|route| route.metric != 512)),
+    (Law::Lost, "the default route as it was", |p| {
+        let route = p.host.routes.iter_mut().find(|route| route.metric == 512).unwrap();
+        route.source = Some(ip("10.0.1.70").into());
+    }),
     (Law::Lost, "a rule", |p| p.host.rules.retain(|rule| rule.priority != 32_767)),
     (Law::Lost, "the loopback", |p| p.host.links.retain(|link| link.name != "lo")),
     (Law::Lost, "an address", |p| p.host.addresses.retain(|at| at.link != 1)),
@@ -414,6 +446,10 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::Changed, "a link", |p| end(p, "lo").up = false),
     (Law::Changed, "a permanent neighbour", |p| {
         p.host.neighbours.push(Neighbour { link: 2, address: ip("10.0.0.9").into(), mac: None });
+    }),
+    (Law::Changed, "a permanent neighbour of IPv6", |p| {
+        let address = "2001:db8::9".parse().unwrap();
+        p.host.neighbours.push(Neighbour { link: 2, address, mac: None });
     }),
     (Law::NobodysRule, "512", |p| {
         p.host.rules.push(Rule { to: Some(host_net("10.0.1.99")), ..Rule::new(512, 254) });
@@ -451,6 +487,10 @@ const BROKEN: &[(Law, &str, Change)] = &[
     (Law::NobodysRoute, "a local one to a network", |p| {
         let to = "10.0.0.5/24".parse().unwrap();
         p.host.routes.push(Route { way: Way::Local, ..Route::on_link(255, to, 2) });
+    }),
+    (Law::NobodysRoute, "a local one with another's source", |p| {
+        let route = p.host.routes.iter_mut().find(|route| route.way == Way::Local).unwrap();
+        route.source = Some(ip("10.0.1.99").into());
     }),
     (Law::NobodysRoute, "of IPv6", |p| {
         p.host.routes_v6.push(Route::on_link(254, "2001:db8:9::/64".parse().unwrap(), 3));

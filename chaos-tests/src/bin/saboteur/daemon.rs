@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use holdfast_datapath::netlink::{
-    AddressFamily, Change, LinkRef, LinkSettings, Route, RouteScope, RouteType, Rule, Socket, Veth, VethEnd,
+    AddressFamily, Change, LinkRef, LinkSettings, Route, RouteFilter, RouteScope, RouteType, Rule, Socket,
+    Veth, VethEnd,
 };
 use holdfast_model::host::LinkAlias;
 use holdfast_wire::ids::{ContainerId, IfName, NetworkName, SandboxKey};
@@ -94,12 +95,16 @@ pub(crate) fn aside(place: &Place, real: Real, arguments: &[String]) -> anyhow::
         }
         "sends-by-the-primary" => send_by_the_primary(place, real, &mut socket),
         "leaves-a-veth" => leave_veths(place, real, &mut socket),
+        "sources-of-routes" => give_sources(place, real, &mut socket),
+        "strict-primary" => check_strictly(place, real, "ens5"),
+        "strict-secondary" => check_strictly(place, real, "ens6"),
         "narrows-rules" => narrow_rules(place, real, &mut socket),
         "leaves-a-rule"
         | "leaves-a-dropping-rule"
         | "leaves-a-blackhole"
         | "leaves-a-route-v6"
         | "leaves-a-neighbour"
+        | "leaves-a-neighbour-v6"
         | "leaves-a-table" => {
             while real.lives() {}
             leave(how, &mut socket)?;
@@ -130,6 +135,10 @@ fn leave(how: &str, socket: &mut Socket) -> anyhow::Result<()> {
         "leaves-a-route-v6" => run_program(&["ip", "-6", "route", "add", "2001:db8:99::/48", "dev", "lo"]),
         "leaves-a-neighbour" => {
             let entry = ["10.99.0.1", "lladdr", "02:de:ad:be:ef:01", "dev", "ens5", "nud", "noarp"];
+            run_program(&[&["ip", "neigh", "replace"][..], &entry].concat())
+        }
+        "leaves-a-neighbour-v6" => {
+            let entry = ["2001:db8:99::1", "lladdr", "02:de:ad:be:ef:01", "dev", "ens5", "nud", "permanent"];
             run_program(&[&["ip", "neigh", "replace"][..], &entry].concat())
         }
         _ => run_program(&["nft", "add", "table", "ip", "leftover"]),
@@ -190,6 +199,43 @@ fn narrow_rules(place: &Place, real: Real, socket: &mut Socket) -> anyhow::Resul
                 run_program(&[&["ip", "rule", "del"][..], &rule].concat())?;
                 place.hit("rule")?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Each route to a pod gets a source, which the daemon does not look at.
+fn give_sources(place: &Place, real: Real, socket: &mut Socket) -> anyhow::Result<()> {
+    let to_pods = RouteFilter { table: Some(254), protocol: None };
+    while real.lives() {
+        let links = socket.links()?;
+        let node = links.iter().find(|link| link.name == "ens5").map(|link| link.index);
+        let node = socket.addresses(AddressFamily::Inet)?.into_iter().find(|at| Some(at.link) == node);
+        let Some(node) = node else { continue };
+        for route in socket.routes(AddressFamily::Inet, to_pods)? {
+            let of_pod =
+                links.iter().any(|link| Some(link.index) == route.link && link.name.starts_with("eni"));
+            if of_pod && route.source.is_none() {
+                let spoilt = Route { source: Some(node.net.addr()), ..route };
+                // The pod may go meanwhile.
+                if socket.apply(&Change::PutRoute(spoilt)).is_ok() {
+                    place.hit("route")?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Again as often as the daemon loosens it.
+fn check_strictly(place: &Place, real: Real, link: &str) -> anyhow::Result<()> {
+    let setting = format!("/proc/sys/net/ipv4/conf/{link}/rp_filter");
+    while real.lives() {
+        // An ENI may be still to come.
+        let Ok(is) = fs::read_to_string(&setting) else { continue };
+        if is.trim() != "1" {
+            fs::write(&setting, "1")?;
+            place.hit("setting")?;
         }
     }
     Ok(())

@@ -138,9 +138,31 @@ fn spoil_add(place: &Place, how: &str, result: &mut Value) -> anyhow::Result<boo
             };
             socket.apply(&Change::AddRoute(route))?;
         }
+        "small-route-inside" => {
+            run_inside("ip route replace default via 169.254.1.1 dev eth0 mtu 1400")?;
+        }
+        "two-gateways-inside" => {
+            let hop = "nexthop via 169.254.1.1 dev eth0 weight";
+            run_inside(&format!("ip route replace default {hop} 1 {hop} 2"))?;
+        }
+        "neighbour-v6-inside" => {
+            run_inside("ip neigh add 2001:db8:99::1 lladdr 02:de:ad:be:ef:01 dev eth0 nud permanent")?;
+        }
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// Runs a program in the sandbox.
+fn run_inside(line: &str) -> anyhow::Result<()> {
+    let path = std::env::var("CNI_NETNS").context("ADD names a namespace")?;
+    let netns: OwnedFd = netns::open(Path::new(&path))?;
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).stdout(Stdio::null());
+    let status = netns::run_in(&netns, || command.status())??;
+    anyhow::ensure!(status.success(), "{line} ended with {status}");
+    Ok(())
 }
 
 /// The daemon's process, if one listens.

@@ -106,6 +106,9 @@ impl State {
             link: Some(ours.link_index),
             way: Way::Forward,
             metric: 0,
+            // The daemon's port has no words for what follows.
+            source: None,
+            others: Vec::new(),
         }));
         kernel
     }
