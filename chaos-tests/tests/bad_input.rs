@@ -357,7 +357,10 @@ fn a_ledger_of_a_newer_version_is_not_touched() {
         fs::copy(&spare, &ledger).unwrap();
     });
     let held = node.state().unwrap();
-    assert!(held.leases.values().any(|lease| lease.address == IpAddr::V4(stays.address)), "{held:#?}");
+    assert!(
+        held.leases.values().any(|lease| lease.faces[0].address == IpAddr::V4(stays.address)),
+        "{held:#?}"
+    );
 }
 
 #[test]

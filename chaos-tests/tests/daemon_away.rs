@@ -13,9 +13,9 @@ use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, RunningPod, scenario, wait_f
 use holdfast_chaos_tests::sabotage;
 use holdfast_datapath::netlink::AddressFamily;
 use holdfast_datapath::netns;
-use holdfast_model::address::AddressState;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
+use holdfast_model::ledger::Standing;
 use holdfast_wire::spool::Spool;
 use holdfast_wire::tombstone::Tombstone;
 use ipnet::IpNet;
@@ -81,8 +81,8 @@ fn a_del_without_a_daemon_succeeds_and_is_carried_out_at_the_next_start() {
     assert_eq!(tombstones(&node.spool()), 0, "the tombstone is gone");
     let ledger =
         node.wait_state("released", |ledger| phase(ledger, &gone.pod.container_id).is_none()).unwrap();
-    let state = &ledger.addresses[&IpAddr::V4(gone.address)].state;
-    assert!(matches!(state, AddressState::Cooling(_)), "{state:?}");
+    let standing = ledger.standing(IpAddr::V4(gone.address));
+    assert!(matches!(standing, Standing::Cooling(_)), "{standing:?}");
     assert_eq!(phase(&ledger, &stays.pod.container_id), Some(LeasePhase::Active));
     let next = rig.run_pod(&runner, "next").unwrap();
     assert_ne!(next.address, gone.address, "an address rests before it is used again");
@@ -102,7 +102,9 @@ fn a_running_pod_loses_no_packet_over_a_kill_and_a_stop() {
     let far = rig.run_pod(&nodes[1].runner(), "far").unwrap();
     let ledger = nodes[0].state().unwrap();
     let on_secondary = |pod: &&RunningPod| {
-        ledger.leases.values().any(|lease| lease.address == pod.address && lease.slot.device != 0)
+        ledger.leases.values().any(|lease| {
+            lease.faces[0].address == pod.address && lease.faces[0].place.slot().unwrap().device != 0
+        })
     };
     let travelled = [&pods[0], pods.iter().find(on_secondary).expect("some pod is on a secondary ENI")];
     let every = Duration::from_millis(10);

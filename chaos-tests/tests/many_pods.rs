@@ -70,8 +70,12 @@ fn every_pod_reaches_every_other_by_the_eni_that_owns_its_address() {
         let ledger = node.state().unwrap();
         assert_eq!(ledger.leases.len(), PODS);
         for lease in ledger.leases.values() {
-            let IpAddr::V4(address) = lease.address else { panic!("{lease:?}") };
-            assert_eq!(u32::from(lease.slot.device), devices[&address], "the ledger agrees with EC2");
+            let IpAddr::V4(address) = lease.faces[0].address else { panic!("{lease:?}") };
+            assert_eq!(
+                u32::from(lease.faces[0].place.slot().unwrap().device),
+                devices[&address],
+                "the ledger agrees with EC2"
+            );
         }
     }
 

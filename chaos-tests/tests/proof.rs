@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, RunningPod, scenario};
@@ -85,7 +85,7 @@ fn swap(rig: &Rig, node: &NodeUnderTest) -> BTreeSet<Ipv4Addr> {
 fn a_frozen_metadata_service_gives_no_address_at_a_first_start() {
     let (rig, mut node) = one_node();
     node.start_ready().unwrap();
-    node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 9).unwrap();
+    node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.blocks.len() >= 9).unwrap();
     assert!(node.terminate().unwrap().success());
     let begun = Instant::now();
     while !truth(&rig, &node).is_subset(&shown(&rig, &node)) {
@@ -102,7 +102,7 @@ fn a_frozen_metadata_service_gives_no_address_at_a_first_start() {
     let pods = add_until_full(&rig, &node, 20);
     assert!(pods.iter().all(|pod| !swapped.contains(&pod.address)));
     // EC2's first answer may have been late, too: what it showed is given to nobody, and gone when that is surely over.
-    let knows = |ledger: &Ledger| ledger.addresses.keys().any(|ip| swapped.iter().any(|gone| ip == gone));
+    let knows = |ledger: &Ledger| swapped.iter().any(|gone| ledger.block_of(IpAddr::V4(*gone)).is_some());
     node.wait_state("told by EC2", |ledger| !knows(ledger)).unwrap();
 }
 
@@ -111,20 +111,15 @@ fn a_frozen_metadata_service_gives_no_address_at_a_first_start() {
 fn a_swap_behind_the_daemons_back_is_seen_at_the_next_start() {
     let (rig, mut node) = one_node();
     node.start_ready().unwrap();
-    node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 9).unwrap();
+    node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.blocks.len() >= 9).unwrap();
     assert!(node.terminate().unwrap().success());
     rig.admin().set_fault(&Fault::new(FaultKind::ImdsFrozen).of_instance(node.instance())).unwrap();
     let swapped = swap(&rig, &node);
     // Describes lag: that an address is missing is believed only some time after the daemon's own last change.
     std::thread::sleep(ABSENCE_BELIEVED_AFTER);
     node.start_serving().unwrap();
-    node.wait_state("told by EC2", |ledger| {
-        !ledger
-            .addresses
-            .values()
-            .any(|address| swapped.iter().any(|gone| address.ip == *gone) && address.assigned)
-    })
-    .unwrap();
+    node.wait_state("told by EC2", |ledger| !swapped.iter().any(|gone| ledger.is_held(IpAddr::V4(*gone))))
+        .unwrap();
     let pods = add_until_full(&rig, &node, 12);
     assert!(pods.iter().all(|pod| !swapped.contains(&pod.address)));
 }
@@ -135,7 +130,7 @@ fn an_address_given_back_stays_given_back_although_the_metadata_service_remember
     let (rig, mut node) = one_node();
     node.set("WARM_IP_TARGET", "6").set("MINIMUM_IP_TARGET", "8");
     node.start_ready().unwrap();
-    node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.addresses.len() >= 8).unwrap();
+    node.wait_state("warm", |ledger| ledger.intents.is_empty() && ledger.blocks.len() >= 8).unwrap();
     assert!(node.terminate().unwrap().success());
     let had = truth(&rig, &node);
     // With the lag and the lingering of the metadata service in life this is within what the box keeps.

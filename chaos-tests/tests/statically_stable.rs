@@ -34,10 +34,10 @@ fn a_node_that_is_cut_off_from_aws_goes_on() {
         (0..3).map(|n| rig.run_pod(&runner, &format!("pod-{n}")).unwrap()).collect();
     let before = node
         .wait_state("warm", |ledger| {
-            ledger.intents.is_empty() && ledger.addresses.len() >= ledger.leases.len() + 2
+            ledger.intents.is_empty() && ledger.blocks.len() >= ledger.leases.len() + 2
         })
         .unwrap();
-    let free = before.addresses.len() - before.leases.len();
+    let free = before.blocks.len() - before.leases.len();
     let every = Duration::from_millis(10);
     let control = Control::start(every).unwrap();
     let pinger = Pinger::start(pods[0].pod.netns(), far.address, every).unwrap();
@@ -80,7 +80,7 @@ fn a_node_that_is_cut_off_from_aws_goes_on() {
     assert_eq!(counts.ec2_by_caller.get(node.instance().as_str()), None, "{counts:?}");
     let after = node.state().unwrap();
     assert_eq!(after.enis.len(), before.enis.len());
-    assert!(before.addresses.keys().all(|address| after.addresses.contains_key(address)));
+    assert!(before.blocks.keys().all(|net| after.blocks.contains_key(net)));
 
     // AWS comes back with the next start; the pod that was refused gets its address.
     assert!(node.terminate().unwrap().success());

@@ -17,7 +17,7 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::{BootTime, Now};
-use holdfast_planner::{self as planner, LeaseRequest};
+use holdfast_planner::{self as planner, Choice, LeaseRequest};
 use holdfast_ports::{Clock, HostFault, HostNet};
 use tokio::sync::oneshot;
 
@@ -48,6 +48,8 @@ pub(crate) struct Add {
     pub(crate) since: BootTime,
     deadline: BootTime,
     order: u64,
+    /// Nothing but an address is wanted, and there was none.
+    lacks_address: bool,
     replies: Vec<Reply>,
 }
 
@@ -75,6 +77,12 @@ impl Adds {
     fn stage(&mut self, sandbox: &SandboxKey, stage: Stage) {
         if let Some(add) = self.by_sandbox.get_mut(sandbox) {
             add.stage = stage;
+        }
+    }
+
+    fn lacks_address(&mut self, sandbox: &SandboxKey, lacks: bool) {
+        if let Some(add) = self.by_sandbox.get_mut(sandbox) {
+            add.lacks_address = lacks;
         }
     }
 
@@ -122,6 +130,7 @@ impl<W: World> Engine<W> {
             since: now.boottime,
             deadline: now.boottime.after(hold),
             order: self.adds.arrived,
+            lacks_address: false,
             replies: vec![reply],
             request,
         };
@@ -132,16 +141,18 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Gives free addresses to those who wait, first come first, and refuses those for whom there is no hope.
+    /// Gives free addresses to those who wait, in the order in which they came. The plan learns how many get none.
     pub(crate) fn serve_waiting(&mut self, now: &Now) {
+        let pool = PoolKey::DEFAULT;
+        let mut free = planner::free_addresses(pool, self.book.ledger(), &self.observed, now).into_iter();
         let mut short = 0;
         for sandbox in self.adds.waiting() {
-            if self.serve(&sandbox, now) {
-                continue;
-            }
-            short += 1;
+            let Some(host_veth) = self.ready_to_lease(&sandbox, now) else { continue };
+            let leased = free.next().is_some_and(|choice| self.lease(&sandbox, host_veth, &choice, now));
+            self.adds.lacks_address(&sandbox, !leased);
+            short += u32::from(!leased);
         }
-        self.observed.waiting.insert(PoolKey::DEFAULT, short);
+        self.observed.waiting.insert(pool, short);
     }
 
     /// Nobody can be served yet; the plan knows how many wait.
@@ -150,13 +161,14 @@ impl<W: World> Engine<W> {
         self.observed.waiting.insert(PoolKey::DEFAULT, waiting);
     }
 
-    /// Serves or refuses one; false when it goes on waiting for an address.
-    fn serve(&mut self, sandbox: &SandboxKey, now: &Now) -> bool {
-        let Some(add) = self.adds.get(sandbox) else { return true };
-        let (request, overdue) = (add.request.clone(), now.boottime >= add.deadline);
+    /// What the host end is to be called, when nothing but an address is wanted; `None`: it was answered, or waits for
+    /// something else.
+    fn ready_to_lease(&mut self, sandbox: &SandboxKey, now: &Now) -> Option<String> {
+        let add = self.adds.get(sandbox)?;
+        let overdue = now.boottime >= add.deadline;
         if self.is_stopping() {
             self.adds.answer(sandbox, &Err(AddError::Stopping));
-            return true;
+            return None;
         }
         if let Some(older) = self.book.ledger().leases.get(sandbox) {
             // An older attachment of this very sandbox ends first. One that is being verified is left to that.
@@ -165,53 +177,51 @@ impl<W: World> Engine<W> {
             } else if overdue {
                 self.held_too_long(sandbox, "its older attachment is still being removed", now);
             }
-            return true;
+            return None;
         }
-        let name_held_by = self
-            .book
-            .ledger()
-            .leases
-            .values()
-            .find(|lease| lease.faces.iter().any(|face| face.host_veth == request.host_veth))
-            .map(|lease| lease.phase);
-        let host_veth = match name_held_by {
-            None => request.host_veth.clone(),
-            Some(LeasePhase::Releasing) if !overdue => return true,
+        match self.book.ledger().lease_by_veth(&add.request.host_veth).map(|lease| lease.phase) {
+            None => Some(add.request.host_veth.clone()),
+            Some(LeasePhase::Releasing) if !overdue => None,
             // Another sandbox still bears the conventional name: a pod of the same name that is not gone yet.
-            Some(_) => request.fallback_veth.clone(),
-        };
-        let desired = self.desired();
-        let choice = match planner::choose_address(&desired, self.book.ledger(), &self.observed, now) {
-            Ok(choice) => choice,
-            Err(shortage) if !shortage.hold && !self.observed_something_coming() => {
-                let (pod, cause) = (request.pod, shortage.cause);
-                tracing::warn!(%sandbox, %pod, %cause, "ADD refused");
-                self.adds.answer(sandbox, &Err(AddError::NoAddress { pod, cause }));
-                return true;
-            }
-            Err(shortage) => {
-                if overdue {
-                    let cause = self.refusal.clone().unwrap_or(shortage.cause);
-                    self.held_too_long(sandbox, &cause.to_string(), now);
-                    return true;
-                }
-                return false;
-            }
-        };
-        let lease = LeaseRequest {
+            Some(_) => Some(add.request.fallback_veth.clone()),
+        }
+    }
+
+    /// Leases the address; false when it is not to be had any more.
+    fn lease(&mut self, sandbox: &SandboxKey, host_veth: String, choice: &Choice, now: &Now) -> bool {
+        let Some(add) = self.adds.get(sandbox) else { return false };
+        let request = LeaseRequest {
             sandbox: sandbox.clone(),
-            pod: request.pod,
-            netns: request.netns_ref,
+            pod: add.request.pod.clone(),
+            netns: add.request.netns_ref.clone(),
             host_veth,
             host_mac: self.draw_mac(),
-            mtu: request.mtu,
+            mtu: add.request.mtu,
         };
-        let Some(changes) = planner::open_lease(self.book.ledger(), &choice, lease, now) else {
+        let Some(changes) = planner::open_lease(self.book.ledger(), choice, request, now) else {
             return false;
         };
         self.adds.stage(sandbox, Stage::Leased);
         self.book.commit(changes, Then::Wire(sandbox.clone()));
         true
+    }
+
+    /// Refuses those who lack an address and for whom there is no hope, by the last plan's report, and those who have
+    /// waited long enough.
+    pub(crate) fn refuse_hopeless(&mut self, now: &Now) {
+        let shortage = self.report.shortage(self.config.add_hold.value, now);
+        let hopeless = !shortage.hold && !self.observed_something_coming();
+        for sandbox in self.adds.waiting() {
+            let Some(add) = self.adds.get(&sandbox).filter(|add| add.lacks_address) else { continue };
+            if hopeless {
+                let (pod, cause) = (add.request.pod.clone(), shortage.cause.clone());
+                tracing::warn!(%sandbox, %pod, %cause, "ADD refused");
+                self.adds.answer(&sandbox, &Err(AddError::NoAddress { pod, cause }));
+            } else if now.boottime >= add.deadline {
+                let cause = self.report.refusal.as_ref().unwrap_or(&shortage.cause).to_string();
+                self.held_too_long(&sandbox, &cause, now);
+            }
+        }
     }
 
     /// Before the first plan after a start nothing is known about what may come: nobody is refused for that.
@@ -229,11 +239,16 @@ impl<W: World> Engine<W> {
     /// While nothing can be served at all: those who have waited long enough are told why.
     pub(crate) fn refuse_overdue(&mut self, now: &Now) {
         let trouble = self.disk_trouble(now);
+        let waits_for = if self.looked {
+            "the NAT table, without which no pod reaches what is outside the VPC, is not written yet"
+        } else {
+            "the host's network has not been read yet"
+        };
         for sandbox in self.adds.waiting() {
             if let Some(cause) = trouble.clone() {
                 self.adds.answer(&sandbox, &Err(AddError::Ledger { cause }));
             } else if self.adds.get(&sandbox).is_some_and(|add| now.boottime >= add.deadline) {
-                self.held_too_long(&sandbox, "the host's network has not been read yet", now);
+                self.held_too_long(&sandbox, waits_for, now);
             }
         }
     }
@@ -283,13 +298,11 @@ impl<W: World> Engine<W> {
         self.sandboxes.begin(&sandbox, Deed::Wiring);
         self.beside(async move {
             let mut result = Ok(());
-            let mut made = 0;
-            for wiring in wirings {
+            for (made, wiring) in wirings.into_iter().enumerate() {
                 if let Err(fault) = host.wire_pod(wiring, netns.clone()).await {
                     result = Err(WiringFault { fault, made });
                     break;
                 }
-                made += 1;
             }
             Event::Wired { sandbox, result }
         });
@@ -370,11 +383,13 @@ impl<W: World> Engine<W> {
         if self.book.ledger().node.is_none() || !self.looked || !self.nat_ready {
             return Status::Refusing(Refusal::NotReady);
         }
-        match planner::choose_address(&self.desired(), self.book.ledger(), &self.observed, &now) {
-            Ok(_) => Status::Ready,
-            Err(shortage) if shortage.hold && !shortage.hindered => Status::Growing,
-            Err(shortage) => Status::Short(shortage.cause),
+        let (pool, ledger) = (PoolKey::DEFAULT, self.book.ledger());
+        if !planner::free_addresses(pool, ledger, &self.observed, &now).is_empty() {
+            return Status::Ready;
         }
+        let report = planner::report(pool, &self.desired(), ledger, &self.observed, &now);
+        let shortage = report.shortage(self.config.add_hold.value, &now);
+        if shortage.hold && !shortage.hindered { Status::Growing } else { Status::Short(shortage.cause) }
     }
 
     fn draw_mac(&self) -> MacAddr {

@@ -92,7 +92,7 @@ impl<W: World> Engine<W> {
                     for_ms: now.boottime.since(add.since).as_millis(),
                 })
                 .collect(),
-            refusal: self.refusal.as_ref().map(ToString::to_string),
+            refusal: self.report.refusal.as_ref().map(ToString::to_string),
             ledger_failing: self.disk_trouble(&now),
             ready_enis: self.observed.ready_enis.iter().map(ToString::to_string).collect(),
             pauses: self

@@ -7,7 +7,6 @@ use std::time::Duration;
 use holdfast_model::config::Config;
 use holdfast_model::host::LinkAlias;
 use holdfast_model::ids::MacAddr;
-use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Desired, Observed, Traces};
 use holdfast_ports::{Clock, Spawner};
@@ -60,8 +59,8 @@ pub struct Engine<W: World> {
     pub(crate) asking_hint: bool,
     /// Whether the metadata service has confirmed who we are since the start.
     pub(crate) identified: bool,
-    /// Why the pool does not grow although it should.
-    pub(crate) refusal: Option<Refusal>,
+    /// What the last plan had to say of the pool that pods are served from.
+    pub(crate) report: planner::Report,
     stopping: Option<Stopping>,
 }
 
@@ -119,7 +118,7 @@ impl<W: World> Engine<W> {
             identity_pause: timers::IDENTITY_RETRY.0,
             asking_hint: false,
             identified: false,
-            refusal: None,
+            report: planner::Report::default(),
             stopping: None,
         };
         Ok((engine, handle))
@@ -269,16 +268,16 @@ impl<W: World> Engine<W> {
                 self.serve_waiting(&now);
             } else {
                 self.count_waiting();
+                self.refuse_overdue(&now);
             }
             if !self.is_stopping() && (self.stale || self.planned != self.book.version()) {
                 self.stale = false;
                 // What the plan itself changes in the ledger may be the start of the next step.
                 self.planned = self.book.version();
                 self.plan(&now);
-                // What the plan found out decides who may go on waiting.
-                if self.nat_ready {
-                    self.serve_waiting(&now);
-                }
+            }
+            if self.nat_ready {
+                self.refuse_hopeless(&now);
             }
             if self.book.has_lazy() && self.timers.flush.is_none() {
                 self.timers.flush = Some(now.boottime.after(timers::FLUSH_AFTER));

@@ -3,6 +3,7 @@
 use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::limits::InstanceLimits;
+use holdfast_model::pool::PoolKey;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
 use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
@@ -17,12 +18,13 @@ impl<W: World> Engine<W> {
     /// Plans, and sets off what the plan says.
     pub(crate) fn plan(&mut self, now: &Now) {
         let plan = planner::plan(&self.desired(), self.book.ledger(), &self.observed, now);
-        if plan.refusal != self.refusal
-            && let Some(cause) = &plan.refusal
+        let report = plan.reports.get(&PoolKey::DEFAULT).cloned().unwrap_or_default();
+        if report.refusal != self.report.refusal
+            && let Some(cause) = &report.refusal
         {
             tracing::warn!(%cause, "the pool does not grow");
         }
-        self.refusal = plan.refusal;
+        self.report = report;
         self.timers.plan = plan.next_look;
         for step in plan.steps {
             self.carry_out(step, now);
@@ -159,7 +161,7 @@ impl<W: World> Engine<W> {
                 let (now, cause) = (self.now(), error.to_string());
                 tracing::warn!(
                     %cause,
-                    "what this instance type can carry is not known: the smallest figures are assumed"
+                    "what this instance type can carry is not known: nothing is asked of EC2 until it is"
                 );
                 self.observed.limits_untold(fault_of(error.fault), &cause, &now, self.draw());
             }

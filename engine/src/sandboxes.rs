@@ -84,7 +84,8 @@ impl Sandboxes {
         }
         let mut links = Vec::new();
         for (key, sandbox) in &mut self.by_key {
-            if let Some(Deed::Unlink(wirings)) = sandbox.deed.take_if(|deed| matches!(deed, Deed::Unlink(_))) {
+            if let Some(Deed::Unlink(wirings)) = sandbox.deed.take_if(|deed| matches!(deed, Deed::Unlink(_)))
+            {
                 sandbox.deed = Some(Deed::Unlinking);
                 links.push((key.clone(), wirings));
             }

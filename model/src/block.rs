@@ -91,12 +91,14 @@ mod tests {
     #[test]
     fn a_delegated_prefix_has_all_its_addresses() {
         let all: Vec<IpAddr> = block("10.0.0.16/28").addresses().collect();
-        assert_eq!((all.len(), all[0].to_string(), all[15].to_string()), (
-            16,
-            "10.0.0.16".to_owned(),
-            "10.0.0.31".to_owned()
-        ));
-        assert_eq!(block("10.0.0.7/32").addresses().collect::<Vec<_>>(), ["10.0.0.7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            (all.len(), all[0].to_string(), all[15].to_string()),
+            (16, "10.0.0.16".to_owned(), "10.0.0.31".to_owned())
+        );
+        assert_eq!(
+            block("10.0.0.7/32").addresses().collect::<Vec<_>>(),
+            ["10.0.0.7".parse::<IpAddr>().unwrap()]
+        );
         assert_eq!(block("2001:db8::/80").addresses().take(3).count(), 3);
         assert!(block("10.0.0.7/32").is_host() && !block("10.0.0.16/28").is_host());
     }

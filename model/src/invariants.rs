@@ -102,7 +102,10 @@ impl Check<'_> {
             if let Use::Leased(key) = what
                 && !ledger.leases.get(key).is_some_and(|lease| lease.addresses().any(|held| held == *ip))
             {
-                self.broken("POOL-ACCOUNT", format!("{ip} is marked leased to {key}, which does not hold it"));
+                self.broken(
+                    "POOL-ACCOUNT",
+                    format!("{ip} is marked leased to {key}, which does not hold it"),
+                );
             }
         }
     }
@@ -118,12 +121,12 @@ impl Check<'_> {
                 self.broken("POOL-ACCOUNT", format!("blocks {before} and {net} overlap"));
             }
             before = Some(net);
-            match ledger.enis.get(&block.eni) {
-                None => self.broken("POOL-ACCOUNT", format!("{net} is on {}, which the ledger lacks", block.eni)),
-                Some(eni) if eni.primary_ipv4.is_some_and(|own| net.contains(&IpAddr::V4(own))) => {
-                    self.broken("POOL-ACCOUNT", format!("{net} has the ENI's own address and is in the pool"));
-                }
-                Some(_) => {}
+            let eni = ledger.enis.get(&block.eni);
+            if eni.is_none() {
+                self.broken("POOL-ACCOUNT", format!("{net} is on {}, which the ledger lacks", block.eni));
+            }
+            if eni.is_some_and(|eni| eni.primary_ipv4.is_some_and(|own| net.contains(&IpAddr::V4(own)))) {
+                self.broken("POOL-ACCOUNT", format!("{net} has the ENI's own address and is in the pool"));
             }
             if let BlockState::Leaving(intent) = block.state {
                 self.leaving(block, intent);
@@ -148,7 +151,10 @@ impl Check<'_> {
             match &intent.change {
                 CloudChange::UnassignAddresses { addresses, .. } => {
                     for ip in addresses.iter().filter(|ip| ledger.lease_of(**ip).is_some()) {
-                        self.broken("SAFE-INUSE", format!("intent {} unassigns {ip}, which is leased", intent.id));
+                        self.broken(
+                            "SAFE-INUSE",
+                            format!("intent {} unassigns {ip}, which is leased", intent.id),
+                        );
                     }
                 }
                 CloudChange::DetachEni { eni, .. } | CloudChange::DeleteEni { eni } => {

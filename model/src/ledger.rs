@@ -49,6 +49,9 @@ pub struct Ledger {
     /// The blocks on each ENI.
     #[serde(skip)]
     on_eni: BTreeMap<EniId, BTreeSet<IpNet>>,
+    /// Whose host link bears a name.
+    #[serde(skip)]
+    veths: BTreeMap<String, SandboxKey>,
 }
 
 /// One step of the ledger. Steps that belong together are committed together.
@@ -104,8 +107,17 @@ impl Ledger {
             }
             Change::PutUse(ip, what) => self.uses.put(*ip, what.clone()),
             Change::DropUse(ip) => drop(self.uses.take(ip)),
-            Change::PutLease(lease) => self.leases.put(lease.sandbox.clone(), lease.clone()),
-            Change::DropLease(key) => drop(self.leases.take(key)),
+            Change::PutLease(lease) => {
+                self.forget_names(&lease.sandbox);
+                for face in &lease.faces {
+                    self.veths.insert(face.host_veth.clone(), lease.sandbox.clone());
+                }
+                self.leases.put(lease.sandbox.clone(), lease.clone());
+            }
+            Change::DropLease(key) => {
+                self.forget_names(key);
+                self.leases.take(key);
+            }
             Change::PutIntent(intent) => self.intents.put(intent.id, intent.clone()),
             Change::DropIntent(id) => drop(self.intents.take(id)),
             Change::Journal(_) => {}
@@ -152,9 +164,23 @@ impl Ledger {
         }
     }
 
+    /// The lease whose host link bears this name. Of two, which should not be, the one that was written last.
+    pub fn lease_by_veth(&self, name: &str) -> Option<&Lease> {
+        self.leases.get(self.veths.get(name)?)
+    }
+
     /// The leases with an address on this ENI.
     pub fn leases_on<'a>(&'a self, eni: &'a EniId) -> impl Iterator<Item = &'a Lease> {
         self.leases.values().filter(move |lease| lease.is_on(eni))
+    }
+
+    fn forget_names(&mut self, key: &SandboxKey) {
+        let faces = self.leases.get(key).into_iter().flat_map(|lease| &lease.faces);
+        for name in faces.map(|face| &face.host_veth) {
+            if self.veths.get(name) == Some(key) {
+                self.veths.remove(name);
+            }
+        }
     }
 
     fn unlist(&mut self, net: &IpNet) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cloud::Api;
-use crate::ids::SubnetId;
+use crate::ids::{EniId, SubnetId};
 
 /// Why the pool does not grow, or an ADD is not served.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
@@ -66,6 +66,17 @@ pub enum Refusal {
     /// The node's identity is not known yet: neither ledger nor instance metadata have told it.
     #[error("this node's identity is not known yet: the instance metadata service has not answered")]
     NotReady,
+    /// EC2 has not been read yet: what this node has, and so what can be added, is not known.
+    #[error("what EC2 has for this node is not known yet: it is being read")]
+    NotReadYet,
+    /// An ENI is attached, and its link has not appeared.
+    #[error(
+        "{eni} is attached, and its link has not appeared on this host yet: its addresses serve as soon as it does"
+    )]
+    LinkAwaited {
+        /// Which.
+        eni: EniId,
+    },
     /// EC2 may not be changed (`DISABLE_NETWORK_RESOURCE_PROVISIONING`), so the pool is what it is.
     #[error("no free address, and DISABLE_NETWORK_RESOURCE_PROVISIONING keeps the pool from growing")]
     ProvisioningDisabled,

@@ -139,13 +139,16 @@ impl Merge<'_> {
     /// Takes in the addresses that a view shows on an ENI of ours, and what it does not show.
     ///
     /// What nobody here asked for (`new`) may have been a pod's a moment ago, by a ledger that is lost: it rests first.
-    fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView, new: &New) {
+    fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView, new: New) {
         for known in draft.blocks_on(&record.id) {
             let shown = known.is_host() && view.secondary.contains(&known.net.addr());
             if !shown && known.state == BlockState::Held && self.proves_absence(record) {
                 draft.withdraw(&known);
                 if draft.ledger.blocks.contains_key(&known.net) {
-                    draft.note(format!("{} on {} was taken away in EC2 while it is in use", known.net, record.id));
+                    draft.note(format!(
+                        "{} on {} was taken away in EC2 while it is in use",
+                        known.net, record.id
+                    ));
                 }
             }
         }
@@ -175,7 +178,7 @@ impl Merge<'_> {
 
     /// Writes down an address that was found, as far as the ENI's limit has room for it in the book: beside an
     /// address that was taken away under a live pod there may be one too many.
-    fn found(&self, draft: &mut Draft<'_>, eni: &EniId, ip: std::net::IpAddr, new: &New) {
+    fn found(&self, draft: &mut Draft<'_>, eni: &EniId, ip: std::net::IpAddr, new: New) {
         let held = draft.ledger.blocks_on(eni).filter(|block| block.occupies()).count();
         // What EC2 shows is no less there because nobody has told yet how much there can be.
         let room =

@@ -68,7 +68,7 @@ pub(crate) fn growth(
         // EC2 has never been read: what is attached, and so what can be added, is not known.
         let cause = observed
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
-            .map_or(Refusal::NotReady, |pause| pause.cause.clone());
+            .map_or(Refusal::NotReadYet, |pause| pause.cause.clone());
         return Growth::refused(cause);
     }
     let (Some(per_eni), Some(max_pods), Some(max_enis)) =
@@ -96,7 +96,8 @@ pub(crate) fn growth(
             short = short.saturating_sub(share.room);
             continue;
         }
-        let pause = observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.source.subnet), now);
+        let pause =
+            observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.source.subnet), now);
         if let Some(pause) = pause {
             grown.refusal = Some(pause.cause.clone());
             if pause.scope == PauseScope::Api || matches!(pause.cause, Refusal::Unreachable { .. }) {

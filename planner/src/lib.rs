@@ -18,6 +18,7 @@
 
 pub mod adopt;
 mod agenda;
+pub mod choose;
 pub mod desired;
 mod draft;
 mod grow;
@@ -35,19 +36,19 @@ mod reads;
 pub mod reap;
 pub mod rebuild;
 pub mod recover;
+pub mod report;
 mod shrink;
 pub mod targets;
 #[cfg(test)]
 mod toy;
 
 pub use adopt::{Reading, adopt};
+pub use choose::{Choice, free_addresses};
 pub use desired::Desired;
 pub use hint::{HintDiff, compare_hint, learn_cidrs};
 pub use host::{Spared, desired_host, host_diff, spared, wirings_of};
 pub use intents::{Fault, Outcome, Setback, Settlement, call_of, open, settle};
-pub use lease::{
-    Choice, LeaseRequest, Shortage, activate, begin_release, choose_address, finish_release, open_lease, undo,
-};
+pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_lease, undo};
 pub use limits::limits_of;
 pub use observed::{Observed, Pause, PauseScope};
 pub use plan::{Plan, Step, plan};
@@ -55,3 +56,4 @@ pub use quarantine::{Traces, review_quarantine};
 pub use reap::{NetnsSeen, Sighting, collect_garbage, reap};
 pub use rebuild::{rebuild_leases, traces_of};
 pub use recover::{Here, Recovered, Recovery, recover};
+pub use report::{Report, Shortage, report};

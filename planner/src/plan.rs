@@ -1,5 +1,7 @@
 //! The plan: what to do next, as data.
 
+use std::collections::BTreeMap;
+
 use holdfast_model::cloud::{CloudChange, CloudRead};
 use holdfast_model::host::EniWiring;
 use holdfast_model::ids::IntentId;
@@ -16,6 +18,7 @@ use crate::limits;
 use crate::observed::{Observed, PauseScope, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::Pool;
 use crate::reads::reads;
+use crate::report::Report;
 use crate::shrink::shrink;
 
 /// One step. The steps of a plan are independent of each other: they may be carried out in parallel.
@@ -43,10 +46,17 @@ pub enum Step {
 pub struct Plan {
     /// What to do now. Empty: all is as it should be, or has to wait until `next_look`.
     pub steps: Vec<Step>,
-    /// Why the pool does not grow as far as it should. `None` when it has, or is about to have, what it needs.
-    pub refusal: Option<Refusal>,
+    /// What there is to say of each pool.
+    pub reports: BTreeMap<PoolKey, Report>,
     /// When time alone may change the plan. `None`: only an event can.
     pub next_look: Option<BootTime>,
+}
+
+impl Plan {
+    /// Why the pool that every pod is served from does not grow.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.reports.get(&PoolKey::DEFAULT)?.refusal.as_ref()
+    }
 }
 
 /// Decides what to do next. Pure, total, deterministic; planning again after the plan was carried out gives, in
@@ -55,7 +65,8 @@ pub struct Plan {
 /// A ledger that [`crate::recover()`] has not brought to this boot yet gives no steps.
 pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Plan {
     let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
-        return Plan { refusal: Some(Refusal::NotReady), ..Plan::default() };
+        let reports = BTreeMap::from([(PoolKey::DEFAULT, Report::unknown())]);
+        return Plan { reports, ..Plan::default() };
     };
     let mut agenda = Agenda::new(now);
     for pause in &observed.pauses {
@@ -75,9 +86,10 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut agenda));
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let grown = growth(desired, ledger, observed, &pool, now);
+    let report = Report::of(desired, ledger, observed, &pool, &grown, now);
     steps.extend(grown.changes.into_iter().map(Step::Open));
     steps.extend(shrink(desired, ledger, observed, &pool, now, &mut agenda));
-    Plan { steps, refusal: grown.refusal, next_look: agenda.next() }
+    Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }
 }
 
 /// Open intents whose call is sent again: those with a token, those of which a second one does no harm, and those

@@ -104,11 +104,13 @@ impl EniPool<'_> {
         let held = block.state == BlockState::Held;
         match ledger.uses.get(&ip) {
             Some(Use::Leased(_)) => self.leased += 1,
-            Some(Use::Suspect(_)) => {}
-            Some(Use::Cooling(_)) if observed.found.contains_key(&ip) => self.cooling += 1,
-            Some(what @ Use::Cooling(_)) if held && !what.is_over(now) => self.cooling += 1,
+            Some(what @ Use::Cooling(_))
+                if observed.found.contains_key(&ip) || (held && !what.is_over(now)) =>
+            {
+                self.cooling += 1;
+            }
             Some(Use::Cooling(_)) | None if held => self.free.push(ip),
-            Some(Use::Cooling(_)) | None => {}
+            Some(Use::Cooling(_) | Use::Suspect(_)) | None => {}
         }
     }
 

@@ -27,8 +27,9 @@ use holdfast_model::time::{BootTime, Now, WallTime};
 use uuid::Uuid;
 
 use crate::{
-    Desired, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Step, Traces, activate,
-    adopt, begin_release, call_of, choose_address, finish_release, open, open_lease, plan, recover, settle,
+    Choice, Desired, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage, Step,
+    Traces, activate, adopt, begin_release, call_of, finish_release, free_addresses, open, open_lease, plan,
+    recover, report, settle,
 };
 use cloud::ToyCloud;
 
@@ -183,12 +184,21 @@ impl Toy {
         self.serve();
     }
 
+    /// The address that the next ADD gets, or what it is told.
+    pub(crate) fn choose(&self) -> Result<Choice, Shortage> {
+        let pool = PoolKey::DEFAULT;
+        let free = free_addresses(pool, &self.ledger, &self.observed, &self.now);
+        free.into_iter().next().ok_or_else(|| {
+            let report =
+                self.with_desired(|desired| report(pool, desired, &self.ledger, &self.observed, &self.now));
+            report.shortage(self.config.add_hold.value, &self.now)
+        })
+    }
+
     /// Gives addresses to waiting ADDs, as far as there are any.
     pub(crate) fn serve(&mut self) {
         while self.waiting() > 0 {
-            let choice =
-                self.with_desired(|desired| choose_address(desired, &self.ledger, &self.observed, &self.now));
-            let Ok(choice) = choice else { return };
+            let Ok(choice) = self.choose() else { return };
             self.next += 1;
             let sandbox = SandboxKey {
                 container_id: format!("c{}", self.next),

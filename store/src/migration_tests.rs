@@ -118,7 +118,10 @@ fn an_older_ledger_is_brought_forward_and_its_file_kept() {
     assert_eq!(opened.ledger, expected);
     assert_eq!(opened.store.load().unwrap(), expected, "and it is on disk, under the new schema");
     let journal = opened.store.journal(9).unwrap();
-    assert!(journal.len() == 1 && journal[0].what.contains(&format!("from schema {SCHEMA} to {NEXT}")), "{journal:?}");
+    assert!(
+        journal.len() == 1 && journal[0].what.contains(&format!("from schema {SCHEMA} to {NEXT}")),
+        "{journal:?}"
+    );
     let mut store = opened.store;
     store.commit(&changes()).unwrap();
     store.close().unwrap();
@@ -138,9 +141,7 @@ fn an_older_ledger_is_brought_forward_and_its_file_kept() {
 #[test]
 fn a_step_that_fails_changes_nothing() {
     let missing = Schema { known: NEXT + 1, steps: vec![Step { from: SCHEMA, forward, back }] };
-    for (what, schema) in
-        [("stumbles", next(stumbles)), ("garbles", next(garbles)), ("missing", missing)]
-    {
+    for (what, schema) in [("stumbles", next(stumbles)), ("garbles", next(garbles)), ("missing", missing)] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.redb");
         let (old, bytes) = of_today(&path);

@@ -265,8 +265,7 @@ impl Store {
     ) -> Result<Option<PathBuf>, OpenError> {
         let _lock = file::lock(path)?;
         let options = OpenOptions::at(now);
-        let mut opening =
-            Opening { path, options: &options, known: to, commits: Commits::of(&options) };
+        let mut opening = Opening { path, options: &options, known: to, commits: Commits::of(&options) };
         let bytes = match file::look(path).map_err(|error| opening.error_of("read", error))? {
             Standing::Bytes(bytes) => bytes,
             Standing::Nothing => return Err(OpenError::Missing { path: path.to_owned() }),
@@ -274,13 +273,14 @@ impl Store {
             Standing::Damaged(damage) => return Err(OpenError::Damaged(damage)),
         };
         let stuck = |from, reason| OpenError::Migration { path: path.to_owned(), from, to, reason };
-        let Rows { schema: found, rows } = image::rows_of(bytes, schema.known).map_err(|unusable| match unusable {
-            Unusable::Damaged(damage) => OpenError::Damaged(damage),
-            Unusable::Newer(found) => {
-                OpenError::Newer { path: path.to_owned(), found, known: schema.known }
-            }
-            Unusable::Stuck { from, reason } => stuck(from, reason),
-        })?;
+        let Rows { schema: found, rows } =
+            image::rows_of(bytes, schema.known).map_err(|unusable| match unusable {
+                Unusable::Damaged(damage) => OpenError::Damaged(damage),
+                Unusable::Newer(found) => {
+                    OpenError::Newer { path: path.to_owned(), found, known: schema.known }
+                }
+                Unusable::Stuck { from, reason } => stuck(from, reason),
+            })?;
         let oldest = schema.steps.iter().map(|step| step.from).max().unwrap_or(found);
         if found == to {
             return Ok(None);
@@ -288,8 +288,8 @@ impl Store {
         if to > found || to < oldest {
             return Err(OpenError::NoReturn { path: path.to_owned(), found, to, oldest });
         }
-        let rows = bring_back(&schema.steps, found, to, rows)
-            .map_err(|error| stuck(found, error.to_string()))?;
+        let rows =
+            bring_back(&schema.steps, found, to, rows).map_err(|error| stuck(found, error.to_string()))?;
         let copy = file::free_name(path, &format!("schema-{found}"), now.0);
         opening
             .commits

@@ -69,9 +69,7 @@ pub(crate) fn writes(changes: &[Change]) -> Result<Vec<Write>, Unwritable> {
                 Change::PutNode(node) => Write::Put(row(Table::Node, NODE_KEY.to_vec(), node)?),
                 Change::PutEni(eni) => Write::Put(row(Table::Enis, eni_key(&eni.id), eni)?),
                 Change::DropEni(id) => Write::Drop(Table::Enis, eni_key(id)),
-                Change::PutSubnet(subnet) => {
-                    Write::Put(row(Table::Subnets, subnet_key(&subnet.id), subnet)?)
-                }
+                Change::PutSubnet(subnet) => Write::Put(row(Table::Subnets, subnet_key(&subnet.id), subnet)?),
                 Change::DropSubnet(id) => Write::Drop(Table::Subnets, subnet_key(id)),
                 Change::PutBlock(block) => Write::Put(row(Table::Blocks, block_key(block.net), block)?),
                 Change::DropBlock(net) => Write::Drop(Table::Blocks, block_key(*net)),

@@ -202,7 +202,10 @@ fn a_newer_ledger_is_refused_and_not_touched() {
     let before = (fs::read(&place.path).unwrap(), fs::metadata(&place.path).unwrap().mtime_nsec());
     for _again in 0..2 {
         let refused = Store::open(&place.path, &options()).unwrap_err();
-        assert!(matches!(refused, OpenError::Newer { found, known: SCHEMA, .. } if found == SCHEMA + 1), "{refused}");
+        assert!(
+            matches!(refused, OpenError::Newer { found, known: SCHEMA, .. } if found == SCHEMA + 1),
+            "{refused}"
+        );
         assert!(refused.to_string().contains("run the newer version again"), "{refused}");
     }
     assert!(matches!(Store::inspect(&place.path, 1), Err(ReadError::Newer { known: SCHEMA, .. })));

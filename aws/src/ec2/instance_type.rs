@@ -32,7 +32,8 @@ fn limits(network: &NetworkInfo) -> Option<InstanceLimits> {
         .network_cards()
         .iter()
         .filter_map(|card| {
-            let index = usize::try_from(card.network_card_index()?).ok().filter(|index| *index < MOST_CARDS)?;
+            let index =
+                usize::try_from(card.network_card_index()?).ok().filter(|index| *index < MOST_CARDS)?;
             Some((index, figure(card.maximum_network_interfaces())?.into()))
         })
         .collect();

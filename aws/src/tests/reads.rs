@@ -2,7 +2,7 @@
 
 use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
 use holdfast_model::eni::{EniKind, EniSlot};
-use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SubnetId};
+use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_ports::cloud::{Cloud as _, CloudError, CloudFault};
 
@@ -162,6 +162,7 @@ async fn an_eni_is_read_whole() {
          <item><privateIpAddress>10.0.0.12</privateIpAddress></item></privateIpAddressesSet>\
          <ipv4PrefixSet><item><ipv4Prefix>10.0.1.16/28</ipv4Prefix></item></ipv4PrefixSet>\
          <tagSet><item><key>k</key><value>v</value></item><item><key>empty</key><value></value></item></tagSet>\
+         <groupSet><item><groupId>sg-2</groupId></item><item><groupId>sg-1</groupId></item></groupSet>\
          <attachment><attachmentId>eni-attach-1</attachmentId><instanceId>i-1</instanceId>\
          <deviceIndex>2</deviceIndex><networkCardIndex>1</networkCardIndex><status>attached</status>\
          <deleteOnTermination>true</deleteOnTermination></attachment>",
@@ -174,6 +175,7 @@ async fn an_eni_is_read_whole() {
             mac: "02:00:00:00:00:01".parse().unwrap(),
             kind: EniKind::Standard,
             subnet: SubnetId::new("subnet-1"),
+            security_groups: [SecurityGroupId::new("sg-1"), SecurityGroupId::new("sg-2")].into(),
             primary_ipv4: Some([10, 0, 0, 10].into()),
             secondary: vec![[10, 0, 0, 11].into(), [10, 0, 0, 12].into()],
             prefixes: vec!["10.0.1.16/28".to_owned()],
@@ -273,7 +275,7 @@ fn instance_type(name: &str, network: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn an_instance_types_limits_are_those_of_its_default_card() {
+async fn an_instance_types_limits_are_those_of_each_card() {
     let card = |index, enis| {
         format!(
             "<item><networkCardIndex>{index}</networkCardIndex>\
@@ -286,8 +288,8 @@ async fn an_instance_types_limits_are_those_of_its_default_card() {
                    <defaultNetworkCardIndex>1</defaultNetworkCardIndex>\
                    <ipv4AddressesPerInterface>50</ipv4AddressesPerInterface>";
     for (network, wanted) in [
-        (format!("{figures}{cards}"), InstanceLimits { enis: 7, ipv4_per_eni: 50, cards: 2 }),
-        (figures.to_owned(), InstanceLimits { enis: 15, ipv4_per_eni: 50, cards: 2 }),
+        (format!("{figures}{cards}"), InstanceLimits { enis: vec![8, 7], ipv4_per_eni: 50 }),
+        (figures.to_owned(), InstanceLimits { enis: vec![15], ipv4_per_eni: 50 }),
     ] {
         let server = Server::script([instance_type("z9.large", &network)]).await;
         assert_eq!(cloud(&server).await.limits_of("z9.large").await, Ok(wanted));

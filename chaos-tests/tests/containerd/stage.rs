@@ -14,8 +14,8 @@ use holdfast_chaos_tests::packets::{Echo, Prober};
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig};
 use holdfast_datapath::netlink::{AddressFamily, RouteFilter};
 use holdfast_datapath::netns;
-use holdfast_model::address::AddressState;
 use holdfast_model::lease::Lease;
+use holdfast_model::ledger::Standing;
 use serde_json::Value;
 
 use crate::boxed;
@@ -154,15 +154,15 @@ impl Stage {
     /// The lease of a sandbox, if there is one.
     pub(crate) fn find_lease(&self, id: &str) -> anyhow::Result<Option<Lease>> {
         let ledger = self.node.state()?;
-        Ok(ledger.leases.into_values().find(|lease| lease.sandbox.container_id == id))
+        Ok(ledger.leases.values().cloned().find(|lease| lease.sandbox.container_id == id))
     }
 
     /// Waits until a lease is over, and makes sure that its address rests and nothing in the kernel names it.
     pub(crate) fn is_released(&mut self, lease: &Lease) -> anyhow::Result<()> {
         let what = format!("free of the lease of {}", lease.sandbox);
         let ledger = self.node.wait_state(&what, |ledger| !ledger.leases.contains_key(&lease.sandbox))?;
-        let address = &ledger.addresses[&lease.address];
-        ensure!(matches!(address.state, AddressState::Cooling(_)), "{address:?}");
+        let standing = ledger.standing(lease.faces[0].address);
+        ensure!(matches!(standing, Standing::Cooling(_)), "{standing:?}");
         let traces = self.traces(lease)?;
         ensure!(traces.is_empty(), "left in the kernel of {}: {traces:#?}", lease.sandbox);
         Ok(())
@@ -185,11 +185,12 @@ impl Stage {
     /// What the node's kernel holds of a lease: its link, rules, routes and neighbours.
     pub(crate) fn traces(&self, lease: &Lease) -> anyhow::Result<Vec<String>> {
         let mut socket = netns::socket_in(&self.netns)?;
-        let of = |net: &ipnet::IpNet| net.addr() == lease.address;
+        let of = |net: &ipnet::IpNet| net.addr() == lease.faces[0].address;
         let mut traces = Vec::new();
         let links = socket.links()?;
-        traces
-            .extend(links.iter().filter(|link| link.name == lease.host_veth).map(|link| format!("{link:?}")));
+        traces.extend(
+            links.iter().filter(|link| link.name == lease.faces[0].host_veth).map(|link| format!("{link:?}")),
+        );
         let rules = socket.rules(AddressFamily::Inet)?;
         let named = |net: &Option<ipnet::IpNet>| net.as_ref().is_some_and(of);
         let rules = rules.iter().filter(|rule| named(&rule.from) || named(&rule.to));
@@ -197,7 +198,7 @@ impl Stage {
         let routes = socket.routes(AddressFamily::Inet, RouteFilter::default())?;
         traces.extend(routes.iter().filter(|route| of(&route.to)).map(|route| format!("{route:?}")));
         let neighbours = socket.neighbours(AddressFamily::Inet)?;
-        let neighbours = neighbours.iter().filter(|neighbour| neighbour.address == lease.address);
+        let neighbours = neighbours.iter().filter(|neighbour| neighbour.address == lease.faces[0].address);
         traces.extend(neighbours.map(|neighbour| format!("{neighbour:?}")));
         Ok(traces)
     }
@@ -205,7 +206,10 @@ impl Stage {
     /// The sandbox holds exactly the address that the runtime reports, and its node reaches it.
     pub(crate) fn works(&self, sandbox: &Sandbox) -> anyhow::Result<()> {
         let lease = self.lease(&sandbox.id)?;
-        ensure!(lease.address == IpAddr::V4(sandbox.address), "{lease:?}, and the runtime says {sandbox:?}");
+        ensure!(
+            lease.faces[0].address == IpAddr::V4(sandbox.address),
+            "{lease:?}, and the runtime says {sandbox:?}"
+        );
         let _echo = Echo::serve(&sandbox.netns)?;
         Prober::new(&self.netns)?.ask(sandbox.address, PATIENCE).context("from the node")?;
         Ok(())

@@ -80,7 +80,7 @@ impl Node {
         faults.extend(invariants::check(ledger, limits.as_ref()).into_iter().map(|found| found.to_string()));
         for (container, sandbox) in self.sandboxes.iter().filter(|(_, sandbox)| !sandbox.deleting) {
             let lease = ledger.leases.get(&sandbox.key);
-            if lease.map(|lease| lease.address) != sandbox.address || lease.is_none() {
+            if lease.map(|lease| lease.faces[0].address) != sandbox.address || lease.is_none() {
                 let address = sandbox.address;
                 faults.push(format!("{container} was given {address:?}, and the ledger has {lease:?}"));
             }

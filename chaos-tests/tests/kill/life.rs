@@ -194,7 +194,7 @@ impl<'a> Life<'a> {
         while Duration::from_millis(self.node.now - begun) < TWENTY_MINUTES {
             let ledger = self.ledger()?;
             let settled = ledger.node.is_some()
-                && ledger.addresses.len() >= at_least
+                && ledger.blocks.len() >= at_least
                 && ledger.intents.is_empty()
                 && ledger.leases.values().all(|lease| lease.phase == LeasePhase::Active)
                 && ledger
@@ -316,18 +316,18 @@ impl<'a> Life<'a> {
                 match (result, self.node.sandboxes.get_mut(&container)) {
                     (Ok(lease), Some(sandbox)) => {
                         ensure!(
-                            sandbox.address.is_none_or(|address| address == lease.address),
+                            sandbox.address.is_none_or(|address| address == lease.faces[0].address),
                             "{container} was given {:?} and then {}",
                             sandbox.address,
-                            lease.address
+                            lease.faces[0].address
                         );
-                        let first = sandbox.address.replace(lease.address).is_none();
-                        let freed = self.node.freed.get(&lease.address).copied().filter(|_| first);
+                        let first = sandbox.address.replace(lease.faces[0].address).is_none();
+                        let freed = self.node.freed.get(&lease.faces[0].address).copied().filter(|_| first);
                         let rested = freed.map(|freed| Duration::from_millis(self.node.now - freed));
                         ensure!(
                             rested.is_none_or(|rested| rested >= REST),
                             "{} was given again {rested:?} after a pod had it",
-                            lease.address
+                            lease.faces[0].address
                         );
                     }
                     (Ok(lease), None) => return Err(anyhow!("{container} is gone and was given {lease:?}")),

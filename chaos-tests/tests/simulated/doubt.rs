@@ -24,7 +24,7 @@ fn garbage_collection_spares_a_pod_whose_path_is_gone_and_whose_link_is_there() 
         tokio::time::sleep(Duration::from_secs(2)).await;
         let ledger = life.engine.dump().await.unwrap().ledger;
         assert!(ledger.leases.contains_key(&lease.sandbox));
-        assert!(node.kernel.reaches(lease.address).is_some());
+        assert!(node.kernel.reaches(lease.faces[0].address).is_some());
     })
     .unwrap();
 }

@@ -41,7 +41,7 @@ impl Node {
         let wired = ledger.leases.values().filter(|lease| lease.phase == LeasePhase::Active);
         let pods = wired.filter_map(|lease| {
             let pod = pods.get(&lease.sandbox.container_id)?;
-            Some(Pod { address: Some(lease.address), ..pod.clone() })
+            Some(Pod { address: Some(lease.faces[0].address), ..pod.clone() })
         });
         self.broken(pods, Law::is_of_a_pod)
     }
@@ -106,7 +106,7 @@ impl Node {
         let pods = self.pods();
         for (container, pod) in pods.iter().filter(|(_, pod)| !pod.deleting && pod.address.is_some()) {
             let lease = ledger.leases.get(&pod.key);
-            if lease.map(|lease| lease.address) != pod.address {
+            if lease.map(|lease| lease.faces[0].address) != pod.address {
                 faults.push(format!("{container} was given {:?}, the ledger has {lease:?}", pod.address));
             }
         }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use holdfast_engine::{AddError, Status};
-use holdfast_model::address::{AddressRecord, AddressState};
+use holdfast_model::block::Block;
 use holdfast_model::cloud::Api;
+use holdfast_model::ledger::Standing;
 use holdfast_model::refusal::Refusal;
+use holdfast_model::uses::Use;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::request::UnassignPrivateIpAddresses;
 use holdfast_sim::vpc::{self as sim, Action};
@@ -40,7 +42,7 @@ fn add_is_held_while_addresses_are_on_their_way_and_idempotent() {
     node.live(&Steps::default(), async |life| {
         let first = life.add("web-0", "c0").await.unwrap();
         let again = life.add_again("c0").await.unwrap();
-        assert_eq!(first.address, again.address);
+        assert_eq!(first.faces, again.faces);
         for _ in 0..10 {
             life.del("c0").await;
         }
@@ -103,8 +105,8 @@ fn a_lost_ledger_is_rebuilt_and_no_live_address_is_given_twice() {
         let ledger = life.quiet().await;
         assert_eq!(node.faults(&ledger), Vec::<String>::new());
         assert_eq!(ledger.leases.len(), 13);
-        let kept = |address: &&AddressRecord| matches!(address.state, AddressState::Quarantined(_));
-        assert_eq!(ledger.addresses.values().find(kept), None, "what nobody uses is of use again");
+        let kept = |what: &&Use| matches!(what, Use::Suspect(_));
+        assert_eq!(ledger.uses.values().find(kept), None, "what nobody uses is of use again");
     })
     .unwrap();
 }
@@ -138,8 +140,9 @@ fn an_address_that_somebody_took_away_just_now_is_not_leased() {
     node.live(&Steps::default(), async |life| {
         life.add("a", "a").await.unwrap();
         let ledger = life.engine.dump().await.unwrap().ledger;
-        let free = ledger.addresses.values().find(|address| address.state == AddressState::Free).unwrap();
-        taken = Some((free.eni.clone(), free.ip));
+        let free = |block: &&Block| ledger.standing(block.net.addr()) == Standing::Free;
+        let free = ledger.blocks.values().find(free).unwrap();
+        taken = Some((free.eni.clone(), free.net.addr()));
     })
     .unwrap();
     let (eni, ip) = taken.unwrap();
@@ -160,12 +163,12 @@ fn an_address_that_somebody_took_away_just_now_is_not_leased() {
         // As many as there are free ones, so that each is somebody's turn.
         for number in 0..17 {
             let lease = life.add(&format!("b{number}"), &format!("b{number}")).await.unwrap();
-            assert_ne!(lease.address, ip);
+            assert_ne!(lease.faces[0].address, ip);
         }
         assert_eq!(node.broken_promises(), Vec::<String>::new());
         tokio::time::sleep(Duration::from_secs(60)).await;
         let ledger = life.quiet().await;
-        assert!(!ledger.addresses.contains_key(&ip), "a second read settles it");
+        assert!(!ledger.is_held(ip), "a second read settles it");
         assert_eq!(node.faults(&ledger), Vec::<String>::new());
     })
     .unwrap();
@@ -208,7 +211,7 @@ fn after_a_reboot_no_pod_is_answered_for_before_packets_find_a_way_out() {
 fn what_goes_missing_while_something_else_is_put_right_is_back_soon() {
     let node = one_node("m5.large", warm(1, 0, 0), 11);
     node.live(&Steps::default(), async |life| {
-        let address = life.add("a", "a").await.unwrap().address;
+        let address = life.add("a", "a").await.unwrap().faces[0].address;
         life.quiet().await;
         node.kernel.remove_nat();
         // Signs of drift are given half a second to gather; then the table is being put back for almost a second.

@@ -94,7 +94,7 @@ fn an_address_rests_although_the_ledger_that_knew_it_is_lost() {
         let mut again = None;
         for number in 0..20 {
             let lease = life.add(&format!("n{number}"), &format!("n{number}")).await.unwrap();
-            if lease.address == freed {
+            if lease.faces[0].address == freed {
                 again = Some(node.clock.now().boottime.since(at));
             }
         }

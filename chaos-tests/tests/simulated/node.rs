@@ -144,10 +144,10 @@ impl Life {
         self.witness.sees_added(&lease);
         // The same ADD once more is answered with the same address.
         if lock(&self.pods).get(container).is_some_and(|pod| pod.address.is_none()) {
-            self.answered.gives(lease.address);
+            self.answered.gives(lease.faces[0].address);
         }
         if let Some(pod) = lock(&self.pods).get_mut(container) {
-            pod.address = Some(lease.address);
+            pod.address = Some(lease.faces[0].address);
         }
         Ok(lease)
     }

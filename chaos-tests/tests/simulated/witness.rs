@@ -58,7 +58,10 @@ impl Witness {
     /// An ADD is answered.
     pub(crate) fn sees_added(&self, lease: &Lease) {
         self.sees("an answer to ADD", |ledger| {
-            ledger.leases.get(&lease.sandbox).is_some_and(|kept| kept.address == lease.address)
+            ledger
+                .leases
+                .get(&lease.sandbox)
+                .is_some_and(|kept| kept.faces[0].address == lease.faces[0].address)
         });
     }
 

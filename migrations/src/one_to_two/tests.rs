@@ -123,25 +123,31 @@ fn what_ec2_gave_parts_from_what_is_done_with_it() {
         })
         .collect();
     use v2::BlockState::{Gone, Held, Leaving, Withdrawn};
-    assert_eq!(states, [
-        (ip(10), Held),
-        (ip(11), Held),
-        (ip(12), Held),
-        (ip(14), Held),
-        (ip(15), Leaving { intent: [7; 16] }),
-        (ip(16), Gone { since: 8 }),
-        (ip(17), Withdrawn),
-    ]);
+    assert_eq!(
+        states,
+        [
+            (ip(10), Held),
+            (ip(11), Held),
+            (ip(12), Held),
+            (ip(14), Held),
+            (ip(15), Leaving { intent: [7; 16] }),
+            (ip(16), Gone { since: 8 }),
+            (ip(17), Withdrawn),
+        ]
+    );
     let uses: Vec<v2::Use> = records(&new, Table::Uses);
     let rest = || v2::UseState::Cooling { boot: "b".into(), since: 9, period_ms: 30_000 };
     let uses: Vec<_> = uses.into_iter().map(|what| (what.ip, what.state)).collect();
-    assert_eq!(uses, [
-        (ip(10), v2::UseState::Leased(sandbox_of(&lease()))),
-        (ip(12), rest()),
-        (ip(13), rest()),
-        (ip(14), v2::UseState::Suspect(v2::Suspicion::MaybeInUse)),
-        (ip(17), v2::UseState::Suspect(v2::Suspicion::LedgerRebuilt)),
-    ]);
+    assert_eq!(
+        uses,
+        [
+            (ip(10), v2::UseState::Leased(sandbox_of(&lease()))),
+            (ip(12), rest()),
+            (ip(13), rest()),
+            (ip(14), v2::UseState::Suspect(v2::Suspicion::MaybeInUse)),
+            (ip(17), v2::UseState::Suspect(v2::Suspicion::LedgerRebuilt)),
+        ]
+    );
     let subnets: Vec<v2::Subnet> = records(&new, Table::Subnets);
     assert_eq!(subnets, [v2::Subnet { id: "subnet-1".into(), ipv4: eni().subnet_cidr, ipv6: None }]);
     assert!(new.iter().all(|row| Table::of(2).contains(&row.table)));

@@ -145,7 +145,12 @@ fn unassigning_or_detaching_under_a_lease_is_seen() {
     ] {
         let mut ledger = sound();
         let id = IntentId(uuid::Uuid::from_u128(1));
-        ledger.apply(&Change::PutIntent(Intent { id, change, sending: Sending::MaybeSent, planned: WallTime(0) }));
+        ledger.apply(&Change::PutIntent(Intent {
+            id,
+            change,
+            sending: Sending::MaybeSent,
+            planned: WallTime(0),
+        }));
         breaks(&ledger, "SAFE-INUSE");
     }
 }

@@ -51,9 +51,16 @@ fn an_address_does_exactly_one_thing() {
     ledger.apply(&Change::PutUse(ip("10.0.0.17"), Use::Suspect(Suspicion::MaybeInUse)));
     assert!(!ledger.is_free(ip("10.0.0.17"), &at(99)));
 
-    ledger.apply(&Change::PutBlock(Block { state: BlockState::Gone(BootTime(3)), ..block("10.0.0.16/28", "a") }));
+    ledger.apply(&Change::PutBlock(Block {
+        state: BlockState::Gone(BootTime(3)),
+        ..block("10.0.0.16/28", "a")
+    }));
     assert_eq!(ledger.standing(ip("10.0.0.18")), Standing::Gone(BootTime(3)));
-    assert_eq!(ledger.standing(ip("10.0.0.17")), Standing::Suspect(Suspicion::MaybeInUse), "a use outlives its block");
+    assert_eq!(
+        ledger.standing(ip("10.0.0.17")),
+        Standing::Suspect(Suspicion::MaybeInUse),
+        "a use outlives its block"
+    );
     assert!(!ledger.is_free(ip("10.0.0.18"), &at(99)));
 }
 

@@ -4,8 +4,8 @@ use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{AttachmentStatus, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, Management};
 
-use crate::adopt::{Merge, New};
 use crate::adopt::unknown::make_room;
+use crate::adopt::{Merge, New};
 use crate::draft::Draft;
 use crate::intents::open::claimed_slots;
 use crate::intents::settle::{departed, source_of};
@@ -37,7 +37,7 @@ impl Merge<'_> {
                     .note(format!("{} was attached elsewhere by somebody: it is not ours any more", view.id));
                 draft.bury(&view.id);
             } else if record.phase == EniPhase::Available {
-                self.addresses(draft, record, view, &New::AskedFor);
+                self.addresses(draft, record, view, New::AskedFor);
             }
             return;
         };
@@ -73,7 +73,7 @@ impl Merge<'_> {
         let managed = next.management == Management::Managed;
         draft.put_eni(next);
         if managed {
-            self.addresses(draft, record, view, &new);
+            self.addresses(draft, record, view, new);
         }
     }
 

@@ -38,7 +38,7 @@ impl Merge<'_> {
         draft.put_eni(record.clone());
         draft.note(format!("{} was found attached at {:?}: {:?}", view.id, here.slot, record.management));
         if record.management == Management::Managed {
-            self.addresses(draft, &record, view, &New::Unasked);
+            self.addresses(draft, &record, view, New::Unasked);
         }
     }
 
@@ -62,7 +62,7 @@ impl Merge<'_> {
         draft.put_eni(record.clone());
         draft.note(format!("{} is an orphan of ours: taken over", view.id));
         // It is attached to nothing, and an ENI is detached when all that was on it has rested.
-        self.addresses(draft, &record, view, &New::AskedFor);
+        self.addresses(draft, &record, view, New::AskedFor);
     }
 
     fn record(&self, draft: &Draft<'_>, view: &EniView, created_by: Option<IntentId>) -> EniRecord {

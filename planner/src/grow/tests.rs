@@ -7,7 +7,7 @@ use holdfast_model::refusal::Refusal;
 use uuid::Uuid;
 
 use crate::toy::{Toy, by_address, by_eni};
-use crate::{Desired, Step, choose_address, open, plan};
+use crate::{Desired, Step, open, plan};
 
 #[test]
 fn a_creation_says_whose_it_is_and_each_has_a_slot_of_its_own() {
@@ -84,9 +84,8 @@ fn a_used_up_quota_of_enis_is_named_and_asked_about_seldom() {
     let asked = toy.cloud.count(Api::CreateNetworkInterface);
     assert!((6..=16).contains(&asked), "{asked} in an hour");
     assert_eq!(toy.cloud.calls.len(), asked, "nor is EC2 read for it: {:?}", toy.cloud.calls);
-    assert_eq!(toy.last.refusal, Some(Refusal::EniQuota));
-    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
-    let shortage = choose_address(&desired, &toy.ledger, &toy.observed, &toy.now).unwrap_err();
+    assert_eq!(toy.last.refusal(), Some(&Refusal::EniQuota));
+    let shortage = toy.choose().unwrap_err();
     assert_eq!((shortage.cause, shortage.hold), (Refusal::EniQuota, false), "an ADD is told at once");
 
     toy.cloud.quota_used_up = false;

@@ -71,7 +71,9 @@ fn ranges_are_filled_in_and_not_changed() {
     assert_eq!(learn_cidrs(&toy.ledger, &cidrs), [], "known already");
     let id = eni.source.subnet;
     let learnt = SubnetRecord { id: id.clone(), ipv4: Some("10.9.0.0/20".parse().unwrap()), ipv6: None };
-    for unknown in [Change::DropSubnet(id.clone()), Change::PutSubnet(SubnetRecord { ipv4: None, ..learnt.clone() })] {
+    for unknown in
+        [Change::DropSubnet(id.clone()), Change::PutSubnet(SubnetRecord { ipv4: None, ..learnt.clone() })]
+    {
         toy.ledger.apply(&unknown);
         assert_eq!(learn_cidrs(&toy.ledger, &cidrs), [Change::PutSubnet(learnt.clone())]);
     }

@@ -169,7 +169,8 @@ fn a_pods_link_that_is_down_is_set_up_before_its_route_is_put() {
 fn what_is_left_of_dead_sandboxes_goes() {
     let mut toy = toy();
     let whole = kernel(&desired_host(&toy.ledger, &toy.config));
-    let secondary = toy.ledger.leases.values().find(|lease| lease.faces[0].place.route_table() == 2).unwrap().clone();
+    let secondary =
+        toy.ledger.leases.values().find(|lease| lease.faces[0].place.route_table() == 2).unwrap().clone();
     let at = toy.ledger.leases.keys().position(|key| *key == secondary.sandbox).unwrap();
     toy.delete_pod(at);
     let desired = desired_host(&toy.ledger, &toy.config);

@@ -111,9 +111,7 @@ pub(crate) fn lowest_free_slot(card: u8, claimed: &BTreeSet<EniSlot>) -> EniSlot
 
 /// Whether an open intent changes this ENI in a way that excludes another change.
 pub(crate) fn busy(ledger: &Ledger, eni: &EniId) -> bool {
-    ledger
-        .intents_on(eni)
-        .any(|intent| !matches!(intent.change, CloudChange::SetDeleteOnTermination { .. }))
+    ledger.intents_on(eni).any(|intent| !matches!(intent.change, CloudChange::SetDeleteOnTermination { .. }))
 }
 
 /// Whether anything on the ENI is leased, resting or suspect: then it stays where it is.

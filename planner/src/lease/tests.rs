@@ -1,16 +1,18 @@
 use std::time::Duration;
 
-use holdfast_model::ledger::Standing;
-use holdfast_model::cloud::CloudRead;
+use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::eni::{EniPlace, EniRecord, Management};
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Change;
+use holdfast_model::ledger::Standing;
+use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 
 use super::*;
 use crate::toy::{Fate, Toy, by_address, by_eni};
+use crate::{Shortage, free_addresses};
 
 fn request(container: &str) -> LeaseRequest {
     LeaseRequest {
@@ -35,8 +37,7 @@ fn rested() -> Toy {
 }
 
 fn choose(toy: &Toy) -> Result<Choice, Shortage> {
-    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
-    choose_address(&desired, &toy.ledger, &toy.observed, &toy.now)
+    toy.choose()
 }
 
 #[test]
@@ -119,7 +120,10 @@ fn an_address_that_was_taken_away_leaves_with_its_lease() {
     assert!(!toy.ledger.is_held(ip));
     toy.delete_pod(0);
     assert!(matches!(toy.ledger.block_of(ip).unwrap().state, BlockState::Gone(_)));
-    assert!(matches!(toy.ledger.standing(ip), Standing::Cooling(_)), "its rest is owed, should it come again");
+    assert!(
+        matches!(toy.ledger.standing(ip), Standing::Cooling(_)),
+        "its rest is owed, should it come again"
+    );
 }
 
 #[test]
@@ -229,9 +233,8 @@ fn what_was_found_is_leased_when_a_later_read_shows_it_again() {
     let asked_again = toy.now.boottime.after(Duration::from_secs(60));
     unproven.found.extend([(gone, asked_again), (stays, asked_again)]);
     toy.sleep(Duration::from_secs(31));
-    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
-    let chosen = choose_address(&desired, &toy.ledger, &unproven, &toy.now);
-    assert!(!chosen.is_ok_and(|chosen| [gone, stays].contains(&chosen.address)));
+    let chosen = free_addresses(PoolKey::DEFAULT, &toy.ledger, &unproven, &toy.now);
+    assert!(!chosen.iter().any(|chosen| [gone, stays].contains(&chosen.address)));
     toy.run_to_rest();
     assert!(toy.observed.found.is_empty(), "{:?}", toy.observed.found);
     assert!(!toy.ledger.is_held(gone));

@@ -34,8 +34,11 @@ fn an_eni_that_nobody_wants_any_more_is_deleted_unattached() {
 fn but_not_before_ec2_was_read() {
     let mut toy = left_over();
     let mut eni = toy.ledger.enis.values().find(|eni| eni.phase == EniPhase::Available).unwrap().clone();
-    let attach =
-        CloudChange::AttachEni { eni: eni.id.clone(), instance: InstanceId::new("i-1"), slot: eni.slot().unwrap() };
+    let attach = CloudChange::AttachEni {
+        eni: eni.id.clone(),
+        instance: InstanceId::new("i-1"),
+        slot: eni.slot().unwrap(),
+    };
     toy.cloud.perform(&attach, &ClientToken::new("unheard-of")).unwrap();
     toy.sleep(Duration::from_secs(3600));
     toy.round();

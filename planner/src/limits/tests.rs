@@ -4,8 +4,8 @@ use holdfast_model::ledger::Change;
 use holdfast_model::refusal::Refusal;
 
 use super::*;
+use crate::Desired;
 use crate::toy::{Toy, by_address, by_eni};
-use crate::{Desired, choose_address};
 
 /// A node of a type that is not in the table, with the limits of an `m5.large` in EC2.
 fn unheard_of(mut toy: Toy) -> Toy {
@@ -43,10 +43,13 @@ fn until_ec2_has_told_nothing_is_asked_for_and_the_cause_is_named() {
         toy.sleep(Duration::from_secs(1));
     }
     assert_eq!(toy.ledger.leases.len(), 0);
-    assert_eq!(toy.cloud.count(Api::AssignPrivateIpAddresses) + toy.cloud.count(Api::CreateNetworkInterface), 0);
+    assert_eq!(
+        toy.cloud.count(Api::AssignPrivateIpAddresses) + toy.cloud.count(Api::CreateNetworkInterface),
+        0
+    );
     let asked = toy.cloud.count(Api::DescribeInstanceTypes);
     assert!((10..=40).contains(&asked), "{asked} in five minutes");
-    let cause = toy.last.refusal.clone();
+    let cause = toy.last.refusal().cloned();
     let api = Api::DescribeInstanceTypes;
     assert_eq!(cause, Some(Refusal::Unreachable { api, cause: "lost".to_owned() }));
 
@@ -69,8 +72,7 @@ fn an_add_is_told_that_the_right_to_ask_is_lacking() {
         toy.limits = None;
         toy.observed.type_limits = None;
     }
-    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
-    let shortage = choose_address(&desired, &toy.ledger, &toy.observed, &toy.now).unwrap_err();
+    let shortage = toy.choose().unwrap_err();
     assert_eq!((shortage.cause, shortage.hold), (Refusal::Denied { api }, false));
     assert_eq!(toy.cloud.count(api), 0, "it rests");
 }

@@ -9,7 +9,7 @@ use holdfast_model::uses::Use;
 
 use super::{Here, Recovery, recover};
 use crate::toy::{Toy, by_eni, identity};
-use crate::{Desired, Observed, choose_address, plan};
+use crate::{Desired, Observed, free_addresses, plan};
 
 fn lived_in() -> Toy {
     let mut toy = Toy::new("t3.small", by_eni(1));
@@ -33,9 +33,8 @@ fn a_reboot_turns_leases_into_full_rests_and_touches_nothing_in_ec2() {
     let mut ledger = toy.ledger.clone();
     ledger.apply_all(&recovered.changes);
     assert!(ledger.leases.is_empty());
-    let resting = |ledger: &Ledger| {
-        ledger.uses.values().filter(|what| matches!(what, Use::Cooling(_))).count()
-    };
+    let resting =
+        |ledger: &Ledger| ledger.uses.values().filter(|what| matches!(what, Use::Cooling(_))).count();
     assert_eq!(resting(&ledger), 4, "three leased ones and the one that rested");
     for (ip, what) in &ledger.uses {
         if let Use::Cooling(rest) = what {
@@ -46,7 +45,7 @@ fn a_reboot_turns_leases_into_full_rests_and_touches_nothing_in_ec2() {
     // Serving again needs neither EC2 nor metadata: only the kernel set-up.
     let mut observed = Observed::default();
     observed.ready_enis.extend(ledger.enis.keys().cloned());
-    assert!(choose_address(&desired, &ledger, &observed, &now).is_ok());
+    assert!(!free_addresses(PoolKey::DEFAULT, &ledger, &observed, &now).is_empty());
 }
 
 #[test]
@@ -84,7 +83,7 @@ fn without_metadata_the_kernels_macs_tell_a_foreign_ledger_and_nothing_is_planne
     let waiting = BTreeMap::from([(PoolKey::DEFAULT, 1)]);
     let observed = Observed { waiting, ..Observed::default() };
     assert_eq!(plan(&desired, &ledger, &observed, &now).steps, []);
-    assert!(choose_address(&desired, &ledger, &observed, &now).is_err());
+    assert_eq!(free_addresses(PoolKey::DEFAULT, &ledger, &observed, &now), []);
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn a_full_instance_says_so_and_serves_after_the_rest() {
     toy.run_to_rest();
     assert_eq!(toy.waiting(), 1, "nine is all it can carry");
     let refusal = Refusal::InstanceFull { addresses: 9, instance_type: "t3.small".into() };
-    assert_eq!(toy.last.refusal, Some(refusal));
+    assert_eq!(toy.last.refusal(), Some(&refusal));
     toy.cloud.calls.clear();
     toy.delete_pod(4);
     toy.run_to_rest();
@@ -199,9 +199,9 @@ fn a_full_subnet_is_named_and_asked_seldom() {
     while waited < 600 {
         while toy.round() {}
         assert!(
-            matches!(toy.last.refusal, Some(Refusal::SubnetFull { .. })),
+            matches!(toy.last.refusal(), Some(Refusal::SubnetFull { .. })),
             "after {waited} s: {:?}",
-            toy.last.refusal
+            toy.last.refusal()
         );
         toy.sleep(Duration::from_secs(5));
         waited += 5;
@@ -220,19 +220,19 @@ fn limits_of_the_user_are_named() {
     toy.add_pods(20);
     toy.run_to_rest();
     assert_eq!(toy.shape(), [9, 9]);
-    assert_eq!(toy.last.refusal, Some(Refusal::ConfiguredLimit { setting: "MAX_ENI".into() }));
+    assert_eq!(toy.last.refusal(), Some(&Refusal::ConfiguredLimit { setting: "MAX_ENI".into() }));
 
     let mut toy = Toy::new("m5.large", by_eni(1));
     toy.config.max_pods.value = Some(12);
     toy.add_pods(20);
     toy.run_to_rest();
     assert_eq!(toy.shape().iter().sum::<usize>(), 12);
-    assert_eq!(toy.last.refusal, Some(Refusal::ConfiguredLimit { setting: "HOLDFAST_MAX_PODS".into() }));
+    assert_eq!(toy.last.refusal(), Some(&Refusal::ConfiguredLimit { setting: "HOLDFAST_MAX_PODS".into() }));
 
     let mut toy = Toy::new("m5.large", by_eni(1));
     toy.config.provisioning_disabled.value = true;
     toy.add_pods(1);
     toy.run_to_rest();
-    assert_eq!(toy.last.refusal, Some(Refusal::ProvisioningDisabled));
+    assert_eq!(toy.last.refusal(), Some(&Refusal::ProvisioningDisabled));
     assert!(toy.cloud.calls.iter().all(|api| *api == Api::DescribeNetworkInterfaces));
 }

@@ -5,9 +5,7 @@ use holdfast_model::ids::{BootId, InstanceId, MacAddr, SubnetId, VpcId};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
 use holdfast_model::subnet::SubnetRecord;
 
-use super::{
-    BadRecord, Record, freeze_groups, freeze_net4, freeze_net6, thaw_groups, thaw_net4, thaw_net6,
-};
+use super::{BadRecord, Record, freeze_groups, freeze_net4, freeze_net6, thaw_groups, thaw_net4, thaw_net6};
 
 impl Record for NodeRecord {
     type Frozen = v2::Node;

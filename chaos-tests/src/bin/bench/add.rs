@@ -120,7 +120,7 @@ pub(crate) fn run(rounds: usize, aims: &mut Aims) -> anyhow::Result<Value> {
 
 /// Waits until the pool is full and EC2 is left alone.
 fn wait_for_pool(place: &mut Place) -> anyhow::Result<()> {
-    place.node.wait_state("full", |ledger| ledger.addresses.len() >= POOL && ledger.intents.is_empty())?;
+    place.node.wait_state("full", |ledger| ledger.blocks.len() >= POOL && ledger.intents.is_empty())?;
     let began = Instant::now();
     loop {
         let calls = place.ec2_calls()?;

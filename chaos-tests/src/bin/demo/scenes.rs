@@ -109,7 +109,7 @@ fn start_daemons(report: &mut Report, stage: &mut Stage, summary: &mut Summary) 
         report.held(&format!(
             "{} is ready: {} addresses on {eni} ENI{}, each shown by EC2",
             node.name(),
-            ledger.addresses.len(),
+            ledger.blocks.len(),
             if eni == 1 { "" } else { "s" },
         ));
     }
@@ -125,7 +125,7 @@ fn fill(report: &mut Report, stage: &mut Stage, pods: usize, summary: &mut Summa
         let started = start_pods(&stage.rig, &runner, &names, AT_ONCE, &AtomicUsize::new(0))?;
         started.none_refused_since(began)?;
         let enis: std::collections::BTreeSet<_> =
-            place.node.state()?.leases.values().map(|lease| lease.eni.clone()).collect();
+            place.node.state()?.leases.values().map(|lease| lease.faces[0].eni.clone()).collect();
         place.pods.extend(started.pods);
         summary.adds.extend(started.adds);
         report.held(&format!("{name}: {pods} pods have addresses of {} ENIs", enis.len()));

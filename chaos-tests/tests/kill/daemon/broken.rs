@@ -62,7 +62,7 @@ impl Broken {
         static FIRST: Mutex<Option<IpAddr>> = Mutex::new(None);
         if self == Self::GivesOneTwice {
             let mut first = FIRST.lock().expect("nobody panics with it");
-            lease.address = *first.get_or_insert(lease.address);
+            lease.faces[0].address = *first.get_or_insert(lease.faces[0].address);
         }
     }
 }

@@ -150,7 +150,10 @@ fn a_plan_that_is_too_late_is_not_admitted() {
     let mut toy = Toy::new("t3.small", by_eni(1));
     toy.add_pods(4);
     toy.run_to_rest();
-    let eni = toy.ledger.leases.values().find(|lease| lease.faces[0].place.route_table() == 2).unwrap().faces[0].eni.clone();
+    let eni = toy.ledger.leases.values().find(|lease| lease.faces[0].place.route_table() == 2).unwrap().faces
+        [0]
+    .eni
+    .clone();
     let mut record = toy.ledger.enis[&eni].clone();
     let attachment = record.attachment().unwrap().clone();
     record.phase = EniPhase::Draining { attachment: attachment.clone() };

@@ -27,11 +27,11 @@ impl Commits {
     /// Beside the daemon's.
     pub(super) fn prepare(place: &Place) -> anyhow::Result<Self> {
         let ledger = place.node.state()?;
-        let address = ledger.addresses.into_values().next().context("the pool has addresses")?;
+        let block = ledger.blocks.values().next().cloned().context("the pool has addresses")?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let options = OpenOptions::at(WallTime(u64::try_from(now.as_millis())?));
         let store = Store::open(&place.disk.path("commits.redb"), &options)?.store;
-        Ok(Self { store, change: Change::PutAddress(address) })
+        Ok(Self { store, change: Change::PutBlock(block) })
     }
 
     /// So many commits of one small change.

@@ -155,11 +155,11 @@ fn keep_their_leases(stage: &Stage, turn: usize) -> anyhow::Result<()> {
             .find(|lease| lease.sandbox.container_id == pod.pod.container_id)
             .with_context(|| format!("{} has lost its lease", pod.pod.name))?;
         ensure!(
-            lease.address == pod.address,
+            lease.faces[0].address == pod.address,
             "{} had {} and has {}",
             pod.pod.name,
             pod.address,
-            lease.address
+            lease.faces[0].address
         );
     }
     Ok(())
@@ -236,7 +236,7 @@ pub(super) fn delete_unheard(
         place.node.start_serving()?;
         summary.starts += 1;
         let is_gone = |ledger: &holdfast_model::ledger::Ledger| {
-            !ledger.leases.values().any(|lease| gone.iter().any(|address| lease.address == *address))
+            !ledger.leases.values().any(|lease| gone.iter().any(|address| lease.faces[0].address == *address))
         };
         place.node.wait_state("rid of the deleted pods", is_gone)?;
         stage.wait_sound()?;

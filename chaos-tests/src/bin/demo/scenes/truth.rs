@@ -19,7 +19,7 @@ pub(super) fn agree(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
         let leased: BTreeSet<(&str, IpAddr)> = ledger
             .leases
             .values()
-            .map(|lease| (lease.sandbox.container_id.as_str(), lease.address))
+            .map(|lease| (lease.sandbox.container_id.as_str(), lease.faces[0].address))
             .collect();
         ensure!(leased == promised, "{name} was promised {promised:?}, and its daemon knows of {leased:?}");
         report.held(&format!(
