@@ -40,6 +40,8 @@ pub struct Engine<W: World> {
     pub(crate) sandboxes: Sandboxes,
     /// Whether the kernel was read once: nothing is leased or released before.
     pub(crate) looked: bool,
+    /// Whether calls that an earlier process was carrying out were written down as cut off.
+    pub(crate) begun: bool,
     /// Those of the kernel's links, as it was last read.
     pub(crate) macs: Option<BTreeSet<MacAddr>>,
     /// The links of the leases that there were when the look at the host's network began that is under way.
@@ -105,6 +107,7 @@ impl<W: World> Engine<W> {
             adds: Adds::default(),
             sandboxes: Sandboxes::default(),
             looked: false,
+            begun: false,
             macs: None,
             before_look: BTreeSet::new(),
             nat_ready: false,

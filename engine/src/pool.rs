@@ -2,12 +2,13 @@
 
 use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::ledger::Change;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
 use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
-use uuid::Uuid;
 
 use crate::book::{Then, chain};
 use crate::engine::Engine;
@@ -34,16 +35,13 @@ impl<W: World> Engine<W> {
     fn carry_out(&mut self, step: Step, now: &Now) {
         match step {
             Step::Open(change) => {
-                let id = IntentId(Uuid::from_u64_pair(now.wall.0, self.ports.clock.random() as u64));
+                let id = self.draw_intent_id(now);
                 if let Some(changes) = planner::open(self.book.ledger(), change, id, now) {
-                    self.observed.sent(id);
+                    self.observed.sent(id, now);
                     self.book.commit(changes, Then::Send(id));
                 }
             }
-            Step::Repeat(id) => {
-                self.observed.sent_again(id);
-                self.send(id);
-            }
+            Step::Repeat(id) => self.repeat(id, now),
             Step::Read(read) => {
                 self.observed.read_began(&read);
                 let (cloud, began) = (self.ports.cloud.clone(), now.boottime);
@@ -68,6 +66,25 @@ impl<W: World> Engine<W> {
             }
             Step::Adjust(changes) => self.book.commit(changes, Then::Nothing),
         }
+    }
+
+    /// Sends the call of an open intent again. That a call which never left leaves now has to be durable before it does.
+    fn repeat(&mut self, id: IntentId, now: &Now) {
+        let Some(intent) = self.book.ledger().intents.get(&id) else { return };
+        if intent.sending == Sending::NeverSent {
+            let sending = Change::PutIntent(Intent { sending: Sending::MaybeSent, ..intent.clone() });
+            self.observed.sent(id, now);
+            self.book.commit(vec![sending], Then::Send(id));
+        } else {
+            self.observed.sent_again(id, now);
+            self.send(id);
+        }
+    }
+
+    fn draw_intent_id(&self, now: &Now) -> IntentId {
+        let mut random = [0; 10];
+        random.copy_from_slice(&self.ports.clock.random().to_le_bytes()[..10]);
+        IntentId(uuid::Builder::from_unix_timestamp_millis(now.wall.0, &random).into_uuid())
     }
 
     /// The intent is durable: send its call.
@@ -118,7 +135,14 @@ impl<W: World> Engine<W> {
         match result {
             Ok(_) if self.book.failing().is_some() => {
                 // It cannot be kept, so it does not count.
-                self.observed.read_failed(read, None, "the ledger cannot be written", &now, self.draw());
+                self.observed.read_failed(
+                    read,
+                    began,
+                    None,
+                    "the ledger cannot be written",
+                    &now,
+                    self.draw(),
+                );
             }
             Ok(CloudAnswer::Enis(views)) => {
                 let reading = Reading { read, views: &views, began };
@@ -141,12 +165,12 @@ impl<W: World> Engine<W> {
             }
             Ok(other) => {
                 let cause = format!("a read was answered with {other:?}");
-                self.observed.read_failed(read, Some(Fault::Rejected), &cause, &now, self.draw());
+                self.observed.read_failed(read, began, Some(Fault::Rejected), &cause, &now, self.draw());
             }
             Err(error) => {
                 let cause = error.to_string();
                 tracing::warn!(?read, %cause, "EC2 read failed");
-                self.observed.read_failed(read, fault_of(error.fault), &cause, &now, self.draw());
+                self.observed.read_failed(read, began, fault_of(error.fault), &cause, &now, self.draw());
             }
         }
     }

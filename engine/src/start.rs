@@ -53,6 +53,11 @@ impl<W: World> Engine<W> {
     /// The kernel was read for the first time.
     pub(crate) fn first_look(&mut self) {
         self.recover(None);
+        if !self.begun {
+            self.begun = true;
+            let cut_off = planner::cut_off(self.book.ledger(), &self.now());
+            self.book.commit(cut_off, Then::Nothing);
+        }
         self.looked = true;
         let patience = self.now().boottime.after(NAT_PATIENCE);
         self.timers.nat = Some(patience);

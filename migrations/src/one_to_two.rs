@@ -307,7 +307,7 @@ fn intent_forward(intent: v1::Intent) -> Option<v2::Intent> {
         Old::DeleteEni { eni } => New::DeleteEni { eni },
         Old::TagEni { .. } => return None,
     };
-    Some(v2::Intent { id: intent.id, change, sending: v2::Sending::MaybeSent, planned: intent.planned })
+    Some(v2::Intent { id: intent.id, change, sending: v2::Sending::Unanswered, planned: intent.planned })
 }
 
 fn intent_back(intent: v2::Intent) -> v1::Intent {

@@ -165,6 +165,7 @@ pub enum CloudChange {
 pub enum Sending {
     MaybeSent,
     NeverSent,
+    Unanswered,
 }
 
 /// Table `intents`.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::eni::{EniKind, EniSlot};
@@ -201,8 +202,8 @@ pub struct EniView {
     pub primary_ipv4: Option<Ipv4Addr>,
     /// Its other addresses.
     pub secondary: Vec<IpAddr>,
-    /// Its delegated prefixes, as text; the pool does not use them yet, but they take up its room.
-    pub prefixes: Vec<String>,
+    /// Its delegated IPv4 prefixes. Nothing is leased from them, and they take up room: one counts as one address.
+    pub prefixes: Vec<Ipv4Net>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// Its binding, when it has one.

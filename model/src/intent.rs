@@ -9,10 +9,13 @@ use crate::time::WallTime;
 /// What is known of an intent's call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Sending {
-    /// It may have left, and may have been carried out.
+    /// It leaves as soon as this is durable, and its answer tells what became of it.
     MaybeSent,
     /// It surely never left, nor did one before it.
     NeverSent,
+    /// One was not answered, or was cut off by the end of a process: it may have been carried out, whatever the next is
+    /// answered.
+    Unanswered,
 }
 
 /// One change we mean to make, or may have made.

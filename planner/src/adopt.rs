@@ -101,7 +101,10 @@ impl Merge<'_> {
     /// Whether the read says anything about this ENI.
     fn proves(&self, draft: &Draft<'_>, record: &EniRecord) -> bool {
         self.reading.began >= record.changed
-            && !draft.ledger.intents_on(&record.id).any(|intent| self.observed.in_flight.contains(&intent.id))
+            && !draft
+                .ledger
+                .intents_on(&record.id)
+                .any(|intent| self.observed.in_flight.contains_key(&intent.id))
     }
 
     /// Whether absence is to be believed, too.
@@ -141,7 +144,11 @@ impl Merge<'_> {
     /// What nobody here asked for (`new`) may have been a pod's a moment ago, by a ledger that is lost: it rests first.
     fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView, new: New) {
         for known in draft.blocks_on(&record.id) {
-            let shown = known.is_host() && view.secondary.contains(&known.net.addr());
+            let shown = if known.is_host() {
+                view.secondary.contains(&known.net.addr())
+            } else {
+                view.prefixes.iter().any(|prefix| IpNet::V4(*prefix) == known.net)
+            };
             if !shown && known.state == BlockState::Held && self.proves_absence(record) {
                 draft.withdraw(&known);
                 if draft.ledger.blocks.contains_key(&known.net) {
@@ -152,6 +159,7 @@ impl Merge<'_> {
                 }
             }
         }
+        self.prefixes(draft, record, view);
         for &ip in &view.secondary {
             let own = view.primary_ipv4.is_some_and(|own| std::net::IpAddr::V4(own) == ip);
             if own || draft.is_primary_address(ip) {
@@ -163,6 +171,19 @@ impl Merge<'_> {
                 // what it got back, and this view may be late. It is taken in here when it has left there.
                 Some(_) => {}
                 None => self.found(draft, &record.id, ip, new),
+            }
+        }
+    }
+
+    /// Delegated prefixes: nothing is leased from them, and they take up room.
+    fn prefixes(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView) {
+        for &prefix in &view.prefixes {
+            match draft.ledger.blocks.get(&IpNet::V4(prefix)).cloned() {
+                Some(known) if known.eni == record.id => self.shown_again(draft, record, known),
+                Some(_) => {}
+                None => {
+                    draft.put_block(Block::held(prefix.into(), record.id.clone(), self.reading.began));
+                }
             }
         }
     }

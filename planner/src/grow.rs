@@ -131,7 +131,17 @@ pub(crate) fn growth(
     while short > 0 {
         let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count();
         let full = held >= max_enis as usize || budget == 0 || per_eni == 0;
-        let limit = full.then(|| limit_reached(desired, ledger, &node.identity, budget));
+        let limit = full.then(|| {
+            // As long as what is attached does not serve, the node is not full of pods.
+            let awaited = pool
+                .enis
+                .iter()
+                .find(|share| share.eni.attachment().is_some() && observed.keeps_failing(&share.eni.id, now));
+            awaited.map_or_else(
+                || limit_reached(desired, ledger, &node.identity, budget),
+                |share| Refusal::LinkAwaited { eni: share.eni.id.clone() },
+            )
+        });
         if let Some(refusal) = limit.or_else(|| no_more_enis(observed, &node.identity, now)) {
             // What keeps an ENI with room from growing passes sooner than a limit.
             grown.refusal.get_or_insert(refusal);

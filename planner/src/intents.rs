@@ -73,8 +73,6 @@ pub struct Settlement {
     pub eni: Option<EniId>,
     /// The ledger's changes, to be committed together.
     pub changes: Vec<Change>,
-    /// The call never left: its intent is what it was before, and may be sent again without a read.
-    pub unsent: bool,
     /// What went wrong; `None` after success.
     pub setback: Option<Setback>,
     /// Read this before trusting the ledger about it again.

@@ -135,6 +135,33 @@ pub(crate) fn advance(
     steps
 }
 
+/// ENIs that were to be given back and are wanted after all: no detachment of them is under way, and none was carried
+/// out. They serve before anything new is asked of EC2.
+pub(crate) fn take_back(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    pool: &Pool<'_>,
+    now: &Now,
+) -> Option<Step> {
+    let wanted = desired.limits.is_some() && targets(desired).short(&pool.level) > 0;
+    if !wanted || surplus_slots(desired, ledger) > 0 {
+        return None;
+    }
+    let idle = ledger.enis.values().filter(|eni| !busy(ledger, &eni.id) && !observed.doubted(&eni.id));
+    let changes: Vec<Change> = idle
+        .filter_map(|eni| {
+            let EniPhase::Draining { attachment } = &eni.phase else { return None };
+            let mut record = eni.clone();
+            record.phase =
+                EniPhase::Attached { attachment: attachment.clone(), delete_on_termination: false };
+            record.since = now.boottime;
+            Some(Change::PutEni(record))
+        })
+        .collect();
+    (!changes.is_empty()).then_some(Step::Adjust(changes))
+}
+
 /// Kernel set-up for attached ENIs that this process has not read back yet.
 pub(crate) fn set_ups(
     desired: &Desired<'_>,
@@ -149,7 +176,7 @@ pub(crate) fn set_ups(
         if observed.ready_enis.contains(&eni.id) || observed.setting_up.contains(&eni.id) {
             continue;
         }
-        let rested = observed.set_up_rests.get(&eni.id).is_none_or(|(next, _)| agenda.reached(*next));
+        let rested = observed.set_up_rests.get(&eni.id).is_none_or(|rest| agenda.reached(rest.next_try));
         if rested && let Some(wiring) = eni_wiring(ledger, eni, desired.config) {
             steps.push(Step::SetUpEni(wiring));
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudRead};
+use holdfast_model::eni::{EniRecord, Management};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
@@ -27,6 +28,8 @@ pub(crate) const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 6
 const SET_UP_REST: Duration = Duration::from_millis(200);
 /// What was created is shown by a read that begins this much later.
 const DESCRIBES_LAG: Duration = Duration::from_secs(60);
+/// Links were seen to appear up to ten seconds after the attachment. From here on other ENIs make up for it.
+const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 /// That many tries at the fast pace, then slower.
 const SET_UP_FAST_TRIES: u32 = 20;
 /// The slowest pace of set-up tries.
@@ -56,6 +59,19 @@ pub struct Pause {
     pub cause: Refusal,
     /// How many setbacks in a row led here.
     pub attempts: u32,
+    /// When the last of them was told. What was sent before that and fails too says nothing new: calls leave in volleys.
+    pub since: BootTime,
+}
+
+/// An ENI whose kernel set-up failed, and is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetUpRest {
+    /// When next.
+    pub next_try: BootTime,
+    /// How often it has failed in a row.
+    pub failures: u32,
+    /// When it failed first.
+    pub since: BootTime,
 }
 
 /// What this process has seen and has under way.
@@ -70,15 +86,12 @@ pub struct Observed {
     pub ready_enis: BTreeSet<EniId>,
     /// ENIs whose kernel set-up is under way.
     pub setting_up: BTreeSet<EniId>,
-    /// ENIs whose set-up failed, with the instant of the next try and the failures in a row.
-    pub set_up_rests: BTreeMap<EniId, (BootTime, u32)>,
+    /// ENIs whose set-up failed.
+    pub set_up_rests: BTreeMap<EniId, SetUpRest>,
     /// Calls that rest, or rested lately.
     pub pauses: Vec<Pause>,
-    /// Intents that this process is carrying out right now.
-    pub in_flight: BTreeSet<IntentId>,
-    /// Open intents whose last call never left. An assignment or attachment among them was never sent at all, since
-    /// one that was sent is not sent again: no read can tell anything about it.
-    pub unsent: BTreeSet<IntentId>,
+    /// Intents that this process is carrying out right now, and since when.
+    pub in_flight: BTreeMap<IntentId, BootTime>,
     /// Reads that are under way.
     pub reading: Vec<CloudRead>,
     /// Reads that are wanted because an answer contradicted the ledger.
@@ -118,23 +131,19 @@ impl Observed {
     }
 
     /// An intent's call is being sent.
-    pub fn sent(&mut self, id: IntentId) {
-        self.unsent.remove(&id);
-        self.in_flight.insert(id);
+    pub fn sent(&mut self, id: IntentId, now: &Now) {
+        self.in_flight.insert(id, now.boottime);
     }
 
     /// An intent's call is being sent although it may have been carried out already.
-    pub fn sent_again(&mut self, id: IntentId) {
+    pub fn sent_again(&mut self, id: IntentId, now: &Now) {
         self.repeated.insert(id);
-        self.sent(id);
+        self.sent(id, now);
     }
 
     /// An intent's call ended. `draw` is random and spreads the pause.
     pub fn settled(&mut self, id: IntentId, api: Api, settlement: &Settlement, now: &Now, draw: u64) {
-        self.in_flight.remove(&id);
-        if settlement.unsent {
-            self.unsent.insert(id);
-        }
+        let sent = self.in_flight.remove(&id).unwrap_or(now.boottime);
         if settlement.changes.contains(&Change::DropIntent(id))
             && self.repeated.remove(&id)
             && api == Api::CreateNetworkInterface
@@ -148,7 +157,7 @@ impl Observed {
             self.doubts.push(doubt.clone());
         }
         match &settlement.setback {
-            Some(setback) => self.pause(setback, now, draw),
+            Some(setback) => self.pause(setback, sent, now, draw),
             None => self.recovered(api, settlement.eni.as_ref()),
         }
     }
@@ -209,7 +218,8 @@ impl Observed {
     /// Notes which free addresses a read lacks, and which it shows again; forgets intents that the adoption closed.
     /// Call it with the ledger as it is after the adoption.
     pub fn note_absences(&mut self, ledger: &Ledger, reading: Reading<'_>) {
-        self.unsent.retain(|id| ledger.intents.contains_key(id));
+        self.repeated.retain(|id| ledger.intents.contains_key(id));
+        self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
         self.unseen.retain(|ip, _| ledger.block_of(*ip).is_some());
         let shown = |ip: &IpAddr| reading.views.iter().any(|view| view.secondary.contains(ip));
         let full = matches!(reading.read, CloudRead::InstanceEnis { .. });
@@ -222,8 +232,10 @@ impl Observed {
             ledger.block_of(*ip).is_some() && !(late && shown(ip))
         });
         for view in reading.views {
-            let Some(record) = ledger.enis.get(&view.id).filter(|record| reading.began >= record.changed)
-            else {
+            let told = |record: &&EniRecord| {
+                reading.began >= record.changed && record.management == Management::Managed
+            };
+            let Some(record) = ledger.enis.get(&view.id).filter(told) else {
                 continue;
             };
             for block in ledger.blocks_on(&record.id).filter(|block| block.is_host()) {
@@ -238,12 +250,20 @@ impl Observed {
         }
     }
 
-    /// A read failed; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
-    pub fn read_failed(&mut self, read: &CloudRead, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
+    /// A read that began then failed; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
+    pub fn read_failed(
+        &mut self,
+        read: &CloudRead,
+        began: BootTime,
+        fault: Option<Fault>,
+        cause: &str,
+        now: &Now,
+        draw: u64,
+    ) {
         self.reading.retain(|other| other != read);
         let setback =
             Setback::of(Api::DescribeNetworkInterfaces, PauseScope::Api, fault.as_ref(), cause, None);
-        self.pause(&setback, now, draw);
+        self.pause(&setback, began, now, draw);
     }
 
     /// EC2 is being asked what the node's type can carry.
@@ -262,7 +282,7 @@ impl Observed {
     pub fn limits_untold(&mut self, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
         self.asking_limits = false;
         let setback = Setback::of(Api::DescribeInstanceTypes, PauseScope::Api, fault.as_ref(), cause, None);
-        self.pause(&setback, now, draw);
+        self.pause(&setback, now.boottime, now, draw);
     }
 
     /// An ENI's kernel set-up begins.
@@ -281,15 +301,18 @@ impl Observed {
     pub fn set_up_failed(&mut self, eni: &EniId, now: &Now) {
         self.setting_up.remove(eni);
         self.ready_enis.remove(eni);
-        let failures = self.set_up_rests.get(eni).map_or(1, |(_, failures)| failures.saturating_add(1));
+        let before = self.set_up_rests.get(eni);
+        let failures = before.map_or(1, |rest| rest.failures.saturating_add(1));
+        let since = before.map_or(now.boottime, |rest| rest.since);
         let doublings = failures.saturating_sub(SET_UP_FAST_TRIES).min(10);
         let rest = (SET_UP_REST * 2_u32.pow(doublings)).min(SET_UP_LONGEST_REST);
-        self.set_up_rests.insert(eni.clone(), (now.boottime.after(rest), failures));
+        self.set_up_rests
+            .insert(eni.clone(), SetUpRest { next_try: now.boottime.after(rest), failures, since });
     }
 
     /// Whether an ENI's kernel set-up has failed for longer than a link takes to appear.
-    pub(crate) fn keeps_failing(&self, eni: &EniId) -> bool {
-        self.set_up_rests.get(eni).is_some_and(|(_, failures)| *failures >= SET_UP_FAST_TRIES)
+    pub(crate) fn keeps_failing(&self, eni: &EniId, now: &Now) -> bool {
+        self.set_up_rests.get(eni).is_some_and(|rest| now.boottime.since(rest.since) >= LINK_TAKES_AT_MOST)
     }
 
     /// The kernel's links were read. An ENI whose link is gone serves nobody until it was set up again.
@@ -299,8 +322,8 @@ impl Observed {
 
     /// The kernel's links changed: ENIs that rest after a failed set-up are tried again at once.
     pub fn links_changed(&mut self, now: &Now) {
-        for (next_try, _) in self.set_up_rests.values_mut() {
-            *next_try = (*next_try).min(now.boottime);
+        for rest in self.set_up_rests.values_mut() {
+            rest.next_try = rest.next_try.min(now.boottime);
         }
     }
 
@@ -336,9 +359,16 @@ impl Observed {
         })
     }
 
-    fn pause(&mut self, setback: &Setback, now: &Now, draw: u64) {
+    /// A call that was sent then had a setback.
+    fn pause(&mut self, setback: &Setback, sent: BootTime, now: &Now, draw: u64) {
         self.pauses.retain(|pause| now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER);
         let at = self.pauses.iter().position(|p| p.api == setback.api && p.scope == setback.scope);
+        if let Some(known) = at.map(|at| &mut self.pauses[at])
+            && sent < known.since
+        {
+            known.until = known.until.max(now.boottime.after(setback.at_least));
+            return;
+        }
         let attempts = at.map_or(1, |at| self.pauses[at].attempts.saturating_add(1));
         let rest = (setback.first * 2_u32.pow(attempts.saturating_sub(1).min(16)))
             .min(setback.longest)
@@ -353,6 +383,7 @@ impl Observed {
             until: now.boottime.after(rest),
             cause: setback.cause.clone(),
             attempts,
+            since: now.boottime,
         };
         match at {
             Some(at) => self.pauses[at] = pause,

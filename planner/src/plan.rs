@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_model::cloud::{CloudChange, CloudRead};
 use holdfast_model::host::EniWiring;
 use holdfast_model::ids::IntentId;
+use holdfast_model::intent::Sending;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
@@ -83,11 +84,18 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         steps.extend(repeats(ledger, observed, now));
     }
     steps.extend(lifecycle::forget(ledger, now, &mut agenda));
-    steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut agenda));
+    let taken_back = lifecycle::take_back(desired, ledger, observed, &pool, now);
+    if taken_back.is_none() {
+        steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut agenda));
+    }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let grown = growth(desired, ledger, observed, &pool, now);
     let report = Report::of(desired, ledger, observed, &pool, &grown, now);
-    steps.extend(grown.changes.into_iter().map(Step::Open));
+    // How much is wanted besides, the next plan knows.
+    match taken_back {
+        Some(step) => steps.push(step),
+        None => steps.extend(grown.changes.into_iter().map(Step::Open)),
+    }
     steps.extend(shrink(desired, ledger, observed, &pool, now, &mut agenda));
     Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }
 }
@@ -98,13 +106,13 @@ fn repeats(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
     ledger
         .intents
         .values()
-        .filter(|intent| !observed.in_flight.contains(&intent.id))
+        .filter(|intent| !observed.in_flight.contains_key(&intent.id))
         .filter(|intent| {
             let eni = intent.change.eni();
             let subnet = match &intent.change {
                 CloudChange::CreateEni { subnet, .. } => Some(subnet),
                 CloudChange::AttachEni { .. } | CloudChange::AssignAddresses { .. }
-                    if !observed.unsent.contains(&intent.id) =>
+                    if intent.sending != Sending::NeverSent =>
                 {
                     return false;
                 }

@@ -71,7 +71,7 @@ impl<'a> Pool<'a> {
                 })
                 .sum();
             level.leased += share.leased;
-            if observed.keeps_failing(&eni.id) {
+            if observed.keeps_failing(&eni.id, now) {
                 // Its addresses are out of reach, and what it would be given too: others make up for it.
                 level.cooling += share.cooling;
                 enis.push(share);

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::ids::EniId;
+use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeRecord;
-use holdfast_model::time::Now;
+use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::observed::Observed;
@@ -41,8 +42,14 @@ pub(crate) fn reads(
     let due = observed
         .last_full_read
         .is_none_or(|last| agenda.reached(last.after(FULL_READ_EVERY + observed.jitter)));
-    let unseen = observed.unseen.values().max().is_some_and(|believed| agenda.reached(*believed));
-    let found = observed.found.values().max().is_some_and(|proven| agenda.reached(*proven));
+    // A read that began when it can tell has told what it can: another at once would tell no more.
+    let mut tells = |from: Option<&BootTime>| {
+        from.is_some_and(|from| {
+            observed.last_full_read.is_none_or(|last| last < *from) && agenda.reached(*from)
+        })
+    };
+    let unseen = tells(observed.unseen.values().max());
+    let found = tells(observed.found.values().max());
     if (due || unseen || found || hint_wants_read(observed, agenda)) && !wanted.contains(&full) {
         wanted.push(full.clone());
     }
@@ -68,8 +75,10 @@ pub(crate) fn reads(
 /// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,
 /// so a second one would assign twice; an attachment that was made refuses a second one.
 fn unsettled<'a>(ledger: &'a Ledger, observed: &'a Observed) -> impl Iterator<Item = EniId> + 'a {
-    let under_way = |id| observed.in_flight.contains(id) || observed.unsent.contains(id);
-    ledger.intents.values().filter(move |intent| !under_way(&intent.id)).filter_map(|intent| {
+    let under_way = |intent: &&Intent| {
+        observed.in_flight.contains_key(&intent.id) || intent.sending == Sending::NeverSent
+    };
+    ledger.intents.values().filter(move |intent| !under_way(intent)).filter_map(|intent| {
         match &intent.change {
             CloudChange::AssignAddresses { eni, .. } | CloudChange::AttachEni { eni, .. } => {
                 Some(eni.clone())

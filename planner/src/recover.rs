@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use holdfast_model::block::{Block, BlockState};
 use holdfast_model::ids::MacAddr;
+use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
 use holdfast_model::subnet::SubnetRecord;
@@ -87,6 +88,19 @@ pub fn recover(desired: &Desired<'_>, ledger: &Ledger, here: Here<'_>, now: &Now
     put_node(&mut draft, here.identity.unwrap_or(&node.identity), now);
     let kind = if same_boot { Recovery::SameBoot } else { Recovery::NewBoot };
     Recovered { kind, changes: draft.into_changes() }
+}
+
+/// The process starts: the calls of open intents that an earlier one was carrying out were cut off, and may be carried
+/// out yet. Once, before anything is sent.
+pub fn cut_off(ledger: &Ledger, now: &Now) -> Vec<Change> {
+    let mut draft = Draft::of(ledger, now);
+    for intent in ledger.intents.values().filter(|intent| intent.sending != Sending::NeverSent) {
+        draft.put_intent(Intent { sending: Sending::Unanswered, ..intent.clone() });
+        if let Some(eni) = intent.change.eni() {
+            draft.touch(eni);
+        }
+    }
+    draft.into_changes()
 }
 
 /// Whose a ledger is.

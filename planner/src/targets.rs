@@ -23,7 +23,7 @@ pub struct Level {
 impl Level {
     /// All addresses of the pool.
     pub fn total(&self) -> u32 {
-        self.leased + self.free + self.cooling
+        self.leased.saturating_add(self.free).saturating_add(self.cooling)
     }
 
     fn assigned(&self) -> u32 {
@@ -54,10 +54,10 @@ impl Targets {
     /// until this many or more have come.
     pub fn short(&self, level: &Level) -> u32 {
         let by_target = if self.warm.by_address() {
-            (level.assigned() + self.warm.warm_ips).max(self.warm.minimum_ips)
+            level.assigned().saturating_add(self.warm.warm_ips).max(self.warm.minimum_ips)
         } else {
             // With no spare ENI wanted, upstream still keeps the pool from being empty.
-            level.assigned() + (self.per_eni * self.warm.warm_enis).max(1)
+            level.assigned().saturating_add(self.per_eni.saturating_mul(self.warm.warm_enis).max(1))
         };
         by_target.saturating_sub(level.total()).max(Self::lacking(level))
     }
@@ -81,7 +81,8 @@ impl Targets {
         if level.waiting > 0 || self.short(&rested.without(free)) > 0 {
             return false;
         }
-        self.warm.by_address() || rested.available() >= (self.warm.warm_enis + 1) * self.per_eni
+        self.warm.by_address()
+            || rested.available() >= self.warm.warm_enis.saturating_add(1).saturating_mul(self.per_eni)
     }
 
     /// How many addresses waiting ADDs lack, the targets aside.

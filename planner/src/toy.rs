@@ -16,6 +16,7 @@ use holdfast_model::cloud::{Api, CloudCall, CloudChange, CloudRead};
 use holdfast_model::config::{Config, Setting, WarmTargets};
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{BootId, InstanceId, IntentId, MacAddr, SecurityGroupId, SubnetId, VpcId};
+use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::invariants;
 use holdfast_model::lease::Lease;
 use holdfast_model::ledger::{Change, Ledger};
@@ -28,8 +29,8 @@ use uuid::Uuid;
 
 use crate::{
     Choice, Desired, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage, Step,
-    Traces, activate, adopt, begin_release, call_of, finish_release, free_addresses, open, open_lease, plan,
-    recover, report, settle,
+    Traces, activate, adopt, begin_release, call_of, cut_off, finish_release, free_addresses, open,
+    open_lease, plan, recover, report, settle,
 };
 use cloud::ToyCloud;
 
@@ -131,6 +132,7 @@ impl Toy {
 
     pub(crate) fn start(&mut self, identity: &NodeIdentity) -> Recovery {
         self.observed = Observed::default();
+        self.commit(&cut_off(&self.ledger, &self.now));
         let here = Here { identity: Some(identity), macs: None };
         let recovered = self.with_desired(|desired| recover(desired, &self.ledger, here, &self.now));
         self.commit(&recovered.changes);
@@ -266,11 +268,11 @@ impl Toy {
                     let changes = open(&self.ledger, change.clone(), id, &self.now)
                         .unwrap_or_else(|| panic!("the plan's own change is admitted: {change:?}"));
                     self.commit(&changes);
-                    self.observed.sent(id);
+                    self.observed.sent(id, &self.now);
                     sent.push(Step::Repeat(id));
                 }
                 Step::Repeat(id) => {
-                    assert!(!self.observed.in_flight.contains(id), "one call per intent at a time");
+                    assert!(!self.observed.in_flight.contains_key(id), "one call per intent at a time");
                     let change = &self.ledger.intents[id].change;
                     assert!(
                         !self.left.contains(id)
@@ -280,7 +282,11 @@ impl Toy {
                             ),
                         "a second one would assign twice, or be refused: {change:?}"
                     );
-                    self.observed.sent(*id);
+                    let intent = self.ledger.intents[id].clone();
+                    if intent.sending == Sending::NeverSent {
+                        self.commit(&[Change::PutIntent(Intent { sending: Sending::MaybeSent, ..intent })]);
+                    }
+                    self.observed.sent(*id, &self.now);
                     sent.push(step.clone());
                 }
                 Step::Read(read) => {
@@ -295,7 +301,9 @@ impl Toy {
                 Step::Adjust(changes) => self.commit(changes),
             }
         }
-        if !sent.is_empty() {
+        // What the plan changed in the ledger alone is what the next one goes on from.
+        let adjusted = made.steps.iter().any(|step| matches!(step, Step::Adjust(_)));
+        if !sent.is_empty() && !adjusted {
             let busy = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
             let doubled = busy.steps.iter().any(|step| {
                 matches!(
@@ -367,7 +375,7 @@ impl Toy {
                     Fate::KilledBefore | Fate::KilledAfter => return false,
                     fate @ (Fate::Throttled | Fate::LostBefore | Fate::LostAfter | Fate::NotSent) => {
                         let fault = (fate == Fate::NotSent).then_some(Fault::NotSent);
-                        self.observed.read_failed(&read, fault, "lost", &self.now, self.next);
+                        self.observed.read_failed(&read, began, fault, "lost", &self.now, self.next);
                         return true;
                     }
                 };

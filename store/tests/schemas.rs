@@ -120,7 +120,7 @@ fn a_file_of_schema_one_is_brought_forward() {
     let intents = list(&new["intents"]);
     assert_eq!(intents.len(), kept.len());
     for (was, is) in kept.iter().zip(&intents) {
-        assert_eq!((&is["change"], &is["sending"]), (&was["change"], &json!("MaybeSent")));
+        assert_eq!((&is["change"], &is["sending"]), (&was["change"], &json!("Unanswered")));
     }
 }
 

@@ -52,8 +52,8 @@ pub(super) fn eni(shown: &NetworkInterface) -> Result<EniView, CloudError> {
             .ipv4_prefixes()
             .iter()
             .filter_map(|prefix| prefix.ipv4_prefix())
-            .map(ToOwned::to_owned)
-            .collect(),
+            .map(|text| text.parse().map_err(|bad| bad_answer(format!("{id}: {text:?} as a prefix: {bad}"))))
+            .collect::<Result<_, _>>()?,
         tags: shown
             .tag_set()
             .iter()

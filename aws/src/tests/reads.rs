@@ -178,7 +178,7 @@ async fn an_eni_is_read_whole() {
             security_groups: [SecurityGroupId::new("sg-1"), SecurityGroupId::new("sg-2")].into(),
             primary_ipv4: Some([10, 0, 0, 10].into()),
             secondary: vec![[10, 0, 0, 11].into(), [10, 0, 0, 12].into()],
-            prefixes: vec!["10.0.1.16/28".to_owned()],
+            prefixes: vec!["10.0.1.16/28".parse().unwrap()],
             tags: [("k", "v"), ("empty", "")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             attachment: Some(AttachmentView {
                 id: AttachmentId::new("eni-attach-1"),

@@ -8,7 +8,7 @@ use crate::adopt::unknown::make_room;
 use crate::adopt::{Merge, New};
 use crate::draft::Draft;
 use crate::intents::open::claimed_slots;
-use crate::intents::settle::{departed, source_of};
+use crate::intents::settle::{departed, not_unassigned, source_of};
 use crate::lifecycle::TOMBSTONE;
 
 impl Merge<'_> {
@@ -29,8 +29,11 @@ impl Merge<'_> {
             let detaching = view.attachment.as_ref().is_some_and(|other| {
                 other.instance == self.me && other.status == AttachmentStatus::Detaching
             });
-            // A binding that is being undone by somebody will be seen absent soon enough.
-            if record.attachment().is_some() && !detaching && self.covers(record) {
+            // A binding that is being undone by somebody will be seen absent soon enough; until then nobody new gets
+            // an address there.
+            if detaching && matches!(record.phase, EniPhase::Attached { .. }) && !record.is_primary() {
+                draft.put_eni(EniRecord { management: Management::Excluded, ..record.clone() });
+            } else if record.attachment().is_some() && !detaching && self.covers(record) {
                 self.absent(draft, record, Some(view));
             } else if record.phase == EniPhase::Available && view.attachment.is_some() {
                 draft
@@ -133,6 +136,9 @@ impl Merge<'_> {
                     }
                     if left.is_empty() {
                         draft.drop_intent(id);
+                    } else if self.proves_absence(record) && view.is_some() {
+                        // Shown so long after the last call: no call has taken them away, nor will one any more.
+                        not_unassigned(draft, &intent);
                     } else {
                         *addresses = left;
                         draft.put_intent(intent);
@@ -142,6 +148,7 @@ impl Merge<'_> {
                     draft.drop_intent(id);
                     draft.enter(&record.id, EniPhase::Detached);
                 }
+                CloudChange::DetachEni { .. } if self.proves_absence(record) => draft.drop_intent(id),
                 CloudChange::DeleteEni { .. } => {
                     if here.is_some() {
                         draft.drop_intent(id);

@@ -1,9 +1,8 @@
 //! What the outcome of a call proves.
 //!
-//! A definite answer closes the intent, with two exceptions. An unassignment stays open until its addresses are
-//! known to be gone, because an address that departs never comes back by our own doing. And a detachment that is
-//! refused because the ENI is not attached stays open until a read has told what became of it. A call that never left
-//! proves nothing and changes nothing.
+//! A definite answer closes the intent: what EC2 surely did not carry out is as it was before. Where the refusal suggests
+//! that an earlier call was carried out, or one was not answered, an unassignment and a detachment stay open until a read
+//! has told what became of them. A call that never left proves nothing.
 
 use std::net::IpAddr;
 
@@ -11,8 +10,8 @@ use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{CloudAnswer, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::{EniId, IntentId};
-use holdfast_model::intent::Intent;
-use holdfast_model::ledger::Ledger;
+use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{BootTime, Now};
 use ipnet::IpNet;
 
@@ -30,16 +29,21 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
         return Settlement::default();
     };
     if let Outcome::NotCarriedOut { fault: Fault::NotSent, cause } = outcome {
+        let never = intent.sending == Sending::MaybeSent;
+        let changes =
+            never.then(|| Change::PutIntent(Intent { sending: Sending::NeverSent, ..intent.clone() }));
         return Settlement {
             eni: intent.change.eni().cloned(),
-            unsent: true,
+            changes: changes.into_iter().collect(),
             setback: Some(setback(ledger, intent, Some(&Fault::NotSent), cause)),
             ..Settlement::default()
         };
     }
     let mut draft = Draft::of(ledger, now);
-    // Before anything else: from here on, reads that began earlier prove nothing about this ENI.
-    if let Some(eni) = intent.change.eni() {
+    // What may have been carried out: from here on, reads that began earlier prove nothing about this ENI.
+    if !matches!(outcome, Outcome::NotCarriedOut { .. })
+        && let Some(eni) = intent.change.eni()
+    {
         draft.touch(eni);
     }
     let (setback, doubt) = match outcome {
@@ -51,7 +55,10 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
                 (Some(setback(ledger, intent, None, &words)), None)
             }
         }
-        Outcome::Unknown { cause } => (Some(setback(ledger, intent, None, cause)), None),
+        Outcome::Unknown { cause } => {
+            draft.put_intent(Intent { sending: Sending::Unanswered, ..intent.clone() });
+            (Some(setback(ledger, intent, None, cause)), None)
+        }
         Outcome::NotCarriedOut { fault, cause } => {
             let doubt = refused(&mut draft, ledger, intent, *fault);
             // An object that is to go and is gone is no setback.
@@ -60,13 +67,7 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
             ((!over).then(|| setback(ledger, intent, Some(fault), cause)), doubt)
         }
     };
-    Settlement {
-        eni: intent.change.eni().cloned(),
-        changes: draft.into_changes(),
-        unsent: false,
-        setback,
-        doubt,
-    }
+    Settlement { eni: intent.change.eni().cloned(), changes: draft.into_changes(), setback, doubt }
 }
 
 /// Takes an answer in; false when it is not an answer to this change.
@@ -123,10 +124,14 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
         ledger.node.as_ref().map(|node| CloudRead::InstanceEnis { instance: node.identity.instance.clone() })
     };
     match &intent.change {
-        CloudChange::UnassignAddresses { eni, .. } => match fault {
-            Fault::Rejected | Fault::NotFound | Fault::Conflict => Some(this(eni)),
-            _ => None,
-        },
+        CloudChange::UnassignAddresses { eni, .. } => {
+            let unclear = matches!(fault, Fault::Rejected | Fault::NotFound | Fault::Conflict);
+            if unclear || intent.sending == Sending::Unanswered {
+                return Some(this(eni));
+            }
+            not_unassigned(draft, intent);
+            None
+        }
         CloudChange::CreateEni { .. } => {
             draft.drop_intent(intent.id);
             None
@@ -165,6 +170,7 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
                 draft.enter(eni, EniPhase::Detached);
                 None
             }
+            _ if intent.sending == Sending::Unanswered => Some(this(eni)),
             _ => {
                 draft.drop_intent(intent.id);
                 None
@@ -245,9 +251,10 @@ fn given(draft: &mut Draft<'_>, eni: &EniId, ip: IpAddr) {
         BlockState::Held | BlockState::Withdrawn if draft.ledger.is_somebodys(&known) => {
             if &known.eni != eni {
                 draft.note(format!(
-                    "{ip} was assigned to {eni}, and the ledger has it in use on {}: it stays with its user",
+                    "{ip} was assigned to {eni}, and the ledger has it in use on {}: somebody took it away there",
                     known.eni
                 ));
+                draft.set_state(known.net, BlockState::Withdrawn);
             }
         }
         BlockState::Held | BlockState::Withdrawn | BlockState::Gone(_) => draft.put_block(held),
@@ -266,6 +273,15 @@ fn given(draft: &mut Draft<'_>, eni: &EniId, ip: IpAddr) {
             draft.put_block(held);
         }
         BlockState::Leaving(_) => {}
+    }
+}
+
+/// EC2 surely did not carry an unassignment out: its addresses are ours as before.
+pub(crate) fn not_unassigned(draft: &mut Draft<'_>, intent: &Intent) {
+    draft.drop_intent(intent.id);
+    let leaving = draft.ledger.blocks.values().filter(|block| block.state == BlockState::Leaving(intent.id));
+    for block in leaving.cloned().collect::<Vec<_>>() {
+        draft.put_block(Block { state: BlockState::Held, shown: draft.now(), ..block });
     }
 }
 

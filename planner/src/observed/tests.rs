@@ -26,12 +26,12 @@ fn pauses_double_spread_and_end() {
     for attempt in 0..12_u32 {
         for draw in [0, 17, u64::MAX] {
             let mut copy = observed.clone();
-            copy.read_failed(&read(), throttled, "slow", &now, draw);
+            copy.read_failed(&read(), now.boottime, throttled, "slow", &now, draw);
             let whole = Duration::from_secs(2_u64.pow(attempt).min(60));
             assert!((whole / 2..=whole).contains(&rest(&copy, &now)), "attempt {attempt}: {:?}", copy.pauses);
             longest = longest.max(rest(&copy, &now));
         }
-        observed.read_failed(&read(), throttled, "slow", &now, 0);
+        observed.read_failed(&read(), now.boottime, throttled, "slow", &now, 0);
     }
     assert!(longest > Duration::from_secs(30));
     observed.read_answered(&read(), now.boottime);
@@ -44,7 +44,7 @@ fn the_time_that_ec2_names_is_kept() {
     let now = now_at(100);
     let mut observed = Observed::default();
     let fault = Fault::Throttled { retry_after: Some(Duration::from_secs(7)) };
-    observed.read_failed(&read(), Some(fault), "slow", &now, 0);
+    observed.read_failed(&read(), now.boottime, Some(fault), "slow", &now, 0);
     assert_eq!(rest(&observed, &now), Duration::from_secs(7));
 }
 
@@ -56,10 +56,48 @@ fn a_link_that_is_late_is_looked_for_often_then_seldom() {
     let mut tries = 0;
     while now.boottime < now_at(60).boottime {
         observed.set_up_failed(&eni, &now);
-        now.boottime = observed.set_up_rests[&eni].0;
+        now.boottime = observed.set_up_rests[&eni].next_try;
         tries += 1;
     }
     assert!((20..60).contains(&tries), "{tries} in a minute");
     observed.links_changed(&now_at(1));
-    assert_eq!(observed.set_up_rests[&eni].0, now_at(1).boottime, "news of links cuts the rest short");
+    assert_eq!(observed.set_up_rests[&eni].next_try, now_at(1).boottime, "news of links cuts the rest short");
+}
+
+/// A burst of calls is throttled as one: what was sent before EC2 said so says nothing new.
+#[test]
+fn one_throttled_volley_is_one_setback() {
+    let sent = now_at(100);
+    let mut told = now_at(100);
+    let mut observed = Observed::default();
+    for _ in 0..9 {
+        told.boottime = told.boottime.after(Duration::from_millis(20));
+        let throttled = Some(Fault::Throttled { retry_after: None });
+        observed.read_failed(&read(), sent.boottime, throttled, "slow", &told, u64::MAX);
+    }
+    assert_eq!(observed.pauses.len(), 1);
+    assert_eq!(observed.pauses[0].attempts, 1);
+    assert!(rest(&observed, &told) <= Duration::from_secs(1), "{:?}", observed.pauses);
+    // What EC2 asks for is kept, and what is sent afterwards counts.
+    let fault = Some(Fault::Throttled { retry_after: Some(Duration::from_secs(7)) });
+    observed.read_failed(&read(), sent.boottime, fault, "slow", &told, 0);
+    assert_eq!(rest(&observed, &told), Duration::from_secs(7));
+    let throttled = Some(Fault::Throttled { retry_after: None });
+    observed.read_failed(&read(), told.boottime, throttled, "slow", &told, 0);
+    assert_eq!(observed.pauses[0].attempts, 2);
+}
+
+/// Twenty signs of drift in an instant are no time in which a link could have come.
+#[test]
+fn a_link_is_given_its_time_however_often_it_is_looked_for() {
+    let eni = EniId::new("eni-a");
+    let mut observed = Observed::default();
+    for _ in 0..100 {
+        observed.set_up_failed(&eni, &now_at(10));
+    }
+    assert!(!observed.keeps_failing(&eni, &now_at(24)));
+    observed.set_up_failed(&eni, &now_at(25));
+    assert!(observed.keeps_failing(&eni, &now_at(25)));
+    observed.set_up_done(&eni);
+    assert!(!observed.keeps_failing(&eni, &now_at(99)));
 }

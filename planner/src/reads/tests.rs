@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use holdfast_model::cloud::Api;
+use holdfast_model::cloud::{Api, TAG_NO_MANAGE};
 use holdfast_model::ids::EniId;
+use holdfast_model::intent::Sending;
 
 use crate::HintDiff;
 use crate::toy::{Fate, Toy, by_address, by_eni};
@@ -73,20 +74,75 @@ fn what_never_left_is_sent_again_without_a_read_and_what_may_have_arrived_is_not
 }
 
 #[test]
-fn what_never_left_is_no_news_to_a_new_process() {
+fn a_new_process_knows_what_never_left() {
     let mut toy = Toy::new("m5.large", by_address(1, 0));
     toy.run_to_rest();
     toy.fates = Box::new(|| Fate::NotSent);
     toy.add_pods(1);
     toy.round();
-    assert_eq!(toy.observed.unsent.len(), 1);
+    let sending = |toy: &Toy| toy.ledger.intents.values().map(|intent| intent.sending).collect::<Vec<_>>();
+    assert_eq!(sending(&toy), [Sending::NeverSent]);
     toy.restart();
+    assert_eq!(sending(&toy), [Sending::NeverSent]);
     toy.cloud.calls.clear();
     toy.fates = Box::new(|| Fate::Fine);
     toy.round();
-    assert_eq!(toy.cloud.count(Api::AssignPrivateIpAddresses), 0, "another may have sent it: read first");
+    assert_eq!(toy.cloud.count(Api::AssignPrivateIpAddresses), 1, "nothing can have come of it");
     toy.run_to_rest();
     toy.assert_in_agreement();
+}
+
+#[test]
+fn a_new_process_does_not_know_what_came_of_a_call() {
+    let mut toy = Toy::new("m5.large", by_address(1, 0));
+    toy.run_to_rest();
+    toy.fates = Box::new(|| Fate::KilledAfter);
+    toy.add_pods(1);
+    toy.round();
+    let [intent] = &toy.ledger.intents.values().collect::<Vec<_>>()[..] else { panic!() };
+    assert_eq!(intent.sending, Sending::Unanswered);
+    let changed = toy.ledger.enis[intent.change.eni().unwrap()].changed;
+    assert_eq!(changed, toy.now.boottime, "it may be carried out only now");
+    toy.fates = Box::new(|| Fate::Fine);
+    toy.cloud.calls.clear();
+    toy.run_to_rest();
+    assert_eq!(toy.cloud.count(Api::AssignPrivateIpAddresses), 0, "it was carried out, as a read tells");
+    toy.assert_in_agreement();
+}
+
+/// What a read cannot bring is not asked for again and again.
+#[test]
+fn an_address_that_somebody_takes_while_it_rests_leads_to_few_reads() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(2);
+    toy.run_to_rest();
+    let address = toy.ledger.leases.values().next().unwrap().faces[0].address;
+    toy.config.cooldown.value = Duration::from_secs(3600);
+    toy.delete_pod(0);
+    toy.cloud.enis.get_mut(&EniId::new("eni-primary")).unwrap().secondary.remove(&address);
+    toy.observed.hint = Some(hinted("eni-primary"));
+    let reads = reads_in(&mut toy, 10);
+    assert!((1..=2).contains(&reads), "{reads} in ten minutes");
+    assert!(!toy.ledger.is_held(address), "and yet it is known");
+}
+
+#[test]
+fn an_eni_that_is_not_ours_to_manage_leads_to_no_reads() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    let eni = EniId::new("eni-0001");
+    let primary = EniId::new("eni-primary");
+    assert!(toy.ledger.blocks_on(&eni).next().is_some());
+    let tag = (TAG_NO_MANAGE.to_owned(), "true".to_owned());
+    toy.cloud.enis.get_mut(&eni).unwrap().tags.extend([tag]);
+    toy.observed.hint = Some(hinted("eni-primary"));
+    reads_in(&mut toy, 2);
+    assert!(!toy.ledger.enis[&eni].serves_pods() && toy.ledger.enis[&primary].serves_pods());
+    toy.cloud.enis.get_mut(&eni).unwrap().secondary.clear();
+    toy.observed.hint = Some(hinted("eni-0001"));
+    let reads = reads_in(&mut toy, 30);
+    assert!(reads <= 2, "{reads} in half an hour");
 }
 
 #[test]

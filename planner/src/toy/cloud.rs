@@ -36,6 +36,8 @@ pub(crate) struct ToyCloud {
     pub(crate) tells_limits: bool,
     /// The account may have no further ENI.
     pub(crate) quota_used_up: bool,
+    /// Actions that the role may not take.
+    pub(crate) denied: BTreeSet<Api>,
     pub(crate) at: u64,
     pub(crate) limits: InstanceLimits,
     tokens: BTreeMap<ClientToken, EniId>,
@@ -53,6 +55,7 @@ impl ToyCloud {
             subnet_free: 10_000,
             tells_limits: true,
             quota_used_up: false,
+            denied: BTreeSet::new(),
             at: 0,
             limits,
             tokens: BTreeMap::new(),
@@ -125,6 +128,9 @@ impl ToyCloud {
 
     fn change(&mut self, change: &CloudChange, token: &ClientToken) -> Result<CloudAnswer, Fault> {
         let per_eni = self.limits.pod_addresses_per_eni() as usize;
+        if self.denied.contains(&change.api()) {
+            return Err(Fault::Denied);
+        }
         match change {
             CloudChange::CreateEni { secondary_addresses, tags, .. } => {
                 if let Some(id) = self.tokens.get(token).cloned() {

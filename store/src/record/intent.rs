@@ -20,6 +20,7 @@ impl Record for Intent {
             sending: match self.sending {
                 Sending::MaybeSent => v2::Sending::MaybeSent,
                 Sending::NeverSent => v2::Sending::NeverSent,
+                Sending::Unanswered => v2::Sending::Unanswered,
             },
             planned: self.planned.0,
         }
@@ -32,6 +33,7 @@ impl Record for Intent {
             sending: match frozen.sending {
                 v2::Sending::MaybeSent => Sending::MaybeSent,
                 v2::Sending::NeverSent => Sending::NeverSent,
+                v2::Sending::Unanswered => Sending::Unanswered,
             },
             planned: WallTime(frozen.planned),
         })

@@ -239,7 +239,7 @@ pub(crate) fn intent(number: u64, dice: &mut Dice) -> Intent {
             5 => CloudChange::DetachEni { eni, attachment },
             _ => CloudChange::DeleteEni { eni },
         },
-        sending: if dice.coin() { Sending::MaybeSent } else { Sending::NeverSent },
+        sending: [Sending::MaybeSent, Sending::NeverSent, Sending::Unanswered][dice.below(3) as usize],
         planned: WallTime(dice.next()),
     }
 }

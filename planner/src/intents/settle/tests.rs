@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::intents::open;
-use crate::toy::{Toy, by_address, by_eni};
+use crate::toy::{Fate, Toy, by_address, by_eni};
 use holdfast_model::cloud::Api;
 
 const ID: IntentId = IntentId(Uuid::from_u128(0xfeed));
@@ -49,16 +49,27 @@ const FAULTS: [Fault; 10] = [
 ];
 
 #[test]
-fn an_unassignment_stays_open_until_its_addresses_are_known_to_be_gone() {
-    for fault in FAULTS {
+fn an_unassignment_that_was_surely_not_carried_out_gives_its_addresses_back() {
+    for (fault, unanswered) in FAULTS.into_iter().flat_map(|fault| [(fault, false), (fault, true)]) {
         let mut toy = with_open(unassign);
+        if unanswered {
+            let lost = settle(&toy.ledger, ID, &Outcome::Unknown { cause: "reset".into() }, &toy.now);
+            toy.commit(&lost.changes);
+        }
         let settled = settle(&toy.ledger, ID, &refuse(fault), &toy.now);
         toy.commit(&settled.changes);
-        assert!(toy.ledger.intents.contains_key(&ID), "{fault:?}");
-        let departing =
-            toy.ledger.blocks.values().filter(|block| block.state == BlockState::Leaving(ID)).count();
-        assert_eq!(departing, 2, "{fault:?}");
         assert!(settled.setback.is_some(), "{fault:?}");
+        let leaving =
+            toy.ledger.blocks.values().filter(|block| block.state == BlockState::Leaving(ID)).count();
+        let unclear = unanswered || matches!(fault, Fault::Rejected | Fault::NotFound | Fault::Conflict);
+        assert_eq!(
+            (leaving, settled.doubt.is_some()),
+            if unclear { (2, true) } else { (0, false) },
+            "{fault:?}"
+        );
+        assert_eq!(toy.ledger.intents.contains_key(&ID), unclear, "{fault:?}");
+        let free = toy.ledger.blocks.values().filter(|block| toy.ledger.is_free(block.net.addr(), &toy.now));
+        assert_eq!(free.count(), if unclear { 2 } else { 4 }, "{fault:?}");
     }
     let mut toy = with_open(unassign);
     let settled = settle(&toy.ledger, ID, &Outcome::Answered(CloudAnswer::Done), &toy.now);
@@ -88,13 +99,17 @@ fn a_refused_assignment_is_closed_and_an_unknown_one_is_not() {
 }
 
 #[test]
-fn a_call_that_never_left_changes_nothing() {
+fn a_call_that_never_left_is_known_as_such() {
     for change in [unassign as fn(&Toy) -> CloudChange, assign] {
         let toy = with_open(change);
         let settled = settle(&toy.ledger, ID, &refuse(Fault::NotSent), &toy.now);
-        assert_eq!(settled.changes, [], "not even the instant of the ENI's last change");
+        let unsent = Intent { sending: Sending::NeverSent, ..toy.ledger.intents[&ID].clone() };
+        assert_eq!(
+            settled.changes,
+            [Change::PutIntent(unsent)],
+            "not even the instant of the ENI's last change"
+        );
         assert_eq!(settled.doubt, None);
-        assert!(settled.unsent);
         let setback = settled.setback.unwrap();
         assert_eq!(setback.scope, PauseScope::Api, "the others would not leave either");
         assert!(matches!(setback.cause, Refusal::Unreachable { .. }), "{setback:?}");
@@ -195,4 +210,96 @@ fn from_the_answer_on_older_reads_prove_nothing() {
         toy.commit(&settled.changes);
         assert_eq!(toy.ledger.enis[&EniId::new("eni-primary")].changed, toy.now.boottime);
     }
+}
+
+/// Once a call was not answered, one that did not leave tells nothing of it.
+#[test]
+fn what_may_have_been_carried_out_stays_so() {
+    let mut toy = with_open(unassign);
+    for outcome in [Outcome::Unknown { cause: "reset".into() }, refuse(Fault::NotSent)] {
+        let settled = settle(&toy.ledger, ID, &outcome, &toy.now);
+        toy.commit(&settled.changes);
+        assert_eq!(toy.ledger.intents[&ID].sending, Sending::Unanswered, "{outcome:?}");
+    }
+}
+
+/// Refused after a call that was not answered: reads tell, the first of which may be late.
+#[test]
+fn an_unassignment_that_nobody_knows_of_is_told_by_a_read_in_the_end() {
+    for carried_out in [false, true] {
+        let mut toy = Toy::new("m5.large", by_address(2, 0));
+        toy.add_pods(8);
+        toy.run_to_rest();
+        let before = toy.ledger.blocks.len();
+        toy.delete_all_pods();
+        let mut calls = 0;
+        toy.fates = Box::new(move || {
+            calls += 1;
+            match calls {
+                1 if carried_out => Fate::LostAfter,
+                1 => Fate::LostBefore,
+                2..6 => Fate::Throttled,
+                _ => Fate::Fine,
+            }
+        });
+        toy.run_to_rest();
+        toy.assert_in_agreement();
+        assert!(toy.ledger.blocks.len() < before);
+        assert!(toy.ledger.intents.is_empty());
+    }
+}
+
+/// The right to detach is missing for long: the ENI that was to go serves as soon as it is wanted.
+#[test]
+fn an_eni_that_cannot_be_detached_serves_again_when_it_is_wanted() {
+    let mut toy = Toy::new("m5.large", by_eni(0));
+    toy.add_pods(20);
+    toy.run_to_rest();
+    assert_eq!(toy.ledger.leases.len(), 20);
+    toy.delete_all_pods();
+    toy.cloud.denied.insert(Api::DetachNetworkInterface);
+    toy.cloud.denied.insert(Api::UnassignPrivateIpAddresses);
+    for _ in 0..60 {
+        while toy.round() {}
+        toy.sleep(std::time::Duration::from_secs(10));
+    }
+    assert!(toy.ledger.enis.values().any(|eni| matches!(eni.phase, EniPhase::Draining { .. })));
+    let attached = toy.cloud.attached().count();
+    toy.cloud.calls.clear();
+    toy.add_pods(20);
+    for _ in 0..5 {
+        toy.round();
+    }
+    assert_eq!(toy.ledger.leases.len(), 20, "{:?}", toy.last);
+    assert_eq!(toy.cloud.count(Api::CreateNetworkInterface), 0);
+    assert_eq!(toy.cloud.attached().count(), attached);
+    toy.cloud.denied.clear();
+    toy.run_to_rest();
+    toy.assert_in_agreement();
+}
+
+/// EC2 says that it gave us here what the ledger has under a pod elsewhere: there it is no more.
+#[test]
+fn an_address_that_ec2_says_is_elsewhere_is_not_leased_again_where_it_was() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    let face = toy.ledger.leases.values().next().unwrap().faces[0].clone();
+    let other = EniId::new("eni-0001");
+    assert_ne!(face.eni, other);
+    let room = toy.ledger.blocks_on(&other).next().unwrap().net;
+    toy.commit(&[Change::DropBlock(room)]);
+    let assign = CloudChange::AssignAddresses { eni: other, count: 1 };
+    let opened = open(&toy.ledger, assign, ID, &toy.now).unwrap();
+    toy.commit(&opened);
+    let answer = Outcome::Answered(CloudAnswer::Assigned(vec![face.address]));
+    let settled = settle(&toy.ledger, ID, &answer, &toy.now);
+    toy.commit(&settled.changes);
+    assert!(
+        !toy.ledger.is_held(face.address),
+        "the lease lives, and the address is known to be gone from it"
+    );
+    toy.delete_pod(0);
+    toy.sleep(std::time::Duration::from_secs(60));
+    assert!(!toy.ledger.is_free(face.address, &toy.now));
 }
