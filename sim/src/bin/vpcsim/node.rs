@@ -51,6 +51,9 @@ pub(crate) enum Verb {
         /// What it calls its interfaces, as in a scenario, such as '{"names": "eth"}'.
         #[arg(long, default_value = "{}")]
         interfaces: String,
+        /// What its image sets in its kernel, as in a scenario, such as '{"rp_filter": 1}'.
+        #[arg(long, default_value = "{}")]
+        sysctls: String,
     },
     /// Ends a node's instance and takes the node away. What runs in it is not ended, and has no network any more.
     Remove {
@@ -113,9 +116,20 @@ impl TryFrom<Verb> for Request {
 
     fn try_from(verb: Verb) -> anyhow::Result<Self> {
         Ok(match verb {
-            Verb::Add { name, instance_type, subnet, address, ipv6_addresses, hop_limit, interfaces } => {
+            Verb::Add {
+                name,
+                instance_type,
+                subnet,
+                address,
+                ipv6_addresses,
+                hop_limit,
+                interfaces,
+                sysctls,
+            } => {
                 let interfaces = serde_json::from_str(&interfaces)
                     .with_context(|| format!("understand --interfaces {interfaces}"))?;
+                let sysctls = serde_json::from_str(&sysctls)
+                    .with_context(|| format!("understand --sysctls {sysctls}"))?;
                 let (loss, tags) = (Vec::new(), BTreeMap::new());
                 Self::Add(Box::new(NodeTable {
                     name,
@@ -125,6 +139,7 @@ impl TryFrom<Verb> for Request {
                     ipv6_addresses,
                     hop_limit,
                     interfaces,
+                    sysctls,
                     loss,
                     tags,
                 }))
