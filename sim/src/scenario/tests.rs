@@ -31,6 +31,20 @@ fn defaults_are_a_box_as_in_life_with_an_internet() {
 }
 
 #[test]
+fn what_is_not_said_of_the_internet_is_as_ever() {
+    let said = |what: &str| Scenario::parse(&format!("internet.{what}\n{GOOD}")).unwrap().internet;
+    let addresses = |it: &InternetTable| (it.address, it.ec2, it.address_ipv6, it.ec2_ipv6);
+    let other = said("ec2 = \"198.51.100.21\"");
+    assert_eq!(addresses(&other), (INTERNET, "198.51.100.21".parse().unwrap(), INTERNET_IPV6, EC2_IPV6));
+    let other = said("address = \"198.51.100.11\"");
+    assert_eq!(addresses(&other), ("198.51.100.11".parse().unwrap(), EC2, INTERNET_IPV6, EC2_IPV6));
+    let same = format!("internet.ec2_ipv6 = \"{INTERNET_IPV6}\"\n{GOOD}");
+    assert!(problem(&same).contains("cannot both have one address"));
+    let link_local = format!("internet.ec2_ipv6 = \"fe80::1\"\n{GOOD}");
+    assert!(problem(&link_local).contains("EC2 cannot have the link-local address fe80::1"));
+}
+
+#[test]
 fn ipv6_is_of_the_vpc_the_subnet_and_the_node_and_a_subnet_needs_no_ipv4() {
     let text = GOOD
         .replace(
