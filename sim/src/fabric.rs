@@ -47,6 +47,7 @@ mod residents;
 mod router;
 mod routes;
 mod sysctl;
+mod sysctls;
 mod wiring;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -64,6 +65,7 @@ pub use namespace::Namespace;
 pub use naming::{Interfaces, Names};
 pub use node::Node;
 pub use router::{IMDS_ADDRESS, IMDS_ADDRESS_IPV6};
+pub use sysctls::Sysctls;
 
 use crate::server::SharedVpc;
 use crate::vpc::InstanceId;
@@ -107,6 +109,8 @@ pub struct NodeSpec {
     pub hop_limit: u8,
     /// What it calls its interfaces.
     pub interfaces: Interfaces,
+    /// What its image sets in its kernel.
+    pub sysctls: Sysctls,
     /// What it loses from the start.
     pub losses: Vec<Loss>,
 }

@@ -23,38 +23,27 @@
 //! # Ok::<(), holdfast_sim::scenario::ScenarioError>(())
 //! ```
 
+mod internet;
 mod node;
 mod request_limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::fabric::{FabricSpec, NodeSpec};
 use crate::fault::{Fault, FaultKind, Scope};
 use crate::vpc::{
-    Action, ApiError, BoxConfig, Micros, RequestLimits, SimVpc, SubnetId, SubnetSpec, Tags, Timing,
+    Action, ApiError, BoxConfig, Micros, RequestLimits, SimVpc, SubnetId, SubnetSpec, Tags, Timing, VpcId,
 };
 
+pub use internet::{EC2, EC2_IPV6, INTERNET, INTERNET_IPV6, InternetTable};
 pub use node::NodeTable;
-
-/// What the internet host is called by where a scenario does not say: of TEST-NET-2, which nobody routes.
-pub const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
-
-/// Where EC2 answers where a scenario does not say.
-pub const EC2: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
-
-/// The same of IPv6: of the prefix for documentation.
-pub const INTERNET_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x10);
-
-/// Where EC2 answers over IPv6 where a scenario does not say.
-pub const EC2_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 0x20);
 
 /// Why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +120,7 @@ pub struct VpcTable {
 }
 
 /// `[[subnet]]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubnetTable {
     /// What nodes of this file call it; not known to EC2.
@@ -149,27 +138,18 @@ pub struct SubnetTable {
     pub tags: Tags,
 }
 
-/// `[internet]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InternetTable {
-    /// Address of the internet host, outside the VPC.
-    #[serde(default = "default_internet")]
-    pub address: Ipv4Addr,
-    /// Where EC2 answers, outside the VPC too.
-    #[serde(default = "default_ec2")]
-    pub ec2: Ipv4Addr,
-    /// The host's IPv6 address.
-    #[serde(default = "default_internet_ipv6")]
-    pub address_ipv6: Ipv6Addr,
-    /// Where EC2 answers over IPv6.
-    #[serde(default = "default_ec2_ipv6")]
-    pub ec2_ipv6: Ipv6Addr,
-}
-
-impl Default for InternetTable {
-    fn default() -> Self {
-        Self { address: INTERNET, ec2: EC2, address_ipv6: INTERNET_IPV6, ec2_ipv6: EC2_IPV6 }
+impl SubnetTable {
+    /// Makes it in this VPC.
+    pub fn make(&self, sim: &mut SimVpc, vpc: VpcId) -> Result<SubnetId, ScenarioError> {
+        let spec = SubnetSpec {
+            vpc,
+            availability_zone: self.zone.clone(),
+            ipv4: self.cidr,
+            ipv6: self.ipv6,
+            tags: self.tags.clone(),
+        };
+        let refused = |error| ScenarioError::Refused { what: format!("subnet {:?}", self.name), error };
+        sim.add_subnet(spec).map_err(refused)
     }
 }
 
@@ -204,6 +184,8 @@ pub struct FaultTable {
 pub struct Built {
     /// The simulated EC2, its nodes started.
     pub vpc: SimVpc,
+    /// Its one VPC.
+    pub vpc_id: VpcId,
     /// The nodes, in the scenario's order.
     pub nodes: Vec<NodeSpec>,
     /// Its subnets by the names that nodes call them by.
@@ -231,22 +213,6 @@ fn default_region() -> String {
 
 fn default_seed() -> u64 {
     BoxConfig::default().seed
-}
-
-fn default_internet() -> Ipv4Addr {
-    INTERNET
-}
-
-fn default_ec2() -> Ipv4Addr {
-    EC2
-}
-
-fn default_internet_ipv6() -> Ipv6Addr {
-    INTERNET_IPV6
-}
-
-fn default_ec2_ipv6() -> Ipv6Addr {
-    EC2_IPV6
 }
 
 fn certain() -> u32 {
@@ -319,35 +285,18 @@ impl Scenario {
         {
             return contradiction(format!("a fault names node {fault:?}, which is not there"));
         }
-        let InternetTable { address, ec2, address_ipv6, ec2_ipv6 } = self.internet;
-        let outside: [(&str, IpAddr); 4] = [
-            ("the internet host", address.into()),
-            ("EC2", ec2.into()),
-            ("the internet host", address_ipv6.into()),
-            ("EC2", ec2_ipv6.into()),
-        ];
-        let cidrs = self.vpc.cidrs.iter().copied().map(IpNet::V4).chain(self.vpc.ipv6.map(IpNet::V6));
-        for cidr in cidrs {
-            if let Some((what, address)) = outside.iter().find(|(_, address)| cidr.contains(address)) {
-                return contradiction(format!("{what} {address} lies inside the VPC's {cidr}"));
-            }
+        let mut cidrs = self.vpc.cidrs.iter().copied().map(IpNet::V4).chain(self.vpc.ipv6.map(IpNet::V6));
+        if let Some(problem) = cidrs.find_map(|cidr| self.internet.inside(cidr)) {
+            return contradiction(problem);
         }
-        // On each node these are the metadata service's.
-        if let Some((what, address)) = outside.iter().find(|(_, address)| match address {
-            IpAddr::V4(address) => address.is_link_local(),
-            IpAddr::V6(address) => address.is_unicast_link_local(),
-        }) {
-            return contradiction(format!("{what} cannot have the link-local address {address}"));
-        }
-        if address == ec2 || address_ipv6 == ec2_ipv6 {
-            return contradiction("the internet host and EC2 cannot both have one address".to_owned());
+        if let Some(problem) = self.internet.problem() {
+            return contradiction(problem);
         }
         Ok(())
     }
 
     /// Makes the box. Equal scenarios give equal boxes, ids and addresses included.
     pub fn build(&self) -> Result<Built, ScenarioError> {
-        let refused = |what: String| move |error: ApiError| ScenarioError::Refused { what, error };
         let mut sim = SimVpc::new(BoxConfig {
             region: self.region.clone(),
             seed: self.seed,
@@ -357,19 +306,10 @@ impl Scenario {
         sim.set_request_limits(self.request_limits.clone());
         let vpc = sim
             .add_vpc(&self.vpc.cidrs, self.vpc.ipv6, self.vpc.tags.clone())
-            .map_err(refused("the VPC".to_owned()))?;
+            .map_err(|error| ScenarioError::Refused { what: "the VPC".to_owned(), error })?;
         let mut subnets: BTreeMap<String, SubnetId> = BTreeMap::new();
         for subnet in &self.subnets {
-            let id = sim
-                .add_subnet(SubnetSpec {
-                    vpc,
-                    availability_zone: subnet.zone.clone(),
-                    ipv4: subnet.cidr,
-                    ipv6: subnet.ipv6,
-                    tags: subnet.tags.clone(),
-                })
-                .map_err(refused(format!("subnet {:?}", subnet.name)))?;
-            subnets.insert(subnet.name.clone(), id);
+            subnets.insert(subnet.name.clone(), subnet.make(&mut sim, vpc)?);
         }
         let mut nodes = Vec::new();
         for node in &self.nodes {
@@ -390,7 +330,7 @@ impl Scenario {
             };
             sim.set_fault(fault).map_err(|error| ScenarioError::Contradiction(error.to_string()))?;
         }
-        Ok(Built { vpc: sim, nodes, subnets, internet: self.internet.clone() })
+        Ok(Built { vpc: sim, vpc_id: vpc, nodes, subnets, internet: self.internet.clone() })
     }
 }
 

@@ -17,7 +17,7 @@ use nix::unistd::dup3;
 use super::discovery::IPV6_GATEWAY;
 use super::naming::Interfaces;
 use super::wiring::{Lease, gateway};
-use super::{FabricError, Namespace, NodeSpec, namespace, sysctl};
+use super::{FabricError, Namespace, NodeSpec, Sysctls, namespace, sysctl};
 use crate::server::static_key_id;
 use crate::vpc::InstanceId;
 
@@ -27,11 +27,11 @@ const DHCP: u8 = 16;
 const RA: u8 = 9;
 const DHCP_METRIC: u32 = 512;
 
-/// As EKS images have it: forwarding on; reverse-path filtering loose on links (2), off where it would apply to all.
+/// As EKS images have it: forwarding on; reverse-path filtering off where it would apply to all. Of links see
+/// [`super::Sysctls`].
 const SETTINGS: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/rp_filter", "0"),
-    ("ipv4/conf/default/rp_filter", "2"),
     ("ipv4/conf/all/proxy_arp", "0"),
     ("ipv4/conf/default/proxy_arp", "0"),
     ("ipv4/conf/all/arp_ignore", "0"),
@@ -60,7 +60,7 @@ struct Current {
 impl Node {
     /// Makes the namespace, with no interface yet.
     pub(super) fn up(spec: &NodeSpec, region: &str, ec2: IpAddr) -> Result<Self, FabricError> {
-        let namespace = fresh(&spec.name)?;
+        let namespace = fresh(spec)?;
         let place = namespace.descriptor().try_clone().map_err(|error| descriptor(&spec.name, error))?;
         Ok(Self {
             spec: spec.clone(),
@@ -115,7 +115,7 @@ impl Node {
 
     /// Leaves the namespace with all that is in it for a new one.
     pub(super) fn renew(&self) -> Result<(), FabricError> {
-        let namespace = fresh(&self.spec.name)?;
+        let namespace = fresh(&self.spec)?;
         let mut current = self.current();
         dup3(namespace.descriptor(), &mut current.place, OFlag::O_CLOEXEC)
             .map_err(|errno| descriptor(&self.spec.name, errno.into()))?;
@@ -148,9 +148,12 @@ fn environment(region: &str, ec2: IpAddr) -> BTreeMap<&'static str, String> {
     environment
 }
 
-fn fresh(name: &str) -> Result<Namespace, FabricError> {
-    let namespace = Namespace::create(name)?;
+fn fresh(spec: &NodeSpec) -> Result<Namespace, FabricError> {
+    let namespace = Namespace::create(&spec.name)?;
     sysctl::write(&namespace, SETTINGS)?;
+    let Sysctls { rp_filter } = spec.sysctls;
+    // Each link takes it over as it comes.
+    sysctl::write(&namespace, &[("ipv4/conf/default/rp_filter", &rp_filter.to_string())])?;
     Ok(namespace)
 }
 

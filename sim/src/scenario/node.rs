@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::{ScenarioError, is_name};
-use crate::fabric::{Interfaces, Loss, NodeSpec};
+use crate::fabric::{Interfaces, Loss, NodeSpec, Sysctls};
 use crate::vpc::{ApiError, InstanceSpec, SecurityGroupId, SimVpc, SubnetId, Tags};
 
 /// `[[node]]`.
@@ -32,6 +32,9 @@ pub struct NodeTable {
     /// What it calls its interfaces; `ens5`, `ens6` and so on where absent.
     #[serde(default)]
     pub interfaces: Interfaces,
+    /// What its image sets in its kernel; as EKS images have it where absent.
+    #[serde(default)]
+    pub sysctls: Sysctls,
     /// What packets it loses from the start.
     #[serde(default)]
     pub loss: Vec<Loss>,
@@ -56,7 +59,8 @@ impl NodeTable {
         } else if !(1..=64).contains(&self.hop_limit) {
             Some(format!("hop_limit {} is not between 1 and 64", self.hop_limit))
         } else {
-            self.interfaces.problem().or_else(|| self.loss.iter().find_map(Loss::problem))
+            let image = self.interfaces.problem().or_else(|| self.sysctls.problem());
+            image.or_else(|| self.loss.iter().find_map(Loss::problem))
         };
         match problem {
             Some(problem) => Err(ScenarioError::Contradiction(format!("node {:?}: {problem}", self.name))),
@@ -89,6 +93,7 @@ impl NodeTable {
             instance,
             hop_limit: self.hop_limit,
             interfaces: self.interfaces.clone(),
+            sysctls: self.sysctls,
             losses: self.loss.clone(),
         })
     }

@@ -31,6 +31,20 @@ fn defaults_are_a_box_as_in_life_with_an_internet() {
 }
 
 #[test]
+fn what_is_not_said_of_the_internet_is_as_ever() {
+    let said = |what: &str| Scenario::parse(&format!("internet.{what}\n{GOOD}")).unwrap().internet;
+    let addresses = |it: &InternetTable| (it.address, it.ec2, it.address_ipv6, it.ec2_ipv6);
+    let other = said("ec2 = \"198.51.100.21\"");
+    assert_eq!(addresses(&other), (INTERNET, "198.51.100.21".parse().unwrap(), INTERNET_IPV6, EC2_IPV6));
+    let other = said("address = \"198.51.100.11\"");
+    assert_eq!(addresses(&other), ("198.51.100.11".parse().unwrap(), EC2, INTERNET_IPV6, EC2_IPV6));
+    let same = format!("internet.ec2_ipv6 = \"{INTERNET_IPV6}\"\n{GOOD}");
+    assert!(problem(&same).contains("cannot both have one address"));
+    let link_local = format!("internet.ec2_ipv6 = \"fe80::1\"\n{GOOD}");
+    assert!(problem(&link_local).contains("EC2 cannot have the link-local address fe80::1"));
+}
+
+#[test]
 fn ipv6_is_of_the_vpc_the_subnet_and_the_node_and_a_subnet_needs_no_ipv4() {
     let text = GOOD
         .replace(
@@ -119,6 +133,11 @@ fn what_is_wrong_is_said_with_its_place() {
         (format!("{GOOD}interfaces = {{ nmaes = \"eth\" }}"), "unknown field `nmaes`"),
         (format!("{GOOD}interfaces = {{ names = [\"a/b\"] }}"), "\"a/b\" cannot name an interface"),
         (format!("{GOOD}interfaces = {{ names = [\"a\", \"a\"] }}"), "two interfaces cannot both be called"),
+        (
+            format!("{GOOD}sysctls = {{ rp_filter = 3 }}"),
+            "node \"node-a\": sysctls.rp_filter = 3: say 0 (off), 1 (strict) or 2 (loose)",
+        ),
+        (format!("{GOOD}sysctls = {{ rp_fliter = 1 }}"), "unknown field `rp_fliter`, expected `rp_filter`"),
         (format!("{GOOD}loss = [{{ permille = 1001 }}]"), "not between 1 and 1000"),
         (format!("{GOOD}interfaces = {{ never = [0] }}"), "without its primary interface"),
         (format!("internet.ec2 = \"10.0.0.9\"\n{GOOD}"), "EC2 10.0.0.9 lies inside the VPC's"),
@@ -192,4 +211,17 @@ fn a_fault_has_all_that_its_table_says() {
         Fault::new(FaultKind::Throttle).on(Action::CreateTags).skipping(1).times(2).with_permille(300);
     let faults: Vec<Fault> = built.vpc.faults().into_iter().map(|(_, fault)| fault).collect();
     assert_eq!(faults, [wanted]);
+}
+
+#[test]
+fn a_nodes_sysctls_are_those_of_eks_images_unless_it_says_otherwise() {
+    let rp_filter = |more: &str| {
+        let built = Scenario::parse(&format!("{GOOD}{more}")).unwrap().build().unwrap();
+        built.nodes[0].sysctls.rp_filter
+    };
+    assert_eq!(rp_filter(""), 2);
+    assert_eq!(rp_filter("sysctls = {}"), 2);
+    for value in 0..=2 {
+        assert_eq!(rp_filter(&format!("sysctls = {{ rp_filter = {value} }}")), value);
+    }
 }

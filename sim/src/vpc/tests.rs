@@ -26,6 +26,7 @@ mod space;
 mod subnets;
 mod tags;
 mod tally;
+mod throttle;
 mod tokens;
 
 use std::net::Ipv4Addr;

@@ -113,6 +113,11 @@ impl Tokens {
         self.dropped
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.spent.len()
+    }
+
     /// Whether each token is found by all that lead to it, and nothing leads to others.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {

@@ -14,3 +14,4 @@ mod nodes;
 mod outside;
 mod pod;
 mod site;
+mod sysctls;

@@ -8,7 +8,7 @@ use holdfast_datapath::netlink::{
     AddressFamily, Change, LinkRef, LinkSettings, MacAddr, Neighbour, Route, RouteFilter, Rule,
 };
 use holdfast_datapath::netns;
-use holdfast_sim::fabric::{Interfaces, Namespace, NodeSpec};
+use holdfast_sim::fabric::{Interfaces, Namespace, NodeSpec, Sysctls};
 use holdfast_sim::vpc::{InstanceId, InstanceSpec, SubnetId, Tags};
 
 use crate::metadata::{ANY, who};
@@ -35,6 +35,7 @@ pub(crate) fn spec(name: &str, instance: InstanceId) -> NodeSpec {
         instance,
         hop_limit: 2,
         interfaces: Interfaces::default(),
+        sysctls: Sysctls::default(),
         losses: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 mod dead_callers;
+mod growth;
 mod up;
 
 use std::io::{BufRead as _, BufReader};
@@ -185,6 +186,8 @@ print(a.recv(64).decode().split()[0])";
         (&["add", "other", "--subnet", "c"], "no subnet"),
         (&["add", "other", "--subnet", "a", "--type", "m5.enormous"], "does not exist"),
         (&["add", "other", "--subnet", "a", "--interfaces", "eth"], "understand --interfaces"),
+        (&["add", "other", "--subnet", "a", "--sysctls", "1"], "understand --sysctls"),
+        (&["add", "other", "--subnet", "a", "--sysctls", r#"{"rp_filter": 3}"#], "rp_filter = 3: say 0"),
         (&["reboot", "other"], "no node"),
         (&["remove", "other"], "no node"),
     ] {

@@ -3,6 +3,7 @@
 //! `vpcsim up --scenario FILE` makes it, prints how to use it, and stays until SIGINT, SIGTERM or `vpcsim down`.
 
 mod admin;
+mod control;
 mod description;
 mod down;
 mod enter;
@@ -10,6 +11,7 @@ mod node;
 mod run_dir;
 mod site;
 mod up;
+mod vpc;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -80,6 +82,13 @@ enum Command {
         #[command(subcommand)]
         request: node::Verb,
     },
+    /// Adds subnets and blocks to the VPC of a running box.
+    Vpc {
+        #[command(flatten)]
+        which: Which,
+        #[command(subcommand)]
+        request: vpc::Verb,
+    },
     /// Asks a running box, or changes it from outside. Prints JSON.
     Admin {
         #[command(flatten)]
@@ -137,7 +146,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             // Returns only if it fails.
             Err(enter::exec(&which.folder()?.description()?, &node, static_keys, &command))
         }
-        Command::Node { which, request } => node::send(&which.folder()?, request).map(|()| ExitCode::SUCCESS),
+        Command::Node { which, request } => {
+            control::send(&which.folder()?, &request.try_into()?).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Vpc { which, request } => {
+            control::send(&which.folder()?, &request.into()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Admin { which, request } => admin::send(&which.folder()?, request),
     }
 }

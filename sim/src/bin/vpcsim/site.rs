@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use holdfast_sim::fabric::Fabric;
-use holdfast_sim::scenario::{NodeTable, Scenario};
+use holdfast_sim::scenario::{InternetTable, NodeTable, Scenario, SubnetTable};
 use holdfast_sim::server::{ClockMode, SharedVpc};
-use holdfast_sim::vpc::{ApiError, InstanceId, SimVpc, SubnetId};
+use holdfast_sim::vpc::{ApiError, InstanceId, SimVpc, SubnetId, VpcId};
+use ipnet::Ipv4Net;
 
+use crate::control::Request;
 use crate::description::{Description, NodeDescription};
-use crate::node::Request;
 use crate::run_dir::RunDir;
 
 /// How long the network may take to follow, also on a busy machine.
@@ -21,7 +22,9 @@ pub(crate) struct Site {
     folder: RunDir,
     shared: SharedVpc,
     fabric: Fabric,
+    vpc: VpcId,
     subnets: BTreeMap<String, SubnetId>,
+    internet: InternetTable,
     description: Description,
 }
 
@@ -41,7 +44,15 @@ impl Site {
         }
         let description =
             Description::of(name, &shared, &fabric, folder.admin_socket(), |name| folder.netns(name))?;
-        Ok(Self { folder: folder.clone(), shared, fabric, subnets: built.subnets, description })
+        Ok(Self {
+            folder: folder.clone(),
+            shared,
+            fabric,
+            vpc: built.vpc_id,
+            subnets: built.subnets,
+            internet: built.internet,
+            description,
+        })
     }
 
     pub(crate) fn shared(&self) -> &SharedVpc {
@@ -61,8 +72,8 @@ impl Site {
         self.folder.publish(&serde_json::to_string(&self.description)?)
     }
 
-    /// Carries out a request for its nodes; gives the number that was asked for, if one was. Blocks while the kernel works.
-    pub(crate) fn change(&mut self, request: Request) -> anyhow::Result<Option<u64>> {
+    /// Carries out a request; gives what was asked for, if anything was. Blocks while the kernel works.
+    pub(crate) fn change(&mut self, request: Request) -> anyhow::Result<Option<String>> {
         match request {
             Request::Add(table) => self.add(&table)?,
             Request::Remove(node) => self.remove(&node)?,
@@ -70,7 +81,9 @@ impl Site {
             Request::Stop(node) => self.power(&node, SimVpc::stop_instance)?,
             Request::Start(node) => self.power(&node, SimVpc::start_instance)?,
             Request::Lose(node, losses) => self.fabric.lose(&self.name_of(&node)?, &losses)?,
-            Request::Lost(node) => return Ok(Some(self.fabric.lost(&self.name_of(&node)?)?)),
+            Request::Lost(node) => return Ok(Some(self.fabric.lost(&self.name_of(&node)?)?.to_string())),
+            Request::AddSubnet(table) => return Ok(Some(self.add_subnet(&table)?.to_string())),
+            Request::AddCidr(cidr) => self.add_cidr(cidr)?,
         }
         self.publish()?;
         Ok(None)
@@ -86,6 +99,24 @@ impl Site {
         let netns = self.folder.netns(node.name());
         self.description.nodes.push(NodeDescription::of(&self.shared, node, netns)?);
         Ok(())
+    }
+
+    fn add_subnet(&mut self, table: &SubnetTable) -> anyhow::Result<SubnetId> {
+        if let Some(id) = self.subnets.get(&table.name) {
+            bail!("there is a subnet {:?} already: {id}", table.name);
+        }
+        let id = self.shared.with(|vpc| table.make(vpc, self.vpc))?;
+        self.subnets.insert(table.name.clone(), id);
+        self.fabric.settle(SETTLED)?;
+        Ok(id)
+    }
+
+    fn add_cidr(&self, cidr: Ipv4Net) -> anyhow::Result<()> {
+        if let Some(problem) = self.internet.inside(cidr.into()) {
+            bail!(problem);
+        }
+        self.shared.with(|vpc| vpc.add_vpc_cidr(&self.vpc, cidr)).with_context(|| format!("add {cidr}"))?;
+        Ok(self.fabric.settle(SETTLED)?)
     }
 
     fn remove(&mut self, wanted: &str) -> anyhow::Result<()> {

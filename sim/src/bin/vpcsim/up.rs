@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::run_dir::RunDir;
 use crate::site::Site;
-use crate::{node, say};
+use crate::{control, say};
 
 /// Makes the box, says so, and stays until told to stop.
 pub(crate) fn up(folder: &RunDir, name: &str, scenario: &Path, json: bool) -> anyhow::Result<()> {
@@ -32,7 +32,7 @@ pub(crate) fn up(folder: &RunDir, name: &str, scenario: &Path, json: bool) -> an
     };
     let served = runtime.block_on(async {
         let stop = listen(&folder.stop_socket())?;
-        let control = listen(&folder.control_socket())?;
+        let asks = listen(&folder.control_socket())?;
         let mut site = Site::up(folder, name, &scenario)?;
         // Listening starts before the description appears: a client that saw it may connect.
         let router = site.fabric().router().clone();
@@ -55,10 +55,10 @@ pub(crate) fn up(folder: &RunDir, name: &str, scenario: &Path, json: bool) -> an
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
                 asked = stop.accept() => { asked.context("wait for `vpcsim down`")?; break }
-                asked = control.accept() => {
-                    let (client, _) = asked.context("wait for `vpcsim node`")?;
-                    if let Err(error) = node::serve(client, |request| site.change(request)).await {
-                        tracing::warn!("a request for nodes: {error:#}");
+                asked = asks.accept() => {
+                    let (client, _) = asked.context("wait for `vpcsim node` and `vpcsim vpc`")?;
+                    if let Err(error) = control::serve(client, |request| site.change(request)).await {
+                        tracing::warn!("a request for nodes or the VPC: {error:#}");
                     }
                 }
                 Some(ended) = services.join_next() => {

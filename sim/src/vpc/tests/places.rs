@@ -136,6 +136,14 @@ fn a_describe_call_is_about_what_its_filters_name() {
             node.to_string(),
         ),
         (
+            DescribeInstanceStatus {
+                filters: by("event.instance-event-id", &"instance-event-0a"),
+                ..Default::default()
+            }
+            .into(),
+            "instance-event-0a".to_owned(),
+        ),
+        (
             DescribeSecurityGroups { filters: by("vpc-id", &vpc), ..Default::default() }.into(),
             vpc.to_string(),
         ),

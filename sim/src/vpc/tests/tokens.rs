@@ -35,8 +35,10 @@ fn a_client_token_is_good_for_its_eni_while_that_lives_and_a_day_after() {
     bed.second(5 * DAY);
     assert_eq!((bed.made_with("a"), bed.made_with("b")), (second, other));
     bed.delete(second);
+    assert_eq!(bed.vpc.world.tokens.len(), 2);
     bed.second(6 * DAY);
     bed.created();
+    assert_eq!(bed.vpc.world.tokens.len(), 1, "what is over takes no room");
     assert_ne!(bed.made_with("a"), second);
     assert_eq!(
         (bed.made_with("b"), bed.vpc.forgotten()),
