@@ -74,6 +74,7 @@ async fn answer(mut stream: UnixStream, config: &Config, backend: Backend) -> an
 async fn alive(engine: &EngineHandle) -> anyhow::Result<Value> {
     Ok(match engine.status().await? {
         Status::Ready => json!({ "alive": true, "serving": "ready" }),
+        Status::Impaired(cause) => json!({ "alive": true, "serving": "impaired", "cause": cause }),
         Status::Growing => json!({ "alive": true, "serving": "growing" }),
         Status::Short(cause) => json!({ "alive": true, "serving": "short", "cause": cause.to_string() }),
         Status::Refusing(cause) => {

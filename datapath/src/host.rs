@@ -21,6 +21,7 @@ use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWi
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::host::{HostFault, HostNet, Liveness, Netns};
 
+use crate::nat::Nat;
 use crate::netlink::NetlinkError;
 use crate::netns;
 use crate::sysctl;
@@ -65,6 +66,7 @@ pub struct HostOptions {
 pub struct Host {
     pool: Pool,
     drift: Drift,
+    nat: Arc<Nat>,
     interrupt: Option<Interrupt>,
     /// Numbers the groups by which links are removed, so that two removals never share one.
     removals: Arc<AtomicU32>,
@@ -84,7 +86,13 @@ impl Host {
         let threads = if options.threads == 0 { 4 } else { options.threads };
         let pool = Pool::start(&home, threads)?;
         let drift = Drift::watch(&home, pool.ports())?;
-        Ok(Self { pool, drift, interrupt: options.interrupt, removals: Arc::new(AtomicU32::new(0)) })
+        Ok(Self {
+            pool,
+            drift,
+            nat: Arc::default(),
+            interrupt: options.interrupt,
+            removals: Arc::new(AtomicU32::new(0)),
+        })
     }
 
     /// Turns IPv4 forwarding on if it is off, without which no pod reaches anything. A node's image sees to it; a
@@ -104,12 +112,13 @@ impl Host {
 
 impl HostNet for Host {
     async fn observe(&self, nat: &NatWanted) -> Result<HostObserved, HostFault> {
-        let nat = nat.clone();
-        self.pool.run("observe", move |worker| observe::observe(worker, &nat)).await
+        let (wanted, nat) = (nat.clone(), Arc::clone(&self.nat));
+        self.pool.run("observe", move |worker| observe::observe(worker, &wanted, &nat)).await
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
-        self.pool.run("apply", move |worker| actions::apply(worker, actions)).await
+        let nat = Arc::clone(&self.nat);
+        self.pool.run("apply", move |worker| actions::apply(worker, &nat, actions)).await
     }
 
     async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {

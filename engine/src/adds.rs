@@ -365,7 +365,7 @@ impl<W: World> Engine<W> {
             return Status::Refusing(Refusal::NotReady);
         }
         match planner::choose_address(&self.desired(), self.book.ledger(), &self.observed, &now) {
-            Ok(_) => Status::Ready,
+            Ok(_) => self.host_fault.clone().map_or(Status::Ready, Status::Impaired),
             Err(shortage) if shortage.hold && !shortage.hindered => Status::Growing,
             Err(shortage) => Status::Short(shortage.cause),
         }

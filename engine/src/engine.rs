@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_model::config::Config;
-use holdfast_model::host::LinkAlias;
+use holdfast_model::host::{LinkAlias, NatSeen};
 use holdfast_model::ids::MacAddr;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -47,6 +47,10 @@ pub struct Engine<W: World> {
     pub(crate) before_look: BTreeSet<LinkAlias>,
     /// Whether packets that leave the VPC are translated: no pod is answered for before.
     pub(crate) nat_ready: bool,
+    /// What the last look at the NAT table showed.
+    pub(crate) nat_seen: NatSeen,
+    /// Why the host's network is not as it should be, and stays so for now.
+    pub(crate) host_fault: Option<String>,
     /// Whether something happened since the last plan, besides changes of the ledger.
     stale: bool,
     /// The ledger that the last plan was made for.
@@ -109,6 +113,8 @@ impl<W: World> Engine<W> {
             macs: None,
             before_look: BTreeSet::new(),
             nat_ready: false,
+            nat_seen: NatSeen::default(),
+            host_fault: None,
             stale: true,
             planned: 0,
             observing: false,
