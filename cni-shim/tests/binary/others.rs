@@ -33,7 +33,7 @@ fn check_passes_the_daemons_no_on_and_fails_without_one() {
     let daemon = FakeDaemon::start(&runtime.socket(), failed(code::CHECK_FAILED));
     runtime.run("CHECK").error(code::CHECK_FAILED);
     daemon.only();
-    Runtime::new().run("CHECK").error(code::TRY_AGAIN_LATER);
+    Runtime::new().conf("deadlineMs", 200).run("CHECK").error(code::TRY_AGAIN_LATER);
 }
 
 #[test]
@@ -123,6 +123,7 @@ fn each_call_leaves_one_line_in_the_log_that_the_configuration_names() {
     let runtime = Runtime::new();
     let log = runtime.path("plugin.log");
     let runtime = runtime.conf("pluginLogFile", log.to_str().unwrap()).conf("pluginLogLevel", "Debug");
+    let runtime = runtime.conf("deadlineMs", 200);
     runtime.run("ADD").error(code::TRY_AGAIN_LATER);
     runtime.run("DEL").silent_success();
     let lines = log_lines(&runtime);

@@ -147,7 +147,7 @@ fn in_cni(error: &AddError) -> (u32, &'static str) {
         AddError::Ledger { .. } => (code::TRY_AGAIN_LATER, "the ledger cannot be written"),
         AddError::TwoNamespaces { .. } => (code::TRY_AGAIN_LATER, "the pod is being set up already"),
         AddError::Deleted { .. } => (code::FAILED, "the pod was deleted meanwhile"),
-        AddError::Stopping => (code::TRY_AGAIN_LATER, "the daemon is stopping"),
+        AddError::Stopping => (code::TRY_AGAIN_LATER, Failed::STOPPING),
     }
 }
 
@@ -206,7 +206,7 @@ fn unexpected(expected: &[IpAddr], leased: IpAddr) -> Option<String> {
 /// moment, would be moved away for it.
 async fn status_answer(engine: &EngineHandle) -> Answer {
     match engine.status().await {
-        Ok(Status::Ready | Status::Growing | Status::Short(_)) => Answer::Done,
+        Ok(Status::Ready | Status::Impaired(_) | Status::Growing | Status::Short(_)) => Answer::Done,
         Ok(Status::Refusing(cause)) => {
             failed(code::NOT_AVAILABLE, "no pod can be added now", cause.to_string(), true)
         }
@@ -236,7 +236,7 @@ fn refusing(request: &Request, cause: String) -> Answer {
 }
 
 fn stopping() -> Answer {
-    failed(code::TRY_AGAIN_LATER, "the daemon is stopping", String::new(), true)
+    Answer::Failed(Failed::stopping())
 }
 
 fn failed(code: u32, msg: &str, details: String, retry: bool) -> Answer {
