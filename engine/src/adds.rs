@@ -297,6 +297,7 @@ impl<W: World> Engine<W> {
             return;
         }
         let Some(lease) = self.book.ledger().leases.get(&sandbox).cloned() else { return };
+        self.note_settings(result.as_ref().err());
         match result {
             Ok(_wired) => {
                 // The pending lease is durable and the wiring was read back: a crash from here on adopts it.
@@ -364,10 +365,23 @@ impl<W: World> Engine<W> {
         if self.book.ledger().node.is_none() || !self.looked || !self.nat_ready {
             return Status::Refusing(Refusal::NotReady);
         }
+        if let Some(cause) = &self.setting_fault {
+            // Whatever addresses there are.
+            return Status::Impaired(cause.clone());
+        }
         match planner::choose_address(&self.desired(), self.book.ledger(), &self.observed, &now) {
             Ok(_) => self.host_fault.clone().map_or(Status::Ready, Status::Impaired),
             Err(shortage) if shortage.hold && !shortage.hindered => Status::Growing,
             Err(shortage) => Status::Short(shortage.cause),
+        }
+    }
+
+    /// A setting of the kernel's is every pod's affair, unlike what else fails when one is set up.
+    pub(crate) fn note_settings(&mut self, fault: Option<&HostFault>) {
+        match fault {
+            None => self.setting_fault = None,
+            Some(fault @ HostFault::Setting { .. }) => self.setting_fault = Some(chain(fault)),
+            Some(_) => {}
         }
     }
 

@@ -111,7 +111,7 @@ impl<W: World> Engine<W> {
             identified: self.identified,
             host_read: self.looked,
             nat: self.nat_seen,
-            host_fault: self.host_fault.clone(),
+            host_fault: self.setting_fault.clone().or_else(|| self.host_fault.clone()),
             journal: Vec::new(),
             ledger,
         }

@@ -51,6 +51,8 @@ pub struct Engine<W: World> {
     pub(crate) nat_seen: NatSeen,
     /// Why the host's network is not as it should be, and stays so for now.
     pub(crate) host_fault: Option<String>,
+    /// The kernel's setting that the last pod or ENI could not be set up for.
+    pub(crate) setting_fault: Option<String>,
     /// Whether something happened since the last plan, besides changes of the ledger.
     stale: bool,
     /// The ledger that the last plan was made for.
@@ -115,6 +117,7 @@ impl<W: World> Engine<W> {
             nat_ready: false,
             nat_seen: NatSeen::default(),
             host_fault: None,
+            setting_fault: None,
             stale: true,
             planned: 0,
             observing: false,

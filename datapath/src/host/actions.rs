@@ -8,10 +8,9 @@ use holdfast_ports::host::HostFault;
 use super::eni::by_mac;
 use super::pool::Worker;
 use super::wire::remove_rule;
-use super::{eni, links, refused};
+use super::{eni, links, refused, routes};
 use crate::nat::{Nat, NatError};
 use crate::netlink::{Change, LinkRef, Route, RouteScope, Rule, Socket};
-use crate::sysctl;
 
 /// Of the whole namespace: it is also what new links begin with, and writing it sets it on those that are there.
 pub(crate) const FORWARDING: &str = "ipv4/ip_forward";
@@ -35,7 +34,7 @@ pub(crate) fn apply(worker: &mut Worker, nat: &Nat, actions: Vec<HostAction>) ->
 
 fn carry_out(worker: &mut Worker, nat: &Nat, action: HostAction) -> Result<(), HostFault> {
     match action {
-        HostAction::EnableForwarding => enable_forwarding(),
+        HostAction::EnableForwarding => enable_forwarding(worker),
         HostAction::EnsureEni(wiring) => eni::set_up(worker, &wiring),
         HostAction::EnsureRule(rule) => ensure_rule(&mut worker.socket, &rule),
         HostAction::RaiseLink(alias) => links::raise(&mut worker.socket, &alias),
@@ -47,11 +46,8 @@ fn carry_out(worker: &mut Worker, nat: &Nat, action: HostAction) -> Result<(), H
     }
 }
 
-pub(crate) fn enable_forwarding() -> Result<(), HostFault> {
-    sysctl::write(FORWARDING, "1").map_err(|error| HostFault::Refused {
-        step: "turn IPv4 forwarding on".to_owned(),
-        cause: error.to_string(),
-    })
+pub(crate) fn enable_forwarding(worker: &Worker) -> Result<(), HostFault> {
+    worker.sysctl.set(FORWARDING, "1")
 }
 
 fn ours(rule: &ModelRule) -> Rule {
@@ -88,7 +84,7 @@ fn ensure_route(host: &mut Socket, route: &ModelRoute) -> Result<(), HostFault> 
     };
     let scope = if route.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
     let change = Route { via: route.via, scope, ..Route::on_link(route.table, route.to, link.index) };
-    host.apply(&Change::PutRoute(change.by(PROTOCOL))).map_err(refused)
+    routes::put_own(host, &change.by(PROTOCOL))
 }
 
 fn remove_route(host: &mut Socket, route: &RouteSeen) -> Result<(), HostFault> {

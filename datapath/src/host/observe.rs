@@ -15,13 +15,12 @@ use super::pool::Worker;
 use super::{LINK_GROUP, refused};
 use crate::nat::Nat;
 use crate::netlink::{AddressFamily, Link, RouteFilter};
-use crate::sysctl;
 
 /// Pods are wired and unwired meanwhile, so the reads are of different moments. Links come last: of what is set up its
 /// link is the first piece to appear, of what is taken down the last to go. So what a read missed of a thing in the
 /// making can be put there twice, which does no harm, and of one in the taking down there is less than was seen.
 pub(crate) fn observe(worker: &mut Worker, wanted: &NatWanted, nat: &Nat) -> Result<HostObserved, HostFault> {
-    let host = &mut worker.socket;
+    let (host, sysctl) = (&mut worker.socket, &worker.sysctl);
     let v4 = AddressFamily::Inet;
     let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
     let routes = host.routes(v4, ours).map_err(refused)?;
@@ -44,7 +43,7 @@ pub(crate) fn observe(worker: &mut Worker, wanted: &NatWanted, nat: &Nat) -> Res
             .into_iter()
             .map(|link| LinkSeen {
                 index: link.index,
-                strict: link.group != LINK_GROUP && !link.loopback && drops_asymmetric(&link.name),
+                strict: link.group != LINK_GROUP && !link.loopback && drops_asymmetric(sysctl, &link.name),
                 name: link.name,
                 mac: link.mac,
                 mtu: link.mtu,
@@ -73,7 +72,7 @@ pub(crate) fn observe(worker: &mut Worker, wanted: &NatWanted, nat: &Nat) -> Res
             })
             .collect(),
         nat,
-        forwarding: sysctl::read(FORWARDING).map(|value| value == "1"),
+        forwarding: sysctl.read(FORWARDING).map(|value| value == "1"),
     })
 }
 
