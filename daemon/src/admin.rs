@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use crate::dump;
-use crate::server::{self, Backend, Listening};
+use crate::server::{self, Backend, Door, Listening, Lock};
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,17 +27,24 @@ const LONGEST: u64 = 64;
 /// Operators served at once.
 const CONNECTIONS: usize = 8;
 
-fn path(config: &Config) -> PathBuf {
+/// Where the operator's socket is.
+pub(crate) fn path(config: &Config) -> PathBuf {
     config.socket.value.with_file_name("admin.sock")
 }
 
-/// Serves the operator.
-pub(crate) fn listen(config: &Arc<Config>, backend: watch::Receiver<Backend>) -> anyhow::Result<Listening> {
+/// Serves the operator; `plugins` is where plugins come in.
+pub(crate) fn listen(
+    config: &Arc<Config>,
+    lock: Arc<Lock>,
+    plugins: Arc<Door>,
+    backend: watch::Receiver<Backend>,
+) -> anyhow::Result<Listening> {
     let settings = Arc::clone(config);
-    server::serve(&path(config), CONNECTIONS, move |stream| {
+    server::serve(&path(config), lock, CONNECTIONS, move |stream| {
         let (config, backend) = (Arc::clone(&settings), backend.borrow().clone());
+        let plugins = Arc::clone(&plugins);
         async move {
-            match tokio::time::timeout(PATIENCE, answer(stream, &config, backend)).await {
+            match tokio::time::timeout(PATIENCE, answer(stream, &config, &plugins, backend)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::info!(error = %format!("{error:#}"), "an operator's question went unanswered");
@@ -48,7 +55,12 @@ pub(crate) fn listen(config: &Arc<Config>, backend: watch::Receiver<Backend>) ->
     })
 }
 
-async fn answer(mut stream: UnixStream, config: &Config, backend: Backend) -> anyhow::Result<()> {
+async fn answer(
+    mut stream: UnixStream,
+    config: &Config,
+    plugins: &Door,
+    backend: Backend,
+) -> anyhow::Result<()> {
     let peer = Peer::of(&stream)?;
     if !peer.may_command(nix::unistd::geteuid().as_raw()) {
         bail!("uid {} may not ask", peer.uid);
@@ -57,7 +69,13 @@ async fn answer(mut stream: UnixStream, config: &Config, backend: Backend) -> an
     let mut word = String::new();
     reader.take(LONGEST).read_to_string(&mut word).await?;
     let answer = match (word.trim(), backend) {
-        ("health", Backend::Engine(engine)) => alive(&engine).await?,
+        ("health", Backend::Engine(engine)) => {
+            let alive = alive(&engine).await?;
+            match plugins.trouble() {
+                Some(cause) => json!({ "alive": true, "serving": "refusing", "cause": cause }),
+                None => alive,
+            }
+        }
         // Alive, and rightly so: a restart would not open the ledger.
         ("health", Backend::Refusing(cause)) => {
             json!({ "alive": true, "serving": "refusing", "cause": cause })
