@@ -1,12 +1,12 @@
 //! The operator's socket beside the plugin's: one word in, one JSON object out.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream as BlockingStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use holdfast_engine::{EngineHandle, Status};
 use holdfast_model::config::Config;
 use holdfast_wire::peer::Peer;
@@ -103,19 +103,40 @@ async fn alive(engine: &EngineHandle) -> anyhow::Result<Value> {
 
 /// Asks a running daemon.
 pub(crate) fn ask(config: &Config, word: &str) -> anyhow::Result<Value> {
-    let path = path(config);
-    let context = || format!("asking the daemon at {}", path.display());
-    let mut stream = BlockingStream::connect(&path).with_context(context)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(word.as_bytes()).with_context(context)?;
+    ask_at(&path(config), word, PATIENCE)
+}
+
+fn ask_at(path: &Path, word: &str, patience: Duration) -> anyhow::Result<Value> {
+    let answer = exchange(path, word, patience).map_err(|error| {
+        let at = path.display();
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => anyhow!(
+                "no daemon at {at} ({error}): it is not running, or HOLDFAST_SOCKET is not what it was started with"
+            ),
+            // What a socket says whose time is over.
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!(
+                "the daemon at {at} runs and does not answer within {patience:?}: it is stuck; keep its log, then restart \
+                 it, which running pods do not notice"
+            ),
+            _ => anyhow!("asking the daemon at {at}: {error}"),
+        }
+    })?;
+    if answer.is_empty() {
+        bail!("the daemon at {} gave no answer: it was stopped, or its log says why", path.display());
+    }
+    serde_json::from_str(&answer)
+        .with_context(|| format!("reading what the daemon at {} said", path.display()))
+}
+
+fn exchange(path: &Path, word: &str, patience: Duration) -> io::Result<String> {
+    let mut stream = BlockingStream::connect(path)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(word.as_bytes())?;
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(context)?;
-    if answer.is_empty() {
-        bail!("the daemon at {} gave no answer", path.display());
-    }
-    serde_json::from_str(&answer).with_context(context)
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// `holdfast health`.
@@ -126,4 +147,22 @@ pub(crate) fn health(config: &Config) -> anyhow::Result<()> {
         bail!("the daemon does not say that it is alive");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_is_away_or_stuck_is_told_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let said = || ask_at(&path, "health", Duration::from_millis(50)).unwrap_err().to_string();
+        assert!(said().contains("it is not running"), "{}", said());
+        // Takes connections, as the kernel does for a process that is stopped, and says nothing.
+        let _stuck = UnixListener::bind(&path).unwrap();
+        assert!(said().contains("does not answer within 50ms: it is stuck"), "{}", said());
+    }
 }

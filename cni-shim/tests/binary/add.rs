@@ -70,6 +70,29 @@ fn results_speak_the_configurations_version() {
 }
 
 #[test]
+fn what_an_earlier_plugin_gave_is_passed_on() {
+    let previous = json!({
+        "cniVersion": "1.0.0",
+        "interfaces": [{"name": "other0", "sandbox": "/run/netns/x"}],
+        "ips": [{"address": "192.0.2.9/24", "interface": 0}],
+        "routes": [{"dst": "192.0.2.0/24"}],
+    });
+    let runtime = Runtime::new().conf("prevResult", previous.clone());
+    let daemon = FakeDaemon::start(&runtime.socket(), added());
+    let result = runtime.run("ADD").result();
+    daemon.only();
+    assert_eq!(result["interfaces"][0], previous["interfaces"][0]);
+    assert_eq!(result["interfaces"][2]["name"], "eth0");
+    assert_eq!(result["ips"][0], previous["ips"][0]);
+    assert_eq!(result["ips"][1], json!({"interface": 2, "address": "10.0.5.17/32"}));
+    assert_eq!(result["routes"], previous["routes"]);
+
+    let runtime = Runtime::new().conf("prevResult", "nonsense");
+    let error = runtime.run("ADD").error(code::INVALID_CONFIG);
+    assert!(error["details"].as_str().unwrap().contains("prevResult"), "{error}");
+}
+
+#[test]
 fn the_daemons_refusal_reaches_the_runtime_unchanged() {
     let runtime = Runtime::new();
     let daemon = FakeDaemon::start(&runtime.socket(), failed(101));

@@ -70,8 +70,31 @@ fn gc_passes_the_runtimes_list_on() {
 }
 
 #[test]
-fn gc_without_a_list_releases_nothing() {
-    for conf in [Value::Null, json!({}), json!([{"containerID": "a"}])] {
+fn gc_without_attachments_is_passed_on() {
+    let mut nothing = Runtime::new();
+    nothing.conf["cni.dev/valid-attachments"] = Value::Null;
+    for runtime in [Runtime::new(), nothing] {
+        let daemon = FakeDaemon::start(&runtime.socket(), yes());
+        runtime.run("GC").silent_success();
+        let Request::Gc(gc) = daemon.only().request.request else { panic!() };
+        assert_eq!(gc.valid, []);
+    }
+}
+
+#[test]
+fn commands_that_the_configurations_version_does_not_have_are_refused() {
+    for (command, version) in [("CHECK", "0.3.1"), ("STATUS", "0.4.0"), ("GC", "0.4.0")] {
+        let runtime = Runtime::new().conf("cniVersion", version);
+        let daemon = FakeDaemon::start(&runtime.socket(), yes());
+        let error = runtime.run(command).error(code::INCOMPATIBLE_VERSION);
+        assert!(error["details"].as_str().unwrap().contains(command), "{error}");
+        assert!(daemon.stop().is_empty());
+    }
+}
+
+#[test]
+fn gc_with_a_list_that_cannot_be_read_releases_nothing() {
+    for conf in [json!({}), json!([{"containerID": "a"}])] {
         let runtime = Runtime::new().conf("cni.dev/valid-attachments", conf);
         let daemon = FakeDaemon::start(&runtime.socket(), yes());
         runtime.run("GC").error(code::INVALID_CONFIG);

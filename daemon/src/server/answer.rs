@@ -25,6 +25,9 @@ use crate::run::chain;
 /// plugin with little patience gets a quarter of it.
 const ANSWER_AHEAD: Duration = Duration::from_secs(2);
 
+/// Within this time whatever is asked is answered, unless something is stuck.
+const AMPLE: Duration = Duration::from_secs(5);
+
 /// How long a plugin waits that does not say so.
 const PATIENCE_UNTOLD: Duration = Duration::from_secs(120);
 
@@ -59,7 +62,15 @@ pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, des
         }
     };
     tokio::time::timeout(patience, answering).await.unwrap_or_else(|_elapsed| {
-        tracing::error!(command, ?patience, "a request was not answered in time: disk or kernel are stuck");
+        if patience < AMPLE {
+            tracing::warn!(command, ?patience, "a request was not answered within its plugin's deadline");
+        } else {
+            tracing::error!(
+                command,
+                ?patience,
+                "a request was not answered in time: disk or kernel are stuck"
+            );
+        }
         failed(code::TRY_AGAIN_LATER, "the daemon could not answer in time", String::new(), true)
     })
 }
@@ -172,8 +183,10 @@ fn mtu_of(config: &Config, asked: u32) -> u32 {
 async fn check_answer(check: Check, descriptor: Option<OwnedFd>, engine: &EngineHandle) -> Answer {
     let sandbox = key_of(&check.sandbox);
     let Some(address) = leased(&sandbox, engine).await else {
+        // Not the specification's "unknown container", which tells a runtime that no DEL is needed: a ledger that lost
+        // something does not know what of it is left in the kernel.
         let details = format!("{sandbox} holds no address");
-        return failed(code::UNKNOWN_CONTAINER, "the container is not known", details, false);
+        return failed(code::CHECK_FAILED, "the pod's network is not as it should be", details, false);
     };
     if let Some(details) = unexpected(&check.expected, address) {
         return failed(code::CHECK_FAILED, "the pod is not as it was set up", details, false);
