@@ -60,6 +60,11 @@ pub fn sandbox(container_id: &str) -> anyhow::Result<SandboxKey> {
     })
 }
 
+/// The first version that has STATUS and GC: a runtime calls them with no older one.
+fn of_1_1(conf: &mut Value) {
+    conf["cniVersion"] = "1.1.0".into();
+}
+
 impl Runner {
     /// Our plugin at `plugin`, asking the daemon at `socket`, with its spool at `spool`.
     pub fn holdfast(plugin: &Path, socket: &Path, spool: &Path) -> Self {
@@ -144,14 +149,17 @@ impl Runner {
 
     /// STATUS.
     pub fn status(&self) -> anyhow::Result<Called> {
-        self.call("STATUS", None, |_| {})
+        self.call("STATUS", None, of_1_1)
     }
 
     /// GC: these sandboxes are what the runtime still wants.
     pub fn gc(&self, valid: &[&Pod]) -> anyhow::Result<Called> {
         let valid: Vec<Value> =
             valid.iter().map(|pod| json!({ "containerID": pod.container_id, "ifname": "eth0" })).collect();
-        self.call("GC", None, |conf| conf["cni.dev/valid-attachments"] = valid.into())
+        self.call("GC", None, |conf| {
+            of_1_1(conf);
+            conf["cni.dev/valid-attachments"] = valid.into();
+        })
     }
 
     /// The address in a result of ADD.

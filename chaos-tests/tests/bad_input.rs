@@ -28,12 +28,12 @@ use serde_json::{Value, json};
 /// The plugin's and the daemon's codes (see `holdfast_wire::cni::error::code`).
 mod code {
     pub(super) const INCOMPATIBLE_VERSION: u64 = 1;
-    pub(super) const UNKNOWN_CONTAINER: u64 = 3;
     pub(super) const INVALID_ENVIRONMENT: u64 = 4;
     pub(super) const DECODING_FAILURE: u64 = 6;
     pub(super) const INVALID_CONFIG: u64 = 7;
     pub(super) const TRY_AGAIN: u64 = 11;
     pub(super) const NOT_AVAILABLE: u64 = 50;
+    pub(super) const CHECK_FAILED: u64 = 102;
     pub(super) const PROTOCOL: u32 = 100;
 }
 
@@ -113,7 +113,7 @@ fn wrong_configurations_and_variables_are_refused_with_words() {
     let unknown = rig.pod("unknown").unwrap();
     runner.del(&unknown).unwrap().ok().unwrap();
     runner.del_again(&unknown).unwrap().ok().unwrap();
-    assert_eq!(refused(runner.check(&unknown).unwrap()).code, code::UNKNOWN_CONTAINER);
+    assert_eq!(refused(runner.check(&unknown).unwrap()).code, code::CHECK_FAILED);
     // A pod that is not as it was set up fails its CHECK.
     runner.add(&pod).unwrap().ok().unwrap();
     runner.check(&pod).unwrap().ok().unwrap();
@@ -262,12 +262,14 @@ fn a_stranger_may_not_command() {
     let plugin = rig.dir().join("aws-cni");
     fs::copy(&rig.programs().plugin, &plugin).unwrap();
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut conf = node.runner().conf().clone();
+    conf["cniVersion"] = "1.1.0".into();
     let status = |prepare: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(prepare).arg("--").arg(&plugin).env_clear().env("CNI_COMMAND", "STATUS");
         let mut child =
             command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(node.runner().conf().to_string().as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(conf.to_string().as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
@@ -281,7 +283,8 @@ fn a_stranger_may_not_command() {
     let (served, said) = status(&nobody);
     assert!(!served, "{said}");
     assert!(!said.contains("Permission denied"), "it did reach the socket: {said}");
-    assert!(node.log().contains("a stranger on the plugin's socket was turned away"), "{}", node.log());
+    let told = || node.log().contains("a stranger on the plugin's socket was turned away");
+    wait_for("told", Duration::from_secs(10), told).unwrap();
     still_serves(&rig, &mut node);
 }
 

@@ -136,3 +136,21 @@ fn a_full_disk_costs_lines_which_are_told_when_there_is_room() {
     wait_for("the pod told", Duration::from_secs(10), || written().contains("default/four")).unwrap();
     runner.del(&pod.pod).unwrap().ok().unwrap();
 }
+
+#[test]
+fn wrong_settings_are_lines_of_the_log_like_all_others() {
+    let (_rig, mut node) = node();
+    node.set("WARM_IP_TARGET", "many").set("AWS_VPC_K8S_CNI_LOGLEVEL", "loud").set("ENABLE_IPv6", "true");
+    node.start().unwrap();
+    let status = node.daemon().unwrap().wait(Duration::from_secs(30)).unwrap();
+    assert_eq!(status.code(), Some(64));
+    let log = node.log();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (variable, level) in
+        [("WARM_IP_TARGET", "WARN"), ("AWS_VPC_K8S_CNI_LOGLEVEL", "WARN"), ("ENABLE_IPv6", "ERROR")]
+    {
+        let told = |line: &&serde_json::Value| line["message"].as_str().unwrap().starts_with(variable);
+        let line = lines.iter().find(told).unwrap_or_else(|| panic!("{variable} is not in {log}"));
+        assert_eq!(line["level"], level, "{line}");
+    }
+}

@@ -1,9 +1,14 @@
 //! One question to the daemon, with the time that each command may take.
+//!
+//! A daemon that is restarted is away for moments, and what it was asked before is answered by its successor as it would
+//! have been by itself: an ADD that has an address already gets the same. So who asks for that waits for the successor,
+//! rather than have the runtime take the whole sandbox down.
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use holdfast_wire::client::{ClientError, exchange};
 use holdfast_wire::message::{Answer, Request, RequestFrame};
@@ -28,14 +33,65 @@ pub(crate) fn patience(request: &Request) -> Duration {
     })
 }
 
-/// Asks the daemon at `socket`.
+/// How long a successor is waited for.
+const RESTART: Duration = Duration::from_secs(10);
+
+/// How soon it is looked for again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many daemons are asked that go away with the question. More would rather be the question's fault.
+const DAEMONS: u32 = 5;
+
+/// Asks the daemon at `socket`; if it goes away, and the question may be repeated, the next one. All within `patience`.
 pub(crate) fn daemon(
     socket: &Path,
     request: Request,
     netns: Option<&File>,
     patience: Duration,
 ) -> Result<Answer, ClientError> {
+    let begun = Instant::now();
+    let mut away_since = begun;
+    let (mut asked, mut left) = (0, patience);
+    loop {
+        let outcome = once(socket, &request, netns, left);
+        let had_it = had_it(&outcome);
+        if !request.may_be_repeated() || !(had_it || nobody_there(&outcome)) {
+            return outcome;
+        }
+        if had_it {
+            asked += 1;
+            away_since = Instant::now();
+        }
+        let now = Instant::now();
+        let over = asked >= DAEMONS || now - away_since + PAUSE > RESTART || now - begun + PAUSE > patience;
+        if over {
+            return outcome;
+        }
+        sleep(PAUSE);
+        left = patience.saturating_sub(begun.elapsed());
+    }
+}
+
+fn nobody_there(outcome: &Result<Answer, ClientError>) -> bool {
+    outcome.as_ref().is_err_and(ClientError::nobody_there)
+}
+
+/// Whether a daemon had the question that will not answer it.
+fn had_it(outcome: &Result<Answer, ClientError>) -> bool {
+    match outcome {
+        Ok(Answer::Failed(failed)) => failed.is_stopping(),
+        Ok(_) => false,
+        Err(error) => error.cut_off(),
+    }
+}
+
+fn once(
+    socket: &Path,
+    request: &Request,
+    netns: Option<&File>,
+    patience: Duration,
+) -> Result<Answer, ClientError> {
     let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-    let frame = RequestFrame::new(request, VERSION, patience_ms);
+    let frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
     exchange(socket, &frame, netns.map(AsFd::as_fd), patience).map(|answer| answer.answer)
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::SystemTime;
 
+use holdfast_wire::cni::chain;
 use holdfast_wire::cni::conf::NetConf;
 use holdfast_wire::cni::env::{CniEnv, Command};
 use holdfast_wire::cni::error::{CniError, code};
@@ -111,6 +112,7 @@ fn add(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     let version = conf.version()?;
     let network = conf.network()?;
     let link = conf.pod_link()?;
+    let previous = conf.previous_result()?;
     let (container_id, ifname, netns_path, pod) = call.env.for_add()?;
     let netns =
         netns::open(&netns_path).map_err(|source| Failure::Netns { path: netns_path.clone(), source })?;
@@ -125,7 +127,8 @@ fn add(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     let patience = conf.deadline()?.unwrap_or_else(|| ask::patience(&request));
     match ask::daemon(&conf.socket()?, request, Some(&netns), patience)? {
         Answer::Added(added) => {
-            Ok(Success::printing(&CniResult::of_add(version, &added, &ifname, &netns_path, &pod)))
+            let result = CniResult::of_add(version, &added, &ifname, &netns_path, &pod);
+            Ok(Success::printing(&chain::behind(previous, &result)?))
         }
         Answer::Failed(failed) => Err(Failure::Refused(failed)),
         Answer::Done => Err(Failure::Unexpected("ADD")),
@@ -133,7 +136,7 @@ fn add(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
 }
 
 fn check(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
-    conf.version()?;
+    conf.version_since(CniVersion::V0_4_0, "CHECK")?;
     let network = conf.network()?;
     let (container_id, ifname, netns_path) = call.env.for_check()?;
     let netns =
@@ -144,7 +147,7 @@ fn check(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
 }
 
 fn status(conf: &NetConf) -> Result<Success, Failure> {
-    conf.version()?;
+    conf.version_since(CniVersion::V1_1_0, "STATUS")?;
     let request = Request::Status(Status { network: conf.network()? });
     match ask_for_yes(conf, request, None) {
         Err(Failure::Daemon(error)) => Err(Failure::NotAvailable(error)),
@@ -161,7 +164,7 @@ fn status(conf: &NetConf) -> Result<Success, Failure> {
 }
 
 fn gc(conf: &NetConf) -> Result<Success, Failure> {
-    conf.version()?;
+    conf.version_since(CniVersion::V1_1_0, "GC")?;
     let request = Request::Gc(Gc { network: conf.network()?, valid: conf.valid_attachments()? });
     ask_for_yes(conf, request, None)
 }

@@ -9,7 +9,6 @@ use holdfast_wire::client::ClientError;
 use holdfast_wire::cni::conf::ConfError;
 use holdfast_wire::cni::env::EnvError;
 use holdfast_wire::cni::error::code;
-use holdfast_wire::frame::FrameError;
 use holdfast_wire::message::Failed;
 
 /// Why a command fails.
@@ -69,11 +68,7 @@ impl Failure {
             Self::Stdin(_) => code::IO_FAILURE,
             Self::StdinTooLarge(_) => code::INVALID_CONFIG,
             Self::Conf(error) => error.code(),
-            Self::Daemon(
-                ClientError::Malformed(_)
-                | ClientError::TooLarge(_)
-                | ClientError::Frame(FrameError::Oversized { .. }),
-            )
+            Self::Daemon(ClientError::Malformed(_) | ClientError::TooLarge(_) | ClientError::Frame(_))
             | Self::Unexpected(_) => code::PROTOCOL,
             // A daemon that is away, starting, or was killed in the middle: the next attempt may meet another.
             Self::Daemon(_) | Self::Lost { .. } => code::TRY_AGAIN_LATER,

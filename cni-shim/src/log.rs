@@ -53,7 +53,7 @@ fn errors_only(level: Option<&str>) -> bool {
 /// Best effort from here on: every error is dropped on purpose.
 fn append(path: &str, line: &str) {
     if matches!(path, "stderr" | "stdout" | "/dev/stderr" | "/dev/stdout") {
-        write_at_once(&std::io::stderr(), line.as_bytes());
+        write_at_once(std::io::stderr(), line.as_bytes());
         return;
     }
     let Some(mut file) = open(path) else { return };

@@ -1,12 +1,12 @@
 //! The operator's socket beside the plugin's: one word in, one JSON object out.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream as BlockingStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use holdfast_engine::{EngineHandle, Status};
 use holdfast_model::config::Config;
 use holdfast_wire::peer::Peer;
@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use crate::dump;
-use crate::server::{self, Backend, Listening};
+use crate::server::{self, Backend, Door, Listening, Lock};
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,17 +27,24 @@ const LONGEST: u64 = 64;
 /// Operators served at once.
 const CONNECTIONS: usize = 8;
 
-fn path(config: &Config) -> PathBuf {
+/// Where the operator's socket is.
+pub(crate) fn path(config: &Config) -> PathBuf {
     config.socket.value.with_file_name("admin.sock")
 }
 
-/// Serves the operator.
-pub(crate) fn listen(config: &Arc<Config>, backend: watch::Receiver<Backend>) -> anyhow::Result<Listening> {
+/// Serves the operator; `plugins` is where plugins come in.
+pub(crate) fn listen(
+    config: &Arc<Config>,
+    lock: Arc<Lock>,
+    plugins: Arc<Door>,
+    backend: watch::Receiver<Backend>,
+) -> anyhow::Result<Listening> {
     let settings = Arc::clone(config);
-    server::serve(&path(config), CONNECTIONS, move |stream| {
+    server::serve(&path(config), lock, CONNECTIONS, move |stream| {
         let (config, backend) = (Arc::clone(&settings), backend.borrow().clone());
+        let plugins = Arc::clone(&plugins);
         async move {
-            match tokio::time::timeout(PATIENCE, answer(stream, &config, backend)).await {
+            match tokio::time::timeout(PATIENCE, answer(stream, &config, &plugins, backend)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::info!(error = %format!("{error:#}"), "an operator's question went unanswered");
@@ -48,7 +55,12 @@ pub(crate) fn listen(config: &Arc<Config>, backend: watch::Receiver<Backend>) ->
     })
 }
 
-async fn answer(mut stream: UnixStream, config: &Config, backend: Backend) -> anyhow::Result<()> {
+async fn answer(
+    mut stream: UnixStream,
+    config: &Config,
+    plugins: &Door,
+    backend: Backend,
+) -> anyhow::Result<()> {
     let peer = Peer::of(&stream)?;
     if !peer.may_command(nix::unistd::geteuid().as_raw()) {
         bail!("uid {} may not ask", peer.uid);
@@ -57,7 +69,13 @@ async fn answer(mut stream: UnixStream, config: &Config, backend: Backend) -> an
     let mut word = String::new();
     reader.take(LONGEST).read_to_string(&mut word).await?;
     let answer = match (word.trim(), backend) {
-        ("health", Backend::Engine(engine)) => alive(&engine).await?,
+        ("health", Backend::Engine(engine)) => {
+            let alive = alive(&engine).await?;
+            match plugins.trouble() {
+                Some(cause) => json!({ "alive": true, "serving": "refusing", "cause": cause }),
+                None => alive,
+            }
+        }
         // Alive, and rightly so: a restart would not open the ledger.
         ("health", Backend::Refusing(cause)) => {
             json!({ "alive": true, "serving": "refusing", "cause": cause })
@@ -74,6 +92,7 @@ async fn answer(mut stream: UnixStream, config: &Config, backend: Backend) -> an
 async fn alive(engine: &EngineHandle) -> anyhow::Result<Value> {
     Ok(match engine.status().await? {
         Status::Ready => json!({ "alive": true, "serving": "ready" }),
+        Status::Impaired(cause) => json!({ "alive": true, "serving": "impaired", "cause": cause }),
         Status::Growing => json!({ "alive": true, "serving": "growing" }),
         Status::Short(cause) => json!({ "alive": true, "serving": "short", "cause": cause.to_string() }),
         Status::Refusing(cause) => {
@@ -84,19 +103,40 @@ async fn alive(engine: &EngineHandle) -> anyhow::Result<Value> {
 
 /// Asks a running daemon.
 pub(crate) fn ask(config: &Config, word: &str) -> anyhow::Result<Value> {
-    let path = path(config);
-    let context = || format!("asking the daemon at {}", path.display());
-    let mut stream = BlockingStream::connect(&path).with_context(context)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(word.as_bytes()).with_context(context)?;
+    ask_at(&path(config), word, PATIENCE)
+}
+
+fn ask_at(path: &Path, word: &str, patience: Duration) -> anyhow::Result<Value> {
+    let answer = exchange(path, word, patience).map_err(|error| {
+        let at = path.display();
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => anyhow!(
+                "no daemon at {at} ({error}): it is not running, or HOLDFAST_SOCKET is not what it was started with"
+            ),
+            // What a socket says whose time is over.
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!(
+                "the daemon at {at} runs and does not answer within {patience:?}: it is stuck; keep its log, then restart \
+                 it, which running pods do not notice"
+            ),
+            _ => anyhow!("asking the daemon at {at}: {error}"),
+        }
+    })?;
+    if answer.is_empty() {
+        bail!("the daemon at {} gave no answer: it was stopped, or its log says why", path.display());
+    }
+    serde_json::from_str(&answer)
+        .with_context(|| format!("reading what the daemon at {} said", path.display()))
+}
+
+fn exchange(path: &Path, word: &str, patience: Duration) -> io::Result<String> {
+    let mut stream = BlockingStream::connect(path)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(word.as_bytes())?;
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(context)?;
-    if answer.is_empty() {
-        bail!("the daemon at {} gave no answer", path.display());
-    }
-    serde_json::from_str(&answer).with_context(context)
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// `holdfast health`.
@@ -107,4 +147,22 @@ pub(crate) fn health(config: &Config) -> anyhow::Result<()> {
         bail!("the daemon does not say that it is alive");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_is_away_or_stuck_is_told_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let said = || ask_at(&path, "health", Duration::from_millis(50)).unwrap_err().to_string();
+        assert!(said().contains("it is not running"), "{}", said());
+        // Takes connections, as the kernel does for a process that is stopped, and says nothing.
+        let _stuck = UnixListener::bind(&path).unwrap();
+        assert!(said().contains("does not answer within 50ms: it is stuck"), "{}", said());
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use holdfast_engine::Dump;
 use holdfast_model::config::Config;
 use holdfast_model::invariants;
@@ -62,6 +62,12 @@ pub(crate) fn dump(config: &Config, ledger: &Path) -> anyhow::Result<()> {
 }
 
 fn of_file(ledger: &Path) -> anyhow::Result<Value> {
+    if !ledger.exists() {
+        bail!(
+            "there is no ledger at {}: no daemon has run with it yet, or HOLDFAST_LEDGER is not what it was started with",
+            ledger.display()
+        );
+    }
     let seen =
         Store::inspect(ledger, JOURNAL).with_context(|| format!("reading a copy of {}", ledger.display()))?;
     let limits = seen.ledger.node.as_ref().and_then(|node| InstanceLimits::of(&node.identity.instance_type));

@@ -210,6 +210,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
         ledger: reader.get("HOLDFAST_LEDGER", Bad::Refused, base.ledger.value, absolute),
         socket: reader.get("HOLDFAST_SOCKET", Bad::Refused, base.socket.value, absolute),
         spool: reader.get("HOLDFAST_SPOOL", Bad::Refused, base.spool.value, absolute),
+        proc_sys: reader.get("HOLDFAST_PROC_SYS", Bad::Refused, base.proc_sys.value, absolute),
     };
     Read {
         config,

@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 
 use crate::clock::{self, KernelClock};
 use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
-use crate::server::{Backend, Desk, Listening};
+use crate::server::{Backend, Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
 use crate::{admin, limits, server};
 
@@ -59,9 +59,14 @@ async fn serve(config: Arc<Config>, room: usize) -> anyhow::Result<()> {
     let spools = Spools::new(&config);
     let desk = Arc::new(Desk::new(Arc::clone(&config), current, spools.clone(), room));
 
+    // Before anything is touched: where another daemon serves, this one has no business, whatever its ledger.
+    let places = tokio::select! {
+        places = Places::take(&config) => places?,
+        () = stop.wait() => return Ok(()),
+    };
     let mut serving = None;
     let opened = tokio::select! {
-        opened = open_ledger(&config, &backend, &desk, &mut serving) => opened?,
+        opened = open_ledger(&config, &backend, &desk, &places, &mut serving) => opened?,
         () = stop.wait() => return Ok(()),
     };
     tell_found(&opened.found);
@@ -73,7 +78,7 @@ async fn serve(config: Arc<Config>, room: usize) -> anyhow::Result<()> {
     backend.send_replace(Backend::Engine(handle.clone()));
     let serving = match serving {
         Some(serving) => serving,
-        None => Serving::start(&desk)?,
+        None => Serving::start(&desk, &places)?,
     };
     tracing::info!("serving");
     let watching = tokio::spawn(spools.watch(handle.clone()));
@@ -103,6 +108,7 @@ async fn open_ledger(
     config: &Arc<Config>,
     backend: &watch::Sender<Backend>,
     desk: &Arc<Desk>,
+    places: &Places,
     serving: &mut Option<Serving>,
 ) -> anyhow::Result<Opened> {
     let mut told = String::new();
@@ -118,7 +124,7 @@ async fn open_ledger(
             tracing::error!(%cause, "until it does, pods can be deleted, not added");
             backend.send_replace(Backend::Refusing(cause));
             if serving.is_none() {
-                *serving = Some(Serving::start(desk)?);
+                *serving = Some(Serving::start(desk, places)?);
             }
             opening.await
         };
@@ -138,7 +144,7 @@ async fn open_ledger(
         } else {
             backend.send_replace(Backend::Refusing(cause));
             if serving.is_none() {
-                *serving = Some(Serving::start(desk)?);
+                *serving = Some(Serving::start(desk, places)?);
             }
             LEDGER_RETRY
         };
@@ -166,10 +172,11 @@ async fn build_engine(
         region.tell(&node.identity.region);
     }
     let imds = Imds::new(ImdsSettings::default()).context("setting up the metadata client")?;
-    let host = Host::new(HostOptions::default()).context("opening the host's network")?;
+    let options = HostOptions { proc_sys: Some(config.proc_sys.value.clone()), ..HostOptions::default() };
+    let host = Host::new(options).context("opening the host's network")?;
     if let Err(fault) = host.ensure_forwarding().await {
         // A node whose image sees to it needs no right of ours.
-        tracing::error!(error = %chain(&fault), "IPv4 forwarding is off and cannot be turned on: pods reach nothing");
+        tracing::error!(error = %chain(&fault), "IPv4 forwarding is off: pods reach nothing");
     }
     let ports = Ports::<RealWorld> {
         cloud: Arc::new(RegionalCloud::new(region.clone())),
@@ -181,6 +188,36 @@ async fn build_engine(
     Engine::new(ports, Arc::clone(config), opened.store).context("starting the ledger's writer")
 }
 
+/// The sockets' places, which are ours alone for as long as this process lives.
+struct Places {
+    plugin: Arc<Lock>,
+    admin: Arc<Lock>,
+}
+
+impl Places {
+    /// Waits until no other daemon has them.
+    async fn take(config: &Config) -> anyhow::Result<Self> {
+        let both = || {
+            let plugin = Lock::beside(&config.socket.value)?;
+            let admin = Lock::beside(&admin::path(config))?;
+            Ok(Self { plugin: Arc::new(plugin), admin: Arc::new(admin) })
+        };
+        let mut told = false;
+        loop {
+            match both() {
+                Err(error @ LockError::Held(_)) => {
+                    if !told {
+                        tracing::error!(%error, "waiting until that one ends");
+                        told = true;
+                    }
+                    tokio::time::sleep(LOCK_RETRY).await;
+                }
+                other => return other.context("taking the sockets' place"),
+            }
+        }
+    }
+}
+
 /// The sockets. They are shut, and their files removed, when this is dropped.
 struct Serving {
     plugin: Listening,
@@ -188,9 +225,9 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(desk: &Arc<Desk>) -> anyhow::Result<Self> {
-        let plugin = server::listen(desk)?;
-        let admin = admin::listen(desk.config(), desk.backend())?;
+    fn start(desk: &Arc<Desk>, places: &Places) -> anyhow::Result<Self> {
+        let plugin = server::listen(desk, Arc::clone(&places.plugin))?;
+        let admin = admin::listen(desk.config(), Arc::clone(&places.admin), plugin.door(), desk.backend())?;
         Ok(Self { plugin, admin })
     }
 

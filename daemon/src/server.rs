@@ -2,9 +2,10 @@
 
 mod answer;
 mod connection;
+mod door;
+mod lock;
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,14 @@ use holdfast_model::sandbox::SandboxKey;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::spool::Spools;
+pub(crate) use door::Door;
+pub(crate) use lock::{Lock, LockError};
+
+/// How often it is looked whether the socket's file still leads here. A look is one system call.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How soon accepting is tried again when it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -71,22 +78,22 @@ impl Desk {
 
 /// A socket being served; dropping it shuts it.
 pub(crate) struct Listening {
-    path: PathBuf,
-    /// Which file we bound: another daemon may have taken the path over.
-    file: Option<(u64, u64)>,
+    door: Arc<Door>,
     task: JoinHandle<()>,
     room: Arc<Semaphore>,
     size: u32,
 }
 
 impl Listening {
+    /// Where clients come in.
+    pub(crate) fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door)
+    }
+
     /// Takes no more connections, and removes the socket's file. Those that are served go on.
     pub(crate) fn shut(&self) {
         self.task.abort();
-        if self.file.is_some() && file_of(&self.path) == self.file {
-            // What cannot be removed is a dead socket, which the next start replaces.
-            drop(std::fs::remove_file(&self.path));
-        }
+        self.door.shut();
     }
 
     /// Waits until no connection is being served.
@@ -102,48 +109,56 @@ impl Drop for Listening {
     }
 }
 
-fn file_of(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
 /// Serves the plugin.
-pub(crate) fn listen(desk: &Arc<Desk>) -> anyhow::Result<Listening> {
+pub(crate) fn listen(desk: &Arc<Desk>, lock: Arc<Lock>) -> anyhow::Result<Listening> {
     let desk = Arc::clone(desk);
     let path = desk.config.socket.value.clone();
-    serve(&path, desk.room, move |stream| connection::serve(stream, Arc::clone(&desk)))
+    serve(&path, lock, desk.room, move |stream| connection::serve(stream, Arc::clone(&desk)))
 }
 
 /// Binds a socket, in place of a dead one, and serves each connection on a task of its own, `room` at once.
-pub(crate) fn serve<F, C>(path: &Path, room: usize, connection: C) -> anyhow::Result<Listening>
+pub(crate) fn serve<F, C>(
+    path: &Path,
+    lock: Arc<Lock>,
+    room: usize,
+    connection: C,
+) -> anyhow::Result<Listening>
 where
     F: Future<Output = ()> + Send + 'static,
     C: Fn(UnixStream) -> F + Send + 'static,
 {
-    let context = || format!("listening on {}", path.display());
-    if let Some(parent) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).with_context(context)?;
-    }
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(context),
-    }
-    let listener = UnixListener::bind(path).with_context(context)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(context)?;
+    let door = Arc::new(Door::new(path.to_owned(), lock));
+    let listener = door.open().with_context(|| format!("listening on {}", path.display()))?;
     let size = u32::try_from(room).unwrap_or(u32::MAX);
     let room = Arc::new(Semaphore::new(room));
-    let task = tokio::spawn(accept(listener, Arc::clone(&room), connection));
-    Ok(Listening { path: path.to_owned(), file: file_of(path), task, room, size })
+    let task = tokio::spawn(accept(listener, Arc::clone(&door), Arc::clone(&room), connection));
+    Ok(Listening { door, task, room, size })
 }
 
-async fn accept<F, C>(listener: UnixListener, room: Arc<Semaphore>, connection: C)
+/// Accepts, and sees to it that the socket's file leads here: what cleans `/run` takes those of live daemons along.
+async fn accept<F, C>(mut listener: UnixListener, door: Arc<Door>, room: Arc<Semaphore>, connection: C)
 where
     F: Future<Output = ()> + Send + 'static,
     C: Fn(UnixStream) -> F + Send + 'static,
 {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        match listener.accept().await {
+        let client = async {
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            client = client => client,
+            _ = look.tick() => {
+                if let Some(anew) = door.open_again() {
+                    listener = anew;
+                }
+                continue;
+            }
+        };
+        let Ok(permit) = permit else { return };
+        match accepted {
             Ok((stream, _)) => {
                 let served = connection(stream);
                 tokio::spawn(async move {

@@ -10,10 +10,11 @@ mod eni;
 mod links;
 mod observe;
 mod pool;
+mod routes;
 mod wire;
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -21,9 +22,10 @@ use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWi
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::host::{HostFault, HostNet, Liveness, Netns};
 
+use crate::nat::Nat;
 use crate::netlink::NetlinkError;
 use crate::netns;
-use crate::sysctl;
+use crate::sysctl::{self, Sysctl};
 use drift::Drift;
 use pool::{Pool, Worker};
 
@@ -54,6 +56,8 @@ pub(crate) type Interrupt = Arc<dyn Fn(Step) -> Result<(), String> + Send + Sync
 pub struct HostOptions {
     /// The host's namespace; `None`: the calling thread's.
     pub netns: Option<Arc<OwnedFd>>,
+    /// Where the kernel's settings are; `None`: `/proc/sys`.
+    pub proc_sys: Option<PathBuf>,
     /// How many threads do kernel work; 0: four. More gain little: the kernel takes one change at a time.
     pub threads: usize,
     /// For tests: asked before each step of wiring a pod; an error makes that step fail.
@@ -65,6 +69,7 @@ pub struct HostOptions {
 pub struct Host {
     pool: Pool,
     drift: Drift,
+    nat: Arc<Nat>,
     interrupt: Option<Interrupt>,
     /// Numbers the groups by which links are removed, so that two removals never share one.
     removals: Arc<AtomicU32>,
@@ -82,34 +87,34 @@ impl Host {
             None => Arc::new(netns::current().map_err(|error| fault_in_netns("host", &error))?),
         };
         let threads = if options.threads == 0 { 4 } else { options.threads };
-        let pool = Pool::start(&home, threads)?;
+        let sysctl = Sysctl::at(options.proc_sys.unwrap_or_else(|| PathBuf::from(sysctl::PROC_SYS)));
+        let pool = Pool::start(&home, &sysctl, threads)?;
         let drift = Drift::watch(&home, pool.ports())?;
-        Ok(Self { pool, drift, interrupt: options.interrupt, removals: Arc::new(AtomicU32::new(0)) })
+        Ok(Self {
+            pool,
+            drift,
+            nat: Arc::default(),
+            interrupt: options.interrupt,
+            removals: Arc::new(AtomicU32::new(0)),
+        })
     }
 
     /// Turns IPv4 forwarding on if it is off, without which no pod reaches anything. A node's image sees to it; a
     /// fresh namespace has it off. That it stays on is a matter of [`HostNet::observe`] and [`HostNet::apply`].
     pub async fn ensure_forwarding(&self) -> Result<(), HostFault> {
-        self.pool
-            .run("turn forwarding on", |_worker| {
-                // Writing it anew would cost, and needs a right that who finds it on need not have.
-                if sysctl::read(actions::FORWARDING).as_deref() == Some("1") {
-                    return Ok(());
-                }
-                actions::enable_forwarding()
-            })
-            .await
+        self.pool.run("turn forwarding on", |worker| actions::enable_forwarding(worker)).await
     }
 }
 
 impl HostNet for Host {
     async fn observe(&self, nat: &NatWanted) -> Result<HostObserved, HostFault> {
-        let nat = nat.clone();
-        self.pool.run("observe", move |worker| observe::observe(worker, &nat)).await
+        let (wanted, nat) = (nat.clone(), Arc::clone(&self.nat));
+        self.pool.run("observe", move |worker| observe::observe(worker, &wanted, &nat)).await
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
-        self.pool.run("apply", move |worker| actions::apply(worker, actions)).await
+        let nat = Arc::clone(&self.nat);
+        self.pool.run("apply", move |worker| actions::apply(worker, &nat, actions)).await
     }
 
     async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {

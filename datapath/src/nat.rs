@@ -21,11 +21,15 @@
 //! Nobody else's table is read or written.
 
 mod nft;
+mod record;
 mod ruleset;
 
-use holdfast_model::host::NatTable;
-use serde_json::Value;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use holdfast_model::host::{NatSeen, NatTable};
+
+use record::{Attempt, Listing, judge};
 use ruleset::{Ruleset, normalise};
 
 /// The name of our table, of the family `ip`.
@@ -54,9 +58,107 @@ pub enum NatError {
     NoCidr,
 }
 
-/// Puts the table in the place of what is there, in one step: no packet sees it absent or half written. Runs in the
-/// calling thread's namespace. `primary_link` is the name of the primary ENI's link.
-pub fn replace(table: &NatTable, primary_link: &str) -> Result<(), NatError> {
+/// The table of one namespace, and what this process knows of it. All of it runs in the calling thread's namespace.
+#[derive(Default)]
+pub struct Nat {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    last: Option<Attempt>,
+    /// Why the table cannot be listed, as it was told.
+    unlisted: Option<NatError>,
+}
+
+impl Nat {
+    /// Puts the table in the place of what is there, in one step: no packet sees it absent or half written.
+    /// `primary_link` is the name of the primary ENI's link.
+    pub fn replace(&self, table: &NatTable, primary_link: &str) -> Result<(), NatError> {
+        let mut known = self.lock();
+        let ours = as_this_build_lists(table, primary_link)?;
+        let mut attempt = Attempt { ours, at: Instant::now(), listed: None, written: false };
+        let result = write(table, primary_link);
+        if result.is_ok() {
+            attempt.written = true;
+            attempt.listed = known.told(list()).ok().flatten();
+            if attempt.listed.as_ref().is_some_and(|listed| *listed != attempt.ours) {
+                tracing::info!(
+                    "this nft lists our NAT table in words of its own; they are kept to compare with"
+                );
+            }
+        }
+        known.last = Some(attempt);
+        result
+    }
+
+    /// Whether the table is there as it was written; or, if this process has not written it, as it would be.
+    pub fn seen(&self, table: &NatTable, primary_link: &str) -> NatSeen {
+        // Held while it is listed: a write in between would be judged by the listing before it.
+        let mut known = self.lock();
+        let ours = match as_this_build_lists(table, primary_link) {
+            Ok(ours) => ours,
+            Err(error) => {
+                tracing::error!(%error, "our NAT table cannot be put into words");
+                return NatSeen::Unknown;
+            }
+        };
+        let listed = known.told(list());
+        judge(known.last.as_ref(), &ours, &listed, Instant::now())
+    }
+
+    /// Whether there is no table of ours, whatever it holds.
+    pub fn seen_absent(&self) -> NatSeen {
+        match list() {
+            Ok(None) => NatSeen::AsWritten,
+            Ok(Some(_)) => NatSeen::Differs,
+            // Where no table is wanted nobody needs to have the program either.
+            Err(NatError::NoNft) => NatSeen::Unknown,
+            other => {
+                drop(self.lock().told(other));
+                NatSeen::Unknown
+            }
+        }
+    }
+
+    /// Removes the table; fine when there is none.
+    pub fn remove(&self) -> Result<(), NatError> {
+        self.lock().last = None;
+        // Adding it first makes the deletion succeed either way, in one transaction.
+        let input = format!(
+            r#"{{"nftables":[{{"add":{{"table":{{"family":"ip","name":"{TABLE}"}}}}}},{{"delete":{{"table":{{"family":"ip","name":"{TABLE}"}}}}}}]}}"#
+        );
+        nft::run(&["-j", "-f", "-"], input.as_bytes()).map(drop)
+    }
+
+    /// Whoever panicked while it held the lock has left nothing half done: what is known is put there whole.
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Tells what is wrong with a listing, once for each cause, and that nothing is any more.
+    fn told(&mut self, listed: Result<Option<Listing>, NatError>) -> Result<Option<Listing>, NatError> {
+        match &listed {
+            Err(error) if self.unlisted.as_ref() != Some(error) => {
+                tracing::error!(
+                    %error,
+                    "our NAT table cannot be listed: it is written from time to time, and what others do to it in \
+                     between is not seen; mend `nft`, or the node's nf_tables"
+                );
+                self.unlisted = Some(error.clone());
+            }
+            Ok(_) if self.unlisted.take().is_some() => {
+                tracing::info!("our NAT table can be listed again");
+            }
+            _ => {}
+        }
+        listed
+    }
+}
+
+fn write(table: &NatTable, primary_link: &str) -> Result<(), NatError> {
     if table.source_nat.as_ref().is_some_and(|nat| nat.vpc_cidrs.is_empty()) {
         return Err(NatError::NoCidr);
     }
@@ -65,34 +167,18 @@ pub fn replace(table: &NatTable, primary_link: &str) -> Result<(), NatError> {
     nft::run(&["-j", "-f", "-"], &input).map(drop)
 }
 
-/// Whether the table is there and as [`replace`] would write it.
-pub fn is_as_written(table: &NatTable, primary_link: &str) -> Result<bool, NatError> {
-    let Some(seen) = list()? else { return Ok(false) };
-    let wanted = Ruleset::new(table, primary_link).into_listing();
-    let wanted = serde_json::to_value(&wanted).map_err(|error| NatError::Answer(error.to_string()))?;
-    Ok(normalise(&wanted) == normalise(&seen))
+fn as_this_build_lists(table: &NatTable, primary_link: &str) -> Result<Listing, NatError> {
+    let listing = Ruleset::new(table, primary_link).into_listing();
+    let listing = serde_json::to_value(&listing).map_err(|error| NatError::Answer(error.to_string()))?;
+    Ok(normalise(&listing))
 }
 
-/// Whether there is a table of ours, whatever it holds.
-pub fn is_there() -> Result<bool, NatError> {
-    list().map(|listed| listed.is_some())
-}
-
-/// Removes the table; fine when there is none.
-pub fn remove() -> Result<(), NatError> {
-    // Adding it first makes the deletion succeed either way, in one transaction.
-    let input = format!(
-        r#"{{"nftables":[{{"add":{{"table":{{"family":"ip","name":"{TABLE}"}}}}}},{{"delete":{{"table":{{"family":"ip","name":"{TABLE}"}}}}}}]}}"#
-    );
-    nft::run(&["-j", "-f", "-"], input.as_bytes()).map(drop)
-}
-
-/// The table as listed; `None` when there is none.
-fn list() -> Result<Option<Value>, NatError> {
+/// The table as it is listed; `None` when there is none.
+fn list() -> Result<Option<Listing>, NatError> {
     match nft::run(&["-j", "list", "table", "ip", TABLE], b"") {
-        Ok(output) => {
-            serde_json::from_slice(&output).map(Some).map_err(|error| NatError::Answer(error.to_string()))
-        }
+        Ok(output) => serde_json::from_slice(&output)
+            .map(|listed| Some(normalise(&listed)))
+            .map_err(|error| NatError::Answer(error.to_string())),
         Err(NatError::Refused(words)) if words.contains("No such file or directory") => Ok(None),
         Err(error) => Err(error),
     }

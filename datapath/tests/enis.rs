@@ -67,7 +67,7 @@ fn each_part_of_policy_routing_is_needed_for_what_the_test_above_shows() {
     vpc.apply(vec![HostAction::RemoveRule(marked())]);
     assert!(exchange(&udp(&pod, "10.0.1.102:0"), &internet, &outside).is_err(), "without the rule for marks");
     vpc.apply(vec![HostAction::EnsureRule(marked())]);
-    netns::run_in(&vpc.node, holdfast_datapath::nat::remove).unwrap().unwrap();
+    netns::run_in(&vpc.node, || holdfast_datapath::nat::Nat::default().remove()).unwrap().unwrap();
     assert!(
         exchange(&udp(&pod, "10.0.1.102:0"), &internet, &outside).map_or(true, |seen| seen == wiring.address)
     );

@@ -3,9 +3,9 @@
 
 mod support;
 
-use holdfast_datapath::nat;
+use holdfast_datapath::nat::{Nat, NatError};
 use holdfast_datapath::netns::run_in;
-use holdfast_model::host::{NatTable, SourceNat};
+use holdfast_model::host::{NatSeen, NatTable, SourceNat};
 use support::{Netns, namespace, nft};
 
 fn table() -> NatTable {
@@ -31,11 +31,15 @@ fn with_cidrs(cidrs: &[&str]) -> NatTable {
 }
 
 fn as_written(netns: &Netns, table: &NatTable) -> bool {
-    run_in(netns, || nat::is_as_written(table, "eth0")).unwrap().unwrap()
+    seen(&Nat::default(), netns, table)
+}
+
+fn seen(nat: &Nat, netns: &Netns, table: &NatTable) -> bool {
+    run_in(netns, || nat.seen(table, "eth0")).unwrap() == NatSeen::AsWritten
 }
 
 fn replace(netns: &Netns, table: &NatTable) {
-    run_in(netns, || nat::replace(table, "eth0")).unwrap().unwrap();
+    run_in(netns, || Nat::default().replace(table, "eth0")).unwrap().unwrap();
 }
 
 #[test]
@@ -68,9 +72,27 @@ fn the_table_reads_back_as_written_and_any_change_shows() {
         replace(&host, &table());
         assert!(as_written(&host, &table()), "{damage} was not repaired");
     }
-    run_in(&host, nat::remove).unwrap().unwrap();
-    run_in(&host, nat::remove).unwrap().unwrap();
+    run_in(&host, || Nat::default().remove()).unwrap().unwrap();
+    run_in(&host, || Nat::default().remove()).unwrap().unwrap();
     assert_eq!(nft(&host, "list ruleset"), "");
+}
+
+/// What a process has listed after it wrote is what it compares with from then on.
+#[test]
+fn the_process_that_wrote_the_table_sees_changes_too() {
+    let host = namespace();
+    let nat = Nat::default();
+    run_in(&host, || nat.replace(&table(), "eth0")).unwrap().unwrap();
+    assert!(seen(&nat, &host, &table()), "{}", nft(&host, "list table ip holdfast"));
+    assert!(!seen(&nat, &host, &with_cidrs(&["10.0.0.0/16"])));
+    for damage in ["flush chain ip holdfast snat-mark", "delete table ip holdfast"] {
+        nft(&host, damage);
+        assert!(!seen(&nat, &host, &table()), "{damage} was not seen");
+        run_in(&host, || nat.replace(&table(), "eth0")).unwrap().unwrap();
+        assert!(seen(&nat, &host, &table()), "{damage} was not repaired");
+    }
+    run_in(&host, || nat.remove()).unwrap().unwrap();
+    assert_eq!(run_in(&host, || nat.seen_absent()).unwrap(), NatSeen::AsWritten);
 }
 
 #[test]
@@ -98,7 +120,7 @@ fn everywhere_as_a_cidr_reads_back_too() {
     replace(&host, &all);
     assert!(as_written(&host, &all), "{}", nft(&host, "list table ip holdfast"));
     let none = with_cidrs(&[]);
-    assert_eq!(run_in(&host, || nat::replace(&none, "eth0")).unwrap(), Err(nat::NatError::NoCidr));
+    assert_eq!(run_in(&host, || Nat::default().replace(&none, "eth0")).unwrap(), Err(NatError::NoCidr));
     assert!(as_written(&host, &all), "a refused table leaves the old one");
 }
 
@@ -109,6 +131,6 @@ fn tables_of_others_are_not_touched() {
     nft(&host, "add rule ip nat POSTROUTING counter masquerade; add table inet holdfast; add table ip other");
     let before = nft(&host, "-a list ruleset");
     replace(&host, &table());
-    run_in(&host, nat::remove).unwrap().unwrap();
+    run_in(&host, || Nat::default().remove()).unwrap().unwrap();
     assert_eq!(nft(&host, "-a list ruleset"), before);
 }

@@ -10,7 +10,9 @@ use holdfast_datapath::netlink::{
     AddressFamily, Change, LinkRef, LinkSettings, Neighbour, Route, RouteFilter, Rule, Veth, VethEnd,
 };
 use holdfast_datapath::{Host, HostOptions, LINK_GROUP, Step, netns};
-use holdfast_model::host::{LinkAlias, MAIN_TABLE, NatWanted, PROTOCOL, PodWiring};
+use holdfast_model::host::{
+    HostAction, LinkAlias, LinkName, MAIN_TABLE, NatWanted, PROTOCOL, PodWiring, Route as ModelRoute,
+};
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::{HostFault, HostNet};
 use support::{Netns, dump, exchange, host, index, namespace, nft, runtime, socket, sysctl, udp, wiring};
@@ -200,8 +202,12 @@ fn a_failure_at_each_step_leaves_nothing() {
         foreign(&host_ns);
         let (before, pod_before) = (dump(&host_ns), dump(&pod));
         let interrupt = move |step| if step == failing { Err("injected".to_owned()) } else { Ok(()) };
-        let options =
-            HostOptions { netns: Some(host_ns.clone()), threads: 1, interrupt: Some(Arc::new(interrupt)) };
+        let options = HostOptions {
+            netns: Some(host_ns.clone()),
+            threads: 1,
+            interrupt: Some(Arc::new(interrupt)),
+            ..HostOptions::default()
+        };
         let host = Host::new(options).unwrap();
         let fault = runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), pod.clone())).unwrap_err();
         assert_eq!(fault, HostFault::Refused { step: format!("{failing:?}"), cause: "injected".into() });
@@ -266,8 +272,12 @@ fn a_sandbox_that_loses_its_link_midway_is_a_clear_failure() {
             }
             Ok(())
         };
-        let options =
-            HostOptions { netns: Some(host_ns.clone()), threads: 1, interrupt: Some(Arc::new(interrupt)) };
+        let options = HostOptions {
+            netns: Some(host_ns.clone()),
+            threads: 1,
+            interrupt: Some(Arc::new(interrupt)),
+            ..HostOptions::default()
+        };
         let host = Host::new(options).unwrap();
         let fault = runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), pod)).unwrap_err();
         assert!(matches!(fault, HostFault::Refused { .. } | HostFault::ReadBack(_)), "{fault:?}");
@@ -300,15 +310,86 @@ fn a_link_of_an_earlier_sandbox_makes_room_and_late_removals_spare_the_newer() {
 }
 
 #[test]
-fn a_link_that_is_no_veth_is_never_removed_to_make_room() {
+fn a_link_of_somebody_elses_is_never_removed_to_make_room() {
+    let rt = runtime();
+    let wiring = wiring(1, "10.0.0.5", 3);
+    let end = |name: &str| VethEnd { name: name.into(), ..VethEnd::default() };
+    let veth = Veth { near: end(&wiring.host_veth), far: end("x"), mtu: None, group: 0 };
+    for (link, kind) in
+        [(Change::CreateBridge(wiring.host_veth.clone()), "bridge"), (Change::CreateVeth(veth), "veth")]
+    {
+        let (host_ns, host) = node();
+        socket(&host_ns).apply(&link).unwrap();
+        let before = dump(&host_ns);
+        let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace())).unwrap_err();
+        assert_eq!(
+            fault,
+            HostFault::Foreign { what: format!("the host's link {} ({kind})", wiring.host_veth) }
+        );
+        rt.block_on(host.remove_links(vec![wiring.clone()])).unwrap();
+        assert_eq!(dump(&host_ns), before);
+    }
+}
+
+#[test]
+fn a_route_of_somebody_elses_to_the_pods_address_is_left_and_named() {
     let ((host_ns, host), rt) = (node(), runtime());
     let wiring = wiring(1, "10.0.0.5", 3);
-    socket(&host_ns).apply(&Change::CreateBridge(wiring.host_veth.clone())).unwrap();
+    let (to, lo) = ("10.0.0.5/32".parse().unwrap(), index(&host_ns, "lo"));
+    socket(&host_ns).apply(&Change::AddRoute(Route::on_link(MAIN_TABLE, to, lo).by(4))).unwrap();
     let before = dump(&host_ns);
     let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace())).unwrap_err();
-    assert!(fault.to_string().contains("that is no veth"), "{fault}");
-    rt.block_on(host.remove_links(vec![wiring])).unwrap();
+    assert!(
+        matches!(&fault, HostFault::Foreign { what } if what.contains("10.0.0.5/32") && what.contains("protocol 4")),
+        "{fault:?}"
+    );
+    let name = LinkName::Name("lo".to_owned());
+    let again = HostAction::EnsureRoute(ModelRoute { table: MAIN_TABLE, to, via: None, link: name });
+    assert!(matches!(rt.block_on(host.apply(vec![again])), Err(HostFault::Foreign { .. })));
+    rt.block_on(host.unwire_pod(wiring.clone())).unwrap();
     assert_eq!(dump(&host_ns), before);
+
+    // One that an earlier pod of ours left makes room.
+    socket(&host_ns).apply(&Change::DeleteRoute(Route::on_link(MAIN_TABLE, to, lo).by(4))).unwrap();
+    socket(&host_ns).apply(&Change::AddRoute(Route::on_link(MAIN_TABLE, to, lo).by(PROTOCOL))).unwrap();
+    rt.block_on(host.wire_pod(wiring.clone(), namespace())).unwrap();
+    assert_eq!(
+        routes(&host_ns),
+        [Route::on_link(MAIN_TABLE, to, index(&host_ns, &wiring.host_veth)).by(PROTOCOL)]
+    );
+}
+
+#[test]
+fn a_setting_that_cannot_be_written_is_named_and_one_that_is_right_is_left() {
+    let rt = runtime();
+    let wiring = wiring(1, "10.0.0.5", 3);
+    // As in a container that is not privileged: what is there can be read, and nothing written.
+    let dir = tempfile::tempdir().unwrap();
+    let all = dir.path().join("net/ipv6/conf").join(&wiring.host_veth);
+    for setting in ["accept_ra", "accept_redirects", "forwarding"] {
+        std::fs::create_dir_all(all.join(setting)).unwrap();
+    }
+    let node = || {
+        let host_ns = namespace();
+        let proc_sys = Some(dir.path().to_owned());
+        let options =
+            HostOptions { netns: Some(host_ns.clone()), threads: 1, proc_sys, ..HostOptions::default() };
+        (host_ns, Host::new(options).unwrap())
+    };
+    let (host_ns, host) = node();
+    sysctl(&host_ns, "ipv6/conf/default/disable_ipv6", "0");
+    sysctl(&host_ns, "ipv6/conf/default/accept_ra", "1");
+    let before = dump(&host_ns);
+    let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace())).unwrap_err();
+    assert!(
+        matches!(&fault, HostFault::Setting { name, value, .. } if name.ends_with("accept_ra") && value == "0"),
+        "{fault:?}"
+    );
+    assert_eq!(dump(&host_ns), before);
+
+    let (host_ns, host) = node();
+    sysctl(&host_ns, "ipv6/conf/default/accept_ra", "0");
+    rt.block_on(host.wire_pod(wiring, namespace())).unwrap();
 }
 
 #[test]
@@ -416,8 +497,12 @@ fn a_call_that_nobody_waits_for_any_more_is_carried_to_its_end() {
         }
         Ok(())
     };
-    let options =
-        HostOptions { netns: Some(host_ns.clone()), threads: 1, interrupt: Some(Arc::new(interrupt)) };
+    let options = HostOptions {
+        netns: Some(host_ns.clone()),
+        threads: 1,
+        interrupt: Some(Arc::new(interrupt)),
+        ..HostOptions::default()
+    };
     let host = Host::new(options).unwrap();
     let wiring = wiring(1, "10.0.0.5", 3);
     runtime().block_on(async {
@@ -433,8 +518,12 @@ fn a_call_that_nobody_waits_for_any_more_is_carried_to_its_end() {
 fn a_panic_in_a_job_is_a_fault_for_its_caller_and_no_other() {
     let host_ns = namespace();
     let interrupt = |step| if step == Step::Enter { panic!("injected") } else { Ok(()) };
-    let options =
-        HostOptions { netns: Some(host_ns.clone()), threads: 1, interrupt: Some(Arc::new(interrupt)) };
+    let options = HostOptions {
+        netns: Some(host_ns.clone()),
+        threads: 1,
+        interrupt: Some(Arc::new(interrupt)),
+        ..HostOptions::default()
+    };
     let host = Host::new(options).unwrap();
     let rt = runtime();
     for _ in 0..3 {

@@ -316,6 +316,7 @@ impl<W: World> Engine<W> {
             return;
         }
         let Some(lease) = self.book.ledger().leases.get(&sandbox).cloned() else { return };
+        self.note_settings(result.as_ref().err().map(|failed| &failed.fault));
         match result {
             Ok(()) => {
                 // The pending lease is durable and the wiring was read back: a crash from here on adopts it.
@@ -383,13 +384,26 @@ impl<W: World> Engine<W> {
         if self.book.ledger().node.is_none() || !self.looked || !self.nat_ready {
             return Status::Refusing(Refusal::NotReady);
         }
+        if let Some(cause) = &self.setting_fault {
+            // Whatever addresses there are.
+            return Status::Impaired(cause.clone());
+        }
         let (pool, ledger) = (PoolKey::DEFAULT, self.book.ledger());
         if !planner::free_addresses(pool, ledger, &self.observed, &now).is_empty() {
-            return Status::Ready;
+            return self.host_fault.clone().map_or(Status::Ready, Status::Impaired);
         }
         let report = planner::report(pool, &self.desired(), ledger, &self.observed, &now);
         let shortage = report.shortage(self.config.add_hold.value, &now);
         if shortage.hold && !shortage.hindered { Status::Growing } else { Status::Short(shortage.cause) }
+    }
+
+    /// A setting of the kernel's is every pod's affair, unlike what else fails when one is set up.
+    pub(crate) fn note_settings(&mut self, fault: Option<&HostFault>) {
+        match fault {
+            None => self.setting_fault = None,
+            Some(fault @ HostFault::Setting { .. }) => self.setting_fault = Some(chain(fault)),
+            Some(_) => {}
+        }
     }
 
     fn draw_mac(&self) -> MacAddr {

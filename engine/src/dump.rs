@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use holdfast_model::host::NatSeen;
 use holdfast_model::invariants::{self, Violation};
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Ledger;
@@ -35,6 +36,10 @@ pub struct Dump {
     pub identified: bool,
     /// Whether the host's network was read since the start.
     pub host_read: bool,
+    /// What the last look at the NAT table showed.
+    pub nat: NatSeen,
+    /// Why the host's network is not as it should be, if it could not be put right.
+    pub host_fault: Option<String>,
     /// What happened lately, oldest first.
     pub journal: Vec<JournalEntry>,
 }
@@ -105,6 +110,8 @@ impl<W: World> Engine<W> {
                 .collect(),
             identified: self.identified,
             host_read: self.looked,
+            nat: self.nat_seen,
+            host_fault: self.setting_fault.clone().or_else(|| self.host_fault.clone()),
             journal: Vec::new(),
             ledger,
         }

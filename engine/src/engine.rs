@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_model::config::Config;
-use holdfast_model::host::LinkAlias;
+use holdfast_model::host::{LinkAlias, NatSeen};
 use holdfast_model::ids::MacAddr;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Desired, Observed, Traces};
@@ -48,6 +48,12 @@ pub struct Engine<W: World> {
     pub(crate) before_look: BTreeSet<LinkAlias>,
     /// Whether packets that leave the VPC are translated: no pod is answered for before.
     pub(crate) nat_ready: bool,
+    /// What the last look at the NAT table showed.
+    pub(crate) nat_seen: NatSeen,
+    /// Why the host's network is not as it should be, and stays so for now.
+    pub(crate) host_fault: Option<String>,
+    /// The kernel's setting that the last pod or ENI could not be set up for.
+    pub(crate) setting_fault: Option<String>,
     /// Whether something happened since the last plan, besides changes of the ledger.
     stale: bool,
     /// The ledger that the last plan was made for.
@@ -111,6 +117,9 @@ impl<W: World> Engine<W> {
             macs: None,
             before_look: BTreeSet::new(),
             nat_ready: false,
+            nat_seen: NatSeen::default(),
+            host_fault: None,
+            setting_fault: None,
             stale: true,
             planned: 0,
             observing: false,

@@ -103,6 +103,8 @@ pub struct Stopped;
 pub enum Status {
     /// Yes.
     Ready,
+    /// Yes, but pods lack something, and this is why: the host's network cannot be put right.
+    Impaired(String),
     /// Not at once, but addresses are on their way.
     Growing,
     /// The daemon does its work; there is no address to be had, and this is why. A node that is full is in this state.

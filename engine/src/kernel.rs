@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen};
+use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted};
 use holdfast_model::lease::LeasePhase;
 use holdfast_planner::{self as planner, NetnsSeen, Sighting};
 use holdfast_ports::{HostFault, HostNet, Liveness};
@@ -10,7 +10,7 @@ use holdfast_ports::{HostFault, HostNet, Liveness};
 use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY};
+use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, NAT_RETRY, OBSERVE_EVERY};
 use crate::world::World;
 
 impl<W: World> Engine<W> {
@@ -55,6 +55,7 @@ impl<W: World> Engine<W> {
             Ok(observed) => observed,
             Err(fault) => {
                 tracing::error!(error = %chain(&fault), "reading the host's network failed; trying again");
+                self.host_fault = Some(chain(&fault));
                 timers::sooner(&mut self.timers.observe, now.boottime.after(KERNEL_RETRY));
                 return;
             }
@@ -67,6 +68,7 @@ impl<W: World> Engine<W> {
             self.first_look();
         }
         self.observed.links_seen(self.book.ledger(), &macs);
+        self.nat_seen = observed.nat;
         self.nat_ready |= !self.config.wants_nat_table() || observed.nat == NatSeen::AsWritten;
         self.look_for_traces(&observed);
         self.rebuild();
@@ -96,7 +98,16 @@ impl<W: World> Engine<W> {
         let mut spared = planner::spared(ledger);
         spared.all_orphans |= !self.traces.is_empty();
         let actions = planner::host_diff(&desired, observed, &spared);
+        let nat_in_doubt = observed.nat == NatSeen::Unknown && matches!(desired.nat, NatWanted::Table(_));
+        if nat_in_doubt {
+            // Nothing tells when it can be looked at again.
+            let at = self.now().boottime.after(NAT_RETRY);
+            timers::sooner(&mut self.timers.observe, at);
+        }
         if actions.is_empty() {
+            if !nat_in_doubt {
+                self.host_fault = None;
+            }
             return;
         }
         tracing::info!(?actions, "the host's network is put right");
@@ -112,6 +123,7 @@ impl<W: World> Engine<W> {
             self.observe();
         }
         self.nat_ready |= nat && result.is_ok();
+        self.host_fault = result.as_ref().err().map(|fault| chain(fault));
         if let Err(fault) = result {
             tracing::error!(error = %chain(&fault), "putting the host's network right failed; trying again");
             let at = self.now().boottime.after(KERNEL_RETRY);

@@ -193,6 +193,7 @@ impl<W: World> Engine<W> {
     }
 
     pub(crate) fn eni_set_up(&mut self, eni: EniId, result: Result<(), HostFault>) {
+        self.note_settings(result.as_ref().err());
         match result {
             Ok(()) => {
                 tracing::info!(%eni, "ENI is set up");

@@ -12,6 +12,8 @@ pub(crate) const OBSERVE_EVERY: Duration = Duration::from_secs(60);
 pub(crate) const DRIFT_SETTLE: Duration = Duration::from_millis(500);
 /// How soon a failed step in the kernel is tried again.
 pub(crate) const KERNEL_RETRY: Duration = Duration::from_secs(1);
+/// How soon the NAT table is looked at again that could not be.
+pub(crate) const NAT_RETRY: Duration = Duration::from_secs(10);
 /// How soon a disk that refused is asked again.
 pub(crate) const DISK_RETRY: Duration = Duration::from_secs(1);
 /// How long a change that nobody waits for may stay in memory only: long enough to share the next commit, short

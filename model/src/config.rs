@@ -101,6 +101,8 @@ pub struct Config {
     pub socket: Setting<PathBuf>,
     /// `HOLDFAST_SPOOL`: where the plugin leaves tombstones. Default `/var/lib/holdfast/spool`.
     pub spool: Setting<PathBuf>,
+    /// `HOLDFAST_PROC_SYS`: where the kernel's settings are. Default `/proc/sys`.
+    pub proc_sys: Setting<PathBuf>,
 }
 
 impl Config {
@@ -132,6 +134,7 @@ impl Default for Config {
             ledger: Setting::default_of(PathBuf::from("/var/lib/holdfast/ledger.redb")),
             socket: Setting::default_of(PathBuf::from("/run/holdfast/cni.sock")),
             spool: Setting::default_of(PathBuf::from("/var/lib/holdfast/spool")),
+            proc_sys: Setting::default_of(PathBuf::from("/proc/sys")),
         }
     }
 }

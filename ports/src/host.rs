@@ -99,6 +99,25 @@ pub enum HostFault {
         /// What the kernel said.
         cause: String,
     },
+    /// A setting of the kernel's has the wrong value and cannot be written.
+    #[error(
+        "the kernel's setting {name} cannot be set to {value}: {cause}; set it on the node, or let the daemon write it: \
+         mount /proc/sys writable, where need be under another name that HOLDFAST_PROC_SYS tells"
+    )]
+    Setting {
+        /// Which, below `/proc/sys`.
+        name: String,
+        /// To what.
+        value: String,
+        /// What the kernel said.
+        cause: String,
+    },
+    /// Something of somebody else's has the place that ours needs. It is left as it is.
+    #[error("{what} is in the way and not of our making: remove it, or keep what made it from this node")]
+    Foreign {
+        /// What.
+        what: String,
+    },
     /// What was written does not read back.
     #[error("read-back after set-up differs: {0}")]
     ReadBack(String),

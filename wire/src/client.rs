@@ -44,13 +44,30 @@ pub enum ClientError {
     /// Reading the answer failed.
     #[error("the connection to the daemon broke")]
     Receive(#[source] io::Error),
-    /// The daemon went away inside its answer, or before it ([`FrameError::Truncated`]); or its answer is no
-    /// answer of ours ([`FrameError::Oversized`]).
-    #[error("the daemon's answer is not whole")]
+    /// The daemon went away inside its answer, or before it.
+    #[error(
+        "the daemon went away before it had answered: it was stopped or has died, and its log says which"
+    )]
+    WentAway,
+    /// The daemon's answer is no answer of ours.
+    #[error("the daemon's answer is not one of the protocol")]
     Frame(#[source] FrameError),
     /// A whole frame that this plugin cannot read.
     #[error("the daemon's answer is not one that this plugin understands")]
     Malformed(#[source] serde_json::Error),
+}
+
+impl ClientError {
+    /// Whether there was no daemon to ask, as there is none while it is restarted.
+    pub fn nobody_there(&self) -> bool {
+        let kinds = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        matches!(self, Self::Unreachable { source, .. } if kinds.contains(&source.kind()))
+    }
+
+    /// Whether the daemon was asked, or was being asked, when it went away.
+    pub fn cut_off(&self) -> bool {
+        matches!(self, Self::WentAway | Self::Send(_) | Self::Receive(_))
+    }
 }
 
 /// Asks the daemon at `path` and waits for its answer until `patience` is over.
@@ -146,7 +163,7 @@ fn read(stream: &mut UnixStream, deadline: &Deadline) -> Result<AnswerFrame, Cli
         }
         stream.set_read_timeout(Some(deadline.left()?)).map_err(ClientError::Receive)?;
         match stream.read(&mut buffer) {
-            Ok(0) => return Err(ClientError::Frame(decoder.truncated())),
+            Ok(0) => return Err(ClientError::WentAway),
             Ok(got) => decoder.push(&buffer[..got]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(deadline.over()),

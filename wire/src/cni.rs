@@ -3,8 +3,10 @@
 //! * [`conf`]: the network configuration on stdin;
 //! * [`mod@env`]: the `CNI_*` variables;
 //! * [`result`]: what ADD prints; [`error`]: what any command prints when it fails;
+//! * [`chain`]: that behind another plugin's result;
 //! * [`version`]: which versions there are.
 
+pub mod chain;
 pub mod conf;
 pub mod env;
 pub mod error;

@@ -66,6 +66,11 @@ impl Request {
         matches!(self, Self::Add(_) | Self::Check(_))
     }
 
+    /// Whether a daemon that is asked again does nothing that it has not done, and the caller waits for the outcome.
+    pub fn may_be_repeated(&self) -> bool {
+        matches!(self, Self::Add(_) | Self::Check(_))
+    }
+
     /// The command's name in the CNI specification.
     pub fn command(&self) -> &'static str {
         match self {
@@ -202,6 +207,26 @@ pub struct Failed {
     /// Whether the same request can succeed later without anybody's intervention.
     #[serde(default)]
     pub retry: bool,
+}
+
+impl Failed {
+    /// By whom nothing is taken on any more. Text, since older daemons say no more than that.
+    pub const STOPPING: &str = "the daemon is stopping";
+
+    /// The answer of a daemon that is about to end.
+    pub fn stopping() -> Self {
+        Self {
+            code: code::TRY_AGAIN_LATER,
+            msg: Self::STOPPING.to_owned(),
+            details: String::new(),
+            retry: true,
+        }
+    }
+
+    /// Whether the next daemon is to be asked.
+    pub fn is_stopping(&self) -> bool {
+        self.retry && self.msg == Self::STOPPING
+    }
 }
 
 /// Why a request cannot be read. [`RequestError::answer`] is what the plugin is told.

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
@@ -62,6 +63,12 @@ impl NodeUnderTest {
             daemon: None,
         };
         this.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        // So that it finds `nft` where an ordinary user unpacked it.
+        for name in ["PATH", "LD_LIBRARY_PATH"] {
+            if let Ok(value) = env::var(name) {
+                this.set(name, &value);
+            }
+        }
         for (name, path) in [
             ("HOLDFAST_LEDGER", this.ledger()),
             ("HOLDFAST_SOCKET", this.socket()),
@@ -76,6 +83,18 @@ impl NodeUnderTest {
     pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// From its next start on, the daemon finds a program of this name that is the shell script `text`, which finds the
+    /// real one under the same name.
+    pub fn stand_in(&mut self, program: &str, text: &str) -> anyhow::Result<&mut Self> {
+        let dir = self.dir.join("stand-ins");
+        let path = self.environment.get("PATH").cloned().unwrap_or_default();
+        fs::create_dir_all(&dir)?;
+        let file = dir.join(program);
+        fs::write(&file, format!("#!/bin/sh\nPATH={path}\n{text}\n"))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+        Ok(self.set("PATH", &format!("{}:{path}", dir.display())))
     }
 
     /// From the daemon's next start on, EC2 and the metadata service refuse all connections.
@@ -151,10 +170,6 @@ impl NodeUnderTest {
         // Becomes the daemon: its process id is the one we know.
         command.arg("nsenter").arg(format!("--net={}", self.description.netns.display())).arg("--");
         command.arg(&self.programs.daemon).arg("run").env_clear().envs(&self.environment);
-        // So that it finds `nft` where an ordinary user unpacked it.
-        command.envs(
-            ["PATH", "LD_LIBRARY_PATH"].into_iter().filter_map(|name| Some((name, env::var_os(name)?))),
-        );
         let name = format!("holdfast on {}", self.name());
         self.daemon = Some(Process::start_writing(command, &name, to, &self.dir.join("daemon.log"))?);
         Ok(())

@@ -1,12 +1,15 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use holdfast_wire::cni::error::code;
-use holdfast_wire::message::{Answer, EnforcingMode, Request, RequestError};
+use holdfast_wire::message::{Answer, EnforcingMode, Failed, Request, RequestError};
 use serde_json::{Value, json};
 
-use crate::fake_daemon::{FakeDaemon, Reply, added, broken_replies, failed};
+use crate::fake_daemon::{FakeDaemon, Heard, Reply, added, broken_replies, failed, serve};
 use crate::runtime::Runtime;
 
 #[test]
@@ -67,6 +70,29 @@ fn results_speak_the_configurations_version() {
 }
 
 #[test]
+fn what_an_earlier_plugin_gave_is_passed_on() {
+    let previous = json!({
+        "cniVersion": "1.0.0",
+        "interfaces": [{"name": "other0", "sandbox": "/run/netns/x"}],
+        "ips": [{"address": "192.0.2.9/24", "interface": 0}],
+        "routes": [{"dst": "192.0.2.0/24"}],
+    });
+    let runtime = Runtime::new().conf("prevResult", previous.clone());
+    let daemon = FakeDaemon::start(&runtime.socket(), added());
+    let result = runtime.run("ADD").result();
+    daemon.only();
+    assert_eq!(result["interfaces"][0], previous["interfaces"][0]);
+    assert_eq!(result["interfaces"][2]["name"], "eth0");
+    assert_eq!(result["ips"][0], previous["ips"][0]);
+    assert_eq!(result["ips"][1], json!({"interface": 2, "address": "10.0.5.17/32"}));
+    assert_eq!(result["routes"], previous["routes"]);
+
+    let runtime = Runtime::new().conf("prevResult", "nonsense");
+    let error = runtime.run("ADD").error(code::INVALID_CONFIG);
+    assert!(error["details"].as_str().unwrap().contains("prevResult"), "{error}");
+}
+
+#[test]
 fn the_daemons_refusal_reaches_the_runtime_unchanged() {
     let runtime = Runtime::new();
     let daemon = FakeDaemon::start(&runtime.socket(), failed(101));
@@ -79,7 +105,7 @@ fn the_daemons_refusal_reaches_the_runtime_unchanged() {
 
 #[test]
 fn without_a_daemon_add_says_try_again_later_and_why() {
-    let runtime = Runtime::new();
+    let runtime = Runtime::new().conf("deadlineMs", 200);
     let error = runtime.run("ADD").error(code::TRY_AGAIN_LATER);
     let details = error["details"].as_str().unwrap();
     assert!(details.contains("cni.sock") && details.contains("No such file"), "{details}");
@@ -99,7 +125,8 @@ fn broken_replies_are_errors_with_a_cause() {
         let want = if ends_early { code::TRY_AGAIN_LATER } else { code::PROTOCOL };
         let error = runtime.run("ADD").error(want);
         assert!(!error["details"].as_str().unwrap().is_empty(), "{name}: {error}");
-        daemon.only();
+        // A daemon that goes away has a successor, who is asked again, but not for ever.
+        assert_eq!(daemon.stop().len(), if ends_early { 5 } else { 1 }, "{name}");
     }
 }
 
@@ -130,6 +157,58 @@ fn a_silent_daemon_is_given_up_at_the_deadline_that_it_was_told() {
     assert!(error["details"].as_str().unwrap().contains("200 ms"), "{error}");
     assert!(ran.took >= Duration::from_millis(200) && ran.took < Duration::from_secs(10), "{:?}", ran.took);
     assert_eq!(daemon.only().request.patience_ms, 200);
+}
+
+/// Takes one request at `socket` and goes away as a killed daemon does: its socket's file stays.
+fn die_with_a_request(socket: &Path) -> Heard {
+    let listener = UnixListener::bind(socket).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    serve(stream, &Reply::Bytes(Vec::new()))
+}
+
+#[test]
+fn the_successor_of_a_daemon_that_died_with_the_question_is_asked() {
+    for command in ["ADD", "CHECK"] {
+        let runtime = Runtime::new();
+        let reply = if command == "ADD" { added() } else { Reply::Answer(Answer::Done) };
+        thread::scope(|scope| {
+            let running = scope.spawn(|| runtime.run(command));
+            let first = die_with_a_request(&runtime.socket());
+            // As a new daemon does.
+            fs::remove_file(runtime.socket()).unwrap();
+            let daemon = FakeDaemon::start(&runtime.socket(), reply);
+            let ran = running.join().unwrap();
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            let second = daemon.only();
+            assert_eq!(second.request.request, first.request.request, "the same question");
+            assert!(second.request.patience_ms < first.request.patience_ms, "within what is left");
+            assert!(second.descriptor.is_some(), "with the namespace");
+        });
+    }
+}
+
+#[test]
+fn a_daemon_that_is_stopping_is_not_the_last_word() {
+    let runtime = Runtime::new();
+    thread::scope(|scope| {
+        let running = scope.spawn(|| runtime.run("ADD"));
+        let listener = UnixListener::bind(runtime.socket()).unwrap();
+        serve(listener.accept().unwrap().0, &Reply::Answer(Answer::Failed(Failed::stopping())));
+        fs::remove_file(runtime.socket()).unwrap();
+        drop(listener);
+        let daemon = FakeDaemon::start(&runtime.socket(), added());
+        running.join().unwrap().result();
+        daemon.only();
+    });
+}
+
+#[test]
+fn only_what_may_be_repeated_waits_for_a_daemon() {
+    for command in ["STATUS", "GC", "DEL"] {
+        let runtime = Runtime::new().conf("cni.dev/valid-attachments", json!([]));
+        let ran = runtime.run(command);
+        assert!(ran.took < Duration::from_secs(5), "{command}: {ran:?}");
+    }
 }
 
 #[test]

@@ -72,7 +72,8 @@ impl FakeDaemon {
     }
 }
 
-fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
+/// Takes one request and gives the reply.
+pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut decoder = FrameDecoder::new(MAX_REQUEST);

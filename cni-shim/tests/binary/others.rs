@@ -33,7 +33,7 @@ fn check_passes_the_daemons_no_on_and_fails_without_one() {
     let daemon = FakeDaemon::start(&runtime.socket(), failed(code::CHECK_FAILED));
     runtime.run("CHECK").error(code::CHECK_FAILED);
     daemon.only();
-    Runtime::new().run("CHECK").error(code::TRY_AGAIN_LATER);
+    Runtime::new().conf("deadlineMs", 200).run("CHECK").error(code::TRY_AGAIN_LATER);
 }
 
 #[test]
@@ -70,8 +70,31 @@ fn gc_passes_the_runtimes_list_on() {
 }
 
 #[test]
-fn gc_without_a_list_releases_nothing() {
-    for conf in [Value::Null, json!({}), json!([{"containerID": "a"}])] {
+fn gc_without_attachments_is_passed_on() {
+    let mut nothing = Runtime::new();
+    nothing.conf["cni.dev/valid-attachments"] = Value::Null;
+    for runtime in [Runtime::new(), nothing] {
+        let daemon = FakeDaemon::start(&runtime.socket(), yes());
+        runtime.run("GC").silent_success();
+        let Request::Gc(gc) = daemon.only().request.request else { panic!() };
+        assert_eq!(gc.valid, []);
+    }
+}
+
+#[test]
+fn commands_that_the_configurations_version_does_not_have_are_refused() {
+    for (command, version) in [("CHECK", "0.3.1"), ("STATUS", "0.4.0"), ("GC", "0.4.0")] {
+        let runtime = Runtime::new().conf("cniVersion", version);
+        let daemon = FakeDaemon::start(&runtime.socket(), yes());
+        let error = runtime.run(command).error(code::INCOMPATIBLE_VERSION);
+        assert!(error["details"].as_str().unwrap().contains(command), "{error}");
+        assert!(daemon.stop().is_empty());
+    }
+}
+
+#[test]
+fn gc_with_a_list_that_cannot_be_read_releases_nothing() {
+    for conf in [json!({}), json!([{"containerID": "a"}])] {
         let runtime = Runtime::new().conf("cni.dev/valid-attachments", conf);
         let daemon = FakeDaemon::start(&runtime.socket(), yes());
         runtime.run("GC").error(code::INVALID_CONFIG);
@@ -123,6 +146,7 @@ fn each_call_leaves_one_line_in_the_log_that_the_configuration_names() {
     let runtime = Runtime::new();
     let log = runtime.path("plugin.log");
     let runtime = runtime.conf("pluginLogFile", log.to_str().unwrap()).conf("pluginLogLevel", "Debug");
+    let runtime = runtime.conf("deadlineMs", 200);
     runtime.run("ADD").error(code::TRY_AGAIN_LATER);
     runtime.run("DEL").silent_success();
     let lines = log_lines(&runtime);

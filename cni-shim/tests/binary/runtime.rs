@@ -108,9 +108,13 @@ impl Runtime {
         Spool::new(self.path("var/spool")).list().unwrap()
     }
 
-    /// Runs `command` with the configuration.
+    /// Runs `command` with the configuration, which is of a version that has it unless it says otherwise.
     pub(crate) fn run(&self, command: &str) -> Ran {
-        self.run_with(command, self.conf.to_string().as_bytes())
+        let mut conf = self.conf.clone();
+        if matches!(command, "STATUS" | "GC") && conf["cniVersion"] == "1.0.0" {
+            conf["cniVersion"] = "1.1.0".into();
+        }
+        self.run_with(command, conf.to_string().as_bytes())
     }
 
     /// Runs `command` with any text on stdin.

@@ -25,6 +25,9 @@ use crate::run::chain;
 /// plugin with little patience gets a quarter of it.
 const ANSWER_AHEAD: Duration = Duration::from_secs(2);
 
+/// Within this time whatever is asked is answered, unless something is stuck.
+const AMPLE: Duration = Duration::from_secs(5);
+
 /// How long a plugin waits that does not say so.
 const PATIENCE_UNTOLD: Duration = Duration::from_secs(120);
 
@@ -59,7 +62,15 @@ pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, des
         }
     };
     tokio::time::timeout(patience, answering).await.unwrap_or_else(|_elapsed| {
-        tracing::error!(command, ?patience, "a request was not answered in time: disk or kernel are stuck");
+        if patience < AMPLE {
+            tracing::warn!(command, ?patience, "a request was not answered within its plugin's deadline");
+        } else {
+            tracing::error!(
+                command,
+                ?patience,
+                "a request was not answered in time: disk or kernel are stuck"
+            );
+        }
         failed(code::TRY_AGAIN_LATER, "the daemon could not answer in time", String::new(), true)
     })
 }
@@ -151,7 +162,7 @@ fn in_cni(error: &AddError) -> (u32, &'static str) {
         AddError::Ledger { .. } => (code::TRY_AGAIN_LATER, "the ledger cannot be written"),
         AddError::TwoNamespaces { .. } => (code::TRY_AGAIN_LATER, "the pod is being set up already"),
         AddError::Deleted { .. } => (code::FAILED, "the pod was deleted meanwhile"),
-        AddError::Stopping => (code::TRY_AGAIN_LATER, "the daemon is stopping"),
+        AddError::Stopping => (code::TRY_AGAIN_LATER, Failed::STOPPING),
     }
 }
 
@@ -176,8 +187,10 @@ fn mtu_of(config: &Config, asked: u32) -> u32 {
 async fn check_answer(check: Check, descriptor: Option<OwnedFd>, engine: &EngineHandle) -> Answer {
     let sandbox = key_of(&check.sandbox);
     let Some(address) = leased(&sandbox, engine).await else {
+        // Not the specification's "unknown container", which tells a runtime that no DEL is needed: a ledger that lost
+        // something does not know what of it is left in the kernel.
         let details = format!("{sandbox} holds no address");
-        return failed(code::UNKNOWN_CONTAINER, "the container is not known", details, false);
+        return failed(code::CHECK_FAILED, "the pod's network is not as it should be", details, false);
     };
     if let Some(details) = unexpected(&check.expected, address) {
         return failed(code::CHECK_FAILED, "the pod is not as it was set up", details, false);
@@ -210,7 +223,7 @@ fn unexpected(expected: &[IpAddr], leased: IpAddr) -> Option<String> {
 /// moment, would be moved away for it.
 async fn status_answer(engine: &EngineHandle) -> Answer {
     match engine.status().await {
-        Ok(Status::Ready | Status::Growing | Status::Short(_)) => Answer::Done,
+        Ok(Status::Ready | Status::Impaired(_) | Status::Growing | Status::Short(_)) => Answer::Done,
         Ok(Status::Refusing(cause)) => {
             failed(code::NOT_AVAILABLE, "no pod can be added now", cause.to_string(), true)
         }
@@ -240,7 +253,7 @@ fn refusing(request: &Request, cause: String) -> Answer {
 }
 
 fn stopping() -> Answer {
-    failed(code::TRY_AGAIN_LATER, "the daemon is stopping", String::new(), true)
+    Answer::Failed(Failed::stopping())
 }
 
 fn failed(code: u32, msg: &str, details: String, retry: bool) -> Answer {

@@ -8,20 +8,19 @@ use holdfast_ports::host::HostFault;
 use super::eni::by_mac;
 use super::pool::Worker;
 use super::wire::remove_rule;
-use super::{eni, links, refused};
-use crate::nat;
+use super::{eni, links, refused, routes};
+use crate::nat::{Nat, NatError};
 use crate::netlink::{Change, LinkRef, Route, RouteScope, Rule, Socket};
-use crate::sysctl;
 
 /// Of the whole namespace: it is also what new links begin with, and writing it sets it on those that are there.
 pub(crate) const FORWARDING: &str = "ipv4/ip_forward";
 
 /// In order, each whatever became of those before it. Gives the first failure; further ones are told. Each may be
 /// repeated.
-pub(crate) fn apply(worker: &mut Worker, actions: Vec<HostAction>) -> Result<(), HostFault> {
+pub(crate) fn apply(worker: &mut Worker, nat: &Nat, actions: Vec<HostAction>) -> Result<(), HostFault> {
     let mut first = Ok(());
     for action in actions {
-        let outcome = carry_out(worker, action);
+        let outcome = carry_out(worker, nat, action);
         match (&first, outcome) {
             (_, Ok(())) => {}
             (Ok(()), failed) => first = failed,
@@ -33,25 +32,22 @@ pub(crate) fn apply(worker: &mut Worker, actions: Vec<HostAction>) -> Result<(),
     first
 }
 
-fn carry_out(worker: &mut Worker, action: HostAction) -> Result<(), HostFault> {
+fn carry_out(worker: &mut Worker, nat: &Nat, action: HostAction) -> Result<(), HostFault> {
     match action {
-        HostAction::EnableForwarding => enable_forwarding(),
+        HostAction::EnableForwarding => enable_forwarding(worker),
         HostAction::EnsureEni(wiring) => eni::set_up(worker, &wiring),
         HostAction::EnsureRule(rule) => ensure_rule(&mut worker.socket, &rule),
         HostAction::RaiseLink(alias) => links::raise(&mut worker.socket, &alias),
         HostAction::EnsureRoute(route) => ensure_route(&mut worker.socket, &route),
         HostAction::RemoveRule(rule) => remove_rule(&mut worker.socket, &ours(&rule)).map_err(refused),
         HostAction::RemoveRoute(route) => remove_route(&mut worker.socket, &route),
-        HostAction::ReplaceNat(table) => replace_nat(&mut worker.socket, &table),
-        HostAction::RemoveNat => nat::remove().map_err(|error| nat_refused("remove", &error)),
+        HostAction::ReplaceNat(table) => replace_nat(&mut worker.socket, nat, &table),
+        HostAction::RemoveNat => nat.remove().map_err(|error| nat_refused("remove", &error)),
     }
 }
 
-pub(crate) fn enable_forwarding() -> Result<(), HostFault> {
-    sysctl::write(FORWARDING, "1").map_err(|error| HostFault::Refused {
-        step: "turn IPv4 forwarding on".to_owned(),
-        cause: error.to_string(),
-    })
+pub(crate) fn enable_forwarding(worker: &Worker) -> Result<(), HostFault> {
+    worker.sysctl.set(FORWARDING, "1")
 }
 
 fn ours(rule: &ModelRule) -> Rule {
@@ -88,7 +84,7 @@ fn ensure_route(host: &mut Socket, route: &ModelRoute) -> Result<(), HostFault> 
     };
     let scope = if route.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
     let change = Route { via: route.via, scope, ..Route::on_link(route.table, route.to, link.index) };
-    host.apply(&Change::PutRoute(change.by(PROTOCOL))).map_err(refused)
+    routes::put_own(host, &change.by(PROTOCOL))
 }
 
 fn remove_route(host: &mut Socket, route: &RouteSeen) -> Result<(), HostFault> {
@@ -100,13 +96,13 @@ fn remove_route(host: &mut Socket, route: &RouteSeen) -> Result<(), HostFault> {
     }
 }
 
-fn replace_nat(host: &mut Socket, table: &NatTable) -> Result<(), HostFault> {
+fn replace_nat(host: &mut Socket, nat: &Nat, table: &NatTable) -> Result<(), HostFault> {
     let links = host.links().map_err(refused)?;
     let primary = by_mac(&links, table.primary_mac)
         .ok_or_else(|| HostFault::LinkMissing { mac: table.primary_mac.to_string() })?;
-    nat::replace(table, &primary.name).map_err(|error| nat_refused("replace", &error))
+    nat.replace(table, &primary.name).map_err(|error| nat_refused("replace", &error))
 }
 
-fn nat_refused(what: &str, error: &nat::NatError) -> HostFault {
+fn nat_refused(what: &str, error: &NatError) -> HostFault {
     HostFault::Refused { step: format!("{what} the NAT table"), cause: error.to_string() }
 }

@@ -15,7 +15,7 @@ use crate::netlink::{
     Address, AddressFamily, Change, Link, LinkRef, LinkSettings, NetlinkError, Route, RouteFilter,
     RouteScope, RouteType, Rule, Socket,
 };
-use crate::sysctl;
+use crate::sysctl::Sysctl;
 
 /// How often what was changed is looked at again. One pass may uncover the next: the kernel takes an interface's
 /// further addresses away with the first one.
@@ -39,7 +39,7 @@ pub(crate) fn set_up(worker: &mut Worker, wiring: &EniWiring) -> Result<(), Host
     let mut pending = Vec::new();
     for _ in 0..PASSES {
         let seen = observe(host, wiring)?;
-        loosen_reverse_path(&seen.link.name)?;
+        loosen_reverse_path(&worker.sysctl, &seen.link.name)?;
         pending = plan(wiring, &seen);
         if pending.is_empty() {
             return Ok(());
@@ -170,9 +170,9 @@ fn plan_routes(wiring: &EniWiring, seen: &Seen, changes: &mut Vec<Change>) {
 
 /// Whether the kernel checks that an answer would leave by the link that a packet came in by: the greater of the
 /// link's own setting and that of all decides (0: no check, 1: this one, 2: that there is a way back at all).
-pub(crate) fn drops_asymmetric(link: &str) -> bool {
+pub(crate) fn drops_asymmetric(sysctl: &Sysctl, link: &str) -> bool {
     let of = |link: &str| {
-        let value = sysctl::read(&format!("ipv4/conf/{link}/rp_filter"));
+        let value = sysctl.read(&format!("ipv4/conf/{link}/rp_filter"));
         value.and_then(|value| value.parse::<u8>().ok()).unwrap_or(0)
     };
     of(link).max(of("all")) == 1
@@ -180,14 +180,11 @@ pub(crate) fn drops_asymmetric(link: &str) -> bool {
 
 /// What comes in by the primary ENI to a NodePort is for a pod whose rule says that its packets leave by another ENI; on
 /// that one, the main table may say so of the sender. A strict check would drop them. Off stays off.
-fn loosen_reverse_path(link: &str) -> Result<(), HostFault> {
-    if !drops_asymmetric(link) {
-        return Ok(());
+fn loosen_reverse_path(sysctl: &Sysctl, link: &str) -> Result<(), HostFault> {
+    if drops_asymmetric(sysctl, link) {
+        sysctl.set(&format!("ipv4/conf/{link}/rp_filter"), "2")?;
     }
-    sysctl::write(&format!("ipv4/conf/{link}/rp_filter"), "2").map_err(|error| HostFault::Refused {
-        step: format!("loosen the reverse path filter of {link}"),
-        cause: error.to_string(),
-    })
+    Ok(())
 }
 
 #[cfg(test)]

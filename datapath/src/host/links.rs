@@ -74,3 +74,10 @@ pub(crate) fn remove_indexes(
 pub(crate) fn is_in_removal(link: &Link) -> bool {
     link.group & 0xffff_0000 == REMOVAL_GROUPS
 }
+
+/// Whether a veth is of our making: by its group from its first moment, by its alias from its second.
+pub(crate) fn is_ours(link: &Link) -> bool {
+    let alias = link.alias.as_deref().and_then(LinkAlias::parse);
+    link.kind.as_deref() == Some("veth")
+        && (link.group == LINK_GROUP || is_in_removal(link) || alias.is_some())
+}

@@ -13,15 +13,14 @@ use super::actions::FORWARDING;
 use super::eni::{by_mac, connects, drops_asymmetric};
 use super::pool::Worker;
 use super::{LINK_GROUP, refused};
-use crate::nat;
+use crate::nat::Nat;
 use crate::netlink::{AddressFamily, Link, RouteFilter};
-use crate::sysctl;
 
 /// Pods are wired and unwired meanwhile, so the reads are of different moments. Links come last: of what is set up its
 /// link is the first piece to appear, of what is taken down the last to go. So what a read missed of a thing in the
 /// making can be put there twice, which does no harm, and of one in the taking down there is less than was seen.
-pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserved, HostFault> {
-    let host = &mut worker.socket;
+pub(crate) fn observe(worker: &mut Worker, wanted: &NatWanted, nat: &Nat) -> Result<HostObserved, HostFault> {
+    let (host, sysctl) = (&mut worker.socket, &worker.sysctl);
     let v4 = AddressFamily::Inet;
     let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
     let routes = host.routes(v4, ours).map_err(refused)?;
@@ -38,13 +37,13 @@ pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserv
         }
     }
     let links = host.links().map_err(refused)?;
-    let nat = nat_seen(nat, &links);
+    let nat = nat_seen(wanted, nat, &links);
     Ok(HostObserved {
         links: links
             .into_iter()
             .map(|link| LinkSeen {
                 index: link.index,
-                strict: link.group != LINK_GROUP && !link.loopback && drops_asymmetric(&link.name),
+                strict: link.group != LINK_GROUP && !link.loopback && drops_asymmetric(sysctl, &link.name),
                 name: link.name,
                 mac: link.mac,
                 mtu: link.mtu,
@@ -73,28 +72,18 @@ pub(crate) fn observe(worker: &mut Worker, nat: &NatWanted) -> Result<HostObserv
             })
             .collect(),
         nat,
-        forwarding: sysctl::read(FORWARDING).map(|value| value == "1"),
+        forwarding: sysctl.read(FORWARDING).map(|value| value == "1"),
     })
 }
 
-/// That the table cannot be read is no reason to keep the rest from the caller: writing it will say why.
-fn nat_seen(wanted: &NatWanted, links: &[Link]) -> NatSeen {
-    let as_wanted = match wanted {
-        NatWanted::Undecided => return NatSeen::Unknown,
-        NatWanted::Table(table) => {
-            let Some(primary) = by_mac(links, table.primary_mac) else { return NatSeen::Unknown };
-            nat::is_as_written(table, &primary.name)
-        }
-        NatWanted::Absent => nat::is_there().map(|there| !there),
-    };
-    match as_wanted {
-        Ok(true) => NatSeen::AsWritten,
-        Ok(false) => NatSeen::Differs,
-        // Where no table is wanted nobody needs to have the program either.
-        Err(nat::NatError::NoNft) if *wanted == NatWanted::Absent => NatSeen::Unknown,
-        Err(error) => {
-            tracing::warn!(%error, "cannot read our NAT table");
-            NatSeen::Unknown
-        }
+/// That the table cannot be read is no reason to keep the rest from the caller.
+fn nat_seen(wanted: &NatWanted, nat: &Nat, links: &[Link]) -> NatSeen {
+    match wanted {
+        NatWanted::Undecided => NatSeen::Unknown,
+        NatWanted::Table(table) => match by_mac(links, table.primary_mac) {
+            Some(primary) => nat.seen(table, &primary.name),
+            None => NatSeen::Unknown,
+        },
+        NatWanted::Absent => nat.seen_absent(),
     }
 }

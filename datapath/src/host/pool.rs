@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::refused;
 use crate::netlink::Socket;
 use crate::netns::{self, NetnsError};
+use crate::sysctl::Sysctl;
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
@@ -20,16 +21,17 @@ pub(crate) type OwnPorts = Arc<Mutex<HashSet<u32>>>;
 /// One thread's means: a socket in the host's namespace, and the way back there.
 pub(crate) struct Worker {
     pub(crate) socket: Socket,
+    pub(crate) sysctl: Sysctl,
     home: Arc<OwnedFd>,
     ports: OwnPorts,
 }
 
 impl Worker {
-    fn new(home: &Arc<OwnedFd>, ports: &OwnPorts) -> Result<Self, HostFault> {
+    fn new(home: &Arc<OwnedFd>, sysctl: &Sysctl, ports: &OwnPorts) -> Result<Self, HostFault> {
         netns::enter_for_good(home).map_err(|error| super::fault_in_netns("host", &error))?;
         let socket = Socket::open().map_err(refused)?;
         lock(ports).insert(socket.port());
-        Ok(Self { socket, home: Arc::clone(home), ports: Arc::clone(ports) })
+        Ok(Self { socket, sysctl: sysctl.clone(), home: Arc::clone(home), ports: Arc::clone(ports) })
     }
 
     /// Opens a socket in another namespace. The thread is back home afterwards, or takes no further job.
@@ -63,17 +65,17 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn start(home: &Arc<OwnedFd>, threads: usize) -> Result<Self, HostFault> {
+    pub(crate) fn start(home: &Arc<OwnedFd>, sysctl: &Sysctl, threads: usize) -> Result<Self, HostFault> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         let ports = OwnPorts::default();
         let (ready, started) = mpsc::channel();
         for number in 0..threads {
-            let (home, queue, ports, ready) =
-                (Arc::clone(home), Arc::clone(&queue), Arc::clone(&ports), ready.clone());
+            let (home, sysctl) = (Arc::clone(home), sysctl.clone());
+            let (queue, ports, ready) = (Arc::clone(&queue), Arc::clone(&ports), ready.clone());
             std::thread::Builder::new()
                 .name(format!("datapath-{number}"))
-                .spawn(move || work(&home, &ports, &queue, ready))
+                .spawn(move || work(&home, &sysctl, &ports, &queue, ready))
                 .map_err(|error| HostFault::Refused {
                     step: "start a thread".to_owned(),
                     cause: error.to_string(),
@@ -110,11 +112,12 @@ impl Pool {
 
 fn work(
     home: &Arc<OwnedFd>,
+    sysctl: &Sysctl,
     ports: &OwnPorts,
     queue: &Mutex<mpsc::Receiver<Job>>,
     ready: mpsc::Sender<Result<(), HostFault>>,
 ) {
-    let mut worker = match Worker::new(home, ports) {
+    let mut worker = match Worker::new(home, sysctl, ports) {
         Ok(worker) => worker,
         Err(fault) => {
             drop(ready.send(Err(fault)));
@@ -129,7 +132,7 @@ fn work(
             continue;
         }
         tracing::error!("a datapath job panicked; its thread starts anew");
-        worker = match Worker::new(home, ports) {
+        worker = match Worker::new(home, sysctl, ports) {
             Ok(worker) => worker,
             Err(fault) => {
                 tracing::error!(%fault, "a datapath thread cannot go on");

@@ -16,13 +16,13 @@ use holdfast_ports::host::{HostFault, Netns};
 use ipnet::IpNet;
 
 use super::check::{compare, pod_routes, rules_of};
-use super::links::remove_indexes;
+use super::links::{is_ours, remove_indexes};
 use super::pool::Worker;
-use super::{Interrupt, LINK_GROUP, Step, refused};
+use super::{Interrupt, LINK_GROUP, Step, refused, routes};
 use crate::netlink::{
     Address, Change, Link, LinkRef, LinkSettings, Neighbour, NetlinkError, Route, Rule, Socket, Veth, VethEnd,
 };
-use crate::sysctl;
+use crate::sysctl::Sysctl;
 
 /// How often one selector's rules are removed before we believe that somebody adds them as fast.
 const DUPLICATE_ROUNDS: usize = 64;
@@ -47,7 +47,7 @@ pub(crate) fn wire(
     let link = create(&mut worker.socket, &mut pod, removals, wiring, netns)?;
     let finish = |worker: &mut Worker, pod: &mut Socket| {
         step(interrupt, Step::HostSide)?;
-        host_side(&mut worker.socket, wiring, &link)?;
+        host_side(worker, wiring, &link)?;
         step(interrupt, Step::PodSide)?;
         pod_side(pod, wiring, &link)?;
         step(interrupt, Step::ReadBack)?;
@@ -61,8 +61,8 @@ fn step(interrupt: Option<&Interrupt>, step: Step) -> Result<(), HostFault> {
     interrupt.map_or(Ok(()), |interrupt| interrupt(step).map_err(refused))
 }
 
-/// Makes the pair, each end where it belongs. What bears the host end's name is of a sandbox that is over: the
-/// caller knows. What bears the other end's name in the sandbox is not ours to remove.
+/// Makes the pair, each end where it belongs. What bears the host end's name and is ours is of a sandbox that is over:
+/// the caller knows. What else bears it, or the other end's name in the sandbox, is not ours to remove.
 fn create(
     host: &mut Socket,
     pod: &mut Socket,
@@ -87,11 +87,9 @@ fn create(
             (None, Some(link)) => return Ok(link),
             (None, None) => return Err(HostFault::ReadBack(format!("{name} vanished as it was made"))),
             (Some(error), Some(stale)) if error.is_present() => {
-                if stale.kind.as_deref() != Some("veth") {
-                    return Err(HostFault::Refused {
-                        step: format!("create veth {name}"),
-                        cause: format!("the host has a link of that name that is no veth ({stale:?})"),
-                    });
+                if !is_ours(&stale) {
+                    let kind = stale.kind.as_deref().unwrap_or("device");
+                    return Err(HostFault::Foreign { what: format!("the host's link {name} ({kind})") });
                 }
                 tracing::info!(link = %name, alias = stale.alias.as_deref(), "removes a link left by an earlier sandbox");
                 remove_indexes(host, removals, &[stale.index])?;
@@ -111,25 +109,27 @@ fn create(
     })
 }
 
-fn host_side(host: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), HostFault> {
-    ipv6_settings(link).map_err(|error| HostFault::Refused {
-        step: format!("IPv6 settings of {}", wiring.host_veth),
-        cause: error.to_string(),
-    })?;
+fn host_side(worker: &mut Worker, wiring: &PodWiring, link: &Link) -> Result<(), HostFault> {
+    ipv6_settings(&worker.sysctl, link)?;
+    let host = &mut worker.socket;
     let settings = LinkSettings {
         up: Some(true),
         alias: Some(wiring.alias.as_str().to_owned()),
         ..LinkSettings::default()
     };
     let route = Route::on_link(MAIN_TABLE, IpNet::from(wiring.address), link.index).by(PROTOCOL);
-    // `Put`: a route left by an earlier owner of the address must not stand in the way.
-    let mut changes = vec![Change::SetLink(LinkRef::Index(link.index), settings), Change::PutRoute(route)];
+    let mut changes =
+        vec![Change::SetLink(LinkRef::Index(link.index), settings), Change::AddRoute(route.clone())];
     changes.extend(rules_of(wiring).into_iter().map(Change::AddRule));
     let results = host.apply_each(&changes).map_err(refused)?;
     for (failure, change) in results.into_iter().zip(&changes) {
         match failure {
             // A rule that is there is one that equals ours in all, its protocol number included.
             Some(error) if error.is_present() && matches!(change, Change::AddRule(_)) => {}
+            // Left by an earlier owner of the address, or somebody else's.
+            Some(error) if error.is_present() && matches!(change, Change::AddRoute(_)) => {
+                routes::put_own(host, &route)?;
+            }
             Some(error) => return Err(refused(error)),
             None => {}
         }
@@ -141,7 +141,7 @@ fn host_side(host: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), H
 ///
 /// Written only where the kernel told otherwise as the link was made: looking at each file costs more than a route,
 /// and writing `forwarding` spins for the rtnl lock, which while many pods start costs ten times the rest.
-fn ipv6_settings(link: &Link) -> std::io::Result<()> {
+fn ipv6_settings(sysctl: &Sysctl, link: &Link) -> Result<(), HostFault> {
     let Some(now) = link.ipv6.filter(|now| now.disable_ipv6 == 0) else { return Ok(()) };
     let settings = [
         ("accept_ra", now.accept_ra, 0),
@@ -150,7 +150,7 @@ fn ipv6_settings(link: &Link) -> std::io::Result<()> {
     ];
     for (setting, is, shall) in settings {
         if is != shall {
-            sysctl::write(&format!("ipv6/conf/{}/{setting}", link.name), &shall.to_string())?;
+            sysctl.set(&format!("ipv6/conf/{}/{setting}", link.name), &shall.to_string())?;
         }
     }
     Ok(())

@@ -70,6 +70,22 @@ fn a_refusal_sent_without_reading_the_request_is_still_heard() {
 }
 
 #[test]
+fn a_daemon_that_goes_away_is_told_from_one_that_says_nonsense() {
+    let error = with_daemon(&status(), LONG, |mut stream| {
+        read_request(&mut stream);
+        stream.write_all(&[0, 0]).unwrap();
+    });
+    let error = error.unwrap_err();
+    assert!(matches!(error, ClientError::WentAway) && error.cut_off(), "{error:?}");
+    let error = with_daemon(&status(), LONG, |mut stream| {
+        read_request(&mut stream);
+        stream.write_all(&[0xff; 8]).unwrap();
+    });
+    let error = error.unwrap_err();
+    assert!(matches!(error, ClientError::Frame(_)) && !error.cut_off(), "{error:?}");
+}
+
+#[test]
 fn a_dribbling_daemon_cannot_stretch_the_deadline() {
     let started = Instant::now();
     let patience = Duration::from_millis(300);
@@ -115,5 +131,12 @@ fn nobody_there_is_unreachable_with_the_cause() {
     for path in [dir.path().join("absent"), stale, file, long] {
         let error = exchange(&path, &status(), None, LONG).unwrap_err();
         assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+        let away = path.ends_with("absent") || path.ends_with("stale") || path.ends_with("file");
+        assert_eq!(
+            error.nobody_there(),
+            away,
+            "{error:?}: nothing will come of waiting for a name that is none"
+        );
+        assert!(!error.cut_off());
     }
 }

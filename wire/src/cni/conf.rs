@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::chain::Previous;
 use super::error::code;
 use super::version::CniVersion;
 use crate::ids::{Attachment, NetworkName, VethPrefix};
@@ -38,6 +39,16 @@ pub enum ConfError {
     /// A version of the specification that this plugin does not speak.
     #[error("cniVersion {0:?} is not supported")]
     Version(String),
+    /// A version of the specification that does not have the command.
+    #[error("cniVersion {version} does not have {command}: it came with {since}")]
+    TooOld {
+        /// The configuration's.
+        version: CniVersion,
+        /// What was asked.
+        command: &'static str,
+        /// Since when it may be.
+        since: CniVersion,
+    },
     /// A key is missing or its value does not fit.
     #[error("{key}: {problem}")]
     Key {
@@ -61,7 +72,7 @@ impl ConfError {
     pub fn code(&self) -> u32 {
         match self {
             Self::NotJson(_) => code::DECODING_FAILURE,
-            Self::Version(_) => code::INCOMPATIBLE_VERSION,
+            Self::Version(_) | Self::TooOld { .. } => code::INCOMPATIBLE_VERSION,
             Self::Unsupported { .. } => code::UNSUPPORTED_FIELD,
             Self::NotObject | Self::Key { .. } => code::INVALID_CONFIG,
         }
@@ -101,6 +112,15 @@ impl NetConf {
     /// `cniVersion` as it is written.
     pub fn version_text(&self) -> Option<&str> {
         self.keys.get("cniVersion")?.as_str()
+    }
+
+    /// `cniVersion`, for a command that came with `since`: before that a runtime does not know what it asks for.
+    pub fn version_since(&self, since: CniVersion, command: &'static str) -> Result<CniVersion, ConfError> {
+        let version = self.version()?;
+        if version < since {
+            return Err(ConfError::TooOld { version, command, since });
+        }
+        Ok(version)
     }
 
     /// `cniVersion`; the specification reads a missing one as 0.1.0, which is not supported.
@@ -175,6 +195,15 @@ impl NetConf {
         self.keys.get("runtimeConfig")?.get("io.kubernetes.cri.pod-annotations")?.get(key)?.as_str()
     }
 
+    /// `prevResult`: what an earlier plugin of the list gave, or for CHECK and DEL what the ADD gave.
+    pub fn previous_result(&self) -> Result<Option<&Previous>, ConfError> {
+        match self.keys.get("prevResult") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(result)) => Ok(Some(result)),
+            Some(_) => Err(ConfError::key("prevResult", "is not an object")),
+        }
+    }
+
     /// The addresses in `prevResult`; entries that cannot be read are left out.
     pub fn previous_addresses(&self) -> Vec<IpAddr> {
         let ips = self.keys.get("prevResult").and_then(|r| r.get("ips")).and_then(Value::as_array);
@@ -187,13 +216,13 @@ impl NetConf {
 
     /// `cni.dev/valid-attachments`, or `cni.dev/attachments` as the first libcni with GC wrote it.
     ///
-    /// A missing list, a null and an entry that cannot be read are errors: each could otherwise be taken for "no
-    /// attachment is valid" and release every address of the network. An empty list means what it says.
+    /// No list and a null are an empty one: that is how libcni writes it. They are worth no more than any list: the daemon
+    /// releases only what is gone from the kernel as well. An entry that cannot be read is an error.
     pub fn valid_attachments(&self) -> Result<Vec<Attachment>, ConfError> {
         const KEY: &str = "cni.dev/valid-attachments";
         let list = [KEY, "cni.dev/attachments"].iter().find_map(|key| self.keys.get(*key));
-        let list = list.ok_or_else(|| ConfError::key(KEY, "missing"))?;
-        Vec::<Attachment>::deserialize(list).map_err(|e| ConfError::key(KEY, e.to_string()))
+        let list = list.filter(|list| !list.is_null()).map(Vec::<Attachment>::deserialize);
+        list.unwrap_or_else(|| Ok(Vec::new())).map_err(|e| ConfError::key(KEY, e.to_string()))
     }
 
     /// A key that is text, absent or null.

@@ -10,8 +10,6 @@ pub mod code {
     pub const INCOMPATIBLE_VERSION: u32 = 1;
     /// A field of the network configuration has a value that is not supported.
     pub const UNSUPPORTED_FIELD: u32 = 2;
-    /// The container is unknown, and nothing of it needs a DEL.
-    pub const UNKNOWN_CONTAINER: u32 = 3;
     /// A `CNI_*` variable is missing or not valid.
     pub const INVALID_ENVIRONMENT: u32 = 4;
     /// Input or output failed, such as reading stdin.

@@ -85,15 +85,32 @@ fn each_wrong_key_is_named_with_the_code_of_its_kind() {
 }
 
 #[test]
-fn gc_never_reads_absence_as_an_empty_list() {
+fn no_list_is_an_empty_one_as_libcni_writes_it() {
+    for none in
+        [json!({}), json!({"cni.dev/valid-attachments": null}), json!({"cni.dev/valid-attachments": []})]
+    {
+        assert!(conf(none.clone()).valid_attachments().unwrap().is_empty(), "{none}");
+    }
+}
+
+#[test]
+fn a_command_is_refused_in_a_version_that_does_not_have_it() {
+    let of = |version| conf(json!({ "cniVersion": version })).version_since(CniVersion::V0_4_0, "CHECK");
+    let error = of("0.3.1").unwrap_err();
+    assert_eq!(error.code(), 1);
+    assert_eq!(error.to_string(), "cniVersion 0.3.1 does not have CHECK: it came with 0.4.0");
+    assert_eq!(of("0.4.0").unwrap(), CniVersion::V0_4_0);
+    assert_eq!(of("9.9.9").unwrap_err().code(), 1);
+}
+
+#[test]
+fn gc_takes_no_list_that_it_cannot_read() {
     let attachment = json!({"containerID": "3f", "ifname": "eth0", "ignored": 1});
     let one = |key: &str| conf(json!({key: [attachment.clone()]})).valid_attachments().unwrap();
     assert_eq!(one("cni.dev/valid-attachments"), one("cni.dev/attachments"));
     assert_eq!(one("cni.dev/attachments").len(), 1);
     assert!(conf(json!({"cni.dev/valid-attachments": []})).valid_attachments().unwrap().is_empty());
     for bad in [
-        json!({}),
-        json!({"cni.dev/valid-attachments": null, "cni.dev/attachments": []}),
         json!({"cni.dev/valid-attachments": {}}),
         json!({"cni.dev/valid-attachments": [attachment.clone(), {"containerID": "3f"}]}),
         json!({"cni.dev/valid-attachments": [{"containerID": "/", "ifname": "eth0"}]}),
