@@ -8,7 +8,7 @@ mod rules;
 mod ruleset;
 mod settings;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -107,6 +107,7 @@ impl<'a> Promise<'a> {
 pub struct Watched {
     name: String,
     before: Kernel,
+    tags: BTreeMap<String, String>,
 }
 
 impl Watched {
@@ -118,7 +119,12 @@ impl Watched {
     /// The same of a node that is this namespace.
     pub fn before_in(netns: &Arc<OwnedFd>, name: &str) -> anyhow::Result<Self> {
         let (before, _) = host(netns)?;
-        Ok(Self { name: name.to_owned(), before })
+        Ok(Self { name: name.to_owned(), before, tags: BTreeMap::new() })
+    }
+
+    /// From now on each ENI that is made for the node must have these tags.
+    pub fn expect_tags(&mut self, tags: BTreeMap<String, String>) {
+        self.tags = tags;
     }
 
     /// The node as it is now, with these promises made and not yet taken back.
@@ -144,8 +150,8 @@ impl Watched {
             pod
         });
         let pods = pods.collect();
-        let before = self.before.clone();
-        let mut picture = Picture { node: self.name.clone(), mtu: MTU, cloud, before, host, pods };
+        let (node, tags, before) = (self.name.clone(), self.tags.clone(), self.before.clone());
+        let mut picture = Picture { node, mtu: MTU, tags, cloud, before, host, pods };
         for flow in oracle::flows(&picture) {
             let fate = ruleset::fate(&ruleset, &picture.host, &flow);
             picture.host.fates.insert(flow, fate);

@@ -105,6 +105,10 @@ pub enum Law {
     LooseEni,
     /// No ENI outlives its node.
     OutlivesNode,
+    /// What a user keeps from the node is left alone.
+    KeptEni,
+    /// ENIs that were made for the node bear the tags that were asked for.
+    Tags,
     /// Pods are let through by the rules of their node's security groups, whatever ENI they are on.
     SecurityGroups,
     /// What was to be judged was looked at.

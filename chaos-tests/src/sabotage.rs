@@ -136,6 +136,12 @@ pub const NO_NAT: Sabotage = daemon("no-nat");
 pub const NO_NODE_PORTS: Sabotage = daemon("no-node-ports");
 /// A daemon that asks EC2 for each address.
 pub const MANY_CALLS: Sabotage = daemon("many-calls");
+/// A daemon whose addresses do not rest.
+pub const NO_REST: Sabotage = daemon("no-rest");
+/// A daemon that does not know its cluster.
+pub const NO_CLUSTER: Sabotage = daemon("no-cluster");
+/// A daemon that forgets the tags that ENIs are to have.
+pub const NO_EXTRA_TAGS: Sabotage = daemon("no-extra-tags");
 /// A daemon that takes five seconds to come back.
 pub const SLOW_RESTART: Sabotage = daemon("slow-restart");
 

@@ -178,7 +178,7 @@ fn leaves_nothing_when_killed(user: User, victim: impl Fn(&Child, &BTreeMap<Proc
     let mut lines = BufReader::new(demo.stdout.take().unwrap());
     let mut text = String::new();
     let began = Instant::now();
-    while !text.contains("\n6/9") {
+    while !text.contains("\n6/10") {
         let read = lines.read_line(&mut text).unwrap();
         assert!(read > 0 && began.elapsed() < PATIENCE, "it did not get as far as to its middle:\n{text}");
     }

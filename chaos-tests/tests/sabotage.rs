@@ -55,6 +55,9 @@ const LIST: &[(Sabotage, &str)] = &[
     (sabotage::NO_NAT, "leaves with its own source, not with"),
     (sabotage::NO_NODE_PORTS, "belongs to a connection that is not marked"),
     (sabotage::LOSES_A_LEASE, "has lost its lease"),
+    (sabotage::NO_REST, " was given again "),
+    (sabotage::NO_CLUSTER, "has the tag cluster.k8s.amazonaws.com/name=None"),
+    (sabotage::NO_EXTRA_TAGS, "has the tag team=None"),
     (sabotage::SLOW_RESTART, "was away for"),
     (sabotage::MANY_CALLS, "EC2 was called"),
     // A network and an EC2 that are not as they must be.

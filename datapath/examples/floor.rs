@@ -217,7 +217,7 @@ fn host(pods: usize, at_once: usize) -> anyhow::Result<serde_json::Value> {
                         match work {
                             Work::Wire => host.wire_pod(wiring, netns).await.map(|_wired| ()).unwrap(),
                             Work::Unwire => host.unwire_pod(wiring).await.unwrap(),
-                            Work::Remove => host.remove_links(vec![wiring]).await.unwrap(),
+                            Work::Remove => host.remove_links(vec![wiring]).await.pop().unwrap().unwrap(),
                         }
                         start.elapsed().as_micros()
                     })
@@ -235,7 +235,8 @@ fn host(pods: usize, at_once: usize) -> anyhow::Result<serde_json::Value> {
     let delete = run(Work::Unwire, pods);
     let single = run(Work::Remove, half);
     let start = Instant::now();
-    runtime.block_on(host.remove_links((half..pods).map(wiring).collect()))?;
+    let removed = runtime.block_on(host.remove_links((half..pods).map(wiring).collect()));
+    removed.into_iter().collect::<Result<(), _>>()?;
     let group = json!({ "links": pods - half, "all_us": start.elapsed().as_micros() });
     Ok(json!({ "add_us": add, "del_us": delete, "link_us": single, "links_by_group": group }))
 }

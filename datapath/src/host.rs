@@ -134,9 +134,11 @@ impl HostNet for Host {
         self.pool.run("unwire a pod", move |worker| wire::unwire(&mut worker.socket, &wiring)).await
     }
 
-    async fn remove_links(&self, pods: Vec<PodWiring>) -> Result<(), HostFault> {
-        let removals = Arc::clone(&self.removals);
-        self.pool.run("remove links", move |worker| links::remove(worker, &removals, &pods)).await
+    async fn remove_links(&self, pods: Vec<PodWiring>) -> Vec<Result<(), HostFault>> {
+        let (removals, count) = (Arc::clone(&self.removals), pods.len());
+        let removed =
+            self.pool.run("remove links", move |worker| Ok(links::remove(worker, &removals, &pods))).await;
+        removed.unwrap_or_else(|fault| vec![Err(fault); count])
     }
 
     async fn check_pod(&self, wiring: PodWiring, netns: Option<Netns>) -> Result<Vec<String>, HostFault> {

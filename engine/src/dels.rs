@@ -34,7 +34,12 @@ impl<W: World> Engine<W> {
             return;
         }
         let phase = self.book.ledger().leases.get(&sandbox).map(|lease| lease.phase);
-        let unwired = matches!(self.sandboxes.deed(&sandbox), Some(Deed::Unlink(_) | Deed::Unlinking));
+        // Its rules and routes are gone; or what is left of it is tried again later, or owed to a disk that refuses.
+        let unwired = match self.sandboxes.deed(&sandbox) {
+            Some(Deed::Unlink(_) | Deed::UnlinkLater(_) | Deed::Unlinking) => true,
+            None => self.looked && !self.sandboxes.is_busy(&sandbox),
+            Some(Deed::Wiring | Deed::Releasing | Deed::Unwiring) => false,
+        };
         match phase {
             None => drop(reply.send(())),
             Some(LeasePhase::Releasing) if unwired => drop(reply.send(())),
@@ -65,7 +70,7 @@ impl<W: World> Engine<W> {
             None | Some(Deed::Wiring | Deed::Releasing) => {}
             // The disk refused the release at first, and the kernel's part went on without it.
             Some(Deed::Unwiring) => return,
-            Some(Deed::Unlink(_) | Deed::Unlinking) => {
+            Some(Deed::Unlink(_) | Deed::UnlinkLater(_) | Deed::Unlinking) => {
                 self.sandboxes.answer_dels(&sandbox);
                 return;
             }
@@ -111,30 +116,43 @@ impl<W: World> Engine<W> {
         }
         let host = self.ports.host.clone();
         self.beside(async move {
-            let (sandboxes, pods): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            let result = host.remove_links(pods.concat()).await;
-            Event::LinksRemoved { sandboxes, result }
+            let pods: Vec<PodWiring> = batch.iter().flat_map(|(_, pods)| pods).cloned().collect();
+            let mut results = host.remove_links(pods).await.into_iter();
+            // A sandbox is rid of its links when it is rid of them all.
+            let removed = batch
+                .into_iter()
+                .map(|(sandbox, pods)| {
+                    let of_sandbox: Vec<_> = results.by_ref().take(pods.len()).collect();
+                    (sandbox, of_sandbox.into_iter().collect::<Result<(), HostFault>>())
+                })
+                .collect();
+            Event::LinksRemoved { removed }
         });
     }
 
-    pub(crate) fn links_removed(&mut self, sandboxes: Vec<SandboxKey>, result: Result<(), HostFault>) {
+    pub(crate) fn links_removed(&mut self, removed: Vec<(SandboxKey, Result<(), HostFault>)>) {
         let now = self.now();
-        for sandbox in &sandboxes {
-            self.sandboxes.end(sandbox);
-        }
-        if let Err(fault) = result {
-            tracing::error!(error = %chain(&fault), "removing links failed; trying again");
-            for sandbox in sandboxes {
-                if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
-                    self.sandboxes.begin(&sandbox, Deed::Unlink(planner::wirings_of(lease).collect()));
+        let mut changes = Vec::new();
+        for (sandbox, result) in removed {
+            self.sandboxes.end(&sandbox);
+            match result {
+                Ok(()) => {
+                    changes.extend(planner::finish_release(
+                        &self.desired(),
+                        self.book.ledger(),
+                        &sandbox,
+                        &now,
+                    ));
+                }
+                Err(fault) => {
+                    tracing::error!(%sandbox, error = %chain(&fault), "removing a link failed; trying again");
+                    if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
+                        let wirings = planner::wirings_of(lease).collect();
+                        self.sandboxes.begin(&sandbox, Deed::UnlinkLater(wirings));
+                    }
+                    self.retry_kernel();
                 }
             }
-            self.retry_kernel();
-            return;
-        }
-        let mut changes = Vec::new();
-        for sandbox in &sandboxes {
-            changes.extend(planner::finish_release(&self.desired(), self.book.ledger(), sandbox, &now));
         }
         // Should it be lost, the release is done again, and the rest begins anew: longer, never shorter.
         self.book.commit_lazily(changes);

@@ -197,7 +197,7 @@ impl<W: World> Engine<W> {
             Event::Wired { sandbox, result } => self.wired(sandbox, result),
             Event::Verified { sandbox, verdict } => self.verified(sandbox, verdict),
             Event::Unwired { sandbox, result } => self.unwired(sandbox, result),
-            Event::LinksRemoved { sandboxes, result } => self.links_removed(sandboxes, result),
+            Event::LinksRemoved { removed } => self.links_removed(removed),
             Event::Dead { sandboxes } => self.dead(sandboxes),
             Event::Changed { intent, result } => self.cloud_changed(intent, result),
             Event::Read { read, began, result } => self.cloud_read(&read, began, result),
@@ -320,6 +320,7 @@ impl<W: World> Engine<W> {
     fn timers_due(&mut self, now: &Now) {
         if timers::due(&mut self.timers.kernel_retry, now.boottime) {
             self.pick_up_leases();
+            self.sandboxes.retry_links();
             self.remove_links();
         }
         if timers::due(&mut self.timers.identity, now.boottime) {

@@ -51,8 +51,7 @@ pub(crate) enum Event {
     },
     /// Links were removed, or not.
     LinksRemoved {
-        sandboxes: Vec<SandboxKey>,
-        result: Result<(), HostFault>,
+        removed: Vec<(SandboxKey, Result<(), HostFault>)>,
     },
     /// Some sandboxes turned out to be gone.
     Dead {

@@ -23,6 +23,8 @@ pub(crate) enum Deed {
     Unwiring,
     /// They are gone, and its links are to be removed.
     Unlink(Vec<PodWiring>),
+    /// One of them would not go: it is tried again later, and the others do not wait for it.
+    UnlinkLater(Vec<PodWiring>),
     /// Its link is being removed.
     Unlinking,
 }
@@ -75,6 +77,17 @@ impl Sandboxes {
     pub(crate) fn any_in_the_kernel(&self) -> bool {
         let mut deeds = self.by_key.values().filter_map(|sandbox| sandbox.deed.as_ref());
         deeds.any(|deed| matches!(deed, Deed::Wiring | Deed::Unwiring | Deed::Unlinking))
+    }
+
+    /// Links that would not go are to be removed again.
+    pub(crate) fn retry_links(&mut self) {
+        for sandbox in self.by_key.values_mut() {
+            if let Some(Deed::UnlinkLater(wirings)) =
+                sandbox.deed.take_if(|deed| matches!(deed, Deed::UnlinkLater(_)))
+            {
+                sandbox.deed = Some(Deed::Unlink(wirings));
+            }
+        }
     }
 
     /// Takes all links that are to be removed, unless some are being removed already.

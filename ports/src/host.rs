@@ -37,7 +37,8 @@ pub trait HostNet: Send + Sync + 'static {
 
     /// Removes the host ends of these pods and returns when they are gone. A link of that name whose alias is
     /// another's is left alone.
-    fn remove_links(&self, pods: Vec<PodWiring>) -> impl Future<Output = Result<(), HostFault>> + Send;
+    /// Gives one result for each pod: one link that will not go keeps no other from going.
+    fn remove_links(&self, pods: Vec<PodWiring>) -> impl Future<Output = Vec<Result<(), HostFault>>> + Send;
 
     /// Compares a pod's wiring with what should be, on both sides when the namespace is given. Empty: as it
     /// should be.

@@ -34,6 +34,8 @@ pub fn cloud_of(state: &State, instance: &InstanceId) -> anyhow::Result<Cloud> {
             secondary: eni.secondary_ips().collect(),
             groups: eni.groups.iter().map(|group| group.group_id.to_string()).collect(),
             ends_with_node: at.delete_on_termination,
+            description: eni.description.clone(),
+            tags: eni.tags.clone(),
             id,
         });
     }

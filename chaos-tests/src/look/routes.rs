@@ -40,6 +40,7 @@ fn once(family: AddressFamily) -> anyhow::Result<Vec<Route>> {
 /// None within: what the kernel remembers of a route, not a route.
 ///
 /// Flags are not looked at: they tell of the link's state.
+#[expect(clippy::option_option, reason = "what cannot be read, what is to be left out, and a route")]
 fn route(message: &[u8]) -> Option<Option<Route>> {
     let header = message.get(..HEADER)?;
     let (to_len, from_len, tos) = (header[1], header[2], header[3]);

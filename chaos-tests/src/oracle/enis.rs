@@ -27,12 +27,45 @@ pub(super) fn routes(eni: &Eni, link: u32) -> Vec<Route> {
 }
 
 pub(super) fn judge(picture: &Picture, found: &mut Findings) {
-    for eni in &picture.cloud.enis {
+    for eni in picture.cloud.enis.iter().filter(|eni| eni.is_kept_from_node()) {
+        kept(picture, eni, found);
+    }
+    for eni in picture.cloud.usable() {
+        tags(picture, eni, found);
         if let Some(link) = picture.host.link_of(eni) {
             one(picture, eni, link, found);
         } else {
             let text = format!("{} ({}) has no link on {}", eni.id, eni.mac, picture.node);
             found.add(Law::EniLink, text);
+        }
+    }
+}
+
+/// Nothing of an ENI that is kept from the node is touched.
+fn kept(picture: &Picture, eni: &Eni, found: &mut Findings) {
+    let Picture { host, before, .. } = picture;
+    let Some(link) = host.link_of(eni) else { return };
+    let who = format!("{} ({}), which is kept from {},", eni.id, link.name, picture.node);
+    for at in host.addresses.iter().filter(|at| at.link == link.index && !before.addresses.contains(at)) {
+        found.add(Law::KeptEni, format!("{who} was given {}", at.net));
+    }
+    for route in host.routes.iter().filter(|route| route.link == Some(link.index)) {
+        if !before.routes.contains(route) {
+            found.add(Law::KeptEni, format!("{who} was given a {}", route.named(host)));
+        }
+    }
+    let own = Some(IpNet::from(IpAddr::V4(eni.primary)));
+    for rule in host.rules.iter().filter(|rule| rule.from == own && !before.rules.contains(rule)) {
+        found.add(Law::KeptEni, format!("{who} was given a {rule}"));
+    }
+}
+
+/// What was made for the node says so, and whatever its configuration asks for.
+fn tags(picture: &Picture, eni: &Eni, found: &mut Findings) {
+    for (key, wanted) in picture.tags.iter().filter(|_| eni.was_made()) {
+        let is = eni.tags.get(key);
+        if is != Some(wanted) {
+            found.add(Law::Tags, format!("{} has the tag {key}={is:?}; it is {wanted:?}", eni.id));
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Picture {
     pub node: String,
     /// MTU of everything on the node.
     pub mtu: u32,
+    /// Tags that each ENI must have which was made for the node.
+    pub tags: BTreeMap<String, String>,
     /// What EC2 has, in truth.
     pub cloud: Cloud,
     /// The node's kernel before anything of ours ran.
@@ -43,6 +45,13 @@ pub struct Cloud {
     pub enis: Vec<Eni>,
     /// ENIs that are attached to nothing.
     pub loose: Vec<String>,
+}
+
+impl Cloud {
+    /// What the node may use of what is attached to it.
+    pub fn usable(&self) -> impl Iterator<Item = &Eni> {
+        self.enis.iter().filter(|eni| !eni.is_kept_from_node())
+    }
 }
 
 /// An ENI that is attached.
@@ -66,12 +75,32 @@ pub struct Eni {
     pub groups: BTreeSet<String>,
     /// EC2 deletes it when the instance ends.
     pub ends_with_node: bool,
+    /// Free text.
+    pub description: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
+
+/// By which a user keeps an ENI from the node (specification 2.4).
+const NO_MANAGE: &str = "node.k8s.amazonaws.com/no_manage";
+
+/// How the description of an ENI begins that was made for a node.
+const MADE: &str = "aws-K8S-";
 
 impl Eni {
     /// Whether the node came with it.
     pub fn is_primary(&self) -> bool {
         self.card == 0 && self.device == 0
+    }
+
+    /// Whether a user keeps it from the node. Nobody can keep the primary one.
+    pub fn is_kept_from_node(&self) -> bool {
+        !self.is_primary() && self.tags.get(NO_MANAGE).is_some_and(|word| word == "true")
+    }
+
+    /// Whether it was made for a node, and is not what somebody else attached.
+    pub fn was_made(&self) -> bool {
+        self.description.starts_with(MADE)
     }
 
     /// The table that leads out of it.
@@ -321,7 +350,8 @@ impl Route {
         let via = self.via.map_or_else(String::new, |via| format!(" via {via}"));
         let link = self.link.map_or_else(String::new, |link| format!(" dev {}", kernel.name_of(link)));
         let source = self.source.map_or_else(String::new, |source| format!(" src {source}"));
-        let others: String = self.others.iter().map(|other| format!(" {other}")).collect();
+        let others = self.others.join(" ");
+        let others = if others.is_empty() { others } else { format!(" {others}") };
         format!("{way}route to {}{via}{link}{source}{others} in table {}", self.to, self.table)
     }
 }

@@ -38,9 +38,9 @@ pub(super) fn rules(address: Ipv4Addr, eni: &Eni) -> Vec<Rule> {
     rules
 }
 
-/// The ENI that EC2 shows an address on.
+/// The ENI of the node's own that EC2 shows an address on.
 pub(super) fn owner(picture: &Picture, address: Ipv4Addr) -> Option<&Eni> {
-    picture.cloud.enis.iter().find(|eni| eni.secondary.contains(&address))
+    picture.cloud.usable().find(|eni| eni.secondary.contains(&address))
 }
 
 /// The host's end of a pod's pair.
@@ -69,6 +69,14 @@ fn one(picture: &Picture, pod: &Pod, found: &mut Findings) {
         found.add(Law::Answer, format!("{who} was answered without an address"));
         return;
     };
+    let kept =
+        picture.cloud.enis.iter().find(|eni| eni.is_kept_from_node() && eni.secondary.contains(&address));
+    if let Some(kept) = kept {
+        found.add(
+            Law::KeptEni,
+            format!("{who} was given an address of {}, which is kept from the node", kept.id),
+        );
+    }
     let Some(eni) = owner(picture, address) else {
         found.add(
             Law::ShownByEc2,

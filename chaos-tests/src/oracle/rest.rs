@@ -42,7 +42,7 @@ impl Expected {
         for eni in &picture.cloud.enis {
             let Some(link) = host.link_of(eni) else { continue };
             links.insert(link.name.clone());
-            if !eni.is_primary() {
+            if !eni.is_primary() && !eni.is_kept_from_node() {
                 rules.push(enis::rule(eni));
                 routes.extend(enis::routes(eni, link.index));
             }
@@ -117,7 +117,7 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
         found.add(Law::LooseEni, format!("EC2 has {eni}, which belongs to nobody"));
     }
     let of_node = picture.cloud.enis.iter().find(|eni| eni.is_primary()).map(|eni| &eni.groups);
-    for eni in &picture.cloud.enis {
+    for eni in picture.cloud.usable() {
         if !eni.ends_with_node {
             found.add(Law::OutlivesNode, format!("{} would outlive {node}", eni.id));
         }
@@ -146,8 +146,7 @@ fn addresses(picture: &Picture, found: &mut Findings) {
     let Picture { node, before, host, .. } = picture;
     let of_secondary: BTreeSet<u32> = picture
         .cloud
-        .enis
-        .iter()
+        .usable()
         .filter(|eni| !eni.is_primary())
         .filter_map(|eni| Some(host.link_of(eni)?.index))
         .collect();

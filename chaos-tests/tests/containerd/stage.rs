@@ -154,7 +154,7 @@ impl Stage {
     /// The lease of a sandbox, if there is one.
     pub(crate) fn find_lease(&self, id: &str) -> anyhow::Result<Option<Lease>> {
         let ledger = self.node.state()?;
-        Ok(ledger.leases.values().cloned().find(|lease| lease.sandbox.container_id == id))
+        Ok(ledger.leases.values().find(|lease| lease.sandbox.container_id == id).cloned())
     }
 
     /// Waits until a lease is over, and makes sure that its address rests and nothing in the kernel names it.

@@ -1,11 +1,12 @@
-//! Random lives: pods come and go, EC2 and IMDS misbehave, the disk is full, the process dies at random, the node restarts. At every
-//! rest the invariants hold; at the end, with the faults gone, everything is as it should be.
+//! Random lives: pods come and go, several at once, EC2, IMDS and the kernel misbehave, the disk is full, the process dies
+//! at random, the node restarts. At every rest the invariants hold; at the end, with the faults gone, everything is as it
+//! should be.
+
+mod work;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holdfast_engine::AddError;
-use holdfast_model::invariants;
 use holdfast_ports::Clock;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::{self as sim, Action, ErrorCode};
@@ -13,12 +14,16 @@ use holdfast_sim::vpc::{self as sim, Action, ErrorCode};
 use crate::box_of::{one_node, warm};
 use crate::clock::VirtualClock;
 use crate::crash::quiet_deaths;
+use crate::gc;
+use crate::kernel::{LINGERS, Step};
 use crate::node::{Life, Node, Outcome};
-use crate::patience::Waits;
+use crate::patience::{Waits, too_many_calls};
 use crate::steps::Steps;
+use crate::tasks::words;
+use work::{Deeds, work};
 
 /// How many lives are lived by default; `HOLDFAST_RANDOM_LIVES` asks for more.
-const LIVES: u64 = 150;
+const LIVES: u64 = 300;
 
 /// The instance types of the lives: from the smallest to one with many ENIs. Of the last the daemon must ask EC2.
 const TYPES: [&str; 14] = [
@@ -96,45 +101,23 @@ fn draw_fault(chance: &Chance) -> Fault {
     }
 }
 
-/// A stretch of a runtime's work. Refusals are no failures here: EC2 may not let anything through.
-async fn work(life: &Life, node: &Node, chance: &Chance, life_number: u64) {
-    for round in 0..6 {
-        node.disk.set_full(chance.one_in(10));
-        node.disk.set_stuck(chance.one_in(10));
-        for number in 0..=chance.below(4) {
-            let container = format!("c{life_number}-{round}-{number}");
-            // Names recur: a pod that comes back is another sandbox.
-            let added = life.add(&format!("web-{}", chance.below(8)), &container).await;
-            if added == Err(AddError::Stopping) {
-                std::future::pending::<()>().await;
-            }
-        }
-        for (container, pod) in node.pods() {
-            if pod.address.is_none() || chance.one_in(3) {
-                life.del(&container).await;
-                if chance.one_in(3) {
-                    life.del(&container).await;
-                }
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(chance.below(60_000))).await;
-        if let Ok(dump) = life.engine.dump().await {
-            let broken = invariants::check(&dump.ledger, None);
-            assert!(broken.is_empty(), "in the middle of a life: {broken:?}");
-        }
-        let broken = node.broken_promises();
-        assert!(broken.is_empty(), "in the middle of a life: {broken:?}");
-    }
-}
-
 /// What a life was like.
 #[derive(Debug)]
 struct Told {
     /// Kinds of faults, and how often they hit.
     hits: BTreeMap<String, u64>,
+    /// How often the runtime did what is not just one ADD or DEL.
+    deeds: Deeds,
     /// The ADDs while EC2, disk and metadata misbehaved.
     adds: Waits,
     wrong: Vec<String>,
+}
+
+/// Which changes of the kernel fail in a life, and how often in a thousand: none in every second.
+fn draw_trouble(chance: &Chance) -> BTreeMap<Step, u32> {
+    let steps = if chance.one_in(2) { 1 + chance.below(3) } else { 0 };
+    let draw = |_| (Step::ALL[chance.below(Step::ALL.len() as u64) as usize], 50 + chance.below(400) as u32);
+    (0..steps).map(draw).collect()
 }
 
 /// A word for a kind of fault.
@@ -149,7 +132,13 @@ fn live(seed: u64) -> Result<Told, String> {
     let (enis, ips, minimum) = targets[chance.below(targets.len() as u64) as usize];
     let instance_type = TYPES[(seed % TYPES.len() as u64) as usize];
     let mut node = one_node(instance_type, warm(enis, ips, minimum), seed);
-    let mut hits = BTreeMap::new();
+    let limits = sim::limits::instance_type(instance_type).unwrap();
+    let is_kept = chance.one_in(3);
+    if is_kept {
+        node.attach_kept(limits.max_enis - 1, (limits.ipv4_per_eni - 1).min(3));
+    }
+    let room = (limits.max_enis - u32::from(is_kept)) * (limits.ipv4_per_eni - 1) / 2;
+    let (mut hits, mut deeds, mut wrong) = (BTreeMap::new(), Deeds::default(), Vec::new());
     for life_number in 0..=chance.below(4) {
         let faults: Vec<Fault> = (0..chance.below(3)).map(|_| draw_fault(&chance)).collect();
         let set: Vec<_> = faults
@@ -157,18 +146,25 @@ fn live(seed: u64) -> Result<Told, String> {
             .map(|fault| (kind_of(&fault), node.shared.now(|vpc| vpc.set_fault(fault)).unwrap()))
             .collect();
         node.cut_off = chance.one_in(10);
+        node.kernel.set_trouble(draw_trouble(&chance), chance.below(u64::MAX));
+        let (began, called) = (node.shared.elapsed(), node.calls());
         let steps = Steps::dying_at(chance.one_in(2).then(|| chance.below(150) as usize));
         let outcome = node
             .live(&steps, async |life| {
-                work(&life, &node, &chance, life_number).await;
+                work(&life, &node, &chance, life_number, &mut deeds).await;
             })
             .map_err(|error| format!("a life ended badly: {error:#}"))?;
         node.disk.set_full(false);
         node.disk.set_stuck(false);
+        node.kernel.set_trouble(BTreeMap::new(), 0);
+        wrong.extend(too_many_calls(node.calls() - called, node.shared.elapsed().saturating_sub(began)));
         let told = node.shared.now(|vpc| vpc.fault_hits().clone());
         for (kind, fault) in set {
             *hits.entry(kind).or_default() += told.get(&fault).copied().unwrap_or(0);
             node.shared.now(|vpc| vpc.clear_fault(fault));
+        }
+        for (step, failed) in node.kernel.take_trouble() {
+            *hits.entry(format!("{step:?}")).or_default() += failed;
         }
         if outcome == Outcome::Killed && chance.one_in(3) {
             node.disk.lose_power();
@@ -176,23 +172,23 @@ fn live(seed: u64) -> Result<Told, String> {
         }
     }
     node.cut_off = false;
-    let mut wrong = node.answered().faults();
+    wrong.extend(node.answered().faults());
     let adds = node.answered().take_adds();
     node.live(&Steps::default(), async |life| {
-        end_well(&life, &node, instance_type, &mut wrong).await;
+        end_well(&life, &node, room as usize, &mut wrong).await;
     })
     .map_err(|error| format!("the last life ended badly: {error:#}"))?;
     let longest = node.answered().take_adds().longest;
     if longest > REST_TAKES {
         wrong.push(format!("with nothing in the way an ADD was answered after {longest:?}"));
     }
-    Ok(Told { hits, adds, wrong })
+    wrong.sort();
+    wrong.dedup();
+    Ok(Told { hits, deeds, adds, wrong })
 }
 
-/// Nothing is in the way any more.
-async fn end_well(life: &Life, node: &Node, instance_type: &str, wrong: &mut Vec<String>) {
-    let limits = sim::limits::instance_type(instance_type).unwrap();
-    let room = limits.max_enis * (limits.ipv4_per_eni - 1) / 2;
+/// Nothing is in the way any more. So many pods live on at most: others need room.
+async fn end_well(life: &Life, node: &Node, room: usize, wrong: &mut Vec<String>) {
     let mut live = 0;
     for (container, pod) in node.pods() {
         if pod.deleting || pod.address.is_none() || live == room {
@@ -201,6 +197,9 @@ async fn end_well(life: &Life, node: &Node, instance_type: &str, wrong: &mut Vec
             live += 1;
         }
     }
+    // One that did not want to go may be about to.
+    tokio::time::sleep(LINGERS).await;
+    wrong.extend(gc::collect(life, node).await);
     let mut answer = life.add("last", "last").await;
     for _ in 0..REFUSED {
         if answer.is_ok() {
@@ -229,7 +228,7 @@ fn random_lives_end_well() {
                 let seeds = (worker..lives).step_by(2);
                 let lived = seeds.map(|seed| {
                     let life = std::panic::catch_unwind(|| live(seed));
-                    (seed, life.unwrap_or_else(|_| Err("panicked; see above".to_owned())))
+                    (seed, life.unwrap_or_else(|payload| Err(format!("panicked: {}", words(&*payload)))))
                 });
                 lived.collect::<Vec<_>>()
             })
@@ -255,8 +254,11 @@ fn random_lives_end_well() {
         println!(
             "{served} ADDs served and {refused} refused in {lives} lives; faults hit in so many: {hit_in:?}"
         );
+        let deeds: Deeds = told.iter().map(|told| told.deeds).sum();
+        println!("the runtime's deeds: {deeds:?}");
+        assert!(deeds.all_done(), "{deeds:?}");
         assert!(served > refused, "{refused} ADDs were refused, {served} served");
-        assert_eq!(hit_in.len(), KINDS, "{hit_in:?}");
+        assert_eq!(hit_in.len(), KINDS + Step::ALL.len(), "{hit_in:?}");
         assert!(hit_in.values().all(|lives| *lives >= HIT_IN), "a fault that hits nothing: {hit_in:?}");
     }
 }

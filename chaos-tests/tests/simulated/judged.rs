@@ -1,5 +1,7 @@
 //! What must hold on a node: the oracle's laws, and the ledger's own.
 
+use std::collections::BTreeMap;
+
 use holdfast_chaos_tests::oracle::{self, Fault, Law, Picture, picture};
 use holdfast_model::cloud::TAG_INSTANCE;
 use holdfast_model::invariants;
@@ -20,10 +22,15 @@ impl Node {
         let mut faults = self.ledger_faults(ledger);
         faults.extend(self.broken(self.promised_pods(), |_| true));
         faults.extend(self.shared.now(|vpc| vpc.check()).into_iter().map(|found| format!("EC2: {found:?}")));
+        faults.extend(self.changes_of_kept());
         faults.extend(self.answered().faults());
-        let calls = self.shared.now(|vpc| vpc.log().by(&Caller::instance(&self.instance)).count());
-        faults.extend(too_many_calls(calls, self.shared.elapsed()));
+        faults.extend(too_many_calls(self.calls(), self.shared.elapsed()));
         faults
+    }
+
+    /// How often this node has called EC2.
+    pub(crate) fn calls(&self) -> usize {
+        self.shared.now(|vpc| vpc.log().by(&Caller::instance(&self.instance)).count())
     }
 
     /// What must hold at every instant: a pod that was answered has its path.
@@ -59,6 +66,7 @@ impl Node {
         let mut picture = Picture {
             node: self.instance.to_string(),
             mtu: MTU,
+            tags: self.tags(),
             cloud,
             before: self.kernel.before(),
             host: self.kernel.seen(),
@@ -69,6 +77,18 @@ impl Node {
             picture.host.fates.insert(flow, Ok(fate));
         }
         picture
+    }
+
+    /// What ENIs that are made for this node bear (specification 2.4).
+    fn tags(&self) -> BTreeMap<String, String> {
+        let mut tags = self.config.extra_tags.value.clone();
+        let mut add = |key: &str, value: &str| drop(tags.insert(key.to_owned(), value.to_owned()));
+        add("node.k8s.amazonaws.com/instance_id", self.instance.as_str());
+        if let Some(cluster) = &self.config.cluster.value {
+            add("cluster.k8s.amazonaws.com/name", cluster);
+            add("eks:eni:owner", "amazon-vpc-cni");
+        }
+        tags
     }
 
     fn is_mine(&self, eni: &str) -> bool {

@@ -1,10 +1,11 @@
 //! A kernel's network in memory: links that appear with attachments, pods' links and what is inside their sandboxes,
 //! addresses, rules and routes. It outlives the daemon's processes.
 //!
-//! [`host`] is the daemon's way into it; [`seen`] is how the oracle sees it.
+//! [`host`] is the daemon's way into it; [`seen`] is how the oracle sees it; [`trouble`] is how it refuses.
 
 mod host;
 mod seen;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,6 +22,8 @@ use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::Notify;
 
 pub(crate) use host::SimHost;
+use trouble::Trouble;
+pub(crate) use trouble::{LINGERS, Step};
 
 /// MTU of the links that come with the node.
 const MTU: u32 = 9001;
@@ -72,6 +75,7 @@ struct State {
     last: u64,
     hides_links: bool,
     unreadable: bool,
+    trouble: Trouble,
 }
 
 /// The ENI that a node comes with.
@@ -163,7 +167,8 @@ impl Kernel {
         let enis: Vec<MacAddr> =
             state.links.values().filter(|link| link.netns.is_none()).map(|link| link.mac).collect();
         let primary = state.primary;
-        *state = State { last: state.last, ..State::default() };
+        let trouble = std::mem::take(&mut state.trouble);
+        *state = State { last: state.last, trouble, ..State::default() };
         if let Some(primary) = primary {
             state.boot(primary);
         }
@@ -183,10 +188,15 @@ impl Kernel {
 
     /// The runtime removes a sandbox's namespace; its interfaces go with it, and the routes over them.
     pub(crate) fn end_sandbox(&self, inode: u64) {
+        self.end_sandbox_unseen(inode);
+        self.disturbed.notify_one();
+    }
+
+    /// The same, and whoever watches is not told: the kernel drops notifications when it has too many.
+    pub(crate) fn end_sandbox_unseen(&self, inode: u64) {
         let mut state = self.lock();
         state.sandboxes.remove(&inode);
         state.remove_links(|link| link.netns == Some(inode));
-        self.disturbed.notify_one();
     }
 
     /// The path that leads to a sandbox's namespace is taken away; the namespace and its link live on.

@@ -21,6 +21,7 @@ use holdfast_sim::server::ImdsService;
 use holdfast_sim::vpc as sim;
 use holdfast_store::{CommitObserver, OpenOptions, Store, Writer};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::clock::VirtualClock;
 use crate::cloud::{CountedCloud, MetadataReach, Wire};
@@ -65,12 +66,14 @@ pub(crate) struct Pod {
     pub(crate) pod: PodRef,
     /// Its namespace.
     pub(crate) netns: NetnsRef,
-    /// Another sandbox of that name was there before.
+    /// Another sandbox of that name had come before its ADD was answered.
     pub(crate) namesake: bool,
     /// The address, once an ADD was answered.
     pub(crate) address: Option<IpAddr>,
     /// A DEL was sent; answered or not.
     pub(crate) deleting: bool,
+    /// When the first of several was sent: the daemon may have carried it out and died before it answered.
+    pub(crate) del_unanswered: Option<Instant>,
 }
 
 /// What outlives the daemon.
@@ -114,6 +117,12 @@ pub(crate) struct Life {
 impl Life {
     /// A new sandbox for a pod of this name, and its ADD.
     pub(crate) async fn add(&self, name: &str, container: &str) -> Result<Lease, AddError> {
+        self.make_sandbox(name, container);
+        self.add_again(container).await
+    }
+
+    /// A new sandbox for a pod of this name.
+    pub(crate) fn make_sandbox(&self, name: &str, container: &str) {
         let key = SandboxKey {
             container_id: container.to_owned(),
             ifname: "eth0".to_owned(),
@@ -121,13 +130,13 @@ impl Life {
         };
         let netns = self.kernel.new_sandbox(&kernel::sandbox_path(container));
         let pod = PodRef { namespace: "default".to_owned(), name: name.to_owned(), uid: None };
-        let namesake = self.answered.sees_name(name);
-        let pod = Pod { key, pod, netns, namesake, address: None, deleting: false };
+        self.answered.sees_name(name);
+        let pod =
+            Pod { key, pod, netns, namesake: false, address: None, deleting: false, del_unanswered: None };
         lock(&self.pods).insert(container.to_owned(), pod);
-        self.add_again(container).await
     }
 
-    /// The same ADD once more.
+    /// The ADD of a sandbox, for the first time or once more.
     pub(crate) async fn add_again(&self, container: &str) -> Result<Lease, AddError> {
         let pod = lock(&self.pods)[container].clone();
         let request = AddRequest {
@@ -142,32 +151,62 @@ impl Life {
         };
         let lease = self.answered.add(self.engine.add(request)).await?;
         self.witness.sees_added(&lease);
-        // The same ADD once more is answered with the same address.
-        if lock(&self.pods).get(container).is_some_and(|pod| pod.address.is_none()) {
-            self.answered.gives(lease.faces[0].address);
+        let mut pods = lock(&self.pods);
+        // Its DEL may have been answered meanwhile.
+        let Some(pod) = pods.get_mut(container) else { return Ok(lease) };
+        pod.namesake |= self.answered.is_common(&pod.pod.name);
+        match pod.address {
+            // The same ADD once more is answered with the same address.
+            None => self.answered.gives(lease.faces[0].address),
+            Some(address) if address == lease.faces[0].address => {}
+            Some(address) => self.answered.answers_differently(container, address, lease.faces[0].address),
         }
-        if let Some(pod) = lock(&self.pods).get_mut(container) {
-            pod.address = Some(lease.faces[0].address);
-        }
+        pod.address = Some(lease.faces[0].address);
+        drop(pods);
         Ok(lease)
+    }
+
+    /// Whether a DEL of this sandbox was sent.
+    pub(crate) fn is_deleted(&self, container: &str) -> bool {
+        lock(&self.pods).get(container).is_none_or(|pod| pod.deleting)
     }
 
     /// DEL; after its answer the runtime removes the namespace.
     pub(crate) async fn del(&self, container: &str) {
+        let asked = Instant::now();
         let Some(pod) = lock(&self.pods).get_mut(container).map(|pod| {
+            let as_it_was = pod.clone();
             pod.deleting = true;
-            pod.clone()
+            pod.del_unanswered.get_or_insert(asked);
+            as_it_was
         }) else {
             return;
         };
         if self.answered.del(self.engine.del(pod.key.clone())).await.is_ok() {
             self.witness.sees_deleted(&pod.key);
-            if let Some(address) = pod.address {
-                self.answered.frees(address);
-            }
             self.kernel.end_sandbox(pod.netns.inode);
-            lock(&self.pods).remove(container);
+            // Of two DELs the later finds nothing any more; an ADD may have been answered meanwhile.
+            let gone = lock(&self.pods).remove(container);
+            if let Some(address) = gone.and_then(|pod| pod.address) {
+                self.answered.frees(address, pod.del_unanswered.unwrap_or_else(Instant::now));
+            }
         }
+    }
+
+    /// The runtime loses a sandbox: its namespace is gone, and no DEL ever comes. Nobody tells of it.
+    pub(crate) fn forget(&self, container: &str) {
+        let Some(pod) = lock(&self.pods).remove(container) else { return };
+        self.kernel.end_sandbox_unseen(pod.netns.inode);
+        if let Some(address) = pod.address {
+            self.answered.frees(address, pod.del_unanswered.unwrap_or_else(Instant::now));
+        }
+    }
+
+    /// GC: the runtime names all sandboxes that it has.
+    pub(crate) async fn gc(&self) {
+        let valid = lock(&self.pods).values().map(|pod| pod.key.clone()).collect();
+        // A daemon that stops has nothing to answer.
+        let _stopping = self.engine.gc("aws-cni".to_owned(), valid).await;
     }
 
     /// Waits until the pool needs nothing more: no open intent, no ENI on its way in or out, no lease on its way, and
@@ -247,8 +286,10 @@ impl Node {
         self.clock.reboot();
         self.kernel.reboot();
         let _inside = self.stage.enter();
-        for address in std::mem::take(&mut *lock(&self.pods)).into_values().filter_map(|pod| pod.address) {
-            self.answered.frees(address);
+        for pod in std::mem::take(&mut *lock(&self.pods)).into_values() {
+            if let Some(address) = pod.address {
+                self.answered.frees(address, pod.del_unanswered.unwrap_or_else(Instant::now));
+            }
         }
     }
 

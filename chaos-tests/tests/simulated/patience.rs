@@ -1,6 +1,6 @@
 //! How long a runtime waited for its answers, and how often EC2 was called meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,13 +39,13 @@ pub(crate) struct Answered {
 
 #[derive(Debug, Default)]
 struct Inner {
-    names: BTreeSet<String>,
+    names: BTreeMap<String, u32>,
     adds: Waits,
     dels: Waits,
     /// When a pod's address was given up.
     freed: BTreeMap<IpAddr, Instant>,
-    /// Addresses that were given again too soon.
-    unrested: Vec<String>,
+    /// Addresses that were given again too soon, or in the place of another.
+    wrong: Vec<String>,
 }
 
 /// One kind of question.
@@ -81,13 +81,18 @@ impl Answered {
         let mut inner = self.lock();
         let since = inner.freed.remove(&address).map(|freed| freed.elapsed());
         if let Some(since) = since.filter(|since| *since < REST) {
-            inner.unrested.push(format!("{address} was given again {since:?} after a pod had it"));
+            inner.wrong.push(format!("{address} was given again {since:?} after a pod had it"));
         }
     }
 
-    /// A pod that had this address goes.
-    pub(crate) fn frees(&self, address: IpAddr) {
-        self.lock().freed.insert(address, Instant::now());
+    /// The same ADD is answered with another address.
+    pub(crate) fn answers_differently(&self, container: &str, first: IpAddr, then: IpAddr) {
+        self.lock().wrong.push(format!("{container} was answered with {first}, and then with {then}"));
+    }
+
+    /// A pod that had this address has gone, at this instant at the earliest.
+    pub(crate) fn frees(&self, address: IpAddr, at: Instant) {
+        self.lock().freed.insert(address, at);
     }
 
     /// What was answered too late, or given too soon.
@@ -96,7 +101,7 @@ impl Answered {
         let waited = [("an ADD", inner.adds, ADD_TAKES), ("a DEL", inner.dels, DEL_TAKES)];
         let late = waited.into_iter().filter(|(_, waits, bound)| waits.longest > *bound);
         let late = late.map(|(what, waits, _)| format!("{what} was answered after {:?}", waits.longest));
-        late.chain(inner.unrested.iter().cloned()).collect()
+        late.chain(inner.wrong.iter().cloned()).collect()
     }
 
     /// The ADDs up to now; from here on they are counted anew.
@@ -104,9 +109,14 @@ impl Answered {
         std::mem::take(&mut self.lock().adds)
     }
 
-    /// A pod of this name comes; whether there was one before.
-    pub(crate) fn sees_name(&self, name: &str) -> bool {
-        !self.lock().names.insert(name.to_owned())
+    /// A pod of this name comes.
+    pub(crate) fn sees_name(&self, name: &str) {
+        *self.lock().names.entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// Whether several pods of this name came up to now.
+    pub(crate) fn is_common(&self, name: &str) -> bool {
+        self.lock().names.get(name).is_some_and(|pods| *pods > 1)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -63,7 +63,8 @@ impl Spawner for Tasks {
     }
 }
 
-fn words(payload: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn words(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }

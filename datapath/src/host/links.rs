@@ -14,19 +14,46 @@ const REMOVAL_GROUPS: u32 = LINK_GROUP << 16;
 /// Look-ups in one system call; their answers must fit the socket's receive queue.
 const LOOKUPS: usize = 32;
 
-/// Removes the host ends of these pods; returns when they are gone. A link of that name that is another's stays.
-pub(crate) fn remove(worker: &mut Worker, removals: &AtomicU32, pods: &[PodWiring]) -> Result<(), HostFault> {
-    let mut doomed = Vec::new();
-    for pods in pods.chunks(LOOKUPS) {
-        let names: Vec<_> = pods.iter().map(|pod| LinkRef::Name(pod.host_veth.clone())).collect();
-        let seen = worker.socket.apply_and_look(&[], &names).map_err(refused)?.links;
-        let ours = seen
-            .into_iter()
-            .zip(pods)
-            .filter_map(|(link, pod)| link.filter(|link| is_of(link, &pod.alias)).map(|link| link.index));
-        doomed.extend(ours);
+/// Removes the host ends of these pods; returns when they are gone, or will not go. A link of that name that is
+/// another's stays. One result for each pod.
+pub(crate) fn remove(
+    worker: &mut Worker,
+    removals: &AtomicU32,
+    pods: &[PodWiring],
+) -> Vec<Result<(), HostFault>> {
+    let mut results: Vec<Result<(), HostFault>> = Vec::with_capacity(pods.len());
+    let mut doomed: Vec<(usize, u32)> = Vec::new();
+    for some in pods.chunks(LOOKUPS) {
+        let names: Vec<_> = some.iter().map(|pod| LinkRef::Name(pod.host_veth.clone())).collect();
+        match worker.socket.apply_and_look(&[], &names) {
+            Ok(seen) => {
+                for (link, pod) in seen.links.into_iter().zip(some) {
+                    doomed.extend(
+                        link.filter(|link| is_of(link, &pod.alias)).map(|link| (results.len(), link.index)),
+                    );
+                    results.push(Ok(()));
+                }
+            }
+            Err(error) => {
+                let fault = refused(error);
+                results.extend(some.iter().map(|_| Err(fault.clone())));
+            }
+        }
     }
-    remove_indexes(&mut worker.socket, removals, &doomed)
+    let indexes: Vec<u32> = doomed.iter().map(|(_, index)| *index).collect();
+    if remove_indexes(&mut worker.socket, removals, &indexes).is_ok() {
+        return results;
+    }
+    // One of them would not go: each for itself.
+    for (pod, index) in doomed {
+        let removed = worker.socket.apply(&Change::DeleteLink(LinkRef::Index(index)));
+        if let Err(error) = removed
+            && !error.is_absent()
+        {
+            results[pod] = Err(refused(error));
+        }
+    }
+    results
 }
 
 /// Sets the link up that bears this alias. Fine when there is none: its sandbox has gone meanwhile.

@@ -5,6 +5,7 @@
 //! it everything ends, however it ends. Start reading at [`scenes`].
 
 mod dice;
+mod rests;
 mod scenes;
 mod stage;
 mod summary;

@@ -4,22 +4,25 @@ mod bounds;
 mod check;
 mod crash;
 mod packets;
+mod rest;
 mod truth;
 
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use holdfast_chaos_tests::look::Watched;
 use holdfast_chaos_tests::report::Report;
 use holdfast_chaos_tests::rig::Rig;
+use serde_json::json;
 
 use crate::Arguments;
+use crate::rests::Rests;
 use crate::stage::{Place, Stage, start_pods};
 use crate::summary::Summary;
 
 /// How many scenes there are.
-pub(crate) const STEPS: usize = 9;
+pub(crate) const STEPS: usize = 10;
 
 /// Two m5.large nodes in two subnets.
 const SCENARIO: &str = include_str!("../../../../sim/scenarios/two-nodes.toml");
@@ -29,7 +32,11 @@ const AT_ONCE: usize = 4;
 
 /// Seconds that a freed address rests. Each ADD that is cut off may cost a rest, and an m5.large has 27 addresses: with
 /// the default a run would now and then wait for half a minute.
-const COOLDOWN: &str = "2";
+const COOLDOWN: Duration = Duration::from_secs(2);
+
+/// Tags that ENIs which are made for a node must have: those of its cluster, and one of the cluster's owner.
+const CLUSTER: &str = "demo";
+const TEAM: (&str, &str) = ("team", "network");
 
 /// Pods of each node that are deleted while no daemon runs.
 const DELETED_UNHEARD: usize = 3;
@@ -77,6 +84,9 @@ fn perform(
     report.step("DEL while no daemon runs");
     crash::delete_unheard(report, stage, DELETED_UNHEARD, summary)?;
 
+    report.step("A full node gives no address before it has rested");
+    rest::wait_for_one(report, stage, summary)?;
+
     report.step("What the daemon believes, EC2 and the kernel agree");
     truth::agree(report, stage)
 }
@@ -88,19 +98,30 @@ fn raise(report: &mut Report) -> anyhow::Result<Stage> {
     for name in rig.node_names().map(str::to_owned).collect::<Vec<_>>() {
         let node = rig.node(&name)?;
         report.note(&format!("{name}: m5.large, {}, {}", node.instance(), node.address()?));
-        places.push(Place { pods: Vec::new(), watched: Watched::before(&node)?, node });
+        let rests = Rests::of(COOLDOWN);
+        places.push(Place { pods: Vec::new(), rests, watched: Watched::before(&node)?, node });
     }
     Ok(Stage { places, rig })
 }
 
 fn start_daemons(report: &mut Report, stage: &mut Stage, summary: &mut Summary) -> anyhow::Result<()> {
     for place in &mut stage.places {
-        place.node.set("IP_COOLDOWN_PERIOD", COOLDOWN);
+        place.node.set("IP_COOLDOWN_PERIOD", &COOLDOWN.as_secs().to_string());
+        place.node.set("CLUSTER_NAME", CLUSTER);
+        place.node.set("ADDITIONAL_ENI_TAGS", &json!({ TEAM.0: TEAM.1 }).to_string());
+        let tags = [
+            ("node.k8s.amazonaws.com/instance_id", place.node.instance().as_str()),
+            ("cluster.k8s.amazonaws.com/name", CLUSTER),
+            ("eks:eni:owner", "amazon-vpc-cni"),
+            TEAM,
+        ];
+        place.watched.expect_tags(tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         place.node.start()?;
         summary.starts += 1;
     }
     report.note(&format!(
-        "settings are the defaults, but freed addresses rest for {COOLDOWN} s in place of 30"
+        "settings are the defaults, but freed addresses rest for {} s in place of 30, and ENIs have the cluster's tags",
+        COOLDOWN.as_secs()
     ));
     for Place { node, .. } in &mut stage.places {
         node.wait_until("ready", |health| health["serving"] == "ready")?;
@@ -122,7 +143,7 @@ fn fill(report: &mut Report, stage: &mut Stage, pods: usize, summary: &mut Summa
         let names: Vec<String> = (0..pods).map(|number| format!("{name}-web-{number}")).collect();
         let runner = place.node.runner();
         let began = Instant::now();
-        let started = start_pods(&stage.rig, &runner, &names, AT_ONCE, &AtomicUsize::new(0))?;
+        let started = start_pods(&stage.rig, &runner, &names, AT_ONCE, &AtomicUsize::new(0), &place.rests)?;
         started.none_refused_since(began)?;
         let enis: std::collections::BTreeSet<_> =
             place.node.state()?.leases.values().map(|lease| lease.faces[0].eni.clone()).collect();

@@ -15,6 +15,8 @@ use holdfast_chaos_tests::report::Report;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig};
 use serde_json::Value;
 
+use crate::rests::Rests;
+
 /// As kubelet's pause between two tries to start a pod, made short.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -42,6 +44,7 @@ pub(crate) struct LivePod {
 pub(crate) struct Place {
     // Before the node: pods end first.
     pub(crate) pods: Vec<LivePod>,
+    pub(crate) rests: Rests,
     pub(crate) watched: Watched,
     pub(crate) node: NodeUnderTest,
 }
@@ -144,12 +147,13 @@ pub(crate) fn start_pods(
     names: &[String],
     at_once: usize,
     in_flight: &AtomicUsize,
+    rests: &Rests,
 ) -> anyhow::Result<Started> {
     let next = AtomicUsize::new(0);
     let work = || -> anyhow::Result<Started> {
         let mut all = Started::default();
         while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-            all.absorb(start_pod(rig, runner, name, in_flight)?);
+            all.absorb(start_pod(rig, runner, name, in_flight, rests)?);
         }
         Ok(all)
     };
@@ -165,7 +169,13 @@ pub(crate) fn start_pods(
 }
 
 /// As kubelet does: an ADD that failed is followed by DEL, and tried again with a new sandbox.
-fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) -> anyhow::Result<Started> {
+fn start_pod(
+    rig: &Rig,
+    runner: &Runner,
+    name: &str,
+    in_flight: &AtomicUsize,
+    rests: &Rests,
+) -> anyhow::Result<Started> {
     let first = Instant::now();
     let mut started = Started::default();
     loop {
@@ -187,6 +197,7 @@ fn start_pod(rig: &Rig, runner: &Runner, name: &str, in_flight: &AtomicUsize) ->
                 );
                 started.served.push(Instant::now());
                 started.adds.push(took);
+                rests.ends(Runner::address(&result)?)?;
                 let (address, echo) = (Runner::address(&result)?, Echo::serve(pod.netns())?);
                 let namesake = !started.refused.is_empty();
                 started.pods.push(LivePod { address, result, namesake, _echo: echo, pod });

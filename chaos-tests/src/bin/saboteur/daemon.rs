@@ -32,6 +32,9 @@ pub(crate) fn run(place: &Place, called: &Path, arguments: &[String]) -> anyhow:
     let environment: &[(&str, &str)] = match how.as_str() {
         "no-nat" => &[("AWS_VPC_K8S_CNI_EXTERNALSNAT", "true")],
         "no-node-ports" => &[("AWS_VPC_CNI_NODE_PORT_SUPPORT", "false")],
+        "no-rest" => &[("IP_COOLDOWN_PERIOD", "0")],
+        "no-cluster" => &[("CLUSTER_NAME", "")],
+        "no-extra-tags" => &[("ADDITIONAL_ENI_TAGS", "{}")],
         "many-calls" => &[("WARM_IP_TARGET", "1"), ("MINIMUM_IP_TARGET", "1")],
         _ => &[],
     };

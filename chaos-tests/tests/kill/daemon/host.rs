@@ -72,8 +72,10 @@ impl HostNet for CountedHost {
         self.counted("unwiring", self.host.unwire_pod(wiring)).await
     }
 
-    async fn remove_links(&self, pods: Vec<PodWiring>) -> Result<(), HostFault> {
-        self.counted("removing links", self.host.remove_links(pods)).await
+    async fn remove_links(&self, pods: Vec<PodWiring>) -> Vec<Result<(), HostFault>> {
+        let count = pods.len();
+        let removed = self.counted("removing links", async { Ok(self.host.remove_links(pods).await) }).await;
+        removed.unwrap_or_else(|fault| vec![Err(fault); count])
     }
 
     async fn check_pod(&self, wiring: PodWiring, netns: Option<Netns>) -> Result<Vec<String>, HostFault> {

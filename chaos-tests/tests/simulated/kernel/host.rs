@@ -12,6 +12,7 @@ use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
 use ipnet::{IpNet, Ipv4Net};
 
+use super::trouble::{LINGERS, Step, refused};
 use super::{Kernel, Link, State, handle, rule, sandbox_path};
 use crate::steps::Steps;
 use crate::witness::Witness;
@@ -57,16 +58,26 @@ impl State {
         self.routes.insert(route);
     }
 
-    fn set_up_eni(&mut self, wiring: &EniWiring) -> Result<(), HostFault> {
+    /// `fails`: in which way, if it does.
+    fn set_up_eni(&mut self, wiring: &EniWiring, fails: Option<u64>) -> Result<(), HostFault> {
         let missing = || HostFault::LinkMissing { mac: wiring.mac.to_string() };
         let (index, link) = self.eni_link(wiring.mac).ok_or_else(missing)?;
+        if fails == Some(0) {
+            return Err(refused(Step::SetUpEni));
+        }
         (link.mtu, link.rp_filter) = (wiring.mtu, 2);
+        if fails == Some(1) {
+            return Err(refused(Step::SetUpEni));
+        }
         if wiring.slot == EniSlot::PRIMARY {
             return Ok(());
         }
         link.up = true;
         link.addresses =
             Ipv4Net::new(wiring.primary_ipv4, wiring.subnet_cidr.prefix_len()).into_iter().collect();
+        if fails.is_some() {
+            return Err(refused(Step::SetUpEni));
+        }
         let (table, gateway) = (wiring.slot.route_table(), IpAddr::V4(wiring.gateway()));
         let own = Some(IpNet::from(IpAddr::V4(wiring.primary_ipv4)));
         self.put_route(RouteSeen { table, to: IpNet::from(gateway), via: None, link_index: index });
@@ -98,7 +109,7 @@ impl State {
     fn change(&mut self, action: HostAction) -> Result<(), HostFault> {
         match action {
             HostAction::EnableForwarding => self.forwards = true,
-            HostAction::EnsureEni(wiring) => return self.set_up_eni(&wiring),
+            HostAction::EnsureEni(wiring) => return self.set_up_eni(&wiring, None),
             HostAction::RaiseLink(alias) => {
                 for link in self.links.values_mut().filter(|link| link.alias.as_ref() == Some(&alias)) {
                     link.up = true;
@@ -172,12 +183,23 @@ impl SimHost {
         if matches!(action, HostAction::ReplaceNat(_)) {
             tokio::time::sleep(NFT_TAKES).await;
         }
+        if self.fails(Step::Mend).is_some() {
+            return Err(refused(Step::Mend));
+        }
         self.kernel.lock().change(action)
+    }
+
+    /// In which of its ways this step fails now, if it does.
+    fn fails(&self, step: Step) -> Option<u64> {
+        self.kernel.lock().trouble.draw(step)
     }
 }
 
 impl HostNet for SimHost {
     async fn observe(&self, nat: &NatWanted) -> Result<HostObserved, HostFault> {
+        if self.fails(Step::Observe).is_some() {
+            return Err(refused(Step::Observe));
+        }
         let state = self.kernel.lock();
         Ok(HostObserved {
             links: state.links.iter().map(|(index, link)| State::link_seen(*index, link)).collect(),
@@ -203,7 +225,8 @@ impl HostNet for SimHost {
 
     async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {
         self.steps.pass("before setting an ENI up");
-        self.kernel.lock().set_up_eni(&wiring)?;
+        let fails = self.fails(Step::SetUpEni);
+        self.kernel.lock().set_up_eni(&wiring, fails)?;
         self.steps.pass("after setting an ENI up");
         Ok(())
     }
@@ -211,6 +234,10 @@ impl HostNet for SimHost {
     async fn wire_pod(&self, wiring: PodWiring, _netns: Netns) -> Result<PodWired, HostFault> {
         self.steps.pass("before wiring");
         self.witness.sees_wiring(&wiring.alias);
+        let fails = self.fails(Step::Wire);
+        if fails == Some(0) {
+            return Err(refused(Step::Wire));
+        }
         let (index, netns) = {
             let mut state = self.kernel.lock();
             // The handle is a stand-in: which sandbox it is stands in the alias.
@@ -223,6 +250,9 @@ impl HostNet for SimHost {
             (state.make_pair(&wiring, netns), netns)
         };
         self.steps.pass("wiring: the pair is there");
+        if fails == Some(1) {
+            return Err(refused(Step::Wire));
+        }
         {
             let mut state = self.kernel.lock();
             if let Some(link) = state.links.get_mut(&index) {
@@ -232,6 +262,9 @@ impl HostNet for SimHost {
             state.rules.extend(rules_of(&wiring));
         }
         self.steps.pass("wiring: the host's side is there");
+        if fails == Some(2) {
+            return Err(refused(Step::Wire));
+        }
         let host_mac = wiring.host_mac;
         {
             let mut state = self.kernel.lock();
@@ -244,18 +277,28 @@ impl HostNet for SimHost {
             sandbox.inside = Some(wiring);
         }
         self.steps.pass("after wiring");
+        if fails.is_some() {
+            return Err(HostFault::ReadBack("the route is another".to_owned()));
+        }
         Ok(PodWired { host_ifindex: index, pod_mac: host_mac })
     }
 
     async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
         self.steps.pass("before unwiring");
         self.witness.sees_unwiring("unwiring", &wiring.alias);
+        let fails = self.fails(Step::Unwire);
+        if fails == Some(0) {
+            return Err(refused(Step::Unwire));
+        }
         let own = IpNet::from(wiring.address);
         self.kernel
             .lock()
             .routes
             .retain(|route| (route.table, route.to, route.via) != (MAIN_TABLE, own, None));
         self.steps.pass("halfway through unwiring");
+        if fails.is_some() {
+            return Err(refused(Step::Unwire));
+        }
         // Whatever tables they lead to.
         let own = Some(own);
         self.kernel.lock().rules.retain(|rule| rule.from != own && rule.to != own);
@@ -263,19 +306,27 @@ impl HostNet for SimHost {
         Ok(())
     }
 
-    async fn remove_links(&self, pods: Vec<PodWiring>) -> Result<(), HostFault> {
+    async fn remove_links(&self, pods: Vec<PodWiring>) -> Vec<Result<(), HostFault>> {
         self.steps.pass("before removing links");
         for wiring in &pods {
             self.witness.sees_unwiring("removing a link", &wiring.alias);
         }
-        tokio::time::sleep(GRACE_PERIOD).await;
+        let fails = self.fails(Step::RemoveLinks);
+        tokio::time::sleep(if fails == Some(2) { LINGERS } else { GRACE_PERIOD }).await;
         // One without an alias was being made as the daemon died.
         let is_of = |link: &Link, wiring: &PodWiring| {
             link.name == wiring.host_veth && link.alias.as_ref().is_none_or(|alias| *alias == wiring.alias)
         };
-        self.kernel.lock().remove_links(|link| pods.iter().any(|wiring| is_of(link, wiring)));
+        let goes = match fails {
+            Some(0) => 0,
+            Some(1) => pods.len() / 2,
+            _ => pods.len(),
+        };
+        let (go, stay) = pods.split_at(goes);
+        self.kernel.lock().remove_links(|link| go.iter().any(|wiring| is_of(link, wiring)));
         self.steps.pass("after removing links");
-        Ok(())
+        let gone = go.iter().map(|_| Ok(()));
+        gone.chain(stay.iter().map(|_| Err(refused(Step::RemoveLinks)))).collect()
     }
 
     async fn check_pod(&self, wiring: PodWiring, _netns: Option<Netns>) -> Result<Vec<String>, HostFault> {

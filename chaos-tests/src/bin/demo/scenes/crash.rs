@@ -10,7 +10,7 @@ use holdfast_chaos_tests::report::Report;
 
 use crate::Arguments;
 use crate::dice::Dice;
-use crate::stage::{Stage, start_pods};
+use crate::stage::{Place, Stage, start_pods};
 use crate::summary::Summary;
 
 /// ADDs under way when the daemon is killed.
@@ -88,15 +88,16 @@ fn kill_in_the_middle(
     dice: &mut Dice,
     adds: &mut Latencies,
 ) -> anyhow::Result<Struck> {
-    let (rig, place) = (&stage.rig, &mut stage.places[turn]);
-    let runner = place.node.runner();
+    let (rig, Place { node, pods, rests, .. }) = (&stage.rig, &mut stage.places[turn]);
+    let rests = &*rests;
+    let runner = node.runner();
     for attempt in 0..ATTEMPTS {
         let names: Vec<String> =
-            (0..IN_FLIGHT).map(|n| format!("{}-crash-{kill}-{attempt}-{n}", place.node.name())).collect();
+            (0..IN_FLIGHT).map(|n| format!("{}-crash-{kill}-{attempt}-{n}", node.name())).collect();
         let under_way = AtomicUsize::new(0);
         let moment = dice.moment(WINDOW);
         let (struck, started) = std::thread::scope(|scope| {
-            let runtime = scope.spawn(|| start_pods(rig, &runner, &names, IN_FLIGHT, &under_way));
+            let runtime = scope.spawn(|| start_pods(rig, &runner, &names, IN_FLIGHT, &under_way, rests));
             let asked = Instant::now();
             while under_way.load(Ordering::SeqCst) == 0 && asked.elapsed() < PATIENCE {
                 std::thread::yield_now();
@@ -108,9 +109,9 @@ fn kill_in_the_middle(
                 Ok(None)
             } else {
                 let after = began.elapsed();
-                place.node.kill().and_then(|()| {
+                node.kill().and_then(|()| {
                     let died = Instant::now();
-                    place.node.start_serving()?;
+                    node.start_serving()?;
                     let (back, serving) = (died.elapsed(), Instant::now());
                     Ok(Some(Struck { after, in_flight, back, serving, served: Duration::ZERO, cut_off: 0 }))
                 })
@@ -120,7 +121,7 @@ fn kill_in_the_middle(
         let struck = struck?;
         let started = started.map_err(|_panic| anyhow::anyhow!("the runtime's thread panicked"))??;
         if let Some(mut struck) = struck {
-            let name = place.node.name();
+            let name = node.name();
             ensure!(struck.back <= BACK_WITHIN, "{name} was away for {} ms", struck.back.as_millis());
             started.none_refused_since(struck.serving).with_context(|| format!("{name}, after a kill"))?;
             let first = started.served.iter().filter(|served| **served > struck.serving).min();
@@ -133,11 +134,12 @@ fn kill_in_the_middle(
             // Each is cut off once at most; what comes while nobody is there is not.
             struck.cut_off = started.refused.len().min(IN_FLIGHT);
             adds.extend(started.adds);
-            place.pods.extend(started.pods);
+            pods.extend(started.pods);
             return Ok(struck);
         }
         // All were served before the blow; their pods make room for the next attempt.
         for pod in started.pods {
+            rests.begins(pod.address);
             runner.del(&pod.pod)?.ok()?;
         }
     }
@@ -221,6 +223,7 @@ pub(super) fn delete_unheard(
         let keep = place.pods.len().saturating_sub(count).max(1);
         let (mut gone, mut linger) = (Vec::new(), Vec::new());
         for (number, pod) in place.pods.split_off(keep).into_iter().enumerate() {
+            place.rests.begins(pod.address);
             let called = runner.del(&pod.pod)?;
             summary.dels.push(called.took);
             called.ok().with_context(|| format!("DEL of {} without a daemon", pod.pod.name))?;

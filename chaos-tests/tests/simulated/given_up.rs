@@ -1,0 +1,34 @@
+//! What the daemon gave up by itself: a DEL that comes for it later is answered all the same.
+
+use std::time::Duration;
+
+use holdfast_engine::AddError;
+
+use crate::box_of::{one_node, warm};
+use crate::crash::quiet_deaths;
+use crate::node::Outcome;
+use crate::steps::Steps;
+
+/// An ADD was cut off by the daemon's death. The next life undoes it by itself; its release cannot be written, so it is
+/// owed, and its rules and routes and its link go. From then on the lease is `Releasing` and nothing is under way for it:
+/// a DEL waits for somebody to answer it, and nobody does before the disk has room.
+#[test]
+fn a_del_is_answered_on_a_full_disk_also_where_the_daemon_gave_the_sandbox_up_before() {
+    quiet_deaths();
+    let recorded = Steps::default();
+    let node = || one_node("m5.large", warm(1, 0, 0), 50);
+    node().live(&recorded, async |life| drop(life.add("a", "a").await.unwrap())).unwrap();
+    let wiring = recorded.names().iter().position(|name| name == "wiring: the pair is there").unwrap();
+    let node = node();
+    let died = node.live(&Steps::dying_at(Some(wiring)), async |life| {
+        assert_eq!(life.add("a", "a").await, Err(AddError::Stopping));
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(died.unwrap(), Outcome::Killed);
+    node.live(&Steps::default(), async |life| {
+        node.disk.set_full(true);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::timeout(Duration::from_secs(10), life.del("a")).await.expect("a DEL is always answered");
+    })
+    .unwrap();
+}
