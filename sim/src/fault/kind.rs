@@ -169,8 +169,8 @@ pub enum FaultKind {
         /// Which.
         instance: InstanceId,
     },
-    /// EC2 retires the instance: metadata announces it from now on, and after so long it is stopped. Started again, it
-    /// is on other hardware. Cleared before, it is called off.
+    /// EC2 retires the instance: metadata and `DescribeInstanceStatus` announce it from now on, and after so long it is
+    /// stopped. Started again, it is on other hardware. Cleared before, it is called off.
     InstanceRetires {
         /// How long, milliseconds.
         #[serde(rename = "after_ms", with = "crate::vpc::millis")]
