@@ -9,6 +9,7 @@ compile_error!("Holdfast configures the Linux kernel's network; it runs on Linux
 mod admin;
 mod clock;
 mod cloud;
+mod downgrade;
 mod dump;
 mod env;
 mod limits;
@@ -55,6 +56,16 @@ enum Verb {
     Health,
     /// Print the settings that the daemon would run with, and where each comes from.
     Settings,
+    /// Bring the ledger of a stopped daemon back to the format of the version before, so that that one takes over with
+    /// all pods. To be run by this version, before the older one, or while it says that the ledger is too new for it.
+    Downgrade {
+        /// The older format's number, as the older version's log names it.
+        #[arg(long, value_name = "SCHEMA")]
+        to: u8,
+        /// Where the ledger is.
+        #[arg(long, env = "HOLDFAST_LEDGER", default_value = "/var/lib/holdfast/ledger.redb")]
+        ledger: PathBuf,
+    },
     /// Print the version.
     Version,
 }
@@ -66,6 +77,7 @@ fn main() -> ExitCode {
         // These need the sockets' paths only; what else is wrong with the environment is the daemon's to say.
         Verb::Dump { ledger } => dump::dump(&read_settings().config, &ledger),
         Verb::Health => admin::health(&read_settings().config),
+        Verb::Downgrade { to, ledger } => downgrade::downgrade(&ledger, to),
         Verb::Run => return daemon(),
     };
     match outcome {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudCall, CloudChange, CloudRead};
 use holdfast_model::config::{Config, Setting, WarmTargets};
-use holdfast_model::eni::EniPhase;
+use holdfast_model::eni::{EniPhase, EniSlot};
 use holdfast_model::ids::{BootId, InstanceId, IntentId, MacAddr, SecurityGroupId, SubnetId, VpcId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::invariants;
@@ -25,6 +25,7 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::{BootTime, Now, WallTime};
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::{
@@ -354,7 +355,10 @@ impl Toy {
                     }
                     Fate::Fine | Fate::Stale(_) => match self.cloud.perform(&change, &token) {
                         Ok(answer) => Outcome::Answered(answer),
-                        Err(fault) => Outcome::NotCarriedOut { fault, cause: "no".into() },
+                        Err(fault) => {
+                            self.cloud.refused += 1;
+                            Outcome::NotCarriedOut { fault, cause: "no".into() }
+                        }
                     },
                     Fate::LostAfter | Fate::KilledBefore | Fate::KilledAfter => {
                         let _lost = self.cloud.perform(&change, &token);
@@ -394,7 +398,8 @@ impl Toy {
             }
             Step::SetUpEni(wiring) => {
                 self.observed.set_up_began(&wiring.eni);
-                if self.cloud.is_attached(&wiring.eni) {
+                let late = self.cloud.links_late && wiring.slot != EniSlot::PRIMARY;
+                if self.cloud.is_attached(&wiring.eni) && !late {
                     self.observed.set_up_done(&wiring.eni);
                 } else {
                     self.observed.set_up_failed(&wiring.eni, &self.now);
@@ -461,8 +466,11 @@ impl Toy {
                 "{record:?}"
             );
             let booked = self.ledger.blocks_on(id).filter(|block| block.occupies());
-            let booked: BTreeSet<IpAddr> = booked.map(|block| block.net.addr()).collect();
-            assert_eq!(booked, eni.secondary, "{id}");
+            let booked: BTreeSet<IpNet> = booked.map(|block| block.net).collect();
+            let addresses = eni.secondary.iter().map(|ip| IpNet::from(*ip));
+            let there: BTreeSet<IpNet> =
+                addresses.chain(eni.prefixes.iter().map(|net| IpNet::V4(*net))).collect();
+            assert_eq!(booked, there, "{id}");
         }
         for record in self.ledger.enis.values().filter(|record| record.holds_slot()) {
             assert!(self.cloud.enis.contains_key(&record.id), "{record:?} is not in EC2");

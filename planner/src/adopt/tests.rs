@@ -5,8 +5,10 @@ use holdfast_model::eni::{EniKind, EniPhase, EniPlace, Management};
 use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::Change;
 use holdfast_model::ledger::Standing;
+use holdfast_model::pool::PoolKey;
 
 use super::*;
+use crate::free_addresses;
 use crate::lifecycle::TOMBSTONE;
 use crate::toy::{Toy, by_address, by_eni, writes};
 
@@ -334,4 +336,71 @@ fn a_late_view_does_not_move_an_address_back() {
     read_now(&mut toy);
     read_now(&mut toy);
     assert_eq!(toy.ledger.block_of(ip).unwrap().eni, from);
+}
+
+/// Small subnets meet it soon: EC2 gives out again at once what a deleted ENI had.
+#[test]
+fn the_own_address_of_a_deleted_eni_is_an_address_like_any_other() {
+    let mut toy = rested();
+    let id = EniId::new("eni-0001");
+    let own = IpAddr::V4(toy.ledger.enis[&id].primary_ipv4.unwrap());
+    let gone = EniRecord { phase: EniPhase::Gone, ..toy.ledger.enis[&id].clone() };
+    let leases: Vec<_> = toy.ledger.leases_on(&id).map(|lease| lease.sandbox.clone()).collect();
+    toy.delete_all_pods();
+    assert!(!leases.is_empty());
+    for block in toy.ledger.blocks_on(&id).cloned().collect::<Vec<_>>() {
+        toy.ledger.apply(&Change::DropBlock(block.net));
+    }
+    toy.ledger.apply(&Change::PutEni(gone));
+    toy.cloud.enis.remove(&id);
+    let primary = EniId::new("eni-primary");
+    let room = *toy.cloud.enis[&primary].secondary.first().unwrap();
+    let secondary = &mut toy.cloud.enis.get_mut(&primary).unwrap().secondary;
+    secondary.remove(&room);
+    secondary.insert(own);
+    toy.sleep(Duration::from_secs(60));
+    read_now(&mut toy);
+    assert!(toy.ledger.is_held(own), "{:?}", toy.ledger.standing(own));
+}
+
+/// Somebody detaches an ENI of ours: until it is gone it gives no address to anybody new.
+#[test]
+fn an_eni_that_is_being_detached_gives_no_addresses() {
+    let mut toy = rested();
+    let eni = EniId::new("eni-0001");
+    let free = |toy: &Toy| {
+        let free = free_addresses(PoolKey::DEFAULT, &toy.ledger, &toy.observed, &toy.now);
+        free.iter().filter(|choice| choice.eni == eni).count()
+    };
+    assert!(free(&toy) > 0);
+    let detaching = toy.cloud.enis.get_mut(&eni).unwrap();
+    detaching.attachment.as_mut().unwrap().status = AttachmentStatus::Detaching;
+    detaching.detached_at = u64::MAX - 10_000;
+    read_now(&mut toy);
+    assert_eq!(free(&toy), 0);
+    assert_eq!(toy.ledger.leases.len(), 4, "who is on it stays there");
+    toy.cloud.enis.get_mut(&eni).unwrap().attachment.as_mut().unwrap().status = AttachmentStatus::Attached;
+    read_now(&mut toy);
+    assert!(free(&toy) > 0, "it has stayed after all");
+}
+
+/// A /28 takes the place of one address, and nothing is leased from it.
+#[test]
+fn delegated_prefixes_take_up_room() {
+    let mut toy = Toy::new("m5.large", by_address(1, 0));
+    let primary = EniId::new("eni-primary");
+    let prefixes = ["10.0.50.0/28", "10.0.50.16/28"].map(|net| net.parse::<ipnet::Ipv4Net>().unwrap());
+    toy.cloud.enis.get_mut(&primary).unwrap().prefixes.extend(prefixes);
+    toy.run_to_rest();
+    toy.add_pods(7);
+    toy.run_to_rest();
+    assert_eq!(toy.ledger.leases.len(), 7);
+    let on_primary = toy.cloud.enis[&primary].secondary.len();
+    assert_eq!(on_primary, 7, "nine blocks are all that an m5.large has room for on one ENI");
+    assert_eq!(toy.cloud.refused, 0, "EC2 was asked for no more than it could give");
+    toy.assert_in_agreement();
+    toy.cloud.enis.get_mut(&primary).unwrap().prefixes.clear();
+    toy.sleep(Duration::from_secs(60));
+    read_now(&mut toy);
+    assert!(toy.ledger.blocks.values().all(Block::is_host), "{:?}", toy.ledger.blocks);
 }

@@ -119,3 +119,24 @@ fn an_eni_that_is_being_created_is_counted_with_its_room() {
         "it cannot carry so many"
     );
 }
+
+/// What is attached and has no link yet is not in use, and comes.
+#[test]
+fn an_add_waits_for_a_link_that_is_late_and_is_told_so() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.cloud.links_late = true;
+    toy.add_pods(4);
+    for _ in 0..200 {
+        if !toy.round() {
+            toy.sleep(Duration::from_millis(500));
+        }
+    }
+    assert_eq!(toy.ledger.leases.len(), 3, "on the primary ENI");
+    let shortage = toy.choose().unwrap_err();
+    assert!(matches!(shortage.cause, Refusal::LinkAwaited { .. }), "{shortage:?}");
+    assert!(shortage.hold && shortage.hindered, "{shortage:?}");
+    toy.cloud.links_late = false;
+    toy.observed.links_changed(&toy.now);
+    toy.run_to_rest();
+    assert_eq!(toy.ledger.leases.len(), 4);
+}

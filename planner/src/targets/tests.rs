@@ -78,3 +78,15 @@ fn giving_back_never_makes_short() {
         }
     }
 }
+
+/// Settings are not bounded: too large a figure keeps all that can be had.
+#[test]
+fn figures_beyond_all_measure_keep_everything() {
+    for warm in [by_address(u32::MAX, u32::MAX), by_eni(u32::MAX)] {
+        let targets = Targets { warm, per_eni: 14 };
+        let level = Level { leased: u32::MAX, free: 3, cooling: 2, waiting: u32::MAX };
+        assert_eq!(targets.over(&level), 0);
+        assert!(!targets.spare(&level, 3));
+        assert!(targets.short(&Level { waiting: 1, ..Level::default() }) > 1000);
+    }
+}

@@ -10,6 +10,8 @@ use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::limits::InstanceLimits;
 
+use ipnet::Ipv4Net;
+
 use crate::Fault;
 
 /// A detachment takes this long.
@@ -20,6 +22,7 @@ pub(crate) struct ToyEni {
     pub(crate) mac: MacAddr,
     pub(crate) primary: Ipv4Addr,
     pub(crate) secondary: BTreeSet<IpAddr>,
+    pub(crate) prefixes: BTreeSet<Ipv4Net>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) kind: EniKind,
     pub(crate) attachment: Option<AttachmentView>,
@@ -36,6 +39,10 @@ pub(crate) struct ToyCloud {
     pub(crate) tells_limits: bool,
     /// The account may have no further ENI.
     pub(crate) quota_used_up: bool,
+    /// Links of secondary ENIs do not appear.
+    pub(crate) links_late: bool,
+    /// Calls that it refused.
+    pub(crate) refused: u32,
     /// Actions that the role may not take.
     pub(crate) denied: BTreeSet<Api>,
     pub(crate) at: u64,
@@ -55,6 +62,8 @@ impl ToyCloud {
             subnet_free: 10_000,
             tells_limits: true,
             quota_used_up: false,
+            links_late: false,
+            refused: 0,
             denied: BTreeSet::new(),
             at: 0,
             limits,
@@ -81,6 +90,7 @@ impl ToyCloud {
             mac: MacAddr([2, 0, 0, 0, 0, u8::try_from(device).unwrap()]),
             primary,
             secondary: BTreeSet::new(),
+            prefixes: BTreeSet::new(),
             tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             kind,
             attachment: Some(attachment),
@@ -156,6 +166,7 @@ impl ToyCloud {
                     mac: MacAddr([2, 9, 0, 0, (number >> 8) as u8, number as u8]),
                     primary,
                     secondary,
+                    prefixes: BTreeSet::new(),
                     tags: tags.clone(),
                     kind: EniKind::Standard,
                     attachment: None,
@@ -192,7 +203,8 @@ impl ToyCloud {
                 Ok(CloudAnswer::Done)
             }
             CloudChange::AssignAddresses { eni, count } => {
-                let held = self.enis.get(eni).ok_or(Fault::NotFound)?.secondary.len();
+                let found = self.enis.get(eni).ok_or(Fault::NotFound)?;
+                let held = found.secondary.len() + found.prefixes.len();
                 if held + *count as usize > per_eni {
                     return Err(Fault::AddressLimit);
                 }
@@ -310,7 +322,7 @@ fn view(id: &EniId, eni: &ToyEni) -> EniView {
         security_groups: [SecurityGroupId::new("sg-1")].into(),
         primary_ipv4: Some(eni.primary),
         secondary: eni.secondary.iter().copied().collect(),
-        prefixes: Vec::new(),
+        prefixes: eni.prefixes.iter().copied().collect(),
         tags: eni.tags.clone(),
         attachment: eni.attachment.clone(),
     }
