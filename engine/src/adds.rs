@@ -201,6 +201,13 @@ impl<W: World> Engine<W> {
         let Some(changes) = planner::open_lease(self.book.ledger(), choice, request, now) else {
             return false;
         };
+        if let Err(error) = holdfast_store::admits(&changes) {
+            // Names as no runtime gives them. They fail alone.
+            let cause = chain(&error);
+            tracing::warn!(pod = add.request.pod.name.get(..64).unwrap_or_default(), cause, "ADD refused");
+            self.adds.answer(sandbox, &Err(AddError::Unkeepable { cause }));
+            return true;
+        }
         self.adds.stage(sandbox, Stage::Leased);
         self.book.commit(changes, Then::Wire(sandbox.clone()));
         true

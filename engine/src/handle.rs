@@ -69,6 +69,12 @@ pub enum AddError {
         /// What the disk said.
         cause: String,
     },
+    /// The ledger does not take what the request names: it is too long.
+    #[error("the request names more than the ledger takes: {cause}")]
+    Unkeepable {
+        /// What the ledger said.
+        cause: String,
+    },
     /// The sandbox was deleted while its ADD was under way.
     #[error("{sandbox} was deleted while its address was being set up")]
     Deleted {
@@ -89,7 +95,7 @@ pub enum AddError {
 impl AddError {
     /// Whether the runtime should try again.
     pub fn worth_retrying(&self) -> bool {
-        !matches!(self, Self::Deleted { .. })
+        !matches!(self, Self::Deleted { .. } | Self::Unkeepable { .. })
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudRead};
-use holdfast_model::eni::{EniRecord, Management};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
@@ -232,10 +231,8 @@ impl Observed {
             ledger.block_of(*ip).is_some() && !(late && shown(ip))
         });
         for view in reading.views {
-            let told = |record: &&EniRecord| {
-                reading.began >= record.changed && record.management == Management::Managed
-            };
-            let Some(record) = ledger.enis.get(&view.id).filter(told) else {
+            let Some(record) = ledger.enis.get(&view.id).filter(|record| reading.began >= record.changed)
+            else {
                 continue;
             };
             for block in ledger.blocks_on(&record.id).filter(|block| block.is_host()) {

@@ -23,5 +23,5 @@ mod writer;
 pub use error::{CommitError, Damage, OpenError, ReadError};
 pub use options::{CommitObserver, JOURNAL_LIMIT, Medium, OpenOptions};
 pub use redb::StorageBackend;
-pub use store::{Found, Inspected, Opened, Store};
+pub use store::{Found, Inspected, Opened, Store, admits};
 pub use writer::{Drive, Report, Writer};

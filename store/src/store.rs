@@ -444,6 +444,12 @@ impl Store {
     }
 }
 
+/// Whether each of these changes makes a record that the ledger takes: to be asked of what comes from outside, before it
+/// is submitted beside the changes of others, which would fail with it.
+pub fn admits(changes: &[Change]) -> Result<(), CommitError> {
+    tables::writes(changes).map(drop).map_err(unwritable)
+}
+
 fn unwritable(Unwritable { table, cause }: Unwritable) -> CommitError {
     CommitError::Record { table: table.name(), reason: cause.to_string() }
 }

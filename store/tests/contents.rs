@@ -112,3 +112,12 @@ fn a_record_too_large_is_refused_whole_and_resume_forgets_it() {
     let words: Vec<String> = again.store.journal(9).unwrap().into_iter().map(|entry| entry.what).collect();
     assert_eq!(words, ["event 1", "event 4"]);
 }
+
+#[test]
+fn what_is_too_large_is_told_before_it_is_committed() {
+    let mut lease = sample::lease(3, &mut sample::Dice(1));
+    assert!(holdfast_store::admits(&[Change::PutLease(lease.clone())]).is_ok());
+    lease.pod.uid = Some("u".repeat(70_000));
+    let refused = holdfast_store::admits(&[Change::PutLease(lease)]).unwrap_err().to_string();
+    assert!(refused.contains("a record of table leases is too large"), "{refused}");
+}

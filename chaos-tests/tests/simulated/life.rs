@@ -467,3 +467,27 @@ fn an_eni_whose_link_never_appears_keeps_no_pod_from_another() {
     })
     .unwrap();
 }
+
+/// One client's names are no other's affair, nor a reason to read EC2 anew.
+#[test]
+fn names_that_no_ledger_takes_fail_alone() {
+    let node = one_node("m5.large", warm(1, 0, 0), 12);
+    node.live(&Steps::default(), async |life| {
+        life.add("a", "a").await.unwrap();
+        life.quiet().await;
+        let called = node.calls();
+        let long = "c".repeat(70_000);
+        for number in 0..5 {
+            let (name, id) = (format!("b{number}"), format!("b{number}"));
+            let (refused, served) = tokio::join!(life.add("long", &long), life.add(&name, &id));
+            assert!(matches!(refused, Err(AddError::Unkeepable { .. })), "{refused:?}");
+            served.unwrap();
+        }
+        assert_eq!(life.engine.status().await, Ok(Status::Ready));
+        assert!(node.calls() - called <= 2, "{} calls", node.calls() - called);
+        let ledger = life.quiet().await;
+        assert_eq!(ledger.leases.len(), 6);
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+    })
+    .unwrap();
+}

@@ -161,6 +161,7 @@ fn in_cni(error: &AddError) -> (u32, &'static str) {
         AddError::Wiring { .. } => (code::FAILED, "the pod's network could not be set up"),
         AddError::Ledger { .. } => (code::TRY_AGAIN_LATER, "the ledger cannot be written"),
         AddError::TwoNamespaces { .. } => (code::TRY_AGAIN_LATER, "the pod is being set up already"),
+        AddError::Unkeepable { .. } => (code::FAILED, "the request cannot be kept"),
         AddError::Deleted { .. } => (code::FAILED, "the pod was deleted meanwhile"),
         AddError::Stopping => (code::TRY_AGAIN_LATER, Failed::STOPPING),
     }

@@ -1,6 +1,6 @@
 //! The difference between two states of the host's network namespace.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use holdfast_model::eni::EniSlot;
@@ -8,6 +8,7 @@ use holdfast_model::host::{
     EniWiring, HostAction, HostDesired, HostObserved, LinkAlias, LinkName, LinkSeen, MAIN_TABLE, NatSeen,
     NatWanted, PRIMARY_MARK, PodWiring, Route, RouteSeen, Rule, priority,
 };
+use holdfast_model::ids::MacAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::host::Spared;
@@ -22,7 +23,8 @@ use crate::host::Spared;
 /// `observed` is several reads, and pods and ENIs are set up between them. Nothing is removed for want of a link
 /// that was not seen: if the link is truly gone, the kernel has taken its routes along.
 pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared) -> Vec<HostAction> {
-    let wanted = Wanted::of(desired, observed);
+    let seen = Seen::of(observed);
+    let wanted = Wanted::of(desired, &seen);
     let mut actions = Vec::new();
     if observed.forwarding == Some(false) {
         actions.push(HostAction::EnableForwarding);
@@ -41,18 +43,18 @@ pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared
         }
     }
     actions.extend(wanted.raised.into_iter().map(HostAction::RaiseLink));
-    for (route, seen) in wanted.routes {
-        if !observed.routes.contains(&seen) {
+    for (route, as_seen) in wanted.routes {
+        if !seen.routes.contains(&as_seen) {
             actions.push(HostAction::EnsureRoute(route));
         }
     }
     for rule in wanted.pod_rules {
-        if !observed.rules.contains(&rule) {
+        if !seen.rules.contains(&rule) {
             actions.push(HostAction::EnsureRule(rule));
         }
     }
     for eni in &desired.enis {
-        if link_of(observed, eni).is_some_and(|link| !eni_is_set_up(eni, link, observed)) {
+        if seen.link_of(eni).is_some_and(|link| !eni_is_set_up(eni, link, &seen)) {
             actions.push(HostAction::EnsureEni(eni.clone()));
         }
     }
@@ -64,6 +66,42 @@ pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared
         });
     }
     actions
+}
+
+/// What was seen, found by what it is looked for by: a node has hundreds of pods, and each is looked for.
+struct Seen<'o> {
+    /// ENIs' own links: a pod's may have been given the same MAC by accident, but carries an alias. Of two, the first.
+    enis: BTreeMap<MacAddr, &'o LinkSeen>,
+    /// Pods' links, by name.
+    pods: BTreeMap<&'o str, &'o LinkSeen>,
+    rules: BTreeSet<&'o Rule>,
+    routes: BTreeSet<&'o RouteSeen>,
+}
+
+impl<'o> Seen<'o> {
+    fn of(observed: &'o HostObserved) -> Self {
+        let mut enis = BTreeMap::new();
+        for link in observed.links.iter().filter(|link| link.alias.is_none()) {
+            if let Some(mac) = link.mac {
+                enis.entry(mac).or_insert(link);
+            }
+        }
+        let pods = observed.links.iter().filter(|link| link.alias.is_some());
+        Self {
+            enis,
+            pods: pods.map(|link| (link.name.as_str(), link)).collect(),
+            rules: observed.rules.iter().collect(),
+            routes: observed.routes.iter().collect(),
+        }
+    }
+
+    fn link_of(&self, eni: &EniWiring) -> Option<&'o LinkSeen> {
+        self.enis.get(&eni.mac).copied()
+    }
+
+    fn link_of_pod(&self, pod: &PodWiring) -> Option<&'o LinkSeen> {
+        self.pods.get(pod.host_veth.as_str()).copied().filter(|link| link.alias.as_ref() == Some(&pod.alias))
+    }
 }
 
 /// What should be there, given the links that are.
@@ -85,7 +123,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(desired: &HostDesired, observed: &HostObserved) -> Self {
+    fn of(desired: &HostDesired, seen: &Seen<'_>) -> Self {
         let mut wanted = Self {
             rules: BTreeSet::new(),
             pod_rules: Vec::new(),
@@ -99,11 +137,7 @@ impl Wanted {
             wanted.pod_rules.push(marked());
         }
         for pod in &desired.pods {
-            let link = observed
-                .links
-                .iter()
-                .find(|link| link.name == pod.host_veth && link.alias.as_ref() == Some(&pod.alias));
-            let Some(link) = link else {
+            let Some(link) = seen.link_of_pod(pod) else {
                 // Not put back, and not taken away from under whoever is being looked into.
                 wanted.rules.extend(pod_rules(pod));
                 wanted.pods_unseen.insert(pod.address);
@@ -114,15 +148,15 @@ impl Wanted {
                 wanted.raised.push(pod.alias.clone());
             }
             let (table, to) = (MAIN_TABLE, IpNet::from(pod.address));
-            let seen = RouteSeen { table, to, via: None, link_index: link.index };
-            wanted.routes_seen.insert(seen.clone());
+            let as_seen = RouteSeen { table, to, via: None, link_index: link.index };
+            wanted.routes_seen.insert(as_seen.clone());
             let route = Route { table, to, via: None, link: LinkName::Name(pod.host_veth.clone()) };
-            wanted.routes.push((route, seen));
+            wanted.routes.push((route, as_seen));
         }
         wanted.rules.extend(wanted.pod_rules.iter().cloned());
         for eni in desired.enis.iter().filter(|eni| eni.slot != EniSlot::PRIMARY) {
             wanted.rules.insert(eni_rule(eni));
-            if let Some(link) = link_of(observed, eni) {
+            if let Some(link) = seen.link_of(eni) {
                 wanted.routes_seen.extend(eni_routes(eni, link.index));
             } else {
                 wanted.tables_unseen.insert(eni.slot.route_table());
@@ -187,12 +221,7 @@ fn eni_routes(eni: &EniWiring, link_index: u32) -> [RouteSeen; 2] {
     ]
 }
 
-/// An ENI's own link: a pod's may have been given the same MAC by accident, but carries an alias.
-fn link_of<'o>(observed: &'o HostObserved, eni: &EniWiring) -> Option<&'o LinkSeen> {
-    observed.links.iter().find(|link| link.mac == Some(eni.mac) && link.alias.is_none())
-}
-
-fn eni_is_set_up(eni: &EniWiring, link: &LinkSeen, observed: &HostObserved) -> bool {
+fn eni_is_set_up(eni: &EniWiring, link: &LinkSeen, seen: &Seen<'_>) -> bool {
     if link.mtu != eni.mtu || link.strict {
         return false;
     }
@@ -206,8 +235,8 @@ fn eni_is_set_up(eni: &EniWiring, link: &LinkSeen, observed: &HostObserved) -> b
         && own.len() == 1
         && own[0].addr() == eni.primary_ipv4
         && own[0].prefix_len() == eni.subnet_cidr.prefix_len()
-        && observed.rules.contains(&eni_rule(eni))
-        && eni_routes(eni, link.index).iter().all(|route| observed.routes.contains(route))
+        && seen.rules.contains(&eni_rule(eni))
+        && eni_routes(eni, link.index).iter().all(|route| seen.routes.contains(route))
 }
 
 fn names_spared(rule: &Rule, spared: &Spared) -> bool {

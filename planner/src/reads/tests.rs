@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use holdfast_model::cloud::{Api, TAG_NO_MANAGE};
+use holdfast_model::cloud::{Api, CloudRead, TAG_NO_MANAGE};
 use holdfast_model::ids::EniId;
 use holdfast_model::intent::Sending;
+use holdfast_model::time::BootTime;
 
-use crate::HintDiff;
 use crate::toy::{Fate, Toy, by_address, by_eni};
+use crate::{Desired, HintDiff, Step, plan};
 
 fn hinted(name: &str) -> HintDiff {
     HintDiff { differing: BTreeSet::from([EniId::new(name)]), ..HintDiff::default() }
@@ -124,6 +125,28 @@ fn an_address_that_somebody_takes_while_it_rests_leads_to_few_reads() {
     let reads = reads_in(&mut toy, 10);
     assert!((1..=2).contains(&reads), "{reads} in ten minutes");
     assert!(!toy.ledger.is_held(address), "and yet it is known");
+}
+
+/// Whatever keeps an address in the book that no read shows.
+#[test]
+fn a_read_that_could_tell_is_not_repeated_at_once() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.run_to_rest();
+    let ip = toy.ledger.blocks.keys().next().unwrap().addr();
+    let read = toy.observed.last_full_read.unwrap();
+    let reads_full = |toy: &Toy| {
+        let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
+        let planned = plan(&desired, &toy.ledger, &toy.observed, &toy.now);
+        planned.steps.iter().any(|step| matches!(step, Step::Read(CloudRead::InstanceEnis { .. })))
+    };
+    for (from, wanted) in [(read.0 - 1, false), (read.0, false), (read.0 + 1, true)] {
+        toy.observed.unseen.insert(ip, BootTime(from));
+        assert_eq!(reads_full(&toy), wanted, "{from} {read:?}");
+        toy.observed.unseen.clear();
+        toy.observed.found.insert(ip, BootTime(from));
+        assert_eq!(reads_full(&toy), wanted, "{from} {read:?}");
+        toy.observed.found.clear();
+    }
 }
 
 #[test]
