@@ -59,9 +59,16 @@ impl<W: World> Engine<W> {
             self.book.commit(cut_off, Then::Nothing);
         }
         self.looked = true;
-        let patience = self.now().boottime.after(NAT_PATIENCE);
-        self.timers.nat = Some(patience);
+        self.await_nat();
         self.pick_up_leases();
+    }
+
+    /// Pods wait for the NAT table for a while, from when it is known which: that depends on who we are.
+    fn await_nat(&mut self) {
+        if self.looked && !self.nat_ready && self.book.ledger().node.is_some() {
+            let patience = self.now().boottime.after(NAT_PATIENCE);
+            self.timers.nat.get_or_insert(patience);
+        }
     }
 
     pub(crate) fn ask_identity(&mut self) {
@@ -84,6 +91,7 @@ impl<W: World> Engine<W> {
                 }
                 tracing::info!(instance = %identity.instance, r#type = %identity.instance_type, "this node");
                 self.identified = true;
+                self.await_nat();
                 self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
                 // The NAT table depends on who we are.
                 self.observe();

@@ -51,7 +51,7 @@ pub struct Ledger {
     on_eni: BTreeMap<EniId, BTreeSet<IpNet>>,
     /// Whose host link bears a name.
     #[serde(skip)]
-    veths: BTreeMap<String, SandboxKey>,
+    veths: BTreeMap<String, BTreeSet<SandboxKey>>,
 }
 
 /// One step of the ledger. Steps that belong together are committed together.
@@ -110,7 +110,7 @@ impl Ledger {
             Change::PutLease(lease) => {
                 self.forget_names(&lease.sandbox);
                 for face in &lease.faces {
-                    self.veths.insert(face.host_veth.clone(), lease.sandbox.clone());
+                    self.veths.entry(face.host_veth.clone()).or_default().insert(lease.sandbox.clone());
                 }
                 self.leases.put(lease.sandbox.clone(), lease.clone());
             }
@@ -164,9 +164,9 @@ impl Ledger {
         }
     }
 
-    /// The lease whose host link bears this name. Of two, which should not be, the one that was written last.
+    /// The lease whose host link bears this name; there should be no two.
     pub fn lease_by_veth(&self, name: &str) -> Option<&Lease> {
-        self.leases.get(self.veths.get(name)?)
+        self.leases.get(self.veths.get(name)?.first()?)
     }
 
     /// The leases with an address on this ENI.
@@ -177,8 +177,11 @@ impl Ledger {
     fn forget_names(&mut self, key: &SandboxKey) {
         let faces = self.leases.get(key).into_iter().flat_map(|lease| &lease.faces);
         for name in faces.map(|face| &face.host_veth) {
-            if self.veths.get(name) == Some(key) {
-                self.veths.remove(name);
+            if let Some(bearers) = self.veths.get_mut(name) {
+                bearers.remove(key);
+                if bearers.is_empty() {
+                    self.veths.remove(name);
+                }
             }
         }
     }

@@ -491,3 +491,23 @@ fn names_that_no_ledger_takes_fail_alone() {
     })
     .unwrap();
 }
+
+/// The patience for the NAT table runs from when one is wanted, not from the start.
+#[test]
+fn a_node_that_learns_late_who_it_is_answers_no_add_without_a_way_out() {
+    let node = one_node("m5.large", warm(1, 0, 0), 13);
+    let away = Fault::new(FaultKind::ImdsAway).of_instance(&node.instance);
+    let id = node.shared.now(|vpc| vpc.set_fault(away)).unwrap();
+    node.live(&Steps::default(), async |life| {
+        let asked = life.add("a", "a");
+        let back = async {
+            tokio::time::sleep(Duration::from_secs(12)).await;
+            node.shared.now(|vpc| vpc.clear_fault(id));
+        };
+        let (served, ()) = tokio::join!(asked, back);
+        served.unwrap();
+        assert_eq!(node.broken_promises(), Vec::<String>::new());
+        assert_eq!(node.faults(&life.quiet().await), Vec::<String>::new());
+    })
+    .unwrap();
+}

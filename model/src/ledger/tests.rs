@@ -78,3 +78,43 @@ fn a_block_knows_who_is_in_it() {
     let inside: Vec<String> = ledger.uses_in(prefix.net).map(|(ip, _)| ip.to_string()).collect();
     assert_eq!(inside, ["10.0.0.16", "10.0.0.31"]);
 }
+
+#[test]
+fn a_lease_is_found_by_the_name_of_its_link() {
+    let lease = |container: &str, veths: &[&str]| {
+        let face = |veth: &&str| crate::lease::Face {
+            ifname: "eth0".into(),
+            address: ip("10.0.0.7"),
+            eni: EniId::new("a"),
+            place: crate::eni::EniPlace::PRIMARY,
+            host_veth: (*veth).to_owned(),
+            host_mac: crate::ids::MacAddr([2; 6]),
+            mtu: 9001,
+        };
+        Lease {
+            sandbox: SandboxKey {
+                container_id: container.into(),
+                ifname: "eth0".into(),
+                network: "aws-cni".into(),
+            },
+            pod: crate::sandbox::PodRef { namespace: "n".into(), name: "p".into(), uid: None },
+            netns: crate::sandbox::NetnsRef { path: "/run/netns/x".into(), inode: 1 },
+            faces: veths.iter().map(face).collect(),
+            phase: crate::lease::LeasePhase::Active,
+            created: WallTime(0),
+        }
+    };
+    let holder = |ledger: &Ledger, name: &str| {
+        ledger.lease_by_veth(name).map(|lease| lease.sandbox.container_id.clone())
+    };
+    let mut ledger = Ledger::default();
+    ledger.apply(&Change::PutLease(lease("one", &["eni1", "eni2"])));
+    assert_eq!(holder(&ledger, "eni2").as_deref(), Some("one"));
+    ledger.apply(&Change::PutLease(lease("one", &["eni1"])));
+    assert_eq!(holder(&ledger, "eni2"), None, "it bears another name now");
+    ledger.apply(&Change::PutLease(lease("two", &["eni1"])));
+    ledger.apply(&Change::DropLease(lease("one", &[]).sandbox));
+    assert_eq!(holder(&ledger, "eni1").as_deref(), Some("two"));
+    ledger.apply(&Change::DropLease(lease("two", &[]).sandbox));
+    assert_eq!(ledger, Ledger::default());
+}

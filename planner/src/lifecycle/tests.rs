@@ -3,6 +3,8 @@ use std::time::Duration;
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{ClientToken, InstanceId};
+use holdfast_model::ledger::Change;
+use holdfast_model::uses::Use;
 
 use crate::toy::{Fate, Toy, by_eni};
 
@@ -86,4 +88,21 @@ fn tombstones_are_forgotten_after_their_time() {
     toy.delete_all_pods();
     toy.run_to_rest();
     assert_eq!(toy.ledger.enis.len(), 1);
+}
+
+/// A rest is remembered for as long as it lasts, and where the address is ours, for the order in which they are taken.
+#[test]
+fn rests_of_addresses_that_are_gone_are_forgotten_when_they_are_over() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    let ours = toy.ledger.leases.values().next().unwrap().faces[0].address;
+    toy.delete_pod(0);
+    let Some(rest @ Use::Cooling(_)) = toy.ledger.uses.get(&ours).cloned() else { panic!() };
+    let gone = "10.9.9.9".parse().unwrap();
+    toy.commit(&[Change::PutUse(gone, rest)]);
+    toy.run_to_rest();
+    toy.sleep(Duration::from_secs(1));
+    toy.run_to_rest();
+    assert!(toy.ledger.uses.contains_key(&ours) && !toy.ledger.uses.contains_key(&gone));
 }

@@ -1,3 +1,4 @@
+use holdfast_model::block::Block;
 use holdfast_model::cloud::CloudRead;
 use holdfast_model::ids::InstanceId;
 use holdfast_model::ledger::Standing;
@@ -101,4 +102,19 @@ fn an_address_with_unexplained_traces_is_set_aside_when_it_is_found() {
         let suspect = toy.ledger.standing(ip) == Standing::Suspect(Suspicion::MaybeInUse);
         assert_eq!(suspect, ip == traced, "{ip}");
     }
+}
+
+/// EC2 took the address away while it was suspect: when nobody uses it any more, nothing is ours of it but its rest.
+#[test]
+fn a_suspect_that_ec2_took_away_leaves_the_pool() {
+    let mut toy = rebuilt(&Traces { looked: true, ..Traces::default() });
+    let ip = addresses(&toy)[0];
+    let block = Block { state: BlockState::Withdrawn, ..toy.ledger.block_of(ip).unwrap().clone() };
+    toy.commit(&[Change::PutBlock(block), Change::PutUse(ip, Use::Suspect(Suspicion::MaybeInUse))]);
+    let config = toy.config.clone();
+    let desired = Desired { config: &config, limits: toy.limits.clone() };
+    let idle = Traces { looked: true, ..Traces::default() };
+    toy.commit(&review_quarantine(&desired, &toy.ledger, &idle, &toy.now));
+    assert_eq!(toy.ledger.block_of(ip).unwrap().state, BlockState::Gone(toy.now.boottime));
+    assert!(matches!(toy.ledger.standing(ip), Standing::Cooling(_)));
 }

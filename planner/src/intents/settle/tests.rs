@@ -3,9 +3,11 @@ use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{AttachmentId, EniId, IntentId, SubnetId};
 use holdfast_model::ledger::Change;
 use holdfast_model::refusal::Refusal;
+use holdfast_model::uses::{Suspicion, Use};
 use uuid::Uuid;
 
 use super::*;
+use crate::Desired;
 use crate::intents::open;
 use crate::toy::{Fate, Toy, by_address, by_eni};
 use holdfast_model::cloud::Api;
@@ -302,4 +304,92 @@ fn an_address_that_ec2_says_is_elsewhere_is_not_leased_again_where_it_was() {
     toy.delete_pod(0);
     toy.sleep(std::time::Duration::from_secs(60));
     assert!(!toy.ledger.is_free(face.address, &toy.now));
+}
+
+/// The rest is owed wherever EC2 has the address meanwhile.
+#[test]
+fn an_address_that_ec2_gives_out_again_has_not_rested() {
+    let ip: IpAddr = "10.0.66.6".parse().unwrap();
+    for before in [None, Some(BlockState::Gone(BootTime(1)))] {
+        let mut toy = with_open(assign);
+        let rest = crate::quarantine::rest(&Desired { config: &toy.config, limits: None }, &toy.now);
+        toy.commit(&[Change::PutUse(ip, Use::Cooling(rest))]);
+        if let Some(state) = before {
+            let block = Block::held(ip.into(), EniId::new("eni-primary"), toy.now.boottime);
+            toy.commit(&[Change::PutBlock(Block { state, ..block })]);
+        }
+        let answer = Outcome::Answered(CloudAnswer::Assigned(vec![ip]));
+        let settled = settle(&toy.ledger, ID, &answer, &toy.now);
+        toy.commit(&settled.changes);
+        assert!(toy.ledger.is_held(ip) && !toy.ledger.is_free(ip, &toy.now), "{before:?}");
+    }
+}
+
+/// What rests or is suspect keeps its ENI where it is, as a pod does.
+#[test]
+fn an_eni_is_not_detached_under_a_rest_or_a_suspicion() {
+    let rest = |toy: &Toy| {
+        Use::Cooling(crate::quarantine::rest(&Desired { config: &toy.config, limits: None }, &toy.now))
+    };
+    for what in [rest as fn(&Toy) -> Use, |_| Use::Suspect(Suspicion::MaybeInUse)] {
+        let mut toy = Toy::new("t3.small", by_eni(1));
+        toy.add_pods(1);
+        toy.run_to_rest();
+        let eni = EniId::new("eni-0001");
+        let mut record = toy.ledger.enis[&eni].clone();
+        let attachment = record.attachment().unwrap().clone();
+        record.phase = EniPhase::Draining { attachment: attachment.clone() };
+        let block = toy.ledger.blocks_on(&eni).next().unwrap().net;
+        let what = what(&toy);
+        toy.commit(&[Change::PutEni(record)]);
+        let detach = CloudChange::DetachEni { eni, attachment };
+        assert!(open(&toy.ledger, detach.clone(), ID, &toy.now).is_some());
+        toy.commit(&[Change::PutUse(block.addr(), what)]);
+        assert_eq!(open(&toy.ledger, detach.clone(), ID, &toy.now), None);
+    }
+}
+
+/// A view that may be late does not tell that a call was not carried out.
+#[test]
+fn what_is_shown_soon_after_a_call_may_be_gone() {
+    let mut toy = with_open(unassign);
+    let lost = settle(&toy.ledger, ID, &Outcome::Unknown { cause: "reset".into() }, &toy.now);
+    toy.commit(&lost.changes);
+    let read = CloudRead::Enis { enis: vec![EniId::new("eni-primary")] };
+    for (after, open) in [(29, true), (1, false)] {
+        toy.sleep(std::time::Duration::from_secs(after));
+        let began = toy.now.boottime;
+        toy.read(&read, began, 0);
+        assert_eq!(toy.ledger.intents.contains_key(&ID), open);
+        let leaving = toy.ledger.blocks.values().filter(|block| block.state == BlockState::Leaving(ID));
+        assert_eq!(leaving.count() > 0, open);
+    }
+}
+
+/// As with an unassignment: the answer to a detachment was lost, and then it was refused.
+#[test]
+fn a_detachment_that_was_surely_not_carried_out_is_over() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    let eni = EniId::new("eni-0001");
+    let mut record = toy.ledger.enis[&eni].clone();
+    let attachment = record.attachment().unwrap().clone();
+    record.phase = EniPhase::Draining { attachment: attachment.clone() };
+    toy.commit(&[Change::PutEni(record)]);
+    let detach = CloudChange::DetachEni { eni: eni.clone(), attachment };
+    let opened = open(&toy.ledger, detach, ID, &toy.now).unwrap();
+    toy.commit(&opened);
+    for outcome in [Outcome::Unknown { cause: "reset".into() }, refuse(Fault::Denied)] {
+        let settled = settle(&toy.ledger, ID, &outcome, &toy.now);
+        toy.commit(&settled.changes);
+        assert!(toy.ledger.intents.contains_key(&ID), "{outcome:?}");
+    }
+    for (after, open) in [(29, true), (1, false)] {
+        toy.sleep(std::time::Duration::from_secs(after));
+        let began = toy.now.boottime;
+        toy.read(&CloudRead::Enis { enis: vec![eni.clone()] }, began, 0);
+        assert_eq!(toy.ledger.intents.contains_key(&ID), open);
+    }
+    assert!(matches!(toy.ledger.enis[&eni].phase, EniPhase::Draining { .. }));
 }
