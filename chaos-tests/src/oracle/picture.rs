@@ -350,7 +350,7 @@ impl Route {
         let via = self.via.map_or_else(String::new, |via| format!(" via {via}"));
         let link = self.link.map_or_else(String::new, |link| format!(" dev {}", kernel.name_of(link)));
         let source = self.source.map_or_else(String::new, |source| format!(" src {source}"));
-        let others: String = self.others.iter().map(|other| format!(" {other}")).collect();
+        let others = self.others.iter().fold(String::new(), |words, other| words + " " + other);
         format!("{way}route to {}{via}{link}{source}{others} in table {}", self.to, self.table)
     }
 }

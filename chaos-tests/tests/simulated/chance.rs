@@ -171,7 +171,7 @@ fn live(seed: u64) -> Result<Told, String> {
         node.disk.set_full(false);
         node.disk.set_stuck(false);
         node.kernel.set_trouble(BTreeMap::new(), 0);
-        wrong.extend(too_many_calls(node.calls() - called, node.shared.elapsed() - began));
+        wrong.extend(too_many_calls(node.calls() - called, node.shared.elapsed().saturating_sub(began)));
         let told = node.shared.now(|vpc| vpc.fault_hits().clone());
         for (kind, fault) in set {
             *hits.entry(kind).or_default() += told.get(&fault).copied().unwrap_or(0);

@@ -1,5 +1,6 @@
 //! An ENI that a user attached for a program of its own, and keeps from the node by a tag.
 
+use holdfast_chaos_tests::oracle::picture::Eni;
 use holdfast_sim::vpc::Caller;
 use holdfast_sim::vpc::request::{AttachNetworkInterface, CreateNetworkInterface, TagSpecification};
 
@@ -36,8 +37,7 @@ impl Node {
 
     /// What this node's daemon has asked of EC2 about what is kept from it, but for looking.
     pub(crate) fn changes_of_kept(&self) -> Vec<String> {
-        let kept =
-            self.shared.cloud_of(&self.instance).enis.into_iter().filter(|eni| eni.is_kept_from_node());
+        let kept = self.shared.cloud_of(&self.instance).enis.into_iter().filter(Eni::is_kept_from_node);
         let kept: Vec<String> = kept.map(|eni| eni.id).collect();
         let caller = Caller::instance(&self.instance);
         let mut changes = Vec::new();
@@ -86,6 +86,6 @@ fn what_is_made_for_the_node_has_the_tags_of_its_configuration() {
         assert_eq!(node.faults(&ledger), Vec::<String>::new());
     })
     .unwrap();
-    let made = node.shared.cloud_of(&node.instance).enis.into_iter().filter(|eni| eni.was_made());
+    let made = node.shared.cloud_of(&node.instance).enis.into_iter().filter(Eni::was_made);
     assert_eq!(made.count(), 1, "one is spare");
 }

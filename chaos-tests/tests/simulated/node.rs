@@ -181,14 +181,12 @@ impl Life {
     /// DEL, after which somebody holds the namespace open for good: nothing but the DEL tells that the sandbox is over.
     pub(crate) async fn del_and_linger(&self, container: &str) -> Option<NetnsRef> {
         let asked = Instant::now();
-        let Some(pod) = lock(&self.pods).get_mut(container).map(|pod| {
+        let pod = lock(&self.pods).get_mut(container).map(|pod| {
             let as_it_was = pod.clone();
             pod.deleting = true;
             pod.del_unanswered.get_or_insert(asked);
             as_it_was
-        }) else {
-            return None;
-        };
+        })?;
         self.answered.del(self.engine.del(pod.key.clone())).await.ok()?;
         self.witness.sees_deleted(&pod.key);
         // Of two DELs the later finds nothing any more; an ADD may have been answered meanwhile.

@@ -25,7 +25,7 @@ fn a_del_is_answered_on_a_full_disk_also_where_the_daemon_gave_the_sandbox_up_be
     let node = node();
     let died = node.live(&Steps::dying_at(Some(wiring)), async |life| {
         assert_eq!(life.add("a", "a").await, Err(AddError::Stopping));
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     assert_eq!(died.unwrap(), Outcome::Killed);
     node.live(&Steps::default(), async |life| {
