@@ -131,6 +131,7 @@ impl Law {
                 | Self::RuleFromPod
                 | Self::WayFromPod
                 | Self::Inside
+                | Self::KeptEni
         )
     }
 

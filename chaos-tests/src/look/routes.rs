@@ -34,19 +34,15 @@ pub(super) fn all() -> anyhow::Result<[Vec<Route>; 2]> {
 }
 
 fn once(family: AddressFamily) -> anyhow::Result<Vec<Route>> {
-    dump(family, RTM_GETROUTE, RTM_NEWROUTE, route)
+    let listed = dump(family, RTM_GETROUTE, RTM_NEWROUTE, route)?;
+    Ok(listed.into_iter().filter_map(|(route, remembered)| (!remembered).then_some(route)).collect())
 }
 
-/// None within: what the kernel remembers of a route, not a route.
-///
-/// Flags are not looked at: they tell of the link's state.
-#[expect(clippy::option_option, reason = "what cannot be read, what is to be left out, and a route")]
-fn route(message: &[u8]) -> Option<Option<Route>> {
+/// And whether it is no route, but what the kernel remembers of one. Other flags tell of the link's state.
+fn route(message: &[u8]) -> Option<(Route, bool)> {
     let header = message.get(..HEADER)?;
     let (to_len, from_len, tos) = (header[1], header[2], header[3]);
-    if number(header.get(8..)?)? & RTM_F_CLONED != 0 {
-        return Some(None);
-    }
+    let remembered = number(header.get(8..)?)? & RTM_F_CLONED != 0;
     let any: IpAddr = if header[0] == AddressFamily::Inet6 as u8 {
         Ipv6Addr::UNSPECIFIED.into()
     } else {
@@ -84,7 +80,7 @@ fn route(message: &[u8]) -> Option<Option<Route>> {
             _ => route.others.push(other(kind, value)),
         }
     }
-    Some(Some(route))
+    Some((route, remembered))
 }
 
 /// A metric: what the route says of sizes and times. One more number would hide in a sum of them.
@@ -160,7 +156,7 @@ mod tests {
     use super::*;
 
     /// `10.0.1.77 dev #9` in the main table, with what is given beside.
-    fn to_pod(tos: u8, flags: u32, beside: &[(u16, &[u8])]) -> Option<Route> {
+    fn to_pod(tos: u8, flags: u32, beside: &[(u16, &[u8])]) -> (Route, bool) {
         let mut message = vec![AddressFamily::Inet as u8, 32, 0, tos, 254, 72, 253, 1];
         message.extend(flags.to_ne_bytes());
         let (link, table) = (9_u32.to_ne_bytes(), 254_u32.to_ne_bytes());
@@ -171,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_route_that_says_more_is_another() {
-        let plain = to_pod(0, 0, &[]).unwrap();
+        let plain = to_pod(0, 0, &[]).0;
         assert_eq!(plain, Route::on_link(254, "10.0.1.77/32".parse().unwrap(), 9));
         let mtu = written(&[(2, &1400_u32.to_ne_bytes()), (8, &1360_u32.to_ne_bytes())]);
         let hop = |link: u8, gateway: [u8; 4]| {
@@ -180,7 +176,7 @@ mod tests {
             hop
         };
         let two = [hop(3, [10, 0, 0, 1]), hop(4, [10, 0, 0, 2])].concat();
-        let more: [(Option<Route>, &[&str]); 5] = [
+        let more: [((Route, bool), &[&str]); 5] = [
             (to_pod(0, 0, &[(RTA_METRICS, &mtu)]), &["mtu 1400", "advmss 1360"]),
             (
                 to_pod(0, 0, &[(RTA_MULTIPATH, &two)]),
@@ -192,10 +188,11 @@ mod tests {
         ];
         for (route, words) in more {
             let others = words.iter().map(|word| (*word).to_owned()).collect();
-            assert_eq!(route, Some(Route { others, ..plain.clone() }));
+            assert_eq!(route, (Route { others, ..plain.clone() }, false));
         }
         let source = to_pod(0, 0, &[(RTA_PREFSRC, &[10, 0, 0, 5])]);
-        assert_eq!(source, Some(Route { source: Some(Ipv4Addr::new(10, 0, 0, 5).into()), ..plain }));
-        assert_eq!(to_pod(0, RTM_F_CLONED, &[]), None, "what the kernel remembers is no route");
+        let address = Some(Ipv4Addr::new(10, 0, 0, 5).into());
+        assert_eq!(source, (Route { source: address, ..plain.clone() }, false));
+        assert_eq!(to_pod(0, RTM_F_CLONED, &[]), (plain, true), "what the kernel remembers is no route");
     }
 }

@@ -41,13 +41,12 @@ pub(super) fn steady<T: PartialEq>(read: impl Fn() -> anyhow::Result<T>) -> anyh
     Ok(list)
 }
 
-/// All entries of a kind and a family, in the calling thread's namespace. `listed`: what the kernel calls each;
-/// `entry` reads one, or says that it is none of those that are asked for.
+/// All entries of a kind and a family, in the calling thread's namespace. `listed`: what the kernel calls each.
 pub(super) fn dump<T>(
     family: AddressFamily,
     request: u16,
     listed: u16,
-    entry: impl Fn(&[u8]) -> Option<Option<T>>,
+    entry: impl Fn(&[u8]) -> Option<T>,
 ) -> anyhow::Result<Vec<T>> {
     let socket: OwnedFd =
         socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
@@ -70,7 +69,7 @@ pub(super) fn dump<T>(
                 NLMSG_DONE => return Ok(found),
                 NLMSG_ERROR => bail!("the kernel refuses"),
                 kind if kind == listed => {
-                    found.extend(entry(message).with_context(|| format!("reading {message:?}"))?);
+                    found.push(entry(message).with_context(|| format!("reading {message:?}"))?);
                 }
                 _ => {}
             }

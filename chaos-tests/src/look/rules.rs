@@ -30,7 +30,7 @@ pub(super) fn all() -> anyhow::Result<(Vec<Rule>, Vec<String>)> {
 fn once() -> anyhow::Result<(Vec<Rule>, Vec<String>)> {
     let (mut leading, mut others) = (Vec::new(), Vec::new());
     for family in FAMILIES {
-        for (rule, action) in dump(family, RTM_GETRULE, RTM_NEWRULE, |message| rule(message).map(Some))? {
+        for (rule, action) in dump(family, RTM_GETRULE, RTM_NEWRULE, rule)? {
             match action {
                 FR_ACT_TO_TBL => leading.push(rule),
                 6 => others.push(format!("{} blackhole", rule.selector())),

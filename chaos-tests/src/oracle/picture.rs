@@ -350,8 +350,7 @@ impl Route {
         let via = self.via.map_or_else(String::new, |via| format!(" via {via}"));
         let link = self.link.map_or_else(String::new, |link| format!(" dev {}", kernel.name_of(link)));
         let source = self.source.map_or_else(String::new, |source| format!(" src {source}"));
-        let others = self.others.join(" ");
-        let others = if others.is_empty() { others } else { format!(" {others}") };
+        let others = self.others.iter().fold(String::new(), |words, other| words + " " + other);
         format!("{way}route to {}{via}{link}{source}{others} in table {}", self.to, self.table)
     }
 }

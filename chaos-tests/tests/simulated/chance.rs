@@ -22,7 +22,7 @@ use crate::steps::Steps;
 use crate::tasks::words;
 use work::{Deeds, work};
 
-/// How many lives are lived by default; `HOLDFAST_RANDOM_LIVES` asks for more.
+/// How many lives are lived by default; `HOLDFAST_RANDOM_LIVES` asks for more, `HOLDFAST_RANDOM_FIRST` for others.
 const LIVES: u64 = 300;
 
 /// The instance types of the lives: from the smallest to one with many ENIs. Of the last the daemon must ask EC2.
@@ -220,12 +220,13 @@ async fn end_well(life: &Life, node: &Node, room: usize, wrong: &mut Vec<String>
 #[test]
 fn random_lives_end_well() {
     quiet_deaths();
-    let asked = std::env::var("HOLDFAST_RANDOM_LIVES").ok().map(|text| text.parse().unwrap());
-    let lives = asked.unwrap_or(LIVES);
+    let asked = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
+    let lives = asked("HOLDFAST_RANDOM_LIVES").unwrap_or(LIVES);
+    let first = asked("HOLDFAST_RANDOM_FIRST").unwrap_or(0);
     let told: Vec<(u64, Result<Told, String>)> = std::thread::scope(|scope| {
         let workers = [0, 1].map(|worker| {
             scope.spawn(move || {
-                let seeds = (worker..lives).step_by(2);
+                let seeds = (first + worker..first + lives).step_by(2);
                 let lived = seeds.map(|seed| {
                     let life = std::panic::catch_unwind(|| live(seed));
                     (seed, life.unwrap_or_else(|payload| Err(format!("panicked: {}", words(&*payload)))))

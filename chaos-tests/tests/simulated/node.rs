@@ -173,24 +173,28 @@ impl Life {
 
     /// DEL; after its answer the runtime removes the namespace.
     pub(crate) async fn del(&self, container: &str) {
+        if let Some(netns) = self.del_and_linger(container).await {
+            self.kernel.end_sandbox(netns.inode);
+        }
+    }
+
+    /// DEL, after which somebody holds the namespace open for good: nothing but the DEL tells that the sandbox is over.
+    pub(crate) async fn del_and_linger(&self, container: &str) -> Option<NetnsRef> {
         let asked = Instant::now();
-        let Some(pod) = lock(&self.pods).get_mut(container).map(|pod| {
+        let pod = lock(&self.pods).get_mut(container).map(|pod| {
             let as_it_was = pod.clone();
             pod.deleting = true;
             pod.del_unanswered.get_or_insert(asked);
             as_it_was
-        }) else {
-            return;
-        };
-        if self.answered.del(self.engine.del(pod.key.clone())).await.is_ok() {
-            self.witness.sees_deleted(&pod.key);
-            self.kernel.end_sandbox(pod.netns.inode);
-            // Of two DELs the later finds nothing any more; an ADD may have been answered meanwhile.
-            let gone = lock(&self.pods).remove(container);
-            if let Some(address) = gone.and_then(|pod| pod.address) {
-                self.answered.frees(address, pod.del_unanswered.unwrap_or_else(Instant::now));
-            }
+        })?;
+        self.answered.del(self.engine.del(pod.key.clone())).await.ok()?;
+        self.witness.sees_deleted(&pod.key);
+        // Of two DELs the later finds nothing any more; an ADD may have been answered meanwhile.
+        let gone = lock(&self.pods).remove(container);
+        if let Some(address) = gone.and_then(|pod| pod.address) {
+            self.answered.frees(address, pod.del_unanswered.unwrap_or_else(Instant::now));
         }
+        Some(pod.netns)
     }
 
     /// The runtime loses a sandbox: its namespace is gone, and no DEL ever comes. Nobody tells of it.

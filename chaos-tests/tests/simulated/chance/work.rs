@@ -68,11 +68,15 @@ impl Doing {
         });
     }
 
-    fn del(&mut self, container: &str, after: Duration) {
+    fn del(&mut self, container: &str, after: Duration, lingers: bool) {
         let (life, container) = (self.life.clone(), container.to_owned());
         self.tasks.spawn(async move {
             tokio::time::sleep(after).await;
-            life.del(&container).await;
+            if lingers {
+                life.del_and_linger(&container).await;
+            } else {
+                life.del(&container).await;
+            }
             Ok(())
         });
     }
@@ -92,15 +96,21 @@ impl Doing {
 
 pub(super) async fn work(life: &Life, node: &Node, chance: &Chance, life_number: u64, deeds: &mut Deeds) {
     let moment = || Duration::from_millis(chance.below(IN_ITS_MIDDLE));
+    let mut disk_was_well = false;
     for round in 0..6 {
-        node.disk.set_full(chance.one_in(10));
-        node.disk.set_stuck(chance.one_in(10));
+        let (full, stuck) = (chance.one_in(10), chance.one_in(10));
+        node.disk.set_full(full);
+        node.disk.set_stuck(stuck);
+        // A DEL that the disk did not take is found out anew by the namespace, which must be gone then: see `open_faults`.
+        // A disk that has room again is not tried at once.
+        let disk_is_well = !full && !stuck;
+        let lingers = || chance.one_in(3) && disk_is_well && disk_was_well;
         let mut doing = Doing { life: life.clone(), tasks: JoinSet::new() };
         for (container, pod) in node.pods() {
             if pod.address.is_none() || pod.deleting || chance.one_in(3) {
-                doing.del(&container, moment());
+                doing.del(&container, moment(), lingers());
                 if chance.one_in(3) {
-                    doing.del(&container, moment());
+                    doing.del(&container, moment(), false);
                     deeds.joined_dels += 1;
                 }
             }
@@ -116,11 +126,12 @@ pub(super) async fn work(life: &Life, node: &Node, chance: &Chance, life_number:
                 deeds.joined_adds += 1;
             }
             if chance.one_in(4) {
-                doing.del(&container, begins + moment());
+                doing.del(&container, begins + moment(), lingers());
                 deeds.dels_of_adds += 1;
             }
         }
         doing.all().await;
+        disk_was_well = disk_is_well;
         rest(life, node, chance).await;
         if chance.one_in(3) {
             forget_and_collect(life, node, chance, deeds).await;
