@@ -54,9 +54,15 @@ impl<W: World> Engine<W> {
     pub(crate) fn first_look(&mut self) {
         self.recover(None);
         self.looked = true;
-        let patience = self.now().boottime.after(NAT_PATIENCE);
-        self.timers.nat = Some(patience);
+        self.be_patient_for_nat();
         self.pick_up_leases();
+    }
+
+    /// From now on, once: before it is known who we are there is no table to wait for, and no pod is answered for.
+    fn be_patient_for_nat(&mut self) {
+        if self.looked && !self.nat_ready && self.timers.nat.is_none() && self.book.ledger().node.is_some() {
+            self.timers.nat = Some(self.now().boottime.after(NAT_PATIENCE));
+        }
     }
 
     pub(crate) fn ask_identity(&mut self) {
@@ -81,6 +87,7 @@ impl<W: World> Engine<W> {
                 self.identified = true;
                 self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
                 // The NAT table depends on who we are.
+                self.be_patient_for_nat();
                 self.observe();
             }
             Err(error) => {
