@@ -59,15 +59,14 @@ impl<W: World> Engine<W> {
             self.book.commit(cut_off, Then::Nothing);
         }
         self.looked = true;
-        self.await_nat();
+        self.be_patient_for_nat();
         self.pick_up_leases();
     }
 
-    /// Pods wait for the NAT table for a while, from when it is known which: that depends on who we are.
-    fn await_nat(&mut self) {
-        if self.looked && !self.nat_ready && self.book.ledger().node.is_some() {
-            let patience = self.now().boottime.after(NAT_PATIENCE);
-            self.timers.nat.get_or_insert(patience);
+    /// From now on, once: before it is known who we are there is no table to wait for, and no pod is answered for.
+    fn be_patient_for_nat(&mut self) {
+        if self.looked && !self.nat_ready && self.timers.nat.is_none() && self.book.ledger().node.is_some() {
+            self.timers.nat = Some(self.now().boottime.after(NAT_PATIENCE));
         }
     }
 
@@ -91,9 +90,9 @@ impl<W: World> Engine<W> {
                 }
                 tracing::info!(instance = %identity.instance, r#type = %identity.instance_type, "this node");
                 self.identified = true;
-                self.await_nat();
                 self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
                 // The NAT table depends on who we are.
+                self.be_patient_for_nat();
                 self.observe();
             }
             Err(error) => {
