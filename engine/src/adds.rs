@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::{Event, Verdict, WiringFault};
-use crate::handle::{AddError, AddRequest, Status};
+use crate::handle::{AddError, AddRequest};
 use crate::sandboxes::Deed;
 use crate::world::World;
 
@@ -246,16 +246,17 @@ impl<W: World> Engine<W> {
     /// While nothing can be served at all: those who have waited long enough are told why.
     pub(crate) fn refuse_overdue(&mut self, now: &Now) {
         let trouble = self.disk_trouble(now);
-        let waits_for = if self.looked {
-            "the NAT table, without which no pod reaches what is outside the VPC, is not written yet"
-        } else {
-            "the host's network has not been read yet"
+        let ledger = self.book.ledger();
+        let waits_for = match (self.looked, ledger.node.is_some()) {
+            (false, _) => Refusal::HostNotRead,
+            (true, false) => Refusal::NotReady,
+            (true, true) => Refusal::NatAwaited,
         };
         for sandbox in self.adds.waiting() {
             if let Some(cause) = trouble.clone() {
                 self.adds.answer(&sandbox, &Err(AddError::Ledger { cause }));
             } else if self.adds.get(&sandbox).is_some_and(|add| now.boottime >= add.deadline) {
-                self.held_too_long(&sandbox, waits_for, now);
+                self.held_too_long(&sandbox, &waits_for.to_string(), now);
             }
         }
     }
@@ -379,37 +380,6 @@ impl<W: World> Engine<W> {
                 self.adds.answer(sandbox, &Err(AddError::Wiring { pod, source }));
             }
             _ => self.adds.stage(sandbox, Stage::Waiting),
-        }
-    }
-
-    /// Would an ADD work now?
-    pub(crate) fn status(&self) -> Status {
-        let now = self.now();
-        if let Some(cause) = self.disk_trouble(&now) {
-            return Status::Refusing(Refusal::LedgerClosed { cause });
-        }
-        if self.book.ledger().node.is_none() || !self.looked || !self.nat_ready {
-            return Status::Refusing(Refusal::NotReady);
-        }
-        if let Some(cause) = &self.setting_fault {
-            // Whatever addresses there are.
-            return Status::Impaired(cause.clone());
-        }
-        let (pool, ledger) = (PoolKey::DEFAULT, self.book.ledger());
-        if !planner::free_addresses(pool, ledger, &self.observed, &now).is_empty() {
-            return self.host_fault.clone().map_or(Status::Ready, Status::Impaired);
-        }
-        let report = planner::report(pool, &self.desired(), ledger, &self.observed, &now);
-        let shortage = report.shortage(self.config.add_hold.value, &now);
-        if shortage.hold && !shortage.hindered { Status::Growing } else { Status::Short(shortage.cause) }
-    }
-
-    /// A setting of the kernel's is every pod's affair, unlike what else fails when one is set up.
-    pub(crate) fn note_settings(&mut self, fault: Option<&HostFault>) {
-        match fault {
-            None => self.setting_fault = None,
-            Some(fault @ HostFault::Setting { .. }) => self.setting_fault = Some(chain(fault)),
-            Some(_) => {}
         }
     }
 

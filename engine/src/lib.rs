@@ -18,6 +18,7 @@ mod kernel;
 mod pool;
 mod sandboxes;
 mod start;
+mod status;
 mod timers;
 mod world;
 

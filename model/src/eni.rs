@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   CreateEni intent ──answer──> Available ──AttachEni──> Attached ──(empty, surplus)──> Draining
-//!                                    │                       ^                              │ DetachEni
-//!                              DeleteEni (unwanted)          └── found attached (adopted)   v
+//!                                    │                     ^  <────(wanted after all)──────── │
+//!                                    │                     │                                │ DetachEni
+//!                              DeleteEni (unwanted)        └── found attached (adopted)     v
 //!                                    v                                                   Detached
 //!                                  Gone <──────────────────────DeleteEni────────────────────┘
 //! ```

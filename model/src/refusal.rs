@@ -66,6 +66,12 @@ pub enum Refusal {
     /// The node's identity is not known yet: neither ledger nor instance metadata have told it.
     #[error("this node's identity is not known yet: the instance metadata service has not answered")]
     NotReady,
+    /// The host's network has not been read since the start.
+    #[error("the host's network has not been read yet")]
+    HostNotRead,
+    /// The NAT table does not stand yet: a pod that is answered for before would have no way out.
+    #[error("the NAT table, without which no pod reaches what is outside the VPC, is not written yet")]
+    NatAwaited,
     /// EC2 has not been read yet: what this node has, and so what can be added, is not known.
     #[error("what EC2 has for this node is not known yet: it is being read")]
     NotReadYet,
