@@ -159,6 +159,11 @@ fn tell_found(found: &Found) {
             %cause,
             "the ledger was damaged and set aside; it is rebuilt from EC2 and the kernel"
         ),
+        Found::Migrated { from, copy } => tracing::info!(
+            from,
+            copy = %copy.display(),
+            "the ledger was brought forward to this version's format; `holdfast downgrade` brings it back"
+        ),
         other => tracing::info!(found = ?other, "ledger"),
     }
 }

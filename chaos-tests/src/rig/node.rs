@@ -156,6 +156,11 @@ impl NodeUnderTest {
         fs::read_to_string(self.dir.join("daemon.log")).unwrap_or_default()
     }
 
+    /// Another program is run as the daemon from the next start on; gives the one before.
+    pub fn run_instead(&mut self, daemon: PathBuf) -> PathBuf {
+        std::mem::replace(&mut self.programs.daemon, daemon)
+    }
+
     /// Starts the daemon and does not wait.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let log = self.dir.join("daemon.log");
