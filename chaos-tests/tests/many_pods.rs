@@ -199,7 +199,7 @@ fn broken_programs_are_found() {
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
                 sabotage::SENDS_BY_THE_PRIMARY,
-                "dev ens5 in table 254, not by ens",
+                "in table 254, not by ens",
             ),
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
