@@ -100,3 +100,38 @@ fn a_table_that_cannot_be_written_is_told_by_health_until_it_is() {
     node.wait_until("ready", |health| health["serving"] == "ready").unwrap();
     assert!(has_a_way_out(&rig, &node, "after"), "{}", node.log());
 }
+
+/// Blocks or unblocks the metadata service for the node.
+fn block_metadata(node: &NodeUnderTest, rules: &[&str]) {
+    for rule in rules {
+        let run = || Command::new("nft").args(rule.split(' ')).status().unwrap();
+        assert!(netns::run_in(&node.netns().unwrap(), run).unwrap().success(), "{rule}");
+    }
+}
+
+#[test]
+fn no_pod_is_answered_for_before_the_table_of_a_node_that_was_late_to_be_known() {
+    let (rig, mut node) = node(r#"case "$*" in *-f*) sleep 2;; esac"#);
+    block_metadata(
+        &node,
+        &[
+            "add table ip block",
+            "add chain ip block output { type filter hook output priority 0 ; }",
+            "add rule ip block output ip daddr 169.254.169.254 reject",
+        ],
+    );
+    node.start_serving().unwrap();
+    // Longer than the patience that there is with a table that is being written.
+    std::thread::sleep(Duration::from_secs(6));
+    let pod = rig.pod("pod").unwrap();
+    let runner = node.runner();
+    std::thread::scope(|scope| {
+        let adding = scope.spawn(|| runner.add(&pod).unwrap());
+        block_metadata(&node, &["delete table ip block"]);
+        adding.join().unwrap().ok().unwrap();
+    });
+    let tables =
+        netns::run_in(&node.netns().unwrap(), || Command::new("nft").args(["list", "tables"]).output());
+    let tables = String::from_utf8(tables.unwrap().unwrap().stdout).unwrap();
+    assert!(tables.contains("holdfast"), "answered without a way out: {tables:?}\n{}", node.log());
+}

@@ -10,7 +10,7 @@ use holdfast_ports::{HostFault, HostNet, Liveness};
 use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, NAT_RETRY, OBSERVE_EVERY};
+use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY, STUBBORN_RETRY};
 use crate::world::World;
 
 impl<W: World> Engine<W> {
@@ -101,7 +101,7 @@ impl<W: World> Engine<W> {
         let nat_in_doubt = observed.nat == NatSeen::Unknown && matches!(desired.nat, NatWanted::Table(_));
         if nat_in_doubt {
             // Nothing tells when it can be looked at again.
-            let at = self.now().boottime.after(NAT_RETRY);
+            let at = self.now().boottime.after(STUBBORN_RETRY);
             timers::sooner(&mut self.timers.observe, at);
         }
         if actions.is_empty() {
@@ -123,12 +123,19 @@ impl<W: World> Engine<W> {
             self.observe();
         }
         self.nat_ready |= nat && result.is_ok();
-        self.host_fault = result.as_ref().err().map(|fault| chain(fault));
-        if let Err(fault) = result {
-            tracing::error!(error = %chain(&fault), "putting the host's network right failed; trying again");
-            let at = self.now().boottime.after(KERNEL_RETRY);
+        let cause = result.as_ref().err().map(|fault| chain(fault));
+        if let Some(cause) = &cause {
+            // Told once, and not tried every second: something of somebody else's may be in the way for days.
+            let pause = if self.host_fault.as_ref() == Some(cause) {
+                STUBBORN_RETRY
+            } else {
+                tracing::error!(error = %cause, "putting the host's network right failed; trying again");
+                KERNEL_RETRY
+            };
+            let at = self.now().boottime.after(pause);
             timers::sooner(&mut self.timers.observe, at);
         }
+        self.host_fault = cause;
     }
 
     /// Sandboxes whose link is gone may be gone themselves: ask for their namespaces.

@@ -54,9 +54,17 @@ impl<W: World> Engine<W> {
     pub(crate) fn first_look(&mut self) {
         self.recover(None);
         self.looked = true;
-        let patience = self.now().boottime.after(NAT_PATIENCE);
-        self.timers.nat = Some(patience);
+        self.timers.nat = Some(self.now().boottime.after(NAT_PATIENCE));
         self.pick_up_leases();
+    }
+
+    /// Before it is known who we are there is no table to be waited for, and ADDs are refused in the end for that. From
+    /// now on there is.
+    fn wait_for_nat_anew(&mut self) {
+        if self.looked {
+            self.nat_ready = false;
+            self.timers.nat = Some(self.now().boottime.after(NAT_PATIENCE));
+        }
     }
 
     pub(crate) fn ask_identity(&mut self) {
@@ -73,6 +81,7 @@ impl<W: World> Engine<W> {
         self.asking_identity = false;
         match result {
             Ok(identity) => {
+                let unknown = self.book.ledger().node.is_none();
                 if self.recover(Some(&identity)) == Recovery::Doubtful {
                     self.ask_identity_later();
                     return;
@@ -81,6 +90,9 @@ impl<W: World> Engine<W> {
                 self.identified = true;
                 self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
                 // The NAT table depends on who we are.
+                if unknown {
+                    self.wait_for_nat_anew();
+                }
                 self.observe();
             }
             Err(error) => {

@@ -12,14 +12,14 @@ pub(crate) const OBSERVE_EVERY: Duration = Duration::from_secs(60);
 pub(crate) const DRIFT_SETTLE: Duration = Duration::from_millis(500);
 /// How soon a failed step in the kernel is tried again.
 pub(crate) const KERNEL_RETRY: Duration = Duration::from_secs(1);
-/// How soon the NAT table is looked at again that could not be.
-pub(crate) const NAT_RETRY: Duration = Duration::from_secs(10);
+/// How soon a step that failed again, and for the same cause, is tried once more; likewise a look at the NAT table.
+pub(crate) const STUBBORN_RETRY: Duration = Duration::from_secs(10);
 /// How soon a disk that refused is asked again.
 pub(crate) const DISK_RETRY: Duration = Duration::from_secs(1);
 /// How long a change that nobody waits for may stay in memory only: long enough to share the next commit, short
 /// enough to be no news after a crash.
 pub(crate) const FLUSH_AFTER: Duration = Duration::from_millis(50);
-/// How long the first ADD waits for the NAT table after the kernel was read. A host whose table cannot be written
+/// How long the first ADD waits for the NAT table after the kernel was read and the node is known. A host whose table cannot be written
 /// still serves traffic inside the VPC.
 pub(crate) const NAT_PATIENCE: Duration = Duration::from_secs(5);
 /// The first and the longest pause before the metadata service is asked again who we are.
