@@ -337,7 +337,11 @@ impl<W: World> Engine<W> {
             self.book.flush();
         }
         if timers::due(&mut self.timers.nat, now.boottime) && !self.nat_ready {
-            tracing::error!("the NAT table does not stand yet; pods are served without a way out of the VPC");
+            if self.book.ledger().node.is_some() {
+                tracing::error!(
+                    "the NAT table does not stand yet; pods are served without a way out of the VPC"
+                );
+            }
             self.nat_ready = true;
         }
     }
