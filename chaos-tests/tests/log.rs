@@ -96,6 +96,7 @@ fn a_reader_that_comes_back_is_told_what_it_missed() {
 fn strange_request(node: &NodeUnderTest) {
     let mut stream = std::os::unix::net::UnixStream::connect(node.socket()).unwrap();
     stream.write_all(&[0xff; 4]).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
 }

@@ -77,6 +77,7 @@ struct Struck {
     serving: Instant,
     /// From then until the first ADD was served.
     served: Duration,
+    /// ADDs that the daemon had not answered when it died.
     cut_off: usize,
 }
 
@@ -112,7 +113,9 @@ fn kill_in_the_middle(
                     let died = Instant::now();
                     place.node.start_serving()?;
                     let (back, serving) = (died.elapsed(), Instant::now());
-                    Ok(Some(Struck { after, in_flight, back, serving, served: Duration::ZERO, cut_off: 0 }))
+                    // Asked of the dead one, and not answered by it: their plugins ask the next.
+                    let cut_off = in_flight.min(under_way.load(Ordering::SeqCst));
+                    Ok(Some(Struck { after, in_flight, back, serving, served: Duration::ZERO, cut_off }))
                 })
             };
             (struck, runtime.join())
@@ -130,8 +133,6 @@ fn kill_in_the_middle(
                 "{name} served no ADD for {} ms after a kill",
                 struck.served.as_millis()
             );
-            // Each is cut off once at most; what comes while nobody is there is not.
-            struck.cut_off = started.refused.len().min(IN_FLIGHT);
             adds.extend(started.adds);
             place.pods.extend(started.pods);
             return Ok(struck);
