@@ -17,6 +17,7 @@ use holdfast_model::time::{BootTime, Now};
 use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading};
 use crate::hint::HintDiff;
 use crate::intents::{Fault, Setback, Settlement};
+use crate::lifecycle::wants_set_up;
 
 #[cfg(test)]
 mod tests;
@@ -219,6 +220,8 @@ impl Observed {
     pub fn note_absences(&mut self, ledger: &Ledger, reading: Reading<'_>) {
         self.repeated.retain(|id| ledger.intents.contains_key(id));
         self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
+        // What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again.
+        self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
         self.unseen.retain(|ip, _| ledger.block_of(*ip).is_some());
         let shown = |ip: &IpAddr| reading.views.iter().any(|view| view.secondary.contains(ip));
         let full = matches!(reading.read, CloudRead::InstanceEnis { .. });

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use holdfast_model::cloud::{Api, CloudChange};
+use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::eni::EniPhase;
-use holdfast_model::ids::{ClientToken, InstanceId};
+use holdfast_model::ids::{ClientToken, EniId, InstanceId};
 use holdfast_model::ledger::Change;
 use holdfast_model::uses::Use;
 
@@ -105,4 +105,28 @@ fn rests_of_addresses_that_are_gone_are_forgotten_when_they_are_over() {
     toy.sleep(Duration::from_secs(1));
     toy.run_to_rest();
     assert!(toy.ledger.uses.contains_key(&ours) && !toy.ledger.uses.contains_key(&gone));
+}
+
+/// A late view says that an ENI is gone, so its tables are taken away; the next view has it again.
+#[test]
+fn an_eni_that_comes_back_serves_only_when_it_was_set_up_again() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    let eni = EniId::new("eni-0001");
+    assert!(toy.observed.ready_enis.contains(&eni));
+    let read = |toy: &mut Toy| {
+        let began = toy.now.boottime;
+        toy.read(&CloudRead::InstanceEnis { instance: InstanceId::new("i-1") }, began, 0);
+    };
+    toy.sleep(Duration::from_secs(60));
+    let hidden = toy.cloud.enis.remove(&eni).unwrap();
+    read(&mut toy);
+    assert!(!toy.ledger.enis.get(&eni).is_some_and(|eni| eni.serves_pods()));
+    toy.cloud.enis.insert(eni.clone(), hidden);
+    read(&mut toy);
+    assert!(toy.ledger.enis[&eni].serves_pods());
+    assert!(!toy.observed.ready_enis.contains(&eni), "it serves nobody yet");
+    toy.run_to_rest();
+    assert!(toy.observed.ready_enis.contains(&eni));
 }
