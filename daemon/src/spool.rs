@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use holdfast_engine::EngineHandle;
+use holdfast_engine::{Deleted, EngineHandle};
 use holdfast_model::config::Config;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_wire::ids;
@@ -50,6 +50,9 @@ pub(crate) enum NotSettled {
         #[source]
         source: io::Error,
     },
+    /// The pod's network is gone, and the disk does not take the release: the tombstone remembers it.
+    #[error("an earlier release of this sandbox cannot be written to the ledger")]
+    Owed,
     /// The engine is stopping or stuck: the tombstone stays for the next look, or the next start.
     #[error("an earlier release of this sandbox has not ended yet")]
     Unfinished,
@@ -98,7 +101,11 @@ impl Spools {
                 });
             }
             for ended in running.join_all().await {
-                if let Err(error) = ended {
+                // What the disk refuses, the engine tells.
+                if let Err(error) = ended.or_else(|error| match error {
+                    NotSettled::Owed => Ok(()),
+                    other => Err(other),
+                }) {
                     tracing::error!(error = %crate::run::chain(&error), "a DEL in the spool is still to be carried out");
                 }
             }
@@ -178,9 +185,10 @@ impl Spools {
 }
 
 async fn release(key: &SandboxKey, tombstone: &Tombstone, engine: &EngineHandle) -> Result<(), NotSettled> {
-    tracing::info!(sandbox = %key, reason = tombstone.reason, "carrying out a DEL that was left in the spool");
+    tracing::debug!(sandbox = %key, reason = tombstone.reason, "carrying out a DEL that was left in the spool");
     match tokio::time::timeout(PATIENCE, engine.del(key.clone())).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(Deleted::Durable)) => Ok(()),
+        Ok(Ok(Deleted::Owed)) => Err(NotSettled::Owed),
         Ok(Err(_)) | Err(_) => Err(NotSettled::Unfinished),
     }
 }

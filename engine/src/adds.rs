@@ -274,7 +274,7 @@ impl<W: World> Engine<W> {
             tracing::error!(%sandbox, cause, "ADD refused");
             self.sandboxes.spare(&sandbox);
             self.adds.answer(&sandbox, &Err(AddError::Ledger { cause: cause.clone() }));
-            self.sandboxes.answer_dels(&sandbox);
+            self.answer_dels(&sandbox);
         }
         for sandbox in self.sandboxes.releasing() {
             tracing::warn!(%sandbox, cause, "unwired although the release is not durable yet");
@@ -363,7 +363,7 @@ impl<W: World> Engine<W> {
     pub(crate) fn lease_not_written(&mut self, sandbox: &SandboxKey, cause: &str) {
         self.sandboxes.spare(sandbox);
         self.adds.answer(sandbox, &Err(AddError::Ledger { cause: cause.to_owned() }));
-        self.sandboxes.answer_dels(sandbox);
+        self.answer_dels(sandbox);
     }
 
     /// The comparison of an older lease with the kernel ended: it is the answer, or it has to go first. One that could

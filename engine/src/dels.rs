@@ -20,12 +20,13 @@ use crate::adds::Stage;
 use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::{Event, Verdict};
+use crate::handle::Deleted;
 use crate::sandboxes::Deed;
 use crate::timers::{self, KERNEL_RETRY};
 use crate::world::World;
 
 impl<W: World> Engine<W> {
-    pub(crate) fn del(&mut self, sandbox: SandboxKey, reply: oneshot::Sender<()>) {
+    pub(crate) fn del(&mut self, sandbox: SandboxKey, reply: oneshot::Sender<Deleted>) {
         self.forget_waiting(&sandbox);
         let adding = self.adds.get(&sandbox).is_some_and(|add| add.stage == Stage::Leased);
         if adding {
@@ -41,14 +42,27 @@ impl<W: World> Engine<W> {
             Some(Deed::Wiring | Deed::Releasing | Deed::Unwiring) => false,
         };
         match phase {
-            None => drop(reply.send(())),
-            Some(LeasePhase::Releasing) if unwired => drop(reply.send(())),
+            // An asker that went away needs no answer, here and below.
+            None => drop(reply.send(self.deleted(&sandbox))),
+            Some(LeasePhase::Releasing) if unwired => drop(reply.send(self.deleted(&sandbox))),
             Some(LeasePhase::Releasing) => self.sandboxes.await_del(&sandbox, reply),
             Some(LeasePhase::Pending | LeasePhase::Active) => {
                 self.sandboxes.await_del(&sandbox, reply);
                 self.release(&sandbox);
             }
         }
+    }
+
+    /// What a DEL of this sandbox stands on that is answered now. While the disk refuses, what memory says of a release is
+    /// no more than that.
+    fn deleted(&self, sandbox: &SandboxKey) -> Deleted {
+        let owed = self.sandboxes.is_owed(sandbox) || self.disk_trouble(&self.now()).is_some();
+        if owed { Deleted::Owed } else { Deleted::Durable }
+    }
+
+    pub(crate) fn answer_dels(&mut self, sandbox: &SandboxKey) {
+        let done = self.deleted(sandbox);
+        self.sandboxes.answer_dels(sandbox, done);
     }
 
     /// Gives a lease up: durable first, then the kernel.
@@ -71,13 +85,13 @@ impl<W: World> Engine<W> {
             // The disk refused the release at first, and the kernel's part went on without it.
             Some(Deed::Unwiring) => return,
             Some(Deed::Unlink(_) | Deed::UnlinkLater(_) | Deed::Unlinking) => {
-                self.sandboxes.answer_dels(&sandbox);
+                self.answer_dels(&sandbox);
                 return;
             }
         }
         let Some(lease) = self.book.ledger().leases.get(&sandbox) else {
             self.sandboxes.end(&sandbox);
-            self.sandboxes.answer_dels(&sandbox);
+            self.answer_dels(&sandbox);
             return;
         };
         let wirings: Vec<_> = planner::wirings_of(lease).collect();
@@ -96,7 +110,7 @@ impl<W: World> Engine<W> {
     pub(crate) fn unwired(&mut self, sandbox: SandboxKey, result: Result<(), HostFault>) {
         self.sandboxes.end(&sandbox);
         // The release is durable: what is left to do will be done, whatever happens.
-        self.sandboxes.answer_dels(&sandbox);
+        self.answer_dels(&sandbox);
         if let Err(fault) = result {
             tracing::error!(%sandbox, error = %chain(&fault), "removing rules and routes failed; trying again");
             self.retry_kernel();

@@ -99,6 +99,16 @@ impl AddError {
     }
 }
 
+/// What a DEL that was carried out stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// The release is durable, or there was none to make.
+    Durable,
+    /// The pod's network is gone, and the disk does not take the release. It is made up for while the daemon runs; should
+    /// it end before, whoever asked has to remember it and ask again.
+    Owed,
+}
+
 /// The engine ended before it answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon is stopping")]
@@ -127,7 +137,7 @@ pub struct EngineHandle {
 
 pub(crate) enum Request {
     Add { request: AddRequest, reply: oneshot::Sender<Result<Lease, AddError>> },
-    Del { sandbox: SandboxKey, reply: oneshot::Sender<()> },
+    Del { sandbox: SandboxKey, reply: oneshot::Sender<Deleted> },
     Check { sandbox: SandboxKey, netns: Option<Netns>, reply: oneshot::Sender<Vec<String>> },
     Status { reply: oneshot::Sender<Status> },
     Gc { network: String, valid: BTreeSet<SandboxKey>, reply: oneshot::Sender<()> },
@@ -142,9 +152,9 @@ impl EngineHandle {
         self.ask(|reply| Request::Add { request, reply }).await.unwrap_or(Err(AddError::Stopping))
     }
 
-    /// Gives the sandbox's address up. Succeeds when it had none. Answers when the release is durable and the
-    /// pod's rules and routes are gone.
-    pub async fn del(&self, sandbox: SandboxKey) -> Result<(), Stopped> {
+    /// Gives the sandbox's address up. Succeeds when it had none. Answers when the pod's rules and routes are gone and the
+    /// release is durable, or the disk refuses it.
+    pub async fn del(&self, sandbox: SandboxKey) -> Result<Deleted, Stopped> {
         self.ask(|reply| Request::Del { sandbox, reply }).await
     }
 

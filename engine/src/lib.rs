@@ -24,5 +24,5 @@ mod world;
 
 pub use dump::{Dump, WaitingAdd};
 pub use engine::Engine;
-pub use handle::{AddError, AddRequest, EngineHandle, Status, Stopped};
+pub use handle::{AddError, AddRequest, Deleted, EngineHandle, Status, Stopped};
 pub use world::{Ports, RuntimeTasks, World};

@@ -12,6 +12,8 @@ use holdfast_model::host::PodWiring;
 use holdfast_model::sandbox::SandboxKey;
 use tokio::sync::oneshot;
 
+use crate::handle::Deleted;
+
 /// What is being done about a sandbox in the kernel, or comes next: never two of these.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
@@ -36,7 +38,7 @@ struct Sandbox {
     verifying: bool,
     doomed: bool,
     owed: bool,
-    dels: Vec<oneshot::Sender<()>>,
+    dels: Vec<oneshot::Sender<Deleted>>,
 }
 
 impl Sandbox {
@@ -152,7 +154,7 @@ impl Sandboxes {
     }
 
     /// A DEL waits for it to be gone.
-    pub(crate) fn await_del(&mut self, key: &SandboxKey, reply: oneshot::Sender<()>) {
+    pub(crate) fn await_del(&mut self, key: &SandboxKey, reply: oneshot::Sender<Deleted>) {
         self.by_key.entry(key.clone()).or_default().dels.push(reply);
     }
 
@@ -161,11 +163,16 @@ impl Sandboxes {
         self.by_key.get(key).is_some_and(|sandbox| !sandbox.dels.is_empty())
     }
 
+    /// Whether the ledger could not take its release.
+    pub(crate) fn is_owed(&self, key: &SandboxKey) -> bool {
+        self.by_key.get(key).is_some_and(|sandbox| sandbox.owed)
+    }
+
     /// Answers the DELs that wait.
-    pub(crate) fn answer_dels(&mut self, key: &SandboxKey) {
+    pub(crate) fn answer_dels(&mut self, key: &SandboxKey, done: Deleted) {
         for reply in self.change(key, |sandbox| std::mem::take(&mut sandbox.dels)).into_iter().flatten() {
             // A plugin that was killed meanwhile needs no answer.
-            let _gone: Result<(), ()> = reply.send(());
+            let _gone: Result<(), Deleted> = reply.send(done);
         }
     }
 

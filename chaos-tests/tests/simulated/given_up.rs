@@ -34,10 +34,9 @@ fn a_del_is_answered_on_a_full_disk_also_where_the_daemon_gave_the_sandbox_up_be
     .unwrap();
 }
 
-/// A full disk does not take a release; its DEL succeeds, and the debt is kept in memory. The daemon ends before it is paid,
-/// and somebody holds the namespace open: the next life takes the pod for one that lives, and so does each GC.
+/// A full disk does not take a release; its DEL succeeds, and the debt is kept in memory and by the plugin. The daemon ends
+/// before it is paid, and somebody holds the namespace open: nothing but the plugin's note tells that the pod is gone.
 #[test]
-#[ignore = "a lease whose DEL was answered on a full disk stays for good, if the daemon ends and the namespace is held open"]
 fn a_pod_that_was_deleted_on_a_full_disk_is_released_in_the_next_life_also_where_its_namespace_lives() {
     let node = one_node("m5.large", warm(1, 0, 0), 52);
     node.live(&Steps::default(), async |life| {

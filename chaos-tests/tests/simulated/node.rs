@@ -1,6 +1,6 @@
 //! One node: what outlives its daemon (box, kernel, disk, clock, sandboxes), and its daemon's lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds, ImdsSettings, Surroundings};
 use holdfast_chaos_tests::oracle::host_link_name;
-use holdfast_engine::{AddError, AddRequest, Engine, EngineHandle, Ports, World};
+use holdfast_engine::{AddError, AddRequest, Deleted, Engine, EngineHandle, Ports, Stopped, World};
 use holdfast_model::config::Config;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::lease::{Lease, LeasePhase};
@@ -100,8 +100,15 @@ pub(crate) struct Node {
     pub(crate) witness: Witness,
     imds: Arc<ImdsService>,
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
+    spool: Spool,
     answered: Answered,
 }
+
+/// DELs that the plugin remembers, because no daemon has made them durable.
+type Spool = Arc<Mutex<BTreeSet<SandboxKey>>>;
+
+/// How often the daemon looks at the spool.
+const SPOOL_EVERY: Duration = Duration::from_secs(1);
 
 /// One life of the daemon, as its clients see it.
 #[derive(Clone, Debug)]
@@ -111,6 +118,7 @@ pub(crate) struct Life {
     kernel: Kernel,
     witness: Witness,
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
+    spool: Spool,
     answered: Answered,
 }
 
@@ -139,6 +147,8 @@ impl Life {
     /// The ADD of a sandbox, for the first time or once more.
     pub(crate) async fn add_again(&self, container: &str) -> Result<Lease, AddError> {
         let pod = lock(&self.pods)[container].clone();
+        // An older DEL of the same sandbox goes first.
+        settle(&self.engine, &self.spool, &pod.key).await?;
         let request = AddRequest {
             sandbox: pod.key,
             host_veth: host_link_name(&pod.pod.namespace, &pod.pod.name),
@@ -187,7 +197,10 @@ impl Life {
             pod.del_unanswered.get_or_insert(asked);
             as_it_was
         })?;
-        self.answered.del(self.engine.del(pod.key.clone())).await.ok()?;
+        let done = self.answered.del(self.engine.del(pod.key.clone())).await.ok()?;
+        if done == Deleted::Owed {
+            lock(&self.spool).insert(pod.key.clone());
+        }
         self.witness.sees_deleted(&pod.key);
         // Of two DELs the later finds nothing any more; an ADD may have been answered meanwhile.
         let gone = lock(&self.pods).remove(container);
@@ -236,6 +249,33 @@ impl Life {
     }
 }
 
+/// Carries a DEL out that is in the spool.
+async fn settle(engine: &EngineHandle, spool: &Spool, key: &SandboxKey) -> Result<(), AddError> {
+    if !lock(spool).contains(key) {
+        return Ok(());
+    }
+    match engine.del(key.clone()).await {
+        Ok(Deleted::Durable) => {
+            lock(spool).remove(key);
+            Ok(())
+        }
+        Ok(Deleted::Owed) => Err(AddError::Ledger { cause: "an earlier release is owed".to_owned() }),
+        Err(Stopped) => Err(AddError::Stopping),
+    }
+}
+
+/// What the daemon does about its spool for as long as it lives.
+async fn watch_spool(engine: EngineHandle, spool: Spool) {
+    loop {
+        let found: Vec<SandboxKey> = lock(&spool).iter().cloned().collect();
+        for key in found {
+            // What is still owed is looked at again.
+            let _owed: Result<(), AddError> = settle(&engine, &spool, &key).await;
+        }
+        tokio::time::sleep(SPOOL_EVERY).await;
+    }
+}
+
 struct Observer(Steps);
 
 impl CommitObserver for Observer {
@@ -271,6 +311,7 @@ impl Node {
             metadata: MetadataReach::default(),
             witness: Witness::default(),
             pods: Arc::default(),
+            spool: Arc::default(),
             answered: Answered::default(),
         }
     }
@@ -363,8 +404,10 @@ impl Node {
             kernel: self.kernel.clone(),
             witness: self.witness.clone(),
             pods: Arc::clone(&self.pods),
+            spool: Arc::clone(&self.spool),
             answered: self.answered.clone(),
         };
+        tasks.spawn(watch_spool(handle.clone(), Arc::clone(&self.spool)));
         tokio::select! {
             biased;
             () = steps.died() => return Ok(Outcome::Killed),

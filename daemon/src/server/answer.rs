@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use holdfast_datapath::netns;
-use holdfast_engine::{AddError, AddRequest, EngineHandle, Status};
+use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status};
 use holdfast_model::config::{Config, Origin};
 use holdfast_model::lease::Face;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
@@ -53,7 +53,13 @@ pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, des
                 None => stopping(),
             },
             Request::Del(del) => match engine.del(key_of(&del.sandbox)).await {
-                Ok(()) => Answer::Done,
+                Ok(Deleted::Durable) => Answer::Done,
+                // Then the plugin leaves a tombstone: should this daemon end before the disk takes the release, the next
+                // one finds it there.
+                Ok(Deleted::Owed) => {
+                    let details = "the pod's network is gone, and its release is not written down".to_owned();
+                    failed(code::TRY_AGAIN_LATER, "the ledger cannot be written", details, true)
+                }
                 Err(_stopped) => stopping(),
             },
             Request::Check(check) => check_answer(check, descriptor, &engine).await,
