@@ -16,6 +16,7 @@ use holdfast_chaos_tests::cni::{self, Called, Failure, Runner};
 use holdfast_chaos_tests::pod::Pod;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario, wait_for};
 use holdfast_chaos_tests::sabotage;
+use holdfast_store::Store;
 use holdfast_wire::fd;
 use holdfast_wire::frame::{FrameDecoder, MAX_ANSWER, MAX_REQUEST};
 use holdfast_wire::ids::{PodRef, VethPrefix};
@@ -341,6 +342,7 @@ fn a_ledger_of_a_newer_version_is_not_touched() {
             .unwrap();
         txn.commit().unwrap();
     };
+    let own_schema = Store::inspect(&node.ledger(), 0).unwrap().schema;
     write_schema(200);
     let (ledger, spare) = (node.ledger(), rig.dir().join("spare.redb"));
     let before = fs::read(&ledger).unwrap();
@@ -353,7 +355,7 @@ fn a_ledger_of_a_newer_version_is_not_touched() {
         let txn = database.begin_write().unwrap();
         txn.open_table(TableDefinition::<&str, &[u8]>::new("meta"))
             .unwrap()
-            .insert("schema", [1].as_slice())
+            .insert("schema", [own_schema].as_slice())
             .unwrap();
         txn.commit().unwrap();
         drop(database);
