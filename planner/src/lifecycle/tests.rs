@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudChange, CloudRead};
-use holdfast_model::eni::EniPhase;
+use holdfast_model::eni::{EniPhase, EniRecord};
 use holdfast_model::ids::{ClientToken, EniId, InstanceId};
 use holdfast_model::ledger::Change;
 use holdfast_model::uses::Use;
@@ -122,7 +122,7 @@ fn an_eni_that_comes_back_serves_only_when_it_was_set_up_again() {
     toy.sleep(Duration::from_secs(60));
     let hidden = toy.cloud.enis.remove(&eni).unwrap();
     read(&mut toy);
-    assert!(!toy.ledger.enis.get(&eni).is_some_and(|eni| eni.serves_pods()));
+    assert!(!toy.ledger.enis.get(&eni).is_some_and(EniRecord::serves_pods));
     toy.cloud.enis.insert(eni.clone(), hidden);
     read(&mut toy);
     assert!(toy.ledger.enis[&eni].serves_pods());
