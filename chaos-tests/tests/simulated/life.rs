@@ -327,7 +327,8 @@ fn status_says_whether_an_add_would_work_and_names_what_keeps_the_pool_from_grow
         let fresh = statuses(&life, few_seconds).await;
         // It may be seen on its way.
         let known: Vec<_> = fresh.into_iter().filter(|status| *status != Status::Growing).collect();
-        assert_eq!(known, [Status::Refusing(Refusal::NotReady), Status::Ready]);
+        let awaited = [Refusal::HostNotRead, Refusal::NatAwaited].map(Status::Refusing);
+        assert_eq!(known, [&awaited[..], &[Status::Ready]].concat());
         life.add("a", "a").await.unwrap();
         life.quiet().await;
 
