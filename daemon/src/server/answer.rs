@@ -144,7 +144,7 @@ async fn add_answer(
         }
         Err(error) => {
             let (code, message) = in_cni(&error);
-            failed(code, message, cause_of(&error), error.worth_retrying())
+            failed(code, message, chain(&error), error.worth_retrying())
         }
     }
 }
@@ -170,18 +170,6 @@ fn in_cni(error: &AddError) -> (u32, &'static str) {
         AddError::Unkeepable { .. } => (code::FAILED, "the request cannot be kept"),
         AddError::Deleted { .. } => (code::FAILED, "the pod was deleted meanwhile"),
         AddError::Stopping => (code::TRY_AGAIN_LATER, Failed::STOPPING),
-    }
-}
-
-/// What the message has not said: a pod's event shows both, and names the pod by itself.
-fn cause_of(error: &AddError) -> String {
-    match error {
-        AddError::NoAddress { cause, .. } => cause.to_string(),
-        AddError::HeldTooLong { seconds, cause, .. } => format!("{cause} (waited {seconds} s for it)"),
-        AddError::Wiring { source, .. } => chain(source),
-        AddError::Ledger { cause } | AddError::Unkeepable { cause } => cause.clone(),
-        AddError::TwoNamespaces { .. } | AddError::Deleted { .. } => error.to_string(),
-        AddError::Stopping => String::new(),
     }
 }
 
@@ -281,8 +269,6 @@ fn failed(code: u32, msg: &str, details: String, retry: bool) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_ports::HostFault;
-
     use super::*;
 
     #[test]
@@ -300,24 +286,6 @@ mod tests {
         assert_eq!(told(&[], 1300), 1300, "unset, the configuration's");
         assert_eq!(told(&[("POD_MTU", "")], 1300), 1300, "empty is unset");
         assert_eq!(told(&[("AWS_VPC_ENI_MTU", "1500")], 9001), 1500, "no more than an ENI's link carries");
-    }
-
-    #[test]
-    fn an_event_does_not_say_the_same_twice() {
-        let pod = || PodRef { namespace: "default".into(), name: "web".into(), uid: None };
-        let fault = HostFault::Occupied { what: "eth0".into() };
-        for (error, cause) in [
-            (AddError::Wiring { pod: pod(), source: fault }, "eth0 exists already in the sandbox"),
-            (AddError::Ledger { cause: "No space left on device".into() }, "No space left on device"),
-            (
-                AddError::HeldTooLong { pod: pod(), seconds: 60, cause: "EC2 throttles".into() },
-                "EC2 throttles (waited 60 s for it)",
-            ),
-            (AddError::Stopping, ""),
-        ] {
-            assert_eq!(cause_of(&error), cause);
-            assert!(cause.is_empty() || !in_cni(&error).1.contains(cause));
-        }
     }
 
     #[test]
