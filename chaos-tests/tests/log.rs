@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario, wait_for};
+use holdfast_chaos_tests::sabotage;
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::pipe2;
@@ -29,8 +30,9 @@ fn pipe() -> (OwnedFd, File) {
 /// A pod comes and goes, and the daemon says how it is.
 fn works(rig: &Rig, node: &mut NodeUnderTest) {
     let runner = node.runner();
-    for name in ["one", "two", "three"] {
-        let pod = rig.run_pod(&runner, name).unwrap();
+    let pods = ["one", "two", "three"].map(|name| rig.run_pod(&runner, name).unwrap());
+    assert_eq!(pods[0].ask(pods[1].address).unwrap(), pods[0].address);
+    for pod in &pods {
         runner.del(&pod.pod).unwrap().ok().unwrap();
     }
     assert_eq!(node.health().unwrap()["alive"], true);
@@ -154,4 +156,14 @@ fn wrong_settings_are_lines_of_the_log_like_all_others() {
         let line = lines.iter().find(told).unwrap_or_else(|| panic!("{variable} is not in {log}"));
         assert_eq!(line["level"], level, "{line}");
     }
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[("a_reader_that_leaves_takes_nobody_along", sabotage::WRONG_NEIGHBOUR, "no answer from")],
+    );
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use holdfast_chaos_tests::packets::ask_internet;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario, wait_for};
+use holdfast_chaos_tests::sabotage;
 use holdfast_datapath::netns;
 
 /// Lists what the real one lists, and one key more.
@@ -64,7 +65,7 @@ fn a_table_that_is_listed_in_other_words_is_written_once() {
     node.start_ready().unwrap();
     looks(&rig, &node, 5);
     assert_eq!(count(&rig, "-f"), 1, "{}", node.log());
-    assert!(has_a_way_out(&rig, &node, "pod"), "{}", node.log());
+    assert!(has_a_way_out(&rig, &node, "pod"), "no way out: {}", node.log());
 
     let gone = netns::run_in(&node.netns().unwrap(), || {
         Command::new("nft").args(["flush", "chain", "ip", "holdfast", "snat-mark"]).status().unwrap()
@@ -77,7 +78,7 @@ fn a_table_that_is_listed_in_other_words_is_written_once() {
 fn a_table_that_cannot_be_listed_is_written_all_the_same_and_that_is_told() {
     let (rig, mut node) = node(LISTS_NOTHING);
     node.start_ready().unwrap();
-    assert!(has_a_way_out(&rig, &node, "pod"), "{}", node.log());
+    assert!(has_a_way_out(&rig, &node, "pod"), "no way out: {}", node.log());
     looks(&rig, &node, 5);
     assert_eq!(count(&rig, "-f"), 1, "{}", node.log());
     assert_eq!(node.log().matches("our NAT table cannot be listed").count(), 1, "{}", node.log());
@@ -134,4 +135,14 @@ fn no_pod_is_answered_for_before_the_table_of_a_node_that_was_late_to_be_known()
         netns::run_in(&node.netns().unwrap(), || Command::new("nft").args(["list", "tables"]).output());
     let tables = String::from_utf8(tables.unwrap().unwrap().stdout).unwrap();
     assert!(tables.contains("holdfast"), "answered without a way out: {tables:?}\n{}", node.log());
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[("a_table_that_is_listed_in_other_words_is_written_once", sabotage::NO_NAT, "no way out")],
+    );
 }

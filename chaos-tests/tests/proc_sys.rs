@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario};
+use holdfast_chaos_tests::sabotage;
 use holdfast_datapath::netns;
 
 /// The settings of the node's namespace that new links begin with.
@@ -52,4 +53,18 @@ fn what_cannot_be_set_is_told_and_what_is_right_needs_no_right() {
     }
     rig.run_pod(&runner, "served").unwrap();
     assert_eq!(node.health().unwrap()["serving"], "ready");
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[(
+            "what_cannot_be_set_is_told_and_what_is_right_needs_no_right",
+            sabotage::REFUSES_WITHOUT_CAUSE,
+            "accept_ra cannot be set to 0",
+        )],
+    );
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario, wait_for};
+use holdfast_chaos_tests::sabotage;
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -22,9 +23,10 @@ fn a_socket_whose_file_or_folder_was_removed_comes_back() {
     let (rig, mut node) = one_node();
     let runner = node.runner();
     fs::remove_file(node.socket()).unwrap();
-    rig.run_pod(&runner, "first").unwrap();
+    let first = rig.run_pod(&runner, "first").unwrap();
     fs::remove_dir_all(node.socket().parent().unwrap()).unwrap();
-    rig.run_pod(&runner, "second").unwrap();
+    let second = rig.run_pod(&runner, "second").unwrap();
+    assert_eq!(first.ask(second.address).unwrap(), first.address);
     node.wait_until("ready", |health| health["serving"] == "ready").unwrap();
     assert_eq!(node.log().matches("it is there again").count(), 3, "{}", node.log());
 
@@ -71,4 +73,18 @@ fn a_second_daemon_with_a_ledger_of_its_own_waits_until_the_first_has_gone() {
     second.start().unwrap();
     assert!(node.terminate().unwrap().success());
     second.wait_serving().unwrap();
+}
+
+/// What a broken program makes of these tests.
+#[test]
+fn broken_programs_are_found() {
+    sabotage::each_is_found(
+        env!("CARGO_BIN_EXE_saboteur"),
+        env!("CARGO_TARGET_TMPDIR"),
+        &[(
+            "a_socket_whose_file_or_folder_was_removed_comes_back",
+            sabotage::WRONG_NEIGHBOUR,
+            "no answer from",
+        )],
+    );
 }

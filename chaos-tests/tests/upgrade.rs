@@ -137,8 +137,16 @@ fn broken_programs_are_found() {
         env!("CARGO_BIN_EXE_saboteur"),
         env!("CARGO_TARGET_TMPDIR"),
         &[
-            ("a_ledger_of_the_version_before_is_taken_over", sabotage::LOSES_A_LEASE, "left: 29"),
-            ("a_ledger_of_the_version_before_is_taken_over", sabotage::SENDS_BY_THE_PRIMARY, "lost"),
+            (
+                "a_ledger_of_the_version_before_is_taken_over_under_traffic",
+                sabotage::LOSES_A_LEASE,
+                "left: 29",
+            ),
+            (
+                "a_ledger_of_the_version_before_is_taken_over_under_traffic",
+                sabotage::SENDS_BY_THE_PRIMARY,
+                "lost",
+            ),
         ],
     );
 }
