@@ -140,12 +140,12 @@ fn broken_programs_are_found() {
             (
                 "a_ledger_of_the_version_before_is_taken_over_under_traffic",
                 sabotage::LOSES_A_LEASE,
-                "left: 29",
+                "control: Pings",
             ),
             (
                 "a_ledger_of_the_version_before_is_taken_over_under_traffic",
                 sabotage::SENDS_BY_THE_PRIMARY,
-                "lost",
+                "control: Pings",
             ),
         ],
     );
