@@ -35,19 +35,18 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(first: Option<PathBuf>) -> Self {
+    /// Begun by the daemon of the day, or by another one; with it comes the program that is not run yet.
+    fn set(first: Option<PathBuf>) -> (Self, Option<PathBuf>) {
         let rig = Rig::up(&scenario(&[("node-a", "m5.xlarge"), ("node-b", "m5.large")])).unwrap();
         let mut other = rig.node("node-b").unwrap();
         other.set("WARM_IP_TARGET", "2").start_ready().unwrap();
         let far = rig.run_pod(&other.runner(), "far").unwrap();
         let mut node = rig.node("node-a").unwrap();
-        if let Some(program) = first {
-            node.run_instead(program);
-        }
+        let other_program = first.map(|program| node.run_instead(program));
         node.set("WARM_IP_TARGET", "2").start_ready().unwrap();
         let runner = node.runner();
         let pods = (0..PODS).map(|number| rig.run_pod(&runner, &format!("pod-{number}")).unwrap()).collect();
-        Self { rig, node, _other: other, pods, far }
+        (Self { rig, node, _other: other, pods, far }, other_program)
     }
 
     /// Does something while each pod asks the far one every ten milliseconds, and none may miss an answer.
@@ -78,7 +77,7 @@ impl Stage {
 /// The older version's ledger comes from going back: `store`'s own tests hold that to files that it wrote.
 #[test]
 fn a_ledger_of_the_version_before_is_taken_over_under_traffic() {
-    let mut stage = Stage::set(None);
+    let (mut stage, _) = Stage::set(None);
     let before = stage.node.state().unwrap();
     stage.has_all_pods(&before);
     let refused = stage.node.verb(&["downgrade", "--to", "1"]).unwrap();
@@ -103,13 +102,11 @@ fn a_ledger_of_the_version_before_is_taken_over_under_traffic() {
 #[ignore = "wants HOLDFAST_BIN_OLDER, a program of the version before"]
 fn the_version_before_hands_over_and_takes_back() {
     let older = PathBuf::from(std::env::var_os("HOLDFAST_BIN_OLDER").expect("HOLDFAST_BIN_OLDER is set"));
-    let mut stage = Stage::set(Some(older.clone()));
-    assert!(stage.node.terminate().unwrap().success());
-    assert_eq!(schema(&stage.node), 1);
-    let newer = stage.node.run_instead(older.clone());
-    stage.node.start_ready().unwrap();
+    let (mut stage, newer) = Stage::set(Some(older.clone()));
+    let newer = newer.unwrap();
     stage.under_traffic(|node| {
         node.kill().unwrap();
+        assert_eq!(schema(node), 1);
         node.run_instead(newer.clone());
         node.start_ready().unwrap();
     });
