@@ -148,9 +148,14 @@ impl<W: World> Engine<W> {
         let mut short = 0;
         for sandbox in self.adds.waiting() {
             let Some(host_veth) = self.ready_to_lease(&sandbox, now) else { continue };
-            let leased = free.next().is_some_and(|choice| self.lease(&sandbox, host_veth, &choice, now));
-            self.adds.lacks_address(&sandbox, !leased);
-            short += u32::from(!leased);
+            let served = free.as_slice().first().cloned();
+            let served = served.is_some_and(|choice| self.lease(&sandbox, host_veth, &choice, now));
+            // Who was refused has used none up.
+            if !served || self.book.ledger().leases.contains_key(&sandbox) {
+                free.next();
+            }
+            self.adds.lacks_address(&sandbox, !served);
+            short += u32::from(!served);
         }
         self.observed.waiting.insert(pool, short);
     }
@@ -187,7 +192,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Leases the address; false when it is not to be had any more.
+    /// Leases the address, or refuses the ADD for what it names; false when the address is not to be had any more.
     fn lease(&mut self, sandbox: &SandboxKey, host_veth: String, choice: &Choice, now: &Now) -> bool {
         let Some(add) = self.adds.get(sandbox) else { return false };
         let request = LeaseRequest {
