@@ -31,6 +31,7 @@ const CAGED: &[(&str, &[&str])] = &[
     ("bincode", &["store"]),
     ("aws-sdk-ec2", &["aws"]),
     ("aws-config", &["aws"]),
+    ("rtnetlink", &["datapath"]),
     ("netlink-packet-route", &["datapath"]),
     ("nftables", &["datapath"]),
 ];

@@ -1,10 +1,10 @@
-//! A small blocking rtnetlink socket.
+//! A small blocking rtnetlink socket, on the connection and the messages of `rtnetlink`.
 //!
-//! Why not the `rtnetlink` crate: it sends one request at a time and wants a runtime. Here several changes go to
-//! the kernel in one system call and are answered by one acknowledgement, and a socket can live on any plain
-//! thread, in any network namespace. Requests are made of the same message types (`netlink-packet-route`).
-//! Answers are read attribute by attribute, and only those that we use, so that an attribute which a newer kernel
-//! adds, or one that the crate reads wrongly, can never make a whole dump fail.
+//! Requests are made by the library's builders and message types, sent by its connection, and their answers read by its
+//! types. What is ours: the connection is polled by whoever waits for an answer, so that a socket serves on any plain
+//! thread and in any network namespace; several changes go to the kernel in one system call and are answered by one
+//! acknowledgement; and a list that changed while it was read, or that cannot be read whole, is never taken for the
+//! whole one.
 //!
 //! ```no_run
 //! use holdfast_datapath::netlink::{Change, LinkRef, LinkSettings, Socket};
@@ -18,15 +18,17 @@
 //! ```
 
 mod address;
-mod attributes;
 mod change;
+mod connection;
 mod error;
 mod ipv6;
 mod link;
+mod message;
 mod neighbour;
 mod route;
 mod rule;
 mod socket;
+mod transport;
 mod watch;
 
 pub use netlink_packet_route::AddressFamily;

@@ -186,7 +186,7 @@ fn an_eni_is_set_up_once_and_then_left_alone() {
     assert_eq!(filter.unwrap().unwrap().trim(), "2");
 
     let before = dump(&vpc.node);
-    let watch = netns::run_in(&vpc.node, || {
+    let mut watch = netns::run_in(&vpc.node, || {
         use holdfast_datapath::netlink::{Group, Watch};
         Watch::open(&[Group::Links, Group::Ipv4Addresses, Group::Ipv4Routes, Group::Ipv4Rules]).unwrap()
     })

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use holdfast_datapath::netlink::{
-    Address, AddressFamily, AddressScope, Change, LinkRef, LinkSettings, Lookup, Neighbour, NetlinkError,
-    Route, RouteFilter, RouteScope, Rule, Veth, VethEnd,
+    Address, AddressFamily, AddressScope, Change, Group, LinkRef, LinkSettings, Lookup, Neighbour,
+    NetlinkError, Route, RouteFilter, RouteScope, Rule, Veth, VethEnd, Watch,
 };
 use holdfast_datapath::netns;
 use holdfast_model::ids::MacAddr;
@@ -222,6 +222,32 @@ fn dumps_are_whole_while_another_thread_changes_what_is_dumped() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         outcome.unwrap();
     });
+}
+
+/// What was lost may have been what mattered.
+#[test]
+fn lost_notifications_are_a_change() {
+    let here = namespace();
+    let mut socket = socket(&here);
+    let lo = socket.link(&LinkRef::Name("lo".into())).unwrap().unwrap().index;
+    let mut watch = netns::run_in(&here, || Watch::open(&[Group::Ipv4Routes]).unwrap()).unwrap();
+    let mut add = |numbers: std::ops::Range<u32>| {
+        let to = |at: u32| format!("10.{}.{}.{}/32", at >> 16, at >> 8 & 255, at & 255).parse().unwrap();
+        let routes: Vec<_> = numbers.map(|at| Change::AddRoute(Route::on_link(100, to(at), lo))).collect();
+        socket.apply_all(&routes).unwrap();
+    };
+    let mut told = 0;
+    let mut nothing_matters = || {
+        watch.drain(|_| {
+            told += 1;
+            false
+        })
+    };
+    add(0..10);
+    assert!(!nothing_matters());
+    add(10..40_000);
+    assert!(nothing_matters(), "some of 40000 were lost");
+    assert!((10..40_000).contains(&told), "{told}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Drift {
         let (ready, started) = mpsc::channel();
         let (home, notify) = (Arc::clone(home), Arc::clone(&changed));
         let thread = move || match Watcher::open(&home, own) {
-            Ok(watcher) => {
+            Ok(mut watcher) => {
                 drop(ready.send(Ok(())));
                 watcher.run(&stopped, &notify);
             }
@@ -78,7 +78,7 @@ impl Watcher {
         Ok(Self { routing, tables, own })
     }
 
-    fn run(&self, stopped: &OwnedFd, changed: &Notify) {
+    fn run(&mut self, stopped: &OwnedFd, changed: &Notify) {
         loop {
             let mut fds = vec![
                 PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
@@ -96,8 +96,9 @@ impl Watcher {
                 return;
             }
             std::thread::sleep(GATHER);
-            let of_routing = self.routing.drain(|notice| self.matters(notice));
-            let of_tables = self.tables.as_ref().is_some_and(|tables| {
+            let Self { routing, tables, own } = self;
+            let of_routing = routing.drain(|notice| matters(own, notice));
+            let of_tables = tables.as_mut().is_some_and(|tables| {
                 tables.drain(|notice| notice.nf_table().as_deref() == Some(nat::TABLE))
             });
             if of_routing || of_tables {
@@ -105,23 +106,23 @@ impl Watcher {
             }
         }
     }
+}
 
-    /// What we did ourselves does not matter. Of links the kernel does not say who changed them: ours are told by
-    /// their group. One without an alias is being made, one in a removal group is being removed, and carriers of
-    /// pods come and go. Nor does it say so of settings, which we seldom change.
-    fn matters(&self, notice: Notice<'_>) -> bool {
-        if lock(&self.own).contains(&notice.port) {
-            return false;
+/// What we did ourselves does not matter. Of links the kernel does not say who changed them: ours are told by
+/// their group. One without an alias is being made, one in a removal group is being removed, and carriers of
+/// pods come and go. Nor does it say so of settings, which we seldom change.
+fn matters(own: &OwnPorts, notice: Notice<'_>) -> bool {
+    if lock(own).contains(&notice.port) {
+        return false;
+    }
+    if let Some(changed) = notice.settings_changed() {
+        return changed;
+    }
+    match notice.link() {
+        Some(link) if is_in_removal(&link) => false,
+        Some(link) if notice.kind == Notice::LINK_NEW && link.group == LINK_GROUP => {
+            !link.up && link.alias.is_some()
         }
-        if let Some(changed) = notice.settings_changed() {
-            return changed;
-        }
-        match notice.link() {
-            Some(link) if is_in_removal(&link) => false,
-            Some(link) if notice.kind == Notice::LINK_NEW && link.group == LINK_GROUP => {
-                !link.up && link.alias.is_some()
-            }
-            _ => true,
-        }
+        _ => true,
     }
 }

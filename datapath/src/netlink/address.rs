@@ -3,19 +3,13 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{DecodeError, Parseable};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::libc::RTM_NEWADDR;
 
-use super::attributes::{Attributes, u32_at};
 use super::error::NetlinkError;
-use super::socket::{Outgoing, Socket};
-
-const HEADER: usize = 8;
-const RTM_NEWADDR: u16 = 20;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_FLAGS: u16 = 8;
+use super::socket::Socket;
 
 /// An address on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,28 +45,34 @@ impl Address {
         message
     }
 
-    fn decode(kind: u16, payload: &[u8]) -> Option<Self> {
+    fn decode(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         if kind != RTM_NEWADDR {
-            return None;
+            return Ok(None);
         }
-        let prefix_len = *payload.get(1)?;
+        let message = AddressMessage::parse(payload)?;
         let (mut local, mut address, mut flags) = (None, None, AddressFlags::empty());
-        for (kind, value) in Attributes(payload.get(HEADER..)?) {
-            match kind {
-                IFA_LOCAL => local = value.ip(),
-                IFA_ADDRESS => address = value.ip(),
-                IFA_FLAGS => flags = AddressFlags::from_bits_retain(value.u32()?),
+        for attribute in message.attributes {
+            match attribute {
+                AddressAttribute::Local(ip) => local = Some(ip),
+                AddressAttribute::Address(ip) => address = Some(ip),
+                AddressAttribute::Flags(bits) => flags = bits,
                 _ => {}
             }
         }
-        // IPv6 gives only IFA_ADDRESS; for IPv4 that is the far end of a point-to-point link.
-        Some(Self {
-            link: u32_at(payload, 4)?,
-            net: IpNet::new(local.or(address)?, prefix_len).ok()?,
-            scope: (*payload.get(3)?).into(),
+        // IPv6 gives only the latter; for IPv4 that is the far end of a point-to-point link.
+        let ip = local.or(address).ok_or("an address message without an address")?;
+        Ok(Some(Self {
+            link: message.header.index,
+            net: prefix(ip, message.header.prefix_len)?,
+            scope: message.header.scope,
             no_prefix_route: flags.contains(AddressFlags::Noprefixroute),
-        })
+        }))
     }
+}
+
+/// An address as the kernel tells it, with its prefix length.
+pub(super) fn prefix(address: IpAddr, length: u8) -> Result<IpNet, DecodeError> {
+    IpNet::new(address, length).map_err(|_too_long| format!("{address}/{length} is no prefix").into())
 }
 
 pub(super) fn family(address: IpAddr) -> AddressFamily {
@@ -84,7 +84,7 @@ impl Socket {
     pub fn addresses(&mut self, family: AddressFamily) -> Result<Vec<Address>, NetlinkError> {
         let mut message = AddressMessage::default();
         message.header.family = family;
-        self.dump("list addresses", get(message), Address::decode)
+        self.dump("list addresses", RouteNetlinkMessage::GetAddress(message), Address::decode)
     }
 
     /// The addresses of one family on one link.
@@ -92,7 +92,8 @@ impl Socket {
         let mut message = AddressMessage::default();
         message.header.family = family;
         message.header.index = link;
-        let mut addresses = match self.dump("list a link's addresses", get(message), Address::decode) {
+        let request = RouteNetlinkMessage::GetAddress(message);
+        let mut addresses = match self.dump("list a link's addresses", request, Address::decode) {
             Err(error) if error.is_absent() => Vec::new(),
             other => other?,
         };
@@ -100,8 +101,4 @@ impl Socket {
         addresses.retain(|address| address.link == link);
         Ok(addresses)
     }
-}
-
-fn get(message: AddressMessage) -> Outgoing {
-    Outgoing { message: RouteNetlinkMessage::GetAddress(message), flags: NLM_F_REQUEST | NLM_F_DUMP }
 }

@@ -1,14 +1,13 @@
 //! What IPv6 does on a link, as the kernel tells with the link itself.
 
-use super::attributes::Value;
+use netlink_packet_core::{DecodeError, NlaBuffer, Parseable};
+use netlink_packet_route::link::AfSpecInet6;
+use nix::libc::AF_INET6;
 
-const AF_INET6: u16 = 10;
-const IFLA_INET6_CONF: u16 = 2;
-// Places in the kernel's list (`DEVCONF_…` of linux/ipv6.h); it only ever grows at its end.
-const FORWARDING: usize = 0;
-const ACCEPT_RA: usize = 3;
-const ACCEPT_REDIRECTS: usize = 4;
-const DISABLE_IPV6: usize = 26;
+use super::message::attributes;
+
+/// Of the family's part: its settings (`IFLA_INET6_CONF`).
+const SETTINGS: u16 = 2;
 
 /// Settings of a link under `/proc/sys/net/ipv6/conf`, by their names there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +24,26 @@ pub struct Ipv6Settings {
 
 impl Ipv6Settings {
     /// Out of the link's `IFLA_AF_SPEC`; `None` when IPv6 has nothing to say of the link.
-    pub(super) fn decode(families: Value<'_>) -> Option<Self> {
-        let (_, ipv6) = families.nested().find(|(family, _)| *family == AF_INET6)?;
-        let (_, list) = ipv6.nested().find(|(kind, _)| *kind == IFLA_INET6_CONF)?;
-        let at = |place: usize| Value(list.0.get(place * 4..place * 4 + 4)?).i32();
-        Some(Self {
-            forwarding: at(FORWARDING)?,
-            accept_ra: at(ACCEPT_RA)?,
-            accept_redirects: at(ACCEPT_REDIRECTS)?,
-            disable_ipv6: at(DISABLE_IPV6)?,
-        })
+    pub(super) fn decode(families: &NlaBuffer<&[u8]>) -> Result<Option<Self>, DecodeError> {
+        for family in attributes(families.value(), 0) {
+            let family = family?;
+            if i32::from(family.kind()) != AF_INET6 {
+                continue;
+            }
+            for told in attributes(family.value(), 0) {
+                let told = told?;
+                if told.kind() == SETTINGS
+                    && let AfSpecInet6::DevConf(now) = AfSpecInet6::parse(&told)?
+                {
+                    return Ok(Some(Self {
+                        forwarding: now.forwarding,
+                        accept_ra: now.accept_ra,
+                        accept_redirects: now.accept_redirects,
+                        disable_ipv6: now.disable_ipv6,
+                    }));
+                }
+            }
+        }
+        Ok(None)
     }
 }

@@ -5,31 +5,36 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use holdfast_model::ids::MacAddr;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{
+    DecodeError, Emitable, NLM_F_REQUEST, NlaBuffer, Parseable, ParseableParametrized,
+};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage, MacVlanMode,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkMessage,
+    MacVlanMode,
 };
+use nix::libc::{
+    IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINK,
+    IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, RTM_NEWLINK,
+};
+use rtnetlink::{LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-use super::attributes::{Attributes, u32_at};
 use super::error::NetlinkError;
 use super::ipv6::Ipv6Settings;
+use super::message::attributes;
 use super::socket::{Outgoing, Socket};
 
-const HEADER: usize = 16;
-const RTM_NEWLINK: u16 = 16;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_IFALIAS: u16 = 20;
-const IFLA_AF_SPEC: u16 = 26;
-const IFLA_GROUP: u16 = 27;
-const IFLA_LINK_NETNSID: u16 = 37;
-const IFLA_INFO_KIND: u16 = 1;
+/// The attributes that are read whole. Of the rest, much is particular to kinds of links that are none of ours.
+const READ: [u16; 8] = [
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_MTU,
+    IFLA_LINK,
+    IFLA_MASTER,
+    IFLA_IFALIAS,
+    IFLA_GROUP,
+    IFLA_LINK_NETNSID,
+];
 
 /// A link, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,19 +70,19 @@ pub struct Link {
 }
 
 impl Link {
-    pub(super) fn decode(kind: u16, payload: &[u8]) -> Option<Self> {
+    pub(super) fn decode(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         if kind != RTM_NEWLINK {
-            return None;
+            return Ok(None);
         }
-        let flags = LinkFlags::from_bits_retain(u32_at(payload, 8)?);
+        let header = LinkHeader::parse(payload)?;
         let mut link = Self {
-            index: u32_at(payload, 4)?,
+            index: header.index,
             name: String::new(),
             mac: None,
             mtu: 0,
-            up: flags.contains(LinkFlags::Up),
-            carrier: flags.contains(LinkFlags::LowerUp),
-            loopback: flags.contains(LinkFlags::Loopback),
+            up: header.flags.contains(LinkFlags::Up),
+            carrier: header.flags.contains(LinkFlags::LowerUp),
+            loopback: header.flags.contains(LinkFlags::Loopback),
             alias: None,
             group: 0,
             master: None,
@@ -86,28 +91,44 @@ impl Link {
             peer_elsewhere: false,
             ipv6: None,
         };
-        for (kind, value) in Attributes(payload.get(HEADER..)?) {
-            match kind {
-                IFLA_ADDRESS => link.mac = value.0.try_into().ok().map(MacAddr),
-                IFLA_IFNAME => link.name = value.text(),
-                IFLA_MTU => link.mtu = value.u32()?,
-                IFLA_LINK => link.peer_index = value.u32(),
-                IFLA_MASTER => link.master = value.u32(),
-                IFLA_IFALIAS => link.alias = Some(value.text()).filter(|alias| !alias.is_empty()),
-                IFLA_AF_SPEC => link.ipv6 = Ipv6Settings::decode(value),
-                IFLA_GROUP => link.group = value.u32()?,
-                IFLA_LINK_NETNSID => link.peer_elsewhere = value.i32().is_some(),
-                IFLA_LINKINFO => {
-                    link.kind = value
-                        .nested()
-                        .find(|(kind, _)| *kind == IFLA_INFO_KIND)
-                        .map(|(_, value)| value.text());
+        for told in attributes(payload, header.buffer_len()) {
+            let told = told?;
+            match told.kind() {
+                IFLA_LINKINFO => link.kind = kind_of(&told)?,
+                IFLA_AF_SPEC => link.ipv6 = Ipv6Settings::decode(&told)?,
+                kind if READ.contains(&kind) => {
+                    link.take(LinkAttribute::parse_with_param(&told, header.interface_family)?);
                 }
                 _ => {}
             }
         }
-        Some(link)
+        Ok(Some(link))
     }
+
+    fn take(&mut self, attribute: LinkAttribute) {
+        match attribute {
+            LinkAttribute::Address(bytes) => self.mac = bytes.try_into().ok().map(MacAddr),
+            LinkAttribute::IfName(name) => self.name = name,
+            LinkAttribute::Mtu(mtu) => self.mtu = mtu,
+            LinkAttribute::Link(index) => self.peer_index = Some(index),
+            LinkAttribute::Controller(index) => self.master = Some(index),
+            LinkAttribute::IfAlias(alias) => self.alias = Some(alias).filter(|alias| !alias.is_empty()),
+            LinkAttribute::Group(group) => self.group = group,
+            LinkAttribute::LinkNetNsId(_) => self.peer_elsewhere = true,
+            _ => {}
+        }
+    }
+}
+
+/// Out of a link's `IFLA_LINKINFO`, without the settings that go with the kind.
+fn kind_of(told: &NlaBuffer<&[u8]>) -> Result<Option<String>, DecodeError> {
+    for part in attributes(told.value(), 0) {
+        let part = part?;
+        if part.kind() == IFLA_INFO_KIND {
+            return Ok(Some(InfoKind::parse(&part)?.to_string()));
+        }
+    }
+    Ok(None)
 }
 
 /// Which link.
@@ -129,24 +150,25 @@ impl fmt::Display for LinkRef {
 }
 
 impl LinkRef {
-    fn message(&self) -> LinkMessage {
-        let mut message = LinkMessage::default();
+    fn builder(&self) -> LinkMessageBuilder<LinkUnspec> {
         match self {
-            Self::Index(index) => message.header.index = *index,
-            Self::Name(name) => message.attributes.push(LinkAttribute::IfName(name.clone())),
+            Self::Index(index) => LinkUnspec::new_with_index(*index),
+            Self::Name(name) => LinkUnspec::new_with_name(name),
         }
-        message
     }
 
     pub(super) fn delete(&self) -> RouteNetlinkMessage {
-        RouteNetlinkMessage::DelLink(self.message())
+        RouteNetlinkMessage::DelLink(self.builder().build())
     }
 
     pub(super) fn get(&self) -> Outgoing {
-        let mut message = self.message();
-        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let message = self.builder().append_extra_attribute(without_statistics()).build();
         Outgoing { message: RouteNetlinkMessage::GetLink(message), flags: NLM_F_REQUEST }
     }
+}
+
+fn without_statistics() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
 /// What to change on a link; `None` leaves a setting as it is.
@@ -182,23 +204,45 @@ impl LinkSettings {
     }
 
     pub(super) fn message(&self, link: &LinkRef) -> RouteNetlinkMessage {
-        let mut message = link.message();
-        if let Some(up) = self.up {
-            message.header.change_mask = LinkFlags::Up;
-            message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        let mut builder = link.builder();
+        match self.up {
+            Some(true) => builder = builder.up(),
+            Some(false) => builder = builder.down(),
+            None => {}
         }
-        let settings = [
-            self.mtu.map(LinkAttribute::Mtu),
-            self.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())),
-            self.alias.clone().map(LinkAttribute::IfAlias),
-            self.name.clone().map(LinkAttribute::IfName),
-            self.master.map(LinkAttribute::Controller),
-            self.group.map(LinkAttribute::Group),
-            self.netns.as_ref().map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())),
-        ];
-        message.attributes.extend(settings.into_iter().flatten());
-        RouteNetlinkMessage::SetLink(message)
+        if let Some(alias) = &self.alias {
+            builder = builder.alias(alias);
+        }
+        if let Some(name) = &self.name {
+            builder = builder.name(name);
+        }
+        if let Some(master) = self.master {
+            builder = builder.controller(master);
+        }
+        if let Some(group) = self.group {
+            builder = builder.link_group(group);
+        }
+        RouteNetlinkMessage::SetLink(made(builder, self.mtu, self.mac, self.netns.as_ref()).build())
     }
+}
+
+/// With what every link can be given, as it is made or later.
+fn made<T>(
+    mut builder: LinkMessageBuilder<T>,
+    mtu: Option<u32>,
+    mac: Option<MacAddr>,
+    netns: Option<&Arc<OwnedFd>>,
+) -> LinkMessageBuilder<T> {
+    if let Some(mtu) = mtu {
+        builder = builder.mtu(mtu);
+    }
+    if let Some(mac) = mac {
+        builder = builder.address(mac.0.to_vec());
+    }
+    if let Some(netns) = netns {
+        builder = builder.setns_by_fd(netns.as_raw_fd());
+    }
+    builder
 }
 
 /// One end of a veth pair to be made.
@@ -210,20 +254,6 @@ pub struct VethEnd {
     pub mac: Option<MacAddr>,
     /// Made in this namespace; `None`: where the socket is.
     pub netns: Option<Arc<OwnedFd>>,
-}
-
-impl VethEnd {
-    fn message(&self, mtu: Option<u32>) -> LinkMessage {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(self.name.clone()));
-        let settings = [
-            mtu.map(LinkAttribute::Mtu),
-            self.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())),
-            self.netns.as_ref().map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())),
-        ];
-        message.attributes.extend(settings.into_iter().flatten());
-        message
-    }
 }
 
 /// A veth pair to be made. The two ends are each made in their own namespace; nothing is moved.
@@ -243,15 +273,14 @@ pub struct Veth {
 
 impl Veth {
     pub(super) fn message(&self) -> RouteNetlinkMessage {
-        let mut message = self.near.message(self.mtu);
-        if self.group != 0 {
-            message.attributes.push(LinkAttribute::Group(self.group));
+        let Self { near, far, mtu, group } = self;
+        let peer = made(LinkUnspec::new_with_name(&far.name), *mtu, far.mac, far.netns.as_ref()).build();
+        let mut builder = made(LinkVeth::new(&near.name, &far.name), *mtu, near.mac, near.netns.as_ref())
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+        if *group != 0 {
+            builder = builder.link_group(*group);
         }
-        let peer = InfoData::Veth(InfoVeth::Peer(self.far.message(self.mtu)));
-        message
-            .attributes
-            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(peer)]));
-        RouteNetlinkMessage::NewLink(message)
+        RouteNetlinkMessage::NewLink(builder.build())
     }
 }
 
@@ -271,42 +300,26 @@ pub struct Macvlan {
 
 impl Macvlan {
     pub(super) fn message(&self) -> RouteNetlinkMessage {
-        let mut message = LinkMessage::default();
-        message.attributes = vec![
-            LinkAttribute::IfName(self.name.clone()),
-            LinkAttribute::Link(self.lower),
-            LinkAttribute::Mtu(self.mtu),
-        ];
-        message.attributes.extend(self.netns.as_ref().map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())));
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::MacVlan),
-            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Passthrough)])),
-        ]));
-        RouteNetlinkMessage::NewLink(message)
+        let builder = LinkMacVlan::new(&self.name, self.lower, MacVlanMode::Passthrough);
+        RouteNetlinkMessage::NewLink(made(builder, Some(self.mtu), None, self.netns.as_ref()).build())
     }
 }
 
+/// Made down, as every link here.
 pub(super) fn bridge(name: &str) -> RouteNetlinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
-    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
-    RouteNetlinkMessage::NewLink(message)
+    RouteNetlinkMessage::NewLink(LinkMessageBuilder::<LinkBridge>::new(name).build())
 }
 
 pub(super) fn delete_group(group: u32) -> RouteNetlinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::Group(group));
-    RouteNetlinkMessage::DelLink(message)
+    RouteNetlinkMessage::DelLink(LinkMessageBuilder::<LinkUnspec>::new().link_group(group).build())
 }
 
 impl Socket {
     /// All links of the namespace.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
         let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let request =
-            Outgoing { message: RouteNetlinkMessage::GetLink(message), flags: NLM_F_REQUEST | NLM_F_DUMP };
-        self.dump("list links", request, Link::decode)
+        message.attributes.push(without_statistics());
+        self.dump("list links", RouteNetlinkMessage::GetLink(message), Link::decode)
     }
 
     /// One link; `None` when there is none such.
@@ -314,6 +327,52 @@ impl Socket {
         match self.query(&format!("look up {link}"), link.get(), Link::decode) {
             Err(error) if error.is_absent() => Ok(None),
             other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::LinkMessage;
+
+    use super::*;
+
+    const IFLA_XDP: u16 = 43;
+
+    /// A link message with these attributes.
+    fn told(attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![0; LinkHeader::default().buffer_len()];
+        bytes[4] = 7;
+        for (kind, value) in attributes {
+            bytes.extend((u16::try_from(value.len()).unwrap() + 4).to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(*value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_the_library_cannot_read_matters_only_where_it_is_used() {
+        let (name, mtu) = ((IFLA_IFNAME, &b"eth0\0"[..]), (IFLA_MTU, &9001_u32.to_ne_bytes()[..]));
+        let broken = told(&[name, (IFLA_XDP, &[1]), mtu]);
+        assert!(LinkMessage::parse(&broken).is_err(), "else this shows nothing");
+        let link = Link::decode(RTM_NEWLINK, &broken).unwrap().unwrap();
+        assert_eq!((link.index, link.name.as_str(), link.mtu), (7, "eth0", 9001));
+
+        assert!(Link::decode(RTM_NEWLINK, &told(&[name, (IFLA_MTU, &[1])])).is_err());
+        assert!(Link::decode(RTM_NEWLINK, &told(&[name])[..18]).is_err(), "cut short");
+        assert_eq!(Link::decode(17, &broken).unwrap(), None);
+    }
+
+    #[test]
+    fn the_kind_of_a_link_is_read_without_its_settings() {
+        const IFLA_INFO_DATA: u16 = 2;
+        for (kind, words) in [(&b"vlan\0"[..], "vlan"), (b"of-tomorrow\0", "of-tomorrow")] {
+            let info = told(&[(IFLA_INFO_KIND, kind), (IFLA_INFO_DATA, &[255; 3])]);
+            let info = &info[LinkHeader::default().buffer_len()..];
+            let link = Link::decode(RTM_NEWLINK, &told(&[(IFLA_LINKINFO, info)])).unwrap().unwrap();
+            assert_eq!(link.kind.as_deref(), Some(words));
         }
     }
 }

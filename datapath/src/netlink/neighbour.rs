@@ -3,21 +3,16 @@
 use std::net::IpAddr;
 
 use holdfast_model::ids::MacAddr;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{DecodeError, Parseable};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::libc::RTM_NEWNEIGH;
 
 use super::address::family;
-use super::attributes::{Attributes, u32_at};
 use super::error::NetlinkError;
-use super::socket::{Outgoing, Socket};
-
-const HEADER: usize = 12;
-const RTM_NEWNEIGH: u16 = 28;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
+use super::socket::Socket;
 
 /// A neighbour entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,20 +48,22 @@ impl Neighbour {
         message
     }
 
-    fn decode(kind: u16, payload: &[u8]) -> Option<Self> {
+    fn decode(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         if kind != RTM_NEWNEIGH {
-            return None;
+            return Ok(None);
         }
+        let message = NeighbourMessage::parse(payload)?;
         let (mut address, mut mac) = (None, None);
-        for (kind, value) in Attributes(payload.get(HEADER..)?) {
-            match kind {
-                NDA_DST => address = value.ip(),
-                NDA_LLADDR => mac = value.0.try_into().ok().map(MacAddr),
+        for attribute in message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(v4.into()),
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => address = Some(v6.into()),
+                NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.try_into().ok().map(MacAddr),
                 _ => {}
             }
         }
-        let state = u16::from_ne_bytes(payload.get(8..10)?.try_into().ok()?);
-        Some(Self { link: u32_at(payload, 4)?, address: address?, mac, state: state.into() })
+        let address = address.ok_or("a neighbour entry without an address")?;
+        Ok(Some(Self { link: message.header.ifindex, address, mac, state: message.header.state }))
     }
 }
 
@@ -75,10 +72,6 @@ impl Socket {
     pub fn neighbours(&mut self, family: AddressFamily) -> Result<Vec<Neighbour>, NetlinkError> {
         let mut message = NeighbourMessage::default();
         message.header.family = family;
-        let request = Outgoing {
-            message: RouteNetlinkMessage::GetNeighbour(message),
-            flags: NLM_F_REQUEST | NLM_F_DUMP,
-        };
-        self.dump("list neighbours", request, Neighbour::decode)
+        self.dump("list neighbours", RouteNetlinkMessage::GetNeighbour(message), Neighbour::decode)
     }
 }

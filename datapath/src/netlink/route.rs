@@ -1,29 +1,26 @@
 //! Routes.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netlink_packet_core::{DecodeError, Emitable, NLM_F_REQUEST, ParseableParametrized};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteProtocol,
+    RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
+use nix::libc::{RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE, RTM_NEWROUTE};
+use rtnetlink::RouteMessageBuilder;
 
-use super::address::family;
-use super::attributes::{Attributes, u32_at};
+use super::address::{family, prefix};
 use super::error::NetlinkError;
+use super::message::attributes;
 use super::socket::{Outgoing, Socket};
 
-const HEADER: usize = 12;
-const RTM_NEWROUTE: u16 = 24;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_PREFSRC: u16 = 7;
-const RTA_TABLE: u16 = 15;
+/// The attributes that are read. Of others there are that nobody's kernel or library need agree on: encapsulations.
+const READ: [u16; 6] = [RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE];
 
 /// A route with at most one next hop. Of a multipath route, `via` and `link` are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,9 +66,8 @@ impl Route {
 
     /// The default route through a gateway.
     pub fn default_via(table: u32, gateway: IpAddr, link: u32) -> Self {
-        let all: IpAddr =
-            if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        Self { via: Some(gateway), scope: RouteScope::Universe, ..Self::on_link(table, prefix(all, 0), link) }
+        let all = everywhere(gateway.is_ipv6());
+        Self { via: Some(gateway), scope: RouteScope::Universe, ..Self::on_link(table, all, link) }
     }
 
     /// The same, with a protocol number.
@@ -80,80 +76,96 @@ impl Route {
     }
 
     pub(super) fn message(&self) -> RouteMessage {
-        let mut message = RouteMessage::default();
+        let mut builder = RouteMessageBuilder::<IpAddr>::new()
+            .table_id(self.table)
+            .protocol(self.protocol.into())
+            .scope(self.scope)
+            .kind(self.kind);
+        if self.onlink {
+            builder = builder.onlink();
+        }
+        if let Some(link) = self.link {
+            builder = builder.output_interface(link);
+        }
+        if let Some(metric) = self.metric {
+            builder = builder.priority(metric);
+        }
+        let mut message = builder.build();
         message.header.address_family = family(self.to.addr());
         message.header.destination_prefix_length = self.to.prefix_len();
-        message.header.table = u8::try_from(self.table).unwrap_or(0);
-        message.header.protocol = self.protocol.into();
-        message.header.scope = self.scope;
-        message.header.kind = self.kind;
-        if self.onlink {
-            message.header.flags = RouteFlags::Onlink;
-        }
-        let attributes = [
-            Some(RouteAttribute::Table(self.table)),
+        // Here and not by the builder, which refuses other families than the destination's: the kernel judges that, and
+        // says so in words.
+        let addresses = [
             (self.to.prefix_len() != 0).then(|| RouteAttribute::Destination(self.to.addr().into())),
-            self.via.map(|via| RouteAttribute::Gateway(RouteAddress::from(via))),
-            self.link.map(RouteAttribute::Oif),
+            self.via.map(|via| RouteAttribute::Gateway(via.into())),
             self.source.map(|source| RouteAttribute::PrefSource(source.into())),
-            self.metric.map(RouteAttribute::Priority),
         ];
-        message.attributes.extend(attributes.into_iter().flatten());
+        message.attributes.extend(addresses.into_iter().flatten());
         message
     }
 
-    fn decode(kind: u16, payload: &[u8]) -> Option<Self> {
+    /// IPv6 lists cached entries beside the routes that they came from: those are none.
+    fn decode(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
+        if kind != RTM_NEWROUTE || RouteHeader::parse(payload)?.flags.contains(RouteFlags::Cloned) {
+            return Ok(None);
+        }
+        Self::decode_lookup(kind, payload)
+    }
+
+    /// The answer to a look-up, which is such an entry by its nature.
+    fn decode_lookup(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         if kind != RTM_NEWROUTE {
-            return None;
+            return Ok(None);
         }
-        let flags = RouteFlags::from_bits_retain(u32_at(payload, 8)?);
-        if flags.contains(RouteFlags::Cloned) {
-            // IPv6 lists cached entries beside the routes that they came from.
-            return None;
+        let header = RouteHeader::parse(payload)?;
+        let family = header.address_family;
+        if !matches!(family, AddressFamily::Inet | AddressFamily::Inet6) {
+            return Ok(None);
         }
-        let any: IpAddr = match AddressFamily::from(*payload.first()?) {
-            AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
-            AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
-            _ => return None,
-        };
-        let mut to = any;
         let mut route = Self {
-            table: u32::from(*payload.get(4)?),
-            to: prefix(any, 0),
+            table: u32::from(header.table),
+            to: everywhere(family == AddressFamily::Inet6),
             via: None,
             link: None,
-            scope: (*payload.get(6)?).into(),
-            protocol: *payload.get(5)?,
-            kind: (*payload.get(7)?).into(),
+            scope: header.scope,
+            protocol: header.protocol.into(),
+            kind: header.kind,
             source: None,
-            onlink: flags.contains(RouteFlags::Onlink),
+            onlink: header.flags.contains(RouteFlags::Onlink),
             metric: None,
         };
-        for (kind, value) in Attributes(payload.get(HEADER..)?) {
-            match kind {
-                RTA_DST => to = value.ip()?,
-                RTA_OIF => route.link = value.u32(),
-                RTA_GATEWAY => route.via = value.ip(),
-                RTA_PRIORITY => route.metric = value.u32(),
-                RTA_PREFSRC => route.source = value.ip(),
-                RTA_TABLE => route.table = value.u32()?,
+        for told in attributes(payload, header.buffer_len()) {
+            let told = told?;
+            if !READ.contains(&told.kind()) {
+                continue;
+            }
+            match RouteAttribute::parse_with_param(&told, (family, header.kind, RouteLwEnCapType::None))? {
+                RouteAttribute::Destination(to) => {
+                    let to = ip(&to).ok_or("a route to something that is no address")?;
+                    route.to = prefix(to, header.destination_prefix_length)?;
+                }
+                RouteAttribute::Oif(link) => route.link = Some(link),
+                RouteAttribute::Gateway(via) => route.via = ip(&via),
+                RouteAttribute::Priority(metric) => route.metric = Some(metric),
+                RouteAttribute::PrefSource(source) => route.source = ip(&source),
+                RouteAttribute::Table(table) => route.table = table,
                 _ => {}
             }
         }
-        route.to = IpNet::new(to, *payload.get(1)?).ok()?;
-        Some(route)
-    }
-
-    /// The answer to a look-up: flagged as cloned by its nature.
-    fn decode_lookup(kind: u16, payload: &[u8]) -> Option<Self> {
-        let mut plain = payload.to_vec();
-        plain.get_mut(8..12)?.fill(0);
-        Self::decode(kind, &plain)
+        Ok(Some(route))
     }
 }
 
-fn prefix(address: IpAddr, length: u8) -> IpNet {
-    IpNet::new(address, length).expect("callers pass lengths that fit the family")
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some((*v4).into()),
+        RouteAddress::Inet6(v6) => Some((*v6).into()),
+        _ => None,
+    }
+}
+
+fn everywhere(ipv6: bool) -> IpNet {
+    if ipv6 { Ipv6Net::default().into() } else { Ipv4Net::default().into() }
 }
 
 impl fmt::Display for Route {
@@ -220,8 +232,7 @@ impl Socket {
             message.header.table = u8::try_from(table).unwrap_or(0);
             message.attributes.push(RouteAttribute::Table(table));
         }
-        let request =
-            Outgoing { message: RouteNetlinkMessage::GetRoute(message), flags: NLM_F_REQUEST | NLM_F_DUMP };
+        let request = RouteNetlinkMessage::GetRoute(message);
         let mut routes = match self.dump("list routes", request, Route::decode) {
             // A table that never held a route does not exist.
             Err(error) if filter.table.is_some() && error.errno() == Some(Errno::ENOENT) => Vec::new(),

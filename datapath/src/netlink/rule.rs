@@ -1,32 +1,20 @@
 //! Policy rules.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{DecodeError, Emitable, Parseable};
 use netlink_packet_route::route::RouteProtocol;
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::libc::RTM_NEWRULE;
+use rtnetlink::MulticastGroup;
 
-use super::attributes::Attributes;
+use super::address::prefix;
 use super::change::Change;
 use super::error::NetlinkError;
-use super::socket::{Outgoing, Socket};
-
-const HEADER: usize = 12;
-const RTM_NEWRULE: u16 = 32;
-const FRA_DST: u16 = 1;
-const FRA_SRC: u16 = 2;
-const FRA_IIFNAME: u16 = 3;
-const FRA_PRIORITY: u16 = 6;
-const FRA_FWMARK: u16 = 10;
-const FRA_TABLE: u16 = 15;
-const FRA_FWMASK: u16 = 16;
-const FRA_PROTOCOL: u16 = 21;
-const RTNLGRP_IPV4_RULE: u32 = 8;
-const RTNLGRP_IPV6_RULE: u32 = 19;
-const FR_ACT_TO_TBL: u8 = 1;
+use super::message::attributes;
+use super::socket::Socket;
 
 /// A policy rule that leads to a table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,30 +64,32 @@ impl Rule {
         message
     }
 
-    fn decode(kind: u16, payload: &[u8]) -> Option<Self> {
-        if kind != RTM_NEWRULE || *payload.get(7)? != FR_ACT_TO_TBL {
-            return None;
+    fn decode(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
+        if kind != RTM_NEWRULE {
+            return Ok(None);
         }
-        let ipv6 = AddressFamily::from(*payload.first()?) == AddressFamily::Inet6;
-        let (dst_len, src_len) = (*payload.get(1)?, *payload.get(2)?);
+        let header = RuleHeader::parse(payload)?;
+        if header.action != RuleAction::ToTable {
+            return Ok(None);
+        }
         let (mut mark, mut mask) = (None, None);
-        let mut rule = Self { ipv6, ..Self::new(0, u32::from(*payload.get(4)?)) };
-        let net = |address: Option<IpAddr>, length| IpNet::new(address?, length).ok();
-        for (kind, value) in Attributes(payload.get(HEADER..)?) {
-            match kind {
-                FRA_PRIORITY => rule.priority = value.u32()?,
-                FRA_SRC => rule.from = net(value.ip(), src_len),
-                FRA_DST => rule.to = net(value.ip(), dst_len),
-                FRA_FWMARK => mark = value.u32(),
-                FRA_FWMASK => mask = value.u32(),
-                FRA_IIFNAME => rule.iif = Some(value.text()),
-                FRA_TABLE => rule.table = value.u32()?,
-                FRA_PROTOCOL => rule.protocol = value.u8()?,
+        let ipv6 = header.family == AddressFamily::Inet6;
+        let mut rule = Self { ipv6, ..Self::new(0, u32::from(header.table)) };
+        for told in attributes(payload, header.buffer_len()) {
+            match RuleAttribute::parse(&told?)? {
+                RuleAttribute::Priority(priority) => rule.priority = priority,
+                RuleAttribute::Source(ip) => rule.from = Some(prefix(ip, header.src_len)?),
+                RuleAttribute::Destination(ip) => rule.to = Some(prefix(ip, header.dst_len)?),
+                RuleAttribute::FwMark(bits) => mark = Some(bits),
+                RuleAttribute::FwMask(bits) => mask = Some(bits),
+                RuleAttribute::Iifname(name) => rule.iif = Some(name),
+                RuleAttribute::Table(table) => rule.table = table,
+                RuleAttribute::Protocol(protocol) => rule.protocol = protocol.into(),
                 _ => {}
             }
         }
         rule.mark = mask.filter(|mask| *mask != 0).map(|mask| (mark.unwrap_or(0), mask));
-        Some(rule)
+        Ok(Some(rule))
     }
 }
 
@@ -130,19 +120,16 @@ impl Socket {
     pub fn rules(&mut self, family: AddressFamily) -> Result<Vec<Rule>, NetlinkError> {
         let mut message = RuleMessage::default();
         message.header.family = family;
-        let request =
-            Outgoing { message: RouteNetlinkMessage::GetRule(message), flags: NLM_F_REQUEST | NLM_F_DUMP };
         let ipv6 = family == AddressFamily::Inet6;
-        let group = if ipv6 { RTNLGRP_IPV6_RULE } else { RTNLGRP_IPV4_RULE };
+        let group = if ipv6 { MulticastGroup::Ipv6Rule } else { MulticastGroup::Ipv4Rule };
         let barrier = Change::DeleteRule(Rule { ipv6, protocol: 255, ..Rule::new(u32::MAX, u32::MAX) });
-        self.dump_watched("list rules", request, group, &barrier, Rule::decode)
+        self.dump_watched("list rules", RouteNetlinkMessage::GetRule(message), group, &barrier, Rule::decode)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::attributes::u32_at;
 
     #[test]
     fn a_rule_reads_back_as_written() {
@@ -156,7 +143,7 @@ mod tests {
         let message = rule.message();
         let mut bytes = vec![0; netlink_packet_core::Emitable::buffer_len(&message)];
         netlink_packet_core::Emitable::emit(&message, &mut bytes);
-        assert_eq!(u32_at(&bytes, 8), Some(0), "no flags");
-        assert_eq!(Rule::decode(RTM_NEWRULE, &bytes), Some(rule));
+        assert_eq!(bytes[8..12], [0; 4], "no flags");
+        assert_eq!(Rule::decode(RTM_NEWRULE, &bytes).unwrap(), Some(rule));
     }
 }

@@ -1,39 +1,32 @@
-//! The socket: batches out, acknowledgements and dumps in.
+//! The socket: batches out, whole lists in.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    DecodeError, DoneMessage, Emitable, ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP,
+    NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkPayload, parse_string,
 };
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::SocketAddr;
+use netlink_sys::AsyncSocket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
-use nix::sys::time::TimeVal;
+use rtnetlink::MulticastGroup;
 
-use super::attributes::Attributes;
 use super::change::Change;
+use super::connection::Connection;
 use super::error::NetlinkError;
 use super::link::{Link, LinkRef};
+use super::message::{Message, attributes, objects};
+use super::transport::errno;
 
-const HEADER: usize = 16;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLMSGERR_ATTR_MSG: u16 = 1;
-/// The kernel never makes a larger piece of a dump.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+/// Of an error's explanation: the words (`NLMSGERR_ATTR_MSG`).
+const WORDS: u16 = 1;
 /// Requests in one system call. Their error replies, should all fail, must fit the socket's receive queue.
 const BATCH: usize = 64;
 /// How often an interrupted dump is begun anew. Upstream's five are too few while dozens of pods start.
 const DUMP_ATTEMPTS: u32 = 50;
-/// The wait for one answer. The kernel answers as it takes the request: a longer wait means that the rtnl lock is
-/// held by something that hangs.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request with its flags, not yet numbered.
+/// A request with its flags.
 pub(super) struct Outgoing {
     pub(super) message: RouteNetlinkMessage,
     pub(super) flags: u16,
@@ -41,16 +34,11 @@ pub(super) struct Outgoing {
 
 /// A blocking rtnetlink socket. It belongs for ever to the namespace of the thread that opened it.
 pub struct Socket {
-    socket: netlink_sys::Socket,
-    /// The kernel's name for this socket: on its answers, and on the notifications that its changes cause.
-    port: u32,
-    sequence: u32,
+    connection: Connection,
     /// Whether the kernel knows how much this socket reads at once. Until then it makes small pieces of dumps.
     primed: bool,
-    /// A notification came: only while one is subscribed to.
-    notified: bool,
-    send: Vec<u8>,
-    receive: Vec<u8>,
+    /// The last list that is to be watched came in several pieces.
+    several: bool,
 }
 
 struct Dumped<T> {
@@ -68,21 +56,41 @@ pub struct Looked {
     pub links: Vec<Option<Link>>,
 }
 
-/// What the kernel said to one request of a batch.
-enum Answer {
-    Silence,
-    Error(Errno, String),
+/// An error number and the kernel's explanation, often empty.
+struct Failure(Errno, String);
+
+impl Failure {
+    /// `None` when it says "well".
+    fn of_request(error: &ErrorMessage, flags: u16) -> Option<Self> {
+        let code = error.code?;
+        // Of the request that it quotes, only the header is there (capped), or all.
+        let quoted = match NetlinkBuffer::new_checked(&error.header) {
+            _ if flags & NLM_F_CAPPED != 0 => NetlinkHeader::default().buffer_len(),
+            Ok(quoted) => (quoted.length() as usize).next_multiple_of(4),
+            Err(_) => error.header.len(),
+        };
+        Some(Self(Errno::from_raw(code.get().saturating_neg()), explanation(&error.header, quoted, flags)))
+    }
+
+    /// `None` when the list is whole.
+    fn of_list(end: &DoneMessage, flags: u16) -> Option<Self> {
+        let failed = end.code != 0;
+        let words = || explanation(&end.extended_ack, 0, flags);
+        failed.then(|| Self(Errno::from_raw(end.code.saturating_neg()), words()))
+    }
+
+    fn of(self, what: String) -> NetlinkError {
+        let Self(errno, message) = self;
+        NetlinkError::Refused { what, errno, message }
+    }
 }
 
-impl Answer {
-    fn failure_of(self, change: &Change) -> Option<NetlinkError> {
-        match self {
-            Self::Silence => None,
-            Self::Error(errno, message) => {
-                Some(NetlinkError::Refused { what: change.to_string(), errno, message })
-            }
-        }
+fn explanation(bytes: &[u8], from: usize, flags: u16) -> String {
+    if flags & NLM_F_ACK_TLVS == 0 {
+        return String::new();
     }
+    let words = attributes(bytes, from).map_while(Result::ok).find(|attribute| attribute.kind() == WORDS);
+    words.and_then(|words| parse_string(words.value()).ok()).unwrap_or_default()
 }
 
 impl Socket {
@@ -91,13 +99,8 @@ impl Socket {
     /// Strict checking and extended acknowledgements are asked for; a kernel without them (before 4.20) goes on
     /// without.
     pub fn open() -> Result<Self, NetlinkError> {
-        let failed = |error: std::io::Error| NetlinkError::Socket {
-            what: "open a netlink socket",
-            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
-        };
-        let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(failed)?;
-        let port = socket.bind_auto().map_err(failed)?.port_number();
-        socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
+        let mut connection = Connection::open(NETLINK_ROUTE)?;
+        let socket = connection.transport().socket_ref();
         for refused in [
             socket.set_ext_ack(true).err(),
             socket.set_cap_ack(true).err(),
@@ -108,30 +111,12 @@ impl Socket {
         {
             tracing::debug!(%refused, "an old kernel: netlink without strict checks or explanations");
         }
-        let opened = Self {
-            socket,
-            port,
-            sequence: 0,
-            primed: false,
-            notified: false,
-            send: Vec::new(),
-            receive: vec![0; RECEIVE_BUFFER],
-        };
-        opened.set_timeout(TIMEOUT)?;
-        Ok(opened)
+        Ok(Self { connection, primed: false, several: false })
     }
 
     /// The kernel's name for this socket; changes that it makes are announced to others under it.
     pub fn port(&self) -> u32 {
-        self.port
-    }
-
-    /// Changes how long one answer is waited for. 10 seconds unless changed; not zero.
-    pub fn set_timeout(&self, timeout: Duration) -> Result<(), NetlinkError> {
-        let micros = i64::try_from(timeout.as_micros().max(1)).unwrap_or(i64::MAX);
-        let value = TimeVal::new(micros / 1_000_000, micros % 1_000_000);
-        setsockopt(&self.socket, sockopt::ReceiveTimeout, &value)
-            .map_err(|errno| NetlinkError::Socket { what: "set the receive timeout", errno })
+        self.connection.port()
     }
 
     /// Carries one change out.
@@ -154,8 +139,8 @@ impl Socket {
         let mut results = Vec::with_capacity(changes.len());
         for chunk in changes.chunks(BATCH) {
             let requests: Vec<_> = chunk.iter().map(Change::request).collect();
-            let answers = self.exchange(&|| batch_name(chunk), requests, &mut |_, _, _| {})?;
-            results.extend(answers.into_iter().zip(chunk).map(|(answer, change)| answer.failure_of(change)));
+            let answers = self.exchange(&|| batch_name(chunk), requests, |_, _, _| Ok(()))?;
+            results.extend(named(answers, chunk));
         }
         Ok(results)
     }
@@ -165,13 +150,13 @@ impl Socket {
         let mut requests: Vec<_> = changes.iter().map(Change::request).collect();
         requests.extend(links.iter().map(LinkRef::get));
         let mut seen = vec![None; links.len()];
-        let answers = self.exchange(&|| batch_name(changes), requests, &mut |at, kind, payload| {
+        let answers = self.exchange(&|| batch_name(changes), requests, |at, kind, payload| {
             if let Some(slot) = at.checked_sub(changes.len()).and_then(|at| seen.get_mut(at)) {
-                *slot = Link::decode(kind, payload);
+                *slot = Link::decode(kind, payload)?;
             }
+            Ok(())
         })?;
-        let failures = answers.into_iter().zip(changes).map(|(answer, change)| answer.failure_of(change));
-        Ok(Looked { failures: failures.collect(), links: seen })
+        Ok(Looked { failures: named(answers, changes).collect(), links: seen })
     }
 
     /// Asks for one object. The kernel answers with it, or with an error.
@@ -179,65 +164,51 @@ impl Socket {
         &mut self,
         what: &str,
         request: Outgoing,
-        decode: impl Fn(u16, &[u8]) -> Option<T>,
+        decode: impl Fn(u16, &[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<T>, NetlinkError> {
         let mut found = None;
-        let answers = self.exchange(&|| what.to_owned(), vec![request], &mut |_, kind, payload| {
-            found = found.take().or_else(|| decode(kind, payload));
-        })?;
-        match answers.into_iter().next() {
-            Some(Answer::Error(errno, message)) => {
-                Err(NetlinkError::Refused { what: what.to_owned(), errno, message })
+        let answers = self.exchange(&|| what.to_owned(), vec![request], |_, kind, payload| {
+            if found.is_none() {
+                found = decode(kind, payload)?;
             }
-            _ => Ok(found),
+            Ok(())
+        })?;
+        match answers.into_iter().flatten().next() {
+            Some(failure) => Err(failure.of(what.to_owned())),
+            None => Ok(found),
         }
     }
 
-    /// Sends requests in one system call and reads the answers. Only the last asks for an acknowledgement: the
-    /// kernel works through them in order and reports failures unasked, so when that one has come all have.
+    /// Sends requests in one system call and reads the answers. Only the last asks for an acknowledgement.
     fn exchange(
         &mut self,
         what: &dyn Fn() -> String,
         requests: Vec<Outgoing>,
-        on_object: &mut dyn FnMut(usize, u16, &[u8]),
-    ) -> Result<Vec<Answer>, NetlinkError> {
+        mut on_object: impl FnMut(usize, u16, &[u8]) -> Result<(), DecodeError>,
+    ) -> Result<Vec<Option<Failure>>, NetlinkError> {
         let count = requests.len();
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let first = self.sequence.wrapping_add(1);
-        self.send.clear();
-        for (at, request) in requests.into_iter().enumerate() {
+        let mut answers: Vec<Option<Failure>> = (0..count).map(|_| None).collect();
+        let mut unreadable = None;
+        let requests = requests.into_iter().enumerate().map(|(at, request)| {
             let ack = if at + 1 == count { NLM_F_ACK } else { 0 };
-            self.enqueue(request.message, request.flags | ack);
-        }
-        self.send_all()?;
-
-        let mut answers: Vec<Answer> = (0..count).map(|_| Answer::Silence).collect();
-        let mut done = false;
-        while !done {
-            let length = self.receive_one(what)?;
-            for message in Messages(&self.receive[..length]) {
-                // An answer to an earlier request, whose wait timed out, is dropped.
-                let at = message.sequence.wrapping_sub(first) as usize;
-                if message.port != self.port {
-                    self.notified = true;
-                    continue;
-                }
-                if at >= count {
-                    continue;
-                }
-                if message.kind == NLMSG_ERROR {
-                    if let Some(failure) = message.failure() {
-                        answers[at] = failure;
-                    }
-                    done |= at + 1 == count;
-                } else {
-                    on_object(at, message.kind, message.payload);
+            Message::request(request.message, request.flags | ack)
+        });
+        self.connection.converse(what, requests.collect(), |at, heard| match heard.payload {
+            NetlinkPayload::InnerMessage(Message::Piece(piece)) => {
+                for object in objects(&piece) {
+                    let read =
+                        |object: NetlinkBuffer<&[u8]>| on_object(at, object.message_type(), object.payload());
+                    unreadable = object.and_then(read).err().or(unreadable.take());
                 }
             }
+            NetlinkPayload::Error(error) => answers[at] = Failure::of_request(&error, heard.header.flags),
+            _ => {}
+        })?;
+        self.primed = true;
+        match unreadable {
+            Some(error) => Err(malformed(what(), &error)),
+            None => Ok(answers),
         }
-        Ok(answers)
     }
 
     /// Reads a whole list. A list that changed while it was read is read anew, a bounded number of times: what is
@@ -248,8 +219,8 @@ impl Socket {
     pub(super) fn dump<T>(
         &mut self,
         what: &'static str,
-        request: Outgoing,
-        decode: impl Fn(u16, &[u8]) -> Option<T>,
+        request: RouteNetlinkMessage,
+        decode: impl Fn(u16, &[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Vec<T>, NetlinkError> {
         self.until_settled(what, |socket| {
             Ok(socket.dump_once(what, &request, &decode)?.map(|dumped| dumped.list))
@@ -264,30 +235,37 @@ impl Socket {
     pub(super) fn dump_watched<T>(
         &mut self,
         what: &'static str,
-        request: Outgoing,
-        group: u32,
+        request: RouteNetlinkMessage,
+        group: MulticastGroup,
         barrier: &Change,
-        decode: impl Fn(u16, &[u8]) -> Option<T>,
+        decode: impl Fn(u16, &[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Vec<T>, NetlinkError> {
-        if let Some(dumped) = self.dump_once(what, &request, &decode)?
+        // A list that was long last time is not read for nothing first.
+        if !self.several
+            && let Some(dumped) = self.dump_once(what, &request, &decode)?
             && dumped.pieces <= 1
         {
             return Ok(dumped.list);
         }
-        let failed = |what, error: std::io::Error| NetlinkError::Socket {
-            what,
-            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
-        };
-        self.socket.add_membership(group).map_err(|error| failed("subscribe to changes", error))?;
+        let failed = |what, error: std::io::Error| NetlinkError::Socket { what, errno: errno(&error) };
+        let group = group as u32;
+        let subscribed = self.connection.transport().socket_ref().add_membership(group);
+        subscribed.map_err(|error| failed("subscribe to changes", error))?;
         let result = self.until_settled(what, |socket| {
             // What was announced before the first piece does not count: read it away.
             socket.apply_each(std::slice::from_ref(barrier))?;
-            socket.notified = false;
+            socket.connection.take_notified();
             let dumped = socket.dump_once(what, &request, &decode)?;
             socket.apply_each(std::slice::from_ref(barrier))?;
-            Ok(dumped.filter(|_| !socket.notified).map(|dumped| dumped.list))
+            let changed = socket.connection.take_notified();
+            let Some(dumped) = dumped.filter(|dumped| dumped.pieces <= 1 || !changed) else {
+                return Ok(None);
+            };
+            socket.several = dumped.pieces > 1;
+            Ok(Some(dumped.list))
         });
-        self.socket.drop_membership(group).map_err(|error| failed("unsubscribe from changes", error))?;
+        let unsubscribed = self.connection.transport().socket_ref().drop_membership(group);
+        unsubscribed.map_err(|error| failed("unsubscribe from changes", error))?;
         result
     }
 
@@ -310,47 +288,37 @@ impl Socket {
     fn dump_once<T>(
         &mut self,
         what: &'static str,
-        request: &Outgoing,
-        decode: &impl Fn(u16, &[u8]) -> Option<T>,
+        request: &RouteNetlinkMessage,
+        decode: &impl Fn(u16, &[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<Dumped<T>>, NetlinkError> {
         self.prime(what)?;
-        self.send.clear();
-        self.enqueue(request.message.clone(), request.flags);
-        self.send_all()?;
-        let mut dumped = Dumped { list: Vec::new(), pieces: 0 };
-        let mut interrupted = false;
-        loop {
-            let length = self.receive_one(&|| what.to_owned())?;
-            let mut objects = false;
-            for message in Messages(&self.receive[..length]) {
-                if message.port != self.port {
-                    self.notified = true;
-                    continue;
-                }
-                if message.sequence != self.sequence {
-                    continue;
-                }
-                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-                match message.kind {
-                    NLMSG_ERROR | NLMSG_DONE => match message.failure() {
-                        Some(Answer::Error(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY, _)) => {
-                            return Ok(None);
+        let (mut dumped, mut unreadable, mut interrupted) =
+            (Dumped { list: Vec::new(), pieces: 0 }, None, false);
+        let mut failure = None;
+        let request = Message::request(request.clone(), NLM_F_REQUEST | NLM_F_DUMP);
+        self.connection.converse(&|| what.to_owned(), vec![request], |_, heard| {
+            let flags = heard.header.flags;
+            interrupted |= flags & NLM_F_DUMP_INTR != 0;
+            match heard.payload {
+                NetlinkPayload::InnerMessage(Message::Piece(piece)) => {
+                    dumped.pieces += 1;
+                    for object in objects(&piece) {
+                        match object.and_then(|object| decode(object.message_type(), object.payload())) {
+                            Ok(object) => dumped.list.extend(object),
+                            Err(error) => unreadable = Some(error),
                         }
-                        Some(Answer::Error(errno, message)) => {
-                            return Err(NetlinkError::Refused { what: what.to_owned(), errno, message });
-                        }
-                        _ => {
-                            dumped.pieces += usize::from(objects);
-                            return Ok((!interrupted).then_some(dumped));
-                        }
-                    },
-                    kind => {
-                        objects = true;
-                        dumped.list.extend(decode(kind, message.payload));
                     }
                 }
+                NetlinkPayload::Done(done) => failure = Failure::of_list(&done, flags),
+                NetlinkPayload::Error(error) => failure = Failure::of_request(&error, flags),
+                _ => {}
             }
-            dumped.pieces += usize::from(objects);
+        })?;
+        match (failure, unreadable) {
+            (Some(Failure(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY, _)), _) => Ok(None),
+            (Some(failure), _) => Err(failure.of(what.to_owned())),
+            (None, Some(error)) => Err(malformed(what.to_owned(), &error)),
+            (None, None) => Ok((!interrupted).then_some(dumped)),
         }
     }
 
@@ -360,74 +328,26 @@ impl Socket {
         if self.primed {
             return Ok(());
         }
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_ACK;
-        header.sequence_number = self.sequence;
-        let mut nothing = NetlinkMessage::<RouteNetlinkMessage>::new(header, NetlinkPayload::Noop);
-        nothing.finalize();
-        self.send.clear();
-        self.send.resize(nothing.buffer_len(), 0);
-        nothing.serialize(&mut self.send);
-        self.send_all()?;
-        self.receive_one(&|| what.to_owned())?;
+        self.connection.converse(
+            &|| what.to_owned(),
+            vec![Message::noop(NLM_F_REQUEST | NLM_F_ACK)],
+            |_, _acknowledged| {},
+        )?;
+        self.primed = true;
         Ok(())
-    }
-
-    fn enqueue(&mut self, message: RouteNetlinkMessage, flags: u16) {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-        message.finalize();
-        let start = self.send.len();
-        self.send.resize(start + message.buffer_len().next_multiple_of(4), 0);
-        message.serialize(&mut self.send[start..]);
-    }
-
-    fn send_all(&self) -> Result<(), NetlinkError> {
-        loop {
-            match self.socket.send(&self.send, 0) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(NetlinkError::Socket {
-                        what: "send to the kernel",
-                        errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
-                    });
-                }
-            }
-        }
-    }
-
-    fn receive_one(&mut self, what: &dyn Fn() -> String) -> Result<usize, NetlinkError> {
-        loop {
-            match recv(self.socket.as_raw_fd(), &mut self.receive, MsgFlags::MSG_TRUNC) {
-                Ok(length) if length > self.receive.len() => {
-                    return Err(NetlinkError::Malformed {
-                        what: what(),
-                        detail: format!("{length} bytes in one piece"),
-                    });
-                }
-                Ok(length) => {
-                    self.primed = true;
-                    return Ok(length);
-                }
-                Err(Errno::EINTR) => {}
-                // Notifications were lost for want of room; answers never are, while they are being read.
-                Err(Errno::ENOBUFS) => self.notified = true,
-                Err(Errno::EAGAIN) => return Err(NetlinkError::Timeout { what: what() }),
-                Err(errno) => return Err(NetlinkError::Socket { what: "receive from the kernel", errno }),
-            }
-        }
     }
 }
 
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+/// Each change's failure in words.
+fn named(answers: Vec<Option<Failure>>, changes: &[Change]) -> impl Iterator<Item = Option<NetlinkError>> {
+    answers
+        .into_iter()
+        .zip(changes)
+        .map(|(answer, change)| answer.map(|failure| failure.of(change.to_string())))
+}
+
+fn malformed(what: String, error: &DecodeError) -> NetlinkError {
+    NetlinkError::Malformed { what, detail: error.to_string() }
 }
 
 fn batch_name(changes: &[Change]) -> String {
@@ -435,63 +355,5 @@ fn batch_name(changes: &[Change]) -> String {
         [only] => only.to_string(),
         [first, rest @ ..] => format!("{first} and {} more", rest.len()),
         [] => "nothing".to_owned(),
-    }
-}
-
-/// One message of what was received.
-pub(super) struct Message<'a> {
-    pub(super) kind: u16,
-    flags: u16,
-    sequence: u32,
-    pub(super) port: u32,
-    pub(super) payload: &'a [u8],
-}
-
-impl Message<'_> {
-    /// Of an error or end-of-list message: the error number and its explanation; `None` when it says "well".
-    fn failure(&self) -> Option<Answer> {
-        let code = i32::from_ne_bytes(self.payload.get(..4)?.try_into().ok()?);
-        if code == 0 {
-            return None;
-        }
-        // Of the request that it quotes, only the header is there (capped), or all; a list's end quotes nothing.
-        let quoted = match self.kind {
-            NLMSG_DONE => 0,
-            _ if self.flags & NLM_F_CAPPED != 0 => HEADER,
-            _ => {
-                let length = super::attributes::u32_at(self.payload, 4).unwrap_or(0);
-                (length as usize).next_multiple_of(4)
-            }
-        };
-        let explanation = if self.flags & NLM_F_ACK_TLVS == 0 {
-            String::new()
-        } else {
-            Attributes(self.payload.get(4 + quoted..).unwrap_or_default())
-                .find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)
-                .map(|(_, value)| value.text())
-                .unwrap_or_default()
-        };
-        Some(Answer::Error(Errno::from_raw(code.saturating_neg()), explanation))
-    }
-}
-
-/// Walks the messages of one received piece. Ends at the first that does not fit in what is left.
-pub(super) struct Messages<'a>(pub(super) &'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = Message<'a>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let header = self.0.get(..HEADER)?;
-        let length = u32::from_ne_bytes(header[..4].try_into().ok()?) as usize;
-        let message = Message {
-            kind: u16::from_ne_bytes([header[4], header[5]]),
-            flags: u16::from_ne_bytes([header[6], header[7]]),
-            sequence: u32::from_ne_bytes(header[8..12].try_into().ok()?),
-            port: u32::from_ne_bytes(header[12..16].try_into().ok()?),
-            payload: self.0.get(HEADER..length)?,
-        };
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
     }
 }

@@ -1,18 +1,27 @@
 //! Being told of changes.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use netlink_packet_core::{NetlinkBuffer, NetlinkPayload, parse_string};
+use netlink_sys::AsyncSocket;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
+use rtnetlink::MulticastGroup;
 
-use super::attributes::Attributes;
+use super::connection::Connection;
 use super::error::NetlinkError;
 use super::link::Link;
-use super::socket::Messages;
+use super::message::{Message, attributes, objects};
+use super::transport::errno;
 
 /// Bytes of notifications that may wait to be read; each costs the kernel up to 4 KiB of them.
 const ROOM: usize = 4 * 1024 * 1024;
+/// Notifications that are read at one go: a flood must not hold the caller. What is left keeps the socket readable.
+const AT_ONE_GO: usize = 10_000;
+/// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
+const NFTABLES: u32 = 7;
 
 /// What to be told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +41,26 @@ pub enum Group {
 }
 
 impl Group {
-    /// Protocol and multicast group number (`enum rtnetlink_groups`, `enum nfnetlink_groups`).
+    /// Protocol and multicast group number.
     fn number(self) -> (isize, u32) {
+        let routing = |group: MulticastGroup| (NETLINK_ROUTE, group as u32);
         match self {
-            Self::Links => (NETLINK_ROUTE, 1),
-            Self::Ipv4Addresses => (NETLINK_ROUTE, 5),
-            Self::Ipv4Routes => (NETLINK_ROUTE, 7),
-            Self::Ipv4Rules => (NETLINK_ROUTE, 8),
-            Self::Ipv4Settings => (NETLINK_ROUTE, 24),
-            Self::NfTables => (NETLINK_NETFILTER, 7),
+            Self::Links => routing(MulticastGroup::Link),
+            Self::Ipv4Addresses => routing(MulticastGroup::Ipv4Ifaddr),
+            Self::Ipv4Routes => routing(MulticastGroup::Ipv4Route),
+            Self::Ipv4Rules => routing(MulticastGroup::Ipv4Rule),
+            Self::Ipv4Settings => routing(MulticastGroup::Ipv4Netconf),
+            Self::NfTables => (NETLINK_NETFILTER, NFTABLES),
         }
     }
 }
 
-/// A non-blocking socket that becomes readable when something changed in its namespace. A change only means "look
-/// again"; notifications may be lost, which means the same.
+/// Becomes readable when something changed in its namespace. A change only means "look again"; notifications may be
+/// lost, which means the same.
 pub struct Watch {
-    socket: netlink_sys::Socket,
+    connection: Connection,
+    /// The same socket, to be waited for.
+    readable: OwnedFd,
 }
 
 impl Watch {
@@ -56,12 +68,11 @@ impl Watch {
     pub fn open(groups: &[Group]) -> Result<Self, NetlinkError> {
         let failed = |error: std::io::Error| NetlinkError::Socket {
             what: "open a watching netlink socket",
-            errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+            errno: errno(&error),
         };
         let protocol = groups.first().map_or(NETLINK_ROUTE, |group| group.number().0);
-        let mut socket = netlink_sys::Socket::new(protocol).map_err(failed)?;
-        socket.bind_auto().map_err(failed)?;
-        socket.set_non_blocking(true).map_err(failed)?;
+        let mut connection = Connection::open(protocol)?;
+        let socket = connection.transport().socket_mut();
         // Room for what gathers between two reads. What does not fit is told as a loss, so a refusal harms nobody.
         if let Err(refused) = setsockopt(&socket, sockopt::RcvBufForce, &ROOM) {
             tracing::debug!(%refused, "watching with the system's ordinary receive buffer");
@@ -76,29 +87,29 @@ impl Watch {
             }
             socket.add_membership(number).map_err(failed)?;
         }
-        Ok(Self { socket })
+        let readable = socket.as_fd().try_clone_to_owned().map_err(failed)?;
+        Ok(Self { connection, readable })
     }
 
     /// Reads away all that is there. True when `matters` said so of any, or when notifications were lost.
-    pub fn drain(&self, mut matters: impl FnMut(Notice<'_>) -> bool) -> bool {
-        let mut changed = false;
-        let mut buffer = Vec::with_capacity(BUFFER);
-        // Bounded: a flood must not hold the caller; what is left makes the socket readable again.
-        for _ in 0..10_000 {
-            buffer.clear();
-            match self.socket.recv(&mut buffer, 0) {
-                Ok(_) => {
-                    for message in Messages(&buffer) {
-                        changed |= matters(Notice {
-                            kind: message.kind,
-                            port: message.port,
-                            payload: message.payload,
-                        });
+    pub fn drain(&mut self, mut matters: impl FnMut(Notice<'_>) -> bool) -> bool {
+        self.connection.transport().allow(AT_ONE_GO);
+        let mut changed = match self.connection.turn() {
+            Ok(_) => false,
+            Err(error) => {
+                tracing::warn!(%error, "notifications of changes may be lost");
+                true
+            }
+        };
+        for message in self.connection.unasked() {
+            match &message.payload {
+                NetlinkPayload::InnerMessage(Message::Piece(piece)) => {
+                    for object in objects(piece) {
+                        changed |= object.map_or(true, |object| matters(Notice::of(&object)));
                     }
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => changed = true,
-                Err(_nothing_left) => break,
+                NetlinkPayload::Overrun(_) => changed = true,
+                _ => {}
             }
         }
         changed
@@ -116,53 +127,60 @@ pub struct Notice<'a> {
     pub payload: &'a [u8],
 }
 
-impl Notice<'_> {
+impl<'a> Notice<'a> {
+    fn of(object: &NetlinkBuffer<&'a [u8]>) -> Self {
+        Self { kind: object.message_type(), port: object.port_number(), payload: object.payload() }
+    }
+
+    /// A link came or changed.
+    pub const LINK_NEW: u16 = libc::RTM_NEWLINK;
+    /// A link went.
+    pub const LINK_GONE: u16 = libc::RTM_DELLINK;
+
     /// The link that a link notification is about.
     pub fn link(&self) -> Option<Link> {
-        matches!(self.kind, Self::LINK_NEW | Self::LINK_GONE)
-            .then(|| Link::decode(Self::LINK_NEW, self.payload))
-            .flatten()
+        match self.kind {
+            Self::LINK_NEW | Self::LINK_GONE => Link::decode(Self::LINK_NEW, self.payload).ok().flatten(),
+            _ => None,
+        }
     }
 
     /// Of a notification about IPv4 settings: whether somebody changed forwarding or the reverse path check. `None`
     /// when it is about something else. All settings at once, as they are told of a new link, are no change.
     pub fn settings_changed(&self) -> Option<bool> {
-        const NEW: u16 = 80;
-        const GONE: u16 = 81;
+        // The library does not know this message. linux/netconf.h:
         const FORWARDING: u16 = 2;
         const RP_FILTER: u16 = 3;
         /// `struct netconfmsg`, a byte, padded.
         const HEADER: usize = 4;
-        if !matches!(self.kind, NEW | GONE) {
+        if !matches!(self.kind, libc::RTM_NEWNETCONF | libc::RTM_DELNETCONF) {
             return None;
         }
-        let told = self.payload.get(HEADER..).unwrap_or_default();
-        let ours = Attributes(told).filter(|(kind, _)| matches!(*kind, FORWARDING | RP_FILTER)).count();
-        Some(self.kind == NEW && ours == 1)
+        let told = attributes(self.payload, HEADER).map_while(Result::ok);
+        let ours = told.filter(|told| matches!(told.kind(), FORWARDING | RP_FILTER)).count();
+        Some(self.kind == libc::RTM_NEWNETCONF && ours == 1)
     }
-
-    /// A link came or changed (`RTM_NEWLINK`).
-    pub const LINK_NEW: u16 = 16;
-    /// A link went (`RTM_DELLINK`).
-    pub const LINK_GONE: u16 = 17;
 
     /// The table that an nf_tables notification is about.
     pub fn nf_table(&self) -> Option<String> {
+        // Nor does it know those of nf_tables. linux/netfilter/nf_tables.h and nfnetlink.h:
         const NEW_GENERATION: u16 = 15;
         const SUBSYSTEM: u16 = 10;
+        /// The table's name, of tables, chains, rules and sets alike.
+        const TABLE: u16 = 1;
+        /// `struct nfgenmsg`.
+        const HEADER: usize = 4;
         if self.kind >> 8 != SUBSYSTEM || self.kind & 0xff == NEW_GENERATION {
             return None;
         }
-        // The table's name is the first attribute of tables, chains, rules and sets alike.
-        Attributes(self.payload.get(4..)?).find(|(kind, _)| *kind == 1).map(|(_, value)| value.text())
+        let told =
+            attributes(self.payload, HEADER).map_while(Result::ok).find(|told| told.kind() == TABLE)?;
+        parse_string(told.value()).ok()
     }
 }
 
-/// A notification longer than this is cut; its head, which is all that is looked at, is there.
-const BUFFER: usize = 16 * 1024;
-
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.readable.as_fd()
     }
 }
