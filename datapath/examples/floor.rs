@@ -4,7 +4,8 @@
 //! `floor [PODS] [AT_ONCE]` (defaults 50, 16), as root; works in namespaces of its own. Prints one line of JSON:
 //! microseconds per pod, one at a time and AT_ONCE at a time, for ADD (veth pair, both sides up, addresses, routes,
 //! neighbour, rules) and DEL (rules and route; link removal told apart, alone and many by one request). With
-//! `--host` the same through [`Host`], for comparison in one run.
+//! `--host` the same through [`Host`], for comparison in one run; with `--apart` with each change in a system call of its
+//! own, as the library's own handle sends them, one at a time.
 #![allow(clippy::unwrap_used, reason = "a measurement ends at the first failure")]
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use holdfast_datapath::netlink::{
-    Address, Change, LinkRef, LinkSettings, Neighbour, Route, Rule, Socket, Veth, VethEnd,
+    Address, Change, LinkRef, LinkSettings, Neighbour, NetlinkError, Route, Rule, Socket, Veth, VethEnd,
 };
 use holdfast_datapath::{Host, HostOptions, netns};
 use holdfast_model::host::{LinkAlias, MAIN_TABLE, POD_GATEWAY, PodWiring, priority};
@@ -25,15 +26,18 @@ const REMOVAL: u32 = 99;
 
 fn main() -> anyhow::Result<()> {
     let mut numbers =
-        std::env::args().skip(1).filter(|word| word != "--host").map(|word| word.parse::<usize>());
+        std::env::args().skip(1).filter(|word| !word.starts_with("--")).map(|word| word.parse::<usize>());
     let pods = numbers.next().transpose()?.unwrap_or(50);
     let at_once = numbers.next().transpose()?.unwrap_or(16);
     let mut report = json!({
         "pods": pods,
         "at_once": at_once,
-        "one_at_a_time": floor(pods, 1)?,
-        "many_at_once": floor(pods, at_once)?,
+        "one_at_a_time": floor(pods, 1, Socket::apply_all)?,
+        "many_at_once": floor(pods, at_once, Socket::apply_all)?,
     });
+    if std::env::args().any(|word| word == "--apart") {
+        report["apart"] = floor(pods, 1, apart)?;
+    }
     if std::env::args().any(|word| word == "--host") {
         report["host_one_at_a_time"] = host(pods, 1)?;
         report["host_many_at_once"] = host(pods, at_once)?;
@@ -55,8 +59,15 @@ fn wiring(number: usize) -> PodWiring {
     }
 }
 
+/// How a socket carries several changes out.
+type Apply = fn(&mut Socket, &[Change]) -> Result<(), NetlinkError>;
+
+fn apart(socket: &mut Socket, changes: &[Change]) -> Result<(), NetlinkError> {
+    changes.iter().try_for_each(|change| socket.apply(change))
+}
+
 /// The bare calls.
-fn floor(pods: usize, at_once: usize) -> anyhow::Result<serde_json::Value> {
+fn floor(pods: usize, at_once: usize, apply: Apply) -> anyhow::Result<serde_json::Value> {
     let home = netns::create()?;
     let sandboxes: Vec<Netns> = (0..pods).map(|_| netns::create()).collect::<Result<_, _>>()?;
     let add = measure(
@@ -64,7 +75,7 @@ fn floor(pods: usize, at_once: usize) -> anyhow::Result<serde_json::Value> {
         at_once,
         || netns::socket_in(&home).unwrap(),
         |socket, number| {
-            add(socket, &home, &sandboxes[number], &wiring(number));
+            add(socket, apply, &home, &sandboxes[number], &wiring(number));
         },
     );
     let delete = measure(
@@ -72,7 +83,7 @@ fn floor(pods: usize, at_once: usize) -> anyhow::Result<serde_json::Value> {
         at_once,
         || netns::socket_in(&home).unwrap(),
         |socket, number| {
-            delete(socket, &wiring(number));
+            delete(socket, apply, &wiring(number));
         },
     );
     let mut socket = netns::socket_in(&home)?;
@@ -99,7 +110,7 @@ fn floor(pods: usize, at_once: usize) -> anyhow::Result<serde_json::Value> {
     Ok(json!({ "add_us": add, "del_us": delete, "link_us": single, "links_by_group": group }))
 }
 
-fn add(socket: &mut Socket, home: &Netns, sandbox: &Netns, wiring: &PodWiring) {
+fn add(socket: &mut Socket, apply: Apply, home: &Netns, sandbox: &Netns, wiring: &PodWiring) {
     let own = ipnet::IpNet::from(wiring.address);
     let veth = Veth {
         near: VethEnd { name: wiring.host_veth.clone(), mac: Some(wiring.host_mac), netns: None },
@@ -110,22 +121,24 @@ fn add(socket: &mut Socket, home: &Netns, sandbox: &Netns, wiring: &PodWiring) {
     let name = LinkRef::Name(wiring.host_veth.clone());
     let looked = socket.apply_and_look(&[Change::CreateVeth(veth)], &[name]).unwrap();
     let link = looked.links[0].clone().unwrap();
-    socket
-        .apply_all(&[
+    apply(
+        socket,
+        &[
             Change::SetLink(LinkRef::Index(link.index), LinkSettings::up()),
             Change::AddRoute(Route::on_link(MAIN_TABLE, own, link.index)),
             Change::AddRule(Rule { to: Some(own), ..Rule::new(priority::TO_POD, MAIN_TABLE) }),
             Change::AddRule(Rule { from: Some(own), ..Rule::new(priority::FROM_POD, wiring.table) }),
-        ])
-        .unwrap();
+        ],
+    )
+    .unwrap();
     netns::enter_for_good(sandbox).unwrap();
     let inside = Socket::open();
     netns::enter_for_good(home).unwrap();
     let far = link.peer_index.unwrap();
     let gateway = POD_GATEWAY.into();
-    inside
-        .unwrap()
-        .apply_all(&[
+    apply(
+        &mut inside.unwrap(),
+        &[
             Change::SetLink(LinkRef::Index(far), LinkSettings::up()),
             Change::AddAddress(Address::new(far, own)),
             Change::AddRoute(Route::on_link(
@@ -135,19 +148,22 @@ fn add(socket: &mut Socket, home: &Netns, sandbox: &Netns, wiring: &PodWiring) {
             )),
             Change::AddRoute(Route::default_via(MAIN_TABLE, gateway, far)),
             Change::PutNeighbour(Neighbour::permanent(far, gateway, wiring.host_mac)),
-        ])
-        .unwrap();
+        ],
+    )
+    .unwrap();
 }
 
-fn delete(socket: &mut Socket, wiring: &PodWiring) {
+fn delete(socket: &mut Socket, apply: Apply, wiring: &PodWiring) {
     let own = ipnet::IpNet::from(wiring.address);
-    socket
-        .apply_all(&[
+    apply(
+        socket,
+        &[
             Change::DeleteRoute(Route { link: None, ..Route::on_link(MAIN_TABLE, own, 0) }),
             Change::DeleteRule(Rule { to: Some(own), ..Rule::new(priority::TO_POD, MAIN_TABLE) }),
             Change::DeleteRule(Rule { from: Some(own), ..Rule::new(priority::FROM_POD, wiring.table) }),
-        ])
-        .unwrap();
+        ],
+    )
+    .unwrap();
 }
 
 /// Does the work for each number, on `at_once` threads, and gives the median, the 99th percentile and the whole
