@@ -1,5 +1,6 @@
 //! Why a netlink exchange failed.
 
+use netlink_packet_core::DecodeError;
 use nix::errno::Errno;
 
 /// Why a netlink exchange failed. The first part of the text says what was being done.
@@ -52,6 +53,10 @@ fn detail(message: &str) -> String {
 }
 
 impl NetlinkError {
+    pub(super) fn malformed(what: String, error: &DecodeError) -> Self {
+        Self::Malformed { what, detail: error.to_string() }
+    }
+
     /// The error number, where there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {

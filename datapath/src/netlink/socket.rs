@@ -2,25 +2,21 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::{
-    DecodeError, DoneMessage, Emitable, ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP,
-    NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkPayload, parse_string,
-};
+use netlink_packet_core::{DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::AsyncSocket;
 use netlink_sys::protocols::NETLINK_ROUTE;
-use nix::errno::Errno;
 use rtnetlink::MulticastGroup;
 
 use super::change::Change;
 use super::connection::Connection;
 use super::error::NetlinkError;
+use super::failure::Failure;
 use super::link::{Link, LinkRef};
-use super::message::{Message, attributes, objects};
+use super::list::{Listing, Whole};
+use super::message::{Message, objects};
 use super::transport::errno;
 
-/// Of an error's explanation: the words (`NLMSGERR_ATTR_MSG`).
-const WORDS: u16 = 1;
 /// Requests in one system call. Their error replies, should all fail, must fit the socket's receive queue.
 const BATCH: usize = 64;
 /// How often an interrupted dump is begun anew. Upstream's five are too few while dozens of pods start.
@@ -41,12 +37,6 @@ pub struct Socket {
     several: bool,
 }
 
-struct Dumped<T> {
-    list: Vec<T>,
-    /// In how many pieces it came.
-    pieces: usize,
-}
-
 /// What [`Socket::apply_and_look`] did and saw.
 #[derive(Clone, Debug)]
 pub struct Looked {
@@ -54,43 +44,6 @@ pub struct Looked {
     pub failures: Vec<Option<NetlinkError>>,
     /// The links asked for, in order; `None` where there is none such.
     pub links: Vec<Option<Link>>,
-}
-
-/// An error number and the kernel's explanation, often empty.
-struct Failure(Errno, String);
-
-impl Failure {
-    /// `None` when it says "well".
-    fn of_request(error: &ErrorMessage, flags: u16) -> Option<Self> {
-        let code = error.code?;
-        // Of the request that it quotes, only the header is there (capped), or all.
-        let quoted = match NetlinkBuffer::new_checked(&error.header) {
-            _ if flags & NLM_F_CAPPED != 0 => NetlinkHeader::default().buffer_len(),
-            Ok(quoted) => (quoted.length() as usize).next_multiple_of(4),
-            Err(_) => error.header.len(),
-        };
-        Some(Self(Errno::from_raw(code.get().saturating_neg()), explanation(&error.header, quoted, flags)))
-    }
-
-    /// `None` when the list is whole.
-    fn of_list(end: &DoneMessage, flags: u16) -> Option<Self> {
-        let failed = end.code != 0;
-        let words = || explanation(&end.extended_ack, 0, flags);
-        failed.then(|| Self(Errno::from_raw(end.code.saturating_neg()), words()))
-    }
-
-    fn of(self, what: String) -> NetlinkError {
-        let Self(errno, message) = self;
-        NetlinkError::Refused { what, errno, message }
-    }
-}
-
-fn explanation(bytes: &[u8], from: usize, flags: u16) -> String {
-    if flags & NLM_F_ACK_TLVS == 0 {
-        return String::new();
-    }
-    let words = attributes(bytes, from).map_while(Result::ok).find(|attribute| attribute.kind() == WORDS);
-    words.and_then(|words| parse_string(words.value()).ok()).unwrap_or_default()
 }
 
 impl Socket {
@@ -206,7 +159,7 @@ impl Socket {
         })?;
         self.primed = true;
         match unreadable {
-            Some(error) => Err(malformed(what(), &error)),
+            Some(error) => Err(NetlinkError::malformed(what(), &error)),
             None => Ok(answers),
         }
     }
@@ -290,36 +243,12 @@ impl Socket {
         what: &'static str,
         request: &RouteNetlinkMessage,
         decode: &impl Fn(u16, &[u8]) -> Result<Option<T>, DecodeError>,
-    ) -> Result<Option<Dumped<T>>, NetlinkError> {
+    ) -> Result<Option<Whole<T>>, NetlinkError> {
         self.prime(what)?;
-        let (mut dumped, mut unreadable, mut interrupted) =
-            (Dumped { list: Vec::new(), pieces: 0 }, None, false);
-        let mut failure = None;
         let request = Message::request(request.clone(), NLM_F_REQUEST | NLM_F_DUMP);
-        self.connection.converse(&|| what.to_owned(), vec![request], |_, heard| {
-            let flags = heard.header.flags;
-            interrupted |= flags & NLM_F_DUMP_INTR != 0;
-            match heard.payload {
-                NetlinkPayload::InnerMessage(Message::Piece(piece)) => {
-                    dumped.pieces += 1;
-                    for object in objects(&piece) {
-                        match object.and_then(|object| decode(object.message_type(), object.payload())) {
-                            Ok(object) => dumped.list.extend(object),
-                            Err(error) => unreadable = Some(error),
-                        }
-                    }
-                }
-                NetlinkPayload::Done(done) => failure = Failure::of_list(&done, flags),
-                NetlinkPayload::Error(error) => failure = Failure::of_request(&error, flags),
-                _ => {}
-            }
-        })?;
-        match (failure, unreadable) {
-            (Some(Failure(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY, _)), _) => Ok(None),
-            (Some(failure), _) => Err(failure.of(what.to_owned())),
-            (None, Some(error)) => Err(malformed(what.to_owned(), &error)),
-            (None, None) => Ok((!interrupted).then_some(dumped)),
-        }
+        let mut listing = Listing::new(decode);
+        self.connection.converse(&|| what.to_owned(), vec![request], |_, heard| listing.hear(heard))?;
+        listing.outcome(what)
     }
 
     /// Lets the kernel see how much is read at once, by an exchange of nothing, so that already the first piece of
@@ -344,10 +273,6 @@ fn named(answers: Vec<Option<Failure>>, changes: &[Change]) -> impl Iterator<Ite
         .into_iter()
         .zip(changes)
         .map(|(answer, change)| answer.map(|failure| failure.of(change.to_string())))
-}
-
-fn malformed(what: String, error: &DecodeError) -> NetlinkError {
-    NetlinkError::Malformed { what, detail: error.to_string() }
 }
 
 fn batch_name(changes: &[Change]) -> String {
