@@ -3,12 +3,17 @@
 //! The plugin opens the sandbox's network namespace and passes the open descriptor: a path can be removed, reused
 //! or mean another file in the daemon's mount namespace, a descriptor cannot.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::cmsg_space;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
-use crate::sys;
+/// The most descriptors that the kernel passes in one message (`SCM_MAX_FD`). With room for all of them a sender
+/// cannot make the kernel cut the control data short.
+const MAX_DESCRIPTORS: usize = 253;
 
 /// What one read gave.
 #[derive(Debug)]
@@ -44,10 +49,28 @@ pub fn send(socket: &impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>
 /// Works on blocking and non-blocking sockets; an async daemon calls it when the socket is readable and gets
 /// `WouldBlock` otherwise. Fails, with everything closed, if the kernel could not pass all descriptors.
 pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
-    let (bytes, descriptors) = sys::receive(socket, buffer)?;
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = loop {
+        let mut buffers = [IoSliceMut::new(buffer)];
+        match recvmsg(socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(message) => break message,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let mut descriptors: Vec<OwnedFd> = rights.flatten().collect();
+    if message.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(io::Error::other("descriptors were lost on the way: this process has no room for more"));
+    }
     let extra = descriptors.len().saturating_sub(1);
     // Dropping the rest of the list closes it.
-    Ok(Received { bytes, descriptor: descriptors.into_iter().next(), extra })
+    descriptors.truncate(1);
+    Ok(Received { bytes: message.bytes, descriptor: descriptors.pop(), extra })
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ pub mod message;
 pub mod names;
 pub mod peer;
 pub mod spool;
-mod sys;
 pub mod tombstone;
 
 /// The socket on which the daemon listens, unless the network configuration's `socket` says otherwise.
