@@ -154,10 +154,9 @@ impl<W: World> Engine<W> {
                     &self.traces,
                     &now,
                 );
-                self.observed.read_answered(read, began);
                 self.observed.note_found(self.book.ledger(), &changes, began);
                 self.book.commit(changes, Then::Nothing);
-                self.observed.note_absences(self.book.ledger(), reading);
+                self.observed.read_adopted(self.book.ledger(), reading);
                 if !self.traces.is_empty() {
                     // Sandboxes wait for their leases, and may have been shown their addresses.
                     self.observe();

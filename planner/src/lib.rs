@@ -41,6 +41,7 @@ mod shrink;
 pub mod targets;
 #[cfg(test)]
 mod toy;
+pub mod wanted;
 
 pub use adopt::{Reading, adopt};
 pub use choose::{Choice, free_addresses};

@@ -54,7 +54,7 @@ pub(crate) fn advance(
     let mut level = pool.level;
     // An ENI that an earlier process has attached may still pass for unattached: it had not heard, or had read too
     // late a view.
-    let read = observed.last_full_read.is_some() && limits_of(ledger, observed).is_some();
+    let read = observed.reads.last_full().is_some() && limits_of(ledger, observed).is_some();
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot()));

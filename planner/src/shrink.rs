@@ -43,7 +43,7 @@ pub(crate) fn shrink(
         )
     }) || pool.enis.iter().any(|share| share.eni.phase == EniPhase::Available);
     if desired.config.provisioning_disabled.value
-        || observed.last_full_read.is_none()
+        || observed.reads.last_full().is_none()
         || limits_of(ledger, observed).is_none()
         || pool.level.waiting > 0
         || growing

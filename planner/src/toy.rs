@@ -423,8 +423,7 @@ impl Toy {
             adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)
         });
         assert_eq!(writes(&again), Vec::<&Change>::new(), "adopting twice changes nothing");
-        self.observed.read_answered(read, began);
-        self.observed.note_absences(&self.ledger, reading);
+        self.observed.read_adopted(&self.ledger, reading);
     }
 
     /// Runs until nothing is left to do for a good while.

@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::{EniId, InstanceId};
+use holdfast_model::ledger::Ledger;
 use holdfast_model::time::Now;
 
 use crate::toy::now_at;
-use crate::{Fault, Observed};
+use crate::{Fault, Observed, Reading};
 
 fn read() -> CloudRead {
     CloudRead::InstanceEnis { instance: InstanceId::new("i-1") }
@@ -34,7 +35,8 @@ fn pauses_double_spread_and_end() {
         observed.read_failed(&read(), now.boottime, throttled, "slow", &now, 0);
     }
     assert!(longest > Duration::from_secs(30));
-    observed.read_answered(&read(), now.boottime);
+    let reading = Reading { read: &read(), views: &[], began: now.boottime };
+    observed.read_adopted(&Ledger::default(), reading);
     assert_eq!(rest(&observed, &now), Duration::ZERO, "success ends it");
     assert_eq!(observed.pauses, []);
 }
