@@ -18,6 +18,7 @@
 
 pub mod adopt;
 mod agenda;
+pub mod budget;
 pub mod choose;
 pub mod desired;
 mod draft;

@@ -15,6 +15,7 @@ use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
 use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading};
+use crate::budget::Budget;
 use crate::hint::HintDiff;
 use crate::intents::{Fault, Setback, Settlement};
 use crate::lifecycle::wants_set_up;
@@ -92,6 +93,8 @@ pub struct Observed {
     pub set_up_rests: BTreeMap<EniId, SetUpRest>,
     /// Calls that rest, or rested lately.
     pub pauses: Vec<Pause>,
+    /// How much of this node's share of EC2's rates is left.
+    pub budget: Budget,
     /// Intents that this process is carrying out right now, and since when.
     pub in_flight: BTreeMap<IntentId, BootTime>,
     /// The reads that are wanted and under way.
@@ -113,14 +116,15 @@ impl Observed {
     }
 
     /// An intent's call is being sent.
-    pub fn sent(&mut self, id: IntentId, now: &Now) {
+    pub fn sent(&mut self, id: IntentId, api: Api, now: &Now) {
+        self.budget.take(api, now.boottime);
         self.in_flight.insert(id, now.boottime);
     }
 
     /// An intent's call is being sent although it may have been carried out already.
-    pub fn sent_again(&mut self, id: IntentId, now: &Now) {
+    pub fn sent_again(&mut self, id: IntentId, api: Api, now: &Now) {
         self.repeated.insert(id);
-        self.sent(id, now);
+        self.sent(id, api, now);
     }
 
     /// An intent's call ended. `draw` is random and spreads the pause.
@@ -149,7 +153,8 @@ impl Observed {
     }
 
     /// A read is being sent.
-    pub fn read_began(&mut self, read: &CloudRead) {
+    pub fn read_began(&mut self, read: &CloudRead, now: &Now) {
+        self.budget.take(Api::DescribeNetworkInterfaces, now.boottime);
         self.reads.began(read);
     }
 
@@ -259,7 +264,8 @@ impl Observed {
     }
 
     /// EC2 is being asked what the node's type can carry.
-    pub fn limits_asked(&mut self) {
+    pub fn limits_asked(&mut self, now: &Now) {
+        self.budget.take(Api::DescribeInstanceTypes, now.boottime);
         self.asking_limits = true;
     }
 
@@ -358,13 +364,8 @@ impl Observed {
             return;
         }
         let attempts = at.map_or(1, |at| self.pauses[at].attempts.saturating_add(1));
-        let rest = (setback.first * 2_u32.pow(attempts.saturating_sub(1).min(16)))
-            .min(setback.longest)
-            .max(setback.at_least);
-        let half = u64::try_from(rest.as_millis() / 2).unwrap_or(u64::MAX);
-        let spread = Duration::from_millis(draw.checked_rem(half.saturating_add(1)).unwrap_or(0));
-        // Between the half and the whole; after EC2 named a time, never less than that.
-        let rest = (rest / 2 + spread).max(setback.at_least);
+        let rest = (setback.first * 2_u32.pow(attempts.saturating_sub(1).min(16))).min(setback.longest);
+        let rest = jittered(setback, rest, draw);
         let pause = Pause {
             api: setback.api,
             scope: setback.scope.clone(),
@@ -388,4 +389,15 @@ impl Observed {
                 }
         });
     }
+}
+
+/// Full jitter where others who call as often as we do are what is waited for: nothing spreads a crowd better. Where the
+/// state of something is, at least the half of the rest. After EC2 named a time never less than that, and not all at the
+/// very instant either.
+fn jittered(setback: &Setback, rest: Duration, draw: u64) -> Duration {
+    let crowd = matches!(setback.cause, Refusal::Throttled { .. } | Refusal::Unreachable { .. });
+    let least = if crowd { Duration::ZERO } else { rest / 2 }.max(setback.at_least);
+    let most = if setback.at_least.is_zero() { rest } else { rest.max(setback.at_least + setback.first) };
+    let spread = u64::try_from(most.saturating_sub(least).as_millis()).unwrap_or(u64::MAX);
+    least + Duration::from_millis(draw % spread.saturating_add(1))
 }
