@@ -35,15 +35,15 @@ impl<W: World> Engine<W> {
     fn carry_out(&mut self, step: Step, now: &Now) {
         match step {
             Step::Open(change) => {
-                let id = self.draw_intent_id(now);
+                let (id, api) = (self.draw_intent_id(now), change.api());
                 if let Some(changes) = planner::open(self.book.ledger(), &self.observed, change, id, now) {
-                    self.observed.sent(id, now);
+                    self.observed.sent(id, api, now);
                     self.book.commit(changes, Then::Send(id));
                 }
             }
             Step::Repeat(id) => self.repeat(id, now),
             Step::Read(read) => {
-                self.observed.read_began(&read);
+                self.observed.read_began(&read, now);
                 let (cloud, began) = (self.ports.cloud.clone(), now.boottime);
                 self.beside(async move {
                     let result = cloud.perform(&CloudCall::Read(read.clone())).await;
@@ -51,7 +51,7 @@ impl<W: World> Engine<W> {
                 });
             }
             Step::AskLimits { instance_type } => {
-                self.observed.limits_asked();
+                self.observed.limits_asked(now);
                 let cloud = self.ports.cloud.clone();
                 self.beside(async move { Event::Limits(cloud.limits_of(&instance_type).await) });
             }
@@ -71,12 +71,13 @@ impl<W: World> Engine<W> {
     /// Sends the call of an open intent again. That a call which never left leaves now has to be durable before it does.
     fn repeat(&mut self, id: IntentId, now: &Now) {
         let Some(intent) = self.book.ledger().intents.get(&id) else { return };
+        let api = intent.change.api();
         if intent.sending == Sending::NeverSent {
             let sending = Change::PutIntent(Intent { sending: Sending::MaybeSent, ..intent.clone() });
-            self.observed.sent(id, now);
+            self.observed.sent(id, api, now);
             self.book.commit(vec![sending], Then::Send(id));
         } else {
-            self.observed.sent_again(id, now);
+            self.observed.sent_again(id, api, now);
             self.send(id);
         }
     }
@@ -155,10 +156,9 @@ impl<W: World> Engine<W> {
                 let reading = Reading { read, views: &views, began };
                 let changes =
                     planner::adopt(&self.desired(), self.book.ledger(), &self.observed, reading, &now);
-                self.observed.read_answered(read, began);
                 self.observed.note_found(self.book.ledger(), &changes, began);
                 self.book.commit(changes, Then::Nothing);
-                self.observed.note_absences(self.book.ledger(), reading);
+                self.observed.read_adopted(self.book.ledger(), reading);
                 if !self.observed.traces.is_empty() {
                     // Sandboxes wait for their leases, and may have been shown their addresses.
                     self.observe();

@@ -137,7 +137,8 @@ impl<W: World> Engine<W> {
                 return;
             }
         };
-        self.observed.hint = planner::compare_hint(self.book.ledger(), &hint.enis, &now);
+        let differs = planner::compare_hint(self.book.ledger(), &hint.enis, &now);
+        self.observed.hinted(differs, &now);
         let mut changes = planner::learn_cidrs(self.book.ledger(), &hint.subnet_cidrs);
         if let Some(node) = &self.book.ledger().node
             && !hint.vpc_cidrs.is_empty()

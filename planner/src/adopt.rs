@@ -41,7 +41,7 @@ pub struct Reading<'a> {
 }
 
 /// Merges a read. Also closes open intents that the read settles. Call it before
-/// [`crate::Observed::read_answered`].
+/// [`crate::Observed::read_adopted`].
 pub fn adopt(
     desired: &Desired<'_>,
     ledger: &Ledger,

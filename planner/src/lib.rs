@@ -18,6 +18,7 @@
 
 pub mod adopt;
 mod agenda;
+pub mod budget;
 pub mod choose;
 pub mod desired;
 mod draft;
@@ -41,6 +42,7 @@ mod shrink;
 pub mod targets;
 #[cfg(test)]
 mod toy;
+pub mod wanted;
 
 pub use adopt::{Reading, adopt};
 pub use choose::{Choice, free_addresses};

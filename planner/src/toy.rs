@@ -272,7 +272,7 @@ impl Toy {
                     let changes = open(&self.ledger, &self.observed, change.clone(), id, &self.now)
                         .unwrap_or_else(|| panic!("the plan's own change is admitted: {change:?}"));
                     self.commit(&changes);
-                    self.observed.sent(id, &self.now);
+                    self.observed.sent(id, change.api(), &self.now);
                     sent.push(Step::Repeat(id));
                 }
                 Step::Repeat(id) => {
@@ -287,18 +287,19 @@ impl Toy {
                         "a second one would assign twice, or be refused: {change:?}"
                     );
                     let intent = self.ledger.intents[id].clone();
+                    let api = intent.change.api();
                     if intent.sending == Sending::NeverSent {
                         self.commit(&[Change::PutIntent(Intent { sending: Sending::MaybeSent, ..intent })]);
                     }
-                    self.observed.sent(*id, &self.now);
+                    self.observed.sent(*id, api, &self.now);
                     sent.push(step.clone());
                 }
                 Step::Read(read) => {
-                    self.observed.read_began(read);
+                    self.observed.read_began(read, &self.now);
                     sent.push(step.clone());
                 }
                 Step::AskLimits { .. } => {
-                    self.observed.limits_asked();
+                    self.observed.limits_asked(&self.now);
                     sent.push(step.clone());
                 }
                 Step::SetUpEni(_) => sent.push(step.clone()),
@@ -331,6 +332,12 @@ impl Toy {
         }
         self.serve();
         !made.steps.is_empty()
+    }
+
+    /// Bits that differ each time.
+    fn draw(&mut self) -> u64 {
+        self.next += 1;
+        self.next.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
     }
 
     /// A call's end; false when the process died.
@@ -372,7 +379,8 @@ impl Toy {
                     return false;
                 }
                 let settlement = settle(&self.ledger, id, &outcome, &self.now);
-                self.observed.settled(id, change.api(), &settlement, &self.now, self.next);
+                let draw = self.draw();
+                self.observed.settled(id, change.api(), &settlement, &self.now, draw);
                 self.commit(&settlement.changes);
             }
             Step::Read(read) => {
@@ -382,7 +390,8 @@ impl Toy {
                     Fate::KilledBefore | Fate::KilledAfter => return false,
                     fate @ (Fate::Throttled | Fate::LostBefore | Fate::LostAfter | Fate::NotSent) => {
                         let fault = (fate == Fate::NotSent).then_some(Fault::NotSent);
-                        self.observed.read_failed(&read, began, fault, "lost", &self.now, self.next);
+                        let draw = self.draw();
+                        self.observed.read_failed(&read, began, fault, "lost", &self.now, draw);
                         return true;
                     }
                 };
@@ -396,7 +405,10 @@ impl Toy {
                         self.limits = Some(self.cloud.limits.clone());
                         self.observed.limits_told(self.cloud.limits.clone());
                     }
-                    _ => self.observed.limits_untold(None, "lost", &self.now, self.next),
+                    _ => {
+                        let draw = self.draw();
+                        self.observed.limits_untold(None, "lost", &self.now, draw);
+                    }
                 }
             }
             Step::SetUpEni(wiring) => {
@@ -423,8 +435,7 @@ impl Toy {
         let again =
             self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));
         assert_eq!(writes(&again), Vec::<&Change>::new(), "adopting twice changes nothing");
-        self.observed.read_answered(read, began);
-        self.observed.note_absences(&self.ledger, reading);
+        self.observed.read_adopted(&self.ledger, reading);
     }
 
     /// Runs until nothing is left to do for a good while.

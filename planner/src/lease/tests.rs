@@ -232,12 +232,14 @@ fn what_was_found_is_leased_when_a_later_read_shows_it_again() {
     // Rested, and not proven.
     let mut unproven = toy.observed.clone();
     let asked_again = toy.now.boottime.after(Duration::from_secs(60));
-    unproven.found.extend([(gone, asked_again), (stays, asked_again)]);
+    for ip in [gone, stays] {
+        unproven.reads.want(crate::wanted::Reason::Unasked(ip), asked_again);
+    }
     toy.sleep(Duration::from_secs(31));
     let chosen = free_addresses(PoolKey::DEFAULT, &toy.ledger, &unproven, &toy.now);
     assert!(!chosen.iter().any(|chosen| [gone, stays].contains(&chosen.address)));
     toy.run_to_rest();
-    assert!(toy.observed.found.is_empty(), "{:?}", toy.observed.found);
+    assert!([gone, stays].iter().all(|ip| !toy.observed.reads.unproven(*ip)), "{:?}", toy.observed.reads);
     assert!(!toy.ledger.is_held(gone));
     assert!(toy.ledger.is_free(stays, &toy.now));
 }

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use holdfast_model::cloud::CloudRead;
 use holdfast_model::host::LinkAlias;
 use holdfast_model::uses::{Suspicion, Use};
 
 use super::*;
 use crate::toy::{Toy, by_address, by_eni};
+use crate::wanted::{Reason, WantedReads};
 
 type Put<'a> = &'a dyn Fn(&mut Toy);
 
@@ -38,9 +38,9 @@ fn each_of_these_keeps_an_eni_and_its_addresses() {
     let obstacles: [(&str, Put<'_>); 6] = [
         ("the kernel was not looked at", &|toy| toy.observed.traces.looked = false),
         ("a link that no lease explains", &|toy| toy.observed.traces.links = stranger()),
-        ("EC2 was not read", &|toy| toy.observed.last_full_read = None),
+        ("EC2 was not read", &|toy| toy.observed.reads = WantedReads::default()),
         ("an answer in doubt", &|toy| {
-            toy.observed.doubts.push(CloudRead::Enis { enis: vec![eni.clone()] });
+            toy.observed.reads.want(Reason::Contradicted(eni.clone()), toy.now.boottime);
         }),
         ("a suspicion", &|toy| {
             toy.ledger.apply(&Change::PutUse(first(toy), Use::Suspect(Suspicion::MaybeInUse)));
