@@ -4,16 +4,17 @@
 //! The answer to a DEL does not wait for the link: the kernel takes a grace period over it, many at once for the price of
 //! one. The address does wait: it rests only when nothing in the kernel names it.
 
+use holdfast_model::chain;
 use holdfast_model::host::PodWiring;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
 use holdfast_ports::{HostFault, HostNet};
 
 use crate::attachment::{Act, Input, WiringFault, Work};
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::handle::Deleted;
+use crate::request::Deleted;
 use crate::timers::{self, KERNEL_RETRY};
 use crate::world::World;
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use holdfast_model::chain;
 use holdfast_model::ids::MacAddr;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::pool::PoolKey;
@@ -14,10 +15,10 @@ use holdfast_planner::{self as planner, Choice, Ended, LeaseRequest};
 use holdfast_ports::Clock;
 
 use crate::attachment::{AddReply, Input, Work};
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::condition::Condition;
 use crate::engine::Engine;
-use crate::handle::{AddError, AddRequest};
+use crate::request::{AddError, AddRequest};
 use crate::world::World;
 
 impl<W: World> Engine<W> {

@@ -24,7 +24,7 @@ use holdfast_planner::Ended;
 use holdfast_ports::{HostFault, Netns};
 use tokio::sync::oneshot;
 
-use crate::handle::{AddError, AddRequest, Deleted};
+use crate::request::{AddError, AddRequest, Deleted};
 
 mod step;
 #[cfg(test)]

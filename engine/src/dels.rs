@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::attachment::{Input, Work};
 use crate::engine::Engine;
-use crate::handle::Deleted;
+use crate::request::Deleted;
 use crate::world::World;
 
 impl<W: World> Engine<W> {

@@ -18,7 +18,8 @@ use crate::attachments::Attachments;
 use crate::book::{Book, SLOW_DISK, Then, Turned};
 use crate::condition::{Condition, Facts};
 use crate::event::Event;
-use crate::handle::{EngineHandle, Request};
+use crate::handle::EngineHandle;
+use crate::request::Request;
 use crate::timers::{self, Timers};
 use crate::world::{Ports, World};
 

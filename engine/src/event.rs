@@ -14,7 +14,7 @@ use holdfast_ports::{CloudError, HostFault, MetadataError, MetadataHint};
 use holdfast_store::Report;
 
 use crate::attachment::{Verdict, WiringFault};
-use crate::handle::Request;
+use crate::request::Request;
 
 pub(crate) enum Event {
     Request(Request),

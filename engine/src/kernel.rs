@@ -1,10 +1,11 @@
 //! The host's network: read it, compare it with the ledger, mend it; find sandboxes that are gone.
 
+use holdfast_model::chain;
 use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted};
 use holdfast_planner as planner;
 use holdfast_ports::{HostFault, HostNet};
 
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY, STUBBORN_RETRY};

@@ -21,7 +21,9 @@ mod handle;
 mod kernel;
 mod liveness;
 mod pool;
+mod request;
 mod start;
+mod state;
 mod status;
 mod timers;
 mod verify;
@@ -29,5 +31,6 @@ mod world;
 
 pub use dump::{Dump, WaitingAdd};
 pub use engine::Engine;
-pub use handle::{AddError, AddRequest, Deleted, EngineHandle, Status, Stopped};
+pub use handle::EngineHandle;
+pub use request::{AddError, AddRequest, Deleted, Status, Stopped};
 pub use world::{Ports, RuntimeTasks, World};

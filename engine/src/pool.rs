@@ -1,5 +1,6 @@
 //! EC2: carries out what the planner decides, and brings back what came of it.
 
+use holdfast_model::chain;
 use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
@@ -10,7 +11,7 @@ use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
 use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
 
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::world::World;

@@ -3,12 +3,13 @@
 //! Nothing here needs EC2 or the metadata service when the ledger knows the node: a restart serves as soon as the
 //! kernel was read.
 
+use holdfast_model::chain;
 use holdfast_model::ledger::Change;
 use holdfast_model::node::NodeIdentity;
 use holdfast_planner::{self as planner, Here, Recovery};
 use holdfast_ports::{Clock, Metadata, MetadataError, MetadataHint};
 
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::timers::{HINT_EVERY, IDENTITY_RETRY, NAT_PATIENCE};

@@ -1,12 +1,12 @@
 //! Would an ADD work now?
 
+use holdfast_model::chain;
 use holdfast_model::pool::PoolKey;
 use holdfast_planner as planner;
 use holdfast_ports::HostFault;
 
-use crate::book::chain;
 use crate::engine::Engine;
-use crate::handle::Status;
+use crate::request::Status;
 use crate::world::World;
 
 impl<W: World> Engine<W> {

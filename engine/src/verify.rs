@@ -1,5 +1,6 @@
 //! A pod's wiring compared with the kernel: for CHECK, for a repeated ADD, and for what a start finds unfinished.
 
+use holdfast_model::chain;
 use holdfast_model::host::PodWiring;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::sandbox::SandboxKey;
@@ -8,7 +9,6 @@ use holdfast_ports::{HostFault, HostNet, Liveness, Netns, Spawner};
 use tokio::sync::oneshot;
 
 use crate::attachment::{Input, Verdict};
-use crate::book::chain;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::world::World;

@@ -7,7 +7,7 @@ use holdfast_ports::{HostFault, Netns};
 use tokio::sync::oneshot;
 
 use crate::attachment::{Act, Add, Attachment, Input, Verdict, WiringFault, Work};
-use crate::handle::{AddError, Deleted};
+use crate::request::{AddError, Deleted};
 
 impl Attachment {
     /// Takes an input. `lease` is what the ledger has of the sandbox; `ticket` is another number each time.
