@@ -305,7 +305,7 @@ impl<W: World> Engine<W> {
             self.release(&sandbox);
             return;
         };
-        let wirings: Vec<_> = planner::wirings_of(lease).collect();
+        let wirings = self.wirings(lease);
         let netns = add.request.netns.clone();
         let host = self.ports.host.clone();
         self.sandboxes.begin(&sandbox, Deed::Wiring);

@@ -94,7 +94,7 @@ impl<W: World> Engine<W> {
             self.answer_dels(&sandbox);
             return;
         };
-        let wirings: Vec<_> = planner::wirings_of(lease).collect();
+        let wirings = self.wirings(lease);
         self.sandboxes.begin(&sandbox, Deed::Unwiring);
         let host = self.ports.host.clone();
         self.beside(async move {
@@ -117,7 +117,7 @@ impl<W: World> Engine<W> {
             return;
         }
         if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
-            self.sandboxes.begin(&sandbox, Deed::Unlink(planner::wirings_of(lease).collect()));
+            self.sandboxes.begin(&sandbox, Deed::Unlink(self.wirings(lease)));
             self.remove_links();
         }
     }
@@ -161,7 +161,7 @@ impl<W: World> Engine<W> {
                 Err(fault) => {
                     tracing::error!(%sandbox, error = %chain(&fault), "removing a link failed; trying again");
                     if let Some(lease) = self.book.ledger().leases.get(&sandbox) {
-                        let wirings = planner::wirings_of(lease).collect();
+                        let wirings = self.wirings(lease);
                         self.sandboxes.begin(&sandbox, Deed::UnlinkLater(wirings));
                     }
                     self.retry_kernel();
@@ -279,7 +279,7 @@ impl<W: World> Engine<W> {
     /// Compares a lease with the kernel.
     pub(crate) fn verify(&mut self, sandbox: SandboxKey, netns: Option<Netns>) {
         let Some(lease) = self.book.ledger().leases.get(&sandbox) else { return };
-        let wirings: Vec<_> = planner::wirings_of(lease).collect();
+        let wirings = self.wirings(lease);
         let (path, inode) = (lease.netns.path.clone(), lease.netns.inode);
         if !self.sandboxes.begin_verifying(&sandbox) {
             return;
@@ -351,7 +351,7 @@ impl<W: World> Engine<W> {
             drop(reply.send(vec![format!("{sandbox} holds no address")]));
             return;
         };
-        let wirings: Vec<_> = planner::wirings_of(lease).collect();
+        let wirings = self.wirings(lease);
         let host = self.ports.host.clone();
         self.ports.spawner.spawn(async move {
             let differences =

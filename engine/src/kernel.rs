@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted};
-use holdfast_model::lease::LeasePhase;
+use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted, PodWiring};
+use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_planner::{self as planner, NetnsSeen, Sighting};
 use holdfast_ports::{HostFault, HostNet, Liveness};
 
@@ -25,6 +25,11 @@ impl<W: World> Engine<W> {
         let nat = planner::desired_host(self.book.ledger(), &self.config).nat;
         let host = self.ports.host.clone();
         self.beside(async move { Event::HostSeen(host.observe(&nat).await) });
+    }
+
+    /// How a sandbox is to be wired.
+    pub(crate) fn wirings(&self, lease: &Lease) -> Vec<PodWiring> {
+        planner::wirings_of(self.book.ledger(), &self.config, lease)
     }
 
     /// A sign of drift: look soon. Signs come in bursts.
