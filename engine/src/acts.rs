@@ -71,8 +71,7 @@ impl<W: World> Engine<W> {
     fn wire(&mut self, sandbox: &SandboxKey) {
         let add = self.attachments.get(sandbox).and_then(|attachment| attachment.add());
         let (Some(lease), Some(add)) = (self.book.ledger().leases.get(sandbox), add) else { return };
-        let (wirings, netns) = (planner::wirings_of(lease), add.request.netns.clone());
-        let wirings: Vec<_> = wirings.collect();
+        let (wirings, netns) = (self.wirings(lease), add.request.netns.clone());
         let (host, sandbox) = (self.ports.host.clone(), sandbox.clone());
         self.beside(async move {
             let mut result = Ok(());
@@ -97,7 +96,7 @@ impl<W: World> Engine<W> {
 
     fn unwire(&mut self, sandbox: &SandboxKey) {
         let Some(lease) = self.book.ledger().leases.get(sandbox) else { return };
-        let wirings: Vec<_> = planner::wirings_of(lease).collect();
+        let wirings = self.wirings(lease);
         let (host, sandbox) = (self.ports.host.clone(), sandbox.clone());
         self.beside(async move {
             let mut result = Ok(());
@@ -129,7 +128,7 @@ impl<W: World> Engine<W> {
         for sandbox in sandboxes {
             self.drive(&sandbox, Input::LinksTaken);
             let lease = self.book.ledger().leases.get(&sandbox);
-            let pods: Vec<PodWiring> = lease.into_iter().flat_map(planner::wirings_of).collect();
+            let pods = lease.map_or_else(Vec::new, |lease| self.wirings(lease));
             batch.push((sandbox, pods));
         }
         let host = self.ports.host.clone();

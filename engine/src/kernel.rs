@@ -1,7 +1,8 @@
 //! The host's network: read it, compare it with the ledger, mend it; find sandboxes that are gone.
 
 use holdfast_model::chain;
-use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted};
+use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted, PodWiring};
+use holdfast_model::lease::Lease;
 use holdfast_planner as planner;
 use holdfast_ports::{HostFault, HostNet};
 
@@ -23,6 +24,11 @@ impl<W: World> Engine<W> {
         let nat = planner::desired_host(self.book.ledger(), &self.config).nat;
         let host = self.ports.host.clone();
         self.beside(async move { Event::HostSeen(host.observe(&nat).await) });
+    }
+
+    /// How a sandbox is to be wired.
+    pub(crate) fn wirings(&self, lease: &Lease) -> Vec<PodWiring> {
+        planner::wirings_of(self.book.ledger(), &self.config, lease)
     }
 
     /// A sign of drift: look soon. Signs come in bursts.

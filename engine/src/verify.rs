@@ -4,7 +4,6 @@ use holdfast_model::chain;
 use holdfast_model::host::PodWiring;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::sandbox::SandboxKey;
-use holdfast_planner as planner;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns, Spawner};
 use tokio::sync::oneshot;
 
@@ -17,7 +16,7 @@ impl<W: World> Engine<W> {
     /// Compares a lease with the kernel.
     pub(crate) fn verify(&self, sandbox: &SandboxKey, ticket: u64, netns: Option<Netns>) {
         let Some(lease) = self.book.ledger().leases.get(sandbox) else { return };
-        let wirings: Vec<_> = planner::wirings_of(lease).collect();
+        let wirings = self.wirings(lease);
         let seen = lease.netns.clone();
         let (host, sandbox) = (self.ports.host.clone(), sandbox.clone());
         self.beside(async move {
@@ -71,7 +70,7 @@ impl<W: World> Engine<W> {
             drop(reply.send(vec![format!("{sandbox} holds no address")]));
             return;
         };
-        let wirings: Vec<_> = planner::wirings_of(lease).collect();
+        let wirings = self.wirings(lease);
         let host = self.ports.host.clone();
         self.ports.spawner.spawn(async move {
             let differences =

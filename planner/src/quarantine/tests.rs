@@ -21,10 +21,8 @@ fn leading_to(address: IpAddr) -> Traces {
         mac: None,
         mtu: 9001,
         up: true,
-        strict: false,
         alias: Some(LinkAlias::of(&sandbox)),
-        addresses: Vec::new(),
-        connected: Vec::new(),
+        ..LinkSeen::default()
     };
     let links = link.alias.iter().cloned().collect();
     Traces { looked: true, in_use: BTreeMap::from([(address, link)]), links }
