@@ -17,7 +17,7 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::{BootTime, Now};
-use holdfast_planner::{self as planner, Choice, LeaseRequest};
+use holdfast_planner::{self as planner, Choice, Ended, LeaseRequest};
 use holdfast_ports::{Clock, HostFault, HostNet};
 use tokio::sync::oneshot;
 
@@ -178,7 +178,8 @@ impl<W: World> Engine<W> {
         if let Some(older) = self.book.ledger().leases.get(sandbox) {
             // An older attachment of this very sandbox ends first. One that is being verified is left to that.
             if older.phase == LeasePhase::Active {
-                self.release(sandbox);
+                let ended = Ended::replaced(older);
+                self.release(&ended);
             } else if overdue {
                 self.held_too_long(sandbox, "its older attachment is still being removed", now);
             }
@@ -302,7 +303,7 @@ impl<W: World> Engine<W> {
         let Some(lease) = self.book.ledger().leases.get(&sandbox) else { return };
         let Some(add) = self.adds.get(&sandbox).filter(|add| add.stage == Stage::Leased) else {
             // Whoever asked was told that the disk does not answer.
-            self.release(&sandbox);
+            self.release_unanswered(&sandbox);
             return;
         };
         let wirings: Vec<_> = planner::wirings_of(lease).collect();
@@ -343,7 +344,7 @@ impl<W: World> Engine<W> {
                     self.book.commit(planner::undo(self.book.ledger(), &sandbox, &now), Then::Nothing);
                 } else {
                     // Undone by the host, as far as it could: the release makes sure before the address rests.
-                    self.release(&sandbox);
+                    self.release_unanswered(&sandbox);
                 }
                 self.adds.answer(&sandbox, &Err(AddError::Wiring { pod: lease.pod, source: fault }));
             }
@@ -354,7 +355,13 @@ impl<W: World> Engine<W> {
     fn abandon(&mut self, sandbox: &SandboxKey) {
         self.sandboxes.spare(sandbox);
         self.adds.answer(sandbox, &Err(AddError::Deleted { sandbox: sandbox.clone() }));
-        self.release(sandbox);
+        self.release_as_asked(sandbox);
+    }
+
+    fn release_unanswered(&mut self, sandbox: &SandboxKey) {
+        if let Some(ended) = self.book.ledger().leases.get(sandbox).and_then(Ended::unanswered) {
+            self.release(&ended);
+        }
     }
 
     /// A DEL came while the ADD had no address yet. True when that is all there was.

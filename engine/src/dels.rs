@@ -7,12 +7,12 @@
 //! The answer does not wait for the link: the kernel takes a grace period over it, many at once for the price of
 //! one. The address does wait: it rests only when nothing in the kernel names it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use holdfast_model::host::{LinkAlias, NatWanted, PodWiring};
 use holdfast_model::lease::LeasePhase;
-use holdfast_model::sandbox::SandboxKey;
-use holdfast_planner as planner;
+use holdfast_model::sandbox::{NetnsRef, SandboxKey};
+use holdfast_planner::{self as planner, Ended, NetnsSeen};
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns, Spawner};
 use tokio::sync::oneshot;
 
@@ -21,6 +21,7 @@ use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::{Event, Verdict};
 use crate::handle::Deleted;
+use crate::kernel::look_for;
 use crate::sandboxes::Deed;
 use crate::timers::{self, KERNEL_RETRY};
 use crate::world::World;
@@ -48,7 +49,7 @@ impl<W: World> Engine<W> {
             Some(LeasePhase::Releasing) => self.sandboxes.await_del(&sandbox, reply),
             Some(LeasePhase::Pending | LeasePhase::Active) => {
                 self.sandboxes.await_del(&sandbox, reply);
-                self.release(&sandbox);
+                self.release_as_asked(&sandbox);
             }
         }
     }
@@ -65,13 +66,21 @@ impl<W: World> Engine<W> {
         self.sandboxes.answer_dels(sandbox, done);
     }
 
+    /// The runtime wants the sandbox gone: gives its lease up, if there is one.
+    pub(crate) fn release_as_asked(&mut self, sandbox: &SandboxKey) {
+        if let Some(ended) = self.book.ledger().leases.get(sandbox).map(Ended::asked) {
+            self.release(&ended);
+        }
+    }
+
     /// Gives a lease up: durable first, then the kernel.
-    pub(crate) fn release(&mut self, sandbox: &SandboxKey) {
+    pub(crate) fn release(&mut self, ended: &Ended) {
         let now = self.now();
-        let changes = planner::begin_release(self.book.ledger(), sandbox, &now);
+        let changes = planner::begin_release(self.book.ledger(), ended, &now);
         if changes.is_empty() {
             return;
         }
+        let sandbox = ended.sandbox();
         if self.sandboxes.deed(sandbox).is_none() {
             self.sandboxes.begin(sandbox, Deed::Releasing);
         }
@@ -188,7 +197,7 @@ impl<W: World> Engine<W> {
     /// The disk takes writes again: pay what is owed, and take up what was cut off.
     pub(crate) fn resumed(&mut self) {
         for sandbox in self.sandboxes.take_owed() {
-            self.release(&sandbox);
+            self.release_as_asked(&sandbox);
         }
         // What was concluded from changes that the disk did not take is concluded anew, as after a start.
         self.looked = false;
@@ -227,16 +236,6 @@ impl<W: World> Engine<W> {
         self.book.ledger().leases.keys().filter(|sandbox| self.is_busy(sandbox)).cloned().collect()
     }
 
-    /// These sandboxes are gone: release what they hold.
-    pub(crate) fn dead(&mut self, sandboxes: Vec<SandboxKey>) {
-        for sandbox in sandboxes {
-            if !self.is_busy(&sandbox) {
-                tracing::info!(%sandbox, "the sandbox is gone without a DEL; its address is released");
-                self.release(&sandbox);
-            }
-        }
-    }
-
     /// The runtime's list of what is valid: what it lacks, and whose namespace is gone, is released.
     pub(crate) fn collect(
         &mut self,
@@ -246,33 +245,26 @@ impl<W: World> Engine<W> {
     ) {
         let valid = valid.iter().map(|key| (key.container_id.clone(), key.ifname.clone())).collect();
         let listed = planner::collect_garbage(self.book.ledger(), network, &valid, &self.busy());
-        let suspects: BTreeMap<_, _> = listed
-            .into_iter()
-            .filter_map(|sandbox| {
-                let netns = self.book.ledger().leases.get(&sandbox)?.netns.clone();
-                Some((sandbox, netns))
-            })
-            .collect();
+        let suspects = listed.into_iter().map(|lease| (lease.sandbox.clone(), lease.netns.clone())).collect();
         let host = self.ports.host.clone();
         self.beside(async move {
             // A path may be unbound while its namespace lives on, and then the link lives too.
             let linked = host.observe(&NatWanted::Undecided).await.map(|seen| {
                 seen.links.into_iter().filter_map(|link| link.alias).collect::<BTreeSet<LinkAlias>>()
             });
-            let mut sandboxes = Vec::new();
-            for (sandbox, netns) in suspects {
-                let unlinked = linked.as_ref().is_ok_and(|linked| !linked.contains(&LinkAlias::of(&sandbox)));
-                match host.liveness(netns).await {
-                    Liveness::Gone if unlinked => sandboxes.push(sandbox),
-                    // A list may be wrong or older than the sandbox; a live namespace is not.
-                    Liveness::Alive | Liveness::Gone | Liveness::Unknown => {
-                        tracing::warn!(%sandbox, "not in the runtime's list, yet its network is there: kept");
-                    }
+            let is_linked = |sandbox: &SandboxKey| {
+                linked.as_ref().map_or(true, |linked| linked.contains(&LinkAlias::of(sandbox)))
+            };
+            let seen = look_for(&*host, suspects, is_linked).await;
+            // A list may be wrong or older than the sandbox; a live namespace or link is not.
+            for (sandbox, sighting) in &seen {
+                if sighting.link || sighting.seen != NetnsSeen::Gone {
+                    tracing::warn!(%sandbox, "not in the runtime's list, yet its network is there: kept");
                 }
             }
             // An asker that went away needs no answer.
             let _gone: Result<(), ()> = reply.send(());
-            Event::Dead { sandboxes }
+            Event::Sighted { seen }
         });
     }
 
@@ -284,7 +276,7 @@ impl<W: World> Engine<W> {
         if !self.sandboxes.begin_verifying(&sandbox) {
             return;
         }
-        let seen = lease.netns.clone();
+        let (seen, compared_in) = (lease.netns.clone(), lease.netns.clone());
         let host = self.ports.host.clone();
         self.beside(async move {
             let netns = match netns {
@@ -310,16 +302,18 @@ impl<W: World> Engine<W> {
                 }
                 Err(fault) => Verdict::Unknown(fault),
             };
-            Event::Verified { sandbox, verdict }
+            Event::Verified { sandbox, netns: compared_in, verdict }
         });
     }
 
     /// A comparison ended. A pending lease that verifies is adopted, one that does not is undone, and one that could
     /// not be compared is looked at again: not seeing a thing proves nothing.
-    pub(crate) fn verified(&mut self, sandbox: SandboxKey, verdict: Verdict) {
+    pub(crate) fn verified(&mut self, sandbox: SandboxKey, netns: &NetnsRef, verdict: Verdict) {
         self.sandboxes.end_verifying(&sandbox);
-        let pending =
-            self.book.ledger().leases.get(&sandbox).is_some_and(|lease| lease.phase == LeasePhase::Pending);
+        // Should the sandbox have another lease by now, the comparison says nothing about it.
+        let lease = self.book.ledger().leases.get(&sandbox).filter(|lease| lease.netns == *netns);
+        let unanswered = lease.and_then(Ended::unanswered);
+        let pending = unanswered.is_some();
         match &verdict {
             Verdict::Sound if pending && !self.sandboxes.has_del(&sandbox) => {
                 self.book.commit(planner::activate(self.book.ledger(), &sandbox), Then::Nothing);
@@ -327,8 +321,8 @@ impl<W: World> Engine<W> {
             Verdict::Sound => {}
             Verdict::Unsound { why } => {
                 tracing::info!(%sandbox, why, "the wiring is not as it should be");
-                if pending {
-                    self.release(&sandbox);
+                if let Some(ended) = unanswered {
+                    self.release(&ended);
                 }
             }
             Verdict::Unknown(fault) => {

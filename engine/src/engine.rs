@@ -8,7 +8,7 @@ use holdfast_model::config::Config;
 use holdfast_model::host::{LinkAlias, NatSeen};
 use holdfast_model::ids::MacAddr;
 use holdfast_model::time::{BootTime, Now};
-use holdfast_planner::{self as planner, Desired, Observed, Traces};
+use holdfast_planner::{self as planner, Desired, Observed};
 use holdfast_ports::{Clock, Spawner};
 use holdfast_store::{Report, Store, Writer};
 use tokio::sync::{mpsc, oneshot};
@@ -32,7 +32,6 @@ pub struct Engine<W: World> {
     inbox: mpsc::UnboundedReceiver<Event>,
     pub(crate) book: Book,
     pub(crate) observed: Observed,
-    pub(crate) traces: Traces,
     pub(crate) timers: Timers,
     /// ADDs that have not been answered.
     pub(crate) adds: Adds,
@@ -108,7 +107,6 @@ impl<W: World> Engine<W> {
             inbox,
             book: Book::new(ledger, writer),
             observed: Observed::default(),
-            traces: Traces::default(),
             timers: Timers::default(),
             adds: Adds::default(),
             sandboxes: Sandboxes::default(),
@@ -195,10 +193,10 @@ impl<W: World> Engine<W> {
             Event::Request(request) => self.request(request),
             Event::Committed(report) => self.committed(report),
             Event::Wired { sandbox, result } => self.wired(sandbox, result),
-            Event::Verified { sandbox, verdict } => self.verified(sandbox, verdict),
+            Event::Verified { sandbox, netns, verdict } => self.verified(sandbox, &netns, verdict),
             Event::Unwired { sandbox, result } => self.unwired(sandbox, result),
             Event::LinksRemoved { removed } => self.links_removed(removed),
-            Event::Dead { sandboxes } => self.dead(sandboxes),
+            Event::Sighted { seen } => self.sighted(&seen),
             Event::Changed { intent, result } => self.cloud_changed(intent, result),
             Event::Read { read, began, result } => self.cloud_read(&read, began, result),
             Event::Identity(result) => self.identity(result),

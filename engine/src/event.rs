@@ -1,12 +1,15 @@
 //! What reaches the engine's loop. Every task that it starts reports back with one of these.
 
+use std::collections::BTreeMap;
+
 use holdfast_model::cloud::{CloudAnswer, CloudRead};
 use holdfast_model::host::HostObserved;
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
-use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::sandbox::{NetnsRef, SandboxKey};
 use holdfast_model::time::BootTime;
+use holdfast_planner::Sighting;
 use holdfast_ports::{CloudError, HostFault, MetadataError, MetadataHint};
 use holdfast_store::Report;
 
@@ -42,6 +45,8 @@ pub(crate) enum Event {
     /// A lease was compared with the kernel.
     Verified {
         sandbox: SandboxKey,
+        /// The namespace that it was compared in.
+        netns: NetnsRef,
         verdict: Verdict,
     },
     /// A pod's rules and routes were removed, or not.
@@ -53,9 +58,9 @@ pub(crate) enum Event {
     LinksRemoved {
         removed: Vec<(SandboxKey, Result<(), HostFault>)>,
     },
-    /// Some sandboxes turned out to be gone.
-    Dead {
-        sandboxes: Vec<SandboxKey>,
+    /// Sandboxes were looked for.
+    Sighted {
+        seen: BTreeMap<SandboxKey, Sighting>,
     },
     /// EC2 answered a change.
     Changed {
@@ -99,7 +104,7 @@ impl std::fmt::Debug for Event {
             Self::Verified { .. } => "Verified",
             Self::Unwired { .. } => "Unwired",
             Self::LinksRemoved { .. } => "LinksRemoved",
-            Self::Dead { .. } => "Dead",
+            Self::Sighted { .. } => "Sighted",
             Self::Changed { .. } => "Changed",
             Self::Read { .. } => "Read",
             Self::Identity(_) => "Identity",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted};
 use holdfast_model::lease::LeasePhase;
+use holdfast_model::sandbox::{NetnsRef, SandboxKey};
 use holdfast_planner::{self as planner, NetnsSeen, Sighting};
 use holdfast_ports::{HostFault, HostNet, Liveness};
 
@@ -66,6 +67,9 @@ impl<W: World> Engine<W> {
         let macs = self.macs.insert(observed.links.iter().filter_map(|link| link.mac).collect()).clone();
         if !self.looked {
             self.first_look();
+        } else if self.is_in_doubt() {
+            // A link that was missed may have come.
+            self.recover(None);
         }
         self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_seen = observed.nat;
@@ -79,7 +83,7 @@ impl<W: World> Engine<W> {
     /// Sandboxes that live in the kernel and that the ledger has lost: as soon as EC2 has shown its address, each gets its
     /// lease back.
     fn rebuild(&mut self) {
-        let changes = planner::rebuild_leases(self.book.ledger(), &self.traces, &self.now());
+        let changes = planner::rebuild_leases(self.book.ledger(), &self.observed.traces, &self.now());
         if !changes.is_empty() {
             tracing::warn!(?changes, "leases were read back from the kernel");
         }
@@ -96,7 +100,7 @@ impl<W: World> Engine<W> {
         let ledger = self.book.ledger();
         let desired = planner::desired_host(ledger, &self.config);
         let mut spared = planner::spared(ledger);
-        spared.all_orphans |= !self.traces.is_empty();
+        spared.all_orphans |= !self.observed.traces.is_empty();
         let actions = planner::host_diff(&desired, observed, &spared);
         let nat_in_doubt = observed.nat == NatSeen::Unknown && matches!(desired.nat, NatWanted::Table(_));
         if nat_in_doubt {
@@ -154,32 +158,48 @@ impl<W: World> Engine<W> {
         if suspects.is_empty() {
             return;
         }
-        let (ledger, busy) = (self.book.ledger().clone(), self.busy());
         let host = self.ports.host.clone();
-        self.beside(async move {
-            let mut seen = BTreeMap::new();
-            for (sandbox, netns) in suspects {
-                let netns = match host.liveness(netns).await {
-                    Liveness::Alive => NetnsSeen::Alive,
-                    Liveness::Gone => NetnsSeen::Gone,
-                    Liveness::Unknown => NetnsSeen::Unknown,
-                };
-                seen.insert(sandbox, Sighting { netns, link: false });
-            }
-            Event::Dead { sandboxes: planner::reap(&ledger, &seen, &busy) }
-        });
+        self.beside(async move { Event::Sighted { seen: look_for(&*host, suspects, |_| false).await } });
+    }
+
+    /// Sandboxes were looked for: those that are gone give back what they hold.
+    pub(crate) fn sighted(&mut self, seen: &BTreeMap<SandboxKey, Sighting>) {
+        for ended in planner::reap(self.book.ledger(), seen, &self.busy()) {
+            tracing::info!(sandbox = %ended.sandbox(), "the sandbox is gone without a DEL; its address is released");
+            self.release(&ended);
+        }
     }
 
     /// Sandboxes that live although no lease explains them, and their addresses: nobody else gets those.
     fn look_for_traces(&mut self, observed: &HostObserved) {
         let now = self.now();
         let traces = planner::traces_of(self.book.ledger(), &self.before_look, observed);
-        if traces.links != self.traces.links && !traces.is_empty() {
+        if traces.links != self.observed.traces.links && !traces.is_empty() {
             tracing::warn!(links = ?traces.links, "pods run here that the ledger does not know: it has lost something");
             self.observed.suspect_orphans(&now);
         }
-        self.traces = traces;
-        let changes = planner::review_quarantine(&self.desired(), self.book.ledger(), &self.traces, &now);
+        self.observed.traces = traces;
+        let changes =
+            planner::review_quarantine(&self.desired(), self.book.ledger(), &self.observed.traces, &now);
         self.book.commit(changes, Then::Nothing);
     }
+}
+
+/// Looks for the namespaces of sandboxes; `linked` says whether the host end of one is there.
+pub(crate) async fn look_for(
+    host: &impl HostNet,
+    sandboxes: Vec<(SandboxKey, NetnsRef)>,
+    linked: impl Fn(&SandboxKey) -> bool,
+) -> BTreeMap<SandboxKey, Sighting> {
+    let mut sightings = BTreeMap::new();
+    for (sandbox, netns) in sandboxes {
+        let seen = match host.liveness(netns.clone()).await {
+            Liveness::Alive => NetnsSeen::Alive,
+            Liveness::Gone => NetnsSeen::Gone,
+            Liveness::Unknown => NetnsSeen::Unknown,
+        };
+        let link = linked(&sandbox);
+        sightings.insert(sandbox, Sighting { netns, seen, link });
+    }
+    sightings
 }

@@ -36,7 +36,7 @@ impl<W: World> Engine<W> {
         match step {
             Step::Open(change) => {
                 let id = self.draw_intent_id(now);
-                if let Some(changes) = planner::open(self.book.ledger(), change, id, now) {
+                if let Some(changes) = planner::open(self.book.ledger(), &self.observed, change, id, now) {
                     self.observed.sent(id, now);
                     self.book.commit(changes, Then::Send(id));
                 }
@@ -144,21 +144,22 @@ impl<W: World> Engine<W> {
                     self.draw(),
                 );
             }
+            Ok(CloudAnswer::Enis(views))
+                if !planner::is_whole(self.book.ledger(), Reading { read, views: &views, began }) =>
+            {
+                let cause = "EC2's list of this instance's ENIs lacks the primary one, so it is not whole";
+                tracing::warn!(shown = views.len(), cause);
+                self.observed.read_failed(read, began, None, cause, &now, self.draw());
+            }
             Ok(CloudAnswer::Enis(views)) => {
                 let reading = Reading { read, views: &views, began };
-                let changes = planner::adopt(
-                    &self.desired(),
-                    self.book.ledger(),
-                    &self.observed,
-                    reading,
-                    &self.traces,
-                    &now,
-                );
+                let changes =
+                    planner::adopt(&self.desired(), self.book.ledger(), &self.observed, reading, &now);
                 self.observed.read_answered(read, began);
                 self.observed.note_found(self.book.ledger(), &changes, began);
                 self.book.commit(changes, Then::Nothing);
                 self.observed.note_absences(self.book.ledger(), reading);
-                if !self.traces.is_empty() {
+                if !self.observed.traces.is_empty() {
                     // Sandboxes wait for their leases, and may have been shown their addresses.
                     self.observe();
                 }

@@ -23,7 +23,12 @@ impl<W: World> Engine<W> {
         self.ask_identity();
     }
 
-    fn recover(&mut self, identity: Option<&NodeIdentity>) -> Recovery {
+    /// Whether the ledger was not brought to this boot yet.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.book.ledger().node.as_ref().is_some_and(|node| node.boot != self.now().boot)
+    }
+
+    pub(crate) fn recover(&mut self, identity: Option<&NodeIdentity>) -> Recovery {
         let now = self.now();
         let here = Here { identity, macs: self.macs.as_ref() };
         let recovered = planner::recover(&self.desired(), self.book.ledger(), here, &now);
@@ -35,6 +40,10 @@ impl<W: World> Engine<W> {
             }
             // The host's network is about to be read.
             Recovery::Doubtful if self.macs.is_none() => {}
+            Recovery::Doubtful if identity.is_none() => tracing::warn!(
+                "the node was restarted, and the primary ENI that the ledger knows has no link here (yet): waiting for it, \
+                 or for the metadata service to say whose ledger this is"
+            ),
             Recovery::Doubtful => {
                 let told = identity.map(|identity| identity.instance.to_string());
                 let known = self.book.ledger().node.as_ref().map(|node| node.identity.instance.to_string());

@@ -14,10 +14,12 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
-use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading};
+use crate::adopt::Reading;
 use crate::hint::HintDiff;
 use crate::intents::{Fault, Setback, Settlement};
 use crate::lifecycle::wants_set_up;
+use crate::proof::ABSENCE_BELIEVED_AFTER;
+use crate::quarantine::Traces;
 
 #[cfg(test)]
 mod tests;
@@ -76,8 +78,8 @@ pub struct SetUpRest {
 
 /// What this process has seen and has under way.
 ///
-/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `hint` and
-/// `jitter` itself.
+/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `hint`,
+/// `traces` and `jitter` itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// ADDs that are held because no address is free, by pool.
@@ -120,6 +122,8 @@ pub struct Observed {
     pub type_limits: Option<InstanceLimits>,
     /// EC2 is being asked that.
     pub asking_limits: bool,
+    /// What the last complete look at the kernel showed that no lease explains.
+    pub traces: Traces,
     /// This process's share of jitter for periodic reads, drawn once.
     pub jitter: Duration,
 }
