@@ -230,6 +230,7 @@ fn fault_of(fault: CloudFault) -> Option<Fault> {
         CloudFault::Conflict => Fault::Conflict,
         CloudFault::TokenMismatch => Fault::TokenMismatch,
         CloudFault::Denied => Fault::Denied,
+        CloudFault::Credentials(fault) => Fault::Credentials(fault),
         CloudFault::Rejected => Fault::Rejected,
         CloudFault::NotSent => Fault::NotSent,
         CloudFault::Unknown => return None,

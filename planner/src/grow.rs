@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
-use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
+use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::SubnetId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
@@ -22,6 +22,7 @@ use crate::desired::Desired;
 use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
 use crate::observed::{Observed, Pause, PauseScope, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::{Pool, targets};
+use crate::source::desired_source;
 use crate::targets::Targets;
 
 #[cfg(test)]
@@ -100,7 +101,7 @@ pub(crate) fn growth(
             observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.source.subnet), now);
         if let Some(pause) = pause {
             grown.refusal = Some(pause.cause.clone());
-            if pause.scope == PauseScope::Api || matches!(pause.cause, Refusal::Unreachable { .. }) {
+            if pause.scope == PauseScope::Api || pause.cause.is_outage() {
                 // It will go on here: no ENI is created only because EC2 wants us to slow down, or did not answer.
                 short = short.saturating_sub(share.room);
             }
@@ -159,7 +160,13 @@ pub(crate) fn growth(
         }
         let slot = lowest_free_slot(pool.key.card, &claimed);
         claimed.insert(slot);
-        grown.changes.push(create(desired, &node.identity, slot, count));
+        grown.changes.push(create(
+            desired,
+            desired_source(ledger, &node.identity),
+            &node.identity,
+            slot,
+            count,
+        ));
         short = short.saturating_sub(count);
         budget -= count;
     }
@@ -229,7 +236,7 @@ pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
     let resting = |pause: &&Pause| pause.until > now.boottime;
     let unbroken = |pause: &&Pause| {
         pause.scope == PauseScope::Api
-            && matches!(pause.cause, Refusal::Unreachable { .. } | Refusal::Throttled { .. })
+            && pause.cause.is_outage()
             && now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER
     };
     let pauses = || observed.pauses.iter();
@@ -285,6 +292,7 @@ fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) ->
 
 fn create(
     desired: &Desired<'_>,
+    source: EniSource,
     node: &NodeIdentity,
     slot: EniSlot,
     secondary_addresses: u32,
@@ -296,8 +304,8 @@ fn create(
         tags.insert(TAG_OWNER.to_owned(), OWNER.to_owned());
     }
     CloudChange::CreateEni {
-        subnet: node.subnet.clone(),
-        security_groups: node.security_groups.clone(),
+        subnet: source.subnet,
+        security_groups: source.security_groups.into_iter().flatten().collect(),
         secondary_addresses,
         slot,
         description: format!("aws-K8S-{}", node.instance),

@@ -39,6 +39,7 @@ pub mod rebuild;
 pub mod recover;
 pub mod report;
 mod shrink;
+mod source;
 pub mod targets;
 #[cfg(test)]
 mod toy;

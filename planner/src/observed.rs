@@ -11,7 +11,7 @@ use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::PoolKey;
-use holdfast_model::refusal::Refusal;
+use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 
 use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading};
@@ -161,6 +161,18 @@ impl Observed {
     /// The metadata service gave a hint, and it differs from the ledger so, or not.
     pub fn hinted(&mut self, hint: Option<HintDiff>, now: &Now) {
         self.reads.hinted(hint, now);
+    }
+
+    /// The metadata service has answered: if credentials were what was missing, they can be had again.
+    pub fn metadata_answered(&mut self, now: &Now) {
+        for pause in &mut self.pauses {
+            if let Refusal::Credentials {
+                fault: CredentialsFault::Missing | CredentialsFault::Expired, ..
+            } = pause.cause
+            {
+                pause.until = pause.until.min(now.boottime);
+            }
+        }
     }
 
     /// Intents may have been lost whose calls were carried out: soon a read shows the ENIs that they made.
@@ -395,7 +407,7 @@ impl Observed {
 /// state of something is, at least the half of the rest. After EC2 named a time never less than that, and not all at the
 /// very instant either.
 fn jittered(setback: &Setback, rest: Duration, draw: u64) -> Duration {
-    let crowd = matches!(setback.cause, Refusal::Throttled { .. } | Refusal::Unreachable { .. });
+    let crowd = setback.cause.is_outage();
     let least = if crowd { Duration::ZERO } else { rest / 2 }.max(setback.at_least);
     let most = if setback.at_least.is_zero() { rest } else { rest.max(setback.at_least + setback.first) };
     let spread = u64::try_from(most.saturating_sub(least).as_millis()).unwrap_or(u64::MAX);

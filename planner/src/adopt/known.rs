@@ -126,6 +126,8 @@ impl Merge<'_> {
             match &mut intent.change {
                 // Whatever came of it is in the read.
                 CloudChange::AttachEni { .. } | CloudChange::AssignAddresses { .. } => draft.drop_intent(id),
+                // What is lacking is made again: it is not said by whom the groups are that it has.
+                CloudChange::SetSecurityGroups { .. } => draft.drop_intent(id),
                 CloudChange::UnassignAddresses { addresses, .. } => {
                     let (left, gone): (Vec<_>, Vec<_>) = addresses
                         .iter()

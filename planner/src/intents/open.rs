@@ -11,6 +11,8 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{Now, WallTime};
 use ipnet::IpNet;
 
+use crate::source::follows;
+
 /// Makes a planned change an intent: the changes to commit before the call is sent. `None` when the ledger no
 /// longer admits it (an address was leased meanwhile, an ENI is busy): plan again.
 ///
@@ -74,6 +76,20 @@ pub fn open(ledger: &Ledger, mut change: CloudChange, id: IntentId, now: &Now) -
                 return None;
             }
         }
+        CloudChange::SetSecurityGroups { eni, groups } => {
+            let record = ledger.enis.get(eni)?;
+            let open = ledger.intents_on(eni).any(|intent| {
+                matches!(
+                    intent.change,
+                    CloudChange::SetSecurityGroups { .. }
+                        | CloudChange::DetachEni { .. }
+                        | CloudChange::DeleteEni { .. }
+                )
+            });
+            if open || groups.is_empty() || !follows(record) {
+                return None;
+            }
+        }
         CloudChange::DeleteEni { eni } => {
             let record = idle(ledger, eni)?;
             if record.phase != EniPhase::Detached || record.is_primary() || in_use(ledger, eni, now) {
@@ -111,7 +127,12 @@ pub(crate) fn lowest_free_slot(card: u8, claimed: &BTreeSet<EniSlot>) -> EniSlot
 
 /// Whether an open intent changes this ENI in a way that excludes another change.
 pub(crate) fn busy(ledger: &Ledger, eni: &EniId) -> bool {
-    ledger.intents_on(eni).any(|intent| !matches!(intent.change, CloudChange::SetDeleteOnTermination { .. }))
+    ledger.intents_on(eni).any(|intent| {
+        !matches!(
+            intent.change,
+            CloudChange::SetDeleteOnTermination { .. } | CloudChange::SetSecurityGroups { .. }
+        )
+    })
 }
 
 /// Whether anything on the ENI is leased, resting or suspect: then it stays where it is.
