@@ -78,8 +78,7 @@ impl Pacing {
             Self::Contradicted(_) | Self::Miscounted | Self::Unanswered(_) => (seconds(5), seconds(300)),
             Self::Addresses => (seconds(30), seconds(1200)),
             // The metadata service may be wrong for long.
-            Self::Hinted(_) => (seconds(60), seconds(3600)),
-            Self::IntentsLost => (seconds(60), seconds(3600)),
+            Self::Hinted(_) | Self::IntentsLost => (seconds(60), seconds(3600)),
         }
     }
 }
