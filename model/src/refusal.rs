@@ -121,6 +121,16 @@ pub enum Refusal {
         /// Until the first is ready, rounded up.
         seconds: u64,
     },
+    /// EC2 itself takes no more on an ENI, although its type could carry more.
+    #[error(
+        "EC2 takes no more than the {addresses} addresses that {eni} has, fewer than its type can carry; it is tried again within the hour"
+    )]
+    EniFull {
+        /// Which.
+        eni: EniId,
+        /// What it has, delegated prefixes counted as one each.
+        addresses: u32,
+    },
     /// EC2 has more on this node than it has shown: what it has is read again.
     #[error("EC2 refuses {api:?}: {cause}; it has more here than it has shown so far, and is read again")]
     Miscounted {

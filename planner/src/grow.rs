@@ -117,9 +117,11 @@ pub(crate) fn growth(
             return grown;
         }
         let count = if by_address { share.room.min(short) } else { share.room }.min(budget);
-        grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count });
+        let asked = share.most.map_or(count, |most| most.min(count));
+        grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count: asked });
+        // The others are asked of it next: a few calls tell whether they fit.
         short = short.saturating_sub(count);
-        budget -= count;
+        budget -= asked;
     }
 
     // An ENI that is being created will take more once it is there.
@@ -138,10 +140,14 @@ pub(crate) fn growth(
                 .enis
                 .iter()
                 .find(|share| share.eni.attachment().is_some() && observed.keeps_failing(&share.eni.id, now));
-            awaited.map_or_else(
-                || limit_reached(desired, ledger, &node.identity, budget),
-                |share| Refusal::LinkAwaited { eni: share.eni.id.clone() },
-            )
+            let full = pool.enis.iter().find(|share| share.most == Some(0) && share.occupied < per_eni);
+            match (awaited, full) {
+                (Some(share), _) => Refusal::LinkAwaited { eni: share.eni.id.clone() },
+                (None, Some(share)) => {
+                    Refusal::EniFull { eni: share.eni.id.clone(), addresses: share.occupied }
+                }
+                (None, None) => limit_reached(desired, ledger, &node.identity, budget),
+            }
         });
         if let Some(refusal) = limit.or_else(|| no_more_enis(observed, &node.identity, now)) {
             // What keeps an ENI with room from growing passes sooner than a limit.
@@ -149,7 +155,7 @@ pub(crate) fn growth(
             return grown;
         }
         let most = if by_address { per_eni.min(short) } else { per_eni };
-        let mut count = most.min(budget);
+        let mut count = most.min(budget).min(observed.fits.most(None, now).unwrap_or(u32::MAX));
         if let Some(last) = running_low(ledger, observed, &node.identity.subnet, now) {
             if last.open || lacking == 0 {
                 grown.refusal = Some(last.cause);

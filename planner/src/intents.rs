@@ -79,6 +79,8 @@ pub struct Settlement {
     pub setback: Option<Setback>,
     /// Read this before trusting the ledger about it again.
     pub doubt: Option<CloudRead>,
+    /// So many addresses are more than fit on that ENI, or on a new one.
+    pub too_many: Option<(Option<EniId>, u32)>,
 }
 
 /// Something went wrong with a call, and similar calls rest for a while.
@@ -154,8 +156,12 @@ impl Setback {
                 of(PauseScope::Api, refusal, seconds(1), longest)
             }
             // Describes lag: what is there and was not shown yet comes with the read that follows.
-            Some(Fault::AddressLimit | Fault::AttachmentLimit) => {
+            Some(Fault::AttachmentLimit) => {
                 of(scope, Refusal::Miscounted { api, cause }, seconds(10), seconds(600))
+            }
+            // The next call asks for less, down to nothing, so it may come soon.
+            Some(Fault::AddressLimit) => {
+                of(scope, Refusal::Miscounted { api, cause }, Duration::from_millis(500), seconds(10))
             }
             Some(Fault::TokenMismatch | Fault::Rejected) => {
                 of(scope, Refusal::Rejected { api, cause }, seconds(10), seconds(600))

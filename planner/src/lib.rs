@@ -22,6 +22,7 @@ pub mod budget;
 pub mod choose;
 pub mod desired;
 mod draft;
+pub mod fits;
 mod grow;
 pub mod hint;
 pub mod host;

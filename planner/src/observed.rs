@@ -16,6 +16,7 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading};
 use crate::budget::Budget;
+use crate::fits::Fits;
 use crate::hint::HintDiff;
 use crate::intents::{Fault, Setback, Settlement};
 use crate::lifecycle::wants_set_up;
@@ -97,6 +98,8 @@ pub struct Observed {
     pub budget: Budget,
     /// Intents that this process is carrying out right now, and since when.
     pub in_flight: BTreeMap<IntentId, BootTime>,
+    /// What fits on ENIs by what EC2 has refused: its own word is the truth about that.
+    pub fits: Fits,
     /// The reads that are wanted and under way.
     pub reads: WantedReads,
     /// Intents whose call was sent more than once, as far as anybody knows.
@@ -146,9 +149,17 @@ impl Observed {
             Some(CloudRead::InstanceEnis { .. }) => self.reads.want(Reason::Miscounted, now.boottime),
             Some(CloudRead::AvailableEnis { .. }) | None => {}
         }
-        match &settlement.setback {
-            Some(setback) => self.pause(setback, sent, now, draw),
-            None => self.recovered(api, settlement.eni.as_ref()),
+        if let Some((eni, count)) = &settlement.too_many {
+            self.fits.refused(eni.as_ref(), *count, now);
+        }
+        if let Some(setback) = &settlement.setback {
+            self.pause(setback, sent, now, draw);
+            return;
+        }
+        self.recovered(api, settlement.eni.as_ref());
+        // A creation is about no ENI that there was.
+        if matches!(api, Api::AssignPrivateIpAddresses | Api::CreateNetworkInterface) {
+            self.fits.accepted(settlement.eni.as_ref(), now);
         }
     }
 
@@ -208,6 +219,7 @@ impl Observed {
         self.recovered(Api::DescribeNetworkInterfaces, None);
         self.repeated.retain(|id| ledger.intents.contains_key(id));
         self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
+        self.fits.keep(|id| ledger.enis.contains_key(id));
         // What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again.
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
         let unanswered = unanswered(ledger, self);

@@ -90,6 +90,9 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
             agenda.at(pause.until.after(SETBACKS_FORGOTTEN_AFTER));
         }
     }
+    for instant in observed.fits.forgotten_at() {
+        agenda.at(instant);
+    }
     let pool = Pool::of(PoolKey::DEFAULT, desired, ledger, observed, now);
     let mut steps = Vec::new();
     steps.extend(limits::ask(ledger, observed, now));

@@ -69,7 +69,20 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
             ((!over).then(|| setback(ledger, intent, Some(fault), cause)), doubt)
         }
     };
-    Settlement { eni: intent.change.eni().cloned(), changes: draft.into_changes(), setback, doubt }
+    let too_many = match outcome {
+        Outcome::NotCarriedOut { fault: Fault::AddressLimit, .. } => asked_for(&intent.change),
+        _ => None,
+    };
+    Settlement { eni: intent.change.eni().cloned(), changes: draft.into_changes(), setback, doubt, too_many }
+}
+
+/// How many addresses a change brings, and on which ENI, if there is one yet.
+fn asked_for(change: &CloudChange) -> Option<(Option<EniId>, u32)> {
+    match change {
+        CloudChange::AssignAddresses { eni, count } => Some((Some(eni.clone()), *count)),
+        CloudChange::CreateEni { secondary_addresses, .. } => Some((None, *secondary_addresses)),
+        _ => None,
+    }
 }
 
 /// Takes an answer in; false when it is not an answer to this change.

@@ -40,6 +40,8 @@ pub(crate) struct ToyCloud {
     pub(crate) tells_limits: bool,
     /// The groups that the metadata service shows: the primary's.
     pub(crate) groups: BTreeSet<SecurityGroupId>,
+    /// ENIs that take fewer addresses than their type says.
+    pub(crate) takes: BTreeMap<EniId, usize>,
     /// The account may have no further ENI.
     pub(crate) quota_used_up: bool,
     /// Links of secondary ENIs do not appear.
@@ -65,6 +67,7 @@ impl ToyCloud {
             subnet_free: 10_000,
             tells_limits: true,
             groups: [SecurityGroupId::new("sg-1")].into(),
+            takes: BTreeMap::new(),
             quota_used_up: false,
             links_late: false,
             refused: 0,
@@ -215,7 +218,8 @@ impl ToyCloud {
             CloudChange::AssignAddresses { eni, count } => {
                 let found = self.enis.get(eni).ok_or(Fault::NotFound)?;
                 let held = found.secondary.len() + found.prefixes.len();
-                if held + *count as usize > per_eni {
+                let takes = self.takes.get(eni).copied().unwrap_or(per_eni);
+                if held + *count as usize > takes {
                     return Err(Fault::AddressLimit);
                 }
                 let given = self.take(*count).ok_or(Fault::SubnetFull)?;
