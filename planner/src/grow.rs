@@ -65,8 +65,10 @@ pub(crate) fn growth(
     if desired.config.provisioning_disabled.value {
         return Growth::refused(Refusal::ProvisioningDisabled);
     }
-    if !ledger.enis.values().any(EniRecord::is_primary) {
-        // EC2 has never been read: what is attached, and so what can be added, is not known.
+    let hidden = !ledger.enis.values().any(EniRecord::is_primary);
+    if hidden && (observed.reads.last_full().is_none() || pool.level.waiting == 0 || one_is_ours(ledger)) {
+        // What is attached, and so what can be added, is not known. Where EC2 was read and does not show the first ENI
+        // yet, one more serves who waits meanwhile: there is room for that on every instance that carries two.
         let cause = observed
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
             .map_or(Refusal::NotReadYet, |pause| pause.cause.clone());
@@ -132,7 +134,10 @@ pub(crate) fn growth(
     }
     let mut claimed = claimed_slots(ledger);
     while short > 0 {
-        let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count();
+        if hidden && !grown.changes.is_empty() {
+            return grown;
+        }
+        let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count() + usize::from(hidden);
         let full = held >= max_enis as usize || budget == 0 || per_eni == 0;
         let limit = full.then(|| {
             // As long as what is attached does not serve, the node is not full of pods.
@@ -184,6 +189,12 @@ pub(crate) fn growth(
         grown.refusal = held_up(observed, now);
     }
     grown
+}
+
+/// Whether an ENI of ours is there or being made.
+fn one_is_ours(ledger: &Ledger) -> bool {
+    ledger.enis.values().any(EniRecord::holds_slot)
+        || ledger.intents.values().any(|intent| matches!(intent.change, CloudChange::CreateEni { .. }))
 }
 
 /// Which limit keeps the pool from another ENI.

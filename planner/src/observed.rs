@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudRead};
+use holdfast_model::eni::EniRecord;
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
@@ -245,8 +246,12 @@ impl Observed {
             }
             Reason::NotShown(ip) => ledger.block_of(*ip).is_none(),
             Reason::Hinted(hint) => hint.agrees_with(ledger),
+            Reason::PrimaryNotShown => ledger.enis.values().any(EniRecord::is_primary),
             Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost => false,
         });
+        if full && !ledger.enis.values().any(EniRecord::is_primary) {
+            self.reads.want(Reason::PrimaryNotShown, reading.began);
+        }
         for ip in again {
             self.reads.want_from(Reason::Unasked(ip), reading.began.after(ABSENCE_BELIEVED_AFTER));
         }

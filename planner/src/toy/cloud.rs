@@ -40,6 +40,8 @@ pub(crate) struct ToyCloud {
     pub(crate) tells_limits: bool,
     /// The groups that the metadata service shows: the primary's.
     pub(crate) groups: BTreeSet<SecurityGroupId>,
+    /// Until then no read shows the primary.
+    pub(crate) primary_hidden_until: u64,
     /// ENIs that take fewer addresses than their type says.
     pub(crate) takes: BTreeMap<EniId, usize>,
     /// The account may have no further ENI.
@@ -67,6 +69,7 @@ impl ToyCloud {
             subnet_free: 10_000,
             tells_limits: true,
             groups: [SecurityGroupId::new("sg-1")].into(),
+            primary_hidden_until: 0,
             takes: BTreeMap::new(),
             quota_used_up: false,
             links_late: false,
@@ -291,7 +294,9 @@ impl ToyCloud {
             .find(|(at, _)| *at <= then)
             .or_else(|| self.past.front())
             .map_or(&self.enis, |(_, enis)| enis);
+        let hidden = self.at < self.primary_hidden_until;
         enis.iter()
+            .filter(|(id, _)| !(hidden && id.as_str() == "eni-primary"))
             .filter(|(id, eni)| match read {
                 CloudRead::InstanceEnis { .. } => eni.attachment.is_some(),
                 CloudRead::Enis { enis } => enis.contains(id),
