@@ -377,3 +377,23 @@ fn only_an_idle_sandbox_ends_on_a_proof_and_only_on_one_about_it() {
     let _add = bench.add(1);
     assert!(bench.acts(Input::Ended(Ended::asked(&active))).is_empty(), "it is being verified");
 }
+
+#[test]
+fn what_the_kernel_refuses_again_and_again_is_tried_ever_later_and_anew_at_once() {
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Releasing)));
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        bench.step(Input::TakeUp);
+        for act in bench.step(Input::Unwired(Err(refusal()))) {
+            if let Act::RetryKernel { after } = act {
+                waits.push(after.as_secs());
+            }
+        }
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+    bench.step(Input::TakeUp);
+    bench.step(Input::Unwired(Ok(())));
+    bench.step(Input::LinksTaken);
+    let acts = bench.step(Input::LinksRemoved(Err(refusal())));
+    assert!(matches!(acts[..], [Act::RetryKernel { after }] if after.as_secs() == 1), "{acts:?}");
+}

@@ -278,7 +278,12 @@ fn first_pod(instance_type: &str, hidden: u64) -> (Toy, u64, u64) {
         }
         let seconds = toy.now.boottime.since(begun).as_secs();
         served = served.or((toy.waiting() == 0).then_some(seconds));
-        known = known.or(toy.ledger.enis.values().any(|eni| eni.is_primary()).then_some(seconds));
+        known = known.or(toy
+            .ledger
+            .enis
+            .values()
+            .any(holdfast_model::eni::EniRecord::is_primary)
+            .then_some(seconds));
         if served.is_none() {
             let cause = toy.choose().unwrap_err().cause;
             let told = matches!(cause, Refusal::NotReadYet | Refusal::Unreachable { .. });
