@@ -22,6 +22,7 @@ mod change;
 mod connection;
 mod error;
 mod failure;
+mod ipv4;
 mod ipv6;
 mod link;
 mod list;

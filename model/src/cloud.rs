@@ -80,6 +80,13 @@ pub enum CloudChange {
         /// Which.
         eni: EniId,
     },
+    /// Give it these security groups in the place of those it has. A second one does no harm.
+    SetSecurityGroups {
+        /// Which.
+        eni: EniId,
+        /// All its groups.
+        groups: BTreeSet<SecurityGroupId>,
+    },
 }
 
 impl CloudChange {
@@ -92,8 +99,14 @@ impl CloudChange {
             | Self::AssignAddresses { eni, .. }
             | Self::UnassignAddresses { eni, .. }
             | Self::DetachEni { eni, .. }
+            | Self::SetSecurityGroups { eni, .. }
             | Self::DeleteEni { eni } => Some(eni),
         }
+    }
+
+    /// Whether it gives something back that EC2 had given us.
+    pub fn gives_back(&self) -> bool {
+        matches!(self, Self::UnassignAddresses { .. } | Self::DetachEni { .. } | Self::DeleteEni { .. })
     }
 
     /// EC2's name of the action, for budgets, metrics and messages.
@@ -101,7 +114,9 @@ impl CloudChange {
         match self {
             Self::CreateEni { .. } => Api::CreateNetworkInterface,
             Self::AttachEni { .. } => Api::AttachNetworkInterface,
-            Self::SetDeleteOnTermination { .. } => Api::ModifyNetworkInterfaceAttribute,
+            Self::SetDeleteOnTermination { .. } | Self::SetSecurityGroups { .. } => {
+                Api::ModifyNetworkInterfaceAttribute
+            }
             Self::AssignAddresses { .. } => Api::AssignPrivateIpAddresses,
             Self::UnassignAddresses { .. } => Api::UnassignPrivateIpAddresses,
             Self::DetachEni { .. } => Api::DetachNetworkInterface,

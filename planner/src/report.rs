@@ -8,7 +8,7 @@ use holdfast_model::eni::EniRecord;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::PoolKey;
-use holdfast_model::refusal::Refusal;
+use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 
@@ -132,7 +132,7 @@ fn resting(ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Ite
         ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni))?;
         // The read that proves it may take a while.
         let read =
-            observed.found.get(ip).map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
+            observed.reads.unasked(*ip).map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
         rest.remaining(now).max(read)
     })
 }
@@ -162,6 +162,7 @@ fn passes(refusal: &Refusal) -> bool {
         refusal,
         Refusal::Throttled { .. }
             | Refusal::Unreachable { .. }
+            | Refusal::Credentials { fault: CredentialsFault::Missing | CredentialsFault::Expired, .. }
             | Refusal::NotReady
             | Refusal::NotReadYet
             | Refusal::LinkAwaited { .. }

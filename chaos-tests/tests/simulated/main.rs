@@ -5,6 +5,7 @@
 
 mod away;
 mod box_of;
+mod burst;
 mod chance;
 mod clock;
 mod cloud;
@@ -13,6 +14,7 @@ mod disk;
 mod doubt;
 mod gc;
 mod given_up;
+mod groups;
 mod judged;
 mod kept;
 mod kernel;

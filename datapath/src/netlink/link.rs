@@ -15,17 +15,18 @@ use netlink_packet_route::link::{
 };
 use nix::libc::{
     IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINK,
-    IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, RTM_NEWLINK,
+    IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, IFLA_PERM_ADDRESS, RTM_NEWLINK,
 };
 use rtnetlink::{LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::error::NetlinkError;
+use super::ipv4;
 use super::ipv6::Ipv6Settings;
 use super::message::attributes;
 use super::socket::{Outgoing, Socket};
 
 /// The attributes that are read whole. Of the rest, much is particular to kinds of links that are none of ours.
-const READ: [u16; 8] = [
+const READ: [u16; 9] = [
     IFLA_ADDRESS,
     IFLA_IFNAME,
     IFLA_MTU,
@@ -34,6 +35,7 @@ const READ: [u16; 8] = [
     IFLA_IFALIAS,
     IFLA_GROUP,
     IFLA_LINK_NETNSID,
+    IFLA_PERM_ADDRESS,
 ];
 
 /// A link, as read.
@@ -45,6 +47,8 @@ pub struct Link {
     pub name: String,
     /// Its link-layer address, if of six bytes.
     pub mac: Option<MacAddr>,
+    /// The link-layer address that its hardware came with, if it tells: a bond or a person may have given it another.
+    pub permanent_mac: Option<MacAddr>,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Whether it is administratively up.
@@ -65,6 +69,8 @@ pub struct Link {
     pub peer_index: Option<u32>,
     /// Of a veth: whether the other end is in another namespace.
     pub peer_elsewhere: bool,
+    /// How packets that come in by it are checked by their source (`net.ipv4.conf.LINK.rp_filter`).
+    pub rp_filter: Option<u8>,
     /// What IPv6 does on it; `None` where there is no IPv6.
     pub ipv6: Option<Ipv6Settings>,
 }
@@ -79,6 +85,7 @@ impl Link {
             index: header.index,
             name: String::new(),
             mac: None,
+            permanent_mac: None,
             mtu: 0,
             up: header.flags.contains(LinkFlags::Up),
             carrier: header.flags.contains(LinkFlags::LowerUp),
@@ -89,13 +96,17 @@ impl Link {
             kind: None,
             peer_index: None,
             peer_elsewhere: false,
+            rp_filter: None,
             ipv6: None,
         };
         for told in attributes(payload, header.buffer_len()) {
             let told = told?;
             match told.kind() {
                 IFLA_LINKINFO => link.kind = kind_of(&told)?,
-                IFLA_AF_SPEC => link.ipv6 = Ipv6Settings::decode(&told)?,
+                IFLA_AF_SPEC => {
+                    link.rp_filter = ipv4::rp_filter_of(&told)?;
+                    link.ipv6 = Ipv6Settings::decode(&told)?;
+                }
                 kind if READ.contains(&kind) => {
                     link.take(LinkAttribute::parse_with_param(&told, header.interface_family)?);
                 }
@@ -114,6 +125,7 @@ impl Link {
             LinkAttribute::Controller(index) => self.master = Some(index),
             LinkAttribute::IfAlias(alias) => self.alias = Some(alias).filter(|alias| !alias.is_empty()),
             LinkAttribute::Group(group) => self.group = group,
+            LinkAttribute::PermAddress(bytes) => self.permanent_mac = bytes.try_into().ok().map(MacAddr),
             LinkAttribute::LinkNetNsId(_) => self.peer_elsewhere = true,
             _ => {}
         }
@@ -188,6 +200,8 @@ pub struct LinkSettings {
     pub master: Option<u32>,
     /// Group number.
     pub group: Option<u32>,
+    /// How packets that come in by it are checked by their source (`net.ipv4.conf.LINK.rp_filter`).
+    pub rp_filter: Option<u32>,
     /// Moves the link into this namespace. Costs the kernel two grace periods: better made there.
     pub netns: Option<Arc<OwnedFd>>,
 }
@@ -221,6 +235,9 @@ impl LinkSettings {
         }
         if let Some(group) = self.group {
             builder = builder.link_group(group);
+        }
+        if let Some(value) = self.rp_filter {
+            builder = builder.append_extra_attribute(ipv4::rp_filter(value));
         }
         RouteNetlinkMessage::SetLink(made(builder, self.mtu, self.mac, self.netns.as_ref()).build())
     }

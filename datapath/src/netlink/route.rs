@@ -4,14 +4,18 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use netlink_packet_core::{DecodeError, Emitable, NLM_F_REQUEST, ParseableParametrized};
+use netlink_packet_core::{
+    DecodeError, Emitable, NLM_F_REQUEST, NlaBuffer, Parseable, ParseableParametrized,
+};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteProtocol,
-    RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteMetric,
+    RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
-use nix::libc::{RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE, RTM_NEWROUTE};
+use nix::libc::{
+    RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE, RTM_NEWROUTE,
+};
 use rtnetlink::RouteMessageBuilder;
 
 use super::address::{family, prefix};
@@ -21,6 +25,9 @@ use super::socket::{Outgoing, Socket};
 
 /// The attributes that are read. Of others there are that nobody's kernel or library need agree on: encapsulations.
 const READ: [u16; 6] = [RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE];
+
+/// Of a route's metrics: the MTU.
+const RTAX_MTU: u16 = 2;
 
 /// A route with at most one next hop. Of a multipath route, `via` and `link` are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +52,8 @@ pub struct Route {
     pub onlink: bool,
     /// Among equal destinations the lowest wins.
     pub metric: Option<u32>,
+    /// The MTU that packets over it are held to, if it has one of its own.
+    pub mtu: Option<u32>,
 }
 
 impl Route {
@@ -61,6 +70,7 @@ impl Route {
             source: None,
             onlink: false,
             metric: None,
+            mtu: None,
         }
     }
 
@@ -95,12 +105,13 @@ impl Route {
         message.header.destination_prefix_length = self.to.prefix_len();
         // Here and not by the builder, which refuses other families than the destination's: the kernel judges that, and
         // says so in words.
-        let addresses = [
+        let further = [
             (self.to.prefix_len() != 0).then(|| RouteAttribute::Destination(self.to.addr().into())),
             self.via.map(|via| RouteAttribute::Gateway(via.into())),
             self.source.map(|source| RouteAttribute::PrefSource(source.into())),
+            self.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])),
         ];
-        message.attributes.extend(addresses.into_iter().flatten());
+        message.attributes.extend(further.into_iter().flatten());
         message
     }
 
@@ -133,9 +144,13 @@ impl Route {
             source: None,
             onlink: header.flags.contains(RouteFlags::Onlink),
             metric: None,
+            mtu: None,
         };
         for told in attributes(payload, header.buffer_len()) {
             let told = told?;
+            if told.kind() == RTA_METRICS {
+                route.mtu = mtu_of(&told)?;
+            }
             if !READ.contains(&told.kind()) {
                 continue;
             }
@@ -154,6 +169,19 @@ impl Route {
         }
         Ok(Some(route))
     }
+}
+
+/// Out of a route's metrics.
+fn mtu_of(metrics: &NlaBuffer<&[u8]>) -> Result<Option<u32>, DecodeError> {
+    for metric in attributes(metrics.value(), 0) {
+        let metric = metric?;
+        if metric.kind() == RTAX_MTU
+            && let RouteMetric::Mtu(mtu) = RouteMetric::parse(&metric)?
+        {
+            return Ok(Some(mtu));
+        }
+    }
+    Ok(None)
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
