@@ -62,7 +62,8 @@ impl<W: World> Engine<W> {
                 .pauses
                 .iter()
                 .map(|pause| {
-                    format!("{:?} {:?} until {} ms: {}", pause.api, pause.scope, pause.until.0, pause.cause)
+                    let until = now.wall_at(pause.until);
+                    format!("{:?} {:?} until {until}: {}", pause.api, pause.scope, pause.cause)
                 })
                 .collect(),
             identified: self.identified,
