@@ -163,6 +163,12 @@ impl<W: World> Engine<W> {
                     self.observe();
                 }
             }
+            Ok(CloudAnswer::Subnets(shown)) => {
+                let changes = planner::adopt_subnets(self.book.ledger(), &shown);
+                self.book.commit(changes, Then::Nothing);
+                self.observed.read_adopted(self.book.ledger(), Reading { read, views: &[], began });
+                self.observe();
+            }
             Ok(other) => {
                 let cause = format!("a read was answered with {other:?}");
                 self.observed.read_failed(read, began, Some(Fault::Rejected), &cause, &now, self.draw());

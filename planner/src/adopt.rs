@@ -94,7 +94,7 @@ impl Merge<'_> {
         match self.reading.read {
             CloudRead::InstanceEnis { .. } => record.attachment().is_some(),
             CloudRead::Enis { enis } => enis.contains(&record.id),
-            CloudRead::AvailableEnis { .. } => false,
+            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => false,
         }
     }
 

@@ -34,7 +34,7 @@ const SET_UP_REST: Duration = Duration::from_millis(200);
 /// What was created is shown by a read that begins this much later.
 const DESCRIBES_LAG: Duration = Duration::from_secs(60);
 /// Links were seen to appear up to ten seconds after the attachment. From here on other ENIs make up for it.
-const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
+pub(crate) const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 /// That many tries at the fast pace, then slower.
 const SET_UP_FAST_TRIES: u32 = 20;
 /// The slowest pace of set-up tries.
@@ -148,7 +148,7 @@ impl Observed {
                 }
             }
             Some(CloudRead::InstanceEnis { .. }) => self.reads.want(Reason::Miscounted, now.boottime),
-            Some(CloudRead::AvailableEnis { .. }) | None => {}
+            Some(CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }) | None => {}
         }
         if let Some((eni, count)) = &settlement.too_many {
             self.fits.refused(eni.as_ref(), *count, now);
@@ -166,7 +166,7 @@ impl Observed {
 
     /// A read is being sent.
     pub fn read_began(&mut self, read: &CloudRead, now: &Now) {
-        self.budget.take(Api::DescribeNetworkInterfaces, now.boottime);
+        self.budget.take(read.api(), now.boottime);
         self.reads.began(read);
     }
 
@@ -217,7 +217,7 @@ impl Observed {
     /// A read was answered, adopted, and the adoption applied: notes which free addresses it lacks, and what it has
     /// settled. Call it with the ledger as it is after the adoption.
     pub fn read_adopted(&mut self, ledger: &Ledger, reading: Reading<'_>) {
-        self.recovered(Api::DescribeNetworkInterfaces, None);
+        self.recovered(reading.read.api(), None);
         self.repeated.retain(|id| ledger.intents.contains_key(id));
         self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
         self.fits.keep(|id| ledger.enis.contains_key(id));
@@ -287,8 +287,7 @@ impl Observed {
         draw: u64,
     ) {
         self.reads.failed(read);
-        let setback =
-            Setback::of(Api::DescribeNetworkInterfaces, PauseScope::Api, fault.as_ref(), cause, None);
+        let setback = Setback::of(read.api(), PauseScope::Api, fault.as_ref(), cause, None);
         self.pause(&setback, began, now, draw);
     }
 

@@ -24,14 +24,15 @@ use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::{
     Choice, Desired, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage, Step,
-    Traces, activate, adopt, begin_release, call_of, cut_off, finish_release, free_addresses, open,
-    open_lease, plan, recover, report, settle,
+    Traces, activate, adopt, adopt_subnets, begin_release, call_of, cut_off, finish_release, free_addresses,
+    open, open_lease, plan, recover, report, settle,
 };
 use cloud::ToyCloud;
 
@@ -424,6 +425,17 @@ impl Toy {
 
     pub(crate) fn read(&mut self, read: &CloudRead, began: BootTime, age_ms: u64) {
         let views = self.cloud.read(read, age_ms);
+        if let CloudRead::Subnets { subnets } = read {
+            let told = |id: &SubnetId| {
+                let ipv4 = Some(*self.cloud.ranges.get(id)?);
+                Some(SubnetRecord { id: id.clone(), ipv4, ipv6: None })
+            };
+            let shown: Vec<SubnetRecord> = subnets.iter().filter_map(told).collect();
+            let changes = adopt_subnets(&self.ledger, &shown);
+            self.commit(&changes);
+            self.observed.read_adopted(&self.ledger, Reading { read, views: &[], began });
+            return;
+        }
         let reading = Reading { read, views: &views, began };
         let traces = Traces { looked: true, ..Traces::default() };
         let changes = self.with_desired(|desired| {
