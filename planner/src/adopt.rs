@@ -6,7 +6,7 @@
 //! forgotten. Tombstones are not revived.
 
 mod known;
-mod unknown;
+pub(crate) mod unknown;
 
 use std::time::Duration;
 
@@ -244,7 +244,7 @@ enum New {
 }
 
 /// The intent that a tag names.
-fn intent_tag(view: &EniView) -> Option<IntentId> {
+pub(crate) fn intent_tag(view: &EniView) -> Option<IntentId> {
     let text = view.tags.get(holdfast_model::cloud::TAG_INTENT)?;
     Some(IntentId(text.parse().ok()?))
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::cloud::{Api, CloudRead};
+use holdfast_model::cloud::{Api, CloudRead, EniView};
 use holdfast_model::eni::EniRecord;
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
@@ -15,7 +15,8 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 
-use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading};
+use crate::adopt::unknown::{STRAY_AFTER, is_unattached_of};
+use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading, intent_tag};
 use crate::budget::Budget;
 use crate::fits::Fits;
 use crate::hint::HintDiff;
@@ -103,6 +104,8 @@ pub struct Observed {
     pub fits: Fits,
     /// The reads that are wanted and under way.
     pub reads: WantedReads,
+    /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
+    pub strays: BTreeMap<EniId, BootTime>,
     /// Intents whose call was sent more than once, as far as anybody knows.
     pub repeated: BTreeSet<IntentId>,
     /// What EC2 said that the node's type can carry, if it was asked.
@@ -225,8 +228,30 @@ impl Observed {
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
         let unanswered = unanswered(ledger, self);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
+        self.note_strays(ledger, reading);
         self.note_shown(ledger, reading);
         self.note_not_shown(ledger, reading);
+    }
+
+    /// Which unattached ENIs are somebody's to attach or nobody's, a later read tells.
+    fn note_strays(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+        let CloudRead::AvailableEnis { instance } = reading.read else { return };
+        let unknown = |view: &&EniView| {
+            is_unattached_of(view, instance)
+                && !ledger.enis.contains_key(&view.id)
+                && intent_tag(view).is_none()
+        };
+        let shown: BTreeMap<EniId, BootTime> = reading
+            .views
+            .iter()
+            .filter(unknown)
+            .map(|view| (view.id.clone(), self.strays.get(&view.id).copied().unwrap_or(reading.began)))
+            .collect();
+        let later = shown.values().map(|since| since.after(STRAY_AFTER)).filter(|at| *at > reading.began);
+        if let Some(at) = later.min() {
+            self.reads.want_from(Reason::IntentsLost, at);
+        }
+        self.strays = shown;
     }
 
     /// What the read has borne out, and what a later one has to.

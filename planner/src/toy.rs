@@ -159,8 +159,9 @@ impl Toy {
         self.now.boot = BootId::new(format!("reboot-{}", self.next));
         self.now.boottime = BootTime(5000);
         self.now.wall = WallTime(self.now.wall.0 + 60_000);
+        let booted = self.now.wall.0 - self.now.boottime.0;
         for ip in held {
-            self.freed.insert(ip, self.now.wall.0);
+            self.freed.insert(ip, booted);
         }
         self.cloud.leased.clear();
         let identity = self.ledger.node.as_ref().unwrap().identity.clone();

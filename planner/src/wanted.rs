@@ -47,7 +47,8 @@ pub enum Reason {
     Hinted(HintDiff),
     /// The instance's first ENI was not shown, without which it cannot be: the view is late.
     PrimaryNotShown,
-    /// Calls may have been carried out of which the ledger knows nothing: an ENI of ours may hang unattached.
+    /// An ENI of ours may hang unattached: calls may have been carried out of which the ledger knows nothing, or somebody
+    /// else has left one.
     IntentsLost,
 }
 
