@@ -62,6 +62,8 @@ pub struct Engine<W: World> {
     pub(crate) asking_identity: bool,
     pub(crate) identity_pause: Duration,
     pub(crate) asking_hint: bool,
+    /// How often the metadata service was asked for a hint.
+    pub(crate) hints_asked: u32,
     /// Whether the metadata service has confirmed who we are since the start.
     pub(crate) identified: bool,
     /// What the last plan had to say of the pool that pods are served from.
@@ -123,6 +125,7 @@ impl<W: World> Engine<W> {
             asking_identity: false,
             identity_pause: timers::IDENTITY_RETRY.0,
             asking_hint: false,
+            hints_asked: 0,
             identified: false,
             report: planner::Report::default(),
             stopping: None,

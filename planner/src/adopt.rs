@@ -7,7 +7,7 @@
 //! forgotten. Tombstones are not revived.
 
 mod known;
-mod unknown;
+pub(crate) mod unknown;
 
 use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{
@@ -92,7 +92,7 @@ impl Merge<'_> {
         match self.reading.read {
             CloudRead::InstanceEnis { .. } => self.whole && record.attachment().is_some(),
             CloudRead::Enis { enis } => enis.contains(&record.id),
-            CloudRead::AvailableEnis { .. } => false,
+            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => false,
         }
     }
 
@@ -245,7 +245,7 @@ enum New {
 }
 
 /// The intent that a tag names.
-fn intent_tag(view: &EniView) -> Option<IntentId> {
+pub(crate) fn intent_tag(view: &EniView) -> Option<IntentId> {
     let text = view.tags.get(holdfast_model::cloud::TAG_INTENT)?;
     Some(IntentId(text.parse().ok()?))
 }

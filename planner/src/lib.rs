@@ -49,7 +49,7 @@ pub mod wanted;
 pub use adopt::{Reading, adopt};
 pub use choose::{Choice, free_addresses};
 pub use desired::Desired;
-pub use hint::{HintDiff, compare_hint, learn_cidrs};
+pub use hint::{HintDiff, adopt_subnets, compare_hint, learn_cidrs};
 pub use host::{Spared, desired_host, host_diff, spared, wirings_of};
 pub use intents::{Fault, Outcome, Setback, Settlement, call_of, open, settle};
 pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_lease, undo};

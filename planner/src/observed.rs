@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::cloud::{Api, CloudRead};
+use holdfast_model::cloud::{Api, CloudRead, EniView};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
@@ -14,7 +14,8 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 
-use crate::adopt::Reading;
+use crate::adopt::unknown::{STRAY_AFTER, is_unattached_of};
+use crate::adopt::{Reading, intent_tag};
 use crate::budget::Budget;
 use crate::fits::Fits;
 use crate::hint::HintDiff;
@@ -35,7 +36,7 @@ const SET_UP_REST: Duration = Duration::from_millis(200);
 /// What was created is shown by a read that begins this much later.
 const DESCRIBES_LAG: Duration = Duration::from_secs(60);
 /// Links were seen to appear up to ten seconds after the attachment. From here on other ENIs make up for it.
-const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
+pub(crate) const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 /// That many tries at the fast pace, then slower.
 const SET_UP_FAST_TRIES: u32 = 20;
 /// The slowest pace of set-up tries.
@@ -104,6 +105,8 @@ pub struct Observed {
     pub fits: Fits,
     /// The reads that are wanted and under way.
     pub reads: WantedReads,
+    /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
+    pub strays: BTreeMap<EniId, BootTime>,
     /// Intents whose call was sent more than once, as far as anybody knows.
     pub repeated: BTreeSet<IntentId>,
     /// What EC2 said that the node's type can carry, if it was asked.
@@ -151,7 +154,7 @@ impl Observed {
                 }
             }
             Some(CloudRead::InstanceEnis { .. }) => self.reads.want(Reason::Miscounted, now.boottime),
-            Some(CloudRead::AvailableEnis { .. }) | None => {}
+            Some(CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }) | None => {}
         }
         if let Some((eni, count)) = &settlement.too_many {
             self.fits.refused(eni.as_ref(), *count, now);
@@ -169,7 +172,7 @@ impl Observed {
 
     /// A read is being sent.
     pub fn read_began(&mut self, read: &CloudRead, now: &Now) {
-        self.budget.take(Api::DescribeNetworkInterfaces, now.boottime);
+        self.budget.take(read.api(), now.boottime);
         self.reads.began(read);
     }
 
@@ -220,7 +223,7 @@ impl Observed {
     /// A read was answered, adopted, and the adoption applied: notes which free addresses it lacks, and what it has
     /// settled. Call it with the ledger as it is after the adoption.
     pub fn read_adopted(&mut self, ledger: &Ledger, reading: Reading<'_>) {
-        self.recovered(Api::DescribeNetworkInterfaces, None);
+        self.recovered(reading.read.api(), None);
         self.repeated.retain(|id| ledger.intents.contains_key(id));
         self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
         self.fits.keep(|id| ledger.enis.contains_key(id));
@@ -228,8 +231,30 @@ impl Observed {
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
         let unanswered = unanswered(ledger, self);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
+        self.note_strays(ledger, reading);
         self.note_shown(ledger, reading);
         self.note_not_shown(ledger, reading);
+    }
+
+    /// Which unattached ENIs are somebody's to attach or nobody's, a later read tells.
+    fn note_strays(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+        let CloudRead::AvailableEnis { instance } = reading.read else { return };
+        let unknown = |view: &&EniView| {
+            is_unattached_of(view, instance)
+                && !ledger.enis.contains_key(&view.id)
+                && intent_tag(view).is_none()
+        };
+        let shown: BTreeMap<EniId, BootTime> = reading
+            .views
+            .iter()
+            .filter(unknown)
+            .map(|view| (view.id.clone(), self.strays.get(&view.id).copied().unwrap_or(reading.began)))
+            .collect();
+        let later = shown.values().map(|since| since.after(STRAY_AFTER)).filter(|at| *at > reading.began);
+        if let Some(at) = later.min() {
+            self.reads.want_from(Reason::IntentsLost, at);
+        }
+        self.strays = shown;
     }
 
     /// What the read has borne out, and what a later one has to.
@@ -290,8 +315,7 @@ impl Observed {
         draw: u64,
     ) {
         self.reads.failed(read);
-        let setback =
-            Setback::of(Api::DescribeNetworkInterfaces, PauseScope::Api, fault.as_ref(), cause, None);
+        let setback = Setback::of(read.api(), PauseScope::Api, fault.as_ref(), cause, None);
         self.pause(&setback, began, now, draw);
     }
 

@@ -49,7 +49,7 @@ impl Step {
         match self {
             Self::Open(change) => Some(change.api()),
             Self::Repeat(id) => ledger.intents.get(id).map(|intent| intent.change.api()),
-            Self::Read(_) => Some(Api::DescribeNetworkInterfaces),
+            Self::Read(read) => Some(read.api()),
             Self::AskLimits { .. } => Some(Api::DescribeInstanceTypes),
             Self::SetUpEni(_) | Self::Adjust(_) => None,
         }

@@ -24,12 +24,20 @@ pub(crate) fn reads(
     now: &Now,
     agenda: &mut Agenda,
 ) -> Vec<CloudRead> {
-    if let Some(pause) = observed.pause_of(Api::DescribeNetworkInterfaces, None, None, now) {
-        agenda.at(pause.until);
-        return Vec::new();
+    let mut rests = |api| {
+        let pause = observed.pause_of(api, None, None, now);
+        pause.inspect(|pause| agenda.at(pause.until)).is_some()
+    };
+    let (enis_rest, subnets_rest) = (rests(Api::DescribeNetworkInterfaces), rests(Api::DescribeSubnets));
+    let mut due = Vec::new();
+    if !enis_rest {
+        let unanswered = unanswered(ledger, observed);
+        due = observed.reads.due(&node.identity.instance, ledger, &unanswered, observed.jitter, agenda);
     }
-    let unanswered = unanswered(ledger, observed);
-    observed.reads.due(&node.identity.instance, ledger, &unanswered, observed.jitter, agenda)
+    if !subnets_rest {
+        due.extend(observed.reads.subnets_due(ledger, agenda));
+    }
+    due
 }
 
 /// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,

@@ -3,7 +3,7 @@ use crate::Step;
 use crate::toy::{Fate, Toy, by_eni, now_at};
 use holdfast_model::cloud::CloudChange;
 
-const EVERY: [Api; 10] = [
+const EVERY: [Api; 11] = [
     Api::CreateNetworkInterface,
     Api::AttachNetworkInterface,
     Api::ModifyNetworkInterfaceAttribute,
@@ -14,6 +14,7 @@ const EVERY: [Api; 10] = [
     Api::CreateTags,
     Api::DescribeNetworkInterfaces,
     Api::DescribeInstanceTypes,
+    Api::DescribeSubnets,
 ];
 
 /// Whoever asks all the time gets what flows in, and no more.

@@ -78,6 +78,6 @@ pub(crate) fn is_whole(ledger: &Ledger, reading: Reading<'_>) -> bool {
         CloudRead::InstanceEnis { .. } => {
             reading.views.iter().any(|view| view.mac == node.identity.primary_mac)
         }
-        CloudRead::Enis { .. } | CloudRead::AvailableEnis { .. } => true,
+        CloudRead::Enis { .. } | CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => true,
     }
 }
