@@ -101,12 +101,12 @@ pub(crate) enum Input {
     Del { reply: oneshot::Sender<Deleted>, host_read: bool },
     /// Its ADD is refused.
     Refuse(AddError),
-    /// The commit of its lease is with the disk.
-    Leased,
+    /// Its lease is with the disk; the number tells this commit from others.
+    Leased { commit: u64 },
     /// The disk has its lease.
-    LeaseDurable,
+    LeaseDurable { commit: u64 },
     /// The disk refused its lease.
-    LeaseRefused { cause: String },
+    LeaseRefused { commit: u64, cause: String },
     /// The disk does not answer.
     DiskHangs { cause: String },
     /// The wiring ended.
@@ -116,9 +116,9 @@ pub(crate) enum Input {
     /// Its lease is over.
     Ended(Ended),
     /// The disk has its release.
-    ReleaseDurable,
+    ReleaseDurable { commit: u64 },
     /// The disk refused its release.
-    ReleaseRefused,
+    ReleaseRefused { commit: u64 },
     /// The disk takes writes again.
     DiskIsBack,
     /// Its rules and routes were removed, or not.
@@ -138,8 +138,8 @@ pub(crate) enum Act {
     AnswerAdd(Box<Result<Lease, AddError>>),
     /// Answer the DELs.
     AnswerDels,
-    /// Make it durable that the lease is being released; [`Input::ReleaseDurable`] follows.
-    Release(Ended),
+    /// Make it durable that the lease is being released; [`Input::ReleaseDurable`] follows, with this number.
+    Release { ended: Ended, commit: u64 },
     /// Make it durable that the lease never was: nothing was made for it.
     Undo,
     /// The lease was answered for: it may be written down when the disk is written next.
@@ -162,6 +162,8 @@ pub(crate) enum Act {
 #[derive(Debug)]
 pub(crate) struct Attachment {
     work: Work,
+    /// The commit that is waited for. Where the disk hangs, earlier ones of the same sandbox may be with it still.
+    commit: u64,
     add: Option<Add>,
     dels: Vec<oneshot::Sender<Deleted>>,
     /// Its DEL was answered, and the disk could not take the release.
@@ -172,7 +174,7 @@ pub(crate) struct Attachment {
 
 impl Default for Attachment {
     fn default() -> Self {
-        Self { work: Work::Idle, add: None, dels: Vec::new(), owed: false, failures: 0 }
+        Self { work: Work::Idle, commit: 0, add: None, dels: Vec::new(), owed: false, failures: 0 }
     }
 }
 

@@ -244,8 +244,8 @@ impl<W: World> Engine<W> {
     fn go_on(&mut self, then: Then) {
         match then {
             Then::Nothing => {}
-            Then::Wire(sandbox) => self.drive(&sandbox, Input::LeaseDurable),
-            Then::Unwire(sandbox) => self.drive(&sandbox, Input::ReleaseDurable),
+            Then::Wire { sandbox, commit } => self.drive(&sandbox, Input::LeaseDurable { commit }),
+            Then::Unwire { sandbox, commit } => self.drive(&sandbox, Input::ReleaseDurable { commit }),
             Then::Send(intent) => self.send(intent),
         }
     }
@@ -253,8 +253,11 @@ impl<W: World> Engine<W> {
     fn give_up(&mut self, then: Then, cause: &str) {
         match then {
             Then::Nothing => {}
-            Then::Wire(sandbox) => self.drive(&sandbox, Input::LeaseRefused { cause: cause.to_owned() }),
-            Then::Unwire(sandbox) => self.drive(&sandbox, Input::ReleaseRefused),
+            Then::Wire { sandbox, commit } => {
+                let cause = cause.to_owned();
+                self.drive(&sandbox, Input::LeaseRefused { commit, cause });
+            }
+            Then::Unwire { sandbox, commit } => self.drive(&sandbox, Input::ReleaseRefused { commit }),
             Then::Send(intent) => {
                 self.observed.in_flight.remove(&intent);
             }

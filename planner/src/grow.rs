@@ -18,9 +18,10 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 
+use crate::claims::{busy, claimed_slots, lowest_free_slot};
 use crate::desired::Desired;
-use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
-use crate::observed::{Observed, Pause, PauseScope, SETBACKS_FORGOTTEN_AFTER};
+use crate::observed::{Observed, Pause, SETBACKS_FORGOTTEN_AFTER};
+use crate::outcome::PauseScope;
 use crate::pool::{Pool, targets};
 use crate::source::desired_source;
 use crate::targets::Targets;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use holdfast_model::config::Config;
-use holdfast_model::eni::EniRecord;
+use holdfast_model::eni::{EniKind, EniRecord};
 use holdfast_model::host::{
     EniWiring, HostDesired, LinkAlias, MAIN_TABLE, NatTable, NatWanted, PRIMARY_MARK, PodWiring, Rule,
     SourceNat, Way, priority,
@@ -18,8 +18,6 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::uses::Use;
 use ipnet::Ipv4Net;
-
-use crate::lifecycle::wants_set_up;
 
 pub use diff::host_diff;
 
@@ -118,6 +116,14 @@ fn nat_table(node: &NodeIdentity, config: &Config) -> NatTable {
         primary_mac: node.primary_mac,
         veth_prefix: config.veth_prefix.value.clone(),
     }
+}
+
+/// Whether the kernel should carry this ENI's set-up: it serves pods, or pods still live on it.
+pub(crate) fn wants_set_up(ledger: &Ledger, eni: &EniRecord) -> bool {
+    eni.serves_pods()
+        || (eni.attachment().is_some()
+            && matches!(eni.kind, EniKind::Standard | EniKind::Efa)
+            && ledger.leases_on(&eni.id).next().is_some())
 }
 
 /// An ENI's set-up; `None` while its subnet's range is not known, or when it has no IPv4 address.

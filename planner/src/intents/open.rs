@@ -1,16 +1,15 @@
 //! Making a planned change durable, if the ledger still admits it.
 
-use std::collections::BTreeSet;
-
 use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{CloudChange, TAG_CREATED_AT, TAG_INTENT};
-use holdfast_model::eni::{EniPhase, EniRecord, EniSlot};
+use holdfast_model::eni::{EniPhase, EniRecord};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{Now, WallTime};
 use ipnet::IpNet;
 
+use crate::claims::{busy, claimed_slots};
 use crate::observed::Observed;
 use crate::proof::Brake;
 use crate::source::follows;
@@ -95,35 +94,6 @@ pub fn open(
     }
     changes.push(Change::PutIntent(Intent { id, change, sending: Sending::MaybeSent, planned: now.wall }));
     Some(changes)
-}
-
-/// Slots that are held, or that an open intent is going to use.
-pub(crate) fn claimed_slots(ledger: &Ledger) -> BTreeSet<EniSlot> {
-    let held = ledger.enis.values().filter(|eni| eni.holds_slot()).filter_map(EniRecord::slot);
-    let asked = ledger.intents.values().filter_map(|intent| match &intent.change {
-        CloudChange::CreateEni { slot, .. } | CloudChange::AttachEni { slot, .. } => Some(*slot),
-        _ => None,
-    });
-    held.chain(asked).collect()
-}
-
-/// The lowest device index that nothing claims. The primary's is never given.
-pub(crate) fn lowest_free_slot(card: u8, claimed: &BTreeSet<EniSlot>) -> EniSlot {
-    let first = u16::from(card == 0);
-    (first..=u16::MAX)
-        .map(|device| EniSlot { card, device })
-        .find(|slot| !claimed.contains(slot))
-        .unwrap_or(EniSlot { card, device: u16::MAX })
-}
-
-/// Whether an open intent changes this ENI in a way that excludes another change.
-pub(crate) fn busy(ledger: &Ledger, eni: &EniId) -> bool {
-    ledger.intents_on(eni).any(|intent| {
-        !matches!(
-            intent.change,
-            CloudChange::SetDeleteOnTermination { .. } | CloudChange::SetSecurityGroups { .. }
-        )
-    })
 }
 
 fn idle<'a>(ledger: &'a Ledger, eni: &EniId) -> Option<&'a EniRecord> {

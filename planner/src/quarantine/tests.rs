@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
+
 use holdfast_model::block::Block;
 use holdfast_model::cloud::CloudRead;
+use holdfast_model::host::{LinkAlias, LinkSeen};
 use holdfast_model::ids::InstanceId;
 use holdfast_model::ledger::Standing;
 use holdfast_model::sandbox::SandboxKey;

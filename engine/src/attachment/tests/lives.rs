@@ -36,10 +36,11 @@ fn turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
+/// What a commit is of, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Commit {
-    Lease,
-    Release,
+    Lease(u64),
+    Release(u64),
 }
 
 /// The engine around one attachment.
@@ -68,7 +69,9 @@ impl Life {
     fn give(&mut self, input: Input) {
         for act in self.bench.step(input) {
             match act {
-                Act::Release(_) => self.commits.push((Commit::Release, self.bench.lease.clone())),
+                Act::Release { commit, .. } => {
+                    self.commits.push((Commit::Release(commit), self.bench.lease.clone()));
+                }
                 Act::Wire | Act::Verify { .. } | Act::Unwire => self.begin(act),
                 Act::RemoveLinks => {
                     self.begin(act);
@@ -125,7 +128,7 @@ impl Life {
         match &self.bench.lease {
             None => {
                 self.bench.take_lease(inode);
-                self.commits.push((Commit::Lease, self.bench.lease.clone()));
+                self.commits.push((Commit::Lease(self.bench.leased), self.bench.lease.clone()));
             }
             Some(older) if older.phase == LeasePhase::Active => {
                 let ended = Ended::replaced(older);
@@ -142,8 +145,8 @@ impl Life {
         let (commit, lease) = self.commits.remove(0);
         self.durable = lease;
         self.give(match commit {
-            Commit::Lease => Input::LeaseDurable,
-            Commit::Release => Input::ReleaseDurable,
+            Commit::Lease(commit) => Input::LeaseDurable { commit },
+            Commit::Release(commit) => Input::ReleaseDurable { commit },
         });
     }
 
@@ -152,8 +155,8 @@ impl Life {
         while !self.commits.is_empty() {
             let (commit, _) = self.commits.remove(0);
             self.give(match commit {
-                Commit::Lease => Input::LeaseRefused { cause: "full".into() },
-                Commit::Release => Input::ReleaseRefused,
+                Commit::Lease(commit) => Input::LeaseRefused { commit, cause: "full".into() },
+                Commit::Release(commit) => Input::ReleaseRefused { commit },
             });
         }
         // Memory is set back to what the disk has.
