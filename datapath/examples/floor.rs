@@ -52,6 +52,7 @@ fn wiring(number: usize) -> PodWiring {
         address: std::net::IpAddr::from([10, 0, high, low]),
         mtu: 9001,
         table: TABLE,
+        ways: Vec::new(),
     }
 }
 

@@ -11,6 +11,8 @@ mod links;
 mod observe;
 mod pool;
 mod routes;
+mod translate;
+mod ways;
 mod wire;
 
 use std::os::fd::OwnedFd;
@@ -40,7 +42,9 @@ pub enum Step {
     Enter,
     /// Make the veth pair.
     Create,
-    /// The host's side: settings, alias, up, route, rules.
+    /// What is there before any packet passes: settings, alias, rules.
+    Prepare,
+    /// The host's side: up, route.
     HostSide,
     /// The pod's side: up, address, routes, neighbour.
     PodSide,

@@ -3,8 +3,8 @@
 //! ```text
 //!   prerouting, mangle     from pods: ct mark 0x80 -> packet mark     (later packets of a marked connection)
 //!                          from the primary ENI to a local address: ct mark |= 0x80   (NodePort)
-//!   prerouting, nat -90    to a local address: stop
-//!                          from pods: unless to the VPC, ct mark |= 0x80, packet mark |= 0x80  (first packet)
+//!   prerouting, filter -90 to a local address: stop
+//!                          new, from pods: unless to the VPC, ct mark |= 0x80, packet mark |= 0x80
 //!   postrouting, nat 101   unless to the VPC, out of vlan*, or to a local address: source = the node's address
 //! ```
 //!
@@ -12,7 +12,8 @@
 //! is not.
 //!
 //! The mark leads to rule 1024 and so out of the primary ENI: the node's address, as which such packets leave, is
-//! that ENI's. -90 is after kube-proxy's DNAT (-100): before it, traffic to a ClusterIP would look external.
+//! that ENI's. -90 is after kube-proxy's DNAT (-100): before it, traffic to a ClusterIP would look external, and after it
+//! a Service's endpoint out of the VPC is known for what it is.
 //! 101 is after kube-proxy's masquerading (100), whatever order the tables were made in.
 //!
 //! "From pods" is: in by a link of our group, or by one whose name has the incumbent's prefix. The second is for links

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use holdfast_datapath::netlink::{Change, LinkRef, LinkSettings, Lookup, Route, Rule};
 use holdfast_model::host::{
-    EniWiring, HostAction, HostDesired, LinkName, MAIN_TABLE, NatSeen, NatWanted, POD_GATEWAY, PROTOCOL,
-    Route as ModelRoute, RouteSeen,
+    EniWiring, HostAction, HostDesired, MAIN_TABLE, NatSeen, NatWanted, POD_GATEWAY, PROTOCOL,
 };
 use holdfast_model::ids::MacAddr;
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_planner::Spared;
-use holdfast_ports::host::{HostNet, Liveness};
+use holdfast_ports::host::{HostFault, HostNet, Liveness};
 use support::vpc::{INTERNET, SECOND, first_eni, marked, nat_table, node_port, second_eni, vpc};
 use support::{exchange, index, namespace, nft, runtime, socket, sysctl, udp, wiring};
 
@@ -36,17 +35,12 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
     let eth1 = whole.links.iter().find(|link| link.name == "eth1").unwrap();
     assert_eq!((eth1.mac, eth1.mtu, eth1.up), (Some(SECOND), 9001, true));
     assert_eq!(eth1.addresses, ["10.0.1.20/24".parse().unwrap()]);
-    let to_pod = RouteSeen {
-        table: MAIN_TABLE,
-        to: "10.0.1.102/32".parse().unwrap(),
-        via: None,
-        link_index: veth.index,
-    };
+    let to_pod =
+        holdfast_model::host::Route::on_link(MAIN_TABLE, "10.0.1.102/32".parse().unwrap(), veth.index);
     assert!(whole.routes.contains(&to_pod));
     assert_eq!(whole.routes.len(), 3);
 
     // All of it removed, each twice, then put back, each twice.
-    let gateway: std::net::IpAddr = "10.0.1.1".parse().unwrap();
     let mut remove: Vec<_> = whole.rules.iter().cloned().map(HostAction::RemoveRule).collect();
     remove.extend(whole.routes.iter().cloned().map(HostAction::RemoveRoute));
     vpc.apply(remove.clone());
@@ -54,16 +48,12 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
     nft(&vpc.node, "delete table ip holdfast");
     let bare = rt.block_on(vpc.host.observe(&NatWanted::Table(nat_table()))).unwrap();
     assert_eq!((bare.rules.len(), bare.routes.len(), bare.nat), (0, 0, NatSeen::Differs));
-    let route = |to: &str, via, table, link| {
-        HostAction::EnsureRoute(ModelRoute { table, to: to.parse().unwrap(), via, link })
-    };
-    let mut put: Vec<_> = whole.rules.iter().cloned().map(HostAction::EnsureRule).collect();
-    put.extend([
-        route("10.0.1.102/32", None, MAIN_TABLE, LinkName::Name(wiring.host_veth.clone())),
-        route("10.0.1.1/32", None, 2, LinkName::Mac(SECOND)),
-        route("0.0.0.0/0", Some(gateway), 2, LinkName::Mac(SECOND)),
+    let put = vec![
+        HostAction::EnsurePod(wiring.clone()),
+        HostAction::EnsureRule(marked()),
+        HostAction::EnsureEni(second_eni()),
         HostAction::ReplaceNat(nat_table()),
-    ]);
+    ];
     vpc.apply(put.clone());
     vpc.apply(put);
     let mut again = rt.block_on(vpc.host.observe(&NatWanted::Table(nat_table()))).unwrap();
@@ -75,11 +65,10 @@ fn observe_shows_what_is_ours_and_actions_put_it_back() {
     assert_eq!(again, whole);
 
     // A failing action is named and keeps nothing else from being done.
-    let gone = route("10.0.5.5/32", None, MAIN_TABLE, LinkName::Name("nosuch".into()));
     let missing = HostAction::EnsureEni(EniWiring { mac: MacAddr([2; 6]), ..second_eni() });
-    let actions = vec![gone, missing, HostAction::RemoveRule(marked())];
+    let actions = vec![missing, HostAction::RemoveRule(marked())];
     let fault = rt.block_on(vpc.host.apply(actions)).unwrap_err();
-    assert_eq!(fault.to_string(), "put route to 10.0.5.5/32: there is no link nosuch");
+    assert_eq!(fault, HostFault::LinkMissing { mac: MacAddr([2; 6]).to_string() });
     let after = rt.block_on(vpc.host.observe(&NatWanted::Undecided)).unwrap();
     assert!(!after.rules.contains(&marked()));
 }
@@ -107,13 +96,56 @@ fn a_link_that_was_set_down_is_mended_together_with_its_route() {
     on_node.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(exchange(&in_pod, &on_node, "10.0.0.10:7000").is_err());
     let actions = diff();
-    assert_eq!(actions[0], HostAction::RaiseLink(wiring.alias.clone()));
+    assert_eq!(actions, [HostAction::EnsurePod(wiring.clone())]);
     vpc.apply(actions.clone());
     assert_eq!(diff(), []);
     exchange(&in_pod, &on_node, "10.0.0.10:7000").unwrap();
     // Again, and of a pod that is gone: nothing to do.
     vpc.apply(actions);
-    vpc.apply(vec![HostAction::RaiseLink(support::wiring(9, "10.0.1.109", 2).alias)]);
+    vpc.apply(vec![HostAction::EnsurePod(support::wiring(9, "10.0.1.109", 2))]);
+}
+
+/// Under our own protocol number, as whoever repeats a listed route with a change of his does it.
+#[test]
+fn what_others_changed_about_a_pods_route_or_link_is_put_back() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let (wiring, pod) = vpc.pod(2, "10.0.1.102", 2);
+    let desired = HostDesired {
+        enis: vec![first_eni(), second_eni()],
+        pods: vec![wiring.clone()],
+        nat: NatWanted::Table(nat_table()),
+    };
+    let diff = || {
+        let seen = rt.block_on(vpc.host.observe(&desired.nat)).unwrap();
+        holdfast_planner::host_diff(&desired, &seen, &Spared::default())
+    };
+    assert_eq!(diff(), []);
+    let link = index(&vpc.node, &wiring.host_veth);
+    let route = Route::on_link(MAIN_TABLE, "10.0.1.102/32".parse().unwrap(), link).by(PROTOCOL);
+    let set = |settings| vec![Change::SetLink(LinkRef::Index(link), settings)];
+    let damages = [
+        vec![Change::PutRoute(Route { source: Some("10.0.0.10".parse().unwrap()), ..route.clone() })],
+        vec![Change::PutRoute(Route { mtu: Some(1300), ..route.clone() })],
+        vec![
+            Change::DeleteRoute(route.clone()),
+            Change::AddRoute(Route { metric: Some(50), ..route.clone() }),
+        ],
+        set(LinkSettings { mtu: Some(1400), ..LinkSettings::default() }),
+        set(LinkSettings { mac: Some(MacAddr([2, 7, 7, 7, 7, 7])), ..LinkSettings::default() }),
+        set(LinkSettings { rp_filter: Some(0), ..LinkSettings::default() }),
+    ];
+    let check = || rt.block_on(vpc.host.check_pod(wiring.clone(), Some(pod.clone()))).unwrap();
+    for damage in damages {
+        socket(&vpc.node).apply_all(&damage).unwrap();
+        assert_ne!(check(), Vec::<String>::new(), "{damage:?}");
+        let actions = diff();
+        assert_eq!(actions.last(), Some(&HostAction::EnsurePod(wiring.clone())), "{damage:?}");
+        vpc.apply(actions);
+        assert_eq!((diff(), check()), (Vec::new(), Vec::new()), "{damage:?}");
+    }
+    let on_node = udp(&vpc.node, "10.0.0.10:7000");
+    exchange(&udp(&pod, "10.0.1.102:7000"), &on_node, "10.0.0.10:7000").unwrap();
 }
 
 #[test]

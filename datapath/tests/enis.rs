@@ -5,7 +5,9 @@ mod support;
 
 use std::time::Duration;
 
-use holdfast_datapath::netlink::{Address, Change, LinkRef, LinkSettings, Route, RouteFilter, Rule};
+use holdfast_datapath::netlink::{
+    Address, Change, LinkRef, LinkSettings, Route, RouteFilter, Rule, Veth, VethEnd,
+};
 use holdfast_datapath::netns;
 use holdfast_model::host::{
     EniWiring, HostAction, HostDesired, MAIN_TABLE, NatSeen, NatTable, NatWanted, PROTOCOL, PodWiring,
@@ -265,8 +267,8 @@ fn what_others_did_to_an_eni_is_put_right_without_a_rebuild() {
     // The primary's own stays.
     assert_eq!(diff(), []);
     let seen = rt.block_on(vpc.host.observe(&desired.nat)).unwrap().links;
-    let seen: Vec<_> = seen.iter().flat_map(|link| &link.connected).collect();
-    assert_eq!(seen, [&first_eni().primary_ipv4]);
+    let seen: Vec<_> = seen.iter().flat_map(|link| &link.connected).map(|route| route.source).collect();
+    assert_eq!(seen, [Some(first_eni().primary_ipv4.into())]);
 
     // Of the primary, the MTU only.
     let primary = EniWiring { mtu: 1500, ..first_eni() };
@@ -289,4 +291,53 @@ fn a_table_that_is_not_wanted_any_more_is_seen_and_removed() {
     assert_eq!(nft(&vpc.node, "list tables").trim(), "table ip others");
     assert_eq!(seen(), NatSeen::AsWritten);
     vpc.apply(vec![HostAction::RemoveNat]);
+}
+
+/// As a person's bridge over the ENI does: the set-up of the ENI neither moves there nor is done again and again.
+#[test]
+fn what_bears_an_enis_mac_beside_it_is_left_alone_and_named_where_it_may_be_the_eni() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let desired = HostDesired {
+        enis: vec![first_eni(), second_eni()],
+        pods: Vec::new(),
+        nat: NatWanted::Table(nat_table()),
+    };
+    let diff = || {
+        let seen = rt.block_on(vpc.host.observe(&desired.nat)).unwrap();
+        holdfast_planner::host_diff(&desired, &seen, &Spared::default())
+    };
+    let mac = |mac| LinkSettings { mac: Some(mac), ..LinkSettings::up() };
+    socket(&vpc.node)
+        .apply_all(&[
+            Change::CreateBridge("br0".into()),
+            Change::SetLink(LinkRef::Name("br0".into()), mac(second_eni().mac)),
+        ])
+        .unwrap();
+    assert_eq!(diff(), []);
+    let before = dump(&vpc.node);
+    rt.block_on(vpc.host.set_up_eni(second_eni())).unwrap();
+    assert_eq!(dump(&vpc.node), before);
+
+    let end = |name: &str, mac| VethEnd { name: name.into(), mac, netns: None };
+    let pair = Veth { near: end("copy", Some(second_eni().mac)), far: end("x", None), mtu: None, group: 0 };
+    socket(&vpc.node).apply(&Change::CreateVeth(pair)).unwrap();
+    let before = dump(&vpc.node);
+    assert_eq!(diff(), [HostAction::EnsureEni(second_eni())]);
+    let fault = rt.block_on(vpc.host.set_up_eni(second_eni())).unwrap_err();
+    assert!(matches!(&fault, HostFault::LinkAmbiguous { links, .. } if links == "eth1, copy"), "{fault:?}");
+    assert_eq!(dump(&vpc.node), before);
+}
+
+#[test]
+fn a_link_local_address_on_an_eni_stays() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    address(&vpc.node, "eth1", "169.254.7.7/16");
+    address(&vpc.node, "eth1", "10.0.1.77/24");
+    rt.block_on(vpc.host.set_up_eni(second_eni())).unwrap();
+    let seen = socket(&vpc.node).addresses_of(index(&vpc.node, "eth1"), V4).unwrap();
+    let mut seen: Vec<_> = seen.iter().map(|seen| seen.net.to_string()).collect();
+    seen.sort();
+    assert_eq!(seen, ["10.0.1.20/24", "169.254.7.7/16"]);
 }

@@ -63,7 +63,7 @@ fn the_table_reads_back_as_written_and_any_change_shows() {
         "delete chain ip holdfast prerouting-mark",
         "flush chain ip holdfast snat-mark",
         "add rule ip holdfast postrouting-snat counter",
-        "insert rule ip holdfast prerouting-nat return",
+        "insert rule ip holdfast prerouting-outbound return",
         "add chain ip holdfast another",
         "delete table ip holdfast",
     ] {

@@ -10,12 +10,13 @@ use holdfast_datapath::netlink::{
     AddressFamily, Change, LinkRef, LinkSettings, Neighbour, Route, RouteFilter, Rule, Veth, VethEnd,
 };
 use holdfast_datapath::{Host, HostOptions, LINK_GROUP, Step, netns};
-use holdfast_model::host::{
-    HostAction, LinkAlias, LinkName, MAIN_TABLE, NatWanted, PROTOCOL, PodWiring, Route as ModelRoute,
-};
+use holdfast_model::host::{HostAction, LinkAlias, MAIN_TABLE, NatWanted, PROTOCOL, PodWiring};
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::{HostFault, HostNet};
-use support::{Netns, dump, exchange, host, index, namespace, nft, runtime, socket, sysctl, udp, wiring};
+use support::vpc::vpc;
+use support::{
+    Netns, address, dump, exchange, host, index, namespace, nft, runtime, socket, sysctl, udp, wiring,
+};
 
 const V4: AddressFamily = AddressFamily::Inet;
 
@@ -133,7 +134,7 @@ fn check_names_each_difference() {
         (
             &host_ns,
             Change::DeleteRoute(Route::on_link(MAIN_TABLE, own, near).by(PROTOCOL)),
-            "packets to 10.0.0.5 go nowhere",
+            "packets of the host's to 10.0.0.5 do not go to eni00000000001 but nowhere: no rule leads to a table that has a way",
         ),
         (
             &pod,
@@ -202,7 +203,7 @@ fn duplicates_and_rules_to_older_tables_all_go() {
 
 #[test]
 fn a_failure_at_each_step_leaves_nothing() {
-    for failing in [Step::Enter, Step::Create, Step::HostSide, Step::PodSide, Step::ReadBack] {
+    for failing in [Step::Enter, Step::Create, Step::Prepare, Step::HostSide, Step::PodSide, Step::ReadBack] {
         let (host_ns, pod) = (namespace(), namespace());
         foreign(&host_ns);
         let (before, pod_before) = (dump(&host_ns), dump(&pod));
@@ -267,7 +268,7 @@ fn failures_by_the_kernel_itself_leave_nothing_and_say_why() {
 /// The runtime tears a sandbox down while it is being wired: the pair goes at whichever moment.
 #[test]
 fn a_sandbox_that_loses_its_link_midway_is_a_clear_failure() {
-    for at in [Step::HostSide, Step::PodSide, Step::ReadBack] {
+    for at in [Step::Prepare, Step::HostSide, Step::PodSide, Step::ReadBack] {
         let (host_ns, pod) = (namespace(), namespace());
         let before = dump(&host_ns);
         let victim = pod.clone();
@@ -348,9 +349,6 @@ fn a_route_of_somebody_elses_to_the_pods_address_is_left_and_named() {
         matches!(&fault, HostFault::Foreign { what } if what.contains("10.0.0.5/32") && what.contains("protocol 4")),
         "{fault:?}"
     );
-    let name = LinkName::Name("lo".to_owned());
-    let again = HostAction::EnsureRoute(ModelRoute { table: MAIN_TABLE, to, via: None, link: name });
-    assert!(matches!(rt.block_on(host.apply(vec![again])), Err(HostFault::Foreign { .. })));
     rt.block_on(host.unwire_pod(wiring.clone())).unwrap();
     assert_eq!(dump(&host_ns), before);
 
@@ -362,6 +360,16 @@ fn a_route_of_somebody_elses_to_the_pods_address_is_left_and_named() {
         routes(&host_ns),
         [Route::on_link(MAIN_TABLE, to, index(&host_ns, &wiring.host_veth)).by(PROTOCOL)]
     );
+
+    // Nor is one replaced that came later.
+    let ours = Route::on_link(MAIN_TABLE, to, index(&host_ns, &wiring.host_veth)).by(PROTOCOL);
+    socket(&host_ns)
+        .apply_all(&[Change::DeleteRoute(ours), Change::AddRoute(Route::on_link(MAIN_TABLE, to, lo).by(4))])
+        .unwrap();
+    let before = dump(&host_ns);
+    let mended = rt.block_on(host.apply(vec![HostAction::EnsurePod(wiring)]));
+    assert!(matches!(mended, Err(HostFault::Foreign { .. })), "{mended:?}");
+    assert_eq!(dump(&host_ns), before);
 }
 
 #[test]
@@ -459,6 +467,34 @@ fn thirty_pods_at_once_reach_their_host_and_each_other() {
         removed(&host.remove_links(pods.iter().map(|(wiring, _)| wiring.clone()).collect()).await);
     });
     assert_eq!(dump(&host_ns), before);
+}
+
+/// A pod may be allowed to write whatever source it likes. Nothing but its own comes through, on either ENI, and however
+/// little the node itself checks.
+#[test]
+fn a_pod_sends_as_itself_only() {
+    let vpc = vpc();
+    for link in ["all", "default", "eth0", "eth1"] {
+        sysctl(&vpc.node, &format!("ipv4/conf/{link}/rp_filter"), "0");
+    }
+    vpc.serve();
+    let on_node = udp(&vpc.node, "10.0.0.10:7000");
+    for (number, own, table, other) in
+        [(1, "10.0.0.101", MAIN_TABLE, "10.0.1.102"), (2, "10.0.1.102", 2, "10.0.0.101")]
+    {
+        let (wiring, pod) = vpc.pod(number, own, table);
+        address(&pod, "lo", &format!("{other}/32"));
+        on_node.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        exchange(&udp(&pod, &format!("{own}:7000")), &on_node, "10.0.0.10:7000").unwrap();
+        on_node.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let spoofing = udp(&pod, &format!("{other}:0"));
+        spoofing.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let told = |spoofing| exchange(spoofing, &on_node, "10.0.0.10:7000").unwrap_err();
+        assert!(told(&spoofing).starts_with("the server received nothing"), "{own} as {other}");
+        // The check is what keeps it from coming through.
+        sysctl(&vpc.node, &format!("ipv4/conf/{}/rp_filter", wiring.host_veth), "0");
+        assert!(told(&spoofing).starts_with("no answer came back"), "{own} as {other}");
+    }
 }
 
 #[test]

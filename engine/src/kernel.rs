@@ -1,13 +1,12 @@
 //! The host's network: read it, compare it with the ledger, mend it; find sandboxes that are gone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use holdfast_model::chain;
+use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted, PodWiring};
+use holdfast_model::lease::Lease;
+use holdfast_planner as planner;
+use holdfast_ports::{HostFault, HostNet};
 
-use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted};
-use holdfast_model::lease::LeasePhase;
-use holdfast_planner::{self as planner, NetnsSeen, Sighting};
-use holdfast_ports::{HostFault, HostNet, Liveness};
-
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY, STUBBORN_RETRY};
@@ -25,6 +24,11 @@ impl<W: World> Engine<W> {
         let nat = planner::desired_host(self.book.ledger(), &self.config).nat;
         let host = self.ports.host.clone();
         self.beside(async move { Event::HostSeen(host.observe(&nat).await) });
+    }
+
+    /// How a sandbox is to be wired.
+    pub(crate) fn wirings(&self, lease: &Lease) -> Vec<PodWiring> {
+        planner::wirings_of(self.book.ledger(), &self.config, lease)
     }
 
     /// A sign of drift: look soon. Signs come in bursts.
@@ -66,6 +70,9 @@ impl<W: World> Engine<W> {
         let macs = self.macs.insert(observed.links.iter().filter_map(|link| link.mac).collect()).clone();
         if !self.looked {
             self.first_look();
+        } else if self.is_in_doubt() {
+            // A link that was missed may have come.
+            self.recover(None);
         }
         self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_seen = observed.nat;
@@ -79,7 +86,7 @@ impl<W: World> Engine<W> {
     /// Sandboxes that live in the kernel and that the ledger has lost: as soon as EC2 has shown its address, each gets its
     /// lease back.
     fn rebuild(&mut self) {
-        let changes = planner::rebuild_leases(self.book.ledger(), &self.traces, &self.now());
+        let changes = planner::rebuild_leases(self.book.ledger(), &self.observed.traces, &self.now());
         if !changes.is_empty() {
             tracing::warn!(?changes, "leases were read back from the kernel");
         }
@@ -96,7 +103,7 @@ impl<W: World> Engine<W> {
         let ledger = self.book.ledger();
         let desired = planner::desired_host(ledger, &self.config);
         let mut spared = planner::spared(ledger);
-        spared.all_orphans |= !self.traces.is_empty();
+        spared.all_orphans |= !self.observed.traces.is_empty();
         let actions = planner::host_diff(&desired, observed, &spared);
         let nat_in_doubt = observed.nat == NatSeen::Unknown && matches!(desired.nat, NatWanted::Table(_));
         if nat_in_doubt {
@@ -138,48 +145,17 @@ impl<W: World> Engine<W> {
         self.host_fault = cause;
     }
 
-    /// Sandboxes whose link is gone may be gone themselves: ask for their namespaces.
-    fn look_for_the_dead(&mut self, observed: &HostObserved) {
-        let linked: BTreeSet<&LinkAlias> =
-            observed.links.iter().filter_map(|link| link.alias.as_ref()).collect();
-        let suspects: Vec<_> = self
-            .book
-            .ledger()
-            .leases
-            .values()
-            .filter(|lease| lease.phase == LeasePhase::Active && !self.is_busy(&lease.sandbox))
-            .filter(|lease| !linked.contains(&LinkAlias::of(&lease.sandbox)))
-            .map(|lease| (lease.sandbox.clone(), lease.netns.clone()))
-            .collect();
-        if suspects.is_empty() {
-            return;
-        }
-        let (ledger, busy) = (self.book.ledger().clone(), self.busy());
-        let host = self.ports.host.clone();
-        self.beside(async move {
-            let mut seen = BTreeMap::new();
-            for (sandbox, netns) in suspects {
-                let netns = match host.liveness(netns).await {
-                    Liveness::Alive => NetnsSeen::Alive,
-                    Liveness::Gone => NetnsSeen::Gone,
-                    Liveness::Unknown => NetnsSeen::Unknown,
-                };
-                seen.insert(sandbox, Sighting { netns, link: false });
-            }
-            Event::Dead { sandboxes: planner::reap(&ledger, &seen, &busy) }
-        });
-    }
-
     /// Sandboxes that live although no lease explains them, and their addresses: nobody else gets those.
     fn look_for_traces(&mut self, observed: &HostObserved) {
         let now = self.now();
         let traces = planner::traces_of(self.book.ledger(), &self.before_look, observed);
-        if traces.links != self.traces.links && !traces.is_empty() {
+        if traces.links != self.observed.traces.links && !traces.is_empty() {
             tracing::warn!(links = ?traces.links, "pods run here that the ledger does not know: it has lost something");
             self.observed.suspect_orphans(&now);
         }
-        self.traces = traces;
-        let changes = planner::review_quarantine(&self.desired(), self.book.ledger(), &self.traces, &now);
+        self.observed.traces = traces;
+        let changes =
+            planner::review_quarantine(&self.desired(), self.book.ledger(), &self.observed.traces, &now);
         self.book.commit(changes, Then::Nothing);
     }
 }

@@ -1,5 +1,6 @@
 //! EC2: carries out what the planner decides, and brings back what came of it.
 
+use holdfast_model::chain;
 use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
@@ -11,7 +12,7 @@ use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
 use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
 
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::world::World;
@@ -42,7 +43,7 @@ impl<W: World> Engine<W> {
         match step {
             Step::Open(change) => {
                 let (id, api) = (self.draw_intent_id(now), change.api());
-                if let Some(changes) = planner::open(self.book.ledger(), change, id, now) {
+                if let Some(changes) = planner::open(self.book.ledger(), &self.observed, change, id, now) {
                     self.observed.sent(id, api, now);
                     self.book.commit(changes, Then::Send(id));
                 }
@@ -153,18 +154,12 @@ impl<W: World> Engine<W> {
             }
             Ok(CloudAnswer::Enis(views)) => {
                 let reading = Reading { read, views: &views, began };
-                let changes = planner::adopt(
-                    &self.desired(),
-                    self.book.ledger(),
-                    &self.observed,
-                    reading,
-                    &self.traces,
-                    &now,
-                );
+                let changes =
+                    planner::adopt(&self.desired(), self.book.ledger(), &self.observed, reading, &now);
                 self.observed.note_found(self.book.ledger(), &changes, began);
                 self.book.commit(changes, Then::Nothing);
                 self.observed.read_adopted(self.book.ledger(), reading);
-                if !self.traces.is_empty() {
+                if !self.observed.traces.is_empty() {
                     // Sandboxes wait for their leases, and may have been shown their addresses.
                     self.observe();
                 }

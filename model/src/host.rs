@@ -1,17 +1,25 @@
 //! Kernel state as data: what we want in the host's network namespace, and what was seen there.
 //!
-//! Desired state is one value computed from ledger and configuration; applying it is the difference of two
-//! values. What is ours carries a mark: routes and rules our protocol number, links our alias. What carries none
-//! is never touched.
+//! Desired state is one value computed from ledger and configuration: [`PodWiring`] and [`EniWiring`] say what belongs to
+//! a pod and to an ENI, and what of it is not there in what was seen ([`Look`]). Setting up, reading back, CHECK and the
+//! watch for drift all stand on these. What is ours carries a mark: routes and rules our protocol number, links our
+//! alias. What carries none is never touched.
 
-use std::net::{IpAddr, Ipv4Addr};
+mod eni;
+mod pod;
+mod seen;
 
-use ipnet::{IpNet, Ipv4Net};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::eni::EniSlot;
-use crate::ids::{EniId, MacAddr};
+use crate::ids::MacAddr;
 use crate::sandbox::SandboxKey;
+
+pub use eni::{EniChange, EniWiring};
+pub use pod::{PodDifference, PodWired, PodWiring, Way};
+pub use seen::{EniLink, HostObserved, LinkSeen, Look, NatSeen, Route, Rule};
 
 /// The protocol number on routes and rules that we made (`rtm_protocol`, `FRA_PROTOCOL`). Unassigned upstream
 /// of us: `/etc/iproute2/rt_protos` gives 72 to nobody.
@@ -81,95 +89,6 @@ impl LinkAlias {
     }
 }
 
-/// A pod's wiring: the veth pair, the addresses, routes, neighbour and rules (reference: vpc-cni 6.2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PodWiring {
-    /// Owner of the link.
-    pub alias: LinkAlias,
-    /// Host end's name.
-    pub host_veth: String,
-    /// Host end's MAC, set as the link is made.
-    pub host_mac: MacAddr,
-    /// Name inside the sandbox.
-    pub ifname: String,
-    /// The pod's address, a host route.
-    pub address: IpAddr,
-    /// MTU of both ends.
-    pub mtu: u32,
-    /// The routing table of the ENI that owns the address; [`MAIN_TABLE`] for the primary ENI.
-    pub table: u32,
-}
-
-/// What a wired pod looks like, read back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PodWired {
-    /// Index of the host end.
-    pub host_ifindex: u32,
-    /// MAC inside the sandbox.
-    pub pod_mac: MacAddr,
-}
-
-/// A secondary ENI's set-up (reference: vpc-cni 6.4); of the primary only the MTU is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EniWiring {
-    /// Which ENI, for messages.
-    pub eni: EniId,
-    /// By which its link is found.
-    pub mac: MacAddr,
-    /// Where it sits: decides the table.
-    pub slot: EniSlot,
-    /// Its own address.
-    pub primary_ipv4: Ipv4Addr,
-    /// Its subnet; the gateway is the first address after the base.
-    pub subnet_cidr: Ipv4Net,
-    /// MTU of its link.
-    pub mtu: u32,
-}
-
-impl EniWiring {
-    /// The subnet's gateway.
-    pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.subnet_cidr.network()).wrapping_add(1))
-    }
-}
-
-/// A policy rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Rule {
-    /// Lower is looked at earlier.
-    pub priority: u32,
-    /// From where.
-    pub from: Option<IpNet>,
-    /// To where.
-    pub to: Option<IpNet>,
-    /// With which mark and mask.
-    pub mark: Option<(u32, u32)>,
-    /// The table to use.
-    pub table: u32,
-}
-
-/// A route of ours.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Route {
-    /// In which table.
-    pub table: u32,
-    /// To where.
-    pub to: IpNet,
-    /// Through whom; `None` for a link-scope route.
-    pub via: Option<IpAddr>,
-    /// Out of which link.
-    pub link: LinkName,
-}
-
-/// How a route names its link: by what stays true when interface indexes change.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum LinkName {
-    /// By interface name: host ends of pods.
-    Name(String),
-    /// By MAC: ENIs, whose names are the host's affair.
-    Mac(MacAddr),
-}
-
 /// The source NAT and marks for traffic that leaves the VPC (reference: vpc-cni 6.5), as one table that is
 /// replaced in one step. Marked connections of pods keep to the primary ENI in any case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,72 +136,6 @@ pub enum NatWanted {
     Table(NatTable),
 }
 
-/// What a complete read of the host's network namespace showed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostObserved {
-    /// All links.
-    pub links: Vec<LinkSeen>,
-    /// Rules that carry our protocol number.
-    pub rules: Vec<Rule>,
-    /// Routes that carry our protocol number.
-    pub routes: Vec<RouteSeen>,
-    /// Whether our NAT table is as it should be.
-    pub nat: NatSeen,
-    /// Whether the node forwards IPv4 packets, without which no pod reaches anything; `None`: it could not be read.
-    pub forwarding: Option<bool>,
-}
-
-/// A link, as read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkSeen {
-    /// Its index.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Its MAC, if it has one of six bytes.
-    pub mac: Option<MacAddr>,
-    /// Its MTU.
-    pub mtu: u32,
-    /// Whether it is administratively up.
-    pub up: bool,
-    /// Whether the kernel drops what comes in by it from where its answer would leave by another
-    /// (`net.ipv4.conf.*.rp_filter` 1): on the primary ENI, what comes to a NodePort whose pod is on another ENI. Not
-    /// looked at on pods' links, where it is false.
-    pub strict: bool,
-    /// Our alias, if it carries one.
-    pub alias: Option<LinkAlias>,
-    /// IPv4 addresses on it.
-    pub addresses: Vec<Ipv4Net>,
-    /// Those of its addresses from which the main table leads to their subnet over it, as it does when an address is
-    /// added in the ordinary way. On a secondary ENI that takes the traffic of the primary's pods.
-    pub connected: Vec<Ipv4Addr>,
-}
-
-/// A route, as read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RouteSeen {
-    /// In which table.
-    pub table: u32,
-    /// To where.
-    pub to: IpNet,
-    /// Through whom.
-    pub via: Option<IpAddr>,
-    /// Out of which link.
-    pub link_index: u32,
-}
-
-/// What became of our NAT table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NatSeen {
-    /// It was not looked at, or could not be.
-    #[default]
-    Unknown,
-    /// It differs from what we last wrote, or is missing; or there is one although there should be none.
-    Differs,
-    /// It is as we last wrote it; or there is none and there should be none.
-    AsWritten,
-}
-
 /// One change to the host's network namespace. Each may be repeated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostAction {
@@ -290,16 +143,15 @@ pub enum HostAction {
     EnableForwarding,
     /// Make the ENI's link, addresses, routes and rule as they should be.
     EnsureEni(EniWiring),
-    /// Put a pod's missing host-side rule or route back. Its link, if gone, cannot be put back from here.
+    /// Put the host's side of a pod's wiring right: its link's settings, its route and its rules. A link that is gone
+    /// cannot be put back from here.
+    EnsurePod(PodWiring),
+    /// Put a rule back that is nobody's in particular.
     EnsureRule(Rule),
-    /// Set a pod's link up that somebody set down: the kernel takes no route over one that is.
-    RaiseLink(LinkAlias),
-    /// Put a route back.
-    EnsureRoute(Route),
     /// Remove a rule of ours.
     RemoveRule(Rule),
     /// Remove a route of ours.
-    RemoveRoute(RouteSeen),
+    RemoveRoute(Route),
     /// Replace our NAT table.
     ReplaceNat(NatTable),
     /// Remove our NAT table.

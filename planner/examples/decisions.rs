@@ -14,7 +14,7 @@ use holdfast_model::cloud::CloudRead;
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::host::{
-    HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, RouteSeen, Rule, priority,
+    HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, PodWiring, Route, Rule, priority,
 };
 use holdfast_model::ids::{
     AttachmentId, BootId, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId,
@@ -134,16 +134,15 @@ fn kernel(ledger: &Ledger, config: &Config) -> HostObserved {
     let desired = desired_host(ledger, config);
     let mut seen =
         HostObserved { nat: NatSeen::AsWritten, forwarding: Some(true), ..HostObserved::default() };
-    let link = |index, name: String, mac, alias| LinkSeen {
+    let link = |index, name: String, mac, alias: Option<LinkAlias>| LinkSeen {
         index,
         name,
         mac: Some(mac),
         mtu: 9001,
         up: true,
-        strict: false,
+        rp_filter: Some(PodWiring::RP_FILTER).filter(|_| alias.is_some()),
         alias,
-        addresses: Vec::new(),
-        connected: Vec::new(),
+        ..LinkSeen::default()
     };
     let mut index = 2;
     for eni in &desired.enis {
@@ -152,9 +151,8 @@ fn kernel(ledger: &Ledger, config: &Config) -> HostObserved {
             own.addresses =
                 Ipv4Net::new(eni.primary_ipv4, eni.subnet_cidr.prefix_len()).into_iter().collect();
             let (table, gateway) = (eni.slot.route_table(), IpAddr::V4(eni.gateway()));
-            let everywhere = IpNet::V4(Ipv4Net::default());
-            seen.routes.push(RouteSeen { table, to: gateway.into(), via: None, link_index: index });
-            seen.routes.push(RouteSeen { table, to: everywhere, via: Some(gateway), link_index: index });
+            seen.routes.push(Route::on_link(table, gateway.into(), index));
+            seen.routes.push(Route::default_via(table, gateway, index));
             let from = Some(IpNet::from(IpAddr::V4(eni.primary_ipv4)));
             seen.rules.push(Rule { priority: priority::FROM_ENI, from, to: None, mark: None, table });
         }
@@ -167,7 +165,7 @@ fn kernel(ledger: &Ledger, config: &Config) -> HostObserved {
         let alias: Option<LinkAlias> = Some(pod.alias.clone());
         seen.links.push(link(index, pod.host_veth.clone(), pod.host_mac, alias));
         let address = IpNet::from(pod.address);
-        seen.routes.push(RouteSeen { table: MAIN_TABLE, to: address, via: None, link_index: index });
+        seen.routes.push(Route::on_link(MAIN_TABLE, address, index));
         let to = Some(address);
         let rule = Rule { priority: priority::TO_POD, from: None, to, mark: None, table: MAIN_TABLE };
         seen.rules.push(rule);

@@ -1,14 +1,13 @@
 //! Merging an authoritative read into the ledger.
 //!
 //! A read proves something about an ENI only if it began after EC2 was last asked to change it, and only if no
-//! call about it is under way. What it shows is then taken in. What it does not show is believed only half a
+//! call about it is under way. A list that lacks what must be there shows what it
+//! shows, and proves no absence. What it shows is then taken in. What it does not show is believed only half a
 //! minute after the last change, because describes lag; and even then nothing that is leased or rests is
 //! forgotten. Tombstones are not revived.
 
 mod known;
 pub(crate) mod unknown;
-
-use std::time::Duration;
 
 use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{
@@ -25,13 +24,11 @@ use crate::desired::Desired;
 use crate::draft::Draft;
 use crate::limits::limits_of;
 use crate::observed::Observed;
-use crate::quarantine::{Traces, rest};
+use crate::proof::{Left, is_whole};
+use crate::quarantine::rest;
 
 #[cfg(test)]
 mod tests;
-
-/// Absence is believed only by a read that began this long after our last change.
-pub const ABSENCE_BELIEVED_AFTER: Duration = Duration::from_secs(30);
 
 /// A read's complete answer.
 #[derive(Clone, Copy, Debug)]
@@ -51,13 +48,13 @@ pub fn adopt(
     ledger: &Ledger,
     observed: &Observed,
     reading: Reading<'_>,
-    traces: &Traces,
     now: &Now,
 ) -> Vec<Change> {
     let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
         return Vec::new();
     };
-    let merge = Merge { desired, observed, reading, traces, now, me: node.identity.instance.clone() };
+    let (whole, me) = (is_whole(ledger, reading), node.identity.instance.clone());
+    let merge = Merge { desired, observed, reading, whole, now, me };
     let mut draft = Draft::of(ledger, now);
     // What we know first: an ENI that is found gone may make room for one that is found in its slot.
     for view in reading.views {
@@ -83,7 +80,8 @@ struct Merge<'a> {
     desired: &'a Desired<'a>,
     observed: &'a Observed,
     reading: Reading<'a>,
-    traces: &'a Traces,
+    /// What it does not show is not there.
+    whole: bool,
     now: &'a Now,
     me: InstanceId,
 }
@@ -92,7 +90,7 @@ impl Merge<'_> {
     /// Whether the read would have shown this ENI if it were as the ledger has it.
     fn covers(&self, record: &EniRecord) -> bool {
         match self.reading.read {
-            CloudRead::InstanceEnis { .. } => record.attachment().is_some(),
+            CloudRead::InstanceEnis { .. } => self.whole && record.attachment().is_some(),
             CloudRead::Enis { enis } => enis.contains(&record.id),
             CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => false,
         }
@@ -108,8 +106,8 @@ impl Merge<'_> {
     }
 
     /// Whether absence is to be believed, too.
-    fn proves_absence(&self, record: &EniRecord) -> bool {
-        self.reading.began.since(record.changed) >= ABSENCE_BELIEVED_AFTER
+    fn proves_absence(&self, record: &EniRecord) -> Option<Left> {
+        Left::not_shown(self.reading, record)
     }
 
     /// The binding to this instance, unless it is being undone.
@@ -149,8 +147,11 @@ impl Merge<'_> {
             } else {
                 view.prefixes.iter().any(|prefix| IpNet::V4(*prefix) == known.net)
             };
-            if !shown && known.state == BlockState::Held && self.proves_absence(record) {
-                draft.withdraw(&known);
+            if !shown
+                && known.state == BlockState::Held
+                && let Some(left) = self.proves_absence(record)
+            {
+                draft.withdraw(&known, &left);
                 if draft.ledger.blocks.contains_key(&known.net) {
                     draft.note(format!(
                         "{} on {} was taken away in EC2 while it is in use",
@@ -207,9 +208,9 @@ impl Merge<'_> {
         if room.is_some_and(|room| held >= room) {
             return;
         }
-        let what = if self.traces.in_use.contains_key(&ip) {
+        let what = if self.observed.traces.in_use.contains_key(&ip) {
             Some(Use::Suspect(Suspicion::MaybeInUse))
-        } else if !self.traces.looked {
+        } else if !self.observed.traces.looked {
             Some(Use::Suspect(Suspicion::LedgerRebuilt))
         } else {
             match new {

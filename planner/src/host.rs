@@ -3,16 +3,21 @@
 mod diff;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use holdfast_model::config::Config;
 use holdfast_model::eni::EniRecord;
-use holdfast_model::host::{EniWiring, HostDesired, LinkAlias, NatTable, NatWanted, PodWiring, SourceNat};
-use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_model::host::{
+    EniWiring, HostDesired, LinkAlias, MAIN_TABLE, NatTable, NatWanted, PRIMARY_MARK, PodWiring, Rule,
+    SourceNat, Way, priority,
+};
+use holdfast_model::ids::EniId;
+use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::uses::Use;
+use ipnet::Ipv4Net;
 
 use crate::lifecycle::wants_set_up;
 
@@ -28,13 +33,16 @@ pub struct Spared {
     pub links: BTreeSet<LinkAlias>,
     /// Addresses of such leases, and quarantined ones.
     pub addresses: BTreeSet<IpAddr>,
+    /// ENIs that are being set up.
+    pub enis: BTreeSet<EniId>,
     /// Remove no orphan at all: a sandbox lives that no lease explains. The engine sets it.
     pub all_orphans: bool,
 }
 
 /// The wiring of a lease, face by face.
-pub fn wirings_of(lease: &Lease) -> impl Iterator<Item = PodWiring> + '_ {
-    lease.faces.iter().map(|face| PodWiring {
+pub fn wirings_of(ledger: &Ledger, config: &Config, lease: &Lease) -> Vec<PodWiring> {
+    let ways = ways(ledger, config);
+    let wiring = |face: &Face| PodWiring {
         alias: LinkAlias::of(&SandboxKey { ifname: face.ifname.clone(), ..lease.sandbox.clone() }),
         host_veth: face.host_veth.clone(),
         host_mac: face.host_mac,
@@ -42,7 +50,28 @@ pub fn wirings_of(lease: &Lease) -> impl Iterator<Item = PodWiring> + '_ {
         address: face.address,
         mtu: face.mtu,
         table: face.place.route_table(),
-    })
+        ways: ways.clone(),
+    };
+    lease.faces.iter().map(wiring).collect()
+}
+
+/// Destinations that stand for all others: in each of the VPC's ranges its resolver, which EC2 gives to nobody, and one
+/// that is nobody's. None while the node is not known.
+fn ways(ledger: &Ledger, config: &Config) -> Vec<Way> {
+    const NOBODYS: [Ipv4Addr; 3] =
+        [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(192, 0, 2, 1)];
+    let Some(node) = &ledger.node else { return Vec::new() };
+    let resolver = |range: &Ipv4Net| Ipv4Addr::from(u32::from(range.network()).wrapping_add(2));
+    let inside = node.identity.vpc_cidrs.iter().map(resolver).map(|to| Way { to, marked: false });
+    let kept = || node.identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value);
+    let outside = NOBODYS.into_iter().find(|to| !kept().any(|range| range.contains(to)));
+    let marked = !config.external_snat.value;
+    inside.chain(outside.map(|to| Way { to, marked })).collect()
+}
+
+/// What is marked leaves by the primary ENI.
+fn marked() -> Rule {
+    Rule::marked(priority::MARKED, PRIMARY_MARK, MAIN_TABLE)
 }
 
 /// What the ledger says must be left alone: what belongs to leases that are being wired or unwired, and to
@@ -74,7 +103,7 @@ pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
             .leases
             .values()
             .filter(|lease| lease.phase == LeasePhase::Active)
-            .flat_map(wirings_of)
+            .flat_map(|lease| wirings_of(ledger, config, lease))
             .collect(),
         nat,
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudRead, EniView};
-use holdfast_model::eni::EniRecord;
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
@@ -16,12 +15,14 @@ use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 
 use crate::adopt::unknown::{STRAY_AFTER, is_unattached_of};
-use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading, intent_tag};
+use crate::adopt::{Reading, intent_tag};
 use crate::budget::Budget;
 use crate::fits::Fits;
 use crate::hint::HintDiff;
 use crate::intents::{Fault, Setback, Settlement};
 use crate::lifecycle::wants_set_up;
+use crate::proof::{ABSENCE_BELIEVED_AFTER, is_whole};
+use crate::quarantine::Traces;
 use crate::reads::unanswered;
 use crate::wanted::{Reason, WantedReads};
 
@@ -82,8 +83,8 @@ pub struct SetUpRest {
 
 /// What this process has seen and has under way.
 ///
-/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting` and `jitter`
-/// itself.
+/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `traces` and
+/// `jitter` itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// ADDs that are held because no address is free, by pool.
@@ -112,6 +113,8 @@ pub struct Observed {
     pub type_limits: Option<InstanceLimits>,
     /// EC2 is being asked that.
     pub asking_limits: bool,
+    /// What the last complete look at the kernel showed that no lease explains.
+    pub traces: Traces,
     /// This process's share of jitter for periodic reads, drawn once.
     pub jitter: Duration,
 }
@@ -271,10 +274,10 @@ impl Observed {
             }
             Reason::NotShown(ip) => ledger.block_of(*ip).is_none(),
             Reason::Hinted(hint) => hint.agrees_with(ledger),
-            Reason::PrimaryNotShown => ledger.enis.values().any(EniRecord::is_primary),
+            Reason::PrimaryNotShown => full && is_whole(ledger, reading),
             Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost => false,
         });
-        if full && !ledger.enis.values().any(EniRecord::is_primary) {
+        if full && !is_whole(ledger, reading) {
             self.reads.want(Reason::PrimaryNotShown, reading.began);
         }
         for ip in again {

@@ -90,7 +90,7 @@ mod tests {
 
     use holdfast_model::block::Block;
     use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
-    use holdfast_model::host::RouteSeen;
+    use holdfast_model::host::Route;
     use holdfast_model::ids::{AttachmentId, BootId, EniId, SubnetId};
     use holdfast_model::invariants;
     use holdfast_model::sandbox::SandboxKey;
@@ -141,12 +141,10 @@ mod tests {
                 mac: Some(MacAddr([2, 0, 0, 0, 0, 9])),
                 mtu: 9001,
                 up: true,
-                strict: false,
                 alias: Some(LinkAlias::of(&sandbox())),
-                addresses: Vec::new(),
-                connected: Vec::new(),
+                ..LinkSeen::default()
             }],
-            routes: vec![RouteSeen { table: MAIN_TABLE, to: ADDRESS.into(), via: None, link_index: 7 }],
+            routes: vec![Route::on_link(MAIN_TABLE, ADDRESS.into(), 7)],
             ..HostObserved::default()
         }
     }

@@ -30,8 +30,8 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::{
-    Choice, Desired, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage, Step,
-    Traces, activate, adopt, adopt_subnets, begin_release, call_of, cut_off, finish_release, free_addresses,
+    Choice, Desired, Ended, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage,
+    Step, activate, adopt, adopt_subnets, begin_release, call_of, cut_off, finish_release, free_addresses,
     open, open_lease, plan, recover, report, settle,
 };
 use cloud::ToyCloud;
@@ -134,6 +134,8 @@ impl Toy {
 
     pub(crate) fn start(&mut self, identity: &NodeIdentity) -> Recovery {
         self.observed = Observed::default();
+        // In the toy's kernel everything is explained.
+        self.observed.traces.looked = true;
         self.commit(&cut_off(&self.ledger, &self.now));
         let here = Here { identity: Some(identity), macs: None };
         let recovered = self.with_desired(|desired| recover(desired, &self.ledger, here, &self.now));
@@ -240,8 +242,9 @@ impl Toy {
             return;
         }
         let key = &keys[nth % keys.len()];
+        let ended = Ended::asked(&self.ledger.leases[key]);
         let address = self.ledger.leases[key].faces[0].address;
-        let changes = begin_release(&self.ledger, key, &self.now);
+        let changes = begin_release(&self.ledger, &ended, &self.now);
         self.commit(&changes);
         let changes = self.with_desired(|desired| finish_release(desired, &self.ledger, key, &self.now));
         self.cloud.leased.remove(&address);
@@ -268,7 +271,7 @@ impl Toy {
                 Step::Open(change) => {
                     self.next += 1;
                     let id = IntentId(Uuid::from_u128(u128::from(self.next)));
-                    let changes = open(&self.ledger, change.clone(), id, &self.now)
+                    let changes = open(&self.ledger, &self.observed, change.clone(), id, &self.now)
                         .unwrap_or_else(|| panic!("the plan's own change is admitted: {change:?}"));
                     self.commit(&changes);
                     self.observed.sent(id, change.api(), &self.now);
@@ -438,15 +441,12 @@ impl Toy {
             return;
         }
         let reading = Reading { read, views: &views, began };
-        let traces = Traces { looked: true, ..Traces::default() };
-        let changes = self.with_desired(|desired| {
-            adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)
-        });
+        let changes =
+            self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));
         self.observed.note_found(&self.ledger, &changes, began);
         self.commit(&changes);
-        let again = self.with_desired(|desired| {
-            adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)
-        });
+        let again =
+            self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));
         assert_eq!(writes(&again), Vec::<&Change>::new(), "adopting twice changes nothing");
         self.observed.read_adopted(&self.ledger, reading);
     }

@@ -146,6 +146,11 @@ impl WantedReads {
         self.last_full
     }
 
+    /// Whether the instance's ENIs were read, and the last list of them was whole.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.last_full.is_some() && !self.wanted.contains_key(&Reason::PrimaryNotShown)
+    }
+
     /// Whether a read is to settle what is known of this ENI.
     pub(crate) fn doubted(&self, eni: &EniId) -> bool {
         self.wanted.keys().any(|reason| match reason {

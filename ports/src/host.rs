@@ -78,6 +78,17 @@ pub enum HostFault {
         /// Which.
         mac: String,
     },
+    /// Which link is an ENI's cannot be told. None is touched.
+    #[error(
+        "links {links} all bear the MAC {mac}: which of them is the ENI's cannot be told, so none is set up; give the \
+         others another MAC"
+    )]
+    LinkAmbiguous {
+        /// Which.
+        mac: String,
+        /// Their names.
+        links: String,
+    },
     /// The namespace cannot be entered.
     #[error("network namespace {netns}: {cause}")]
     Netns {

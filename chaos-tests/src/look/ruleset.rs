@@ -209,6 +209,9 @@ impl Packet<'_> {
             ("meta", "iifname") => Term::Text(self.flow.link.clone()),
             ("meta", "oifname") => Term::Text(self.flow.out.clone()),
             ("ct", "mark") => Term::Number(self.fate.connection),
+            ("ct", "state") => {
+                Term::Text(if self.flow.connection.is_none() { "new" } else { "established" }.to_owned())
+            }
             ("payload", _) if of("protocol") == "ip" && of("field") == "daddr" => Term::Address(self.flow.to),
             ("fib", _) if of("result") == "type" => {
                 let flags = body["flags"].to_string();
@@ -334,6 +337,18 @@ mod tests {
         assert_eq!(fate_of(&listing, "eni123", "10.0.0.5", None), Ok(Fate::default()), "to the host itself");
         let others = fate_of(&listing, "ens5", "198.51.100.1", None).unwrap();
         assert_eq!((others.mark, others.connection), (0, 0), "not from a pod");
+    }
+
+    #[test]
+    fn a_rule_for_new_connections_is_not_met_by_their_later_packets() {
+        let mut listing = listing();
+        let new = json!({ "match": { "op": "in", "left": { "ct": { "key": "state" } }, "right": "new" } });
+        listing.push(json!({ "chain": { "family": "ip", "table": "t", "name": "new", "type": "filter",
+            "hook": "prerouting", "prio": -80, "policy": "accept" } }));
+        listing.push(json!({ "rule": { "family": "ip", "table": "t", "chain": "new",
+            "expr": [new, { "drop": null }] } }));
+        assert!(fate_of(&listing, "eni123", "10.0.3.3", None).unwrap().dropped);
+        assert!(!fate_of(&listing, "eni123", "10.0.3.3", Some(0)).unwrap().dropped);
     }
 
     #[test]

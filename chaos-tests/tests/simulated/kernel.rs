@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_chaos_tests::oracle::picture;
-use holdfast_model::host::{LinkAlias, MAIN_TABLE, NatTable, PodWiring, RouteSeen, Rule, priority};
+use holdfast_model::host::{LinkAlias, MAIN_TABLE, NatTable, PodWiring, Route, Rule, priority};
 use holdfast_model::ids::MacAddr;
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::Netns;
@@ -65,7 +65,7 @@ struct State {
     links: BTreeMap<u32, Link>,
     rules: BTreeSet<Rule>,
     /// Ours. Those that came with the node are [`seen`] beside them.
-    routes: BTreeSet<RouteSeen>,
+    routes: BTreeSet<Route>,
     nat: Option<NatTable>,
     forwards: bool,
     sandboxes: BTreeMap<u64, Sandbox>,

@@ -2,15 +2,18 @@
 
 use std::net::IpAddr;
 
-use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, priority};
+use holdfast_model::host::{
+    HostObserved, Look, MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodDifference, PodWiring, Rule,
+};
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::{HostFault, Netns};
 use ipnet::IpNet;
 
 use super::pool::Worker;
-use super::refused;
+use super::translate::{link_seen, route_seen};
+use super::{observe, refused, ways};
 use crate::netlink::{
-    AddressFamily, Link, LinkRef, Lookup, NeighbourState, NetlinkError, Route, RouteFilter, Rule, Socket,
+    AddressFamily, Link, LinkRef, NeighbourState, NetlinkError, RouteFilter, RouteType, Socket,
 };
 
 /// What was found: the differences in words, and what a caller of wiring is told.
@@ -61,46 +64,30 @@ fn host_side(
     findings: &mut Findings,
 ) -> Result<(), NetlinkError> {
     let name = &wiring.host_veth;
-    match host.link(&LinkRef::Name(name.clone()))? {
-        None => findings.differences.push(format!("host link {name} is missing")),
-        Some(link) => {
-            findings.differs(link.alias.as_deref() != Some(wiring.alias.as_str()), || {
+    let link = host.link(&LinkRef::Name(name.clone()))?;
+    let ours = RouteFilter { table: Some(MAIN_TABLE), protocol: Some(PROTOCOL) };
+    let observed = HostObserved {
+        links: link.iter().cloned().map(link_seen).collect(),
+        rules: observe::rules(host)?,
+        routes: host.routes(AddressFamily::Inet, ours)?.into_iter().filter_map(route_seen).collect(),
+        ..HostObserved::default()
+    };
+    let look = Look::over(&observed);
+    for difference in wiring.differences(&look).into_iter().chain(wiring.strays(&look)) {
+        findings.differences.push(match (&difference, &link) {
+            (PodDifference::LinkMissing, Some(link)) => {
                 format!("host link {name} bears the alias {:?}", link.alias.as_deref().unwrap_or_default())
-            });
-            findings.differs(!link.up, || format!("host link {name} is down"));
-            findings.differs(both && !link.carrier, || format!("host link {name} has no carrier"));
-            findings.differs(link.mac != Some(wiring.host_mac), || {
-                format!("host link {name} has another MAC than {}", wiring.host_mac)
-            });
-            findings.differs(link.mtu != wiring.mtu, || {
-                format!("host link {name} has MTU {} instead of {}", link.mtu, wiring.mtu)
-            });
-            let way = host.route_to(wiring.address, &Lookup::default())?;
-            let right = way.as_ref().is_some_and(|way| {
-                way.link == Some(link.index) && way.table == MAIN_TABLE && way.via.is_none()
-            });
-            findings.differs(!right, || match way {
-                Some(way) => format!("packets to {} do not go to {name} but: {way}", wiring.address),
-                None => format!("packets to {} go nowhere", wiring.address),
-            });
-            findings.host = Some(link);
+            }
+            _ => wiring.words(&difference),
+        });
+        if let PodDifference::RuleStray(rule) = difference {
+            findings.stray.push(rule);
         }
     }
-    let rules = host.rules(AddressFamily::Inet)?;
-    let wanted = rules_of(wiring);
-    for rule in &wanted {
-        let there = rules.iter().any(|seen| Rule { protocol: PROTOCOL, ..seen.clone() } == *rule);
-        findings.differs(!there, || format!("{rule} is missing"));
-    }
-    let own = Some(IpNet::from(wiring.address));
-    let about_this = |rule: &&Rule| {
-        rule.protocol == PROTOCOL
-            && ((rule.priority == priority::TO_POD && rule.to == own)
-                || (rule.priority == priority::FROM_POD && rule.from == own))
-    };
-    for rule in rules.iter().filter(about_this).filter(|rule| !wanted.contains(rule)) {
-        findings.differences.push(format!("{rule} is in the way"));
-        findings.stray.push(rule.clone());
+    if let Some(link) = link {
+        findings.differs(both && !link.carrier, || format!("host link {name} has no carrier"));
+        findings.differences.extend(ways::through_the_host(host, &link, wiring)?);
+        findings.host = Some(link);
     }
     Ok(())
 }
@@ -126,11 +113,10 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, findings: &mut Findings) -> Re
     });
     let routes =
         pod.routes(AddressFamily::Inet, RouteFilter { table: Some(MAIN_TABLE), ..RouteFilter::default() })?;
-    for wanted in pod_routes(link.index) {
-        let there = routes.iter().any(|seen| {
-            (seen.to, seen.via, seen.link, seen.kind) == (wanted.to, wanted.via, wanted.link, wanted.kind)
-        });
-        findings.differs(!there, || format!("{wanted} is missing in the sandbox"));
+    let routes: Vec<_> =
+        routes.into_iter().filter(|route| route.kind == RouteType::Unicast).filter_map(route_seen).collect();
+    for wanted in PodWiring::sandbox_routes(link.index) {
+        findings.differs(!routes.contains(&wanted), || format!("{wanted} is missing in the sandbox"));
     }
     let gateway = IpAddr::V4(POD_GATEWAY);
     let answered = pod.neighbours(AddressFamily::Inet)?.into_iter().any(|seen| {
@@ -141,21 +127,6 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, findings: &mut Findings) -> Re
     });
     findings
         .differs(!answered, || format!("the neighbour entry {gateway} -> {} is missing", wiring.host_mac));
+    findings.differences.extend(ways::in_the_sandbox(pod, link.index, wiring)?);
     Ok(())
-}
-
-/// The host's rules for a pod, in the order of their priority.
-pub(crate) fn rules_of(wiring: &PodWiring) -> Vec<Rule> {
-    let own = Some(IpNet::from(wiring.address));
-    let mut rules = vec![Rule { to: own, protocol: PROTOCOL, ..Rule::new(priority::TO_POD, MAIN_TABLE) }];
-    if wiring.table != MAIN_TABLE {
-        rules.push(Rule { from: own, protocol: PROTOCOL, ..Rule::new(priority::FROM_POD, wiring.table) });
-    }
-    rules
-}
-
-/// The routes inside a sandbox: to the gateway, and through it to everywhere.
-pub(crate) fn pod_routes(link: u32) -> [Route; 2] {
-    let gateway = IpAddr::V4(POD_GATEWAY);
-    [Route::on_link(MAIN_TABLE, IpNet::from(gateway), link), Route::default_via(MAIN_TABLE, gateway, link)]
 }

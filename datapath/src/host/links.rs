@@ -56,18 +56,6 @@ pub(crate) fn remove(
     results
 }
 
-/// Sets the link up that bears this alias. Fine when there is none: its sandbox has gone meanwhile.
-pub(crate) fn raise(socket: &mut Socket, alias: &LinkAlias) -> Result<(), HostFault> {
-    let links = socket.links().map_err(refused)?;
-    let Some(link) = links.iter().find(|link| link.alias.as_deref() == Some(alias.as_str())) else {
-        return Ok(());
-    };
-    match socket.apply(&Change::SetLink(LinkRef::Index(link.index), LinkSettings::up())) {
-        Err(error) if error.is_absent() => Ok(()),
-        other => other.map_err(refused),
-    }
-}
-
 /// A link that has no alias yet is the sandbox's if it is in our group: we were killed between making and naming it.
 fn is_of(link: &Link, alias: &LinkAlias) -> bool {
     match &link.alias {

@@ -1,88 +1,97 @@
 //! Reading the host's namespace whole.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 
 use holdfast_model::host::{
-    HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PROTOCOL, RouteSeen, Rule as ModelRule,
+    EniLink, HostObserved, LinkSeen, Look, MAIN_TABLE, NatSeen, NatWanted, PROTOCOL, Route as ModelRoute,
+    Rule,
 };
+use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::HostFault;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::actions::FORWARDING;
-use super::eni::{by_mac, connects, drops_asymmetric};
 use super::pool::Worker;
-use super::{LINK_GROUP, refused};
+use super::refused;
+use super::translate::{link_seen, our_rule, route_seen};
 use crate::nat::Nat;
-use crate::netlink::{AddressFamily, Link, RouteFilter};
+use crate::netlink::{AddressFamily, NetlinkError, Route, RouteFilter, RouteScope, Socket};
+use crate::sysctl::Sysctl;
+
+const V4: AddressFamily = AddressFamily::Inet;
 
 /// Pods are wired and unwired meanwhile, so the reads are of different moments. Links come last: of what is set up its
 /// link is the first piece to appear, of what is taken down the last to go. So what a read missed of a thing in the
 /// making can be put there twice, which does no harm, and of one in the taking down there is less than was seen.
 pub(crate) fn observe(worker: &mut Worker, wanted: &NatWanted, nat: &Nat) -> Result<HostObserved, HostFault> {
-    let (host, sysctl) = (&mut worker.socket, &worker.sysctl);
-    let v4 = AddressFamily::Inet;
-    let ours = RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() };
-    let routes = host.routes(v4, ours).map_err(refused)?;
+    let mut observed = read(&mut worker.socket, &worker.sysctl).map_err(refused)?;
+    observed.nat = nat_seen(wanted, nat, &observed);
+    observed.forwarding = worker.sysctl.read(FORWARDING).map(|value| value == "1");
+    Ok(observed)
+}
+
+/// All but the NAT table and forwarding.
+pub(crate) fn read(host: &mut Socket, sysctl: &Sysctl) -> Result<HostObserved, NetlinkError> {
+    let routes = host.routes(V4, RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() })?;
+    let mut connected: HashMap<u32, Vec<ModelRoute>> = HashMap::new();
     let main = RouteFilter { table: Some(MAIN_TABLE), ..RouteFilter::default() };
-    let mut connected: HashMap<u32, Vec<Ipv4Addr>> = HashMap::new();
-    for (link, address) in host.routes(v4, main).map_err(refused)?.iter().filter_map(connects) {
-        connected.entry(link).or_default().push(address);
+    for route in host.routes(V4, main)?.into_iter().filter(connects).filter_map(route_seen) {
+        connected.entry(route.link_index).or_default().push(route);
     }
-    let rules = host.rules(v4).map_err(refused)?;
+    let rules = rules(host)?;
     let mut addresses: HashMap<u32, Vec<Ipv4Net>> = HashMap::new();
-    for address in host.addresses(v4).map_err(refused)? {
+    for address in host.addresses(V4)? {
         if let IpNet::V4(net) = address.net {
             addresses.entry(address.link).or_default().push(net);
         }
     }
-    let links = host.links().map_err(refused)?;
-    let nat = nat_seen(wanted, nat, &links);
+    let with_its_own = |link: LinkSeen| LinkSeen {
+        addresses: addresses.remove(&link.index).unwrap_or_default(),
+        connected: connected.remove(&link.index).unwrap_or_default(),
+        ..link
+    };
     Ok(HostObserved {
-        links: links
-            .into_iter()
-            .map(|link| LinkSeen {
-                index: link.index,
-                strict: link.group != LINK_GROUP && !link.loopback && drops_asymmetric(sysctl, &link.name),
-                name: link.name,
-                mac: link.mac,
-                mtu: link.mtu,
-                up: link.up,
-                alias: link.alias.as_deref().and_then(LinkAlias::parse),
-                addresses: addresses.remove(&link.index).unwrap_or_default(),
-                connected: connected.remove(&link.index).unwrap_or_default(),
-            })
-            .collect(),
-        rules: rules
-            .into_iter()
-            .filter(|rule| rule.protocol == PROTOCOL)
-            .map(|rule| ModelRule {
-                priority: rule.priority,
-                from: rule.from,
-                to: rule.to,
-                mark: rule.mark,
-                table: rule.table,
-            })
-            .collect(),
-        routes: routes
-            .into_iter()
-            .filter_map(|route| {
-                let link_index = route.link?;
-                Some(RouteSeen { table: route.table, to: route.to, via: route.via, link_index })
-            })
-            .collect(),
-        nat,
-        forwarding: sysctl.read(FORWARDING).map(|value| value == "1"),
+        links: host.links()?.into_iter().map(link_seen).map(with_its_own).collect(),
+        rules,
+        routes: routes.into_iter().filter_map(route_seen).collect(),
+        rp_filter: rp_filter_of_all(sysctl),
+        ..HostObserved::default()
     })
 }
 
+/// Our rules.
+pub(crate) fn rules(host: &mut Socket) -> Result<Vec<Rule>, NetlinkError> {
+    Ok(host.rules(V4)?.into_iter().filter_map(our_rule).collect())
+}
+
+pub(crate) fn rp_filter_of_all(sysctl: &Sysctl) -> u8 {
+    sysctl.read("ipv4/conf/all/rp_filter").and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// Whether this is a route to the subnet of an address.
+fn connects(route: &Route) -> bool {
+    route.source.is_some() && route.scope == RouteScope::Link && route.to.prefix_len() != 32
+}
+
+/// The link of the ENI with this MAC.
+pub(crate) fn eni_link(observed: &HostObserved, mac: MacAddr) -> Result<LinkSeen, HostFault> {
+    match Look::over(observed).eni_link(mac) {
+        EniLink::One(link) => Ok(link.clone()),
+        EniLink::Missing => Err(HostFault::LinkMissing { mac: mac.to_string() }),
+        EniLink::Several(links) => {
+            let links: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
+            Err(HostFault::LinkAmbiguous { mac: mac.to_string(), links: links.join(", ") })
+        }
+    }
+}
+
 /// That the table cannot be read is no reason to keep the rest from the caller.
-fn nat_seen(wanted: &NatWanted, nat: &Nat, links: &[Link]) -> NatSeen {
+fn nat_seen(wanted: &NatWanted, nat: &Nat, observed: &HostObserved) -> NatSeen {
     match wanted {
         NatWanted::Undecided => NatSeen::Unknown,
-        NatWanted::Table(table) => match by_mac(links, table.primary_mac) {
-            Some(primary) => nat.seen(table, &primary.name),
-            None => NatSeen::Unknown,
+        NatWanted::Table(table) => match eni_link(observed, table.primary_mac) {
+            Ok(primary) => nat.seen(table, &primary.name),
+            Err(_not_to_be_told) => NatSeen::Unknown,
         },
         NatWanted::Absent => nat.seen_absent(),
     }

@@ -7,6 +7,9 @@
 //!     rule   512   to podIP   lookup main             route  default via 169.254.1.1
 //!     rule   1536  from podIP lookup ENI's table      neigh  169.254.1.1 -> host end's MAC, permanent
 //! ```
+//!
+//! In two halves: [`prepare`] makes all that there can be while the links are down, [`finish`] lets packets through. In
+//! between there is the place for what must be in force before the first packet.
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
@@ -15,14 +18,17 @@ use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWired, PodWirin
 use holdfast_ports::host::{HostFault, Netns};
 use ipnet::IpNet;
 
-use super::check::{compare, pod_routes, rules_of};
+use super::check::compare;
 use super::links::{is_ours, remove_indexes};
 use super::pool::Worker;
-use super::{Interrupt, LINK_GROUP, Step, refused, routes};
+use super::{Interrupt, LINK_GROUP, Step, refused, routes, translate};
 use crate::netlink::{
     Address, Change, Link, LinkRef, LinkSettings, Neighbour, NetlinkError, Route, Rule, Socket, Veth, VethEnd,
 };
 use crate::sysctl::Sysctl;
+
+/// Made by whoever set the namespace up (`RTPROT_BOOT`).
+const BOOT: u8 = 3;
 
 /// How often one selector's rules are removed before we believe that somebody adds them as fast.
 const DUPLICATE_ROUNDS: usize = 64;
@@ -41,19 +47,108 @@ pub(crate) fn wire(
             cause: "IPv6 pods are not supported yet".to_owned(),
         });
     }
+    let mut prepared = prepare(worker, removals, wiring, netns, interrupt)?;
+    let finished = finish(worker, &mut prepared, wiring, interrupt);
+    finished.inspect_err(|_fault| undo(&mut worker.socket, removals, wiring, &prepared.link))
+}
+
+/// A pair that is there, named and ruled, and down.
+struct Prepared {
+    /// The host end.
+    link: Link,
+    /// In the sandbox.
+    pod: Socket,
+}
+
+/// No packet passes yet. On failure nothing of it is left.
+fn prepare(
+    worker: &mut Worker,
+    removals: &AtomicU32,
+    wiring: &PodWiring,
+    netns: &Netns,
+    interrupt: Option<&Interrupt>,
+) -> Result<Prepared, HostFault> {
     step(interrupt, Step::Enter)?;
     let mut pod = worker.socket_in(netns)?;
     step(interrupt, Step::Create)?;
     let link = create(&mut worker.socket, &mut pod, removals, wiring, netns)?;
-    let finish = |worker: &mut Worker, pod: &mut Socket| {
-        step(interrupt, Step::HostSide)?;
-        host_side(worker, wiring, &link)?;
-        step(interrupt, Step::PodSide)?;
-        pod_side(pod, wiring, &link)?;
-        step(interrupt, Step::ReadBack)?;
-        read_back(&mut worker.socket, pod, wiring)
+    let name = |worker: &mut Worker| {
+        step(interrupt, Step::Prepare)?;
+        ipv6_settings(&worker.sysctl, &link)?;
+        let settings = LinkSettings {
+            alias: Some(wiring.alias.as_str().to_owned()),
+            rp_filter: Some(u32::from(PodWiring::RP_FILTER)),
+            ..LinkSettings::default()
+        };
+        let mut changes = vec![Change::SetLink(LinkRef::Index(link.index), settings)];
+        changes.extend(wiring.rules().iter().map(translate::rule).map(Change::AddRule));
+        put(&mut worker.socket, &changes)
     };
-    finish(worker, &mut pod).inspect_err(|_fault| undo(&mut worker.socket, removals, wiring, &link))
+    match name(worker) {
+        Ok(()) => Ok(Prepared { link, pod }),
+        Err(fault) => {
+            undo(&mut worker.socket, removals, wiring, &link);
+            Err(fault)
+        }
+    }
+}
+
+/// Up, and read back.
+fn finish(
+    worker: &mut Worker,
+    prepared: &mut Prepared,
+    wiring: &PodWiring,
+    interrupt: Option<&Interrupt>,
+) -> Result<PodWired, HostFault> {
+    let Prepared { link, pod } = prepared;
+    step(interrupt, Step::HostSide)?;
+    let route = translate::route(&wiring.route(link.index));
+    let up = Change::SetLink(LinkRef::Index(link.index), LinkSettings::up());
+    put(&mut worker.socket, &[up, Change::AddRoute(route)])?;
+    step(interrupt, Step::PodSide)?;
+    pod_side(pod, wiring, link)?;
+    step(interrupt, Step::ReadBack)?;
+    read_back(&mut worker.socket, pod, wiring)
+}
+
+/// Puts the host's side of a wired pod right: whatever of its link, its route and its rules was changed or taken away.
+/// Fine when its link is gone: so is the sandbox, or whoever looks for it sees to it.
+pub(crate) fn mend(worker: &mut Worker, wiring: &PodWiring) -> Result<(), HostFault> {
+    let host = &mut worker.socket;
+    let link = host.link(&LinkRef::Name(wiring.host_veth.clone())).map_err(refused)?;
+    let Some(link) = link.filter(|link| link.alias.as_deref() == Some(wiring.alias.as_str())) else {
+        return Ok(());
+    };
+    let rp_filter = u32::from(PodWiring::RP_FILTER);
+    let settings = LinkSettings {
+        up: (!link.up).then_some(true),
+        mac: (link.mac != Some(wiring.host_mac)).then_some(wiring.host_mac),
+        mtu: (link.mtu != wiring.mtu).then_some(wiring.mtu),
+        rp_filter: (link.rp_filter.map(u32::from) != Some(rp_filter)).then_some(rp_filter),
+        ..LinkSettings::default()
+    };
+    let mut changes = vec![
+        Change::SetLink(LinkRef::Index(link.index), settings),
+        Change::AddRoute(translate::route(&wiring.route(link.index))),
+    ];
+    changes.extend(wiring.rules().iter().map(translate::rule).map(Change::AddRule));
+    put(host, &changes)
+}
+
+/// Makes changes, each of which may have been made before.
+fn put(host: &mut Socket, changes: &[Change]) -> Result<(), HostFault> {
+    let results = host.apply_each(changes).map_err(refused)?;
+    for (failure, change) in results.into_iter().zip(changes) {
+        match (failure, change) {
+            // A rule that is there is one that equals ours in all, its protocol number included.
+            (Some(error), Change::AddRule(_)) if error.is_present() => {}
+            // Left by an earlier owner of the address, or somebody else's.
+            (Some(error), Change::AddRoute(route)) if error.is_present() => routes::put_own(host, route)?,
+            (Some(error), _) => return Err(refused(error)),
+            (None, _) => {}
+        }
+    }
+    Ok(())
 }
 
 fn step(interrupt: Option<&Interrupt>, step: Step) -> Result<(), HostFault> {
@@ -109,34 +204,6 @@ fn create(
     })
 }
 
-fn host_side(worker: &mut Worker, wiring: &PodWiring, link: &Link) -> Result<(), HostFault> {
-    ipv6_settings(&worker.sysctl, link)?;
-    let host = &mut worker.socket;
-    let settings = LinkSettings {
-        up: Some(true),
-        alias: Some(wiring.alias.as_str().to_owned()),
-        ..LinkSettings::default()
-    };
-    let route = Route::on_link(MAIN_TABLE, IpNet::from(wiring.address), link.index).by(PROTOCOL);
-    let mut changes =
-        vec![Change::SetLink(LinkRef::Index(link.index), settings), Change::AddRoute(route.clone())];
-    changes.extend(rules_of(wiring).into_iter().map(Change::AddRule));
-    let results = host.apply_each(&changes).map_err(refused)?;
-    for (failure, change) in results.into_iter().zip(&changes) {
-        match failure {
-            // A rule that is there is one that equals ours in all, its protocol number included.
-            Some(error) if error.is_present() && matches!(change, Change::AddRule(_)) => {}
-            // Left by an earlier owner of the address, or somebody else's.
-            Some(error) if error.is_present() && matches!(change, Change::AddRoute(_)) => {
-                routes::put_own(host, &route)?;
-            }
-            Some(error) => return Err(refused(error)),
-            None => {}
-        }
-    }
-    Ok(())
-}
-
 /// Before the link is up: it must never take a router advertisement from a pod.
 ///
 /// Written only where the kernel told otherwise as the link was made: looking at each file costs more than a route,
@@ -161,7 +228,9 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), Hos
         HostFault::ReadBack(format!("the kernel does not name the other end of {}", wiring.host_veth))
     })?;
     let address = Address::new(index, IpNet::from(wiring.address));
-    let [to_gateway, default] = pod_routes(index);
+    // No protocol number of ours: what is in a sandbox is the pod's.
+    let [to_gateway, default] =
+        PodWiring::sandbox_routes(index).map(|route| translate::route(&route).by(BOOT));
     let changes = [
         Change::SetLink(LinkRef::Index(index), LinkSettings::up()),
         Change::AddAddress(address),
@@ -183,7 +252,7 @@ fn read_back(host: &mut Socket, pod: &mut Socket, wiring: &PodWiring) -> Result<
     if !findings.stray.is_empty() {
         // Of an earlier owner of the address: they would send this pod's packets elsewhere.
         for rule in &findings.stray {
-            remove_rule(host, rule).map_err(refused)?;
+            remove_rule(host, &translate::rule(rule)).map_err(refused)?;
         }
         findings = compare(host, Some(pod), wiring).map_err(refused)?;
     }

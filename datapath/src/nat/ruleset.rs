@@ -18,7 +18,7 @@ use super::TABLE;
 use crate::LINK_GROUP;
 
 const MARK_CHAIN: &str = "prerouting-mark";
-const NAT_CHAIN: &str = "prerouting-nat";
+const OUTBOUND_CHAIN: &str = "prerouting-outbound";
 const SNAT_MARK_CHAIN: &str = "snat-mark";
 const SNAT_CHAIN: &str = "postrouting-snat";
 
@@ -55,22 +55,22 @@ impl Ruleset {
         set
     }
 
-    /// In `nat` chains, so of a connection's first packet.
+    /// Decided as a connection begins: its answers, and what belongs to connections that others began, keep their way.
+    ///
+    /// Not in a `nat` chain: of those the kernel runs none any more once one has translated the destination, and so
+    /// none of ours for what goes to a Service.
     fn mark_what_leaves_the_vpc(&mut self, nat: &SourceNat, from_pods: impl Fn() -> [Statement<'static>; 2]) {
-        self.chain(NAT_CHAIN, Some((NfChainType::NAT, NfHook::Prerouting, -90)));
+        self.chain(OUTBOUND_CHAIN, Some((NfChainType::Filter, NfHook::Prerouting, -90)));
         self.chain(SNAT_MARK_CHAIN, None);
-        self.rule(NAT_CHAIN, vec![is_type(&[FibFlag::Daddr], Operator::EQ), leave()]);
+        self.rule(OUTBOUND_CHAIN, vec![is_type(&[FibFlag::Daddr], Operator::EQ), leave()]);
         for from_pod in from_pods() {
             let jump = Statement::Jump(JumpTarget { target: SNAT_MARK_CHAIN.into() });
-            self.rule(NAT_CHAIN, vec![from_pod, jump]);
-        }
-        for from_pod in from_pods() {
-            self.rule(NAT_CHAIN, vec![from_pod, connection_is_marked(), mark(meta(MetaKey::Mark))]);
+            self.rule(OUTBOUND_CHAIN, vec![from_pod, connection_is_new(), jump]);
         }
         for cidr in canonical(&nat.vpc_cidrs) {
             self.rule(SNAT_MARK_CHAIN, to_cidr(cidr).into_iter().chain([leave()]).collect());
         }
-        self.rule(SNAT_MARK_CHAIN, vec![mark(connection_mark())]);
+        self.rule(SNAT_MARK_CHAIN, vec![mark(connection_mark()), mark(meta(MetaKey::Mark))]);
     }
 
     fn translate(&mut self, nat: &SourceNat) {
@@ -174,6 +174,12 @@ fn leave() -> Statement<'static> {
 fn mark(key: Expression<'static>) -> Statement<'static> {
     let value = BinaryOperation::OR(vec![key.clone(), Expression::Number(PRIMARY_MARK)]);
     Statement::Mangle(Mangle { key, value: Expression::BinaryOperation(Box::new(value)) })
+}
+
+/// No answer was seen yet: the packet is of the side that began.
+fn connection_is_new() -> Statement<'static> {
+    let state = Expression::Named(NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }));
+    Statement::Match(Match { left: state, right: text("new".to_owned()), op: Operator::IN })
 }
 
 fn connection_is_marked() -> Statement<'static> {

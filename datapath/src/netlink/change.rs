@@ -108,6 +108,9 @@ impl fmt::Display for Change {
                 if let Some(group) = settings.group {
                     write!(f, " group {group}")?;
                 }
+                if let Some(value) = settings.rp_filter {
+                    write!(f, " rp_filter {value}")?;
+                }
                 if settings.netns.is_some() {
                     f.write_str(" into another namespace")?;
                 }

@@ -5,14 +5,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use holdfast_model::ids::MacAddr;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{DefaultNla, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
     LinkMessage, MacVlanMode,
 };
 
-use super::attributes::{Attributes, u32_at};
+use super::attributes::{Attributes, Value, u32_at};
 use super::error::NetlinkError;
 use super::ipv6::Ipv6Settings;
 use super::socket::{Outgoing, Socket};
@@ -29,6 +29,10 @@ const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_PERM_ADDRESS: u16 = 54;
+const IFLA_INET_CONF: u16 = 1;
+const AF_INET: u16 = 2;
+const IPV4_DEVCONF_RP_FILTER: u16 = 8;
 const IFLA_INFO_KIND: u16 = 1;
 
 /// A link, as read.
@@ -40,6 +44,8 @@ pub struct Link {
     pub name: String,
     /// Its link-layer address, if of six bytes.
     pub mac: Option<MacAddr>,
+    /// The link-layer address that its hardware came with, if it tells: a bond or a person may have given it another.
+    pub permanent_mac: Option<MacAddr>,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Whether it is administratively up.
@@ -60,6 +66,8 @@ pub struct Link {
     pub peer_index: Option<u32>,
     /// Of a veth: whether the other end is in another namespace.
     pub peer_elsewhere: bool,
+    /// How packets that come in by it are checked by their source (`net.ipv4.conf.LINK.rp_filter`).
+    pub rp_filter: Option<u8>,
     /// What IPv6 does on it; `None` where there is no IPv6.
     pub ipv6: Option<Ipv6Settings>,
 }
@@ -74,6 +82,7 @@ impl Link {
             index: u32_at(payload, 4)?,
             name: String::new(),
             mac: None,
+            permanent_mac: None,
             mtu: 0,
             up: flags.contains(LinkFlags::Up),
             carrier: flags.contains(LinkFlags::LowerUp),
@@ -84,6 +93,7 @@ impl Link {
             kind: None,
             peer_index: None,
             peer_elsewhere: false,
+            rp_filter: None,
             ipv6: None,
         };
         for (kind, value) in Attributes(payload.get(HEADER..)?) {
@@ -94,8 +104,12 @@ impl Link {
                 IFLA_LINK => link.peer_index = value.u32(),
                 IFLA_MASTER => link.master = value.u32(),
                 IFLA_IFALIAS => link.alias = Some(value.text()).filter(|alias| !alias.is_empty()),
-                IFLA_AF_SPEC => link.ipv6 = Ipv6Settings::decode(value),
+                IFLA_AF_SPEC => {
+                    link.rp_filter = rp_filter_of(value);
+                    link.ipv6 = Ipv6Settings::decode(value);
+                }
                 IFLA_GROUP => link.group = value.u32()?,
+                IFLA_PERM_ADDRESS => link.permanent_mac = value.0.try_into().ok().map(MacAddr),
                 IFLA_LINK_NETNSID => link.peer_elsewhere = value.i32().is_some(),
                 IFLA_LINKINFO => {
                     link.kind = value
@@ -166,6 +180,8 @@ pub struct LinkSettings {
     pub master: Option<u32>,
     /// Group number.
     pub group: Option<u32>,
+    /// How packets that come in by it are checked by their source (`net.ipv4.conf.LINK.rp_filter`).
+    pub rp_filter: Option<u32>,
     /// Moves the link into this namespace. Costs the kernel two grace periods: better made there.
     pub netns: Option<Arc<OwnedFd>>,
 }
@@ -194,11 +210,32 @@ impl LinkSettings {
             self.name.clone().map(LinkAttribute::IfName),
             self.master.map(LinkAttribute::Controller),
             self.group.map(LinkAttribute::Group),
+            self.rp_filter.map(rp_filter),
             self.netns.as_ref().map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())),
         ];
         message.attributes.extend(settings.into_iter().flatten());
         RouteNetlinkMessage::SetLink(message)
     }
+}
+
+/// Out of the settings of IPv4, which the kernel gives as a list.
+fn rp_filter_of(families: Value<'_>) -> Option<u8> {
+    let (_, ipv4) = families.nested().find(|(family, _)| *family == AF_INET)?;
+    let (_, list) = ipv4.nested().find(|(kind, _)| *kind == IFLA_INET_CONF)?;
+    let at = usize::from(IPV4_DEVCONF_RP_FILTER - 1) * 4;
+    u8::try_from(Value(list.0.get(at..at + 4)?).u32()?).ok()
+}
+
+/// A setting of IPv4 on the link: by the message that sets the rest, with no need to write below `/proc/sys`. The message
+/// crate has the form in which the kernel gives settings, not the one in which it takes them.
+fn rp_filter(value: u32) -> LinkAttribute {
+    let attribute = |kind: u16, value: &[u8]| {
+        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+        [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat()
+    };
+    let setting = attribute(IPV4_DEVCONF_RP_FILTER, &value.to_ne_bytes());
+    let of_ipv4 = attribute(AF_INET, &attribute(IFLA_INET_CONF, &setting));
+    LinkAttribute::Other(DefaultNla::new(IFLA_AF_SPEC, of_ipv4))
 }
 
 /// One end of a veth pair to be made.

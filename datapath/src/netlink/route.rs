@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -23,7 +23,9 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
+const RTA_METRICS: u16 = 8;
 const RTA_TABLE: u16 = 15;
+const RTAX_MTU: u16 = 2;
 
 /// A route with at most one next hop. Of a multipath route, `via` and `link` are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Route {
     pub onlink: bool,
     /// Among equal destinations the lowest wins.
     pub metric: Option<u32>,
+    /// The MTU that packets over it are held to, if it has one of its own.
+    pub mtu: Option<u32>,
 }
 
 impl Route {
@@ -64,6 +68,7 @@ impl Route {
             source: None,
             onlink: false,
             metric: None,
+            mtu: None,
         }
     }
 
@@ -97,6 +102,7 @@ impl Route {
             self.link.map(RouteAttribute::Oif),
             self.source.map(|source| RouteAttribute::PrefSource(source.into())),
             self.metric.map(RouteAttribute::Priority),
+            self.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])),
         ];
         message.attributes.extend(attributes.into_iter().flatten());
         message
@@ -128,6 +134,7 @@ impl Route {
             source: None,
             onlink: flags.contains(RouteFlags::Onlink),
             metric: None,
+            mtu: None,
         };
         for (kind, value) in Attributes(payload.get(HEADER..)?) {
             match kind {
@@ -137,6 +144,10 @@ impl Route {
                 RTA_PRIORITY => route.metric = value.u32(),
                 RTA_PREFSRC => route.source = value.ip(),
                 RTA_TABLE => route.table = value.u32()?,
+                RTA_METRICS => {
+                    let mtu = value.nested().find(|(kind, _)| *kind == RTAX_MTU);
+                    route.mtu = mtu.and_then(|(_, value)| value.u32());
+                }
                 _ => {}
             }
         }

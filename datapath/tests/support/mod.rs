@@ -119,6 +119,7 @@ pub fn wiring(number: u8, address: &str, table: u32) -> PodWiring {
         address: address.parse().unwrap(),
         mtu: 9001,
         table,
+        ways: Vec::new(),
     }
 }
 

@@ -1,7 +1,6 @@
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
-    HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK, RouteSeen, Rule,
-    priority,
+    HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK, Route, Rule, priority,
 };
 use holdfast_model::ids::MacAddr;
 use holdfast_model::ledger::Change;
@@ -28,6 +27,12 @@ fn marked() -> Rule {
     Rule { priority: priority::MARKED, from: None, to: None, mark, table: MAIN_TABLE }
 }
 
+/// The route to its subnet that an address brings when it is added in the ordinary way.
+fn connected(eni: &EniWiring, index: u32) -> Route {
+    let source = Some(IpAddr::V4(eni.primary_ipv4));
+    Route { source, ..Route::on_link(254, "10.0.0.0/18".parse().unwrap(), index) }
+}
+
 /// The kernel as it should be, written down by hand from reference 6.1 to 6.4.
 fn kernel(desired: &HostDesired) -> HostObserved {
     let mut seen = HostObserved {
@@ -45,19 +50,18 @@ fn kernel(desired: &HostDesired) -> HostObserved {
             mac: Some(eni.mac),
             mtu: 9001,
             up: true,
-            strict: false,
             alias: None,
             addresses: vec![Ipv4Net::new(eni.primary_ipv4, 18).unwrap()],
             // The primary's is the host's own way into its subnet.
-            connected: if secondary { Vec::new() } else { vec![eni.primary_ipv4] },
+            connected: if secondary { Vec::new() } else { vec![connected(eni, index)] },
+            ..LinkSeen::default()
         });
         if secondary {
             let table = u32::from(eni.slot.device) + 1;
             let gateway: IpAddr = "10.0.0.1".parse().unwrap();
             seen.rules.push(rule(32765, Some(IpAddr::V4(eni.primary_ipv4)), None, table));
-            seen.routes.push(RouteSeen { table, to: IpNet::from(gateway), via: None, link_index: index });
-            let everywhere = "0.0.0.0/0".parse().unwrap();
-            seen.routes.push(RouteSeen { table, to: everywhere, via: Some(gateway), link_index: index });
+            seen.routes.push(Route::on_link(table, IpNet::from(gateway), index));
+            seen.routes.push(Route::default_via(table, gateway, index));
         }
     }
     for (at, pod) in desired.pods.iter().enumerate() {
@@ -68,17 +72,16 @@ fn kernel(desired: &HostDesired) -> HostObserved {
             mac: Some(pod.host_mac),
             mtu: 9001,
             up: true,
-            strict: false,
+            rp_filter: Some(1),
             alias: Some(pod.alias.clone()),
-            addresses: Vec::new(),
-            connected: Vec::new(),
+            ..LinkSeen::default()
         });
         seen.rules.push(rule(512, None, Some(pod.address), 254));
         if pod.table != 254 {
             seen.rules.push(rule(1536, Some(pod.address), None, pod.table));
         }
         let to = IpNet::from(pod.address);
-        seen.routes.push(RouteSeen { table: 254, to, via: None, link_index: index });
+        seen.routes.push(Route::on_link(254, to, index));
     }
     seen
 }
@@ -103,7 +106,10 @@ fn each_missing_piece_is_put_back_and_nothing_else_is_touched() {
         let lost = seen.rules.remove(at);
         let actions = host_diff(&desired, &seen, &spared);
         match &actions[..] {
-            [HostAction::EnsureRule(rule)] => assert_eq!(*rule, lost),
+            [HostAction::EnsureRule(rule)] => assert_eq!((rule, &lost), (&marked(), &marked())),
+            [HostAction::EnsurePod(pod)] => {
+                assert!([lost.from, lost.to].contains(&Some(IpNet::from(pod.address))));
+            }
             [HostAction::EnsureEni(eni)] => {
                 assert_eq!(lost.from.unwrap().addr(), IpAddr::V4(eni.primary_ipv4));
             }
@@ -115,7 +121,9 @@ fn each_missing_piece_is_put_back_and_nothing_else_is_touched() {
         let lost = seen.routes.remove(at);
         let actions = host_diff(&desired, &seen, &spared);
         match &actions[..] {
-            [HostAction::EnsureRoute(route)] => assert_eq!((route.table, route.to), (lost.table, lost.to)),
+            [HostAction::EnsurePod(pod)] => {
+                assert_eq!((254, IpNet::from(pod.address)), (lost.table, lost.to));
+            }
             [HostAction::EnsureEni(eni)] => assert_eq!(eni.slot.route_table(), lost.table),
             other => panic!("{lost:?} gives {other:?}"),
         }
@@ -127,11 +135,12 @@ fn each_missing_piece_is_put_back_and_nothing_else_is_touched() {
     }
     for at in [0, 1] {
         let mut seen = whole.clone();
-        seen.links[at].strict = true;
+        seen.links[at].rp_filter = Some(1);
         assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::EnsureEni(_)]));
     }
     let mut seen = whole.clone();
-    seen.links[1].connected.push(desired.enis[1].primary_ipv4);
+    let index = seen.links[1].index;
+    seen.links[1].connected.push(connected(&desired.enis[1], index));
     assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::EnsureEni(_)]));
     let seen = HostObserved { forwarding: Some(false), ..whole.clone() };
     assert_eq!(host_diff(&desired, &seen, &spared), [HostAction::EnableForwarding]);
@@ -146,23 +155,98 @@ fn each_missing_piece_is_put_back_and_nothing_else_is_touched() {
     assert!(matches!(host_diff(&desired, &seen, &spared)[..], [HostAction::ReplaceNat(_)]));
 }
 
-/// The kernel takes a link's routes away as the link is set down, and none back before it is up.
+/// Each of a pod's link's settings is the pod's, whoever changed it, and so is each attribute of its route.
 #[test]
-fn a_pods_link_that_is_down_is_set_up_before_its_route_is_put() {
+fn what_was_changed_about_a_pods_link_or_route_is_put_back() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let whole = kernel(&desired);
+    let pod = &desired.pods[0];
+    let at = whole.links.iter().position(|link| link.alias.as_ref() == Some(&pod.alias)).unwrap();
+    let changes: [fn(&mut LinkSeen); 4] = [
+        |link| link.up = false,
+        |link| link.mac = Some(MacAddr([2, 5, 5, 5, 5, 5])),
+        |link| link.mtu = 1500,
+        |link| link.rp_filter = Some(0),
+    ];
+    for change in changes {
+        let mut seen = whole.clone();
+        change(&mut seen.links[at]);
+        let actions = host_diff(&desired, &seen, &spared(&toy.ledger));
+        assert_eq!(actions, [HostAction::EnsurePod(pod.clone())], "{:?}", seen.links[at]);
+    }
+    let changes: [fn(&mut Route); 4] = [
+        |route| route.source = Some("10.0.0.77".parse().unwrap()),
+        |route| route.metric = Some(7),
+        |route| route.mtu = Some(1400),
+        |route| route.via = Some("10.0.0.1".parse().unwrap()),
+    ];
+    for change in changes {
+        let mut seen = whole.clone();
+        let route = seen.routes.iter_mut().find(|route| route.to == IpNet::from(pod.address)).unwrap();
+        change(route);
+        let changed = route.clone();
+        let actions = host_diff(&desired, &seen, &spared(&toy.ledger));
+        assert_eq!(actions, [HostAction::RemoveRoute(changed), HostAction::EnsurePod(pod.clone())]);
+    }
+}
+
+/// Which of two links is meant cannot be told. Whoever is told to set the ENI up says so; its routes stay.
+#[test]
+fn nothing_of_an_eni_is_removed_while_two_links_bear_its_mac() {
     let toy = toy();
     let desired = desired_host(&toy.ledger, &toy.config);
     let mut seen = kernel(&desired);
-    let pod = &desired.pods[0];
-    let link = seen.links.iter_mut().find(|link| link.alias.as_ref() == Some(&pod.alias)).unwrap();
-    link.up = false;
-    let index = link.index;
-    seen.routes.retain(|route| route.link_index != index);
-    match &host_diff(&desired, &seen, &spared(&toy.ledger))[..] {
-        [HostAction::RaiseLink(alias), HostAction::EnsureRoute(route)] => {
-            assert_eq!((alias, route.to), (&pod.alias, IpNet::from(pod.address)));
-        }
-        other => panic!("{other:?}"),
-    }
+    let copy = LinkSeen { index: 800, name: "copy".into(), ..seen.links[1].clone() };
+    seen.links.insert(0, copy);
+    let actions = host_diff(&desired, &seen, &spared(&toy.ledger));
+    assert_eq!(actions, [HostAction::EnsureEni(desired.enis[1].clone())]);
+    // A bridge that took the ENI's MAC is not meant, however old it is.
+    seen.links[0].kind = Some("bridge".into());
+    assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), []);
+}
+
+/// Somebody's own way of talking to a neighbour.
+#[test]
+fn a_link_local_address_on_an_eni_is_left_alone() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let mut seen = kernel(&desired);
+    seen.links[1].addresses.push("169.254.7.7/16".parse().unwrap());
+    assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), []);
+}
+
+#[test]
+fn the_ways_that_the_kernel_is_asked_for_are_in_each_range_of_the_vpc_and_out_of_it() {
+    let mut toy = toy();
+    let ways = |toy: &Toy| desired_host(&toy.ledger, &toy.config).pods[0].ways.clone();
+    let mut node = toy.ledger.node.clone().unwrap();
+    node.identity.vpc_cidrs = ["10.0.0.0/16", "203.0.113.0/24"].map(|range| range.parse().unwrap()).into();
+    toy.ledger.apply(&Change::PutNode(node));
+    let way = |to: &str, marked| Way { to: to.parse().unwrap(), marked };
+    let inside = [way("10.0.0.2", false), way("203.0.113.2", false)];
+    assert_eq!(ways(&toy), [inside[0], inside[1], way("198.51.100.1", true)]);
+    toy.config.external_snat.value = true;
+    assert_eq!(ways(&toy), [inside[0], inside[1], way("198.51.100.1", false)]);
+    toy.config.snat_exclusions.value = vec!["0.0.0.0/0".parse().unwrap()];
+    assert_eq!(ways(&toy), inside, "nothing is outside");
+    toy.ledger.node = None;
+    assert_eq!(ways(&toy), []);
+}
+
+/// What is being set up as the look begins is seen half made.
+#[test]
+fn what_is_younger_than_the_look_is_left_alone() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let mut seen = kernel(&desired);
+    let (pod, eni) = (&desired.pods[0], &desired.enis[1]);
+    seen.rules.retain(|rule| rule.to != Some(IpNet::from(pod.address)) && *rule != eni.rule());
+    assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)).len(), 2);
+    let mut spared = spared(&toy.ledger);
+    spared.links.insert(pod.alias.clone());
+    spared.enis.insert(eni.eni.clone());
+    assert_eq!(host_diff(&desired, &seen, &spared), []);
 }
 
 #[test]
@@ -189,7 +273,7 @@ fn what_is_being_wired_or_unwired_is_left_alone() {
     let mut toy = toy();
     let whole = kernel(&desired_host(&toy.ledger, &toy.config));
     let key = toy.ledger.leases.keys().next().unwrap().clone();
-    toy.commit(&crate::begin_release(&toy.ledger, &key, &toy.now));
+    toy.commit(&crate::begin_release(&toy.ledger, &crate::Ended::asked(&toy.ledger.leases[&key]), &toy.now));
     let desired = desired_host(&toy.ledger, &toy.config);
     assert_eq!(desired.pods.len(), 3);
     assert_eq!(host_diff(&desired, &whole, &spared(&toy.ledger)), [], "neither missing nor orphans");
@@ -236,10 +320,8 @@ fn a_pod_without_link_gets_nothing_back() {
         mac: Some(MacAddr([2, 5, 5, 5, 5, 5])),
         mtu: 9001,
         up: true,
-        strict: false,
         alias: None,
-        addresses: Vec::new(),
-        connected: Vec::new(),
+        ..LinkSeen::default()
     });
     assert_eq!(host_diff(&desired, &seen, &spared(&toy.ledger)), []);
 }
@@ -266,8 +348,7 @@ fn what_was_set_up_between_two_reads_is_not_taken_away() {
     // What neither explains goes all the same.
     let mut seen = without(&|_| true);
     let stale = [(254, "10.0.77.1/32"), (3, "10.0.77.1/32"), (9, "10.0.0.1/32")];
-    let stale =
-        stale.map(|(table, to)| RouteSeen { table, to: to.parse().unwrap(), via: None, link_index: 7 });
+    let stale = stale.map(|(table, to)| Route::on_link(table, to.parse().unwrap(), 7));
     assert!(desired.enis.iter().any(|eni| eni.slot.route_table() == 3));
     seen.routes.extend(stale.clone());
     let removed = [stale[0].clone(), stale[2].clone()].map(HostAction::RemoveRoute);

@@ -96,8 +96,9 @@ fn an_undone_wiring_frees_at_once_and_a_release_rests() {
 
     toy.commit(&open_lease(&toy.ledger, &choice, request("a"), &toy.now).unwrap());
     assert_eq!(finish_release(&desired, &toy.ledger, &key, &toy.now), [], "kernel state comes first");
-    toy.commit(&begin_release(&toy.ledger, &key, &toy.now));
-    assert_eq!(begin_release(&toy.ledger, &key, &toy.now), [], "twice is once");
+    let ended = Ended::asked(&toy.ledger.leases[&key]);
+    toy.commit(&begin_release(&toy.ledger, &ended, &toy.now));
+    assert_eq!(begin_release(&toy.ledger, &ended, &toy.now), [], "twice is once");
     toy.commit(&finish_release(&desired, &toy.ledger, &key, &toy.now));
     assert!(!toy.ledger.is_free(choice.address, &toy.now));
     toy.sleep(Duration::from_millis(29_999));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
-    EniWiring, HostAction, HostObserved, LinkName, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PodWired,
-    PodWiring, RouteSeen, Rule, priority,
+    EniWiring, HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PodWired, PodWiring,
+    Route, Rule, priority,
 };
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
@@ -38,23 +38,10 @@ impl Kernel {
     }
 }
 
-fn rules_of(wiring: &PodWiring) -> Vec<Rule> {
-    let own = Some(IpNet::from(wiring.address));
-    let mut rules = vec![Rule { to: own, ..rule(priority::TO_POD, MAIN_TABLE) }];
-    if wiring.table != MAIN_TABLE {
-        rules.push(Rule { from: own, ..rule(priority::FROM_POD, wiring.table) });
-    }
-    rules
-}
-
-fn route_to(wiring: &PodWiring, link_index: u32) -> RouteSeen {
-    RouteSeen { table: MAIN_TABLE, to: IpNet::from(wiring.address), via: None, link_index }
-}
-
 impl State {
     /// Puts a route in the place of one to the same destination.
-    fn put_route(&mut self, route: RouteSeen) {
-        self.routes.retain(|other| (other.table, other.to) != (route.table, route.to));
+    fn put_route(&mut self, route: Route) {
+        self.routes.retain(|other| !route.takes_the_place_of(other));
         self.routes.insert(route);
     }
 
@@ -80,9 +67,8 @@ impl State {
         }
         let (table, gateway) = (wiring.slot.route_table(), IpAddr::V4(wiring.gateway()));
         let own = Some(IpNet::from(IpAddr::V4(wiring.primary_ipv4)));
-        self.put_route(RouteSeen { table, to: IpNet::from(gateway), via: None, link_index: index });
-        let everywhere = IpNet::V4(Ipv4Net::default());
-        self.put_route(RouteSeen { table, to: everywhere, via: Some(gateway), link_index: index });
+        self.put_route(Route::on_link(table, IpNet::from(gateway), index));
+        self.put_route(Route::default_via(table, gateway, index));
         let wanted = Rule { from: own, ..rule(priority::FROM_ENI, table) };
         self.rules.retain(|rule| {
             rule.priority != priority::FROM_ENI || (rule.from == own) == (rule.table == table)
@@ -99,7 +85,7 @@ impl State {
             mac: wiring.host_mac,
             mtu: wiring.mtu,
             up: false,
-            rp_filter: 0,
+            rp_filter: 1,
             addresses: Vec::new(),
             alias: None,
             netns: Some(netns),
@@ -110,23 +96,19 @@ impl State {
         match action {
             HostAction::EnableForwarding => self.forwards = true,
             HostAction::EnsureEni(wiring) => return self.set_up_eni(&wiring, None),
-            HostAction::RaiseLink(alias) => {
-                for link in self.links.values_mut().filter(|link| link.alias.as_ref() == Some(&alias)) {
-                    link.up = true;
+            HostAction::EnsurePod(wiring) => {
+                let of_pod =
+                    self.links.iter_mut().find(|(_, link)| link.alias.as_ref() == Some(&wiring.alias));
+                if let Some((index, link)) = of_pod.filter(|(_, link)| link.name == wiring.host_veth) {
+                    (link.up, link.mac, link.mtu, link.rp_filter) = (true, wiring.host_mac, wiring.mtu, 1);
+                    let route = wiring.route(*index);
+                    self.put_route(route);
+                    self.rules.extend(wiring.rules());
                 }
             }
             HostAction::EnsureRule(rule) => drop(self.rules.insert(rule)),
             HostAction::RemoveRule(rule) => drop(self.rules.remove(&rule)),
             HostAction::RemoveRoute(route) => drop(self.routes.remove(&route)),
-            HostAction::EnsureRoute(route) => {
-                let index = match &route.link {
-                    LinkName::Name(name) => self.index_of(name),
-                    LinkName::Mac(_) => None,
-                };
-                let missing = || HostFault::LinkMissing { mac: format!("{:?}", route.link) };
-                let link_index = index.ok_or_else(missing)?;
-                self.put_route(RouteSeen { table: route.table, to: route.to, via: route.via, link_index });
-            }
             HostAction::ReplaceNat(nat) => self.nat = Some(nat),
             HostAction::RemoveNat => self.nat = None,
         }
@@ -140,11 +122,11 @@ impl State {
             mac: Some(link.mac),
             mtu: link.mtu,
             up: link.up,
-            strict: link.rp_filter == 1,
+            rp_filter: Some(link.rp_filter),
             alias: link.alias.clone(),
             addresses: link.addresses.clone(),
-            // Addresses are only ever added without one.
-            connected: Vec::new(),
+            // Addresses are only ever added without a route.
+            ..LinkSeen::default()
         }
     }
 
@@ -155,12 +137,12 @@ impl State {
         let Some((index, link)) = link.filter(|(_, link)| link.name == wiring.host_veth) else {
             return vec![format!("{} is missing", wiring.host_veth)];
         };
-        for rule in rules_of(wiring) {
+        for rule in wiring.rules() {
             if !self.rules.contains(&rule) {
                 differences.push(format!("{rule:?} is missing"));
             }
         }
-        if !self.routes.contains(&route_to(wiring, *index)) {
+        if !self.routes.contains(&wiring.route(*index)) {
             differences.push(format!("no route to {}", wiring.address));
         }
         if !link.up {
@@ -212,6 +194,7 @@ impl HostNet for SimHost {
                 _ => NatSeen::Differs,
             },
             forwarding: Some(state.forwards),
+            rp_filter: 0,
         })
     }
 
@@ -257,9 +240,9 @@ impl HostNet for SimHost {
             let mut state = self.kernel.lock();
             if let Some(link) = state.links.get_mut(&index) {
                 (link.up, link.alias) = (true, Some(wiring.alias.clone()));
-                state.put_route(route_to(&wiring, index));
+                state.put_route(wiring.route(index));
             }
-            state.rules.extend(rules_of(&wiring));
+            state.rules.extend(wiring.rules());
         }
         self.steps.pass("wiring: the host's side is there");
         if fails == Some(2) {
@@ -269,7 +252,7 @@ impl HostNet for SimHost {
         {
             let mut state = self.kernel.lock();
             // Rules of an earlier owner of the address would send this pod's packets elsewhere.
-            let (own, wanted) = (Some(IpNet::from(wiring.address)), rules_of(&wiring));
+            let (own, wanted) = (Some(IpNet::from(wiring.address)), wiring.rules());
             state.rules.retain(|rule| (rule.from != own && rule.to != own) || wanted.contains(rule));
             let Some(sandbox) = state.sandboxes.get_mut(&netns) else {
                 return Err(HostFault::Netns { netns: wiring.ifname, cause: "it is gone".to_owned() });

@@ -1,0 +1,183 @@
+//! What belongs to a pod in the host's network namespace and in its own, and what of it is not there.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{LinkAlias, LinkSeen, Look, MAIN_TABLE, POD_GATEWAY, PRIMARY_MARK, Route, Rule, priority};
+use crate::ids::MacAddr;
+
+/// A pod's wiring: the veth pair, the addresses, routes, neighbour and rules (reference: vpc-cni 6.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodWiring {
+    /// Owner of the link.
+    pub alias: LinkAlias,
+    /// Host end's name.
+    pub host_veth: String,
+    /// Host end's MAC, set as the link is made.
+    pub host_mac: MacAddr,
+    /// Name inside the sandbox.
+    pub ifname: String,
+    /// The pod's address, a host route.
+    pub address: IpAddr,
+    /// MTU of both ends.
+    pub mtu: u32,
+    /// The routing table of the ENI that owns the address; [`MAIN_TABLE`] for the primary ENI.
+    pub table: u32,
+    /// Where its packets should go, as far as that can be said: the kernel is asked for each.
+    pub ways: Vec<Way>,
+}
+
+/// Where a pod's packets to one destination, that stands for many, should go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    /// The destination.
+    pub to: Ipv4Addr,
+    /// Whether they are marked to leave by the primary ENI, as the node.
+    pub marked: bool,
+}
+
+/// What a wired pod looks like, read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodWired {
+    /// Index of the host end.
+    pub host_ifindex: u32,
+    /// MAC inside the sandbox.
+    pub pod_mac: MacAddr,
+}
+
+/// What of the host's side of a pod's wiring is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodDifference {
+    /// The link is not there, or another's bears its name.
+    LinkMissing,
+    /// The link is down.
+    LinkDown,
+    /// The link has this MAC.
+    LinkMac(Option<MacAddr>),
+    /// The link has this MTU.
+    LinkMtu(u32),
+    /// The pod can send from whatever address: the link has this `rp_filter`.
+    SourceUnchecked(u8),
+    /// This route is missing.
+    RouteMissing(Route),
+    /// This rule is missing.
+    RuleMissing(Rule),
+    /// This rule of ours, of an earlier owner of the address, leads elsewhere.
+    RuleStray(Rule),
+}
+
+impl PodWiring {
+    /// What `rp_filter` is on its host link: that it sends as itself only.
+    pub const RP_FILTER: u8 = 1;
+
+    /// To the pod by the main table; from a pod on a secondary ENI by that ENI's.
+    pub fn rules(&self) -> Vec<Rule> {
+        let mut rules = vec![Rule::to(priority::TO_POD, self.address, MAIN_TABLE)];
+        if self.table != MAIN_TABLE {
+            rules.push(Rule::from(priority::FROM_POD, self.address, self.table));
+        }
+        rules
+    }
+
+    /// Whether a rule of ours is about this pod's address.
+    pub fn is_about(&self, rule: &Rule) -> bool {
+        let own = Some(IpNet::from(self.address));
+        (rule.priority == priority::TO_POD && rule.to == own)
+            || (rule.priority == priority::FROM_POD && rule.from == own)
+    }
+
+    /// The way to it over its host link.
+    pub fn route(&self, link_index: u32) -> Route {
+        Route::on_link(MAIN_TABLE, IpNet::from(self.address), link_index)
+    }
+
+    /// The routes inside the sandbox: to the gateway, and through it to everywhere.
+    pub fn sandbox_routes(link_index: u32) -> [Route; 2] {
+        let gateway = IpAddr::V4(POD_GATEWAY);
+        [
+            Route::on_link(MAIN_TABLE, IpNet::from(gateway), link_index),
+            Route::default_via(MAIN_TABLE, gateway, link_index),
+        ]
+    }
+
+    /// What of the host's side is not as it should be.
+    pub fn differences(&self, look: &Look<'_>) -> Vec<PodDifference> {
+        let mut differences = Vec::new();
+        match look.pod_link(self) {
+            None => differences.push(PodDifference::LinkMissing),
+            Some(link) => {
+                self.link_differences(link, &mut differences);
+                let route = self.route(link.index);
+                if !look.has_route(&route) {
+                    differences.push(PodDifference::RouteMissing(route));
+                }
+            }
+        }
+        let missing = self.rules().into_iter().filter(|rule| !look.has_rule(rule));
+        differences.extend(missing.map(PodDifference::RuleMissing));
+        differences
+    }
+
+    /// Rules of ours about its address that it does not have.
+    pub fn strays(&self, look: &Look<'_>) -> Vec<PodDifference> {
+        let wanted = self.rules();
+        let stray = look.rules().filter(|rule| self.is_about(rule) && !wanted.contains(rule));
+        stray.cloned().map(PodDifference::RuleStray).collect()
+    }
+
+    fn link_differences(&self, link: &LinkSeen, differences: &mut Vec<PodDifference>) {
+        if !link.up {
+            differences.push(PodDifference::LinkDown);
+        }
+        if link.mac != Some(self.host_mac) {
+            differences.push(PodDifference::LinkMac(link.mac));
+        }
+        if link.mtu != self.mtu {
+            differences.push(PodDifference::LinkMtu(link.mtu));
+        }
+        if let Some(value) = link.rp_filter.filter(|value| *value != Self::RP_FILTER) {
+            differences.push(PodDifference::SourceUnchecked(value));
+        }
+    }
+
+    /// A difference in words.
+    pub fn words(&self, difference: &PodDifference) -> String {
+        let name = &self.host_veth;
+        match difference {
+            PodDifference::LinkMissing => format!("host link {name} is missing"),
+            PodDifference::LinkDown => format!("host link {name} is down"),
+            PodDifference::LinkMac(_) => format!("host link {name} has another MAC than {}", self.host_mac),
+            PodDifference::LinkMtu(mtu) => {
+                format!("host link {name} has MTU {mtu} instead of {}", self.mtu)
+            }
+            PodDifference::SourceUnchecked(value) => {
+                format!("host link {name} has rp_filter {value} instead of {}", Self::RP_FILTER)
+            }
+            PodDifference::RouteMissing(route) => format!("{route} is missing"),
+            PodDifference::RuleMissing(rule) => format!("{rule} is missing"),
+            PodDifference::RuleStray(rule) => format!("{rule} is in the way"),
+        }
+    }
+}
+
+impl Way {
+    /// Which mark its packets bear.
+    pub fn mark(self) -> Option<u32> {
+        self.marked.then_some(PRIMARY_MARK)
+    }
+
+    /// By which table they go, from a pod whose ENI has this one.
+    pub fn table(self, of_pod: u32) -> u32 {
+        if self.marked { MAIN_TABLE } else { of_pod }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to)?;
+        if self.marked { write!(f, " (marked {PRIMARY_MARK:#x})") } else { Ok(()) }
+    }
+}
