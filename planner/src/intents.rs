@@ -11,7 +11,7 @@ use holdfast_model::intent::Intent;
 use holdfast_model::ledger::Change;
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 
-use crate::observed::PauseScope;
+use crate::pauses::PauseScope;
 
 pub use open::open;
 pub use settle::settle;

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use crate::draft::Draft;
 use crate::intents::open::{claimed_slots, lowest_free_slot};
 use crate::intents::{Fault, Outcome, Setback, Settlement};
-use crate::observed::PauseScope;
+use crate::pauses::PauseScope;
 use crate::proof::Left;
 
 #[cfg(test)]
