@@ -14,8 +14,9 @@ use crate::desired::Desired;
 use crate::grow::growth;
 use crate::lifecycle;
 use crate::limits;
-use crate::observed::{Observed, SETBACKS_FORGOTTEN_AFTER};
+use crate::observed::Observed;
 use crate::outcome::PauseScope;
+use crate::pauses::SETBACKS_FORGOTTEN_AFTER;
 use crate::pool::Pool;
 use crate::reads::reads;
 use crate::report::Report;
@@ -51,7 +52,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         return Plan { reports, ..Plan::default() };
     };
     let mut agenda = Agenda::new(now);
-    for pause in &observed.pauses {
+    for pause in observed.pauses.iter() {
         agenda.at(pause.until);
         if matches!(pause.scope, PauseScope::Subnet(_)) {
             agenda.at(pause.until.after(SETBACKS_FORGOTTEN_AFTER));

@@ -60,7 +60,7 @@ fn a_plan_holds_no_more_calls_than_the_node_may_make() {
     let mut sent = 0;
     for _ in 0..200 {
         // Nothing is learnt from what was refused.
-        toy.observed.pauses.clear();
+        toy.observed.pauses = crate::Pauses::default();
         toy.round();
         sent += toy
             .last

@@ -17,8 +17,7 @@ use ipnet::IpNet;
 
 use crate::claims::{claimed_slots, lowest_free_slot};
 use crate::draft::Draft;
-use crate::outcome::PauseScope;
-use crate::outcome::{Fault, Outcome, Setback, Settlement};
+use crate::outcome::{Fault, Outcome, PauseScope, Setback, Settlement};
 use crate::proof::Left;
 
 #[cfg(test)]
