@@ -21,6 +21,7 @@
 //!
 //! Nobody else's table is read or written.
 
+mod forward;
 mod nft;
 mod record;
 mod ruleset;
@@ -120,6 +121,11 @@ impl Nat {
                 NatSeen::Unknown
             }
         }
+    }
+
+    /// Chains of others that drop what is forwarded unless a rule accepts it, by their names; `None` when that cannot be told.
+    pub fn forward_drops(&self) -> Option<Vec<String>> {
+        forward::drops()
     }
 
     /// Removes the table; fine when there is none.
