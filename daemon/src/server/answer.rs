@@ -18,6 +18,7 @@ use holdfast_wire::ids;
 use holdfast_wire::message::{Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
 use holdfast_wire::names;
 
+use super::connection::start_of;
 use super::{Backend, Desk, key_of};
 use crate::run::chain;
 
@@ -92,7 +93,7 @@ async fn add_answer(
     let inode = match identify(&descriptor, desk) {
         Ok(inode) => inode,
         Err(cause) => {
-            tracing::warn!(sandbox = %add.sandbox, path = add.netns_path, cause, "ADD refused");
+            tracing::warn!(sandbox = %add.sandbox, path = start_of(&add.netns_path), cause = start_of(&cause), "ADD refused");
             return failed(code::INVALID_ENVIRONMENT, "CNI_NETNS cannot be used", cause, false);
         }
     };
