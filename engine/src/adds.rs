@@ -380,7 +380,7 @@ impl<W: World> Engine<W> {
         };
         match (self.book.ledger().leases.get(sandbox).filter(same).cloned(), verdict) {
             (Some(lease), Verdict::Sound) => self.adds.answer(sandbox, &Ok(lease)),
-            (Some(_), Verdict::Unknown(source)) => {
+            (Some(_), Verdict::Unknown(source) | Verdict::Hidden(source)) => {
                 let pod = add.request.pod.clone();
                 self.adds.answer(sandbox, &Err(AddError::Wiring { pod, source }));
             }

@@ -7,9 +7,9 @@
 //! The answer does not wait for the link: the kernel takes a grace period over it, many at once for the price of
 //! one. The address does wait: it rests only when nothing in the kernel names it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use holdfast_model::host::{LinkAlias, NatWanted, PodWiring};
+use holdfast_model::host::PodWiring;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
@@ -21,6 +21,7 @@ use crate::book::{Then, chain};
 use crate::engine::Engine;
 use crate::event::{Event, Verdict};
 use crate::handle::Deleted;
+use crate::living::Suspect;
 use crate::sandboxes::Deed;
 use crate::timers::{self, KERNEL_RETRY};
 use crate::world::World;
@@ -39,7 +40,7 @@ impl<W: World> Engine<W> {
         let unwired = match self.sandboxes.deed(&sandbox) {
             Some(Deed::Unlink(_) | Deed::UnlinkLater(_) | Deed::Unlinking) => true,
             None => self.looked && !self.sandboxes.is_busy(&sandbox),
-            Some(Deed::Wiring | Deed::Releasing | Deed::Unwiring) => false,
+            Some(Deed::Wiring | Deed::Rewiring | Deed::Releasing | Deed::Unwiring) => false,
         };
         match phase {
             // An asker that went away needs no answer, here and below.
@@ -67,6 +68,10 @@ impl<W: World> Engine<W> {
 
     /// Gives a lease up: durable first, then the kernel.
     pub(crate) fn release(&mut self, sandbox: &SandboxKey) {
+        if self.sandboxes.deed(sandbox) == Some(&Deed::Rewiring) {
+            self.sandboxes.doom(sandbox);
+            return;
+        }
         let now = self.now();
         let changes = planner::begin_release(self.book.ledger(), sandbox, &now);
         if changes.is_empty() {
@@ -81,7 +86,7 @@ impl<W: World> Engine<W> {
     /// The release is durable: remove the pod's rules and routes.
     pub(crate) fn unwire(&mut self, sandbox: SandboxKey) {
         match self.sandboxes.deed(&sandbox) {
-            None | Some(Deed::Wiring | Deed::Releasing) => {}
+            None | Some(Deed::Wiring | Deed::Rewiring | Deed::Releasing) => {}
             // The disk refused the release at first, and the kernel's part went on without it.
             Some(Deed::Unwiring) => return,
             Some(Deed::Unlink(_) | Deed::UnlinkLater(_) | Deed::Unlinking) => {
@@ -227,16 +232,6 @@ impl<W: World> Engine<W> {
         self.book.ledger().leases.keys().filter(|sandbox| self.is_busy(sandbox)).cloned().collect()
     }
 
-    /// These sandboxes are gone: release what they hold.
-    pub(crate) fn dead(&mut self, sandboxes: Vec<SandboxKey>) {
-        for sandbox in sandboxes {
-            if !self.is_busy(&sandbox) {
-                tracing::info!(%sandbox, "the sandbox is gone without a DEL; its address is released");
-                self.release(&sandbox);
-            }
-        }
-    }
-
     /// The runtime's list of what is valid: what it lacks, and whose namespace is gone, is released.
     pub(crate) fn collect(
         &mut self,
@@ -246,57 +241,46 @@ impl<W: World> Engine<W> {
     ) {
         let valid = valid.iter().map(|key| (key.container_id.clone(), key.ifname.clone())).collect();
         let listed = planner::collect_garbage(self.book.ledger(), network, &valid, &self.busy());
-        let suspects: BTreeMap<_, _> = listed
-            .into_iter()
-            .filter_map(|sandbox| {
-                let netns = self.book.ledger().leases.get(&sandbox)?.netns.clone();
-                Some((sandbox, netns))
-            })
-            .collect();
+        let suspects: Vec<_> = listed.into_iter().filter_map(|sandbox| self.suspect(&sandbox)).collect();
         let host = self.ports.host.clone();
         self.beside(async move {
-            // A path may be unbound while its namespace lives on, and then the link lives too.
-            let linked = host.observe(&NatWanted::Undecided).await.map(|seen| {
-                seen.links.into_iter().filter_map(|link| link.alias).collect::<BTreeSet<LinkAlias>>()
-            });
-            let mut sandboxes = Vec::new();
-            for (sandbox, netns) in suspects {
-                let unlinked = linked.as_ref().is_ok_and(|linked| !linked.contains(&LinkAlias::of(&sandbox)));
-                match host.liveness(netns).await {
-                    Liveness::Gone if unlinked => sandboxes.push(sandbox),
+            let mut gone = Vec::new();
+            for Suspect { sandbox, netns, pod } in suspects {
+                match host.liveness(netns, pod).await {
+                    Liveness::Gone => gone.push(sandbox),
                     // A list may be wrong or older than the sandbox; a live namespace is not.
-                    Liveness::Alive | Liveness::Gone | Liveness::Unknown => {
+                    Liveness::Joined | Liveness::Severed | Liveness::Unknown => {
                         tracing::warn!(%sandbox, "not in the runtime's list, yet its network is there: kept");
                     }
                 }
             }
             // An asker that went away needs no answer.
             let _gone: Result<(), ()> = reply.send(());
-            Event::Dead { sandboxes }
+            Event::Looked { gone, severed: Vec::new(), unknown: Vec::new() }
         });
     }
 
     /// Compares a lease with the kernel.
     pub(crate) fn verify(&mut self, sandbox: SandboxKey, netns: Option<Netns>) {
         let Some(lease) = self.book.ledger().leases.get(&sandbox) else { return };
-        let wirings = self.wirings(lease);
+        let Some(suspect) = self.suspect(&sandbox) else { return };
+        let mut wirings = self.wirings(lease);
         let (path, inode) = (lease.netns.path.clone(), lease.netns.inode);
         if !self.sandboxes.begin_verifying(&sandbox) {
             return;
         }
-        let seen = lease.netns.clone();
+        if netns.is_none() {
+            // Whether it was wired to its end is asked, and not what became of its packets since: it may have been
+            // answered for.
+            for wiring in &mut wirings {
+                wiring.ways.clear();
+            }
+        }
         let host = self.ports.host.clone();
         self.beside(async move {
             let netns = match netns {
                 Some(netns) => Ok(netns),
-                None => match host.open_netns(path).await {
-                    Ok((netns, seen)) if seen.inode == inode => Ok(netns),
-                    Ok((_, seen)) => Err(HostFault::Netns {
-                        netns: seen.path,
-                        cause: "another namespace is bound to this path now".to_owned(),
-                    }),
-                    Err(fault) => Err(fault),
-                },
+                None => same_netns(&*host, path, inode).await,
             };
             let compared = match netns {
                 Ok(netns) => check_faces(&*host, wirings, Some(netns)).await,
@@ -305,10 +289,11 @@ impl<W: World> Engine<W> {
             let verdict = match compared {
                 Ok(differences) if differences.is_empty() => Verdict::Sound,
                 Ok(differences) => Verdict::Unsound { why: differences.join("; ") },
-                Err(fault) if host.liveness(seen).await == Liveness::Gone => {
-                    Verdict::Unsound { why: chain(&fault) }
-                }
-                Err(fault) => Verdict::Unknown(fault),
+                Err(fault) => match host.liveness(suspect.netns, suspect.pod).await {
+                    Liveness::Gone => Verdict::Unsound { why: chain(&fault) },
+                    Liveness::Joined if matches!(fault, HostFault::Netns { .. }) => Verdict::Hidden(fault),
+                    Liveness::Joined | Liveness::Severed | Liveness::Unknown => Verdict::Unknown(fault),
+                },
             };
             Event::Verified { sandbox, verdict }
         });
@@ -325,6 +310,16 @@ impl<W: World> Engine<W> {
                 self.book.commit(planner::activate(self.book.ledger(), &sandbox), Then::Nothing);
             }
             Verdict::Sound => {}
+            Verdict::Hidden(fault) => {
+                tracing::warn!(
+                    %sandbox, error = %chain(fault),
+                    "the sandbox lives, its namespace cannot be seen from here, and so not verified: is it mounted with \
+                     HostToContainer propagation? It is kept"
+                );
+                if !self.sandboxes.has_del(&sandbox) {
+                    self.book.commit(planner::activate(self.book.ledger(), &sandbox), Then::Nothing);
+                }
+            }
             Verdict::Unsound { why } => {
                 tracing::info!(%sandbox, why, "the wiring is not as it should be");
                 if pending {
@@ -359,6 +354,16 @@ impl<W: World> Engine<W> {
             drop(reply.send(differences));
         });
     }
+}
+
+/// The namespace that this path led to when the sandbox was added.
+pub(crate) async fn same_netns(host: &impl HostNet, path: String, inode: u64) -> Result<Netns, HostFault> {
+    let (netns, seen) = host.open_netns(path).await?;
+    if seen.inode == inode {
+        return Ok(netns);
+    }
+    let cause = "another namespace is bound to this path now".to_owned();
+    Err(HostFault::Netns { netns: seen.path, cause })
 }
 
 /// What is wrong with a sandbox's wiring, all its faces taken together.

@@ -18,6 +18,8 @@ pub(crate) enum Verdict {
     Sound,
     /// It is not, or its namespace is gone.
     Unsound { why: String },
+    /// Its sandbox lives, and its namespace cannot be seen from here.
+    Hidden(HostFault),
     /// It could not be compared.
     Unknown(HostFault),
 }
@@ -53,9 +55,16 @@ pub(crate) enum Event {
     LinksRemoved {
         removed: Vec<(SandboxKey, Result<(), HostFault>)>,
     },
-    /// Some sandboxes turned out to be gone.
-    Dead {
-        sandboxes: Vec<SandboxKey>,
+    /// Some sandboxes turned out to be gone, others to live without their link; of others it could not be told.
+    Looked {
+        gone: Vec<SandboxKey>,
+        severed: Vec<SandboxKey>,
+        unknown: Vec<SandboxKey>,
+    },
+    /// A sandbox that had lost its link was wired anew, or not.
+    Rewired {
+        sandbox: SandboxKey,
+        result: Result<(), HostFault>,
     },
     /// EC2 answered a change.
     Changed {
@@ -99,7 +108,8 @@ impl std::fmt::Debug for Event {
             Self::Verified { .. } => "Verified",
             Self::Unwired { .. } => "Unwired",
             Self::LinksRemoved { .. } => "LinksRemoved",
-            Self::Dead { .. } => "Dead",
+            Self::Looked { .. } => "Looked",
+            Self::Rewired { .. } => "Rewired",
             Self::Changed { .. } => "Changed",
             Self::Read { .. } => "Read",
             Self::Identity(_) => "Identity",

@@ -15,11 +15,13 @@ mod engine;
 mod event;
 mod handle;
 mod kernel;
+mod living;
 mod pool;
 mod sandboxes;
 mod start;
 mod status;
 mod timers;
+mod unreached;
 mod world;
 
 pub use dump::{Dump, WaitingAdd};

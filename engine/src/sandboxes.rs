@@ -1,7 +1,7 @@
 //! What is under way for each sandbox.
 //!
 //! ```text
-//!   ADD: lease durable ──> Wiring ──> (nothing: it is wired)
+//!   ADD: lease durable ──> Wiring ──> (nothing: it is wired) ──link taken away──> Rewiring ──> (nothing)
 //!   DEL: Releasing ──durable──> Unwiring ──rules, routes gone──> Unlink ──> Unlinking ──> (nothing: the lease ended)
 //!                                  ^ after a failure, or a start, taken up here
 //! ```
@@ -19,6 +19,8 @@ use crate::handle::Deleted;
 pub(crate) enum Deed {
     /// It is being wired.
     Wiring,
+    /// It lives, its link was taken away, and it is being wired anew.
+    Rewiring,
     /// That it goes is being made durable.
     Releasing,
     /// Its rules and routes are being removed.
@@ -78,7 +80,7 @@ impl Sandboxes {
     /// Whether the kernel is being changed for any sandbox right now.
     pub(crate) fn any_in_the_kernel(&self) -> bool {
         let mut deeds = self.by_key.values().filter_map(|sandbox| sandbox.deed.as_ref());
-        deeds.any(|deed| matches!(deed, Deed::Wiring | Deed::Unwiring | Deed::Unlinking))
+        deeds.any(|deed| matches!(deed, Deed::Wiring | Deed::Rewiring | Deed::Unwiring | Deed::Unlinking))
     }
 
     /// Links that would not go are to be removed again.
@@ -123,17 +125,17 @@ impl Sandboxes {
         self.by_key.get(key).is_some_and(|sandbox| sandbox.deed.is_some() || sandbox.verifying)
     }
 
-    /// Its ADD is under way, and it is to be released as soon as that ends.
+    /// It is being wired, and it is to be released as soon as that ends.
     pub(crate) fn doom(&mut self, key: &SandboxKey) {
         self.by_key.entry(key.clone()).or_default().doomed = true;
     }
 
-    /// Whether it is to be released as soon as its ADD ends.
+    /// Whether it is to be released as soon as its wiring ends.
     pub(crate) fn is_doomed(&self, key: &SandboxKey) -> bool {
         self.by_key.get(key).is_some_and(|sandbox| sandbox.doomed)
     }
 
-    /// Its ADD ended.
+    /// Its wiring ended.
     pub(crate) fn spare(&mut self, key: &SandboxKey) {
         self.change(key, |sandbox| sandbox.doomed = false);
     }

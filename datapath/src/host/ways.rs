@@ -91,7 +91,7 @@ pub(super) fn through_the_host(
         return Ok(vec![words]);
     }
     let mut wrong = Vec::new();
-    for way in &wiring.ways {
+    for &way in &wiring.ways {
         let from_pod = Packet {
             from: wiring.address,
             to: IpAddr::V4(way.to),
@@ -126,7 +126,7 @@ pub(super) fn in_the_sandbox(
     wiring: &PodWiring,
 ) -> Result<Vec<String>, NetlinkError> {
     let mut wrong = Vec::new();
-    for way in &wiring.ways {
+    for &way in &wiring.ways {
         let answer = pod.route_to(IpAddr::V4(way.to), &Lookup::default())?;
         let right = answer.as_ref().is_some_and(|route| {
             route.link == Some(link_index) && route.via == Some(IpAddr::V4(POD_GATEWAY))
@@ -145,7 +145,7 @@ pub(super) fn in_the_sandbox(
 fn wrong_way_out(
     packet: &Packet,
     answer: &Answer,
-    way: &Way,
+    way: Way,
     wiring: &PodWiring,
     host: &mut Socket,
 ) -> Result<Option<String>, NetlinkError> {
