@@ -20,9 +20,9 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_ports::metadata::{Metadata, MetadataError, MetadataHint};
 use ipnet::Ipv4Net;
 
-use crate::fault::chain;
 use crate::http::LazyHttp;
 use crate::surroundings::Surroundings;
+use holdfast_model::chain;
 
 /// Where the service answers on every instance.
 const ENDPOINT: &str = "http://169.254.169.254";

@@ -261,6 +261,11 @@ impl Rig {
     pub fn run_pod(&self, runner: &Runner, name: &str) -> anyhow::Result<RunningPod> {
         let pod = self.pod(name)?;
         let result = runner.add(&pod)?.ok().with_context(|| format!("adding {name}"))?;
+        self.serve(pod, result)
+    }
+
+    /// A pod that was added with this result, from now on one that answers.
+    pub fn serve(&self, pod: Pod, result: serde_json::Value) -> anyhow::Result<RunningPod> {
         let echo = Echo::serve(pod.netns())?;
         Ok(RunningPod { address: Runner::address(&result)?, result, pod, _echo: echo })
     }

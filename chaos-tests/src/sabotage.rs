@@ -69,6 +69,8 @@ pub const TELLS_A_MAC: Sabotage = plugin("tells-a-mac");
 pub const CHECK_SAYS_YES: Sabotage = plugin("check-says-yes");
 /// A plugin that refuses four of five ADDs once the daemon was killed.
 pub const REFUSES_AFTER_KILLS: Sabotage = plugin("refuses-after-kills");
+/// A plugin that fails an ADD as soon as the daemon that it asks is not there or goes away.
+pub const DOES_NOT_WAIT: Sabotage = plugin("does-not-wait");
 /// A plugin that gives one address to every second pod.
 pub const GIVES_ONE_TWICE: Sabotage = plugin("gives-one-twice");
 /// A plugin that gives an address that EC2 does not show.

@@ -26,7 +26,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 
-/// The plugin's and the daemon's codes (see `holdfast_wire::cni::error::code`).
+/// The plugin's and the daemon's codes (see `holdfast_wire::code`).
 mod code {
     pub(super) const INCOMPATIBLE_VERSION: u64 = 1;
     pub(super) const INVALID_ENVIRONMENT: u64 = 4;

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use holdfast_wire::cni::chain;
 use holdfast_wire::cni::conf::NetConf;
 use holdfast_wire::cni::env::{CniEnv, Command};
-use holdfast_wire::cni::error::{CniError, code};
+use holdfast_wire::cni::error::CniError;
 use holdfast_wire::cni::result::CniResult;
 use holdfast_wire::cni::version::{CniVersion, VersionReply};
+use holdfast_wire::code;
 use holdfast_wire::ids::SandboxKey;
 use holdfast_wire::message::{Add, Answer, Check, Gc, Request, Status};
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use holdfast_wire::client::ClientError;
 use holdfast_wire::cni::conf::ConfError;
 use holdfast_wire::cni::env::EnvError;
-use holdfast_wire::cni::error::code;
+use holdfast_wire::code;
 use holdfast_wire::message::Failed;
 
 /// Why a command fails.

@@ -15,8 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use crate::dump;
-use crate::server::{self, Backend, Door, Listening, Lock};
+use crate::backend::Backend;
+use crate::server::{self, Door, Listening, Lock};
+use crate::state;
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -80,8 +81,8 @@ async fn answer(
         ("health", Backend::Refusing(cause)) => {
             json!({ "alive": true, "serving": "refusing", "cause": cause })
         }
-        ("dump", Backend::Engine(engine)) => dump::live(config, &engine.dump().await?)?,
-        ("dump", Backend::Refusing(cause)) => dump::without_engine(config, &cause)?,
+        ("dump", Backend::Engine(engine)) => state::live(config, &engine.dump().await?)?,
+        ("dump", Backend::Refusing(cause)) => state::without_engine(config, &cause)?,
         (other, _) => json!({ "unknown": other, "known": ["health", "dump"] }),
     };
     writer.write_all(answer.to_string().as_bytes()).await?;

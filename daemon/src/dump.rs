@@ -1,53 +1,11 @@
-//! `holdfast dump`: the whole state as JSON, for a support ticket. No secret is in it: the daemon's state holds none,
-//! and of the environment only the settings that [`crate::env`] reads are shown.
+//! `holdfast dump`.
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use holdfast_engine::Dump;
 use holdfast_model::config::Config;
-use holdfast_model::invariants;
-use holdfast_model::limits::InstanceLimits;
-use holdfast_store::Store;
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::admin;
-
-/// Journal entries shown.
-const JOURNAL: usize = 4096;
-
-/// What every dump begins with.
-#[derive(Serialize)]
-struct Dumped<'a, S> {
-    version: &'static str,
-    source: &'static str,
-    settings: &'a Config,
-    #[serde(flatten)]
-    state: S,
-}
-
-fn dumped(source: &'static str, config: &Config, state: impl Serialize) -> anyhow::Result<Value> {
-    let whole = Dumped { version: env!("CARGO_PKG_VERSION"), source, settings: config, state };
-    serde_json::to_value(whole).context("putting the state into JSON")
-}
-
-/// Of a running engine.
-pub(crate) fn live(config: &Config, state: &Dump) -> anyhow::Result<Value> {
-    dumped("daemon", config, state)
-}
-
-/// Of a daemon whose ledger is not open: what there is of it, and why it is not open.
-pub(crate) fn without_engine(config: &Config, cause: &str) -> anyhow::Result<Value> {
-    let state = match of_file(&config.ledger.value) {
-        Ok(mut state) => {
-            state["refusing"] = cause.into();
-            state
-        }
-        Err(error) => json!({ "refusing": cause, "ledger_unreadable": format!("{error:#}") }),
-    };
-    dumped("daemon without ledger", config, state)
-}
+use crate::state::{dumped, of_file};
 
 /// From the running daemon; from a copy of the file when none runs.
 pub(crate) fn dump(config: &Config, ledger: &Path) -> anyhow::Result<()> {
@@ -59,23 +17,4 @@ pub(crate) fn dump(config: &Config, ledger: &Path) -> anyhow::Result<()> {
         }
     };
     crate::print_json(&state)
-}
-
-fn of_file(ledger: &Path) -> anyhow::Result<Value> {
-    if !ledger.exists() {
-        bail!(
-            "there is no ledger at {}: no daemon has run with it yet, or HOLDFAST_LEDGER is not what it was started with",
-            ledger.display()
-        );
-    }
-    let seen =
-        Store::inspect(ledger, JOURNAL).with_context(|| format!("reading a copy of {}", ledger.display()))?;
-    let limits = seen.ledger.node.as_ref().and_then(|node| InstanceLimits::of(&node.identity.instance_type));
-    Ok(json!({
-        "violations": invariants::check(&seen.ledger, limits.as_ref()),
-        "ledger": seen.ledger,
-        "journal": seen.journal,
-        "schema": seen.schema,
-        "closed_in_order": seen.closed,
-    }))
 }

@@ -7,16 +7,19 @@
 compile_error!("Holdfast configures the Linux kernel's network; it runs on Linux only");
 
 mod admin;
+mod backend;
 mod clock;
 mod cloud;
 mod downgrade;
 mod dump;
 mod env;
+mod keys;
 mod limits;
 mod logging;
 mod run;
 mod server;
 mod spool;
+mod state;
 mod turns;
 
 use std::io::{IsTerminal as _, Write as _};

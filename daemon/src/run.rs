@@ -13,15 +13,18 @@ use anyhow::Context;
 use holdfast_aws::{Imds, ImdsSettings};
 use holdfast_datapath::{Host, HostOptions};
 use holdfast_engine::{Engine, EngineHandle, Ports, RuntimeTasks};
+use holdfast_model::chain;
 use holdfast_model::config::Config;
 use holdfast_store::{Found, OpenError, OpenOptions, Opened, Store};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
+use crate::backend::Backend;
 use crate::clock::{self, KernelClock};
 use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
-use crate::server::{Backend, Desk, Listening, Lock, LockError};
+use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
 use crate::{admin, limits, server};
 
@@ -54,7 +57,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Arc<Config>, room: usize) -> anyhow::Result<()> {
-    let mut stop = Stop::new()?;
+    let stopping = stop_on_signal()?;
     let (backend, current) = watch::channel(Backend::Refusing("the daemon is starting".to_owned()));
     let spools = Spools::new(&config);
     let desk = Arc::new(Desk::new(Arc::clone(&config), current, spools.clone(), room));
@@ -62,12 +65,12 @@ async fn serve(config: Arc<Config>, room: usize) -> anyhow::Result<()> {
     // Before anything is touched: where another daemon serves, this one has no business, whatever its ledger.
     let places = tokio::select! {
         places = Places::take(&config) => places?,
-        () = stop.wait() => return Ok(()),
+        () = stopping.cancelled() => return Ok(()),
     };
     let mut serving = None;
     let opened = tokio::select! {
         opened = open_ledger(&config, &backend, &desk, &places, &mut serving) => opened?,
-        () = stop.wait() => return Ok(()),
+        () = stopping.cancelled() => return Ok(()),
     };
     tell_found(&opened.found);
 
@@ -81,13 +84,12 @@ async fn serve(config: Arc<Config>, room: usize) -> anyhow::Result<()> {
         None => Serving::start(&desk, &places)?,
     };
     tracing::info!("serving");
-    let watching = tokio::spawn(spools.watch(handle.clone()));
+    tokio::spawn(spools.watch(handle.clone(), stopping.clone()));
 
     let ended = tokio::select! {
-        () = stop.wait() => None,
+        () = stopping.cancelled() => None,
         ended = &mut engine => Some(ended),
     };
-    watching.abort();
     if let Some(ended) = ended {
         // Only by a defect. A fresh process recovers from the ledger, so this one ends with words.
         ended.context("the engine ended badly")?;
@@ -250,33 +252,17 @@ impl Serving {
     }
 }
 
-/// SIGTERM or SIGINT.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) {
+/// Cancelled by SIGTERM or SIGINT.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopping = CancellationToken::new();
+    let told = stopping.clone();
+    tokio::spawn(async move {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    }
-}
-
-/// An error and its sources, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+        told.cancel();
+    });
+    Ok(stopping)
 }

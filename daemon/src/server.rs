@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_datapath::netns;
-use holdfast_engine::EngineHandle;
 use holdfast_model::config::Config;
-use holdfast_model::sandbox::SandboxKey;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::backend::Backend;
 use crate::spool::Spools;
 pub(crate) use door::Door;
 pub(crate) use lock::{Lock, LockError};
@@ -32,15 +32,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Large requests read at once: only GC makes them, and a node has one runtime.
 const LARGE_REQUESTS: usize = 4;
-
-/// Who answers.
-#[derive(Clone)]
-pub(crate) enum Backend {
-    /// Nobody yet, and why.
-    Refusing(String),
-    /// The engine.
-    Engine(EngineHandle),
-}
 
 /// All that a connection needs to be served.
 pub(crate) struct Desk {
@@ -80,9 +71,9 @@ impl Desk {
 /// A socket being served; dropping it shuts it.
 pub(crate) struct Listening {
     door: Arc<Door>,
-    task: JoinHandle<()>,
-    room: Arc<Semaphore>,
-    size: u32,
+    open: CancellationToken,
+    /// The task that accepts, and one for each connection.
+    tasks: TaskTracker,
 }
 
 impl Listening {
@@ -93,14 +84,14 @@ impl Listening {
 
     /// Takes no more connections, and removes the socket's file. Those that are served go on.
     pub(crate) fn shut(&self) {
-        self.task.abort();
+        self.open.cancel();
         self.door.shut();
     }
 
-    /// Waits until no connection is being served.
+    /// Waits until no connection is being served. Only a socket that was shut falls idle for good.
     pub(crate) async fn idle(&self) {
-        // Never closed, so it ends with all permits.
-        drop(self.room.acquire_many(self.size).await);
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
@@ -130,18 +121,24 @@ where
 {
     let door = Arc::new(Door::new(path.to_owned(), lock));
     let listener = door.open().with_context(|| format!("listening on {}", path.display()))?;
-    let size = u32::try_from(room).unwrap_or(u32::MAX);
-    let room = Arc::new(Semaphore::new(room));
-    let task = tokio::spawn(accept(listener, Arc::clone(&door), Arc::clone(&room), connection));
-    Ok(Listening { door, task, room, size })
+    let (open, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let accepting = accept(listener, Arc::clone(&door), room, tasks.clone(), connection);
+    tasks.spawn(open.clone().run_until_cancelled_owned(accepting));
+    Ok(Listening { door, open, tasks })
 }
 
 /// Accepts, and sees to it that the socket's file leads here: what cleans `/run` takes those of live daemons along.
-async fn accept<F, C>(mut listener: UnixListener, door: Arc<Door>, room: Arc<Semaphore>, connection: C)
-where
+async fn accept<F, C>(
+    mut listener: UnixListener,
+    door: Arc<Door>,
+    room: usize,
+    tasks: TaskTracker,
+    connection: C,
+) where
     F: Future<Output = ()> + Send + 'static,
     C: Fn(UnixStream) -> F + Send + 'static,
 {
+    let room = Arc::new(Semaphore::new(room));
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -162,7 +159,7 @@ where
         match accepted {
             Ok((stream, _)) => {
                 let served = connection(stream);
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     served.await;
                     drop(permit);
                 });
@@ -173,14 +170,5 @@ where
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-}
-
-/// The model's key for the wire's.
-pub(crate) fn key_of(key: &holdfast_wire::ids::SandboxKey) -> SandboxKey {
-    SandboxKey {
-        container_id: key.container_id.to_string(),
-        ifname: key.ifname.to_string(),
-        network: key.network.to_string(),
     }
 }

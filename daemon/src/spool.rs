@@ -21,8 +21,9 @@ use holdfast_wire::ids;
 use holdfast_wire::spool::{Listing, Spool};
 use holdfast_wire::tombstone::Tombstone;
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
-use crate::server::key_of;
+use crate::keys::key_of;
 use crate::turns::{Turn, Turns};
 
 /// How often the spools are looked at while the daemon runs: a plugin may have lost its patience with us.
@@ -106,7 +107,7 @@ impl Spools {
                     NotSettled::Owed => Ok(()),
                     other => Err(other),
                 }) {
-                    tracing::error!(error = %crate::run::chain(&error), "a DEL in the spool is still to be carried out");
+                    tracing::error!(error = %holdfast_model::chain(&error), "a DEL in the spool is still to be carried out");
                 }
             }
         }
@@ -158,8 +159,9 @@ impl Spools {
         .await
     }
 
-    /// Looks again and again, for as long as it is let.
-    pub(crate) async fn watch(self, engine: EngineHandle) {
+    /// Looks again and again, for as long as it is let. What was begun is carried through: it is cut off between two looks
+    /// only.
+    pub(crate) async fn watch(self, engine: EngineHandle, stopping: CancellationToken) {
         let swept = self.on_disk(|places| {
             for spool in places {
                 if let Err(error) = spool.sweep(SystemTime::now(), LITTER_AGE) {
@@ -168,8 +170,7 @@ impl Spools {
             }
         });
         swept.await;
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+        while stopping.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             self.drain(&engine).await;
         }
     }

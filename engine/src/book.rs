@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use holdfast_model::chain;
 use holdfast_model::ids::IntentId;
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::{Change, Ledger};
@@ -258,16 +259,4 @@ impl Book {
         }
         thens
     }
-}
-
-/// An error and its sources, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,5 +1,7 @@
 //! What reaches the engine's loop. Every task that it starts reports back with one of these.
 
+use std::collections::BTreeMap;
+
 use holdfast_model::cloud::{CloudAnswer, CloudRead};
 use holdfast_model::host::HostObserved;
 use holdfast_model::ids::{EniId, IntentId};
@@ -7,30 +9,12 @@ use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::BootTime;
+use holdfast_planner::Sighting;
 use holdfast_ports::{CloudError, HostFault, MetadataError, MetadataHint};
 use holdfast_store::Report;
 
-use crate::handle::Request;
-
-/// What the comparison of a lease with the kernel gave.
-pub(crate) enum Verdict {
-    /// It is wired as it should be.
-    Sound,
-    /// It is not, or its namespace is gone.
-    Unsound { why: String },
-    /// Its sandbox lives, and its namespace cannot be seen from here.
-    Hidden(HostFault),
-    /// It could not be compared.
-    Unknown(HostFault),
-}
-
-/// Why a pod was not wired.
-pub(crate) struct WiringFault {
-    /// What the host said of the face that failed.
-    pub(crate) fault: HostFault,
-    /// How many faces had been wired before.
-    pub(crate) made: usize,
-}
+use crate::attachment::{Verdict, WiringFault};
+use crate::request::Request;
 
 pub(crate) enum Event {
     Request(Request),
@@ -44,6 +28,8 @@ pub(crate) enum Event {
     /// A lease was compared with the kernel.
     Verified {
         sandbox: SandboxKey,
+        /// Which comparison.
+        ticket: u64,
         verdict: Verdict,
     },
     /// A pod's rules and routes were removed, or not.
@@ -55,11 +41,9 @@ pub(crate) enum Event {
     LinksRemoved {
         removed: Vec<(SandboxKey, Result<(), HostFault>)>,
     },
-    /// Some sandboxes turned out to be gone, others to live without their link; of others it could not be told.
-    Looked {
-        gone: Vec<SandboxKey>,
-        severed: Vec<SandboxKey>,
-        unknown: Vec<SandboxKey>,
+    /// Sandboxes were looked for.
+    Sighted {
+        seen: BTreeMap<SandboxKey, Sighting>,
     },
     /// A sandbox that had lost its link was wired anew, or not.
     Rewired {
@@ -108,7 +92,7 @@ impl std::fmt::Debug for Event {
             Self::Verified { .. } => "Verified",
             Self::Unwired { .. } => "Unwired",
             Self::LinksRemoved { .. } => "LinksRemoved",
-            Self::Looked { .. } => "Looked",
+            Self::Sighted { .. } => "Sighted",
             Self::Rewired { .. } => "Rewired",
             Self::Changed { .. } => "Changed",
             Self::Read { .. } => "Read",

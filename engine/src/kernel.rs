@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use holdfast_model::chain;
 use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted, PodWiring};
 use holdfast_model::ids::EniId;
 use holdfast_model::lease::{Lease, LeasePhase};
@@ -10,7 +11,7 @@ use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner::{self as planner, Spared};
 use holdfast_ports::{HostFault, HostNet};
 
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY, STUBBORN_RETRY};
@@ -87,6 +88,9 @@ impl<W: World> Engine<W> {
         let macs = self.macs.insert(observed.links.iter().filter_map(|link| link.mac).collect()).clone();
         if !self.looked {
             self.first_look();
+        } else if self.is_in_doubt() {
+            // A link that was missed may have come.
+            self.recover(None);
         }
         self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_seen = observed.nat;
@@ -131,7 +135,8 @@ impl<W: World> Engine<W> {
 
     fn before_look(&self) -> BeforeLook {
         let ledger = self.book.ledger();
-        let settled = |lease: &&Lease| lease.phase == LeasePhase::Active && !self.is_busy(&lease.sandbox);
+        let settled =
+            |lease: &&Lease| lease.phase == LeasePhase::Active && !self.attachments.is_busy(&lease.sandbox);
         let ready = self.observed.ready_enis.iter().filter(|eni| !self.observed.setting_up.contains(*eni));
         BeforeLook {
             links: ledger.leases.keys().map(LinkAlias::of).collect(),
@@ -145,7 +150,7 @@ impl<W: World> Engine<W> {
     fn spared(&self) -> Spared {
         let ledger = self.book.ledger();
         let mut spared = planner::spared(ledger);
-        spared.all_orphans = !self.traces.is_empty();
+        spared.all_orphans |= !self.observed.traces.is_empty();
         for lease in ledger.leases.values().filter(|lease| !self.before_look.settled.contains(&lease.sandbox))
         {
             spared.links.insert(LinkAlias::of(&lease.sandbox));
@@ -162,7 +167,7 @@ impl<W: World> Engine<W> {
     /// Sandboxes that live in the kernel and that the ledger has lost: as soon as EC2 has shown its address, each gets its
     /// lease back.
     fn rebuild(&mut self) {
-        let changes = planner::rebuild_leases(self.book.ledger(), &self.traces, &self.now());
+        let changes = planner::rebuild_leases(self.book.ledger(), &self.observed.traces, &self.now());
         if !changes.is_empty() {
             tracing::warn!(?changes, "leases were read back from the kernel");
         }
@@ -228,12 +233,13 @@ impl<W: World> Engine<W> {
         let now = self.now();
         let traces = planner::traces_of(self.book.ledger(), &self.before_look.links, observed)
             .and_of_the_host(observed);
-        if traces.links != self.traces.links && !traces.is_empty() {
+        if traces.links != self.observed.traces.links && !traces.is_empty() {
             tracing::warn!(links = ?traces.links, "pods run here that the ledger does not know: it has lost something");
             self.observed.suspect_orphans(&now);
         }
-        self.traces = traces;
-        let changes = planner::review_quarantine(&self.desired(), self.book.ledger(), &self.traces, &now);
+        self.observed.traces = traces;
+        let changes =
+            planner::review_quarantine(&self.desired(), self.book.ledger(), &self.observed.traces, &now);
         self.book.commit(changes, Then::Nothing);
     }
 }

@@ -5,26 +5,34 @@
 //! crate carries them out in the one order that survives a crash: persist the intent, act, read back, persist the
 //! outcome, answer.
 //!
-//! Start reading at [`Engine`]; then `book`, which holds memory and disk together.
+//! Start reading at [`Engine`]; then `book`, which holds memory and disk together, and `attachment`, the way of one pod.
 
+mod acts;
 mod adds;
+mod attachment;
+mod attachments;
 mod book;
+mod condition;
 mod dels;
 mod dump;
 mod engine;
 mod event;
 mod handle;
 mod kernel;
-mod living;
+mod liveness;
 mod pool;
-mod sandboxes;
+mod request;
+mod rewire;
 mod start;
+mod state;
 mod status;
 mod timers;
 mod unreached;
+mod verify;
 mod world;
 
 pub use dump::{Dump, WaitingAdd};
 pub use engine::Engine;
-pub use handle::{AddError, AddRequest, Deleted, EngineHandle, Status, Stopped};
+pub use handle::EngineHandle;
+pub use request::{AddError, AddRequest, Deleted, Status, Stopped};
 pub use world::{Ports, RuntimeTasks, World};

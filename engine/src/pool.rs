@@ -1,5 +1,6 @@
 //! EC2: carries out what the planner decides, and brings back what came of it.
 
+use holdfast_model::chain;
 use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
@@ -10,7 +11,7 @@ use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
 use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
 
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::world::World;
@@ -35,15 +36,15 @@ impl<W: World> Engine<W> {
     fn carry_out(&mut self, step: Step, now: &Now) {
         match step {
             Step::Open(change) => {
-                let id = self.draw_intent_id(now);
-                if let Some(changes) = planner::open(self.book.ledger(), change, id, now) {
-                    self.observed.sent(id, now);
+                let (id, api) = (self.draw_intent_id(now), change.api());
+                if let Some(changes) = planner::open(self.book.ledger(), &self.observed, change, id, now) {
+                    self.observed.sent(id, api, now);
                     self.book.commit(changes, Then::Send(id));
                 }
             }
             Step::Repeat(id) => self.repeat(id, now),
             Step::Read(read) => {
-                self.observed.read_began(&read);
+                self.observed.read_began(&read, now);
                 let (cloud, began) = (self.ports.cloud.clone(), now.boottime);
                 self.beside(async move {
                     let result = cloud.perform(&CloudCall::Read(read.clone())).await;
@@ -51,7 +52,7 @@ impl<W: World> Engine<W> {
                 });
             }
             Step::AskLimits { instance_type } => {
-                self.observed.limits_asked();
+                self.observed.limits_asked(now);
                 let cloud = self.ports.cloud.clone();
                 self.beside(async move { Event::Limits(cloud.limits_of(&instance_type).await) });
             }
@@ -71,12 +72,13 @@ impl<W: World> Engine<W> {
     /// Sends the call of an open intent again. That a call which never left leaves now has to be durable before it does.
     fn repeat(&mut self, id: IntentId, now: &Now) {
         let Some(intent) = self.book.ledger().intents.get(&id) else { return };
+        let api = intent.change.api();
         if intent.sending == Sending::NeverSent {
             let sending = Change::PutIntent(Intent { sending: Sending::MaybeSent, ..intent.clone() });
-            self.observed.sent(id, now);
+            self.observed.sent(id, api, now);
             self.book.commit(vec![sending], Then::Send(id));
         } else {
-            self.observed.sent_again(id, now);
+            self.observed.sent_again(id, api, now);
             self.send(id);
         }
     }
@@ -144,21 +146,21 @@ impl<W: World> Engine<W> {
                     self.draw(),
                 );
             }
+            Ok(CloudAnswer::Enis(views))
+                if !planner::is_whole(self.book.ledger(), Reading { read, views: &views, began }) =>
+            {
+                let cause = "EC2's list of this instance's ENIs lacks the primary one, so it is not whole";
+                tracing::warn!(shown = views.len(), cause);
+                self.observed.read_failed(read, began, None, cause, &now, self.draw());
+            }
             Ok(CloudAnswer::Enis(views)) => {
                 let reading = Reading { read, views: &views, began };
-                let changes = planner::adopt(
-                    &self.desired(),
-                    self.book.ledger(),
-                    &self.observed,
-                    reading,
-                    &self.traces,
-                    &now,
-                );
-                self.observed.read_answered(read, began);
+                let changes =
+                    planner::adopt(&self.desired(), self.book.ledger(), &self.observed, reading, &now);
                 self.observed.note_found(self.book.ledger(), &changes, began);
                 self.book.commit(changes, Then::Nothing);
-                self.observed.note_absences(self.book.ledger(), reading);
-                if !self.traces.is_empty() {
+                self.observed.read_adopted(self.book.ledger(), reading);
+                if !self.observed.traces.is_empty() {
                     // Sandboxes wait for their leases, and may have been shown their addresses.
                     self.observe();
                 }

@@ -3,12 +3,13 @@
 //! Nothing here needs EC2 or the metadata service when the ledger knows the node: a restart serves as soon as the
 //! kernel was read.
 
+use holdfast_model::chain;
 use holdfast_model::ledger::Change;
 use holdfast_model::node::NodeIdentity;
 use holdfast_planner::{self as planner, Here, Recovery};
 use holdfast_ports::{Clock, Metadata, MetadataError, MetadataHint};
 
-use crate::book::{Then, chain};
+use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::timers::{HINT_EVERY, IDENTITY_RETRY, NAT_PATIENCE};
@@ -18,12 +19,19 @@ impl<W: World> Engine<W> {
     pub(crate) fn start(&mut self) {
         let thousandths = (self.ports.clock.random() % 1000) as u32;
         self.observed.jitter = HINT_EVERY * thousandths / 1000;
+        let cut_off = planner::cut_off(self.book.ledger(), &self.now());
+        self.book.commit(cut_off, Then::Nothing);
         self.observe();
         self.watch_for_drift();
         self.ask_identity();
     }
 
-    fn recover(&mut self, identity: Option<&NodeIdentity>) -> Recovery {
+    /// Whether the ledger was not brought to this boot yet.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.book.ledger().node.as_ref().is_some_and(|node| node.boot != self.now().boot)
+    }
+
+    pub(crate) fn recover(&mut self, identity: Option<&NodeIdentity>) -> Recovery {
         let now = self.now();
         let here = Here { identity, macs: self.macs.as_ref() };
         let recovered = planner::recover(&self.desired(), self.book.ledger(), here, &now);
@@ -35,6 +43,10 @@ impl<W: World> Engine<W> {
             }
             // The host's network is about to be read.
             Recovery::Doubtful if self.macs.is_none() => {}
+            Recovery::Doubtful if identity.is_none() => tracing::warn!(
+                "the node was restarted, and the primary ENI that the ledger knows has no link here (yet): waiting for it, \
+                 or for the metadata service to say whose ledger this is"
+            ),
             Recovery::Doubtful => {
                 let told = identity.map(|identity| identity.instance.to_string());
                 let known = self.book.ledger().node.as_ref().map(|node| node.identity.instance.to_string());
@@ -53,14 +65,9 @@ impl<W: World> Engine<W> {
     /// The kernel was read for the first time.
     pub(crate) fn first_look(&mut self) {
         self.recover(None);
-        if !self.begun {
-            self.begun = true;
-            let cut_off = planner::cut_off(self.book.ledger(), &self.now());
-            self.book.commit(cut_off, Then::Nothing);
-        }
         self.looked = true;
         self.be_patient_for_nat();
-        self.pick_up_leases();
+        self.take_up();
     }
 
     /// From now on, once: before it is known who we are there is no table to wait for, and no pod is answered for.
@@ -131,7 +138,8 @@ impl<W: World> Engine<W> {
                 return;
             }
         };
-        self.observed.hint = planner::compare_hint(self.book.ledger(), &hint.enis, &now);
+        let differs = planner::compare_hint(self.book.ledger(), &hint.enis, &now);
+        self.observed.hinted(differs, &now);
         let mut changes = planner::learn_cidrs(self.book.ledger(), &hint.subnet_cidrs);
         if let Some(node) = &self.book.ledger().node
             && !hint.vpc_cidrs.is_empty()

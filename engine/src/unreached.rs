@@ -69,8 +69,9 @@ impl Unreached {
 impl<W: World> Engine<W> {
     /// After a look: which pods nothing reaches. Of one that is being made, changed or taken away it says nothing.
     pub(crate) fn look_for_the_unreached(&mut self, observed: &HostObserved) {
-        let settled =
-            |sandbox: &SandboxKey| self.before_look.settled.contains(sandbox) && !self.is_busy(sandbox);
+        let settled = |sandbox: &SandboxKey| {
+            self.before_look.settled.contains(sandbox) && !self.attachments.is_busy(sandbox)
+        };
         let mut seen = planner::unreached(self.book.ledger(), observed);
         seen.retain(|sandbox, _| settled(sandbox));
         self.unreached.unmended.retain(|sandbox, _| seen.contains_key(sandbox));

@@ -96,6 +96,11 @@ impl CloudChange {
         }
     }
 
+    /// Whether it gives something back that EC2 had given us.
+    pub fn gives_back(&self) -> bool {
+        matches!(self, Self::UnassignAddresses { .. } | Self::DetachEni { .. } | Self::DeleteEni { .. })
+    }
+
     /// EC2's name of the action, for budgets, metrics and messages.
     pub fn api(&self) -> Api {
         match self {

@@ -5,6 +5,7 @@
 //! word has one meaning everywhere. Start reading at [`ledger`]: it is what the daemon remembers.
 
 pub mod block;
+mod chain;
 pub mod cloud;
 pub mod config;
 pub mod eni;
@@ -23,3 +24,5 @@ pub mod sandbox;
 pub mod subnet;
 pub mod time;
 pub mod uses;
+
+pub use chain::chain;

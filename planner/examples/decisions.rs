@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use holdfast_model::block::Block;
+use holdfast_model::cloud::CloudRead;
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::host::{
@@ -27,7 +28,9 @@ use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use holdfast_model::uses::Use;
-use holdfast_planner::{Desired, Observed, desired_host, free_addresses, host_diff, plan, report, spared};
+use holdfast_planner::{
+    Desired, Observed, Reading, desired_host, free_addresses, host_diff, plan, report, spared,
+};
 use ipnet::{IpNet, Ipv4Net};
 
 const REPEATS: usize = 51;
@@ -207,13 +210,17 @@ fn main() -> ExitCode {
         let half = ledger(enis, per_eni, all - waiting / 2);
         let limits = Some(InstanceLimits { enis: vec![enis.into()], ipv4_per_eni: per_eni + 1 });
         let desired = Desired { config: &config, limits };
-        let observed = Observed {
+        let mut observed = Observed {
             waiting: BTreeMap::from([(PoolKey::DEFAULT, waiting)]),
             ready_enis: full.enis.keys().cloned().collect(),
-            last_full_read: Some(now().boottime),
-            last_orphan_read: Some(now().boottime),
             ..Observed::default()
         };
+        let instance = InstanceId::new("i-1");
+        let reads =
+            [CloudRead::InstanceEnis { instance: instance.clone() }, CloudRead::AvailableEnis { instance }];
+        for read in &reads {
+            observed.read_adopted(&full, Reading { read, views: &[], began: now().boottime });
+        }
         let now = now();
         let micros = Duration::from_micros;
 

@@ -1,14 +1,12 @@
 //! Merging an authoritative read into the ledger.
 //!
 //! A read proves something about an ENI only if it began after EC2 was last asked to change it, and only if no
-//! call about it is under way. What it shows is then taken in. What it does not show is believed only half a
+//! call about it is under way. One that lacks what must be there is no answer at all. What it shows is then taken in. What it does not show is believed only half a
 //! minute after the last change, because describes lag; and even then nothing that is leased or rests is
 //! forgotten. Tombstones are not revived.
 
 mod known;
 mod unknown;
-
-use std::time::Duration;
 
 use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{
@@ -25,13 +23,11 @@ use crate::desired::Desired;
 use crate::draft::Draft;
 use crate::limits::limits_of;
 use crate::observed::Observed;
-use crate::quarantine::{Traces, rest};
+use crate::proof::{Left, is_whole};
+use crate::quarantine::rest;
 
 #[cfg(test)]
 mod tests;
-
-/// Absence is believed only by a read that began this long after our last change.
-pub const ABSENCE_BELIEVED_AFTER: Duration = Duration::from_secs(30);
 
 /// A read's complete answer.
 #[derive(Clone, Copy, Debug)]
@@ -45,19 +41,21 @@ pub struct Reading<'a> {
 }
 
 /// Merges a read. Also closes open intents that the read settles. Call it before
-/// [`crate::Observed::read_answered`].
+/// [`crate::Observed::read_adopted`].
 pub fn adopt(
     desired: &Desired<'_>,
     ledger: &Ledger,
     observed: &Observed,
     reading: Reading<'_>,
-    traces: &Traces,
     now: &Now,
 ) -> Vec<Change> {
     let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
         return Vec::new();
     };
-    let merge = Merge { desired, observed, reading, traces, now, me: node.identity.instance.clone() };
+    if !is_whole(ledger, reading) {
+        return Vec::new();
+    }
+    let merge = Merge { desired, observed, reading, now, me: node.identity.instance.clone() };
     let mut draft = Draft::of(ledger, now);
     // What we know first: an ENI that is found gone may make room for one that is found in its slot.
     for view in reading.views {
@@ -83,7 +81,6 @@ struct Merge<'a> {
     desired: &'a Desired<'a>,
     observed: &'a Observed,
     reading: Reading<'a>,
-    traces: &'a Traces,
     now: &'a Now,
     me: InstanceId,
 }
@@ -108,8 +105,8 @@ impl Merge<'_> {
     }
 
     /// Whether absence is to be believed, too.
-    fn proves_absence(&self, record: &EniRecord) -> bool {
-        self.reading.began.since(record.changed) >= ABSENCE_BELIEVED_AFTER
+    fn proves_absence(&self, record: &EniRecord) -> Option<Left> {
+        Left::not_shown(self.reading, record)
     }
 
     /// The binding to this instance, unless it is being undone.
@@ -149,8 +146,11 @@ impl Merge<'_> {
             } else {
                 view.prefixes.iter().any(|prefix| IpNet::V4(*prefix) == known.net)
             };
-            if !shown && known.state == BlockState::Held && self.proves_absence(record) {
-                draft.withdraw(&known);
+            if !shown
+                && known.state == BlockState::Held
+                && let Some(left) = self.proves_absence(record)
+            {
+                draft.withdraw(&known, &left);
                 if draft.ledger.blocks.contains_key(&known.net) {
                     draft.note(format!(
                         "{} on {} was taken away in EC2 while it is in use",
@@ -207,9 +207,9 @@ impl Merge<'_> {
         if room.is_some_and(|room| held >= room) {
             return;
         }
-        let what = if self.traces.in_use.contains_key(&ip) {
+        let what = if self.observed.traces.in_use.contains_key(&ip) {
             Some(Use::Suspect(Suspicion::MaybeInUse))
-        } else if !self.traces.looked {
+        } else if !self.observed.traces.looked {
             Some(Use::Suspect(Suspicion::LedgerRebuilt))
         } else {
             match new {

@@ -40,7 +40,7 @@ pub fn free_addresses(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: 
             blocks.map(move |block| (eni, block.net.addr()))
         })
         .filter(|(_, ip)| ledger.is_free(*ip, now))
-        .filter(|(_, ip)| !observed.unseen.contains_key(ip) && !observed.found.contains_key(ip))
+        .filter(|(_, ip)| !observed.reads.unproven(*ip))
         .map(|(eni, ip)| {
             let freed = match ledger.uses.get(&ip) {
                 Some(Use::Cooling(rest)) => rest.since,

@@ -13,6 +13,8 @@ use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 use ipnet::IpNet;
 
+use crate::proof::Left;
+
 pub(crate) struct Draft<'a> {
     pub(crate) ledger: Ledger,
     changes: Vec<Change>,
@@ -57,7 +59,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) fn drop_eni(&mut self, id: &EniId) {
+    /// The ENI has left, and nothing on it is owed.
+    pub(crate) fn drop_eni(&mut self, id: &EniId, _proof: &Left) {
         if self.ledger.enis.contains_key(id) {
             self.push(Change::DropEni(id.clone()));
         }
@@ -124,20 +127,21 @@ impl<'a> Draft<'a> {
 
     /// The ENI does not exist any more. What is somebody's on it stays in the book, and rests are owed in full; all
     /// else on it is forgotten.
-    pub(crate) fn bury(&mut self, id: &EniId) {
+    pub(crate) fn bury(&mut self, id: &EniId, left: &Left) {
+        self.note(format!("{id}: {left}"));
         self.enter(id, EniPhase::Gone);
-        self.strip(id);
+        self.strip(id, left);
     }
 
     /// EC2 no longer has this ENI's blocks for us.
-    pub(crate) fn strip(&mut self, id: &EniId) {
+    pub(crate) fn strip(&mut self, id: &EniId, left: &Left) {
         for block in self.blocks_on(id) {
-            self.withdraw(&block);
+            self.withdraw(&block, left);
         }
     }
 
     /// EC2 no longer has this block for us, and not by our doing.
-    pub(crate) fn withdraw(&mut self, block: &Block) {
+    pub(crate) fn withdraw(&mut self, block: &Block, _proof: &Left) {
         match block.state {
             BlockState::Held | BlockState::Withdrawn if self.ledger.is_somebodys(block) => {
                 self.set_state(block.net, BlockState::Withdrawn);

@@ -19,14 +19,32 @@ mod tests;
 const LAG: Duration = Duration::from_secs(60);
 
 /// How the hint differs from the ledger.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// It says what was shown, not only where: two differences on one ENI are two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HintDiff {
-    /// ENIs with other addresses than the ledger has.
-    pub differing: BTreeSet<EniId>,
+    /// ENIs with other addresses than the ledger has, and the addresses that are shown.
+    pub differing: BTreeMap<EniId, BTreeSet<IpAddr>>,
     /// ENIs that the hint lacks.
     pub missing: BTreeSet<EniId>,
     /// MACs that the ledger lacks.
     pub unknown: BTreeSet<MacAddr>,
+}
+
+impl HintDiff {
+    /// Whether the ledger has become what the hint showed.
+    pub(crate) fn agrees_with(&self, ledger: &Ledger) -> bool {
+        let differing = self.differing.iter().all(|(id, shown)| {
+            ledger
+                .enis
+                .get(id)
+                .is_none_or(|eni| eni.management != Management::Managed || *shown == expected(ledger, eni))
+        });
+        let missing =
+            self.missing.iter().all(|id| ledger.enis.get(id).is_none_or(|eni| eni.attachment().is_none()));
+        let unknown = self.unknown.iter().all(|mac| ledger.enis.values().any(|eni| eni.mac == *mac));
+        differing && missing && unknown
+    }
 }
 
 /// Compares the hint (addresses by MAC, the ENI's own included) with the ledger. Differences that a change of
@@ -47,7 +65,7 @@ pub fn compare_hint(
                 diff.missing.insert(eni.id.clone());
             }
             Some(shown) if eni.management == Management::Managed && *shown != expected(ledger, eni) => {
-                diff.differing.insert(eni.id.clone());
+                diff.differing.insert(eni.id.clone(), shown.clone());
             }
             Some(_) => {}
         }

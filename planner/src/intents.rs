@@ -120,7 +120,7 @@ impl Setback {
             // Throttling is about the account's rate of this action, so all such calls slow down together.
             Some(Fault::Throttled { retry_after }) => Self {
                 at_least: retry_after.unwrap_or_default(),
-                ..of(PauseScope::Api, Refusal::Throttled { api }, seconds(1), seconds(60))
+                ..of(PauseScope::Api, Refusal::Throttled { api }, Duration::from_millis(500), seconds(60))
             },
             // Upstream rests 120 s from the start. Here the next call asks for less, so it may come sooner.
             Some(Fault::SubnetFull) => match subnet {

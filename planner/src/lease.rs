@@ -13,6 +13,7 @@ use holdfast_model::uses::Use;
 
 use crate::choose::Choice;
 use crate::desired::Desired;
+use crate::proof::Ended;
 use crate::quarantine::rest;
 
 #[cfg(test)]
@@ -89,13 +90,21 @@ pub fn rewired(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> 
 
 /// The lease is to be given up: `Releasing`, durable before the kernel is touched. Empty when there is none or it
 /// is being released already.
-pub fn begin_release(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
-    let Some(lease) = ledger.leases.get(sandbox).filter(|lease| lease.phase != LeasePhase::Releasing) else {
+pub fn begin_release(ledger: &Ledger, ended: &Ended, now: &Now) -> Vec<Change> {
+    let Some(lease) = ended.lease(ledger).filter(|lease| lease.phase != LeasePhase::Releasing) else {
         return Vec::new();
     };
     vec![
         Change::PutLease(Lease { phase: LeasePhase::Releasing, ..lease.clone() }),
-        note(format!("{:?} of {} ({}) are being released", addresses(lease), sandbox, lease.pod), now),
+        note(
+            format!(
+                "{:?} of {} ({}) are being released: {ended}",
+                addresses(lease),
+                lease.sandbox,
+                lease.pod
+            ),
+            now,
+        ),
     ]
 }
 

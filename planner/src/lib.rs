@@ -18,6 +18,7 @@
 
 pub mod adopt;
 mod agenda;
+pub mod budget;
 pub mod choose;
 pub mod desired;
 mod draft;
@@ -31,9 +32,9 @@ pub mod limits;
 pub mod observed;
 pub mod plan;
 mod pool;
+pub mod proof;
 pub mod quarantine;
 mod reads;
-pub mod reap;
 pub mod rebuild;
 pub mod recover;
 pub mod report;
@@ -41,6 +42,7 @@ mod shrink;
 pub mod targets;
 #[cfg(test)]
 mod toy;
+pub mod wanted;
 
 pub use adopt::{Reading, adopt};
 pub use choose::{Choice, free_addresses};
@@ -52,8 +54,8 @@ pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_leas
 pub use limits::limits_of;
 pub use observed::{Observed, Pause, PauseScope, SetUpRest};
 pub use plan::{Plan, Step, plan};
+pub use proof::{Ended, Here, NetnsSeen, Sighting, collect_garbage, is_whole, reap};
 pub use quarantine::{Traces, review_quarantine};
-pub use reap::{NetnsSeen, Sighting, collect_garbage, reap};
 pub use rebuild::{rebuild_leases, traces_of};
-pub use recover::{Here, Recovered, Recovery, cut_off, recover};
+pub use recover::{Recovered, Recovery, cut_off, recover};
 pub use report::{Report, Shortage, report};

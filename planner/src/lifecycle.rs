@@ -15,11 +15,11 @@ use holdfast_model::uses::Use;
 use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::host::eni_wiring;
-use crate::intents::open::{busy, in_use};
-use crate::limits::limits_of;
+use crate::intents::open::busy;
 use crate::observed::Observed;
 use crate::plan::Step;
 use crate::pool::{Pool, targets};
+use crate::proof::Brake;
 use crate::shrink::MINIMUM_ENI_AGE;
 
 #[cfg(test)]
@@ -52,27 +52,33 @@ pub(crate) fn advance(
     let Some(node) = &ledger.node else { return steps };
     let mut surplus = surplus_slots(desired, ledger);
     let mut level = pool.level;
-    // An ENI that an earlier process has attached may still pass for unattached: it had not heard, or had read too
-    // late a view.
-    let read = observed.last_full_read.is_some() && limits_of(ledger, observed).is_some();
+    let brake = Brake::off(ledger, observed, now);
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot()));
     for eni in enis {
         let pause = |api| observed.pause_of(api, Some(&eni.id), None, now);
         let waits = busy(ledger, &eni.id) || observed.doubted(&eni.id);
+        let idle = brake.as_ref().and_then(|brake| brake.eni(eni));
+        let give_up = || {
+            let change = brake.as_ref()?.unattached(eni)?.give_up(now)?;
+            Some(Step::Adjust(vec![change]))
+        };
         match &eni.phase {
             EniPhase::Available if !waits => {
                 if surplus > 0 {
                     surplus -= 1;
-                    steps.extend(read.then(|| give_up(eni, now)));
+                    steps.extend(give_up());
                     continue;
                 }
                 let refused = pause(Api::AttachNetworkInterface).is_some_and(|pause| {
                     !matches!(pause.cause, Refusal::Throttled { .. } | Refusal::Unreachable { .. })
                 });
-                if read && refused && agenda.reached(eni.since.after(GIVE_UP_ATTACHING)) {
-                    steps.push(give_up(eni, now));
+                if refused
+                    && agenda.reached(eni.since.after(GIVE_UP_ATTACHING))
+                    && let Some(step) = give_up()
+                {
+                    steps.push(step);
                     continue;
                 }
                 let free = pool
@@ -83,8 +89,8 @@ pub(crate) fn advance(
                 if desired.limits.is_some() && targets(desired).spare(&level, free) {
                     level.free = level.free.saturating_sub(free);
                     // Left over from a growth that died with an earlier process. Its ADDs may well come again.
-                    if read && agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
-                        steps.push(give_up(eni, now));
+                    if agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
+                        steps.extend(give_up());
                     }
                 } else if let Some(slot) = eni.slot()
                     && pause(Api::AttachNetworkInterface).is_none()
@@ -110,23 +116,14 @@ pub(crate) fn advance(
                     attachment: attachment.clone(),
                 }));
             }
-            EniPhase::Draining { attachment }
-                if !waits
-                    && !in_use(ledger, &eni.id, now)
-                    && pause(Api::DetachNetworkInterface).is_none() =>
-            {
-                steps.push(Step::Open(CloudChange::DetachEni {
-                    eni: eni.id.clone(),
-                    attachment: attachment.clone(),
-                }));
+            EniPhase::Draining { .. } if pause(Api::DetachNetworkInterface).is_none() => {
+                steps.extend(idle.and_then(|idle| idle.detach()).map(Step::Open));
             }
             EniPhase::Detached
-                if !waits
-                    && !in_use(ledger, &eni.id, now)
-                    && agenda.reached(eni.since.after(DETACHMENT_TAKES))
+                if agenda.reached(eni.since.after(DETACHMENT_TAKES))
                     && pause(Api::DeleteNetworkInterface).is_none() =>
             {
-                steps.push(Step::Open(CloudChange::DeleteEni { eni: eni.id.clone() }));
+                steps.extend(idle.and_then(|idle| idle.delete()).map(Step::Open));
             }
             _ => {}
         }
@@ -227,14 +224,6 @@ pub(crate) fn forget(ledger: &Ledger, now: &Now, agenda: &mut Agenda) -> Option<
         }
     }
     (!changes.is_empty()).then_some(Step::Adjust(changes))
-}
-
-/// An unattached ENI that is not wanted is treated like one that we detached: it is deleted next.
-fn give_up(eni: &EniRecord, now: &Now) -> Step {
-    let mut record = eni.clone();
-    record.phase = EniPhase::Detached;
-    record.since = now.boottime;
-    Step::Adjust(vec![Change::PutEni(record)])
 }
 
 /// How many ENIs hold a slot beyond what the node may have; none as long as that is not known.

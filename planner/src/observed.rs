@@ -14,10 +14,15 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
-use crate::adopt::{ABSENCE_BELIEVED_AFTER, Reading};
+use crate::adopt::Reading;
+use crate::budget::Budget;
 use crate::hint::HintDiff;
 use crate::intents::{Fault, Setback, Settlement};
 use crate::lifecycle::wants_set_up;
+use crate::proof::ABSENCE_BELIEVED_AFTER;
+use crate::quarantine::Traces;
+use crate::reads::unanswered;
+use crate::wanted::{Reason, WantedReads};
 
 #[cfg(test)]
 mod tests;
@@ -76,7 +81,7 @@ pub struct SetUpRest {
 
 /// What this process has seen and has under way.
 ///
-/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `hint` and
+/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `traces` and
 /// `jitter` itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -90,36 +95,20 @@ pub struct Observed {
     pub set_up_rests: BTreeMap<EniId, SetUpRest>,
     /// Calls that rest, or rested lately.
     pub pauses: Vec<Pause>,
+    /// How much of this node's share of EC2's rates is left.
+    pub budget: Budget,
     /// Intents that this process is carrying out right now, and since when.
     pub in_flight: BTreeMap<IntentId, BootTime>,
-    /// Reads that are under way.
-    pub reading: Vec<CloudRead>,
-    /// Reads that are wanted because an answer contradicted the ledger.
-    pub doubts: Vec<CloudRead>,
-    /// When the last complete read of the instance's ENIs began.
-    pub last_full_read: Option<BootTime>,
-    /// Free addresses that a read did not show although it began after our last change of their ENI. It may have
-    /// lagged behind that change, so they are not forgotten; until a later read has told, they are not leased
-    /// either. With each, the instant from which an absence is believed.
-    pub unseen: BTreeMap<IpAddr, BootTime>,
-    /// Addresses that a read showed and nobody here had asked for. It may have been late, and by a ledger that is lost we
-    /// may have given them back: none is leased until a read shows it that began at this instant or later.
-    pub found: BTreeMap<IpAddr, BootTime>,
-    /// When the last read of our unattached ENIs began.
-    pub last_orphan_read: Option<BootTime>,
+    /// The reads that are wanted and under way.
+    pub reads: WantedReads,
     /// Intents whose call was sent more than once, as far as anybody knows.
     pub repeated: BTreeSet<IntentId>,
-    /// A creation was refused that may have been carried out before, or the ledger has lost something: from this instant
-    /// on a read shows the ENI, if there is one.
-    pub orphan_suspected: Option<BootTime>,
-    /// How the metadata service's hint differs from the ledger, if it does.
-    pub hint: Option<HintDiff>,
-    /// The difference that the last read was made for, and when that read began.
-    pub hint_checked: Option<(HintDiff, BootTime)>,
     /// What EC2 said that the node's type can carry, if it was asked.
     pub type_limits: Option<InstanceLimits>,
     /// EC2 is being asked that.
     pub asking_limits: bool,
+    /// What the last complete look at the kernel showed that no lease explains.
+    pub traces: Traces,
     /// This process's share of jitter for periodic reads, drawn once.
     pub jitter: Duration,
 }
@@ -131,14 +120,15 @@ impl Observed {
     }
 
     /// An intent's call is being sent.
-    pub fn sent(&mut self, id: IntentId, now: &Now) {
+    pub fn sent(&mut self, id: IntentId, api: Api, now: &Now) {
+        self.budget.take(api, now.boottime);
         self.in_flight.insert(id, now.boottime);
     }
 
     /// An intent's call is being sent although it may have been carried out already.
-    pub fn sent_again(&mut self, id: IntentId, now: &Now) {
+    pub fn sent_again(&mut self, id: IntentId, api: Api, now: &Now) {
         self.repeated.insert(id);
-        self.sent(id, now);
+        self.sent(id, api, now);
     }
 
     /// An intent's call ended. `draw` is random and spreads the pause.
@@ -151,10 +141,14 @@ impl Observed {
         {
             self.suspect_orphans(now);
         }
-        if let Some(doubt) = &settlement.doubt
-            && !self.doubts.contains(doubt)
-        {
-            self.doubts.push(doubt.clone());
+        match &settlement.doubt {
+            Some(CloudRead::Enis { enis }) => {
+                for eni in enis {
+                    self.reads.want(Reason::Contradicted(eni.clone()), now.boottime);
+                }
+            }
+            Some(CloudRead::InstanceEnis { .. }) => self.reads.want(Reason::Miscounted, now.boottime),
+            Some(CloudRead::AvailableEnis { .. }) | None => {}
         }
         match &settlement.setback {
             Some(setback) => self.pause(setback, sent, now, draw),
@@ -163,40 +157,24 @@ impl Observed {
     }
 
     /// A read is being sent.
-    pub fn read_began(&mut self, read: &CloudRead) {
-        if !self.reading.contains(read) {
-            self.reading.push(read.clone());
-        }
+    pub fn read_began(&mut self, read: &CloudRead, now: &Now) {
+        self.budget.take(Api::DescribeNetworkInterfaces, now.boottime);
+        self.reads.began(read);
     }
 
-    /// A read was answered, adopted, and the adoption applied.
-    pub fn read_answered(&mut self, read: &CloudRead, began: BootTime) {
-        self.reading.retain(|other| other != read);
-        self.doubts.retain(|other| other != read);
-        self.recovered(Api::DescribeNetworkInterfaces, None);
-        match read {
-            CloudRead::InstanceEnis { .. } => {
-                self.last_full_read = Some(began);
-                self.hint_checked = self.hint.clone().map(|hint| (hint, began));
-            }
-            CloudRead::AvailableEnis { .. } => {
-                self.last_orphan_read = Some(began);
-                self.orphan_suspected = self.orphan_suspected.filter(|from| began < *from);
-            }
-            CloudRead::Enis { .. } => {}
-        }
+    /// The metadata service gave a hint, and it differs from the ledger so, or not.
+    pub fn hinted(&mut self, hint: Option<HintDiff>, now: &Now) {
+        self.reads.hinted(hint, now);
     }
 
     /// Intents may have been lost whose calls were carried out: soon a read shows the ENIs that they made.
     pub fn suspect_orphans(&mut self, now: &Now) {
-        self.orphan_suspected = Some(now.boottime.after(DESCRIBES_LAG));
+        self.reads.want_from(Reason::IntentsLost, now.boottime.after(DESCRIBES_LAG));
     }
 
     /// What reads have shown was not kept: none has been made.
     pub fn forget_reads(&mut self) {
-        self.last_full_read = None;
-        self.last_orphan_read = None;
-        self.hint_checked = None;
+        self.reads.forget();
     }
 
     /// Notes the addresses that an adoption found. Call it with the ledger as it was before.
@@ -210,29 +188,51 @@ impl Observed {
                 && !before.blocks.contains_key(&block.net)
                 && used(block.net.addr())
             {
-                self.found.insert(block.net.addr(), began.after(ABSENCE_BELIEVED_AFTER));
+                let from = began.after(ABSENCE_BELIEVED_AFTER);
+                self.reads.want_from(Reason::Unasked(block.net.addr()), from);
             }
         }
     }
 
-    /// Notes which free addresses a read lacks, and which it shows again; forgets intents that the adoption closed.
-    /// Call it with the ledger as it is after the adoption.
-    pub fn note_absences(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+    /// A read was answered, adopted, and the adoption applied: notes which free addresses it lacks, and what it has
+    /// settled. Call it with the ledger as it is after the adoption.
+    pub fn read_adopted(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+        self.recovered(Api::DescribeNetworkInterfaces, None);
         self.repeated.retain(|id| ledger.intents.contains_key(id));
         self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
         // What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again.
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
-        self.unseen.retain(|ip, _| ledger.block_of(*ip).is_some());
+        let unanswered = unanswered(ledger, self);
+        self.reads.answered(reading.read, reading.began, ledger, &unanswered);
+        self.note_shown(ledger, reading);
+        self.note_not_shown(ledger, reading);
+    }
+
+    /// What the read has borne out, and what a later one has to.
+    fn note_shown(&mut self, ledger: &Ledger, reading: Reading<'_>) {
         let shown = |ip: &IpAddr| reading.views.iter().any(|view| view.secondary.contains(ip));
         let full = matches!(reading.read, CloudRead::InstanceEnis { .. });
-        self.found.retain(|ip, proven| {
-            let late = reading.began >= *proven;
-            if late && full {
-                // Not shown, and not dropped either, since its ENI was changed meanwhile: asked again, not at once.
-                *proven = reading.began.after(ABSENCE_BELIEVED_AFTER);
+        let mut again = Vec::new();
+        self.reads.settle(|reason, from| match reason {
+            Reason::Unasked(ip) => {
+                let late = reading.began >= from;
+                let known = ledger.block_of(*ip).is_some();
+                if known && late && full && !shown(ip) {
+                    // Not dropped either, since its ENI was changed meanwhile: asked again, not at once.
+                    again.push(*ip);
+                }
+                !known || (late && shown(ip))
             }
-            ledger.block_of(*ip).is_some() && !(late && shown(ip))
+            Reason::NotShown(ip) => ledger.block_of(*ip).is_none(),
+            Reason::Hinted(hint) => hint.agrees_with(ledger),
+            Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost => false,
         });
+        for ip in again {
+            self.reads.want_from(Reason::Unasked(ip), reading.began.after(ABSENCE_BELIEVED_AFTER));
+        }
+    }
+
+    fn note_not_shown(&mut self, ledger: &Ledger, reading: Reading<'_>) {
         for view in reading.views {
             let Some(record) = ledger.enis.get(&view.id).filter(|record| reading.began >= record.changed)
             else {
@@ -242,9 +242,10 @@ impl Observed {
                 let ip = block.net.addr();
                 let idle = block.state == BlockState::Held && !ledger.is_somebodys(block);
                 if view.secondary.contains(&ip) || !idle {
-                    self.unseen.remove(&ip);
+                    self.reads.shown(ip);
                 } else {
-                    self.unseen.insert(ip, record.changed.after(ABSENCE_BELIEVED_AFTER));
+                    let from = record.changed.after(ABSENCE_BELIEVED_AFTER);
+                    self.reads.want_from(Reason::NotShown(ip), from);
                 }
             }
         }
@@ -260,14 +261,15 @@ impl Observed {
         now: &Now,
         draw: u64,
     ) {
-        self.reading.retain(|other| other != read);
+        self.reads.failed(read);
         let setback =
             Setback::of(Api::DescribeNetworkInterfaces, PauseScope::Api, fault.as_ref(), cause, None);
         self.pause(&setback, began, now, draw);
     }
 
     /// EC2 is being asked what the node's type can carry.
-    pub fn limits_asked(&mut self) {
+    pub fn limits_asked(&mut self, now: &Now) {
+        self.budget.take(Api::DescribeInstanceTypes, now.boottime);
         self.asking_limits = true;
     }
 
@@ -350,13 +352,9 @@ impl Observed {
         })
     }
 
-    /// Whether a read that is under way or wanted is to settle what is known of this ENI.
+    /// Whether a read is to settle what is known of this ENI.
     pub(crate) fn doubted(&self, eni: &EniId) -> bool {
-        self.doubts.iter().any(|read| match read {
-            CloudRead::Enis { enis } => enis.contains(eni),
-            CloudRead::InstanceEnis { .. } => true,
-            CloudRead::AvailableEnis { .. } => false,
-        })
+        self.reads.doubted(eni)
     }
 
     /// A call that was sent then had a setback.
@@ -370,13 +368,8 @@ impl Observed {
             return;
         }
         let attempts = at.map_or(1, |at| self.pauses[at].attempts.saturating_add(1));
-        let rest = (setback.first * 2_u32.pow(attempts.saturating_sub(1).min(16)))
-            .min(setback.longest)
-            .max(setback.at_least);
-        let half = u64::try_from(rest.as_millis() / 2).unwrap_or(u64::MAX);
-        let spread = Duration::from_millis(draw.checked_rem(half.saturating_add(1)).unwrap_or(0));
-        // Between the half and the whole; after EC2 named a time, never less than that.
-        let rest = (rest / 2 + spread).max(setback.at_least);
+        let rest = (setback.first * 2_u32.pow(attempts.saturating_sub(1).min(16))).min(setback.longest);
+        let rest = jittered(setback, rest, draw);
         let pause = Pause {
             api: setback.api,
             scope: setback.scope.clone(),
@@ -400,4 +393,15 @@ impl Observed {
                 }
         });
     }
+}
+
+/// Full jitter where others who call as often as we do are what is waited for: nothing spreads a crowd better. Where the
+/// state of something is, at least the half of the rest. After EC2 named a time never less than that, and not all at the
+/// very instant either.
+fn jittered(setback: &Setback, rest: Duration, draw: u64) -> Duration {
+    let crowd = matches!(setback.cause, Refusal::Throttled { .. } | Refusal::Unreachable { .. });
+    let least = if crowd { Duration::ZERO } else { rest / 2 }.max(setback.at_least);
+    let most = if setback.at_least.is_zero() { rest } else { rest.max(setback.at_least + setback.first) };
+    let spread = u64::try_from(most.saturating_sub(least).as_millis()).unwrap_or(u64::MAX);
+    least + Duration::from_millis(draw % spread.saturating_add(1))
 }

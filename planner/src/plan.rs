@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_model::cloud::{CloudChange, CloudRead};
+use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::host::EniWiring;
 use holdfast_model::ids::IntentId;
 use holdfast_model::intent::Sending;
@@ -40,6 +40,19 @@ pub enum Step {
     SetUpEni(EniWiring),
     /// Commit these changes together; nothing in the world changes by them.
     Adjust(Vec<Change>),
+}
+
+impl Step {
+    /// The call of EC2 that it is, if it is one.
+    pub(crate) fn api(&self, ledger: &Ledger) -> Option<Api> {
+        match self {
+            Self::Open(change) => Some(change.api()),
+            Self::Repeat(id) => ledger.intents.get(id).map(|intent| intent.change.api()),
+            Self::Read(_) => Some(Api::DescribeNetworkInterfaces),
+            Self::AskLimits { .. } => Some(Api::DescribeInstanceTypes),
+            Self::SetUpEni(_) | Self::Adjust(_) => None,
+        }
+    }
 }
 
 /// What to do next.
@@ -97,7 +110,22 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         None => steps.extend(grown.changes.into_iter().map(Step::Open)),
     }
     steps.extend(shrink(desired, ledger, observed, &pool, now, &mut agenda));
+    let steps = affordable(steps, ledger, observed, now, &mut agenda);
     Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }
+}
+
+/// The steps whose call this node may make now, in their order. What does not fit is planned again when it does.
+fn affordable(
+    steps: Vec<Step>,
+    ledger: &Ledger,
+    observed: &Observed,
+    now: &Now,
+    agenda: &mut Agenda,
+) -> Vec<Step> {
+    let mut budget = observed.budget.clone();
+    let mut admitted =
+        |step: &Step| step.api(ledger).is_none_or(|api| budget.admits(api, now.boottime, agenda));
+    steps.into_iter().filter(|step| admitted(step)).collect()
 }
 
 /// Open intents whose call is sent again: those with a token, those of which a second one does no harm, and those

@@ -105,7 +105,7 @@ impl EniPool<'_> {
         match ledger.uses.get(&ip) {
             Some(Use::Leased(_)) => self.leased += 1,
             Some(what @ Use::Cooling(_))
-                if observed.found.contains_key(&ip) || (held && !what.is_over(now)) =>
+                if observed.reads.unasked(ip).is_some() || (held && !what.is_over(now)) =>
             {
                 self.cooling += 1;
             }

@@ -2,10 +2,7 @@
 //!
 //! Open intents are not touched here: the plan repeats them, or reads what became of them.
 
-use std::collections::BTreeSet;
-
 use holdfast_model::block::{Block, BlockState};
-use holdfast_model::ids::MacAddr;
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
@@ -15,20 +12,11 @@ use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
 use crate::draft::Draft;
+use crate::proof::{Anothers, Here, NewBoot, Whose, whose};
 use crate::quarantine::rest;
 
 #[cfg(test)]
 mod tests;
-
-/// What is known at start of where we are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Here<'a> {
-    /// The instance metadata's answer, when there is one.
-    pub identity: Option<&'a NodeIdentity>,
-    /// The MACs of the kernel's links, when they were read completely. An instance keeps its primary ENI for life: which
-    /// one is here tells whose ledger this is, whatever anybody says.
-    pub macs: Option<&'a BTreeSet<MacAddr>>,
-}
 
 /// What kind of start it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +30,8 @@ pub enum Recovery {
     /// The ledger is another instance's (baked into an image) and was forgotten. Without an identity nothing
     /// can be planned yet.
     Foreign,
-    /// Instance metadata names another instance than the ledger, and the kernel does not bear it out: nothing is
-    /// forgotten on that word alone. Ask again.
+    /// Instance metadata names another instance than the ledger, and the kernel does not bear it out; or the node was restarted
+    /// without the ledger's primary link, and metadata is silent. Nothing is forgotten on one word alone: ask again, look again.
     Doubtful,
 }
 
@@ -70,11 +58,10 @@ pub fn recover(desired: &Desired<'_>, ledger: &Ledger, here: Here<'_>, now: &Now
         }
         return Recovered { kind: Recovery::Fresh, changes: draft.into_changes() };
     };
-    let same_boot = node.boot == now.boot;
-    match whose(node, here, same_boot) {
+    match whose(node, here, now) {
         Whose::Ours => {}
-        Whose::Anothers => {
-            forget_all(&mut draft, ledger);
+        Whose::Anothers(proof) => {
+            forget_all(&mut draft, ledger, &proof);
             if let Some(identity) = here.identity {
                 put_node(&mut draft, identity, now);
             }
@@ -82,11 +69,12 @@ pub fn recover(desired: &Desired<'_>, ledger: &Ledger, here: Here<'_>, now: &Now
         }
         Whose::Unclear => return Recovered { kind: Recovery::Doubtful, changes: Vec::new() },
     }
-    if !same_boot {
-        begin_boot(&mut draft, desired, ledger, now);
+    let new_boot = NewBoot::of(node, now);
+    if let Some(proof) = &new_boot {
+        begin_boot(&mut draft, desired, ledger, proof, now);
     }
     put_node(&mut draft, here.identity.unwrap_or(&node.identity), now);
-    let kind = if same_boot { Recovery::SameBoot } else { Recovery::NewBoot };
+    let kind = if new_boot.is_some() { Recovery::NewBoot } else { Recovery::SameBoot };
     Recovered { kind, changes: draft.into_changes() }
 }
 
@@ -101,38 +89,6 @@ pub fn cut_off(ledger: &Ledger, now: &Now) -> Vec<Change> {
         }
     }
     draft.into_changes()
-}
-
-/// Whose a ledger is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    Ours,
-    Anothers,
-    Unclear,
-}
-
-/// Metadata answers wrongly now and then, and to believe it costs every pod its network: a ledger of this very boot is
-/// another instance's only if the kernel says so too. After a reboot nothing runs that could be lost.
-fn whose(node: &NodeRecord, here: Here<'_>, same_boot: bool) -> Whose {
-    let is_here = |mac: MacAddr| here.macs.map(|macs| macs.contains(&mac));
-    let of_ledger = is_here(node.identity.primary_mac);
-    let Some(identity) = here.identity else {
-        // Within a boot a link may be away; an instance is not.
-        let moved = !same_boot && of_ledger == Some(false);
-        return if moved { Whose::Anothers } else { Whose::Ours };
-    };
-    if identity.instance == node.identity.instance {
-        return Whose::Ours;
-    }
-    let (Some(of_ledger), Some(told)) = (of_ledger, is_here(identity.primary_mac)) else {
-        return Whose::Unclear;
-    };
-    match (of_ledger, told) {
-        (false, true) => Whose::Anothers,
-        (true, false) => Whose::Unclear,
-        _ if same_boot => Whose::Unclear,
-        _ => Whose::Anothers,
-    }
 }
 
 fn put_node(draft: &mut Draft<'_>, identity: &NodeIdentity, now: &Now) {
@@ -150,7 +106,7 @@ fn put_node(draft: &mut Draft<'_>, identity: &NodeIdentity, now: &Now) {
     }
 }
 
-fn forget_all(draft: &mut Draft<'_>, ledger: &Ledger) {
+fn forget_all(draft: &mut Draft<'_>, ledger: &Ledger, _proof: &Anothers) {
     for key in ledger.leases.keys() {
         draft.push(Change::DropLease(key.clone()));
     }
@@ -167,11 +123,11 @@ fn forget_all(draft: &mut Draft<'_>, ledger: &Ledger) {
         draft.drop_intent(*id);
     }
     for id in ledger.enis.keys() {
-        draft.drop_eni(id);
+        draft.push(Change::DropEni(id.clone()));
     }
 }
 
-fn begin_boot(draft: &mut Draft<'_>, desired: &Desired<'_>, ledger: &Ledger, now: &Now) {
+fn begin_boot(draft: &mut Draft<'_>, desired: &Desired<'_>, ledger: &Ledger, _proof: &NewBoot, now: &Now) {
     for key in ledger.leases.keys() {
         draft.push(Change::DropLease(key.clone()));
     }

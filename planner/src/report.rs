@@ -132,7 +132,7 @@ fn resting(ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Ite
         ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni))?;
         // The read that proves it may take a while.
         let read =
-            observed.found.get(ip).map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
+            observed.reads.unasked(*ip).map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
         rest.remaining(now).max(read)
     })
 }

@@ -6,17 +6,16 @@
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudChange};
-use holdfast_model::eni::{EniKind, EniPhase};
-use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::eni::EniPhase;
+use holdfast_model::ledger::Ledger;
 use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
-use crate::intents::open::{busy, in_use};
-use crate::limits::limits_of;
 use crate::observed::Observed;
 use crate::plan::Step;
 use crate::pool::{EniPool, Pool, targets};
+use crate::proof::Brake;
 
 #[cfg(test)]
 mod tests;
@@ -42,14 +41,10 @@ pub(crate) fn shrink(
                 | CloudChange::AssignAddresses { .. }
         )
     }) || pool.enis.iter().any(|share| share.eni.phase == EniPhase::Available);
-    if desired.config.provisioning_disabled.value
-        || observed.last_full_read.is_none()
-        || limits_of(ledger, observed).is_none()
-        || pool.level.waiting > 0
-        || growing
-    {
+    if desired.config.provisioning_disabled.value || pool.level.waiting > 0 || growing {
         return Vec::new();
     }
+    let Some(brake) = Brake::off(ledger, observed, now) else { return Vec::new() };
     let targets = targets(desired);
     if targets.short(&pool.level) > 0 {
         return Vec::new();
@@ -58,17 +53,15 @@ pub(crate) fn shrink(
     let mut level = pool.level;
     // The highest slot first: leases go to the lowest, so that one is the likeliest to stay empty.
     let released = pool.enis.iter().rev().find(|share| {
-        releasable(ledger, observed, share, now)
+        share.idle()
+            && brake.surplus(share.eni).is_some()
             && targets.spare(&level, share.free_count())
             && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))
     });
     if let Some(share) = released
-        && let EniPhase::Attached { attachment, .. } = &share.eni.phase
+        && let Some(change) = brake.surplus(share.eni).and_then(|idle| idle.drain(now))
     {
-        let mut record = share.eni.clone();
-        record.phase = EniPhase::Draining { attachment: attachment.clone() };
-        record.since = now.boottime;
-        steps.push(Step::Adjust(vec![Change::PutEni(record)]));
+        steps.push(Step::Adjust(vec![change]));
         level.free = level.free.saturating_sub(share.free_count());
     }
 
@@ -87,29 +80,14 @@ pub(crate) fn shrink(
     for share in order {
         let eni = &share.eni.id;
         let count = over.min(share.free_count());
-        let attached = matches!(share.eni.phase, EniPhase::Attached { .. });
-        let waits = busy(ledger, eni)
-            || observed.doubted(eni)
-            || observed.pause_of(Api::UnassignPrivateIpAddresses, Some(eni), None, now).is_some();
-        if count == 0 || !attached || waits {
+        if observed.pause_of(Api::UnassignPrivateIpAddresses, Some(eni), None, now).is_some() {
             continue;
         }
         let addresses = share.free.iter().rev().take(count as usize).copied().collect();
-        steps.push(Step::Open(CloudChange::UnassignAddresses { eni: eni.clone(), addresses }));
-        over -= count;
+        if let Some(idle) = brake.addresses(share.eni, addresses) {
+            steps.push(Step::Open(idle.unassign()));
+            over -= count;
+        }
     }
     steps
-}
-
-/// Whether nothing on the ENI speaks against giving it back, its age and the targets aside. An EFA is part of
-/// what the user ordered, and the primary belongs to the instance.
-fn releasable(ledger: &Ledger, observed: &Observed, share: &EniPool<'_>, now: &Now) -> bool {
-    let eni = share.eni;
-    !eni.is_primary()
-        && eni.kind == EniKind::Standard
-        && matches!(eni.phase, EniPhase::Attached { .. })
-        && share.idle()
-        && !in_use(ledger, &eni.id, now)
-        && ledger.intents_on(&eni.id).next().is_none()
-        && !observed.doubted(&eni.id)
 }

@@ -29,9 +29,9 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::{
-    Choice, Desired, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage, Step,
-    Traces, activate, adopt, begin_release, call_of, cut_off, finish_release, free_addresses, open,
-    open_lease, plan, recover, report, settle,
+    Choice, Desired, Ended, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage,
+    Step, activate, adopt, begin_release, call_of, cut_off, finish_release, free_addresses, open, open_lease,
+    plan, recover, report, settle,
 };
 use cloud::ToyCloud;
 
@@ -133,6 +133,8 @@ impl Toy {
 
     pub(crate) fn start(&mut self, identity: &NodeIdentity) -> Recovery {
         self.observed = Observed::default();
+        // In the toy's kernel everything is explained.
+        self.observed.traces.looked = true;
         self.commit(&cut_off(&self.ledger, &self.now));
         let here = Here { identity: Some(identity), macs: None };
         let recovered = self.with_desired(|desired| recover(desired, &self.ledger, here, &self.now));
@@ -238,8 +240,9 @@ impl Toy {
             return;
         }
         let key = &keys[nth % keys.len()];
+        let ended = Ended::asked(&self.ledger.leases[key]);
         let address = self.ledger.leases[key].faces[0].address;
-        let changes = begin_release(&self.ledger, key, &self.now);
+        let changes = begin_release(&self.ledger, &ended, &self.now);
         self.commit(&changes);
         let changes = self.with_desired(|desired| finish_release(desired, &self.ledger, key, &self.now));
         self.cloud.leased.remove(&address);
@@ -266,10 +269,10 @@ impl Toy {
                 Step::Open(change) => {
                     self.next += 1;
                     let id = IntentId(Uuid::from_u128(u128::from(self.next)));
-                    let changes = open(&self.ledger, change.clone(), id, &self.now)
+                    let changes = open(&self.ledger, &self.observed, change.clone(), id, &self.now)
                         .unwrap_or_else(|| panic!("the plan's own change is admitted: {change:?}"));
                     self.commit(&changes);
-                    self.observed.sent(id, &self.now);
+                    self.observed.sent(id, change.api(), &self.now);
                     sent.push(Step::Repeat(id));
                 }
                 Step::Repeat(id) => {
@@ -284,18 +287,19 @@ impl Toy {
                         "a second one would assign twice, or be refused: {change:?}"
                     );
                     let intent = self.ledger.intents[id].clone();
+                    let api = intent.change.api();
                     if intent.sending == Sending::NeverSent {
                         self.commit(&[Change::PutIntent(Intent { sending: Sending::MaybeSent, ..intent })]);
                     }
-                    self.observed.sent(*id, &self.now);
+                    self.observed.sent(*id, api, &self.now);
                     sent.push(step.clone());
                 }
                 Step::Read(read) => {
-                    self.observed.read_began(read);
+                    self.observed.read_began(read, &self.now);
                     sent.push(step.clone());
                 }
                 Step::AskLimits { .. } => {
-                    self.observed.limits_asked();
+                    self.observed.limits_asked(&self.now);
                     sent.push(step.clone());
                 }
                 Step::SetUpEni(_) => sent.push(step.clone()),
@@ -328,6 +332,12 @@ impl Toy {
         }
         self.serve();
         !made.steps.is_empty()
+    }
+
+    /// Bits that differ each time.
+    fn draw(&mut self) -> u64 {
+        self.next += 1;
+        self.next.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
     }
 
     /// A call's end; false when the process died.
@@ -369,7 +379,8 @@ impl Toy {
                     return false;
                 }
                 let settlement = settle(&self.ledger, id, &outcome, &self.now);
-                self.observed.settled(id, change.api(), &settlement, &self.now, self.next);
+                let draw = self.draw();
+                self.observed.settled(id, change.api(), &settlement, &self.now, draw);
                 self.commit(&settlement.changes);
             }
             Step::Read(read) => {
@@ -379,7 +390,8 @@ impl Toy {
                     Fate::KilledBefore | Fate::KilledAfter => return false,
                     fate @ (Fate::Throttled | Fate::LostBefore | Fate::LostAfter | Fate::NotSent) => {
                         let fault = (fate == Fate::NotSent).then_some(Fault::NotSent);
-                        self.observed.read_failed(&read, began, fault, "lost", &self.now, self.next);
+                        let draw = self.draw();
+                        self.observed.read_failed(&read, began, fault, "lost", &self.now, draw);
                         return true;
                     }
                 };
@@ -393,7 +405,10 @@ impl Toy {
                         self.limits = Some(self.cloud.limits.clone());
                         self.observed.limits_told(self.cloud.limits.clone());
                     }
-                    _ => self.observed.limits_untold(None, "lost", &self.now, self.next),
+                    _ => {
+                        let draw = self.draw();
+                        self.observed.limits_untold(None, "lost", &self.now, draw);
+                    }
                 }
             }
             Step::SetUpEni(wiring) => {
@@ -413,18 +428,14 @@ impl Toy {
     pub(crate) fn read(&mut self, read: &CloudRead, began: BootTime, age_ms: u64) {
         let views = self.cloud.read(read, age_ms);
         let reading = Reading { read, views: &views, began };
-        let traces = Traces { looked: true, ..Traces::default() };
-        let changes = self.with_desired(|desired| {
-            adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)
-        });
+        let changes =
+            self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));
         self.observed.note_found(&self.ledger, &changes, began);
         self.commit(&changes);
-        let again = self.with_desired(|desired| {
-            adopt(desired, &self.ledger, &self.observed, reading, &traces, &self.now)
-        });
+        let again =
+            self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));
         assert_eq!(writes(&again), Vec::<&Change>::new(), "adopting twice changes nothing");
-        self.observed.read_answered(read, began);
-        self.observed.note_absences(&self.ledger, reading);
+        self.observed.read_adopted(&self.ledger, reading);
     }
 
     /// Runs until nothing is left to do for a good while.

@@ -141,7 +141,7 @@ impl SandboxKey {
             // No part can contain a NUL, so no two keys run together into one text.
             hash.update([0]);
         }
-        crate::names::hex(&hash.finalize())
+        hex(&hash.finalize())
     }
 }
 
@@ -182,6 +182,16 @@ pub struct Attachment {
 /// The prefix length that names exactly one address of this family.
 pub(crate) fn host_prefix_len(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Lower-case hex digits of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]])
+        .map(char::from)
+        .collect()
 }
 
 #[cfg(test)]

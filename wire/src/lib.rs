@@ -16,6 +16,7 @@
 
 pub mod client;
 pub mod cni;
+pub mod code;
 pub mod fd;
 pub mod frame;
 pub mod ids;

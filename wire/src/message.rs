@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cni::error::code;
+use crate::code;
 use crate::frame::{self, FrameError, MAX_ANSWER, MAX_REQUEST};
 use crate::ids::{Attachment, NetworkName, PodRef, SandboxKey, VethPrefix};
 

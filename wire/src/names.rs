@@ -21,19 +21,9 @@ pub fn dummy_interface(pod: &PodRef) -> String {
 }
 
 fn pod_hash(pod: &PodRef) -> String {
-    let mut digits = hex(&Sha1::digest(format!("{}.{}", pod.namespace, pod.name)));
+    let mut digits = crate::ids::hex(&Sha1::digest(format!("{}.{}", pod.namespace, pod.name)));
     digits.truncate(HASH_DIGITS);
     digits
-}
-
-/// Lower-case hex digits of `bytes`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]])
-        .map(char::from)
-        .collect()
 }
 
 #[cfg(test)]

@@ -50,7 +50,13 @@ async fn by_id(client: &Client, enis: &[EniId]) -> Result<BTreeMap<EniId, EniVie
         let ids = wanted.iter().map(|id| (*id).to_owned()).collect();
         // No page size here: EC2 does not take it together with ids.
         match all_pages(client.describe_network_interfaces().set_network_interface_ids(Some(ids))).await {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                // EC2 shows what it was asked for by id, or says what it does not know.
+                return match wanted.iter().find(|id| !found.contains_key(&EniId::new(**id))) {
+                    None => Ok(found),
+                    Some(id) => Err(bad_answer(format!("a list of ENIs by id that lacks {id}"))),
+                };
+            }
             Err(error) if error.fault == CloudFault::NotFound => {
                 let missing: Vec<&str> = ids_in(&error.message).filter(|id| wanted.contains(id)).collect();
                 if missing.is_empty() {

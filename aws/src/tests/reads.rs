@@ -151,6 +151,15 @@ async fn a_not_found_that_names_none_of_ours_is_an_error() {
     assert_eq!(server.seen().len(), 1);
 }
 
+/// EC2 shows what it is asked for by id, or refuses: an answer of success that lacks one is not whole.
+#[tokio::test]
+async fn a_list_by_id_that_lacks_one_is_an_error() {
+    let server = Server::start(|_| page(None, &["eni-1"])).await;
+    assert_eq!(ids(&read(&server, &by_ids(&["eni-1"])).await.unwrap()), ["eni-1"]);
+    let lacking = read(&server, &by_ids(&["eni-1", "eni-2"])).await.unwrap_err();
+    assert!(lacking.message.contains("eni-2"), "{lacking:?}");
+}
+
 #[tokio::test]
 async fn an_eni_is_read_whole() {
     let full = eni(

@@ -5,6 +5,7 @@
 
 mod away;
 mod box_of;
+mod burst;
 mod chance;
 mod clock;
 mod cloud;

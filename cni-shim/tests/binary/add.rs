@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use holdfast_wire::cni::error::code;
+use holdfast_wire::code;
 use holdfast_wire::message::{Answer, EnforcingMode, Failed, Request, RequestError};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 use std::fs;
 use std::thread;
 
-use holdfast_wire::cni::error::code;
+use holdfast_wire::code;
 use holdfast_wire::message::{Answer, Request};
 use holdfast_wire::spool::Spool;
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use holdfast_wire::cni::error::code;
+use holdfast_wire::code;
 use holdfast_wire::message::{Answer, Request};
 use serde_json::{Value, json};
 

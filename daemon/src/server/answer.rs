@@ -13,14 +13,16 @@ use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status};
 use holdfast_model::config::{Config, Origin};
 use holdfast_model::lease::Face;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
-use holdfast_wire::cni::error::code;
+use holdfast_wire::code;
 use holdfast_wire::ids;
 use holdfast_wire::message::{Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
 use holdfast_wire::names;
 
+use super::Desk;
 use super::connection::start_of;
-use super::{Backend, Desk, key_of};
-use crate::run::chain;
+use crate::backend::Backend;
+use crate::keys::key_of;
+use holdfast_model::chain;
 
 /// An ADD is answered at least this long before its plugin gives up, so that the cause reaches the pod's events; a
 /// plugin with little patience gets a quarter of it.

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_wire::cni::error::code;
+use holdfast_wire::code;
 use holdfast_wire::fd;
 use holdfast_wire::frame::{FrameDecoder, FrameError, MAX_REQUEST};
 use holdfast_wire::message::{Answer, AnswerFrame, Failed, MAX_PROTOCOL, RequestFrame};

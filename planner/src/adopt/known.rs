@@ -10,6 +10,7 @@ use crate::draft::Draft;
 use crate::intents::open::claimed_slots;
 use crate::intents::settle::{departed, not_unassigned, source_of};
 use crate::lifecycle::TOMBSTONE;
+use crate::proof::Left;
 
 impl Merge<'_> {
     /// An ENI that the read shows.
@@ -36,9 +37,9 @@ impl Merge<'_> {
             } else if record.attachment().is_some() && !detaching && self.covers(record) {
                 self.absent(draft, record, Some(view));
             } else if record.phase == EniPhase::Available && view.attachment.is_some() {
-                draft
-                    .note(format!("{} was attached elsewhere by somebody: it is not ours any more", view.id));
-                draft.bury(&view.id);
+                if let Some(left) = Left::taken(view) {
+                    draft.bury(&view.id, &left);
+                }
             } else if record.phase == EniPhase::Available {
                 self.addresses(draft, record, view, New::AskedFor);
             }
@@ -88,20 +89,20 @@ impl Merge<'_> {
         self.settle_by_read(draft, record, view);
         let Some(current) = draft.ledger.enis.get(&record.id).cloned() else { return };
         let still_busy = draft.ledger.intents_on(&record.id).next().is_some();
-        if still_busy || !self.proves_absence(record) || current.is_primary() {
+        let Some(left) = self.proves_absence(record).filter(|_| !still_busy && !current.is_primary()) else {
             return;
-        }
-        let by_id = matches!(self.reading.read, CloudRead::Enis { .. });
+        };
         match &current.phase {
-            EniPhase::Available | EniPhase::Detached if by_id && view.is_none() => draft.bury(&record.id),
+            EniPhase::Available | EniPhase::Detached => {
+                if let Some(left) = Left::unknown(self.reading, record, view) {
+                    draft.bury(&record.id, &left);
+                }
+            }
             EniPhase::Attached { .. } | EniPhase::Draining { .. } => {
                 let held = draft.ledger.leases_on(&record.id).count();
-                draft.note(format!(
-                    "{} is not attached any more, and not by our doing; sandboxes on it: {held}",
-                    record.id
-                ));
+                draft.note(format!("{}: {left}; sandboxes on it: {held}", record.id));
                 let ours = current.created_by.is_some();
-                draft.strip(&record.id);
+                draft.strip(&record.id, &left);
                 let bare = draft.ledger.blocks_on(&record.id).next().is_none();
                 if !bare {
                     // Kept for what is owed on it, and closed to everything new.
@@ -111,10 +112,10 @@ impl Merge<'_> {
                 } else if view.is_some() && ours {
                     draft.enter(&record.id, EniPhase::Detached);
                 } else {
-                    draft.drop_eni(&record.id);
+                    draft.drop_eni(&record.id, &left);
                 }
             }
-            EniPhase::Available | EniPhase::Detached | EniPhase::Gone => {}
+            EniPhase::Gone => {}
         }
     }
 
@@ -136,7 +137,7 @@ impl Merge<'_> {
                     }
                     if left.is_empty() {
                         draft.drop_intent(id);
-                    } else if self.proves_absence(record) && view.is_some() {
+                    } else if self.proves_absence(record).is_some() && view.is_some() {
                         // Shown so long after the last call: no call has taken them away, nor will one any more.
                         not_unassigned(draft, &intent);
                     } else {
@@ -148,13 +149,15 @@ impl Merge<'_> {
                     draft.drop_intent(id);
                     draft.enter(&record.id, EniPhase::Detached);
                 }
-                CloudChange::DetachEni { .. } if self.proves_absence(record) => draft.drop_intent(id),
+                CloudChange::DetachEni { .. } if self.proves_absence(record).is_some() => {
+                    draft.drop_intent(id);
+                }
                 CloudChange::DeleteEni { .. } => {
                     if here.is_some() {
                         draft.drop_intent(id);
-                    } else if view.is_none() && matches!(self.reading.read, CloudRead::Enis { .. }) {
+                    } else if let Some(left) = Left::unknown(self.reading, record, view) {
                         draft.drop_intent(id);
-                        draft.bury(&record.id);
+                        draft.bury(&record.id, &left);
                     }
                 }
                 CloudChange::SetDeleteOnTermination { .. }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use std::net::IpAddr;
 
 use holdfast_model::cloud::{Api, AttachmentStatus, CloudRead, TAG_INSTANCE, TAG_INTENT, TAG_NO_MANAGE};
@@ -310,8 +312,7 @@ fn a_detachment_by_somebody_else_is_waited_for() {
     let views = vec![];
     let reading = Reading { read: &CloudRead::Enis { enis: vec![] }, views: &views, began: toy.now.boottime };
     let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
-    let traces = Traces { looked: true, ..Traces::default() };
-    let nothing = adopt(&desired, &toy.ledger, &toy.observed, reading, &traces, &toy.now);
+    let nothing = adopt(&desired, &toy.ledger, &toy.observed, reading, &toy.now);
     assert_eq!(writes(&nothing), Vec::<&Change>::new());
     assert_eq!(toy.ledger, before);
 }

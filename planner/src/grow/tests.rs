@@ -108,8 +108,8 @@ fn an_eni_that_is_being_created_is_counted_with_its_room() {
         panic!("{made:?}")
     };
     let id = IntentId(Uuid::from_u128(0xfeed));
-    toy.ledger.apply_all(&open(&toy.ledger, change.clone(), id, &toy.now).unwrap());
-    toy.observed.sent(id, &toy.now);
+    toy.ledger.apply_all(&open(&toy.ledger, &toy.observed, change.clone(), id, &toy.now).unwrap());
+    toy.observed.sent(id, holdfast_model::cloud::Api::CreateNetworkInterface, &toy.now);
     toy.set_waiting(20);
     assert_eq!(plan(&desired, &toy.ledger, &toy.observed, &toy.now).steps, []);
     toy.set_waiting(40);

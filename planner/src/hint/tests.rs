@@ -33,6 +33,8 @@ fn a_swap_one_for_one_is_seen() {
     addresses.insert("10.0.99.99".parse().unwrap());
     let diff = compare_hint(&toy.ledger, &hint, &toy.now).unwrap();
     assert_eq!(diff.differing.len(), 1);
+    let shown = diff.differing.values().next().unwrap();
+    assert!(shown.contains(&"10.0.99.99".parse::<IpAddr>().unwrap()), "it says what it saw: {diff:?}");
 }
 
 #[test]

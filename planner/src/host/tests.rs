@@ -274,7 +274,7 @@ fn what_is_being_wired_or_unwired_is_left_alone() {
     let mut toy = toy();
     let whole = kernel(&desired_host(&toy.ledger, &toy.config));
     let key = toy.ledger.leases.keys().next().unwrap().clone();
-    toy.commit(&crate::begin_release(&toy.ledger, &key, &toy.now));
+    toy.commit(&crate::begin_release(&toy.ledger, &crate::Ended::asked(&toy.ledger.leases[&key]), &toy.now));
     let desired = desired_host(&toy.ledger, &toy.config);
     assert_eq!(desired.pods.len(), 3);
     assert_eq!(host_diff(&desired, &whole, &spared(&toy.ledger)), [], "neither missing nor orphans");

@@ -11,12 +11,24 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{Now, WallTime};
 use ipnet::IpNet;
 
+use crate::observed::Observed;
+use crate::proof::Brake;
+
 /// Makes a planned change an intent: the changes to commit before the call is sent. `None` when the ledger no
 /// longer admits it (an address was leased meanwhile, an ENI is busy): plan again.
 ///
 /// A creation gets its [`TAG_INTENT`] and [`TAG_CREATED_AT`] here, since only here its id is known.
-pub fn open(ledger: &Ledger, mut change: CloudChange, id: IntentId, now: &Now) -> Option<Vec<Change>> {
+pub fn open(
+    ledger: &Ledger,
+    observed: &Observed,
+    mut change: CloudChange,
+    id: IntentId,
+    now: &Now,
+) -> Option<Vec<Change>> {
     if ledger.intents.contains_key(&id) {
+        return None;
+    }
+    if change.gives_back() && !Brake::off(ledger, observed, now)?.allows(&change) {
         return None;
     }
     let mut changes = Vec::new();
@@ -54,32 +66,12 @@ pub fn open(ledger: &Ledger, mut change: CloudChange, id: IntentId, now: &Now) -
             }
         }
         CloudChange::UnassignAddresses { eni, addresses } => {
-            idle(ledger, eni)?;
-            if addresses.is_empty() {
-                return None;
-            }
             for ip in addresses {
                 let block = ledger.blocks.get(&IpNet::from(*ip)).filter(|block| &block.eni == eni)?;
-                if !ledger.is_free(*ip, now) {
-                    return None;
-                }
                 changes.push(Change::PutBlock(Block { state: BlockState::Leaving(id), ..block.clone() }));
             }
         }
-        CloudChange::DetachEni { eni, attachment } => {
-            let record = idle(ledger, eni)?;
-            let draining =
-                matches!(&record.phase, EniPhase::Draining { attachment: own } if own == attachment);
-            if !draining || record.is_primary() || in_use(ledger, eni, now) {
-                return None;
-            }
-        }
-        CloudChange::DeleteEni { eni } => {
-            let record = idle(ledger, eni)?;
-            if record.phase != EniPhase::Detached || record.is_primary() || in_use(ledger, eni, now) {
-                return None;
-            }
-        }
+        CloudChange::DetachEni { .. } | CloudChange::DeleteEni { .. } => {}
     }
     if let Some(record) = change.eni().and_then(|eni| ledger.enis.get(eni)) {
         let mut record = record.clone();
@@ -112,18 +104,6 @@ pub(crate) fn lowest_free_slot(card: u8, claimed: &BTreeSet<EniSlot>) -> EniSlot
 /// Whether an open intent changes this ENI in a way that excludes another change.
 pub(crate) fn busy(ledger: &Ledger, eni: &EniId) -> bool {
     ledger.intents_on(eni).any(|intent| !matches!(intent.change, CloudChange::SetDeleteOnTermination { .. }))
-}
-
-/// Whether anything on the ENI is leased, resting or suspect: then it stays where it is.
-pub(crate) fn in_use(ledger: &Ledger, eni: &EniId, now: &Now) -> bool {
-    ledger.leases_on(eni).next().is_some()
-        || ledger.blocks_on(eni).any(|block| match block.state {
-            BlockState::Leaving(_) => true,
-            BlockState::Gone(_) => false,
-            BlockState::Held | BlockState::Withdrawn => {
-                ledger.uses_in(block.net).any(|(_, what)| !what.is_over(now))
-            }
-        })
 }
 
 fn idle<'a>(ledger: &'a Ledger, eni: &EniId) -> Option<&'a EniRecord> {

@@ -19,6 +19,7 @@ use crate::draft::Draft;
 use crate::intents::open::{claimed_slots, lowest_free_slot};
 use crate::intents::{Fault, Outcome, Setback, Settlement};
 use crate::observed::PauseScope;
+use crate::proof::Left;
 
 #[cfg(test)]
 mod tests;
@@ -110,7 +111,9 @@ fn answered(draft: &mut Draft<'_>, intent: &Intent, answer: &CloudAnswer) -> boo
         }
         (CloudChange::DeleteEni { eni }, CloudAnswer::Done) => {
             draft.drop_intent(intent.id);
-            draft.bury(eni);
+            if let Some(left) = Left::deleted(intent) {
+                draft.bury(eni, &left);
+            }
         }
         _ => return false,
     }
@@ -180,7 +183,9 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
             draft.drop_intent(intent.id);
             match fault {
                 Fault::NotFound => {
-                    draft.bury(eni);
+                    if let Some(left) = Left::not_found(intent, fault) {
+                        draft.bury(eni, &left);
+                    }
                     None
                 }
                 // Usually the detachment is not finished. If it lasts, somebody attached the ENI again.

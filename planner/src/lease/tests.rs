@@ -96,8 +96,9 @@ fn an_undone_wiring_frees_at_once_and_a_release_rests() {
 
     toy.commit(&open_lease(&toy.ledger, &choice, request("a"), &toy.now).unwrap());
     assert_eq!(finish_release(&desired, &toy.ledger, &key, &toy.now), [], "kernel state comes first");
-    toy.commit(&begin_release(&toy.ledger, &key, &toy.now));
-    assert_eq!(begin_release(&toy.ledger, &key, &toy.now), [], "twice is once");
+    let ended = Ended::asked(&toy.ledger.leases[&key]);
+    toy.commit(&begin_release(&toy.ledger, &ended, &toy.now));
+    assert_eq!(begin_release(&toy.ledger, &ended, &toy.now), [], "twice is once");
     toy.commit(&finish_release(&desired, &toy.ledger, &key, &toy.now));
     assert!(!toy.ledger.is_free(choice.address, &toy.now));
     toy.sleep(Duration::from_millis(29_999));
@@ -231,12 +232,14 @@ fn what_was_found_is_leased_when_a_later_read_shows_it_again() {
     // Rested, and not proven.
     let mut unproven = toy.observed.clone();
     let asked_again = toy.now.boottime.after(Duration::from_secs(60));
-    unproven.found.extend([(gone, asked_again), (stays, asked_again)]);
+    for ip in [gone, stays] {
+        unproven.reads.want(crate::wanted::Reason::Unasked(ip), asked_again);
+    }
     toy.sleep(Duration::from_secs(31));
     let chosen = free_addresses(PoolKey::DEFAULT, &toy.ledger, &unproven, &toy.now);
     assert!(!chosen.iter().any(|chosen| [gone, stays].contains(&chosen.address)));
     toy.run_to_rest();
-    assert!(toy.observed.found.is_empty(), "{:?}", toy.observed.found);
+    assert!([gone, stays].iter().all(|ip| !toy.observed.reads.unproven(*ip)), "{:?}", toy.observed.reads);
     assert!(!toy.ledger.is_held(gone));
     assert!(toy.ledger.is_free(stays, &toy.now));
 }

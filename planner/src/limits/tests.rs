@@ -88,14 +88,14 @@ fn nothing_is_given_back_before_the_limits_are_known() {
     let before = toy.cloud.enis.clone();
     let mut toy = unheard_of(toy);
     for _ in 0..20 {
-        toy.observed.limits_untold(None, "lost", &toy.now, 0);
+        toy.observed.limits_untold(None, "lost", &toy.now, 499);
         let desired = Desired { config: &toy.config, limits: None };
         let made = crate::plan(&desired, &toy.ledger, &toy.observed, &toy.now);
         let kept = made.steps.iter().all(|step| matches!(step, Step::Read(_) | Step::SetUpEni(_)));
         assert!(kept, "{made:?}");
         for step in made.steps {
             if let Step::Read(read) = step {
-                toy.observed.read_began(&read);
+                toy.observed.read_began(&read, &toy.now);
                 let began = toy.now.boottime;
                 toy.read(&read, began, 0);
             }

@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::{EniId, InstanceId};
+use holdfast_model::ledger::Ledger;
 use holdfast_model::time::Now;
 
 use crate::toy::now_at;
-use crate::{Fault, Observed};
+use crate::{Fault, Observed, Reading};
 
 fn read() -> CloudRead {
     CloudRead::InstanceEnis { instance: InstanceId::new("i-1") }
@@ -20,23 +21,27 @@ fn rest(observed: &Observed, now: &Now) -> Duration {
 #[test]
 fn pauses_double_spread_and_end() {
     let now = now_at(100);
-    let mut observed = Observed::default();
     let throttled = Some(Fault::Throttled { retry_after: None });
-    let mut longest = Duration::ZERO;
-    for attempt in 0..12_u32 {
-        for draw in [0, 17, u64::MAX] {
-            let mut copy = observed.clone();
-            copy.read_failed(&read(), now.boottime, throttled, "slow", &now, draw);
-            let whole = Duration::from_secs(2_u64.pow(attempt).min(60));
-            assert!((whole / 2..=whole).contains(&rest(&copy, &now)), "attempt {attempt}: {:?}", copy.pauses);
-            longest = longest.max(rest(&copy, &now));
+    // The first rest, the longest, and the part of each that no draw undercuts, in milliseconds.
+    for (fault, first, longest, least) in
+        [(throttled, 500, 60_000, 0), (Some(Fault::Denied), 30_000, 300_000, 2)]
+    {
+        let mut observed = Observed::default();
+        for attempt in 0..12_u32 {
+            let whole = (first * 2_u64.pow(attempt)).min(longest);
+            let part = whole.checked_div(least).unwrap_or(0);
+            for (draw, wanted) in [(0, part), (whole - part, whole), (17, part + 17)] {
+                let mut copy = observed.clone();
+                copy.read_failed(&read(), now.boottime, fault, "slow", &now, draw);
+                let wanted = Duration::from_millis(wanted);
+                assert_eq!(rest(&copy, &now), wanted, "attempt {attempt}, draw {draw}: {:?}", copy.pauses);
+            }
+            observed.read_failed(&read(), now.boottime, fault, "slow", &now, u64::MAX);
         }
-        observed.read_failed(&read(), now.boottime, throttled, "slow", &now, 0);
+        let reading = Reading { read: &read(), views: &[], began: now.boottime };
+        observed.read_adopted(&Ledger::default(), reading);
+        assert_eq!(observed.pauses, [], "success ends it");
     }
-    assert!(longest > Duration::from_secs(30));
-    observed.read_answered(&read(), now.boottime);
-    assert_eq!(rest(&observed, &now), Duration::ZERO, "success ends it");
-    assert_eq!(observed.pauses, []);
 }
 
 #[test]
@@ -46,6 +51,9 @@ fn the_time_that_ec2_names_is_kept() {
     let fault = Fault::Throttled { retry_after: Some(Duration::from_secs(7)) };
     observed.read_failed(&read(), now.boottime, Some(fault), "slow", &now, 0);
     assert_eq!(rest(&observed, &now), Duration::from_secs(7));
+    let mut observed = Observed::default();
+    observed.read_failed(&read(), now.boottime, Some(fault), "slow", &now, 500);
+    assert_eq!(rest(&observed, &now), Duration::from_millis(7500), "not all at that very instant");
 }
 
 #[test]

@@ -51,11 +51,12 @@ fn rebuilt(traces: &Traces) -> Toy {
     lived.run_to_rest();
     let mut toy = Toy::new("t3.small", by_eni(1));
     toy.cloud = lived.cloud;
+    toy.observed.traces = traces.clone();
     let read = CloudRead::InstanceEnis { instance: InstanceId::new("i-1") };
     let views = toy.cloud.read(&read, 0);
     let reading = Reading { read: &read, views: &views, began: toy.now.boottime };
     let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
-    let changes = adopt(&desired, &toy.ledger, &toy.observed, reading, traces, &toy.now);
+    let changes = adopt(&desired, &toy.ledger, &toy.observed, reading, &toy.now);
     toy.commit(&changes);
     toy
 }

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::chain::Previous;
-use super::error::code;
 use super::version::CniVersion;
+use crate::code;
 use crate::ids::{Attachment, NetworkName, VethPrefix};
 use crate::message::EnforcingMode;
 use crate::{DEFAULT_SOCKET, DEFAULT_SPOOL};

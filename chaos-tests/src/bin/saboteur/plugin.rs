@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -71,6 +71,13 @@ fn spoil(place: &Place, how: &str, call: &Call) -> anyhow::Result<Said> {
         ("refuses-after-kills", "ADD") if refuses(place, call)? => {
             place.hit("ADD")?;
             return Ok(Said::refusal("not now", "a saboteur refuses"));
+        }
+        ("does-not-wait", "ADD") => {
+            let Some(said) = ask_one_daemon(place, call)? else {
+                place.hit("ADD")?;
+                return Ok(Said::refusal("no daemon", "a saboteur does not wait"));
+            };
+            return Ok(said);
         }
         _ => {}
     }
@@ -186,10 +193,34 @@ fn refuses(place: &Place, call: &Call) -> anyhow::Result<bool> {
     Ok(served.is_none_or(|number| number % 5 != 4))
 }
 
+/// What the daemon of now makes of it; nothing, if it does not live to answer.
+fn ask_one_daemon(place: &Place, call: &Call) -> anyhow::Result<Option<Said>> {
+    let Some(pid) = daemon(call) else { return Ok(None) };
+    let process = Path::new("/proc").join(pid.to_string());
+    let mut child = start(place, call)?;
+    while child.try_wait()?.is_none() {
+        if !process.exists() {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    end(child).map(Some)
+}
+
 fn ask(place: &Place, call: &Call) -> anyhow::Result<Said> {
+    end(start(place, call)?)
+}
+
+fn start(place: &Place, call: &Call) -> anyhow::Result<Child> {
     let mut child = Command::new(place.real()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     // A plugin that fails early may leave its stdin unread.
     drop(child.stdin.take().context("stdin is a pipe")?.write_all(&call.input));
+    Ok(child)
+}
+
+fn end(child: Child) -> anyhow::Result<Said> {
     let output = child.wait_with_output()?;
     Ok(Said { output: output.stdout, failed: !output.status.success() })
 }

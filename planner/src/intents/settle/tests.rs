@@ -19,7 +19,7 @@ fn with_open(change: impl Fn(&Toy) -> CloudChange) -> Toy {
     let mut toy = Toy::new("m5.large", by_address(4, 0));
     toy.run_to_rest();
     let change = change(&toy);
-    let changes = open(&toy.ledger, change, ID, &toy.now).expect("admitted");
+    let changes = open(&toy.ledger, &toy.observed, change, ID, &toy.now).expect("admitted");
     toy.commit(&changes);
     toy
 }
@@ -162,7 +162,7 @@ fn a_plan_that_is_too_late_is_not_admitted() {
     toy.run_to_rest();
     let change = unassign(&toy);
     toy.add_pods(1);
-    assert_eq!(open(&toy.ledger, change, ID, &toy.now), None, "one of them was leased");
+    assert_eq!(open(&toy.ledger, &toy.observed, change, ID, &toy.now), None, "one of them was leased");
 
     let mut toy = Toy::new("t3.small", by_eni(1));
     toy.add_pods(4);
@@ -176,10 +176,10 @@ fn a_plan_that_is_too_late_is_not_admitted() {
     record.phase = EniPhase::Draining { attachment: attachment.clone() };
     toy.ledger.apply(&Change::PutEni(record.clone()));
     let detach = CloudChange::DetachEni { eni: eni.clone(), attachment };
-    assert_eq!(open(&toy.ledger, detach, ID, &toy.now), None);
+    assert_eq!(open(&toy.ledger, &toy.observed, detach, ID, &toy.now), None);
     record.phase = EniPhase::Detached;
     toy.ledger.apply(&Change::PutEni(record));
-    assert_eq!(open(&toy.ledger, CloudChange::DeleteEni { eni }, ID, &toy.now), None);
+    assert_eq!(open(&toy.ledger, &toy.observed, CloudChange::DeleteEni { eni }, ID, &toy.now), None);
 }
 
 #[test]
@@ -191,7 +191,9 @@ fn an_eni_that_is_gone_already_is_no_setback() {
     let mut record = toy.ledger.enis[&eni].clone();
     record.phase = EniPhase::Detached;
     toy.ledger.apply(&Change::PutEni(record));
-    toy.commit(&open(&toy.ledger, CloudChange::DeleteEni { eni: eni.clone() }, ID, &toy.now).unwrap());
+    toy.commit(
+        &open(&toy.ledger, &toy.observed, CloudChange::DeleteEni { eni: eni.clone() }, ID, &toy.now).unwrap(),
+    );
     let settled = settle(&toy.ledger, ID, &refuse(Fault::NotFound), &toy.now);
     toy.commit(&settled.changes);
     assert_eq!(settled.setback, None);
@@ -292,7 +294,7 @@ fn an_address_that_ec2_says_is_elsewhere_is_not_leased_again_where_it_was() {
     let room = toy.ledger.blocks_on(&other).next().unwrap().net;
     toy.commit(&[Change::DropBlock(room)]);
     let assign = CloudChange::AssignAddresses { eni: other, count: 1 };
-    let opened = open(&toy.ledger, assign, ID, &toy.now).unwrap();
+    let opened = open(&toy.ledger, &toy.observed, assign, ID, &toy.now).unwrap();
     toy.commit(&opened);
     let answer = Outcome::Answered(CloudAnswer::Assigned(vec![face.address]));
     let settled = settle(&toy.ledger, ID, &answer, &toy.now);
@@ -343,9 +345,9 @@ fn an_eni_is_not_detached_under_a_rest_or_a_suspicion() {
         let what = what(&toy);
         toy.commit(&[Change::PutEni(record)]);
         let detach = CloudChange::DetachEni { eni, attachment };
-        assert!(open(&toy.ledger, detach.clone(), ID, &toy.now).is_some());
+        assert!(open(&toy.ledger, &toy.observed, detach.clone(), ID, &toy.now).is_some());
         toy.commit(&[Change::PutUse(block.addr(), what)]);
-        assert_eq!(open(&toy.ledger, detach.clone(), ID, &toy.now), None);
+        assert_eq!(open(&toy.ledger, &toy.observed, detach.clone(), ID, &toy.now), None);
     }
 }
 
@@ -378,7 +380,7 @@ fn a_detachment_that_was_surely_not_carried_out_is_over() {
     record.phase = EniPhase::Draining { attachment: attachment.clone() };
     toy.commit(&[Change::PutEni(record)]);
     let detach = CloudChange::DetachEni { eni: eni.clone(), attachment };
-    let opened = open(&toy.ledger, detach, ID, &toy.now).unwrap();
+    let opened = open(&toy.ledger, &toy.observed, detach, ID, &toy.now).unwrap();
     toy.commit(&opened);
     for outcome in [Outcome::Unknown { cause: "reset".into() }, refuse(Fault::Denied)] {
         let settled = settle(&toy.ledger, ID, &outcome, &toy.now);

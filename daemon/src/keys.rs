@@ -1,0 +1,12 @@
+//! Names of sandboxes, from the wire's to the model's.
+
+use holdfast_model::sandbox::SandboxKey;
+
+/// The model's key for the wire's.
+pub(crate) fn key_of(key: &holdfast_wire::ids::SandboxKey) -> SandboxKey {
+    SandboxKey {
+        container_id: key.container_id.to_string(),
+        ifname: key.ifname.to_string(),
+        network: key.network.to_string(),
+    }
+}

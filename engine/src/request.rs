@@ -1,0 +1,139 @@
+//! What the rest of the daemon asks of the engine, and what it is answered.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use holdfast_model::lease::Lease;
+use holdfast_model::refusal::Refusal;
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_ports::{HostFault, Netns};
+use tokio::sync::oneshot;
+
+use crate::dump::Dump;
+
+/// A sandbox that wants an address.
+#[derive(Debug, Clone)]
+pub struct AddRequest {
+    /// Who.
+    pub sandbox: SandboxKey,
+    /// Whose pod.
+    pub pod: PodRef,
+    /// Its network namespace, by handle.
+    pub netns: Netns,
+    /// The same, by name and identity.
+    pub netns_ref: NetnsRef,
+    /// The host end's name by the convention that other tools rely on.
+    pub host_veth: String,
+    /// The host end's name when another sandbox still bears the conventional one.
+    pub fallback_veth: String,
+    /// MTU of both ends.
+    pub mtu: u32,
+    /// How long the asker waits at most: the ADD is answered before, at the latest with what it waited for.
+    pub patience: Option<Duration>,
+}
+
+/// Why an ADD was not served. Each says whether trying again may help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddError {
+    /// There is no address to give.
+    #[error("no address for {pod}: {cause}")]
+    NoAddress {
+        /// For whom.
+        pod: PodRef,
+        /// The true cause.
+        cause: Refusal,
+    },
+    /// Addresses were on their way, and did not arrive in time.
+    #[error("no address for {pod} within {seconds} s: {cause}")]
+    HeldTooLong {
+        /// For whom.
+        pod: PodRef,
+        /// How long it was held.
+        seconds: u64,
+        /// What it waited for.
+        cause: String,
+    },
+    /// The address was there, the wiring failed; everything was undone.
+    #[error("wiring {pod} failed")]
+    Wiring {
+        /// For whom.
+        pod: PodRef,
+        /// What the host said.
+        #[source]
+        source: HostFault,
+    },
+    /// The ledger could not be written, so nothing was done.
+    #[error("the ledger cannot be written: {cause}")]
+    Ledger {
+        /// What the disk said.
+        cause: String,
+    },
+    /// The ledger does not take what the request names: it is too long.
+    #[error("the request names more than the ledger takes: {cause}")]
+    Unkeepable {
+        /// What the ledger said.
+        cause: String,
+    },
+    /// The sandbox was deleted while its ADD was under way.
+    #[error("{sandbox} was deleted while its address was being set up")]
+    Deleted {
+        /// Which.
+        sandbox: SandboxKey,
+    },
+    /// Another ADD of the same sandbox is under way, for another network namespace.
+    #[error("{sandbox} is being set up in another network namespace")]
+    TwoNamespaces {
+        /// Which.
+        sandbox: SandboxKey,
+    },
+    /// The engine is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+impl AddError {
+    /// Whether the runtime should try again.
+    pub fn worth_retrying(&self) -> bool {
+        !matches!(self, Self::Deleted { .. } | Self::Unkeepable { .. })
+    }
+}
+
+/// What a DEL that was carried out stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// The release is durable, or there was none to make.
+    Durable,
+    /// The pod's network is gone, and the disk does not take the release. It is made up for while the daemon runs; should
+    /// it end before, whoever asked has to remember it and ask again.
+    Owed,
+}
+
+/// The engine ended before it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon is stopping")]
+pub struct Stopped;
+
+/// Would an ADD work now?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Yes.
+    Ready,
+    /// Yes, but pods lack something, and this is why: the host's network cannot be put right.
+    Impaired(String),
+    /// Not at once, but addresses are on their way.
+    Growing,
+    /// The daemon does its work; there is no address to be had, and this is why. A node that is full is in this state.
+    Short(Refusal),
+    /// No: the daemon cannot serve anybody, and why.
+    Refusing(Refusal),
+}
+
+pub(crate) enum Request {
+    Add { request: AddRequest, reply: oneshot::Sender<Result<Lease, AddError>> },
+    Del { sandbox: SandboxKey, reply: oneshot::Sender<Deleted> },
+    Check { sandbox: SandboxKey, netns: Option<Netns>, reply: oneshot::Sender<Vec<String>> },
+    Status { reply: oneshot::Sender<Status> },
+    Gc { network: String, valid: BTreeSet<SandboxKey>, reply: oneshot::Sender<()> },
+    Dump { reply: oneshot::Sender<Dump> },
+    Stop { reply: oneshot::Sender<()> },
+}

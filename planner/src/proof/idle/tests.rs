@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use holdfast_model::host::LinkAlias;
+use holdfast_model::uses::{Suspicion, Use};
+
+use super::*;
+use crate::toy::{Toy, by_address, by_eni};
+use crate::wanted::{Reason, WantedReads};
+
+type Put<'a> = &'a dyn Fn(&mut Toy);
+
+/// A toy with an attached ENI that carries nothing.
+fn spare() -> (Toy, EniId) {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    let eni = toy.ledger.enis.values().find(|eni| !eni.is_primary()).unwrap().id.clone();
+    (toy, eni)
+}
+
+fn drains(toy: &Toy, eni: &EniId) -> bool {
+    let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now);
+    brake.is_some_and(|brake| brake.surplus(&toy.ledger.enis[eni]).is_some())
+}
+
+fn unassigns(toy: &Toy, eni: &EniId) -> bool {
+    let free = toy.ledger.blocks_on(eni).map(|block| block.net.addr()).take(1).collect();
+    let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now);
+    brake.is_some_and(|brake| brake.addresses(&toy.ledger.enis[eni], free).is_some())
+}
+
+#[test]
+fn each_of_these_keeps_an_eni_and_its_addresses() {
+    let (toy, eni) = spare();
+    assert!(drains(&toy, &eni) && unassigns(&toy, &eni), "nothing speaks against it");
+    let first = |toy: &Toy| toy.ledger.blocks_on(&eni).next().unwrap().net.addr();
+    let stranger = || toy.ledger.leases.keys().map(LinkAlias::of).collect();
+    let obstacles: [(&str, Put<'_>); 6] = [
+        ("the kernel was not looked at", &|toy| toy.observed.traces.looked = false),
+        ("a link that no lease explains", &|toy| toy.observed.traces.links = stranger()),
+        ("EC2 was not read", &|toy| toy.observed.reads = WantedReads::default()),
+        ("an answer in doubt", &|toy| {
+            toy.observed.reads.want(Reason::Contradicted(eni.clone()), toy.now.boottime);
+        }),
+        ("a suspicion", &|toy| {
+            toy.ledger.apply(&Change::PutUse(first(toy), Use::Suspect(Suspicion::MaybeInUse)));
+        }),
+        ("a rest", &|toy| {
+            let config = toy.config.clone();
+            let desired = crate::Desired { config: &config, limits: toy.limits.clone() };
+            let rest = crate::quarantine::rest(&desired, &toy.now);
+            toy.ledger.apply(&Change::PutUse(first(toy), Use::Cooling(rest)));
+        }),
+    ];
+    for (what, put) in obstacles {
+        let (mut toy, _) = spare();
+        put(&mut toy);
+        assert!(!drains(&toy, &eni), "{what} keeps the ENI");
+        assert!(!unassigns(&toy, &eni), "{what} keeps its addresses");
+    }
+}
+
+#[test]
+fn the_primary_an_efa_and_an_unknown_type_are_kept() {
+    let (mut toy, eni) = spare();
+    let primary = toy.ledger.enis.values().find(|eni| eni.is_primary()).unwrap().id.clone();
+    assert!(!drains(&toy, &primary));
+    let efa = EniRecord { kind: EniKind::Efa, ..toy.ledger.enis[&eni].clone() };
+    toy.ledger.apply(&Change::PutEni(efa));
+    assert!(!drains(&toy, &eni));
+}
+
+/// A pod whose lease the ledger lost may use any address here.
+#[test]
+fn nothing_is_given_back_under_a_sandbox_that_no_lease_explains() {
+    let mut toy = Toy::new("t3.small", by_address(1, 0));
+    toy.add_pods(5);
+    toy.run_to_rest();
+    let lost = toy.ledger.leases.keys().next().map(LinkAlias::of).unwrap();
+    toy.delete_all_pods();
+    toy.observed.traces.links.insert(lost);
+    let has = |toy: &Toy| toy.cloud.enis.values().map(|eni| eni.secondary.len()).sum::<usize>();
+    let before = has(&toy);
+    toy.sleep(Duration::from_secs(600));
+    toy.run_to_rest();
+    assert_eq!(has(&toy), before);
+    toy.observed.traces.links.clear();
+    toy.run_to_rest();
+    assert!(has(&toy) < before, "the brake is what kept them");
+}

@@ -1,0 +1,83 @@
+//! What EC2 no longer has for us.
+
+use std::fmt;
+use std::time::Duration;
+
+use holdfast_model::cloud::{CloudChange, CloudRead, EniView};
+use holdfast_model::eni::EniRecord;
+use holdfast_model::intent::Intent;
+use holdfast_model::ledger::Ledger;
+
+use crate::adopt::Reading;
+use crate::intents::Fault;
+
+#[cfg(test)]
+mod tests;
+
+/// Describes lag behind changes: absence is believed only by a read that began this long after our last change.
+pub const ABSENCE_BELIEVED_AFTER: Duration = Duration::from_secs(30);
+
+/// An ENI, or what the ledger has on it, is not there any more in EC2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Left(How);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum How {
+    Deleted,
+    NotFound,
+    Elsewhere,
+    NotShown,
+}
+
+impl Left {
+    /// EC2 carried our deletion out, and said so.
+    pub(crate) fn deleted(intent: &Intent) -> Option<Self> {
+        matches!(intent.change, CloudChange::DeleteEni { .. }).then_some(Self(How::Deleted))
+    }
+
+    /// EC2 does not know it, asked to delete it.
+    pub(crate) fn not_found(intent: &Intent, fault: Fault) -> Option<Self> {
+        let asked = matches!(intent.change, CloudChange::DeleteEni { .. });
+        (asked && fault == Fault::NotFound).then_some(Self(How::NotFound))
+    }
+
+    /// EC2 does not know its id, asked for it.
+    pub(crate) fn unknown(reading: Reading<'_>, record: &EniRecord, view: Option<&EniView>) -> Option<Self> {
+        let asked = matches!(reading.read, CloudRead::Enis { enis } if enis.contains(&record.id));
+        (asked && view.is_none()).then_some(Self(How::NotFound))
+    }
+
+    /// A read shows an ENI that we had not attached yet bound by somebody else.
+    pub(crate) fn taken(view: &EniView) -> Option<Self> {
+        view.attachment.is_some().then_some(Self(How::Elsewhere))
+    }
+
+    /// A read that would show it, if it were there, does not; our last change of it is too long ago for a view that lags.
+    pub(crate) fn not_shown(reading: Reading<'_>, record: &EniRecord) -> Option<Self> {
+        (reading.began.since(record.changed) >= ABSENCE_BELIEVED_AFTER).then_some(Self(How::NotShown))
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            How::Deleted => "EC2 has deleted it",
+            How::NotFound => "EC2 does not know it",
+            How::Elsewhere => "somebody attached it elsewhere",
+            How::NotShown => "EC2 does not show it there any more, and not by our doing",
+        })
+    }
+}
+
+/// Whether a read's answer can be all that there is. An instance always has its primary ENI, so a list of its ENIs without
+/// that one is not whole, and no absence in it proves anything; EC2 refuses ids that it does not know, and the list that
+/// was asked for then shows all that are left.
+pub fn is_whole(ledger: &Ledger, reading: Reading<'_>) -> bool {
+    let Some(node) = &ledger.node else { return false };
+    match reading.read {
+        CloudRead::InstanceEnis { .. } => {
+            reading.views.iter().any(|view| view.mac == node.identity.primary_mac)
+        }
+        CloudRead::Enis { .. } | CloudRead::AvailableEnis { .. } => true,
+    }
+}

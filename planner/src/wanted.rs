@@ -1,0 +1,346 @@
+//! The reads of EC2 that are wanted: why, and from which instant on.
+//!
+//! One queue for all. A reason is in it once, whoever finds it again; a read settles every reason that it can tell
+//! about and that is no younger than the read; and a reason that its reads do not settle is looked into at growing
+//! distances. So no reason, whatever EC2 answers, leads to more than a few reads an hour.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use holdfast_model::cloud::CloudRead;
+use holdfast_model::ids::{EniId, InstanceId};
+use holdfast_model::ledger::Ledger;
+use holdfast_model::time::{BootTime, Now};
+
+use crate::agenda::Agenda;
+use crate::hint::HintDiff;
+
+#[cfg(test)]
+mod tests;
+
+/// The safety net against what no hint tells.
+pub(crate) const FULL_READ_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// A full read because of a hint begins at least this long after the last one: the metadata service may show something
+/// else at each look.
+const HINT_READ_EVERY: Duration = Duration::from_secs(60);
+/// Addresses that one read after the other puts into doubt are looked into together, if they come within this time.
+const GATHERED_WITHIN: Duration = Duration::from_secs(30);
+/// After so many of its longest distances without a read a reason is as good as new.
+const FORGOTTEN_AFTER: u32 = 3;
+
+/// Why a read is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// EC2's answer to a change of this ENI contradicted the ledger.
+    Contradicted(EniId),
+    /// EC2's answer contradicted what the ledger has of the whole instance.
+    Miscounted,
+    /// A read lacked this free address although it began after our last change of its ENI. It may have lagged behind
+    /// that change, so the address is not forgotten; until a later read has told, it is not leased either.
+    NotShown(IpAddr),
+    /// A read showed this address and nobody here had asked for it. It may have been late, and by a ledger that is lost we
+    /// may have given it back: it is not leased until a later read shows it.
+    Unasked(IpAddr),
+    /// The metadata service shows something else than the ledger has.
+    Hinted(HintDiff),
+    /// Calls may have been carried out of which the ledger knows nothing: an ENI of ours may hang unattached.
+    IntentsLost,
+}
+
+/// What is spaced out together. Reasons of which EC2 can bring up ever new ones share one pace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Pacing {
+    Contradicted(EniId),
+    Miscounted,
+    Unanswered(EniId),
+    Addresses,
+    Hinted(HintDiff),
+    IntentsLost,
+}
+
+impl Pacing {
+    fn of(reason: &Reason) -> Self {
+        match reason {
+            Reason::Contradicted(eni) => Self::Contradicted(eni.clone()),
+            Reason::Miscounted => Self::Miscounted,
+            Reason::NotShown(_) | Reason::Unasked(_) => Self::Addresses,
+            Reason::Hinted(hint) => Self::Hinted(hint.clone()),
+            Reason::IntentsLost => Self::IntentsLost,
+        }
+    }
+
+    /// The first and the longest distance between two reads that settle nothing.
+    fn distances(&self) -> (Duration, Duration) {
+        let seconds = Duration::from_secs;
+        match self {
+            // An ENI waits for these.
+            Self::Contradicted(_) | Self::Miscounted | Self::Unanswered(_) => (seconds(5), seconds(300)),
+            Self::Addresses => (seconds(30), seconds(1200)),
+            // The metadata service may be wrong for long.
+            Self::Hinted(_) => (seconds(300), seconds(3600)),
+            Self::IntentsLost => (seconds(60), seconds(3600)),
+        }
+    }
+}
+
+/// How often a reason was looked into in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    reads: u32,
+    last: BootTime,
+}
+
+impl Pace {
+    fn next(self, pacing: &Pacing) -> BootTime {
+        let (first, longest) = pacing.distances();
+        self.last.after((first * 2_u32.pow(self.reads.saturating_sub(1).min(16))).min(longest))
+    }
+}
+
+/// The queue of wanted reads, those under way, and when the listings were last read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedReads {
+    /// With each reason the instant from which on a read can settle it.
+    wanted: BTreeMap<Reason, BootTime>,
+    paces: BTreeMap<Pacing, Pace>,
+    under_way: Vec<CloudRead>,
+    last_full: Option<BootTime>,
+    last_unattached: Option<BootTime>,
+}
+
+impl WantedReads {
+    /// A read that begins at this instant or later is to look into this. What is wanted already is wanted no later.
+    pub(crate) fn want(&mut self, reason: Reason, from: BootTime) {
+        self.wanted.entry(reason).or_insert(from);
+    }
+
+    /// The same, and what earlier reads have told of it counts no more.
+    pub(crate) fn want_from(&mut self, reason: Reason, from: BootTime) {
+        self.wanted.insert(reason, from);
+    }
+
+    /// How the metadata service's hint differs from the ledger now, if it does.
+    pub(crate) fn hinted(&mut self, hint: Option<HintDiff>, now: &Now) {
+        self.wanted.retain(|reason, _| match reason {
+            Reason::Hinted(known) => hint.as_ref() == Some(known),
+            _ => true,
+        });
+        if let Some(hint) = hint {
+            self.want(Reason::Hinted(hint), now.boottime);
+        }
+    }
+
+    /// When the last complete read of the instance's ENIs began that was answered.
+    pub(crate) fn last_full(&self) -> Option<BootTime> {
+        self.last_full
+    }
+
+    /// Whether a read is to settle what is known of this ENI.
+    pub(crate) fn doubted(&self, eni: &EniId) -> bool {
+        self.wanted.keys().any(|reason| match reason {
+            Reason::Contradicted(doubted) => doubted == eni,
+            Reason::Miscounted => true,
+            _ => false,
+        })
+    }
+
+    /// Whether a read is to prove that EC2 has this address where the ledger has it.
+    pub(crate) fn unproven(&self, ip: IpAddr) -> bool {
+        self.wanted.contains_key(&Reason::NotShown(ip)) || self.wanted.contains_key(&Reason::Unasked(ip))
+    }
+
+    /// From when on a read proves an address that nobody asked for; `None` when none needs to.
+    pub(crate) fn unasked(&self, ip: IpAddr) -> Option<BootTime> {
+        self.wanted.get(&Reason::Unasked(ip)).copied()
+    }
+
+    /// Drops the reasons of which this says so.
+    pub(crate) fn settle(&mut self, mut settled: impl FnMut(&Reason, BootTime) -> bool) {
+        self.wanted.retain(|reason, from| {
+            let over = settled(reason, *from);
+            if over && matches!(reason, Reason::Hinted(_)) {
+                // It was right: the next one of its kind is news.
+                self.paces.remove(&Pacing::of(reason));
+            }
+            !over
+        });
+        if !self.wanted.keys().any(|reason| Pacing::of(reason) == Pacing::Addresses) {
+            self.paces.remove(&Pacing::Addresses);
+        }
+    }
+
+    /// A read has shown this address after all.
+    pub(crate) fn shown(&mut self, ip: IpAddr) {
+        if self.wanted.remove(&Reason::NotShown(ip)).is_some() {
+            self.settle(|_, _| false);
+        }
+    }
+
+    /// A read is being sent.
+    pub(crate) fn began(&mut self, read: &CloudRead) {
+        if !self.under_way.contains(read) {
+            self.under_way.push(read.clone());
+        }
+    }
+
+    /// A read ended without an answer.
+    pub(crate) fn failed(&mut self, read: &CloudRead) {
+        self.under_way.retain(|other| other != read);
+    }
+
+    /// A read was answered, and its answer taken into this ledger. `unanswered` are the ENIs of which it is still not
+    /// known what became of a change.
+    pub(crate) fn answered(
+        &mut self,
+        read: &CloudRead,
+        began: BootTime,
+        ledger: &Ledger,
+        unanswered: &BTreeSet<EniId>,
+    ) {
+        self.under_way.retain(|other| other != read);
+        match read {
+            CloudRead::InstanceEnis { .. } => self.last_full = self.last_full.max(Some(began)),
+            CloudRead::AvailableEnis { .. } => self.last_unattached = self.last_unattached.max(Some(began)),
+            CloudRead::Enis { .. } => {}
+        }
+        self.paces.retain(|pacing, pace| match pacing {
+            Pacing::Unanswered(eni) => unanswered.contains(eni),
+            _ => began.since(pace.last) < pacing.distances().1 * FORGOTTEN_AFTER,
+        });
+        let told: BTreeSet<Pacing> = self
+            .wanted
+            .iter()
+            .filter(|(reason, from)| began >= **from && tells(read, reason, ledger))
+            .map(|(reason, _)| Pacing::of(reason))
+            .chain(
+                unanswered
+                    .iter()
+                    .filter(|eni| tells_of(read, eni, ledger))
+                    .map(|eni| Pacing::Unanswered(eni.clone())),
+            )
+            .collect();
+        for pacing in told {
+            let pace = self.paces.entry(pacing).or_insert(Pace { reads: 0, last: began });
+            *pace = Pace { reads: pace.reads.saturating_add(1), last: began };
+        }
+        // Whether it bears out the others, its contents tell.
+        self.settle(|reason, from| {
+            let by_itself =
+                matches!(reason, Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost);
+            by_itself && began >= from && tells(read, reason, ledger)
+        });
+    }
+
+    /// What reads have shown was not kept: none has been made.
+    pub(crate) fn forget(&mut self) {
+        self.last_full = None;
+        self.last_unattached = None;
+        self.paces.clear();
+    }
+
+    /// The reads that are due. `unanswered` are ENIs of which it is not known what became of a change; `jitter` spreads
+    /// the periodic reads of many nodes.
+    pub(crate) fn due(
+        &self,
+        instance: &InstanceId,
+        ledger: &Ledger,
+        unanswered: &BTreeSet<EniId>,
+        jitter: Duration,
+        agenda: &mut Agenda,
+    ) -> Vec<CloudRead> {
+        let mut due = Vec::new();
+        let full = CloudRead::InstanceEnis { instance: instance.clone() };
+        if self.is_due(&full, self.full_from(jitter), agenda) {
+            due.push(full.clone());
+        }
+        let unattached = CloudRead::AvailableEnis { instance: instance.clone() };
+        if self.is_due(&unattached, self.unattached_from(jitter), agenda) {
+            due.push(unattached);
+        }
+        let full_comes = due.contains(&full) || self.under_way.contains(&full);
+        let doubted = self.wanted.iter().filter_map(|(reason, from)| match reason {
+            Reason::Contradicted(eni) => Some((eni, self.paced(&Pacing::of(reason), *from))),
+            _ => None,
+        });
+        let unanswered =
+            unanswered.iter().map(|eni| (eni, self.paced(&Pacing::Unanswered(eni.clone()), BootTime(0))));
+        let enis: BTreeSet<&EniId> = doubted
+            .chain(unanswered)
+            .filter(|(eni, _)| !self.under_way.iter().any(|read| names(read, eni)))
+            .filter(|(eni, _)| !(full_comes && tells_of(&full, eni, ledger)))
+            .filter(|(_, from)| agenda.reached(*from))
+            .map(|(eni, _)| eni)
+            .collect();
+        if !enis.is_empty() {
+            due.push(CloudRead::Enis { enis: enis.into_iter().cloned().collect() });
+        }
+        due
+    }
+
+    fn is_due(&self, read: &CloudRead, from: Option<BootTime>, agenda: &mut Agenda) -> bool {
+        from.is_none_or(|from| agenda.reached(from)) && !self.under_way.contains(read)
+    }
+
+    /// From when on the instance's ENIs are to be read; `None`: they never were.
+    fn full_from(&self, jitter: Duration) -> Option<BootTime> {
+        let last = self.last_full?;
+        let periodic = last.after(FULL_READ_EVERY + jitter);
+        // One that began when it can tell has told what it can.
+        let addresses = self
+            .wanted
+            .iter()
+            .filter(|(reason, from)| Pacing::of(reason) == Pacing::Addresses && last < **from)
+            .map(|(_, from)| *from);
+        // One read tells of all of them, and none waits for ever for the next.
+        let addresses =
+            addresses.clone().min().zip(addresses.max()).map(|(first, latest)| {
+                self.paced(&Pacing::Addresses, latest.min(first.after(GATHERED_WITHIN)))
+            });
+        let others = self.wanted.iter().filter_map(|(reason, from)| {
+            let paced = self.paced(&Pacing::of(reason), *from);
+            match reason {
+                Reason::Miscounted => Some(paced),
+                Reason::Hinted(_) => Some(paced.max(last.after(HINT_READ_EVERY))),
+                _ => None,
+            }
+        });
+        others.chain(addresses).chain([periodic]).min()
+    }
+
+    /// From when on our unattached ENIs are to be read; `None`: they never were.
+    fn unattached_from(&self, jitter: Duration) -> Option<BootTime> {
+        let periodic = self.last_unattached?.after(FULL_READ_EVERY + jitter);
+        let suspected = self.wanted.get(&Reason::IntentsLost);
+        let suspected = suspected.map(|from| self.paced(&Pacing::IntentsLost, *from));
+        suspected.into_iter().chain([periodic]).min()
+    }
+
+    fn paced(&self, pacing: &Pacing, from: BootTime) -> BootTime {
+        self.paces.get(pacing).map_or(from, |pace| from.max(pace.next(pacing)))
+    }
+}
+
+/// Whether a read says anything about a reason.
+fn tells(read: &CloudRead, reason: &Reason, ledger: &Ledger) -> bool {
+    match reason {
+        Reason::Contradicted(eni) => tells_of(read, eni, ledger),
+        Reason::Miscounted | Reason::NotShown(_) | Reason::Unasked(_) | Reason::Hinted(_) => {
+            matches!(read, CloudRead::InstanceEnis { .. })
+        }
+        Reason::IntentsLost => matches!(read, CloudRead::AvailableEnis { .. }),
+    }
+}
+
+/// Whether a read says anything about an ENI: a full one tells of those that are, or should be, attached.
+fn tells_of(read: &CloudRead, eni: &EniId, ledger: &Ledger) -> bool {
+    match read {
+        CloudRead::InstanceEnis { .. } => ledger.enis.get(eni).is_none_or(|eni| eni.attachment().is_some()),
+        CloudRead::Enis { .. } => names(read, eni),
+        CloudRead::AvailableEnis { .. } => false,
+    }
+}
+
+fn names(read: &CloudRead, eni: &EniId) -> bool {
+    matches!(read, CloudRead::Enis { enis } if enis.contains(eni))
+}
