@@ -5,17 +5,19 @@ mod instance_type;
 mod read;
 mod view;
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::config::StalledStreamProtectionConfig;
+use aws_sdk_ec2::config::{IdentityCache, StalledStreamProtectionConfig};
 use holdfast_model::cloud::{Api, CloudAnswer, CloudCall, CloudChange, CloudRead};
 use holdfast_model::limits::InstanceLimits;
-use holdfast_ports::cloud::{Cloud, CloudError};
+use holdfast_model::refusal::CredentialsFault;
+use holdfast_ports::cloud::{Cloud, CloudError, CloudFault};
 use tracing::Instrument as _;
 
 use crate::fault;
@@ -58,9 +60,13 @@ impl Ec2Settings {
 ///
 /// A call is tried once. A read that spans pages, or that names ENIs which no longer exist, takes several requests;
 /// they share the call's deadline, and one that fails fails the read: a partial list is never an answer.
+///
+/// Credentials are kept by the SDK until it thinks that they are over. What EC2 refuses to take it would go on sending, so
+/// after such a refusal a new client is made, and with it new credentials are asked for.
 #[derive(Clone, Debug)]
 pub struct Ec2Cloud {
-    client: Client,
+    sdk: SdkConfig,
+    client: Arc<RwLock<Client>>,
     deadline: Duration,
 }
 
@@ -87,7 +93,20 @@ impl Ec2Cloud {
             loader = loader.credentials_provider(credentials);
         }
         let sdk = loader.load().await;
-        Self { client: Client::new(&sdk), deadline: settings.deadline }
+        let client = Arc::new(RwLock::new(Client::new(&sdk)));
+        Self { sdk, client, deadline: settings.deadline }
+    }
+
+    fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets the credentials.
+    fn forget_credentials(&self) {
+        let config =
+            aws_sdk_ec2::config::Builder::from(&self.sdk).identity_cache(IdentityCache::lazy().build());
+        let fresh = Client::from_conf(config.build());
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
     /// Work within the deadline of a whole call.
@@ -96,6 +115,11 @@ impl Ec2Cloud {
             Ok(result) => result,
             Err(_elapsed) => Err(fault::deadline(self.deadline)),
         };
+        if let Err(CloudError { fault: CloudFault::Credentials(refused), .. }) = &result
+            && matches!(refused, CredentialsFault::Expired | CredentialsFault::NotValid)
+        {
+            self.forget_credentials();
+        }
         match &result {
             Ok(_) => tracing::debug!("answered"),
             Err(error) => {
@@ -107,8 +131,8 @@ impl Ec2Cloud {
 
     async fn carry_out(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         match call {
-            CloudCall::Change { change, token } => change::perform(&self.client, change, token).await,
-            CloudCall::Read(read) => read::perform(&self.client, read).await.map(CloudAnswer::Enis),
+            CloudCall::Change { change, token } => change::perform(&self.client(), change, token).await,
+            CloudCall::Read(read) => read::perform(&self.client(), read).await.map(CloudAnswer::Enis),
         }
     }
 }
@@ -121,7 +145,7 @@ impl Cloud for Ec2Cloud {
 
     async fn limits_of(&self, instance_type: &str) -> Result<InstanceLimits, CloudError> {
         let span = tracing::debug_span!("ec2", api = ?Api::DescribeInstanceTypes, subject = instance_type);
-        self.in_time(instance_type::limits_of(&self.client, instance_type)).instrument(span).await
+        self.in_time(instance_type::limits_of(&self.client(), instance_type)).instrument(span).await
     }
 }
 

@@ -9,6 +9,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::Headers;
+use holdfast_model::refusal::CredentialsFault;
 use holdfast_ports::cloud::{CloudError, CloudFault, classify};
 
 use crate::surroundings::TransportError;
@@ -69,7 +70,7 @@ fn of_connector(error: &ConnectorError) -> (CloudFault, &'static str) {
     // that is away, a role that is not there and a profile that is not set all look like `CredentialsNotLoaded`; which
     // it was is in the words.
     if find::<CredentialsError>(error).is_some() {
-        return (CloudFault::NotSent, NO_CREDENTIALS);
+        return (CloudFault::Credentials(CredentialsFault::Missing), NO_CREDENTIALS);
     }
     // Of this error only: one that says that a connection could not be made. A connection that stood and broke, even
     // before the first byte, is not told from one that broke after the last.

@@ -120,6 +120,11 @@ impl Imds {
         lines(&self.text(path).await?).map(|line| parse(path, line)).collect()
     }
 
+    async fn groups_of(&self, mac: &MacAddr) -> Result<BTreeSet<SecurityGroupId>, MetadataError> {
+        let text = self.text(&format!("{MACS}/{mac}/security-group-ids")).await?;
+        Ok(lines(&text).map(SecurityGroupId::new).collect())
+    }
+
     async fn read_identity(&self) -> Result<NodeIdentity, MetadataError> {
         let primary_mac: MacAddr = self.value("mac").await?;
         let of_primary = |name: &str| format!("{MACS}/{primary_mac}/{name}");
@@ -134,9 +139,7 @@ impl Imds {
             primary_ipv4: self.value("local-ipv4").await?,
             subnet: SubnetId::new(self.text(&of_primary("subnet-id")).await?),
             subnet_cidr: self.value(&of_primary("subnet-ipv4-cidr-block")).await?,
-            security_groups: lines(&self.text(&of_primary("security-group-ids")).await?)
-                .map(SecurityGroupId::new)
-                .collect(),
+            security_groups: self.groups_of(&primary_mac).await?.into_iter().collect(),
         })
     }
 
@@ -151,6 +154,7 @@ impl Imds {
         }
         let mut hint = MetadataHint {
             vpc_cidrs: self.values(&format!("{MACS}/{primary}/vpc-ipv4-cidr-blocks")).await?,
+            security_groups: self.groups_of(&primary).await?,
             ..MetadataHint::default()
         };
         for mac in macs {

@@ -15,7 +15,7 @@ use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::request::Deleted;
-use crate::timers::{self, KERNEL_RETRY};
+use crate::timers;
 use crate::world::World;
 
 impl<W: World> Engine<W> {
@@ -53,8 +53,8 @@ impl<W: World> Engine<W> {
                 // Should it be lost, the release is done again, and the rest begins anew: longer, never shorter.
                 self.book.commit_lazily(changes);
             }
-            Act::RetryKernel => {
-                timers::sooner(&mut self.timers.kernel_retry, now.boottime.after(KERNEL_RETRY));
+            Act::RetryKernel { after } => {
+                timers::sooner(&mut self.timers.kernel_retry, now.boottime.after(after));
             }
         }
     }

@@ -36,6 +36,10 @@ mod tests;
 /// Who asked for an ADD.
 pub(crate) type AddReply = oneshot::Sender<Result<Lease, AddError>>;
 
+/// How soon a step that failed in the kernel is tried again, the first time and at most: something of somebody else's may be in
+/// the way for days.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
 /// What is being done about a sandbox: one thing at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
@@ -163,8 +167,8 @@ pub(crate) enum Act {
     RemoveLinks,
     /// Nothing in the kernel names its addresses: they rest, and the lease ends.
     Finish,
-    /// Something failed in the kernel: try again in a while.
-    RetryKernel,
+    /// Something failed in the kernel: try again in so long.
+    RetryKernel { after: Duration },
 }
 
 /// One sandbox, as far as something is under way or somebody waits.
@@ -175,11 +179,13 @@ pub(crate) struct Attachment {
     dels: Vec<oneshot::Sender<Deleted>>,
     /// Its DEL was answered, and the disk could not take the release.
     owed: bool,
+    /// How often in a row the kernel refused what is to be done.
+    failures: u32,
 }
 
 impl Default for Attachment {
     fn default() -> Self {
-        Self { work: Work::Idle, add: None, dels: Vec::new(), owed: false }
+        Self { work: Work::Idle, add: None, dels: Vec::new(), owed: false, failures: 0 }
     }
 }
 
@@ -218,6 +224,11 @@ impl Attachment {
         }
     }
 
+    /// Whether the kernel refused what is to be done.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Whether the ledger could not take its release.
     pub(crate) fn is_owed(&self) -> bool {
         self.owed
@@ -225,7 +236,11 @@ impl Attachment {
 
     /// Nothing is to be remembered of it besides its lease.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.work == Work::Idle && self.add.is_none() && self.dels.is_empty() && !self.owed
+        self.work == Work::Idle
+            && self.add.is_none()
+            && self.dels.is_empty()
+            && !self.owed
+            && self.failures == 0
     }
 
     pub(crate) fn answer_add(&mut self, result: &Result<Lease, AddError>) {

@@ -67,6 +67,12 @@ impl Attachments {
         doing.map(|(key, _)| key.clone()).collect()
     }
 
+    /// Those for which the kernel refused something.
+    pub(crate) fn failed(&self) -> Vec<SandboxKey> {
+        let failed = self.by_key.iter().filter(|(_, attachment)| attachment.has_failed());
+        failed.map(|(key, _)| key.clone()).collect()
+    }
+
     /// All that something is remembered of.
     pub(crate) fn keys(&self) -> Vec<SandboxKey> {
         self.by_key.keys().cloned().collect()

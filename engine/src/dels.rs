@@ -34,7 +34,7 @@ impl<W: World> Engine<W> {
     pub(crate) fn take_up(&mut self) {
         let unfinished = self.book.ledger().leases.values().filter(|lease| lease.phase != LeasePhase::Active);
         let mut sandboxes: BTreeSet<_> = unfinished.map(|lease| lease.sandbox.clone()).collect();
-        sandboxes.extend(self.attachments.doing(|work| work == Work::UnlinkLater));
+        sandboxes.extend(self.attachments.failed());
         for sandbox in sandboxes {
             self.drive(&sandbox, Input::TakeUp);
         }

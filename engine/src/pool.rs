@@ -146,13 +146,6 @@ impl<W: World> Engine<W> {
                     self.draw(),
                 );
             }
-            Ok(CloudAnswer::Enis(views))
-                if !planner::is_whole(self.book.ledger(), Reading { read, views: &views, began }) =>
-            {
-                let cause = "EC2's list of this instance's ENIs lacks the primary one, so it is not whole";
-                tracing::warn!(shown = views.len(), cause);
-                self.observed.read_failed(read, began, None, cause, &now, self.draw());
-            }
             Ok(CloudAnswer::Enis(views)) => {
                 let reading = Reading { read, views: &views, began };
                 let changes =
@@ -232,6 +225,7 @@ fn fault_of(fault: CloudFault) -> Option<Fault> {
         CloudFault::Conflict => Fault::Conflict,
         CloudFault::TokenMismatch => Fault::TokenMismatch,
         CloudFault::Denied => Fault::Denied,
+        CloudFault::Credentials(fault) => Fault::Credentials(fault),
         CloudFault::Rejected => Fault::Rejected,
         CloudFault::NotSent => Fault::NotSent,
         CloudFault::Unknown => return None,

@@ -91,6 +91,7 @@ impl<W: World> Engine<W> {
         self.asking_identity = false;
         match result {
             Ok(identity) => {
+                self.observed.metadata_answered(&now);
                 if self.recover(Some(&identity)) == Recovery::Doubtful {
                     self.ask_identity_later();
                     return;
@@ -138,8 +139,9 @@ impl<W: World> Engine<W> {
                 return;
             }
         };
-        let differs = planner::compare_hint(self.book.ledger(), &hint.enis, &now);
+        let differs = planner::compare_hint(self.book.ledger(), &hint.enis, &hint.security_groups, &now);
         self.observed.hinted(differs, &now);
+        self.observed.metadata_answered(&now);
         let mut changes = planner::learn_cidrs(self.book.ledger(), &hint.subnet_cidrs);
         if let Some(node) = &self.book.ledger().node
             && !hint.vpc_cidrs.is_empty()

@@ -109,7 +109,11 @@ pub(crate) fn back<C: Codec>(rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
             Table::Subnets | Table::Blocks | Table::Uses => {}
             Table::Enis => before.push(row.with::<C, _, _>(|eni| eni_back(eni, &subnets))?),
             Table::Leases => before.push(row.with::<C, _, _>(lease_back)?),
-            Table::Intents => before.push(row.with::<C, _, _>(|intent| Ok(intent_back(intent)))?),
+            Table::Intents => {
+                if let Some(intent) = intent_back(row.record::<C, _>()?) {
+                    before.push(Row::of::<C>(Table::Intents, row.key, &intent)?);
+                }
+            }
             _ => before.push(row),
         }
     }
@@ -310,7 +314,9 @@ fn intent_forward(intent: v1::Intent) -> Option<v2::Intent> {
     Some(v2::Intent { id: intent.id, change, sending: v2::Sending::Unanswered, planned: intent.planned })
 }
 
-fn intent_back(intent: v2::Intent) -> v1::Intent {
+/// `None` for a change that the version before does not know and that nothing depends on: its outcome is in what EC2
+/// shows, and a version that knows it makes it again.
+fn intent_back(intent: v2::Intent) -> Option<v1::Intent> {
     use v1::CloudChange as Old;
     use v2::CloudChange as New;
     let change = match intent.change {
@@ -323,6 +329,7 @@ fn intent_back(intent: v2::Intent) -> v1::Intent {
         New::UnassignAddresses { eni, addresses } => Old::UnassignAddresses { eni, addresses },
         New::DetachEni { eni, attachment } => Old::DetachEni { eni, attachment },
         New::DeleteEni { eni } => Old::DeleteEni { eni },
+        New::SetSecurityGroups { .. } => return None,
     };
-    v1::Intent { id: intent.id, change, planned: intent.planned }
+    Some(v1::Intent { id: intent.id, change, planned: intent.planned })
 }

@@ -159,6 +159,10 @@ pub enum CloudChange {
     DeleteEni {
         eni: String,
     },
+    SetSecurityGroups {
+        eni: String,
+        groups: Vec<String>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -80,6 +80,13 @@ pub enum CloudChange {
         /// Which.
         eni: EniId,
     },
+    /// Give it these security groups in the place of those it has. A second one does no harm.
+    SetSecurityGroups {
+        /// Which.
+        eni: EniId,
+        /// All its groups.
+        groups: BTreeSet<SecurityGroupId>,
+    },
 }
 
 impl CloudChange {
@@ -92,6 +99,7 @@ impl CloudChange {
             | Self::AssignAddresses { eni, .. }
             | Self::UnassignAddresses { eni, .. }
             | Self::DetachEni { eni, .. }
+            | Self::SetSecurityGroups { eni, .. }
             | Self::DeleteEni { eni } => Some(eni),
         }
     }
@@ -106,7 +114,9 @@ impl CloudChange {
         match self {
             Self::CreateEni { .. } => Api::CreateNetworkInterface,
             Self::AttachEni { .. } => Api::AttachNetworkInterface,
-            Self::SetDeleteOnTermination { .. } => Api::ModifyNetworkInterfaceAttribute,
+            Self::SetDeleteOnTermination { .. } | Self::SetSecurityGroups { .. } => {
+                Api::ModifyNetworkInterfaceAttribute
+            }
             Self::AssignAddresses { .. } => Api::AssignPrivateIpAddresses,
             Self::UnassignAddresses { .. } => Api::UnassignPrivateIpAddresses,
             Self::DetachEni { .. } => Api::DetachNetworkInterface,

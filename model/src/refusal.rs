@@ -5,6 +5,19 @@ use serde::{Deserialize, Serialize};
 use crate::cloud::Api;
 use crate::ids::{EniId, SubnetId};
 
+/// What is wrong with the credentials that EC2 is called with. None of it says anything about the role's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CredentialsFault {
+    /// None can be had: the metadata service is away, or the instance has no role.
+    Missing,
+    /// They are over.
+    Expired,
+    /// What is signed with them is too old, or not yet valid: the node's clock, or EC2's, is off.
+    ClockOff,
+    /// EC2 does not know them, or not with this signature.
+    NotValid,
+}
+
 /// Why the pool does not grow, or an ADD is not served.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
@@ -46,6 +59,16 @@ pub enum Refusal {
     Denied {
         /// Which call.
         api: Api,
+    },
+    /// EC2 cannot tell who calls, so that nothing is known of the rights.
+    #[error("{}", credentials(*.api, *.fault, .cause))]
+    Credentials {
+        /// Which call.
+        api: Api,
+        /// What is wrong.
+        fault: CredentialsFault,
+        /// What was seen.
+        cause: String,
     },
     /// EC2 cannot be reached or fails.
     #[error("EC2 does not answer {api:?}: {cause}")]
@@ -98,6 +121,16 @@ pub enum Refusal {
         /// Until the first is ready, rounded up.
         seconds: u64,
     },
+    /// EC2 itself takes no more on an ENI, although its type could carry more.
+    #[error(
+        "EC2 takes no more than the {addresses} addresses that {eni} has, fewer than its type can carry; it is tried again within the hour"
+    )]
+    EniFull {
+        /// Which.
+        eni: EniId,
+        /// What it has, delegated prefixes counted as one each.
+        addresses: u32,
+    },
     /// EC2 has more on this node than it has shown: what it has is read again.
     #[error("EC2 refuses {api:?}: {cause}; it has more here than it has shown so far, and is read again")]
     Miscounted {
@@ -106,4 +139,30 @@ pub enum Refusal {
         /// Its words.
         cause: String,
     },
+}
+
+impl Refusal {
+    /// Whether it says nothing about what was asked for: EC2 is in trouble, or we are with EC2.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Throttled { .. } | Self::Unreachable { .. } | Self::Credentials { .. })
+    }
+}
+
+fn credentials(api: Api, fault: CredentialsFault, cause: &str) -> String {
+    match fault {
+        CredentialsFault::Missing => format!(
+            "no credentials to call ec2:{api:?} with, which an instance with a role gets from its metadata service: {cause}"
+        ),
+        CredentialsFault::Expired => format!(
+            "the credentials to call ec2:{api:?} with have expired, and the instance metadata service has given no newer ones yet: {cause}"
+        ),
+        CredentialsFault::ClockOff => {
+            format!(
+                "EC2 refuses {api:?} for the time at which it was signed: set this node's clock right: {cause}"
+            )
+        }
+        CredentialsFault::NotValid => format!(
+            "EC2 does not accept the credentials that {api:?} was signed with (revoked, or this node's clock is off): {cause}"
+        ),
+    }
 }

@@ -1,7 +1,8 @@
 //! Merging an authoritative read into the ledger.
 //!
 //! A read proves something about an ENI only if it began after EC2 was last asked to change it, and only if no
-//! call about it is under way. One that lacks what must be there is no answer at all. What it shows is then taken in. What it does not show is believed only half a
+//! call about it is under way. A list that lacks what must be there shows what it
+//! shows, and proves no absence. What it shows is then taken in. What it does not show is believed only half a
 //! minute after the last change, because describes lag; and even then nothing that is leased or rests is
 //! forgotten. Tombstones are not revived.
 
@@ -52,10 +53,8 @@ pub fn adopt(
     let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
         return Vec::new();
     };
-    if !is_whole(ledger, reading) {
-        return Vec::new();
-    }
-    let merge = Merge { desired, observed, reading, now, me: node.identity.instance.clone() };
+    let (whole, me) = (is_whole(ledger, reading), node.identity.instance.clone());
+    let merge = Merge { desired, observed, reading, whole, now, me };
     let mut draft = Draft::of(ledger, now);
     // What we know first: an ENI that is found gone may make room for one that is found in its slot.
     for view in reading.views {
@@ -81,6 +80,8 @@ struct Merge<'a> {
     desired: &'a Desired<'a>,
     observed: &'a Observed,
     reading: Reading<'a>,
+    /// What it does not show is not there.
+    whole: bool,
     now: &'a Now,
     me: InstanceId,
 }
@@ -89,7 +90,7 @@ impl Merge<'_> {
     /// Whether the read would have shown this ENI if it were as the ledger has it.
     fn covers(&self, record: &EniRecord) -> bool {
         match self.reading.read {
-            CloudRead::InstanceEnis { .. } => record.attachment().is_some(),
+            CloudRead::InstanceEnis { .. } => self.whole && record.attachment().is_some(),
             CloudRead::Enis { enis } => enis.contains(&record.id),
             CloudRead::AvailableEnis { .. } => false,
         }

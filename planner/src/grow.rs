@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
-use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
+use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::SubnetId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
@@ -22,6 +22,7 @@ use crate::desired::Desired;
 use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
 use crate::observed::{Observed, Pause, PauseScope, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::{Pool, targets};
+use crate::source::desired_source;
 use crate::targets::Targets;
 
 #[cfg(test)]
@@ -64,8 +65,10 @@ pub(crate) fn growth(
     if desired.config.provisioning_disabled.value {
         return Growth::refused(Refusal::ProvisioningDisabled);
     }
-    if !ledger.enis.values().any(EniRecord::is_primary) {
-        // EC2 has never been read: what is attached, and so what can be added, is not known.
+    let hidden = !ledger.enis.values().any(EniRecord::is_primary);
+    if hidden && (observed.reads.last_full().is_none() || pool.level.waiting == 0 || one_is_ours(ledger)) {
+        // What is attached, and so what can be added, is not known. Where EC2 was read and does not show the first ENI
+        // yet, one more serves who waits meanwhile: there is room for that on every instance that carries two.
         let cause = observed
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
             .map_or(Refusal::NotReadYet, |pause| pause.cause.clone());
@@ -100,7 +103,7 @@ pub(crate) fn growth(
             observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.source.subnet), now);
         if let Some(pause) = pause {
             grown.refusal = Some(pause.cause.clone());
-            if pause.scope == PauseScope::Api || matches!(pause.cause, Refusal::Unreachable { .. }) {
+            if pause.scope == PauseScope::Api || pause.cause.is_outage() {
                 // It will go on here: no ENI is created only because EC2 wants us to slow down, or did not answer.
                 short = short.saturating_sub(share.room);
             }
@@ -116,9 +119,11 @@ pub(crate) fn growth(
             return grown;
         }
         let count = if by_address { share.room.min(short) } else { share.room }.min(budget);
-        grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count });
+        let asked = share.most.map_or(count, |most| most.min(count));
+        grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count: asked });
+        // The others are asked of it next: a few calls tell whether they fit.
         short = short.saturating_sub(count);
-        budget -= count;
+        budget -= asked;
     }
 
     // An ENI that is being created will take more once it is there.
@@ -129,7 +134,10 @@ pub(crate) fn growth(
     }
     let mut claimed = claimed_slots(ledger);
     while short > 0 {
-        let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count();
+        if hidden && !grown.changes.is_empty() {
+            return grown;
+        }
+        let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count() + usize::from(hidden);
         let full = held >= max_enis as usize || budget == 0 || per_eni == 0;
         let limit = full.then(|| {
             // As long as what is attached does not serve, the node is not full of pods.
@@ -137,10 +145,14 @@ pub(crate) fn growth(
                 .enis
                 .iter()
                 .find(|share| share.eni.attachment().is_some() && observed.keeps_failing(&share.eni.id, now));
-            awaited.map_or_else(
-                || limit_reached(desired, ledger, &node.identity, budget),
-                |share| Refusal::LinkAwaited { eni: share.eni.id.clone() },
-            )
+            let full = pool.enis.iter().find(|share| share.most == Some(0) && share.occupied < per_eni);
+            match (awaited, full) {
+                (Some(share), _) => Refusal::LinkAwaited { eni: share.eni.id.clone() },
+                (None, Some(share)) => {
+                    Refusal::EniFull { eni: share.eni.id.clone(), addresses: share.occupied }
+                }
+                (None, None) => limit_reached(desired, ledger, &node.identity, budget),
+            }
         });
         if let Some(refusal) = limit.or_else(|| no_more_enis(observed, &node.identity, now)) {
             // What keeps an ENI with room from growing passes sooner than a limit.
@@ -148,7 +160,7 @@ pub(crate) fn growth(
             return grown;
         }
         let most = if by_address { per_eni.min(short) } else { per_eni };
-        let mut count = most.min(budget);
+        let mut count = most.min(budget).min(observed.fits.most(None, now).unwrap_or(u32::MAX));
         if let Some(last) = running_low(ledger, observed, &node.identity.subnet, now) {
             if last.open || lacking == 0 {
                 grown.refusal = Some(last.cause);
@@ -159,7 +171,13 @@ pub(crate) fn growth(
         }
         let slot = lowest_free_slot(pool.key.card, &claimed);
         claimed.insert(slot);
-        grown.changes.push(create(desired, &node.identity, slot, count));
+        grown.changes.push(create(
+            desired,
+            desired_source(ledger, &node.identity),
+            &node.identity,
+            slot,
+            count,
+        ));
         short = short.saturating_sub(count);
         budget -= count;
     }
@@ -171,6 +189,12 @@ pub(crate) fn growth(
         grown.refusal = held_up(observed, now);
     }
     grown
+}
+
+/// Whether an ENI of ours is there or being made.
+fn one_is_ours(ledger: &Ledger) -> bool {
+    ledger.enis.values().any(EniRecord::holds_slot)
+        || ledger.intents.values().any(|intent| matches!(intent.change, CloudChange::CreateEni { .. }))
 }
 
 /// Which limit keeps the pool from another ENI.
@@ -229,7 +253,7 @@ pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
     let resting = |pause: &&Pause| pause.until > now.boottime;
     let unbroken = |pause: &&Pause| {
         pause.scope == PauseScope::Api
-            && matches!(pause.cause, Refusal::Unreachable { .. } | Refusal::Throttled { .. })
+            && pause.cause.is_outage()
             && now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER
     };
     let pauses = || observed.pauses.iter();
@@ -285,6 +309,7 @@ fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) ->
 
 fn create(
     desired: &Desired<'_>,
+    source: EniSource,
     node: &NodeIdentity,
     slot: EniSlot,
     secondary_addresses: u32,
@@ -296,8 +321,8 @@ fn create(
         tags.insert(TAG_OWNER.to_owned(), OWNER.to_owned());
     }
     CloudChange::CreateEni {
-        subnet: node.subnet.clone(),
-        security_groups: node.security_groups.clone(),
+        subnet: source.subnet,
+        security_groups: source.security_groups.into_iter().flatten().collect(),
         secondary_addresses,
         slot,
         description: format!("aws-K8S-{}", node.instance),

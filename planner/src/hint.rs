@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::eni::{EniRecord, Management};
-use holdfast_model::ids::{EniId, MacAddr, SubnetId};
+use holdfast_model::ids::{EniId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::Now;
@@ -29,6 +29,8 @@ pub struct HintDiff {
     pub missing: BTreeSet<EniId>,
     /// MACs that the ledger lacks.
     pub unknown: BTreeSet<MacAddr>,
+    /// The primary's security groups, where they are others than the ledger has.
+    pub groups: Option<BTreeSet<SecurityGroupId>>,
 }
 
 impl HintDiff {
@@ -43,19 +45,24 @@ impl HintDiff {
         let missing =
             self.missing.iter().all(|id| ledger.enis.get(id).is_none_or(|eni| eni.attachment().is_none()));
         let unknown = self.unknown.iter().all(|mac| ledger.enis.values().any(|eni| eni.mac == *mac));
-        differing && missing && unknown
+        let groups = self.groups.as_ref().is_none_or(|shown| !primary_has_others(ledger, shown));
+        differing && missing && unknown && groups
     }
 }
 
-/// Compares the hint (addresses by MAC, the ENI's own included) with the ledger. Differences that a change of
+/// Compares the hint (addresses by MAC, the ENI's own included, and the primary's groups) with the ledger. Differences that a change of
 /// ours younger than a minute explains are left out. `None`: they agree. Sets are compared, never counts: equal
 /// counts hid a swap once (cni#3019).
 pub fn compare_hint(
     ledger: &Ledger,
     enis: &BTreeMap<MacAddr, BTreeSet<IpAddr>>,
+    groups: &BTreeSet<SecurityGroupId>,
     now: &Now,
 ) -> Option<HintDiff> {
     let mut diff = HintDiff::default();
+    if !groups.is_empty() && primary_has_others(ledger, groups) {
+        diff.groups = Some(groups.clone());
+    }
     let settled = |eni: &EniRecord| {
         now.boottime.since(eni.changed) >= LAG && ledger.intents_on(&eni.id).next().is_none()
     };
@@ -80,6 +87,11 @@ pub fn compare_hint(
         diff.unknown = enis.keys().filter(|mac| !known.contains(*mac)).copied().collect();
     }
     (diff != HintDiff::default()).then_some(diff)
+}
+
+fn primary_has_others(ledger: &Ledger, shown: &BTreeSet<SecurityGroupId>) -> bool {
+    let primary = ledger.enis.values().find(|eni| eni.is_primary());
+    primary.and_then(|eni| eni.source.security_groups.as_ref()).is_some_and(|known| known != shown)
 }
 
 /// What the hint would show if the ledger were right.

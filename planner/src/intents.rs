@@ -9,7 +9,7 @@ use holdfast_model::cloud::{Api, CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::intent::Intent;
 use holdfast_model::ledger::Change;
-use holdfast_model::refusal::Refusal;
+use holdfast_model::refusal::{CredentialsFault, Refusal};
 
 use crate::observed::PauseScope;
 
@@ -59,6 +59,8 @@ pub enum Fault {
     TokenMismatch,
     /// The role lacks the right.
     Denied,
+    /// EC2 cannot tell who calls; where there were no credentials the request never left.
+    Credentials(CredentialsFault),
     /// The request itself is refused.
     Rejected,
     /// The request never left.
@@ -77,6 +79,8 @@ pub struct Settlement {
     pub setback: Option<Setback>,
     /// Read this before trusting the ledger about it again.
     pub doubt: Option<CloudRead>,
+    /// So many addresses are more than fit on that ENI, or on a new one.
+    pub too_many: Option<(Option<EniId>, u32)>,
 }
 
 /// Something went wrong with a call, and similar calls rest for a while.
@@ -94,6 +98,13 @@ pub struct Setback {
     pub longest: Duration,
     /// What EC2 asked for, which no rest undercuts.
     pub at_least: Duration,
+}
+
+impl Fault {
+    /// Whether the request provably never left this node.
+    pub(crate) fn never_left(self) -> bool {
+        matches!(self, Self::NotSent | Self::Credentials(CredentialsFault::Missing))
+    }
 }
 
 impl Setback {
@@ -135,9 +146,22 @@ impl Setback {
             // The whole account's, and gone only when somebody acts: asking often would only cost the account's rate.
             Some(Fault::EniQuota) => of(PauseScope::Api, Refusal::EniQuota, seconds(60), seconds(600)),
             Some(Fault::Denied) => of(PauseScope::Api, Refusal::Denied { api }, seconds(30), seconds(300)),
+            // Asking for new credentials costs a request to the host's own metadata service.
+            Some(Fault::Credentials(fault)) => {
+                let longest = match fault {
+                    CredentialsFault::Missing | CredentialsFault::Expired => seconds(5),
+                    CredentialsFault::ClockOff | CredentialsFault::NotValid => seconds(30),
+                };
+                let refusal = Refusal::Credentials { api, fault: *fault, cause };
+                of(PauseScope::Api, refusal, seconds(1), longest)
+            }
             // Describes lag: what is there and was not shown yet comes with the read that follows.
-            Some(Fault::AddressLimit | Fault::AttachmentLimit) => {
+            Some(Fault::AttachmentLimit) => {
                 of(scope, Refusal::Miscounted { api, cause }, seconds(10), seconds(600))
+            }
+            // The next call asks for less, down to nothing, so it may come soon.
+            Some(Fault::AddressLimit) => {
+                of(scope, Refusal::Miscounted { api, cause }, Duration::from_millis(500), seconds(10))
             }
             Some(Fault::TokenMismatch | Fault::Rejected) => {
                 of(scope, Refusal::Rejected { api, cause }, seconds(10), seconds(600))

@@ -22,6 +22,7 @@ pub mod budget;
 pub mod choose;
 pub mod desired;
 mod draft;
+pub mod fits;
 mod grow;
 pub mod hint;
 pub mod host;
@@ -39,6 +40,7 @@ pub mod rebuild;
 pub mod recover;
 pub mod report;
 mod shrink;
+mod source;
 pub mod targets;
 #[cfg(test)]
 mod toy;
@@ -54,7 +56,7 @@ pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_leas
 pub use limits::limits_of;
 pub use observed::{Observed, Pause, PauseScope, SetUpRest};
 pub use plan::{Plan, Step, plan};
-pub use proof::{Ended, Here, NetnsSeen, Sighting, collect_garbage, is_whole, reap};
+pub use proof::{Ended, Here, NetnsSeen, Sighting, collect_garbage, reap};
 pub use quarantine::{Traces, review_quarantine};
 pub use rebuild::{rebuild_leases, traces_of};
 pub use recover::{Recovered, Recovery, cut_off, recover};

@@ -8,7 +8,6 @@ use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
-use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
@@ -71,9 +70,8 @@ pub(crate) fn advance(
                     steps.extend(give_up());
                     continue;
                 }
-                let refused = pause(Api::AttachNetworkInterface).is_some_and(|pause| {
-                    !matches!(pause.cause, Refusal::Throttled { .. } | Refusal::Unreachable { .. })
-                });
+                let refused =
+                    pause(Api::AttachNetworkInterface).is_some_and(|pause| !pause.cause.is_outage());
                 if refused
                     && agenda.reached(eni.since.after(GIVE_UP_ATTACHING))
                     && let Some(step) = give_up()

@@ -11,15 +11,16 @@ use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::PoolKey;
-use holdfast_model::refusal::Refusal;
+use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 
 use crate::adopt::Reading;
 use crate::budget::Budget;
+use crate::fits::Fits;
 use crate::hint::HintDiff;
 use crate::intents::{Fault, Setback, Settlement};
 use crate::lifecycle::wants_set_up;
-use crate::proof::ABSENCE_BELIEVED_AFTER;
+use crate::proof::{ABSENCE_BELIEVED_AFTER, is_whole};
 use crate::quarantine::Traces;
 use crate::reads::unanswered;
 use crate::wanted::{Reason, WantedReads};
@@ -99,6 +100,8 @@ pub struct Observed {
     pub budget: Budget,
     /// Intents that this process is carrying out right now, and since when.
     pub in_flight: BTreeMap<IntentId, BootTime>,
+    /// What fits on ENIs by what EC2 has refused: its own word is the truth about that.
+    pub fits: Fits,
     /// The reads that are wanted and under way.
     pub reads: WantedReads,
     /// Intents whose call was sent more than once, as far as anybody knows.
@@ -150,9 +153,17 @@ impl Observed {
             Some(CloudRead::InstanceEnis { .. }) => self.reads.want(Reason::Miscounted, now.boottime),
             Some(CloudRead::AvailableEnis { .. }) | None => {}
         }
-        match &settlement.setback {
-            Some(setback) => self.pause(setback, sent, now, draw),
-            None => self.recovered(api, settlement.eni.as_ref()),
+        if let Some((eni, count)) = &settlement.too_many {
+            self.fits.refused(eni.as_ref(), *count, now);
+        }
+        if let Some(setback) = &settlement.setback {
+            self.pause(setback, sent, now, draw);
+            return;
+        }
+        self.recovered(api, settlement.eni.as_ref());
+        // A creation is about no ENI that there was.
+        if matches!(api, Api::AssignPrivateIpAddresses | Api::CreateNetworkInterface) {
+            self.fits.accepted(settlement.eni.as_ref(), now);
         }
     }
 
@@ -165,6 +176,18 @@ impl Observed {
     /// The metadata service gave a hint, and it differs from the ledger so, or not.
     pub fn hinted(&mut self, hint: Option<HintDiff>, now: &Now) {
         self.reads.hinted(hint, now);
+    }
+
+    /// The metadata service has answered: if credentials were what was missing, they can be had again.
+    pub fn metadata_answered(&mut self, now: &Now) {
+        for pause in &mut self.pauses {
+            if let Refusal::Credentials {
+                fault: CredentialsFault::Missing | CredentialsFault::Expired, ..
+            } = pause.cause
+            {
+                pause.until = pause.until.min(now.boottime);
+            }
+        }
     }
 
     /// Intents may have been lost whose calls were carried out: soon a read shows the ENIs that they made.
@@ -200,6 +223,7 @@ impl Observed {
         self.recovered(Api::DescribeNetworkInterfaces, None);
         self.repeated.retain(|id| ledger.intents.contains_key(id));
         self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
+        self.fits.keep(|id| ledger.enis.contains_key(id));
         // What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again.
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
         let unanswered = unanswered(ledger, self);
@@ -225,8 +249,12 @@ impl Observed {
             }
             Reason::NotShown(ip) => ledger.block_of(*ip).is_none(),
             Reason::Hinted(hint) => hint.agrees_with(ledger),
+            Reason::PrimaryNotShown => full && is_whole(ledger, reading),
             Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost => false,
         });
+        if full && !is_whole(ledger, reading) {
+            self.reads.want(Reason::PrimaryNotShown, reading.began);
+        }
         for ip in again {
             self.reads.want_from(Reason::Unasked(ip), reading.began.after(ABSENCE_BELIEVED_AFTER));
         }
@@ -399,7 +427,7 @@ impl Observed {
 /// state of something is, at least the half of the rest. After EC2 named a time never less than that, and not all at the
 /// very instant either.
 fn jittered(setback: &Setback, rest: Duration, draw: u64) -> Duration {
-    let crowd = matches!(setback.cause, Refusal::Throttled { .. } | Refusal::Unreachable { .. });
+    let crowd = setback.cause.is_outage();
     let least = if crowd { Duration::ZERO } else { rest / 2 }.max(setback.at_least);
     let most = if setback.at_least.is_zero() { rest } else { rest.max(setback.at_least + setback.first) };
     let spread = u64::try_from(most.saturating_sub(least).as_millis()).unwrap_or(u64::MAX);

@@ -21,6 +21,7 @@ use crate::pool::Pool;
 use crate::reads::reads;
 use crate::report::Report;
 use crate::shrink::shrink;
+use crate::source;
 
 /// One step. The steps of a plan are independent of each other: they may be carried out in parallel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,9 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
             agenda.at(pause.until.after(SETBACKS_FORGOTTEN_AFTER));
         }
     }
+    for instant in observed.fits.forgotten_at() {
+        agenda.at(instant);
+    }
     let pool = Pool::of(PoolKey::DEFAULT, desired, ledger, observed, now);
     let mut steps = Vec::new();
     steps.extend(limits::ask(ledger, observed, now));
@@ -100,6 +104,9 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     let taken_back = lifecycle::take_back(desired, ledger, observed, &pool, now);
     if taken_back.is_none() {
         steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut agenda));
+    }
+    if !desired.config.provisioning_disabled.value {
+        steps.extend(source::follow_groups(ledger, observed, now));
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let grown = growth(desired, ledger, observed, &pool, now);

@@ -23,6 +23,10 @@ pub(crate) struct EniPool<'a> {
     pub(crate) cooling: u32,
     /// Room that nothing takes or is going to take. None while it is not known how much there is.
     pub(crate) room: u32,
+    /// The most that EC2 is asked for at once after it has refused more; none: the ENI is full, whatever its type says.
+    pub(crate) most: Option<u32>,
+    /// Addresses and prefixes that are on it.
+    pub(crate) occupied: u32,
 }
 
 /// All ENIs that carry the pool or are about to, by slot.
@@ -55,7 +59,8 @@ impl<'a> Pool<'a> {
         level.free += on_the_way;
         let mut enis: Vec<EniPool<'a>> = Vec::new();
         for eni in ledger.enis.values().filter(|eni| carries(eni, key)) {
-            let mut share = EniPool { eni, leased: 0, free: Vec::new(), cooling: 0, room: 0 };
+            let mut share =
+                EniPool { eni, leased: 0, free: Vec::new(), cooling: 0, room: 0, most: None, occupied: 0 };
             let mut occupied = 0;
             for block in ledger.blocks_on(&eni.id) {
                 occupied += u32::from(block.occupies());
@@ -77,7 +82,11 @@ impl<'a> Pool<'a> {
                 enis.push(share);
                 continue;
             }
-            share.room = per_eni.saturating_sub(occupied + asked);
+            share.most = observed.fits.most(Some(&eni.id), now);
+            // Before it is believed to be full, a read tells what is on it.
+            let full = share.most == Some(0) && !observed.doubted(&eni.id);
+            share.room = if full { 0 } else { per_eni.saturating_sub(occupied + asked) };
+            share.occupied = occupied;
             let free = share.free_count();
             level.free += free + asked;
             level.cooling += share.cooling;

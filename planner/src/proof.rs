@@ -22,5 +22,5 @@ pub(crate) use idle::Brake;
 pub use lease::{Ended, NetnsSeen, Sighting, collect_garbage, reap};
 pub use ledger::Here;
 pub(crate) use ledger::{Anothers, NewBoot, Whose, whose};
-pub(crate) use left::Left;
-pub use left::{ABSENCE_BELIEVED_AFTER, is_whole};
+pub use left::ABSENCE_BELIEVED_AFTER;
+pub(crate) use left::{Left, is_whole};

@@ -8,7 +8,7 @@ use holdfast_model::eni::EniRecord;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::PoolKey;
-use holdfast_model::refusal::Refusal;
+use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 
@@ -162,6 +162,7 @@ fn passes(refusal: &Refusal) -> bool {
         refusal,
         Refusal::Throttled { .. }
             | Refusal::Unreachable { .. }
+            | Refusal::Credentials { fault: CredentialsFault::Missing | CredentialsFault::Expired, .. }
             | Refusal::NotReady
             | Refusal::NotReadYet
             | Refusal::LinkAwaited { .. }

@@ -44,6 +44,8 @@ pub enum Reason {
     Unasked(IpAddr),
     /// The metadata service shows something else than the ledger has.
     Hinted(HintDiff),
+    /// The instance's first ENI was not shown, without which it cannot be: the view is late.
+    PrimaryNotShown,
     /// Calls may have been carried out of which the ledger knows nothing: an ENI of ours may hang unattached.
     IntentsLost,
 }
@@ -56,6 +58,7 @@ enum Pacing {
     Unanswered(EniId),
     Addresses,
     Hinted(HintDiff),
+    PrimaryNotShown,
     IntentsLost,
 }
 
@@ -66,6 +69,7 @@ impl Pacing {
             Reason::Miscounted => Self::Miscounted,
             Reason::NotShown(_) | Reason::Unasked(_) => Self::Addresses,
             Reason::Hinted(hint) => Self::Hinted(hint.clone()),
+            Reason::PrimaryNotShown => Self::PrimaryNotShown,
             Reason::IntentsLost => Self::IntentsLost,
         }
     }
@@ -76,10 +80,11 @@ impl Pacing {
         match self {
             // An ENI waits for these.
             Self::Contradicted(_) | Self::Miscounted | Self::Unanswered(_) => (seconds(5), seconds(300)),
+            // Nothing is served before it is over.
+            Self::PrimaryNotShown => (seconds(1), seconds(300)),
             Self::Addresses => (seconds(30), seconds(1200)),
             // The metadata service may be wrong for long.
-            Self::Hinted(_) => (seconds(300), seconds(3600)),
-            Self::IntentsLost => (seconds(60), seconds(3600)),
+            Self::Hinted(_) | Self::IntentsLost => (seconds(60), seconds(3600)),
         }
     }
 }
@@ -134,6 +139,11 @@ impl WantedReads {
     /// When the last complete read of the instance's ENIs began that was answered.
     pub(crate) fn last_full(&self) -> Option<BootTime> {
         self.last_full
+    }
+
+    /// Whether the instance's ENIs were read, and the last list of them was whole.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.last_full.is_some() && !self.wanted.contains_key(&Reason::PrimaryNotShown)
     }
 
     /// Whether a read is to settle what is known of this ENI.
@@ -300,7 +310,7 @@ impl WantedReads {
         let others = self.wanted.iter().filter_map(|(reason, from)| {
             let paced = self.paced(&Pacing::of(reason), *from);
             match reason {
-                Reason::Miscounted => Some(paced),
+                Reason::Miscounted | Reason::PrimaryNotShown => Some(paced),
                 Reason::Hinted(_) => Some(paced.max(last.after(HINT_READ_EVERY))),
                 _ => None,
             }
@@ -325,7 +335,11 @@ impl WantedReads {
 fn tells(read: &CloudRead, reason: &Reason, ledger: &Ledger) -> bool {
     match reason {
         Reason::Contradicted(eni) => tells_of(read, eni, ledger),
-        Reason::Miscounted | Reason::NotShown(_) | Reason::Unasked(_) | Reason::Hinted(_) => {
+        Reason::Miscounted
+        | Reason::PrimaryNotShown
+        | Reason::NotShown(_)
+        | Reason::Unasked(_)
+        | Reason::Hinted(_) => {
             matches!(read, CloudRead::InstanceEnis { .. })
         }
         Reason::IntentsLost => matches!(read, CloudRead::AvailableEnis { .. }),

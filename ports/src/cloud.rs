@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
 use holdfast_model::limits::InstanceLimits;
+use holdfast_model::refusal::CredentialsFault;
 use serde::{Deserialize, Serialize};
 
 pub use table::classify;
@@ -66,10 +67,12 @@ pub enum CloudFault {
     TokenMismatch,
     /// Not carried out: the role lacks the right.
     Denied,
+    /// Not carried out: EC2 cannot tell who calls, so the role's rights do not matter. Where no credentials could be had
+    /// the request never left.
+    Credentials(CredentialsFault),
     /// Not carried out, and the same call will fail again: the request itself is refused.
     Rejected,
-    /// Not carried out: the request provably never left (no connection could be made, no credentials be had just
-    /// now). Try again later; there is nothing to read.
+    /// Not carried out: the request provably never left (no connection could be made). Try again later; there is nothing to read.
     NotSent,
     /// Outcome unknown: no answer, a broken connection, a server error. It may have been carried out.
     Unknown,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
 
-use holdfast_model::ids::MacAddr;
+use holdfast_model::ids::{MacAddr, SecurityGroupId};
 use holdfast_model::node::NodeIdentity;
 use ipnet::Ipv4Net;
 
@@ -26,6 +26,8 @@ pub struct MetadataHint {
     pub subnet_cidrs: BTreeMap<MacAddr, Ipv4Net>,
     /// The VPC's IPv4 ranges, as the primary ENI shows them.
     pub vpc_cidrs: Vec<Ipv4Net>,
+    /// The primary ENI's security groups.
+    pub security_groups: BTreeSet<SecurityGroupId>,
 }
 
 /// The metadata service did not tell.

@@ -36,6 +36,13 @@ pub(super) async fn perform(
         CloudChange::SetDeleteOnTermination { eni, attachment } => {
             set_delete_on_termination(client, eni, attachment).await
         }
+        CloudChange::SetSecurityGroups { eni, groups } => {
+            let call = client
+                .modify_network_interface_attribute()
+                .network_interface_id(eni.as_str())
+                .set_groups(Some(groups.iter().map(ToString::to_string).collect()));
+            call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
+        }
         CloudChange::AssignAddresses { eni, count } => assign(client, eni, *count).await,
         CloudChange::UnassignAddresses { eni, addresses } => unassign(client, eni, addresses).await,
         CloudChange::DetachEni { attachment, .. } => {

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Output};
 
 use holdfast_model::cloud::CloudAnswer;
+use holdfast_model::refusal::CredentialsFault;
 use holdfast_ports::cloud::{Cloud as _, CloudFault};
 
 use super::delete;
@@ -27,7 +28,11 @@ async fn child() {
         Err(_unset) => assert_eq!(answer, Ok(CloudAnswer::Done)),
         Ok(words) => {
             let error = answer.unwrap_err();
-            assert_eq!((error.fault, &*error.code), (CloudFault::NotSent, NO_CREDENTIALS), "{error}");
+            assert_eq!(
+                (error.fault, &*error.code),
+                (CloudFault::Credentials(CredentialsFault::Missing), NO_CREDENTIALS),
+                "{error}"
+            );
             assert!(error.message.contains(&words), "{error}");
             assert!(!error.message.contains('\n'), "{error}");
         }

@@ -120,6 +120,18 @@ async fn the_small_changes_are_sent_as_ec2_wants_them() {
             ]),
         ),
         (
+            CloudChange::SetSecurityGroups {
+                eni: eni(),
+                groups: ["sg-1", "sg-2"].map(SecurityGroupId::new).into(),
+            },
+            form(&[
+                ("Action", "ModifyNetworkInterfaceAttribute"),
+                ("NetworkInterfaceId", "eni-1"),
+                ("SecurityGroupId.1", "sg-1"),
+                ("SecurityGroupId.2", "sg-2"),
+            ]),
+        ),
+        (
             CloudChange::UnassignAddresses {
                 eni: eni(),
                 addresses: vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()],

@@ -8,6 +8,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::ids::EniId;
+use holdfast_model::refusal::CredentialsFault;
 use holdfast_ports::cloud::{Cloud as _, CloudError, CloudFault};
 
 use super::server::{Reply, Server};
@@ -178,7 +179,11 @@ async fn without_credentials_nothing_is_sent() {
         let none = SharedCredentialsProvider::new(provide_credentials_fn(move || async move { Err(why()) }));
         let cloud = Ec2Cloud::with_parts(settings(&server), LazyHttp::default(), Some(none)).await;
         let error = cloud.perform(&delete("eni-1")).await.unwrap_err();
-        assert_eq!((error.fault, &*error.code), (CloudFault::NotSent, fault::NO_CREDENTIALS), "{error}");
+        assert_eq!(
+            (error.fault, &*error.code),
+            (CloudFault::Credentials(CredentialsFault::Missing), fault::NO_CREDENTIALS),
+            "{error}"
+        );
         let cause = why();
         let cause = cause.source().unwrap().to_string();
         assert!(error.message.contains(&cause), "{error} does not tell {cause}");

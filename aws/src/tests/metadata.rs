@@ -129,6 +129,7 @@ async fn the_hint_shows_each_eni() {
     assert_eq!(hint.enis[&mac(SECOND)], [[10, 0, 1, 10].into()].into());
     assert_eq!(hint.subnet_cidrs[&mac(SECOND)], "10.0.0.0/24".parse().unwrap());
     assert_eq!(hint.vpc_cidrs.len(), 2);
+    assert_eq!(hint.security_groups, ["sg-1", "sg-2"].map(SecurityGroupId::new).into());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod disk;
 mod doubt;
 mod gc;
 mod given_up;
+mod groups;
 mod judged;
 mod kept;
 mod kernel;

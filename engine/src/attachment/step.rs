@@ -6,7 +6,7 @@ use holdfast_planner::Ended;
 use holdfast_ports::{HostFault, Netns};
 use tokio::sync::oneshot;
 
-use crate::attachment::{Act, Add, Attachment, Input, Verdict, WiringFault, Work};
+use crate::attachment::{Act, Add, Attachment, Input, RETRY, Verdict, WiringFault, Work};
 use crate::request::{AddError, Deleted};
 
 impl Attachment {
@@ -68,12 +68,12 @@ impl Attachment {
                 Vec::new()
             }
             Input::LinksRemoved(result) if self.work == Work::Unlinking => {
-                let (work, act) = match result {
-                    Ok(()) => (Work::Idle, Act::Finish),
-                    Err(_) => (Work::UnlinkLater, Act::RetryKernel),
-                };
-                self.work = work;
-                vec![act]
+                if result.is_err() {
+                    self.work = Work::UnlinkLater;
+                    return vec![self.retry()];
+                }
+                (self.work, self.failures) = (Work::Idle, 0);
+                vec![Act::Finish]
             }
             Input::TakeUp => self.take_up(lease, ticket),
             // What was meant for a state that is over.
@@ -238,6 +238,9 @@ impl Attachment {
     /// not be compared is looked at again: not seeing a thing proves nothing. An ADD that may be answered with it, is.
     fn verified(&mut self, verdict: Verdict, lease: Option<&Lease>) -> Vec<Act> {
         self.work = Work::Idle;
+        if !matches!(verdict, Verdict::Unknown(_)) {
+            self.failures = 0;
+        }
         let Some(lease) = lease else { return Vec::new() };
         let mut acts = Vec::new();
         let is_hidden = matches!(verdict, Verdict::Hidden(_));
@@ -262,7 +265,7 @@ impl Attachment {
                     // Wired or half wired, it lives; what it lacks is put right with the rest of the host's network.
                     acts.push(Act::Activate);
                 } else if !is_hidden {
-                    acts.push(Act::RetryKernel);
+                    acts.push(self.retry());
                 }
                 if self.add.as_ref().is_some_and(|add| is_answer(add, lease)) {
                     acts.push(refused(AddError::Wiring { pod: lease.pod.clone(), source }));
@@ -312,12 +315,22 @@ impl Attachment {
         // The release is durable: what is left to do will be done, whatever happens.
         let mut acts = vec![Act::AnswerDels];
         if result.is_err() {
-            acts.push(Act::RetryKernel);
-        } else if lease.is_some() {
+            acts.push(self.retry());
+            return acts;
+        }
+        self.failures = 0;
+        if lease.is_some() {
             self.work = Work::Unlink;
             acts.push(Act::RemoveLinks);
         }
         acts
+    }
+
+    /// The kernel refused: later again, and each time later.
+    fn retry(&mut self) -> Act {
+        let after = (RETRY.0 * 2_u32.pow(self.failures.min(16))).min(RETRY.1);
+        self.failures = self.failures.saturating_add(1);
+        Act::RetryKernel { after }
     }
 
     fn take_up(&mut self, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
@@ -328,6 +341,10 @@ impl Attachment {
             }
             (Work::Idle, Some(LeasePhase::Pending)) => self.verify(ticket, None),
             (Work::Idle, Some(LeasePhase::Releasing)) => self.unwire(lease),
+            (Work::Idle, _) => {
+                self.failures = 0;
+                Vec::new()
+            }
             _ => Vec::new(),
         }
     }

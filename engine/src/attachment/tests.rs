@@ -409,3 +409,23 @@ fn a_pod_that_lost_its_link_is_wired_anew_and_nothing_else_is_done_about_it_mean
     assert!(bench.acts(Input::Rewired(Err(refusal()))).is_empty());
     assert!(bench.attachment.is_at_rest() && bench.lease.is_some(), "it is looked for again");
 }
+
+#[test]
+fn what_the_kernel_refuses_again_and_again_is_tried_ever_later_and_anew_at_once() {
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Releasing)));
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        bench.step(Input::TakeUp);
+        for act in bench.step(Input::Unwired(Err(refusal()))) {
+            if let Act::RetryKernel { after } = act {
+                waits.push(after.as_secs());
+            }
+        }
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+    bench.step(Input::TakeUp);
+    bench.step(Input::Unwired(Ok(())));
+    bench.step(Input::LinksTaken);
+    let acts = bench.step(Input::LinksRemoved(Err(refusal())));
+    assert!(matches!(acts[..], [Act::RetryKernel { after }] if after.as_secs() == 1), "{acts:?}");
+}

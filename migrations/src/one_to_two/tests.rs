@@ -194,3 +194,10 @@ fn a_change_that_was_never_planned_is_dropped() {
     let intent = v1::Intent { id: [1; 16], change, planned: 0 };
     assert_eq!(forward::<Json>(vec![row(Table::Intents, vec![], &intent)]).unwrap(), []);
 }
+
+#[test]
+fn a_change_of_groups_that_is_open_keeps_no_version_from_taking_over() {
+    let change = v2::CloudChange::SetSecurityGroups { eni: "eni-a".into(), groups: vec!["sg-1".into()] };
+    let intent = v2::Intent { id: [1; 16], change, sending: v2::Sending::Unanswered, planned: 0 };
+    assert_eq!(back::<Json>(vec![row(Table::Intents, vec![], &intent)]).unwrap(), []);
+}

@@ -125,8 +125,10 @@ impl Merge<'_> {
         for mut intent in draft.intents_on(&record.id) {
             let id = intent.id;
             match &mut intent.change {
-                // Whatever came of it is in the read.
-                CloudChange::AttachEni { .. } | CloudChange::AssignAddresses { .. } => draft.drop_intent(id),
+                // Whatever came of it is in the read; groups that it still lacks are set anew.
+                CloudChange::AttachEni { .. }
+                | CloudChange::AssignAddresses { .. }
+                | CloudChange::SetSecurityGroups { .. } => draft.drop_intent(id),
                 CloudChange::UnassignAddresses { addresses, .. } => {
                     let (left, gone): (Vec<_>, Vec<_>) = addresses
                         .iter()

@@ -20,7 +20,7 @@ fn rested() -> Toy {
 #[test]
 fn agreement_is_no_news() {
     let toy = rested();
-    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &toy.now), None);
+    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &toy.cloud.groups, &toy.now), None);
 }
 
 /// cni#3019: one address swapped for another, so that the counts stay equal.
@@ -31,7 +31,7 @@ fn a_swap_one_for_one_is_seen() {
     let addresses = hint.values_mut().next().unwrap();
     addresses.pop_last();
     addresses.insert("10.0.99.99".parse().unwrap());
-    let diff = compare_hint(&toy.ledger, &hint, &toy.now).unwrap();
+    let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now).unwrap();
     assert_eq!(diff.differing.len(), 1);
     let shown = diff.differing.values().next().unwrap();
     assert!(shown.contains(&"10.0.99.99".parse::<IpAddr>().unwrap()), "it says what it saw: {diff:?}");
@@ -43,7 +43,7 @@ fn missing_and_unknown_enis_are_seen() {
     let mut hint = shown(&toy);
     let (mac, _) = hint.pop_last().unwrap();
     hint.insert(MacAddr([2, 7, 7, 7, 7, 7]), BTreeSet::new());
-    let diff = compare_hint(&toy.ledger, &hint, &toy.now).unwrap();
+    let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now).unwrap();
     assert_eq!(diff.unknown, BTreeSet::from([MacAddr([2, 7, 7, 7, 7, 7])]));
     let missing = &toy.ledger.enis.values().find(|eni| eni.mac == mac).unwrap().id;
     assert_eq!(diff.missing, BTreeSet::from([missing.clone()]));
@@ -60,9 +60,9 @@ fn what_we_changed_a_moment_ago_is_no_news() {
         let changed = toy.now.boottime;
         toy.ledger.apply(&Change::PutEni(EniRecord { changed, ..eni }));
     }
-    assert_eq!(compare_hint(&toy.ledger, &stale, &toy.now), None);
+    assert_eq!(compare_hint(&toy.ledger, &stale, &toy.cloud.groups, &toy.now), None);
     toy.sleep(Duration::from_secs(60));
-    assert!(compare_hint(&toy.ledger, &stale, &toy.now).is_some());
+    assert!(compare_hint(&toy.ledger, &stale, &toy.cloud.groups, &toy.now).is_some());
 }
 
 #[test]

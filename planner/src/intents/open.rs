@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::observed::Observed;
 use crate::proof::Brake;
+use crate::source::follows;
 
 /// Makes a planned change an intent: the changes to commit before the call is sent. `None` when the ledger no
 /// longer admits it (an address was leased meanwhile, an ENI is busy): plan again.
@@ -71,6 +72,20 @@ pub fn open(
                 changes.push(Change::PutBlock(Block { state: BlockState::Leaving(id), ..block.clone() }));
             }
         }
+        CloudChange::SetSecurityGroups { eni, groups } => {
+            let record = ledger.enis.get(eni)?;
+            let open = ledger.intents_on(eni).any(|intent| {
+                matches!(
+                    intent.change,
+                    CloudChange::SetSecurityGroups { .. }
+                        | CloudChange::DetachEni { .. }
+                        | CloudChange::DeleteEni { .. }
+                )
+            });
+            if open || groups.is_empty() || !follows(record) {
+                return None;
+            }
+        }
         CloudChange::DetachEni { .. } | CloudChange::DeleteEni { .. } => {}
     }
     if let Some(record) = change.eni().and_then(|eni| ledger.enis.get(eni)) {
@@ -103,7 +118,12 @@ pub(crate) fn lowest_free_slot(card: u8, claimed: &BTreeSet<EniSlot>) -> EniSlot
 
 /// Whether an open intent changes this ENI in a way that excludes another change.
 pub(crate) fn busy(ledger: &Ledger, eni: &EniId) -> bool {
-    ledger.intents_on(eni).any(|intent| !matches!(intent.change, CloudChange::SetDeleteOnTermination { .. }))
+    ledger.intents_on(eni).any(|intent| {
+        !matches!(
+            intent.change,
+            CloudChange::SetDeleteOnTermination { .. } | CloudChange::SetSecurityGroups { .. }
+        )
+    })
 }
 
 fn idle<'a>(ledger: &'a Ledger, eni: &EniId) -> Option<&'a EniRecord> {

@@ -29,14 +29,16 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
     let Some(intent) = ledger.intents.get(&id) else {
         return Settlement::default();
     };
-    if let Outcome::NotCarriedOut { fault: Fault::NotSent, cause } = outcome {
+    if let Outcome::NotCarriedOut { fault, cause } = outcome
+        && fault.never_left()
+    {
         let never = intent.sending == Sending::MaybeSent;
         let changes =
             never.then(|| Change::PutIntent(Intent { sending: Sending::NeverSent, ..intent.clone() }));
         return Settlement {
             eni: intent.change.eni().cloned(),
             changes: changes.into_iter().collect(),
-            setback: Some(setback(ledger, intent, Some(&Fault::NotSent), cause)),
+            setback: Some(setback(ledger, intent, Some(fault), cause)),
             ..Settlement::default()
         };
     }
@@ -68,7 +70,20 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
             ((!over).then(|| setback(ledger, intent, Some(fault), cause)), doubt)
         }
     };
-    Settlement { eni: intent.change.eni().cloned(), changes: draft.into_changes(), setback, doubt }
+    let too_many = match outcome {
+        Outcome::NotCarriedOut { fault: Fault::AddressLimit, .. } => asked_for(&intent.change),
+        _ => None,
+    };
+    Settlement { eni: intent.change.eni().cloned(), changes: draft.into_changes(), setback, doubt, too_many }
+}
+
+/// How many addresses a change brings, and on which ENI, if there is one yet.
+fn asked_for(change: &CloudChange) -> Option<(Option<EniId>, u32)> {
+    match change {
+        CloudChange::AssignAddresses { eni, count } => Some((Some(eni.clone()), *count)),
+        CloudChange::CreateEni { secondary_addresses, .. } => Some((None, *secondary_addresses)),
+        _ => None,
+    }
 }
 
 /// Takes an answer in; false when it is not an answer to this change.
@@ -109,6 +124,13 @@ fn answered(draft: &mut Draft<'_>, intent: &Intent, answer: &CloudAnswer) -> boo
             draft.drop_intent(intent.id);
             draft.enter(eni, EniPhase::Detached);
         }
+        (CloudChange::SetSecurityGroups { eni, groups }, CloudAnswer::Done) => {
+            draft.drop_intent(intent.id);
+            if let Some(mut record) = draft.ledger.enis.get(eni).cloned() {
+                record.source.security_groups = Some(groups.clone());
+                draft.put_eni(record);
+            }
+        }
         (CloudChange::DeleteEni { eni }, CloudAnswer::Done) => {
             draft.drop_intent(intent.id);
             if let Some(left) = Left::deleted(intent) {
@@ -137,7 +159,8 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
         }
         CloudChange::CreateEni { .. } => {
             draft.drop_intent(intent.id);
-            None
+            // A group that is not there any more: the primary has others by now.
+            if fault == Fault::NotFound { all() } else { None }
         }
         CloudChange::AttachEni { eni, .. } => {
             draft.drop_intent(intent.id);
@@ -157,7 +180,9 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
                 _ => None,
             }
         }
-        CloudChange::SetDeleteOnTermination { eni, .. } | CloudChange::AssignAddresses { eni, .. } => {
+        CloudChange::SetDeleteOnTermination { eni, .. }
+        | CloudChange::SetSecurityGroups { eni, .. }
+        | CloudChange::AssignAddresses { eni, .. } => {
             draft.drop_intent(intent.id);
             match fault {
                 Fault::AddressLimit | Fault::Conflict => Some(this(eni)),

@@ -3,6 +3,7 @@ use std::time::Duration;
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::Ledger;
+use holdfast_model::refusal::CredentialsFault;
 use holdfast_model::time::Now;
 
 use crate::toy::now_at;
@@ -108,4 +109,22 @@ fn a_link_is_given_its_time_however_often_it_is_looked_for() {
     assert!(observed.keeps_failing(&eni, &now_at(25)));
     observed.set_up_done(&eni);
     assert!(!observed.keeps_failing(&eni, &now_at(99)));
+}
+
+/// Where nobody answers there are no credentials; what answers again has some.
+#[test]
+fn when_the_metadata_service_answers_again_calls_without_credentials_rest_no_longer() {
+    let now = now_at(100);
+    for (fault, ends) in [
+        (Fault::Credentials(CredentialsFault::Missing), true),
+        (Fault::Credentials(CredentialsFault::Expired), true),
+        (Fault::Credentials(CredentialsFault::NotValid), false),
+        (Fault::NotSent, false),
+    ] {
+        let mut observed = Observed::default();
+        observed.read_failed(&read(), now.boottime, Some(fault), "no", &now, 500);
+        assert!(rest(&observed, &now) > Duration::ZERO);
+        observed.metadata_answered(&now);
+        assert_eq!(rest(&observed, &now) == Duration::ZERO, ends, "{fault:?}");
+    }
 }

@@ -72,7 +72,7 @@ impl fmt::Display for Left {
 /// Whether a read's answer can be all that there is. An instance always has its primary ENI, so a list of its ENIs without
 /// that one is not whole, and no absence in it proves anything; EC2 refuses ids that it does not know, and the list that
 /// was asked for then shows all that are left.
-pub fn is_whole(ledger: &Ledger, reading: Reading<'_>) -> bool {
+pub(crate) fn is_whole(ledger: &Ledger, reading: Reading<'_>) -> bool {
     let Some(node) = &ledger.node else { return false };
     match reading.read {
         CloudRead::InstanceEnis { .. } => {

@@ -23,6 +23,7 @@ pub(crate) struct ToyEni {
     pub(crate) primary: Ipv4Addr,
     pub(crate) secondary: BTreeSet<IpAddr>,
     pub(crate) prefixes: BTreeSet<Ipv4Net>,
+    pub(crate) groups: BTreeSet<SecurityGroupId>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) kind: EniKind,
     pub(crate) attachment: Option<AttachmentView>,
@@ -37,6 +38,12 @@ pub(crate) struct ToyCloud {
     pub(crate) subnet_free: u32,
     /// Whether it says what the node's type can carry.
     pub(crate) tells_limits: bool,
+    /// The groups that the metadata service shows: the primary's.
+    pub(crate) groups: BTreeSet<SecurityGroupId>,
+    /// Until then no read shows the primary.
+    pub(crate) primary_hidden_until: u64,
+    /// ENIs that take fewer addresses than their type says.
+    pub(crate) takes: BTreeMap<EniId, usize>,
     /// The account may have no further ENI.
     pub(crate) quota_used_up: bool,
     /// Links of secondary ENIs do not appear.
@@ -61,6 +68,9 @@ impl ToyCloud {
             calls: Vec::new(),
             subnet_free: 10_000,
             tells_limits: true,
+            groups: [SecurityGroupId::new("sg-1")].into(),
+            primary_hidden_until: 0,
+            takes: BTreeMap::new(),
             quota_used_up: false,
             links_late: false,
             refused: 0,
@@ -91,6 +101,7 @@ impl ToyCloud {
             primary,
             secondary: BTreeSet::new(),
             prefixes: BTreeSet::new(),
+            groups: self.groups.clone(),
             tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             kind,
             attachment: Some(attachment),
@@ -142,7 +153,7 @@ impl ToyCloud {
             return Err(Fault::Denied);
         }
         match change {
-            CloudChange::CreateEni { secondary_addresses, tags, .. } => {
+            CloudChange::CreateEni { secondary_addresses, security_groups, tags, .. } => {
                 if let Some(id) = self.tokens.get(token).cloned() {
                     return match self.enis.get(&id) {
                         Some(eni) => Ok(CloudAnswer::Created(view(&id, eni))),
@@ -167,6 +178,7 @@ impl ToyCloud {
                     primary,
                     secondary,
                     prefixes: BTreeSet::new(),
+                    groups: security_groups.iter().cloned().collect(),
                     tags: tags.clone(),
                     kind: EniKind::Standard,
                     attachment: None,
@@ -202,10 +214,15 @@ impl ToyCloud {
                 attachment.delete_on_termination = true;
                 Ok(CloudAnswer::Done)
             }
+            CloudChange::SetSecurityGroups { eni, groups } => {
+                self.enis.get_mut(eni).ok_or(Fault::NotFound)?.groups = groups.clone();
+                Ok(CloudAnswer::Done)
+            }
             CloudChange::AssignAddresses { eni, count } => {
                 let found = self.enis.get(eni).ok_or(Fault::NotFound)?;
                 let held = found.secondary.len() + found.prefixes.len();
-                if held + *count as usize > per_eni {
+                let takes = self.takes.get(eni).copied().unwrap_or(per_eni);
+                if held + *count as usize > takes {
                     return Err(Fault::AddressLimit);
                 }
                 let given = self.take(*count).ok_or(Fault::SubnetFull)?;
@@ -277,7 +294,9 @@ impl ToyCloud {
             .find(|(at, _)| *at <= then)
             .or_else(|| self.past.front())
             .map_or(&self.enis, |(_, enis)| enis);
+        let hidden = self.at < self.primary_hidden_until;
         enis.iter()
+            .filter(|(id, _)| !(hidden && id.as_str() == "eni-primary"))
             .filter(|(id, eni)| match read {
                 CloudRead::InstanceEnis { .. } => eni.attachment.is_some(),
                 CloudRead::Enis { enis } => enis.contains(id),
@@ -319,7 +338,7 @@ fn view(id: &EniId, eni: &ToyEni) -> EniView {
         mac: eni.mac,
         kind: eni.kind,
         subnet: SubnetId::new("subnet-1"),
-        security_groups: [SecurityGroupId::new("sg-1")].into(),
+        security_groups: eni.groups.clone(),
         primary_ipv4: Some(eni.primary),
         secondary: eni.secondary.iter().copied().collect(),
         prefixes: eni.prefixes.iter().copied().collect(),

@@ -138,12 +138,12 @@ fn no_reason_leads_to_more_than_a_few_reads() {
         ("one address hidden", |_| Whim::HidesAddress(7), 4, 12),
         ("ever other addresses hidden", |at| Whim::HidesAddress(at as u8), 4, 12),
         ("ever other addresses shown", |at| Whim::ShowsAddress(at as u8), 4, 12),
-        ("one hint", |_| Whim::Hints(0), 2, 5),
+        ("one hint", |_| Whim::Hints(0), 2, 7),
         (
             "a hint that comes and goes",
             |at| if at % 2 == 0 { Whim::Hints(0) } else { Whim::HintAgrees },
             2,
-            5,
+            7,
         ),
         ("intents lost", |_| Whim::LosesIntents, 3, 8),
     ];

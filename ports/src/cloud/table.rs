@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use holdfast_model::refusal::CredentialsFault;
+
 use super::CloudFault;
 
 /// One row of the table: this code, with these words in its message (lower case; empty: any), means this.
@@ -103,25 +105,31 @@ const TABLE: &[Row] = &[
     // The token was spent on a creation with other parameters.
     any("IdempotentParameterMismatch", CloudFault::TokenMismatch),
 
-    // Who we are, or what we may do, is in question; waiting for a new role or new credentials may help, the same
-    // signature will not.
+    // What we may do is in question; only a new right helps.
     any("UnauthorizedOperation", CloudFault::Denied),
-    any("AuthFailure", CloudFault::Denied),
     any("AccessDenied", CloudFault::Denied),
     any("AccessDeniedException", CloudFault::Denied),
     any("Blocked", CloudFault::Denied),
     any("OptInRequired", CloudFault::Denied),
     any("PendingVerification", CloudFault::Denied),
-    any("InvalidClientTokenId", CloudFault::Denied),
-    any("UnrecognizedClientException", CloudFault::Denied),
-    any("MissingAuthenticationToken", CloudFault::Denied),
-    any("IncompleteSignature", CloudFault::Denied),
-    any("SignatureDoesNotMatch", CloudFault::Denied),
-    any("InvalidSignatureException", CloudFault::Denied),
-    any("ExpiredToken", CloudFault::Denied),
-    any("ExpiredTokenException", CloudFault::Denied),
-    // Signed too long ago, or by a clock that is off.
-    any("RequestExpired", CloudFault::Denied),
+
+    // Who we are is in question: the rights do not matter. Newer credentials help, or a clock that is right. EC2 says
+    // `RequestExpired` for both, and names its own time where the signature's is what it minds.
+    saying("RequestExpired", "timestamp date", CloudFault::Credentials(CredentialsFault::ClockOff)),
+    any("RequestExpired", CloudFault::Credentials(CredentialsFault::Expired)),
+    any("ExpiredToken", CloudFault::Credentials(CredentialsFault::Expired)),
+    any("ExpiredTokenException", CloudFault::Credentials(CredentialsFault::Expired)),
+    saying("SignatureDoesNotMatch", "signature expired", CloudFault::Credentials(CredentialsFault::ClockOff)),
+    saying("SignatureDoesNotMatch", "not yet current", CloudFault::Credentials(CredentialsFault::ClockOff)),
+    saying("InvalidSignatureException", "signature expired", CloudFault::Credentials(CredentialsFault::ClockOff)),
+    saying("InvalidSignatureException", "not yet current", CloudFault::Credentials(CredentialsFault::ClockOff)),
+    any("AuthFailure", CloudFault::Credentials(CredentialsFault::NotValid)),
+    any("InvalidClientTokenId", CloudFault::Credentials(CredentialsFault::NotValid)),
+    any("UnrecognizedClientException", CloudFault::Credentials(CredentialsFault::NotValid)),
+    any("MissingAuthenticationToken", CloudFault::Credentials(CredentialsFault::NotValid)),
+    any("IncompleteSignature", CloudFault::Credentials(CredentialsFault::NotValid)),
+    any("SignatureDoesNotMatch", CloudFault::Credentials(CredentialsFault::NotValid)),
+    any("InvalidSignatureException", CloudFault::Credentials(CredentialsFault::NotValid)),
 
     // The server's own trouble: it may have come before or after the deed.
     any("InternalError", CloudFault::Unknown),

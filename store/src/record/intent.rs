@@ -2,7 +2,7 @@
 
 use holdfast_migrations::v2;
 use holdfast_model::cloud::CloudChange;
-use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SubnetId};
+use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::time::WallTime;
 
@@ -71,6 +71,10 @@ fn freeze_change(change: &CloudChange) -> v2::CloudChange {
             v2::CloudChange::DetachEni { eni: eni.to_string(), attachment: attachment.to_string() }
         }
         CloudChange::DeleteEni { eni } => v2::CloudChange::DeleteEni { eni: eni.to_string() },
+        CloudChange::SetSecurityGroups { eni, groups } => v2::CloudChange::SetSecurityGroups {
+            eni: eni.to_string(),
+            groups: groups.iter().map(ToString::to_string).collect(),
+        },
     }
 }
 
@@ -110,5 +114,23 @@ fn thaw_change(frozen: v2::CloudChange) -> CloudChange {
             CloudChange::DetachEni { eni: EniId::new(eni), attachment: AttachmentId::new(attachment) }
         }
         v2::CloudChange::DeleteEni { eni } => CloudChange::DeleteEni { eni: EniId::new(eni) },
+        v2::CloudChange::SetSecurityGroups { eni, groups } => CloudChange::SetSecurityGroups {
+            eni: EniId::new(eni),
+            groups: groups.into_iter().map(SecurityGroupId::new).collect(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_groups_is_kept_as_it_is() {
+        let change = CloudChange::SetSecurityGroups {
+            eni: EniId::new("eni-a"),
+            groups: ["sg-2", "sg-1"].map(SecurityGroupId::new).into(),
+        };
+        assert_eq!(thaw_change(freeze_change(&change)), change);
     }
 }

@@ -78,7 +78,7 @@ impl Life {
                     self.give(Input::LinksTaken);
                 }
                 Act::Undo | Act::Finish => self.durable = None,
-                Act::Activate | Act::RetryKernel | Act::AnswerAdd(_) | Act::AnswerDels => {}
+                Act::Activate | Act::RetryKernel { .. } | Act::AnswerAdd(_) | Act::AnswerDels => {}
             }
         }
     }

@@ -2,7 +2,7 @@ use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{AttachmentId, EniId, IntentId, SubnetId};
 use holdfast_model::ledger::Change;
-use holdfast_model::refusal::Refusal;
+use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::uses::{Suspicion, Use};
 use uuid::Uuid;
 
@@ -37,7 +37,9 @@ fn refuse(fault: Fault) -> Outcome {
     Outcome::NotCarriedOut { fault, cause: "no".into() }
 }
 
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 12] = [
+    Fault::Credentials(CredentialsFault::Expired),
+    Fault::Credentials(CredentialsFault::NotValid),
     Fault::Throttled { retry_after: None },
     Fault::SubnetFull,
     Fault::AddressLimit,
@@ -394,4 +396,35 @@ fn a_detachment_that_was_surely_not_carried_out_is_over() {
         assert_eq!(toy.ledger.intents.contains_key(&ID), open);
     }
     assert!(matches!(toy.ledger.enis[&eni].phase, EniPhase::Draining { .. }));
+}
+
+/// Who calls was in question, not what they may do; and without credentials nothing was sent.
+#[test]
+fn credentials_that_fail_are_no_missing_right_and_the_pause_is_short() {
+    for fault in [
+        CredentialsFault::Missing,
+        CredentialsFault::Expired,
+        CredentialsFault::ClockOff,
+        CredentialsFault::NotValid,
+    ] {
+        let toy = with_open(unassign);
+        let settled = settle(&toy.ledger, ID, &refuse(Fault::Credentials(fault)), &toy.now);
+        let setback = settled.setback.unwrap();
+        assert_eq!(setback.scope, PauseScope::Api);
+        assert!(setback.longest <= std::time::Duration::from_secs(30), "{setback:?}");
+        let words = setback.cause.to_string();
+        assert!(!words.contains("policy"), "{words}");
+        let says = match fault {
+            CredentialsFault::Missing => "no credentials",
+            CredentialsFault::Expired => "expired",
+            CredentialsFault::ClockOff => "clock",
+            CredentialsFault::NotValid => "does not accept the credentials",
+        };
+        assert!(words.contains(says), "{words}");
+        let stays = settled
+            .changes
+            .iter()
+            .any(|change| matches!(change, Change::PutIntent(Intent { sending: Sending::NeverSent, .. })));
+        assert_eq!(stays, fault == CredentialsFault::Missing, "{:?}", settled.changes);
+    }
 }

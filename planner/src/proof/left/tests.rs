@@ -22,7 +22,14 @@ fn a_list_without_the_primary_eni_proves_no_absence() {
         let reading = Reading { read: &read, views, began: toy.now.boottime };
         assert!(!is_whole(&toy.ledger, reading));
         let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
-        assert_eq!(adopt(&desired, &toy.ledger, &toy.observed, reading, &toy.now), []);
+        let mut ledger = toy.ledger.clone();
+        ledger.apply_all(&adopt(&desired, &ledger, &toy.observed, reading, &toy.now));
+        assert!(ledger.enis == toy.ledger.enis && ledger.uses == toy.ledger.uses);
+        assert!(ledger.blocks.keys().eq(toy.ledger.blocks.keys()));
+        let mut observed = toy.observed.clone();
+        observed.read_adopted(&ledger, reading);
+        assert!(!observed.reads.are_whole(), "nothing is chosen to be given back");
+        assert!(toy.observed.reads.are_whole());
     }
     assert!(is_whole(&toy.ledger, Reading { read: &read, views: &whole, began: toy.now.boottime }));
     let other: Vec<_> = whole.into_iter().filter(|view| view.id == primary).collect();

@@ -6,6 +6,10 @@ use CloudFault::{
     Unknown,
 };
 
+const EXPIRED: CloudFault = CloudFault::Credentials(CredentialsFault::Expired);
+const CLOCK_OFF: CloudFault = CloudFault::Credentials(CredentialsFault::ClockOff);
+const NOT_VALID: CloudFault = CloudFault::Credentials(CredentialsFault::NotValid);
+
 /// What EC2 says, and what it means: at least one answer for each row of the table.
 #[rustfmt::skip]
 const SAID: &[(u16, &str, &str, CloudFault)] = &[
@@ -60,21 +64,26 @@ const SAID: &[(u16, &str, &str, CloudFault)] = &[
     (400, "IdempotentParameterMismatch", "Client token used before with other parameters", TokenMismatch),
 
     (403, "UnauthorizedOperation", "You are not authorized to perform this operation.", Denied),
-    (401, "AuthFailure", "AWS was not able to validate the provided access credentials", Denied),
+    (401, "AuthFailure", "AWS was not able to validate the provided access credentials", NOT_VALID),
     (403, "AccessDenied", "Access denied", Denied),
     (403, "AccessDeniedException", "Access denied", Denied),
     (403, "Blocked", "Your account is currently blocked.", Denied),
     (401, "OptInRequired", "You are not subscribed to this service.", Denied),
     (400, "PendingVerification", "Your account is currently being verified.", Denied),
-    (403, "InvalidClientTokenId", "The security token included in the request is invalid", Denied),
-    (403, "UnrecognizedClientException", "The security token included in the request is invalid", Denied),
-    (403, "MissingAuthenticationToken", "Request must contain a signature", Denied),
-    (400, "IncompleteSignature", "The request signature does not conform", Denied),
-    (403, "SignatureDoesNotMatch", "The request signature we calculated does not match", Denied),
-    (403, "InvalidSignatureException", "Signature expired", Denied),
-    (400, "ExpiredToken", "The security token included in the request is expired", Denied),
-    (400, "ExpiredTokenException", "The security token included in the request is expired", Denied),
-    (400, "RequestExpired", "Request has expired.", Denied),
+    (403, "InvalidClientTokenId", "The security token included in the request is invalid", NOT_VALID),
+    (403, "UnrecognizedClientException", "The security token included in the request is invalid", NOT_VALID),
+    (403, "MissingAuthenticationToken", "Request must contain a signature", NOT_VALID),
+    (400, "IncompleteSignature", "The request signature does not conform", NOT_VALID),
+    (403, "SignatureDoesNotMatch", "The request signature we calculated does not match", NOT_VALID),
+    (403, "InvalidSignatureException", "Signature expired", CLOCK_OFF),
+    (400, "ExpiredToken", "The security token included in the request is expired", EXPIRED),
+    (400, "ExpiredTokenException", "The security token included in the request is expired", EXPIRED),
+    (400, "RequestExpired", "Request has expired.", EXPIRED),
+    (400, "RequestExpired", "Request has expired. Timestamp date is 2026-01-01T00:00:00Z. Current date is 2026-01-01T01:00:00Z.", CLOCK_OFF),
+    (403, "InvalidSignatureException", "The request signature we calculated does not match", NOT_VALID),
+    (403, "InvalidSignatureException", "Signature not yet current: 20260101T010000Z is still later than 20260101T000500Z", CLOCK_OFF),
+    (403, "SignatureDoesNotMatch", "Signature expired: 20260101T000000Z is now earlier than 20260101T005500Z", CLOCK_OFF),
+    (403, "SignatureDoesNotMatch", "Signature not yet current: 20260101T010000Z is still later than 20260101T000500Z", CLOCK_OFF),
 
     (500, "InternalError", "An internal error has occurred", Unknown),
     (500, "InternalFailure", "Something failed", Unknown),

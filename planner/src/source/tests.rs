@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+use holdfast_model::cloud::{Api, TAG_NO_MANAGE};
+use holdfast_model::eni::EniKind;
+use holdfast_model::ids::EniId;
+
+use super::*;
+use crate::compare_hint;
+use crate::toy::{Fate, Toy, by_eni};
+
+fn groups(names: &[&str]) -> BTreeSet<SecurityGroupId> {
+    names.iter().map(|name| SecurityGroupId::new(*name)).collect()
+}
+
+/// Three ENIs of ours, and one that is not to be touched.
+fn grown() -> (Toy, EniId) {
+    let mut toy = Toy::new("m5.xlarge", by_eni(1));
+    toy.cloud.attach_foreign("eni-foreign", 1, EniKind::Standard, &[(TAG_NO_MANAGE, "true")]);
+    toy.add_pods(20);
+    toy.run_to_rest();
+    assert_eq!(toy.cloud.enis.len(), 4, "{:?}", toy.cloud.enis);
+    toy.sleep(Duration::from_secs(600));
+    (toy, EniId::new("eni-foreign"))
+}
+
+/// Somebody gives the primary other groups.
+fn replace(toy: &mut Toy, names: &[&str]) {
+    toy.cloud.groups = groups(names);
+    toy.cloud.enis.get_mut(&EniId::new("eni-primary")).unwrap().groups = groups(names);
+}
+
+/// So many minutes pass, with a look at the metadata service in each.
+fn pass(toy: &mut Toy, minutes: u32) {
+    for _ in 0..minutes {
+        toy.sleep(Duration::from_secs(60));
+        let shown = |eni: &crate::toy::cloud::ToyEni| {
+            eni.secondary.iter().copied().chain([std::net::IpAddr::V4(eni.primary)]).collect()
+        };
+        let hint = toy.cloud.attached().map(|eni| (eni.mac, shown(eni))).collect();
+        let differs = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now);
+        toy.observed.hinted(differs, &toy.now);
+        while toy.round() {}
+    }
+}
+
+fn assert_all_have(toy: &Toy, names: &[&str], foreign: &EniId) {
+    for (id, eni) in &toy.cloud.enis {
+        let wanted = if id == foreign { groups(&["sg-1"]) } else { groups(names) };
+        assert_eq!(eni.groups, wanted, "{id}");
+    }
+}
+
+#[test]
+fn the_enis_follow_the_primarys_groups_and_no_other_does() {
+    let (mut toy, foreign) = grown();
+    replace(&mut toy, &["sg-2", "sg-3"]);
+    toy.cloud.calls.clear();
+    pass(&mut toy, 2);
+    assert_all_have(&toy, &["sg-2", "sg-3"], &foreign);
+    assert_eq!(toy.cloud.count(Api::ModifyNetworkInterfaceAttribute), 2, "{:?}", toy.cloud.calls);
+    // An ENI that is made from now on has them at once.
+    toy.add_pods(20);
+    toy.run_to_rest();
+    assert_all_have(&toy, &["sg-2", "sg-3"], &foreign);
+    toy.assert_in_agreement();
+    // And back.
+    replace(&mut toy, &["sg-1"]);
+    pass(&mut toy, 2);
+    assert_all_have(&toy, &["sg-1"], &foreign);
+    toy.cloud.calls.clear();
+    pass(&mut toy, 60);
+    assert_eq!(toy.cloud.calls, [], "then nothing is left to do");
+}
+
+#[test]
+fn what_changed_while_no_daemon_ran_is_followed_at_the_start() {
+    let (mut toy, foreign) = grown();
+    replace(&mut toy, &["sg-2"]);
+    toy.restart();
+    toy.run_to_rest();
+    assert_all_have(&toy, &["sg-2"], &foreign);
+}
+
+#[test]
+fn without_leave_to_change_ec2_nothing_follows() {
+    let (mut toy, _) = grown();
+    toy.config.provisioning_disabled.value = true;
+    replace(&mut toy, &["sg-2"]);
+    toy.cloud.calls.clear();
+    pass(&mut toy, 5);
+    assert_eq!(toy.cloud.count(Api::ModifyNetworkInterfaceAttribute), 0);
+}
+
+/// Whatever becomes of the calls, all have them in the end.
+#[test]
+fn lost_and_refused_changes_are_made_again() {
+    for fate in [
+        Fate::LostBefore,
+        Fate::LostAfter,
+        Fate::Throttled,
+        Fate::NotSent,
+        Fate::KilledBefore,
+        Fate::KilledAfter,
+    ] {
+        let (mut toy, foreign) = grown();
+        replace(&mut toy, &["sg-2"]);
+        let mut calls = 0;
+        toy.fates = Box::new(move || {
+            calls += 1;
+            if (2..5).contains(&calls) { fate } else { Fate::Fine }
+        });
+        pass(&mut toy, 3);
+        toy.run_to_rest();
+        assert_all_have(&toy, &["sg-2"], &foreign);
+        toy.assert_in_agreement();
+    }
+}
