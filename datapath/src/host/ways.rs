@@ -163,6 +163,9 @@ fn wrong_way_out(
 fn wrong_way_in(packet: &Packet, link: &Link, host: &mut Socket) -> Result<Option<String>, NetlinkError> {
     let goes = match packet.ask(host)? {
         Answer::Goes(route) if leads_to(&route, link) => return Ok(None),
+        Answer::Goes(route) if route.table == LOCAL_TABLE => {
+            return Ok(Some(format!("the host itself bears {}: take it off there", packet.to)));
+        }
         Answer::Goes(route) => format!("by {}", described(&route)),
         Answer::Nowhere => "nowhere".to_owned(),
         Answer::Refused => return Ok(Some(refused(packet))),
