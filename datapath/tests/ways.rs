@@ -81,6 +81,20 @@ fn damages(vpc: &Vpc) -> Vec<(Vec<Change>, Vec<&'static str>)> {
             vec!["203.0.113.1 (marked 0x80) do not go by table 254", "rule 900 fwmark 0x80/0x80 lookup 98"],
         ),
         (
+            // Takes answers to the pod elsewhere, so that the kernel does not believe the pod's own packets.
+            vec![
+                by_primary(77),
+                Change::AddRule(Rule {
+                    from: Some("10.0.0.2/32".parse().unwrap()),
+                    ..to(400, "10.0.1.102/32", 77)
+                }),
+            ],
+            vec![
+                "packets from 10.0.1.102 to 10.0.0.2 do not go by table 2 but nowhere: they are not taken in by eni",
+                "a foreign rule 400 from 10.0.0.2/32 to 10.0.1.102/32 lookup 77",
+            ],
+        ),
+        (
             vec![blackhole(2, "10.0.0.0/24")],
             vec!["our rule 1536 from 10.0.1.102/32 lookup 2", "blackhole route to 10.0.0.0/24"],
         ),
