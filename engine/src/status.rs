@@ -50,7 +50,7 @@ impl<W: World> Engine<W> {
             .clone()
             .or_else(|| self.unreached.summary())
             .or_else(|| (self.way_out == Some(false)).then(|| no_way_out.to_owned()))
-            .or_else(|| nat_gone.then(|| no_nat.to_owned()))
+            .or_else(|| nat_gone.then(|| self.host_fault.clone().unwrap_or_else(|| no_nat.to_owned())))
     }
 
     /// A setting of the kernel's is every pod's affair, unlike what else fails when one is set up.
