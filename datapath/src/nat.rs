@@ -125,7 +125,9 @@ impl Nat {
 
     /// Chains of others that drop what is forwarded unless a rule accepts it, by their names; `None` when that cannot be told.
     pub fn forward_drops(&self) -> Option<Vec<String>> {
-        forward::drops()
+        // A program that hangs is not waited for twice.
+        let lists = self.lock().unlisted.is_none();
+        lists.then(forward::drops).flatten()
     }
 
     /// Removes the table; fine when there is none.

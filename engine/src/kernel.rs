@@ -95,7 +95,9 @@ impl<W: World> Engine<W> {
         self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_seen = observed.nat;
         self.note_way_out(observed.way_out);
-        self.note_forward_drops(&observed.forward_drops);
+        if let Some(drops) = &observed.forward_drops {
+            self.note_forward_drops(drops);
+        }
         self.nat_ready |= !self.config.wants_nat_table() || observed.nat == NatSeen::AsWritten;
         self.look_for_traces(&observed);
         self.rebuild();

@@ -26,7 +26,7 @@ const V4: AddressFamily = AddressFamily::Inet;
 pub(crate) fn observe(worker: &mut Worker, wanted: &NatWanted, nat: &Nat) -> Result<HostObserved, HostFault> {
     let mut observed = read(&mut worker.socket, &worker.sysctl).map_err(refused)?;
     observed.nat = nat_seen(wanted, nat, &observed);
-    observed.forward_drops = nat.forward_drops().unwrap_or_default();
+    observed.forward_drops = nat.forward_drops();
     observed.forwarding = worker.sysctl.read(FORWARDING).map(|value| value == "1");
     Ok(observed)
 }

@@ -25,8 +25,9 @@ pub struct HostObserved {
     pub forwarding: Option<bool>,
     /// Whether the main table has a default route; `None`: it was not looked for.
     pub way_out: Option<bool>,
-    /// Packet filters of others that drop what is forwarded, pods' packets among it, unless a rule of theirs accepts it.
-    pub forward_drops: Vec<String>,
+    /// Packet filters of others that drop what is forwarded, pods' packets among it, unless a rule of theirs accepts it;
+    /// `None`: they could not be listed.
+    pub forward_drops: Option<Vec<String>>,
     /// How strictly the sources of packets are checked on all links at least (`net.ipv4.conf.all.rp_filter`).
     pub rp_filter: u8,
 }

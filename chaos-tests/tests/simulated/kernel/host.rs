@@ -147,7 +147,7 @@ impl State {
             },
             forwarding: Some(self.forwards),
             way_out: None,
-            forward_drops: Vec::new(),
+            forward_drops: None,
             rp_filter: 0,
         }
     }
