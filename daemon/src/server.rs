@@ -4,6 +4,7 @@ mod answer;
 mod connection;
 mod door;
 mod lock;
+mod peer;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -44,6 +44,7 @@ impl<W: World> Engine<W> {
             }
             Act::Activate => self.book.commit_lazily(planner::activate(self.book.ledger(), sandbox)),
             Act::Wire => self.wire(sandbox),
+            Act::Rewire => self.rewire(sandbox),
             Act::Verify { ticket, netns } => self.verify(sandbox, ticket, netns),
             Act::Unwire => self.unwire(sandbox),
             Act::RemoveLinks => self.remove_links(),

@@ -13,6 +13,9 @@
 //!                            └───────── UnlinkLater <┘
 //! ```
 //!
+//! A wired pod that lives and whose link somebody took away is wired anew ([`Work::Rewiring`]) and idle again; a DEL waits for
+//! that, since two things at once would undo each other.
+//!
 //! A lease that a start finds unfinished is taken up by [`Input::TakeUp`]: one that is pending is compared with the kernel
 //! ([`Work::Verifying`]), one that is being released goes on being released.
 
@@ -46,6 +49,8 @@ pub(crate) enum Work {
     Leasing,
     /// It is being wired.
     Wiring,
+    /// It was wired and lost its link, and is being wired anew.
+    Rewiring,
     /// Its wiring is being compared with the kernel; the number tells this comparison from others.
     Verifying(u64),
     /// That it goes is being made durable.
@@ -79,6 +84,8 @@ pub(crate) enum Verdict {
     Sound,
     /// It is not, or its namespace is gone.
     Unsound { why: String },
+    /// Its sandbox lives, and its namespace cannot be seen from here.
+    Hidden(HostFault),
     /// It could not be compared.
     Unknown(HostFault),
 }
@@ -111,6 +118,10 @@ pub(crate) enum Input {
     DiskHangs { cause: String },
     /// The wiring ended.
     Wired(Result<(), WiringFault>),
+    /// It lives, in the namespace of this number, and its link is gone.
+    Severed { inode: u64 },
+    /// It was wired anew, or not.
+    Rewired(Result<(), HostFault>),
     /// A comparison ended.
     Verified { ticket: u64, verdict: Verdict },
     /// Its lease is over.
@@ -146,6 +157,8 @@ pub(crate) enum Act {
     Activate,
     /// Wire it; [`Input::Wired`] follows.
     Wire,
+    /// Wire it once more; [`Input::Rewired`] follows.
+    Rewire,
     /// Compare it with the kernel, in this namespace or in the one that its path leads to; [`Input::Verified`] follows.
     Verify { ticket: u64, netns: Option<Netns> },
     /// Remove its rules and routes; [`Input::Unwired`] follows.
@@ -189,6 +202,7 @@ impl Attachment {
             Work::Idle => "waits for an address",
             Work::Leasing => "its lease is being written",
             Work::Wiring => "it is being wired",
+            Work::Rewiring => "its link was taken away, and it is being wired anew",
             Work::Verifying(_) => "an older lease of it is being compared with the kernel",
             Work::Releasing | Work::Unwiring | Work::Unlink | Work::UnlinkLater | Work::Unlinking => {
                 "an older attachment of it is being removed"

@@ -52,7 +52,7 @@ impl Attachments {
 
     /// Whether the kernel is being changed for any sandbox right now.
     pub(crate) fn any_in_the_kernel(&self) -> bool {
-        self.any(|work| matches!(work, Work::Wiring | Work::Unwiring | Work::Unlinking))
+        self.any(|work| matches!(work, Work::Wiring | Work::Rewiring | Work::Unwiring | Work::Unlinking))
     }
 
     pub(crate) fn any(&self, is: impl Fn(Work) -> bool) -> bool {

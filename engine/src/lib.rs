@@ -22,10 +22,12 @@ mod kernel;
 mod liveness;
 mod pool;
 mod request;
+mod rewire;
 mod start;
 mod state;
 mod status;
 mod timers;
+mod unreached;
 mod verify;
 mod world;
 

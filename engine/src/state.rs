@@ -70,6 +70,8 @@ impl<W: World> Engine<W> {
             host_read: self.looked,
             nat: self.nat_seen,
             host_fault: self.setting_fault.clone().or_else(|| self.host_fault.clone()),
+            forward_drops: self.forward_drops.clone(),
+            cut_off: self.unreached.words(),
             journal: Vec::new(),
             ledger,
         }

@@ -1,6 +1,7 @@
 //! The host's network: what it should hold, and how to get there (reference: vpc-cni 6.1 to 6.5).
 
 mod diff;
+mod unreached;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,6 +21,8 @@ use holdfast_model::uses::Use;
 use ipnet::Ipv4Net;
 
 pub use diff::host_diff;
+pub(crate) use unreached::borne;
+pub use unreached::{UnreachedBy, unreached};
 
 #[cfg(test)]
 mod tests;

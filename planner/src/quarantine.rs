@@ -11,8 +11,9 @@ use crate::desired::Desired;
 use crate::draft::Draft;
 use crate::traces::Traces;
 
-/// Sets free and resting addresses aside that lead to a sandbox that no lease explains, and looks at those again that
-/// were: one without any trace left goes to rest for its full time. Nothing happens before the kernel was looked at.
+/// Sets free and resting addresses aside that lead to a sandbox that no lease explains or that the host itself bears, and
+/// looks at those again that were: one without any trace left goes to rest for its full time. Nothing happens before the
+/// kernel was looked at.
 pub fn review_quarantine(desired: &Desired<'_>, ledger: &Ledger, traces: &Traces, now: &Now) -> Vec<Change> {
     if !traces.looked {
         return Vec::new();

@@ -50,6 +50,8 @@ impl Attachment {
             // A DEL succeeds; should its release be lost, it is found out anew.
             Input::DiskHangs { .. } if self.work == Work::Releasing => self.unwire(lease),
             Input::Wired(result) if self.work == Work::Wiring => self.wired(sandbox, result, lease, ticket),
+            Input::Severed { inode } if self.work == Work::Idle => self.severed(inode, lease),
+            Input::Rewired(result) if self.work == Work::Rewiring => self.rewired(&result, lease, ticket),
             Input::Verified { ticket: of, verdict } if self.work == Work::Verifying(of) => {
                 self.verified(verdict, lease, ticket)
             }
@@ -81,6 +83,8 @@ impl Attachment {
             | Input::LeaseRefused { .. }
             | Input::DiskHangs { .. }
             | Input::Wired(_)
+            | Input::Severed { .. }
+            | Input::Rewired(_)
             | Input::Verified { .. }
             | Input::Ended(_)
             | Input::DiskIsBack
@@ -146,6 +150,8 @@ impl Attachment {
                 };
                 acts.extend(unwired.then_some(Act::AnswerDels));
             }
+            // It is released as soon as that ends.
+            Some(LeasePhase::Pending | LeasePhase::Active) if self.work == Work::Rewiring => {}
             Some(LeasePhase::Pending | LeasePhase::Active) => {
                 acts.extend(
                     lease
@@ -220,6 +226,26 @@ impl Attachment {
         acts
     }
 
+    /// What is about to go gets nothing back.
+    fn severed(&mut self, inode: u64, lease: Option<&Lease>) -> Vec<Act> {
+        let is_it = |lease: &Lease| lease.phase == LeasePhase::Active && lease.netns.inode == inode;
+        if !lease.is_some_and(is_it) || self.owed || !self.dels.is_empty() {
+            return Vec::new();
+        }
+        self.work = Work::Rewiring;
+        vec![Act::Rewire]
+    }
+
+    fn rewired(&mut self, result: &Result<(), HostFault>, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
+        self.work = Work::Idle;
+        let Some(lease) = lease else { return vec![Act::AnswerDels] };
+        if !self.dels.is_empty() {
+            return self.release(Ended::asked(lease), Some(lease), ticket);
+        }
+        let answers = result.is_ok() && self.add.as_ref().is_some_and(|add| is_answer(add, lease));
+        answers.then(|| Act::AnswerAdd(Box::new(Ok(lease.clone())))).into_iter().collect()
+    }
+
     /// A comparison ended. A pending lease that verifies is adopted, one that does not is undone, and one that could
     /// not be compared is looked at again: not seeing a thing proves nothing. An ADD that may be answered with it, is.
     fn verified(&mut self, verdict: Verdict, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
@@ -229,6 +255,7 @@ impl Attachment {
         }
         let Some(lease) = lease else { return Vec::new() };
         let mut acts = Vec::new();
+        let is_hidden = matches!(verdict, Verdict::Hidden(_));
         match verdict {
             Verdict::Sound => {
                 if lease.phase == LeasePhase::Pending {
@@ -245,8 +272,13 @@ impl Attachment {
                     acts.extend(self.release(ended, Some(lease), ticket));
                 }
             }
-            Verdict::Unknown(source) => {
-                acts.push(self.retry());
+            Verdict::Hidden(source) | Verdict::Unknown(source) => {
+                if is_hidden && lease.phase == LeasePhase::Pending {
+                    // Wired or half wired, it lives; what it lacks is put right with the rest of the host's network.
+                    acts.push(Act::Activate);
+                } else if !is_hidden {
+                    acts.push(self.retry());
+                }
                 if self.add.as_ref().is_some_and(|add| is_answer(add, lease)) {
                     acts.push(refused(AddError::Wiring { pod: lease.pod.clone(), source }));
                 }

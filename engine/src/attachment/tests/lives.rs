@@ -20,6 +20,8 @@ enum Turn {
     TakeUp,
     /// The sandbox is found gone.
     Gone,
+    /// It is found living without its link.
+    Severed,
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
@@ -33,6 +35,7 @@ fn turn() -> impl Strategy<Value = Turn> {
         4 => prop::bool::weighted(0.7).prop_map(Turn::Done),
         1 => Just(Turn::TakeUp),
         1 => Just(Turn::Gone),
+        2 => Just(Turn::Severed),
     ]
 }
 
@@ -72,7 +75,7 @@ impl Life {
                 Act::Release { commit, .. } => {
                     self.commits.push((Commit::Release(commit), self.bench.lease.clone()));
                 }
-                Act::Wire | Act::Verify { .. } | Act::Unwire => self.begin(act),
+                Act::Wire | Act::Rewire | Act::Verify { .. } | Act::Unwire => self.begin(act),
                 Act::RemoveLinks => {
                     self.begin(act);
                     self.give(Input::LinksTaken);
@@ -84,7 +87,7 @@ impl Life {
     }
 
     fn begin(&mut self, act: Act) {
-        if matches!(act, Act::Wire) {
+        if matches!(act, Act::Wire | Act::Rewire) {
             let inode = |lease: &Option<Lease>| lease.as_ref().map(|lease| lease.netns.inode);
             assert!(self.durable.is_some(), "wired before the disk knew of it");
             assert_eq!(inode(&self.bench.lease), inode(&self.durable));
@@ -114,6 +117,11 @@ impl Life {
             Turn::Hangs => self.give(Input::DiskHangs { cause: "hangs".into() }),
             Turn::Done(well) => self.done(well),
             Turn::TakeUp => self.give(Input::TakeUp),
+            Turn::Severed => {
+                if let Some(inode) = self.bench.lease.as_ref().map(|lease| lease.netns.inode) {
+                    self.give(Input::Severed { inode });
+                }
+            }
             Turn::Gone => {
                 if let Some(ended) = self.bench.lease.as_ref().map(Ended::asked) {
                     self.give(Input::Ended(ended));
@@ -169,6 +177,7 @@ impl Life {
         let input = match self.kernel.take() {
             None => return,
             Some(Act::Wire) => Input::Wired(result().map_err(|fault| WiringFault { fault, made: 0 })),
+            Some(Act::Rewire) => Input::Rewired(result()),
             Some(Act::Unwire) => Input::Unwired(result()),
             Some(Act::RemoveLinks) => Input::LinksRemoved(result()),
             Some(Act::Verify { ticket, .. }) => {
