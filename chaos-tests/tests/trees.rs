@@ -96,14 +96,13 @@ fn circle(needs: &Needs) -> Option<Vec<String>> {
 
 #[test]
 fn no_two_modules_need_each_other() {
+    let mut read = 0;
     for room in ROOMS {
         let needs = needs_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(room));
-        assert!(
-            needs.values().any(|of| !of.is_empty()) || needs.len() < 3,
-            "{room}: nothing was read: {needs:?}"
-        );
+        read += needs.values().map(BTreeSet::len).sum::<usize>();
         assert_eq!(circle(&needs), None, "{room}");
     }
+    assert!(read > 100, "hardly anything was read: {read}");
 }
 
 #[test]

@@ -15,11 +15,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::attachment::Input;
 use crate::attachments::Attachments;
+use crate::before_look::BeforeLook;
 use crate::book::{Book, SLOW_DISK, Then, Turned};
 use crate::condition::{Condition, Facts};
 use crate::event::Event;
 use crate::handle::EngineHandle;
-use crate::kernel::BeforeLook;
 use crate::request::Request;
 use crate::timers::{self, Timers};
 use crate::unreached::Unreached;

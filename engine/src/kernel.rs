@@ -7,28 +7,15 @@ use holdfast_model::chain;
 use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted, PodWiring};
 use holdfast_model::ids::EniId;
 use holdfast_model::lease::{Lease, LeasePhase};
-use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner::{self as planner, Spared};
 use holdfast_ports::{HostFault, HostNet};
 
+use crate::before_look::BeforeLook;
 use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY, STUBBORN_RETRY};
 use crate::world::World;
-
-/// What there was when a look began: what came or changed later may be seen half made.
-#[derive(Default)]
-pub(crate) struct BeforeLook {
-    /// The links of all leases.
-    pub(crate) links: BTreeSet<LinkAlias>,
-    /// Their addresses.
-    pub(crate) addresses: BTreeSet<IpAddr>,
-    /// Sandboxes that were wired, and about which nothing was being done.
-    pub(crate) settled: BTreeSet<SandboxKey>,
-    /// ENIs that were set up.
-    pub(crate) enis: BTreeSet<EniId>,
-}
 
 impl<W: World> Engine<W> {
     /// Reads the host's network, unless a read is under way.

@@ -3,12 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_model::host::HostObserved;
 use holdfast_model::sandbox::SandboxKey;
-use holdfast_planner::{self as planner, UnreachedBy};
-
-use crate::engine::Engine;
-use crate::world::World;
+use holdfast_planner::UnreachedBy;
 
 /// How many are named in one line.
 const NAMED: usize = 3;
@@ -17,16 +13,16 @@ const NAMED: usize = 3;
 #[derive(Default)]
 pub(crate) struct Unreached {
     /// What the last look showed.
-    seen: BTreeMap<SandboxKey, UnreachedBy>,
+    pub(crate) seen: BTreeMap<SandboxKey, UnreachedBy>,
     /// Why those are without a link that are: it could not be put back.
-    unmended: BTreeMap<SandboxKey, String>,
+    pub(crate) unmended: BTreeMap<SandboxKey, String>,
     /// As it was told.
-    pods: BTreeMap<SandboxKey, Told>,
+    pub(crate) pods: BTreeMap<SandboxKey, Told>,
 }
 
-struct Told {
-    pod: String,
-    cause: String,
+pub(crate) struct Told {
+    pub(crate) pod: String,
+    pub(crate) cause: String,
 }
 
 impl Unreached {
@@ -46,14 +42,14 @@ impl Unreached {
     }
 
     /// A link that is gone is told of once it is clear that it stays so.
-    fn cause(&self, sandbox: &SandboxKey) -> Option<String> {
+    pub(crate) fn cause(&self, sandbox: &SandboxKey) -> Option<String> {
         match self.seen.get(sandbox)? {
             UnreachedBy::LinkGone(_) => self.unmended.get(sandbox).cloned(),
             other => Some(other.to_string()),
         }
     }
 
-    fn update(&mut self, now: BTreeMap<SandboxKey, Told>) {
+    pub(crate) fn update(&mut self, now: BTreeMap<SandboxKey, Told>) {
         for (sandbox, told) in &now {
             if self.pods.get(sandbox).is_none_or(|before| before.cause != told.cause) {
                 tracing::error!(%sandbox, pod = told.pod, cause = told.cause, "a pod is cut off");
@@ -63,47 +59,6 @@ impl Unreached {
             tracing::info!(%sandbox, pod = told.pod, "the pod is cut off no more, or gone");
         }
         self.pods = now;
-    }
-}
-
-impl<W: World> Engine<W> {
-    /// After a look: which pods nothing reaches. Of one that is being made, changed or taken away it says nothing.
-    pub(crate) fn look_for_the_unreached(&mut self, observed: &HostObserved) {
-        let settled = |sandbox: &SandboxKey| {
-            self.before_look.settled.contains(sandbox) && !self.attachments.is_busy(sandbox)
-        };
-        let mut seen = planner::unreached(self.book.ledger(), observed);
-        seen.retain(|sandbox, _| settled(sandbox));
-        self.unreached.unmended.retain(|sandbox, _| seen.contains_key(sandbox));
-        self.unreached.seen = seen;
-        self.tell_who_is_unreached();
-    }
-
-    /// Its link is there again.
-    pub(crate) fn link_is_back(&mut self, sandbox: &SandboxKey) {
-        self.unreached.seen.remove(sandbox);
-        self.unreached.unmended.remove(sandbox);
-        self.tell_who_is_unreached();
-    }
-
-    /// Its link is gone and stays so, for this reason.
-    pub(crate) fn link_stays_away(&mut self, sandbox: &SandboxKey, why: &str) {
-        let cause = format!("its host link is gone, and it cannot be wired anew: {why}");
-        self.unreached.unmended.insert(sandbox.clone(), cause);
-        self.tell_who_is_unreached();
-    }
-
-    fn tell_who_is_unreached(&mut self) {
-        let ledger = self.book.ledger();
-        let told = |sandbox: &SandboxKey| {
-            let cause = self.unreached.cause(sandbox)?;
-            let lease = ledger.leases.get(sandbox)?;
-            let addresses: Vec<_> = lease.addresses().map(|address| address.to_string()).collect();
-            Some(Told { pod: format!("{} ({})", lease.pod, addresses.join(", ")), cause })
-        };
-        let seen = self.unreached.seen.keys();
-        let told = seen.filter_map(|sandbox| Some((sandbox.clone(), told(sandbox)?))).collect();
-        self.unreached.update(told);
     }
 }
 
