@@ -133,16 +133,15 @@ fn a_ledger_is_forgotten_on_the_kernels_word_and_never_within_a_boot_on_metadata
 #[test]
 fn a_node_that_took_longer_to_boot_than_a_rest_takes_serves_all_its_pods_at_once() {
     let mut toy = lived_in();
-    let pods = u32::try_from(toy.ledger.leases.len()).unwrap();
-    toy.cloud.calls.clear();
+    // All that it can carry, so that none can be spared.
+    let pods = toy.cloud.limits.enis_on(0) * toy.cloud.limits.pod_addresses_per_eni();
     toy.reboot();
     toy.sleep(Duration::from_secs(26));
     toy.set_waiting(pods);
     let begun = toy.now.boottime;
     while toy.waiting() > 0 {
         toy.round();
-        assert!(toy.now.boottime.since(begun) < Duration::from_secs(3), "{} wait", toy.waiting());
+        toy.sleep(Duration::from_millis(50));
+        assert!(toy.now.boottime.since(begun) < Duration::from_secs(4), "{} wait", toy.waiting());
     }
-    let made = toy.cloud.count(holdfast_model::cloud::Api::CreateNetworkInterface);
-    assert_eq!(made, 0, "{:?}", toy.cloud.calls);
 }
