@@ -132,7 +132,7 @@ impl Ec2Cloud {
     async fn carry_out(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         match call {
             CloudCall::Change { change, token } => change::perform(&self.client(), change, token).await,
-            CloudCall::Read(read) => read::perform(&self.client(), read).await.map(CloudAnswer::Enis),
+            CloudCall::Read(read) => read::perform(&self.client(), read).await,
         }
     }
 }
@@ -156,6 +156,9 @@ fn subject(call: &CloudCall) -> String {
         CloudCall::Change { change, .. } => change.eni().map(ToString::to_string).unwrap_or_default(),
         CloudCall::Read(CloudRead::InstanceEnis { instance } | CloudRead::AvailableEnis { instance }) => {
             instance.to_string()
+        }
+        CloudCall::Read(CloudRead::Subnets { subnets }) => {
+            subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         }
         CloudCall::Read(CloudRead::Enis { enis }) => {
             enis.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use aws_config::imds::{self, Client};
 use aws_config::provider_config::ProviderConfig;
 use holdfast_model::ids::{InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId};
 use holdfast_model::node::NodeIdentity;
-use holdfast_ports::metadata::{Metadata, MetadataError, MetadataHint};
+use holdfast_ports::metadata::{HintAsked, Metadata, MetadataError, MetadataHint};
 use ipnet::Ipv4Net;
 
 use crate::http::LazyHttp;
@@ -143,8 +144,11 @@ impl Imds {
         })
     }
 
-    async fn read_hint(&self) -> Result<MetadataHint, MetadataError> {
-        let primary: MacAddr = self.value("mac").await?;
+    async fn read_hint(&self, asked: &HintAsked) -> Result<MetadataHint, MetadataError> {
+        let primary: MacAddr = match asked.primary {
+            Some(known) => known,
+            None => self.value("mac").await?,
+        };
         let macs: BTreeSet<MacAddr> = lines(&self.text(MACS).await?)
             .map(|line| parse(MACS, line.trim_end_matches('/')))
             .collect::<Result<_, _>>()?;
@@ -152,31 +156,30 @@ impl Imds {
         if !macs.contains(&primary) {
             return Err(failed(MACS, format!("the primary ENI {primary} is not listed")));
         }
-        let mut hint = MetadataHint {
-            vpc_cidrs: self.values(&format!("{MACS}/{primary}/vpc-ipv4-cidr-blocks")).await?,
-            security_groups: self.groups_of(&primary).await?,
-            ..MetadataHint::default()
-        };
+        let mut hint =
+            MetadataHint { security_groups: self.groups_of(&primary).await?, ..MetadataHint::default() };
+        if !asked.vpc_known {
+            hint.vpc_cidrs = self.values(&format!("{MACS}/{primary}/vpc-ipv4-cidr-blocks")).await?;
+        }
         for mac in macs {
-            // The listing tells an ENI that lacks a field from one that went away between two requests.
-            let fields = self.text(&format!("{MACS}/{mac}")).await?;
-            let fields: BTreeSet<&str> = lines(&fields).collect();
-            let mut addresses = BTreeSet::new();
-            if fields.contains("local-ipv4s") {
-                let path = format!("{MACS}/{mac}/local-ipv4s");
-                for line in lines(&self.optional(&path).await?.unwrap_or_default()) {
-                    addresses.insert(parse(&path, line)?);
-                }
+            hint.enis.insert(mac, self.addresses_of(&mac).await?);
+            let path = format!("{MACS}/{mac}/subnet-ipv4-cidr-block");
+            if !asked.ranges_known.contains(&mac)
+                && let Some(text) = self.optional(&path).await?
+            {
+                hint.subnet_cidrs.insert(mac, parse::<Ipv4Net>(&path, text.trim())?);
             }
-            if fields.contains("subnet-ipv4-cidr-block") {
-                let path = format!("{MACS}/{mac}/subnet-ipv4-cidr-block");
-                if let Some(text) = self.optional(&path).await? {
-                    hint.subnet_cidrs.insert(mac, parse::<Ipv4Net>(&path, text.trim())?);
-                }
-            }
-            hint.enis.insert(mac, addresses);
         }
         Ok(hint)
+    }
+
+    /// An ENI's IPv4 addresses. Its listing tells one that has none from one that went away between two requests.
+    async fn addresses_of(&self, mac: &MacAddr) -> Result<BTreeSet<IpAddr>, MetadataError> {
+        let path = format!("{MACS}/{mac}/local-ipv4s");
+        match self.optional(&path).await? {
+            Some(text) => lines(&text).map(|line| parse(&path, line)).collect(),
+            None => self.text(&format!("{MACS}/{mac}")).await.map(|_listing| BTreeSet::new()),
+        }
     }
 
     /// Runs one call within its deadline.
@@ -197,8 +200,8 @@ impl Metadata for Imds {
         self.timed("identity", self.read_identity()).await
     }
 
-    async fn hint(&self) -> Result<MetadataHint, MetadataError> {
-        self.timed(MACS, self.read_hint()).await
+    async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {
+        self.timed(MACS, self.read_hint(&asked)).await
     }
 }
 

@@ -12,7 +12,7 @@ use holdfast_engine::{RuntimeTasks, World};
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
-use holdfast_ports::{Cloud, CloudError, CloudFault, Metadata, MetadataError, MetadataHint};
+use holdfast_ports::{Cloud, CloudError, CloudFault, HintAsked, Metadata, MetadataError, MetadataHint};
 
 use crate::clock::KernelClock;
 
@@ -102,7 +102,7 @@ impl Metadata for RegionTeller {
         Ok(identity)
     }
 
-    async fn hint(&self) -> Result<MetadataHint, MetadataError> {
-        self.imds.hint().await
+    async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {
+        self.imds.hint(asked).await
     }
 }

@@ -7,6 +7,7 @@ use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Change;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::PoolKey;
+use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
 use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
@@ -24,7 +25,12 @@ impl<W: World> Engine<W> {
         if report.refusal != self.report.refusal
             && let Some(cause) = &report.refusal
         {
-            tracing::warn!(%cause, "the pool does not grow");
+            // Every start begins so; if it lasts, what was asked in vain has been told.
+            if matches!(cause, Refusal::NotReady | Refusal::NotReadYet) {
+                tracing::debug!(%cause, "the pool does not grow yet");
+            } else {
+                tracing::warn!(%cause, "the pool does not grow");
+            }
         }
         self.report = report;
         self.timers.plan = plan.next_look;
@@ -157,6 +163,12 @@ impl<W: World> Engine<W> {
                     // Sandboxes wait for their leases, and may have been shown their addresses.
                     self.observe();
                 }
+            }
+            Ok(CloudAnswer::Subnets(shown)) => {
+                let changes = planner::adopt_subnets(self.book.ledger(), &shown);
+                self.book.commit(changes, Then::Nothing);
+                self.observed.read_adopted(self.book.ledger(), Reading { read, views: &[], began });
+                self.observe();
             }
             Ok(other) => {
                 let cause = format!("a read was answered with {other:?}");

@@ -4,15 +4,16 @@
 //! kernel was read.
 
 use holdfast_model::chain;
+use holdfast_model::eni::EniRecord;
 use holdfast_model::ledger::Change;
 use holdfast_model::node::NodeIdentity;
 use holdfast_planner::{self as planner, Here, Recovery};
-use holdfast_ports::{Clock, Metadata, MetadataError, MetadataHint};
+use holdfast_ports::{Clock, HintAsked, Metadata, MetadataError, MetadataHint};
 
 use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::timers::{HINT_EVERY, IDENTITY_RETRY, NAT_PATIENCE};
+use crate::timers::{HINT_EVERY, IDENTITY_RETRY, NAT_PATIENCE, VPC_EVERY};
 use crate::world::World;
 
 impl<W: World> Engine<W> {
@@ -125,7 +126,22 @@ impl<W: World> Engine<W> {
         }
         self.asking_hint = true;
         let metadata = self.ports.metadata.clone();
-        self.beside(async move { Event::Hint(metadata.hint().await) });
+        let asked = self.hint_asked();
+        self.hints_asked = self.hints_asked.wrapping_add(1);
+        self.beside(async move { Event::Hint(metadata.hint(asked).await) });
+    }
+
+    /// What the ledger knows need not be told.
+    fn hint_asked(&self) -> HintAsked {
+        let ledger = self.book.ledger();
+        let ranged = |eni: &&EniRecord| {
+            ledger.subnets.get(&eni.source.subnet).is_some_and(|subnet| subnet.ipv4.is_some())
+        };
+        HintAsked {
+            primary: ledger.node.as_ref().map(|node| node.identity.primary_mac),
+            ranges_known: ledger.enis.values().filter(ranged).map(|eni| eni.mac).collect(),
+            vpc_known: !self.hints_asked.is_multiple_of(VPC_EVERY),
+        }
     }
 
     pub(crate) fn hint(&mut self, result: Result<MetadataHint, MetadataError>) {

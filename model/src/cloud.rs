@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::eni::{EniKind, EniSlot};
 use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
+use crate::subnet::SubnetRecord;
 
 /// Tag that marks an ENI as made for an instance. Upstream's, so that either system recognises the other's.
 pub const TAG_INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
@@ -143,6 +144,23 @@ pub enum CloudRead {
         /// Whose tag.
         instance: InstanceId,
     },
+    /// The ranges of these subnets.
+    Subnets {
+        /// Which.
+        subnets: Vec<SubnetId>,
+    },
+}
+
+impl CloudRead {
+    /// EC2's name of the action.
+    pub fn api(&self) -> Api {
+        match self {
+            Self::InstanceEnis { .. } | Self::Enis { .. } | Self::AvailableEnis { .. } => {
+                Api::DescribeNetworkInterfaces
+            }
+            Self::Subnets { .. } => Api::DescribeSubnets,
+        }
+    }
 }
 
 /// One call, with what makes its repetition safe.
@@ -164,7 +182,7 @@ impl CloudCall {
     pub fn api(&self) -> Api {
         match self {
             Self::Change { change, .. } => change.api(),
-            Self::Read(_) => Api::DescribeNetworkInterfaces,
+            Self::Read(read) => read.api(),
         }
     }
 }
@@ -183,6 +201,7 @@ pub enum Api {
     CreateTags,
     DescribeNetworkInterfaces,
     DescribeInstanceTypes,
+    DescribeSubnets,
 }
 
 /// An authoritative answer.
@@ -194,8 +213,10 @@ pub enum CloudAnswer {
     Attached(AttachmentId),
     /// To an assignment: the addresses that it added.
     Assigned(Vec<IpAddr>),
-    /// To a read.
+    /// To a read of ENIs.
     Enis(Vec<EniView>),
+    /// To a read of subnets.
+    Subnets(Vec<SubnetRecord>),
     /// To everything else.
     Done,
 }

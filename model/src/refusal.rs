@@ -38,7 +38,9 @@ pub enum Refusal {
         setting: String,
     },
     /// The subnet has no free address.
-    #[error("subnet {subnet} has no free addresses: free some, or add a subnet")]
+    #[error(
+        "subnet {subnet} has no free addresses: free some there, which is where this node's network interfaces are made"
+    )]
     SubnetFull {
         /// Which.
         subnet: SubnetId,

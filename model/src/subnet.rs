@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::SubnetId;
 
-/// What is known of a subnet. EC2's answers about ENIs do not carry it: it is learnt from the metadata service.
+/// What is known of a subnet. EC2's answers about ENIs do not carry it: it is learnt from the metadata
+/// service, or asked of EC2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetRecord {
     /// EC2's id.

@@ -41,7 +41,7 @@ fn share(api: Api) -> Share {
         // 50, refilled by 5.
         Api::AttachNetworkInterface | Api::DetachNetworkInterface => (16, 1),
         // 100, refilled by 20.
-        Api::DescribeNetworkInterfaces | Api::DescribeInstanceTypes => (20, 4),
+        Api::DescribeNetworkInterfaces | Api::DescribeInstanceTypes | Api::DescribeSubnets => (20, 4),
     };
     Share { capacity, per_second }
 }

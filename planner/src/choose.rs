@@ -6,7 +6,7 @@ use holdfast_model::eni::EniPlace;
 use holdfast_model::ids::EniId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::PoolKey;
-use holdfast_model::time::{BootTime, Now};
+use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
 use crate::observed::Observed;
@@ -43,8 +43,8 @@ pub fn free_addresses(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: 
         .filter(|(_, ip)| !observed.reads.unproven(*ip))
         .map(|(eni, ip)| {
             let freed = match ledger.uses.get(&ip) {
-                Some(Use::Cooling(rest)) => rest.since,
-                _ => BootTime(0),
+                Some(Use::Cooling(rest)) => Some(rest.since),
+                _ => None,
             };
             (eni.slot(), freed, ip, eni)
         })

@@ -18,9 +18,11 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 
+use crate::claims::{busy, claimed_slots, lowest_free_slot};
 use crate::desired::Desired;
-use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
-use crate::observed::{Observed, Pause, PauseScope, SETBACKS_FORGOTTEN_AFTER};
+use crate::observed::Observed;
+use crate::outcome::PauseScope;
+use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::{Pool, targets};
 use crate::source::desired_source;
 use crate::targets::Targets;
@@ -228,7 +230,7 @@ struct LowSubnet {
 }
 
 fn running_low(ledger: &Ledger, observed: &Observed, subnet: &SubnetId, now: &Now) -> Option<LowSubnet> {
-    let pause = observed.low_subnet(subnet, now)?;
+    let pause = observed.pauses.low_subnet(subnet, now)?;
     let open = ledger.intents.values().any(|intent| match &intent.change {
         CloudChange::CreateEni { subnet: from, .. } => from == subnet,
         CloudChange::AssignAddresses { eni, .. } => {

@@ -118,3 +118,15 @@ pub fn learn_cidrs(ledger: &Ledger, cidrs: &BTreeMap<MacAddr, Ipv4Net>) -> Vec<C
     }
     learnt.into_values().map(Change::PutSubnet).collect()
 }
+
+/// Fills in the subnet ranges that the ledger lacks from what EC2 was asked for.
+pub fn adopt_subnets(ledger: &Ledger, shown: &[SubnetRecord]) -> Vec<Change> {
+    let lacking = |subnet: &&SubnetRecord| {
+        subnet.ipv4.is_some() && ledger.subnets.get(&subnet.id).is_none_or(|known| known.ipv4.is_none())
+    };
+    let filled = |subnet: &SubnetRecord| {
+        let ipv6 = ledger.subnets.get(&subnet.id).and_then(|known| known.ipv6).or(subnet.ipv6);
+        Change::PutSubnet(SubnetRecord { ipv6, ..subnet.clone() })
+    };
+    shown.iter().filter(lacking).map(filled).collect()
+}

@@ -6,68 +6,38 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::cloud::{Api, CloudRead};
+use holdfast_model::cloud::{Api, CloudChange, CloudRead, EniView};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
+use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::PoolKey;
-use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 
-use crate::adopt::Reading;
 use crate::budget::Budget;
 use crate::fits::Fits;
 use crate::hint::HintDiff;
-use crate::intents::{Fault, Setback, Settlement};
-use crate::lifecycle::wants_set_up;
-use crate::proof::{ABSENCE_BELIEVED_AFTER, is_whole};
-use crate::quarantine::Traces;
-use crate::reads::unanswered;
+use crate::host::wants_set_up;
+use crate::orphan::{STRAY_AFTER, intent_tag, is_unattached_of};
+use crate::outcome::{Fault, PauseScope, Setback, Settlement};
+use crate::pauses::{Pause, Pauses};
+use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
+use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
 #[cfg(test)]
 mod tests;
 
-/// A pause that ended this long ago is forgotten: the next setback counts as the first again.
-pub(crate) const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A link appears about a second after the attachment; until then the set-up is tried at this pace.
 const SET_UP_REST: Duration = Duration::from_millis(200);
 /// What was created is shown by a read that begins this much later.
 const DESCRIBES_LAG: Duration = Duration::from_secs(60);
 /// Links were seen to appear up to ten seconds after the attachment. From here on other ENIs make up for it.
-const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
+pub(crate) const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 /// That many tries at the fast pace, then slower.
 const SET_UP_FAST_TRIES: u32 = 20;
 /// The slowest pace of set-up tries.
 const SET_UP_LONGEST_REST: Duration = Duration::from_secs(10);
-
-/// How far a pause reaches.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PauseScope {
-    /// Every call of that API.
-    Api,
-    /// Calls of that API about this ENI.
-    Eni(EniId),
-    /// Calls that take addresses from this subnet, by whatever API.
-    Subnet(SubnetId),
-}
-
-/// Calls of one kind rest until an instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pause {
-    /// Which call.
-    pub api: Api,
-    /// How far it reaches.
-    pub scope: PauseScope,
-    /// Until when.
-    pub until: BootTime,
-    /// Why.
-    pub cause: Refusal,
-    /// How many setbacks in a row led here.
-    pub attempts: u32,
-    /// When the last of them was told. What was sent before that and fails too says nothing new: calls leave in volleys.
-    pub since: BootTime,
-}
 
 /// An ENI whose kernel set-up failed, and is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +65,7 @@ pub struct Observed {
     /// ENIs whose set-up failed.
     pub set_up_rests: BTreeMap<EniId, SetUpRest>,
     /// Calls that rest, or rested lately.
-    pub pauses: Vec<Pause>,
+    pub pauses: Pauses,
     /// How much of this node's share of EC2's rates is left.
     pub budget: Budget,
     /// Intents that this process is carrying out right now, and since when.
@@ -104,6 +74,8 @@ pub struct Observed {
     pub fits: Fits,
     /// The reads that are wanted and under way.
     pub reads: WantedReads,
+    /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
+    pub strays: BTreeMap<EniId, BootTime>,
     /// Intents whose call was sent more than once, as far as anybody knows.
     pub repeated: BTreeSet<IntentId>,
     /// What EC2 said that the node's type can carry, if it was asked.
@@ -151,16 +123,16 @@ impl Observed {
                 }
             }
             Some(CloudRead::InstanceEnis { .. }) => self.reads.want(Reason::Miscounted, now.boottime),
-            Some(CloudRead::AvailableEnis { .. }) | None => {}
+            Some(CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }) | None => {}
         }
         if let Some((eni, count)) = &settlement.too_many {
             self.fits.refused(eni.as_ref(), *count, now);
         }
         if let Some(setback) = &settlement.setback {
-            self.pause(setback, sent, now, draw);
+            self.pauses.setback(setback, sent, now, draw);
             return;
         }
-        self.recovered(api, settlement.eni.as_ref());
+        self.pauses.recovered(api, settlement.eni.as_ref());
         // A creation is about no ENI that there was.
         if matches!(api, Api::AssignPrivateIpAddresses | Api::CreateNetworkInterface) {
             self.fits.accepted(settlement.eni.as_ref(), now);
@@ -169,25 +141,13 @@ impl Observed {
 
     /// A read is being sent.
     pub fn read_began(&mut self, read: &CloudRead, now: &Now) {
-        self.budget.take(Api::DescribeNetworkInterfaces, now.boottime);
+        self.budget.take(read.api(), now.boottime);
         self.reads.began(read);
     }
 
     /// The metadata service gave a hint, and it differs from the ledger so, or not.
     pub fn hinted(&mut self, hint: Option<HintDiff>, now: &Now) {
         self.reads.hinted(hint, now);
-    }
-
-    /// The metadata service has answered: if credentials were what was missing, they can be had again.
-    pub fn metadata_answered(&mut self, now: &Now) {
-        for pause in &mut self.pauses {
-            if let Refusal::Credentials {
-                fault: CredentialsFault::Missing | CredentialsFault::Expired, ..
-            } = pause.cause
-            {
-                pause.until = pause.until.min(now.boottime);
-            }
-        }
     }
 
     /// Intents may have been lost whose calls were carried out: soon a read shows the ENIs that they made.
@@ -220,16 +180,38 @@ impl Observed {
     /// A read was answered, adopted, and the adoption applied: notes which free addresses it lacks, and what it has
     /// settled. Call it with the ledger as it is after the adoption.
     pub fn read_adopted(&mut self, ledger: &Ledger, reading: Reading<'_>) {
-        self.recovered(Api::DescribeNetworkInterfaces, None);
+        self.pauses.recovered(reading.read.api(), None);
         self.repeated.retain(|id| ledger.intents.contains_key(id));
         self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
         self.fits.keep(|id| ledger.enis.contains_key(id));
         // What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again.
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
-        let unanswered = unanswered(ledger, self);
+        let unanswered = self.unanswered(ledger);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
+        self.note_strays(ledger, reading);
         self.note_shown(ledger, reading);
         self.note_not_shown(ledger, reading);
+    }
+
+    /// Which unattached ENIs are somebody's to attach or nobody's, a later read tells.
+    fn note_strays(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+        let CloudRead::AvailableEnis { instance } = reading.read else { return };
+        let unknown = |view: &&EniView| {
+            is_unattached_of(view, instance)
+                && !ledger.enis.contains_key(&view.id)
+                && intent_tag(view).is_none()
+        };
+        let shown: BTreeMap<EniId, BootTime> = reading
+            .views
+            .iter()
+            .filter(unknown)
+            .map(|view| (view.id.clone(), self.strays.get(&view.id).copied().unwrap_or(reading.began)))
+            .collect();
+        let later = shown.values().map(|since| since.after(STRAY_AFTER)).filter(|at| *at > reading.began);
+        if let Some(at) = later.min() {
+            self.reads.want_from(Reason::IntentsLost, at);
+        }
+        self.strays = shown;
     }
 
     /// What the read has borne out, and what a later one has to.
@@ -249,10 +231,10 @@ impl Observed {
             }
             Reason::NotShown(ip) => ledger.block_of(*ip).is_none(),
             Reason::Hinted(hint) => hint.agrees_with(ledger),
-            Reason::PrimaryNotShown => full && is_whole(ledger, reading),
+            Reason::PrimaryNotShown => full && reading.is_whole(ledger),
             Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost => false,
         });
-        if full && !is_whole(ledger, reading) {
+        if full && !reading.is_whole(ledger) {
             self.reads.want(Reason::PrimaryNotShown, reading.began);
         }
         for ip in again {
@@ -290,9 +272,8 @@ impl Observed {
         draw: u64,
     ) {
         self.reads.failed(read);
-        let setback =
-            Setback::of(Api::DescribeNetworkInterfaces, PauseScope::Api, fault.as_ref(), cause, None);
-        self.pause(&setback, began, now, draw);
+        let setback = Setback::of(read.api(), PauseScope::Api, fault.as_ref(), cause, None);
+        self.pauses.setback(&setback, began, now, draw);
     }
 
     /// EC2 is being asked what the node's type can carry.
@@ -305,14 +286,14 @@ impl Observed {
     pub fn limits_told(&mut self, limits: InstanceLimits) {
         self.asking_limits = false;
         self.type_limits = Some(limits);
-        self.recovered(Api::DescribeInstanceTypes, None);
+        self.pauses.recovered(Api::DescribeInstanceTypes, None);
     }
 
     /// EC2 did not tell; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
     pub fn limits_untold(&mut self, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
         self.asking_limits = false;
         let setback = Setback::of(Api::DescribeInstanceTypes, PauseScope::Api, fault.as_ref(), cause, None);
-        self.pause(&setback, now.boottime, now, draw);
+        self.pauses.setback(&setback, now.boottime, now, draw);
     }
 
     /// An ENI's kernel set-up begins.
@@ -357,6 +338,27 @@ impl Observed {
         }
     }
 
+    /// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,
+    /// so a second one would assign twice; an attachment that was made refuses a second one.
+    pub(crate) fn unanswered(&self, ledger: &Ledger) -> BTreeSet<EniId> {
+        let under_way = |intent: &&Intent| {
+            self.in_flight.contains_key(&intent.id) || intent.sending == Sending::NeverSent
+        };
+        let open = ledger.intents.values().filter(|intent| !under_way(intent));
+        open.filter_map(|intent| match &intent.change {
+            CloudChange::AssignAddresses { eni, .. } | CloudChange::AttachEni { eni, .. } => {
+                Some(eni.clone())
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The metadata service has answered: if credentials were what was missing, they can be had again.
+    pub fn metadata_answered(&mut self, now: &Now) {
+        self.pauses.credentials_can_be_had(now);
+    }
+
     /// The pause that holds back this call at this instant.
     pub fn pause_of(
         &self,
@@ -365,71 +367,11 @@ impl Observed {
         subnet: Option<&SubnetId>,
         now: &Now,
     ) -> Option<&Pause> {
-        self.pauses.iter().filter(|pause| pause.until > now.boottime).find(|pause| match &pause.scope {
-            PauseScope::Api => pause.api == api,
-            PauseScope::Eni(id) => pause.api == api && Some(id) == eni,
-            PauseScope::Subnet(id) => Some(id) == subnet,
-        })
-    }
-
-    /// The last time that this subnet was found full, while that is remembered.
-    pub(crate) fn low_subnet(&self, subnet: &SubnetId, now: &Now) -> Option<&Pause> {
-        self.pauses.iter().find(|pause| {
-            matches!(&pause.scope, PauseScope::Subnet(id) if id == subnet)
-                && now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER
-        })
+        self.pauses.find(api, eni, subnet, now)
     }
 
     /// Whether a read is to settle what is known of this ENI.
     pub(crate) fn doubted(&self, eni: &EniId) -> bool {
         self.reads.doubted(eni)
     }
-
-    /// A call that was sent then had a setback.
-    fn pause(&mut self, setback: &Setback, sent: BootTime, now: &Now, draw: u64) {
-        self.pauses.retain(|pause| now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER);
-        let at = self.pauses.iter().position(|p| p.api == setback.api && p.scope == setback.scope);
-        if let Some(known) = at.map(|at| &mut self.pauses[at])
-            && sent < known.since
-        {
-            known.until = known.until.max(now.boottime.after(setback.at_least));
-            return;
-        }
-        let attempts = at.map_or(1, |at| self.pauses[at].attempts.saturating_add(1));
-        let rest = (setback.first * 2_u32.pow(attempts.saturating_sub(1).min(16))).min(setback.longest);
-        let rest = jittered(setback, rest, draw);
-        let pause = Pause {
-            api: setback.api,
-            scope: setback.scope.clone(),
-            until: now.boottime.after(rest),
-            cause: setback.cause.clone(),
-            attempts,
-            since: now.boottime,
-        };
-        match at {
-            Some(at) => self.pauses[at] = pause,
-            None => self.pauses.push(pause),
-        }
-    }
-
-    fn recovered(&mut self, api: Api, eni: Option<&EniId>) {
-        self.pauses.retain(|pause| {
-            pause.api != api
-                || match &pause.scope {
-                    PauseScope::Api | PauseScope::Subnet(_) => false,
-                    PauseScope::Eni(id) => Some(id) != eni,
-                }
-        });
-    }
-}
-
-/// Full jitter where others who call as often as we do are what is waited for: nothing spreads a crowd better. Where the
-/// state of something is, at least the half of the rest. After EC2 named a time never less than that, and not all at the
-/// very instant either.
-fn jittered(setback: &Setback, rest: Duration, draw: u64) -> Duration {
-    let crowd = setback.cause.is_outage();
-    let least = if crowd { Duration::ZERO } else { rest / 2 }.max(setback.at_least);
-    let most = if setback.at_least.is_zero() { rest } else { rest.max(setback.at_least + setback.first) };
-    let spread = u64::try_from(most.saturating_sub(least).as_millis()).unwrap_or(u64::MAX);
-    least + Duration::from_millis(draw % spread.saturating_add(1))
 }

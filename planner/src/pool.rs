@@ -11,7 +11,7 @@ use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
-use crate::observed::Observed;
+use crate::observed::{LINK_TAKES_AT_MOST, Observed};
 use crate::targets::{Level, Targets};
 
 /// One ENI's share.
@@ -76,7 +76,7 @@ impl<'a> Pool<'a> {
                 })
                 .sum();
             level.leased += share.leased;
-            if observed.keeps_failing(&eni.id, now) {
+            if observed.keeps_failing(&eni.id, now) || cannot_be_set_up(ledger, observed, eni, now) {
                 // Its addresses are out of reach, and what it would be given too: others make up for it.
                 level.cooling += share.cooling;
                 enis.push(share);
@@ -126,6 +126,15 @@ impl EniPool<'_> {
     pub(crate) fn free_count(&self) -> u32 {
         u32::try_from(self.free.len()).unwrap_or(u32::MAX)
     }
+}
+
+/// Whether what an ENI's set-up needs has not been told for longer than that takes.
+fn cannot_be_set_up(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: &Now) -> bool {
+    let range = ledger.subnets.get(&eni.source.subnet).and_then(|subnet| subnet.ipv4);
+    eni.attachment().is_some()
+        && !observed.ready_enis.contains(&eni.id)
+        && (range.is_none() || eni.primary_ipv4.is_none())
+        && now.boottime.since(eni.since) >= LINK_TAKES_AT_MOST
 }
 
 /// The targets for a card of this node.

@@ -8,7 +8,7 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now};
-use holdfast_model::uses::Use;
+use holdfast_model::uses::{Cooldown, Use};
 
 use crate::desired::Desired;
 use crate::draft::Draft;
@@ -47,8 +47,8 @@ pub struct Recovered {
 /// Brings the ledger to this boot and this instance. Call it at start, and again when the identity is learnt;
 /// repeating it changes nothing.
 ///
-/// After a reboot every lease becomes a rest, and every rest begins anew: boot times of another boot say nothing
-/// about how much of it is over. Nothing is given back to EC2 for that reason. A reboot without metadata is
+/// After a reboot every lease becomes a rest, and every rest begins anew with the boot, which has ended all sandboxes:
+/// boot times of another boot say nothing about how much of it is over. Nothing is given back to EC2 for that reason. A reboot without metadata is
 /// recovered on the ledger's word, so that a node without any connection still serves its pods.
 pub fn recover(desired: &Desired<'_>, ledger: &Ledger, here: Here<'_>, now: &Now) -> Recovered {
     let mut draft = Draft::of(ledger, now);
@@ -132,7 +132,9 @@ fn begin_boot(draft: &mut Draft<'_>, desired: &Desired<'_>, ledger: &Ledger, _pr
         draft.push(Change::DropLease(key.clone()));
     }
     for (ip, what) in &ledger.uses {
-        let mut again = rest(desired, now);
+        // Whoever held it has not lived since the kernel booted, which has kept nothing of its flows; whoever else could
+        // still send to it has had that time to learn so.
+        let mut again = Cooldown { since: BootTime(0), ..rest(desired, now) };
         if let Use::Cooling(old) = what {
             again.period_ms = again.period_ms.max(old.period_ms);
         }

@@ -24,14 +24,15 @@ use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::{
     Choice, Desired, Ended, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage,
-    Step, activate, adopt, begin_release, call_of, cut_off, finish_release, free_addresses, open, open_lease,
-    plan, recover, report, settle,
+    Step, activate, adopt, adopt_subnets, begin_release, call_of, cut_off, finish_release, free_addresses,
+    open, open_lease, plan, recover, report, settle,
 };
 use cloud::ToyCloud;
 
@@ -160,8 +161,9 @@ impl Toy {
         self.now.boot = BootId::new(format!("reboot-{}", self.next));
         self.now.boottime = BootTime(5000);
         self.now.wall = WallTime(self.now.wall.0 + 60_000);
+        let booted = self.now.wall.0 - self.now.boottime.0;
         for ip in held {
-            self.freed.insert(ip, self.now.wall.0);
+            self.freed.insert(ip, booted);
         }
         self.cloud.leased.clear();
         let identity = self.ledger.node.as_ref().unwrap().identity.clone();
@@ -427,6 +429,17 @@ impl Toy {
 
     pub(crate) fn read(&mut self, read: &CloudRead, began: BootTime, age_ms: u64) {
         let views = self.cloud.read(read, age_ms);
+        if let CloudRead::Subnets { subnets } = read {
+            let told = |id: &SubnetId| {
+                let ipv4 = Some(*self.cloud.ranges.get(id)?);
+                Some(SubnetRecord { id: id.clone(), ipv4, ipv6: None })
+            };
+            let shown: Vec<SubnetRecord> = subnets.iter().filter_map(told).collect();
+            let changes = adopt_subnets(&self.ledger, &shown);
+            self.commit(&changes);
+            self.observed.read_adopted(&self.ledger, Reading { read, views: &[], began });
+            return;
+        }
         let reading = Reading { read, views: &views, began };
         let changes =
             self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));

@@ -9,12 +9,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::cloud::CloudRead;
-use holdfast_model::ids::{EniId, InstanceId};
+use holdfast_model::ids::{EniId, InstanceId, SubnetId};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::hint::HintDiff;
+use crate::host::wants_set_up;
 
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,8 @@ pub enum Reason {
     Hinted(HintDiff),
     /// The instance's first ENI was not shown, without which it cannot be: the view is late.
     PrimaryNotShown,
-    /// Calls may have been carried out of which the ledger knows nothing: an ENI of ours may hang unattached.
+    /// An ENI of ours may hang unattached: calls may have been carried out of which the ledger knows nothing, or somebody
+    /// else has left one.
     IntentsLost,
 }
 
@@ -56,6 +58,7 @@ enum Pacing {
     Contradicted(EniId),
     Miscounted,
     Unanswered(EniId),
+    Range(SubnetId),
     Addresses,
     Hinted(HintDiff),
     PrimaryNotShown,
@@ -79,7 +82,9 @@ impl Pacing {
         let seconds = Duration::from_secs;
         match self {
             // An ENI waits for these.
-            Self::Contradicted(_) | Self::Miscounted | Self::Unanswered(_) => (seconds(5), seconds(300)),
+            Self::Contradicted(_) | Self::Miscounted | Self::Unanswered(_) | Self::Range(_) => {
+                (seconds(5), seconds(300))
+            }
             // Nothing is served before it is over.
             Self::PrimaryNotShown => (seconds(1), seconds(300)),
             Self::Addresses => (seconds(30), seconds(1200)),
@@ -213,6 +218,7 @@ impl WantedReads {
             CloudRead::InstanceEnis { .. } => self.last_full = self.last_full.max(Some(began)),
             CloudRead::AvailableEnis { .. } => self.last_unattached = self.last_unattached.max(Some(began)),
             CloudRead::Enis { .. } => {}
+            CloudRead::Subnets { subnets } => self.subnets_told(subnets, began, ledger),
         }
         self.paces.retain(|pacing, pace| match pacing {
             Pacing::Unanswered(eni) => unanswered.contains(eni),
@@ -288,6 +294,38 @@ impl WantedReads {
         due
     }
 
+    /// The subnets to ask EC2 about: those of which ENIs that are to be set up need the range.
+    pub(crate) fn subnets_due(&self, ledger: &Ledger, agenda: &mut Agenda) -> Option<CloudRead> {
+        let asked = |subnet: &SubnetId| {
+            let names =
+                |read: &CloudRead| matches!(read, CloudRead::Subnets { subnets } if subnets.contains(subnet));
+            self.under_way.iter().any(names)
+        };
+        let subnets: BTreeSet<SubnetId> = ledger
+            .enis
+            .values()
+            .filter(|eni| wants_set_up(ledger, eni) && eni.primary_ipv4.is_some())
+            .map(|eni| &eni.source.subnet)
+            .filter(|subnet| ledger.subnets.get(*subnet).is_none_or(|known| known.ipv4.is_none()))
+            .filter(|subnet| !asked(subnet))
+            .filter(|subnet| agenda.reached(self.paced(&Pacing::Range((*subnet).clone()), BootTime(0))))
+            .cloned()
+            .collect();
+        (!subnets.is_empty()).then(|| CloudRead::Subnets { subnets: subnets.into_iter().collect() })
+    }
+
+    fn subnets_told(&mut self, subnets: &[SubnetId], began: BootTime, ledger: &Ledger) {
+        for subnet in subnets {
+            let pacing = Pacing::Range(subnet.clone());
+            if ledger.subnets.get(subnet).is_some_and(|known| known.ipv4.is_some()) {
+                self.paces.remove(&pacing);
+            } else {
+                let reads = self.paces.get(&pacing).map_or(1, |pace| pace.reads.saturating_add(1));
+                self.paces.insert(pacing, Pace { reads, last: began });
+            }
+        }
+    }
+
     fn is_due(&self, read: &CloudRead, from: Option<BootTime>, agenda: &mut Agenda) -> bool {
         from.is_none_or(|from| agenda.reached(from)) && !self.under_way.contains(read)
     }
@@ -351,7 +389,7 @@ fn tells_of(read: &CloudRead, eni: &EniId, ledger: &Ledger) -> bool {
     match read {
         CloudRead::InstanceEnis { .. } => ledger.enis.get(eni).is_none_or(|eni| eni.attachment().is_some()),
         CloudRead::Enis { .. } => names(read, eni),
-        CloudRead::AvailableEnis { .. } => false,
+        CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => false,
     }
 }
 

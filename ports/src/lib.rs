@@ -12,5 +12,5 @@ pub mod spawner;
 pub use clock::Clock;
 pub use cloud::{Cloud, CloudError, CloudFault};
 pub use host::{HostFault, HostNet, Liveness, Netns};
-pub use metadata::{Metadata, MetadataError, MetadataHint};
+pub use metadata::{HintAsked, Metadata, MetadataError, MetadataHint};
 pub use spawner::Spawner;

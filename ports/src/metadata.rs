@@ -13,8 +13,19 @@ pub trait Metadata: Send + Sync + 'static {
     /// Who this node is.
     fn identity(&self) -> impl Future<Output = Result<NodeIdentity, MetadataError>> + Send;
 
-    /// What it shows of the attached ENIs just now.
-    fn hint(&self) -> impl Future<Output = Result<MetadataHint, MetadataError>> + Send;
+    /// What it shows of the attached ENIs just now, as far as it is asked for.
+    fn hint(&self, asked: HintAsked) -> impl Future<Output = Result<MetadataHint, MetadataError>> + Send;
+}
+
+/// What of a hint is needed: each value is a request of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HintAsked {
+    /// The primary ENI, where it is known.
+    pub primary: Option<MacAddr>,
+    /// ENIs whose subnet's range is known.
+    pub ranges_known: BTreeSet<MacAddr>,
+    /// Whether the VPC's ranges are known well enough.
+    pub vpc_known: bool,
 }
 
 /// What the metadata service shows. It lags behind EC2, and may be partial.
@@ -22,9 +33,9 @@ pub trait Metadata: Send + Sync + 'static {
 pub struct MetadataHint {
     /// By MAC: the IPv4 addresses, the ENI's own included.
     pub enis: BTreeMap<MacAddr, BTreeSet<IpAddr>>,
-    /// By MAC: the subnet's range, where shown.
+    /// By MAC: the subnet's range, where shown and asked for.
     pub subnet_cidrs: BTreeMap<MacAddr, Ipv4Net>,
-    /// The VPC's IPv4 ranges, as the primary ENI shows them.
+    /// The VPC's IPv4 ranges, as the primary ENI shows them, where asked for.
     pub vpc_cidrs: Vec<Ipv4Net>,
     /// The primary ENI's security groups.
     pub security_groups: BTreeSet<SecurityGroupId>,

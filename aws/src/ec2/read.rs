@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::operation::describe_network_interfaces::builders::DescribeNetworkInterfacesFluentBuilder;
 use aws_sdk_ec2::types::Filter;
-use holdfast_model::cloud::{CloudRead, EniView, TAG_INSTANCE};
-use holdfast_model::ids::EniId;
+use holdfast_model::cloud::{CloudAnswer, CloudRead, EniView, TAG_INSTANCE};
+use holdfast_model::ids::{EniId, SubnetId};
+use holdfast_model::subnet::SubnetRecord;
 use holdfast_ports::cloud::{CloudError, CloudFault};
 
 use super::view;
@@ -17,8 +18,18 @@ const PAGE: i32 = 1000;
 /// More pages than this are taken for a server that never ends.
 const MAX_PAGES: usize = 50;
 
-/// Carries out one read. In the order of the ids; each ENI once, as the last page shows it.
-pub(super) async fn perform(client: &Client, read: &CloudRead) -> Result<Vec<EniView>, CloudError> {
+/// Carries out one read.
+pub(super) async fn perform(client: &Client, read: &CloudRead) -> Result<CloudAnswer, CloudError> {
+    match read {
+        CloudRead::Subnets { subnets } => ranges_of(client, subnets).await.map(CloudAnswer::Subnets),
+        CloudRead::InstanceEnis { .. } | CloudRead::AvailableEnis { .. } | CloudRead::Enis { .. } => {
+            enis(client, read).await.map(CloudAnswer::Enis)
+        }
+    }
+}
+
+/// In the order of the ids; each ENI once, as the last page shows it.
+async fn enis(client: &Client, read: &CloudRead) -> Result<Vec<EniView>, CloudError> {
     let found = match read {
         CloudRead::InstanceEnis { instance } => {
             let attached_here = filter("attachment.instance-id", instance.as_str());
@@ -33,8 +44,28 @@ pub(super) async fn perform(client: &Client, read: &CloudRead) -> Result<Vec<Eni
             all_pages(call).await?
         }
         CloudRead::Enis { enis } => by_id(client, enis).await?,
+        CloudRead::Subnets { .. } => BTreeMap::new(),
     };
     Ok(found.into_values().collect())
+}
+
+/// The IPv4 ranges. Asked for by a filter, so that one that is gone does not spoil the answer for the others.
+async fn ranges_of(client: &Client, subnets: &[SubnetId]) -> Result<Vec<SubnetRecord>, CloudError> {
+    let ids = subnets.iter().map(ToString::to_string).collect();
+    let wanted = Filter::builder().name("subnet-id").set_values(Some(ids)).build();
+    let answer = client.describe_subnets().filters(wanted).send().await.map_err(fault::of_sdk)?;
+    answer
+        .subnets()
+        .iter()
+        .map(|shown| {
+            let id = shown.subnet_id().ok_or_else(|| bad_answer("a subnet without its id"))?;
+            let range = shown.cidr_block().filter(|text| !text.is_empty());
+            let ipv4 = range
+                .map(|text| text.parse().map_err(|bad| bad_answer(format!("{id}: {text:?}: {bad}"))))
+                .transpose()?;
+            Ok(SubnetRecord { id: SubnetId::new(id), ipv4, ipv6: None })
+        })
+        .collect()
 }
 
 fn filter(name: &str, value: &str) -> Filter {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use holdfast_model::ids::{MacAddr, SecurityGroupId};
-use holdfast_ports::metadata::Metadata as _;
+use holdfast_ports::metadata::{HintAsked, Metadata as _};
 
 use super::server::{Reply, Request, Server};
 use crate::imds::{Imds, ImdsSettings};
@@ -123,13 +123,29 @@ async fn whatever_the_identity_lacks_is_named() {
 #[tokio::test]
 async fn the_hint_shows_each_eni() {
     let server = started(tree()).await;
-    let hint = imds(&server).hint().await.unwrap();
+    let hint = imds(&server).hint(HintAsked::default()).await.unwrap();
     assert_eq!(hint.enis.keys().copied().collect::<Vec<_>>(), [mac(PRIMARY), mac(SECOND)]);
     assert_eq!(hint.enis[&mac(PRIMARY)], [[10, 0, 0, 10].into(), [10, 0, 0, 11].into()].into());
     assert_eq!(hint.enis[&mac(SECOND)], [[10, 0, 1, 10].into()].into());
     assert_eq!(hint.subnet_cidrs[&mac(SECOND)], "10.0.0.0/24".parse().unwrap());
     assert_eq!(hint.vpc_cidrs.len(), 2);
     assert_eq!(hint.security_groups, ["sg-1", "sg-2"].map(SecurityGroupId::new).into());
+}
+
+/// At rest it is asked every minute or so, by every node: what is known is not asked for.
+#[tokio::test]
+async fn what_is_known_is_not_asked_for() {
+    let server = started(tree()).await;
+    let asked = HintAsked {
+        primary: Some(mac(PRIMARY)),
+        ranges_known: [mac(PRIMARY), mac(SECOND)].into(),
+        vpc_known: true,
+    };
+    let hint = imds(&server).hint(asked).await.unwrap();
+    assert_eq!((hint.vpc_cidrs.len(), hint.subnet_cidrs.len(), hint.enis.len()), (0, 0, 2));
+    assert_eq!(hint.enis[&mac(PRIMARY)].len(), 2);
+    let reads = server.seen().iter().filter(|request| request.method == "GET").count();
+    assert_eq!(reads, 4, "the list, the groups, and the addresses of each");
 }
 
 #[tokio::test]
@@ -142,7 +158,7 @@ async fn an_eni_without_ipv4_is_shown_with_no_address() {
             tree.insert(of(SECOND, ""), Reply::ok("device-number\nipv6s"));
         }
         let server = started(tree).await;
-        let hint = imds(&server).hint().await.unwrap();
+        let hint = imds(&server).hint(HintAsked::default()).await.unwrap();
         assert!(hint.enis[&mac(SECOND)].is_empty());
         assert!(!hint.subnet_cidrs.contains_key(&mac(SECOND)));
         assert_eq!(hint.enis[&mac(PRIMARY)].len(), 2);
@@ -152,6 +168,7 @@ async fn an_eni_without_ipv4_is_shown_with_no_address() {
 #[tokio::test]
 async fn a_part_that_fails_fails_the_whole_hint() {
     let failures = [
+        // It went away between two requests: without its listing nothing says that it has no address.
         (of(SECOND, ""), None, "404"),
         (of(SECOND, "/local-ipv4s"), Some(Reply::with(503, "")), "503"),
         (of(SECOND, "/local-ipv4s"), Some(Reply::Close), ""),
@@ -172,8 +189,11 @@ async fn a_part_that_fails_fails_the_whole_hint() {
             Some(reply) => tree.insert(path.clone(), reply),
             None => tree.remove(&path),
         };
+        if path == of(SECOND, "") {
+            tree.remove(&of(SECOND, "/local-ipv4s"));
+        }
         let server = started(tree).await;
-        match imds(&server).hint().await {
+        match imds(&server).hint(HintAsked::default()).await {
             Err(error)
                 if format!("/latest/meta-data/{}", error.path) == path && error.cause.contains(cause) => {}
             other => wrong.push((path, other)),
@@ -187,9 +207,9 @@ async fn a_token_that_the_service_forgot_is_replaced() {
     let token = Arc::new(Mutex::new("token-1".to_owned()));
     let server = serve(tree(), Arc::clone(&token)).await;
     let imds = imds(&server);
-    imds.hint().await.unwrap();
+    imds.hint(HintAsked::default()).await.unwrap();
     "token-2".clone_into(&mut token.lock().unwrap());
-    imds.hint().await.unwrap();
+    imds.hint(HintAsked::default()).await.unwrap();
     imds.identity().await.unwrap();
     assert_eq!(server.seen().iter().filter(|request| request.method == "PUT").count(), 2);
 }
@@ -207,7 +227,8 @@ async fn a_service_that_hangs_or_is_away_is_given_up_in_time() {
     };
     let begun = Instant::now();
     // The one request's limit, then the whole call's.
-    let error = Imds::new(settings(Duration::from_secs(30))).unwrap().hint().await.unwrap_err();
+    let error =
+        Imds::new(settings(Duration::from_secs(30))).unwrap().hint(HintAsked::default()).await.unwrap_err();
     assert_eq!(error.path, "mac");
     let error = Imds::new(settings(Duration::from_millis(100))).unwrap().identity().await.unwrap_err();
     assert!(error.cause.contains("within 100ms"), "{error}");

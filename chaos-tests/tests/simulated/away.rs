@@ -94,3 +94,20 @@ fn credentials_that_ec2_does_not_accept_are_no_missing_right_and_newer_ones_are_
         .unwrap();
     }
 }
+
+/// Of every node of a fleet, all the time.
+#[test]
+fn at_rest_the_metadata_service_is_asked_little() {
+    let node = one_node("m5.large", warm(1, 0, 0), 27);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..12 {
+            life.add(&format!("a{number}"), &format!("a{number}")).await.unwrap();
+        }
+        life.quiet().await;
+        let asked = node.metadata.asked();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let asked = node.metadata.asked() - asked;
+        assert!((100..=240).contains(&asked), "{asked} requests in an hour");
+    })
+    .unwrap();
+}

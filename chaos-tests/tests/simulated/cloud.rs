@@ -1,6 +1,7 @@
 //! EC2 and the metadata service of one life: the shipping adapter, and under it the box's own faces, without a socket.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -28,16 +29,24 @@ pub(crate) enum Away {
 
 /// Whether a node's metadata service can be reached: set while the node runs.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MetadataReach(Arc<Mutex<Option<Away>>>);
+pub(crate) struct MetadataReach {
+    away: Arc<Mutex<Option<Away>>>,
+    asked: Arc<AtomicUsize>,
+}
 
 impl MetadataReach {
     /// From now on it is away, or there again.
     pub(crate) fn set(&self, away: Option<Away>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = away;
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
     }
 
     fn away(&self) -> Option<Away> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many requests it was sent so far.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -60,6 +69,7 @@ impl Transport for Wire {
             return Box::pin(std::future::ready(Err(TransportError::NotConnected)));
         }
         let is_metadata = request.uri().host() == Some(METADATA);
+        self.metadata.asked.fetch_add(usize::from(is_metadata), Ordering::Relaxed);
         match self.metadata.away().filter(|_| is_metadata) {
             None => {}
             Some(Away::Refused) => return Box::pin(std::future::ready(Err(TransportError::NotConnected))),

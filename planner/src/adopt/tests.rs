@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use holdfast_model::time::BootTime;
+
 use std::net::IpAddr;
 
 use holdfast_model::cloud::{Api, AttachmentStatus, CloudRead, TAG_INSTANCE, TAG_INTENT, TAG_NO_MANAGE};
@@ -220,10 +222,11 @@ fn the_enis_own_address_is_never_in_the_pool() {
 #[test]
 fn an_orphan_of_ours_is_taken_over_and_anothers_is_left_alone() {
     let orphans = CloudRead::AvailableEnis { instance: InstanceId::new("i-1") };
-    for (tags, ours) in [
-        (vec![(TAG_INSTANCE, "i-1"), (TAG_INTENT, "00000000-0000-0000-0000-0000000000aa")], true),
-        (vec![(TAG_INSTANCE, "i-1")], false),
-        (vec![(TAG_INSTANCE, "i-2"), (TAG_INTENT, "00000000-0000-0000-0000-0000000000aa")], false),
+    // Whether it is taken over at once, and whether it is there in the end.
+    for (tags, ours, stays) in [
+        (vec![(TAG_INSTANCE, "i-1"), (TAG_INTENT, "00000000-0000-0000-0000-0000000000aa")], true, false),
+        (vec![(TAG_INSTANCE, "i-1")], false, false),
+        (vec![(TAG_INSTANCE, "i-2"), (TAG_INTENT, "00000000-0000-0000-0000-0000000000aa")], false, true),
     ] {
         let mut toy = rested();
         toy.cloud.attach_foreign("eni-orphan", 9, EniKind::Standard, &tags);
@@ -234,7 +237,7 @@ fn an_orphan_of_ours_is_taken_over_and_anothers_is_left_alone() {
         toy.run_to_rest();
         assert_eq!(
             toy.cloud.enis.contains_key(&EniId::new("eni-orphan")),
-            !ours,
+            stays,
             "three ENIs are all that a t3.small carries: ours is deleted"
         );
     }
@@ -404,4 +407,45 @@ fn delegated_prefixes_take_up_room() {
     toy.sleep(Duration::from_secs(60));
     read_now(&mut toy);
     assert!(toy.ledger.blocks.values().all(Block::is_host), "{:?}", toy.ledger.blocks);
+}
+
+/// An older version, or another daemon, has left ENIs of this node's behind. Somebody else's stay.
+#[test]
+fn unattached_enis_that_were_made_for_this_node_are_deleted_and_no_others() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.run_to_rest();
+    let mine = (TAG_INSTANCE, "i-1");
+    let kept = (TAG_NO_MANAGE, "true");
+    for (id, tags) in [
+        ("eni-left", &[mine][..]),
+        ("eni-another-nodes", &[(TAG_INSTANCE, "i-2")]),
+        ("eni-kept", &[mine, kept]),
+        ("eni-untagged", &[]),
+        ("eni-about-to-be-attached", &[mine]),
+    ] {
+        toy.cloud.attach_foreign(id, 9, EniKind::Standard, tags);
+        toy.cloud.enis.get_mut(&EniId::new(id)).unwrap().attachment = None;
+    }
+    let there = |toy: &Toy, id: &str| toy.cloud.enis.contains_key(&EniId::new(id));
+    toy.restart();
+    while toy.round() {}
+    assert!(there(&toy, "eni-left"), "it may be about to be attached");
+    toy.sleep(Duration::from_secs(240));
+    while toy.round() {}
+    // Somebody attaches it after all, elsewhere.
+    let attached = toy.cloud.enis[&EniId::new("eni-primary")].attachment.clone().unwrap();
+    let elsewhere = AttachmentView { instance: InstanceId::new("i-2"), ..attached };
+    toy.cloud.enis.get_mut(&EniId::new("eni-about-to-be-attached")).unwrap().attachment = Some(elsewhere);
+    for _ in 0..20 {
+        toy.sleep(Duration::from_secs(20));
+        while toy.round() {}
+    }
+    assert!(!there(&toy, "eni-left"));
+    for id in ["eni-another-nodes", "eni-kept", "eni-untagged", "eni-about-to-be-attached"] {
+        assert!(there(&toy, id), "{id}");
+    }
+    toy.cloud.calls.clear();
+    toy.sleep(Duration::from_secs(3600));
+    while toy.round() {}
+    assert_eq!(toy.cloud.calls, [], "what is not ours to delete costs no reads");
 }

@@ -1,13 +1,14 @@
 //! ENIs that the ledger does not have.
 
-use holdfast_model::cloud::{CloudRead, EniView, TAG_INSTANCE};
+use holdfast_model::cloud::{CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, EniSlot, Management};
 use holdfast_model::ids::IntentId;
 
-use crate::adopt::{Merge, New, intent_tag};
+use crate::adopt::{Merge, New};
+use crate::claims::{claimed_slots, lowest_free_slot};
 use crate::draft::Draft;
-use crate::intents::open::{claimed_slots, lowest_free_slot};
 use crate::intents::settle::source_of;
+use crate::orphan::{intent_tag, is_stray, is_unattached_of};
 
 impl Merge<'_> {
     /// Takes an ENI over, if it is attached here or an orphan of ours.
@@ -44,8 +45,11 @@ impl Merge<'_> {
 
     /// An unattached ENI of ours, told by our instance's tag and our intent's: put into service or deleted.
     fn orphan(&self, draft: &mut Draft<'_>, view: &EniView, maker: Option<IntentId>) {
-        let ours = view.tags.get(TAG_INSTANCE).is_some_and(|owner| owner == self.me.as_str());
-        if !ours || maker.is_none() || view.attachment.is_some() {
+        if !is_unattached_of(view, &self.me) {
+            return;
+        }
+        if maker.is_none() {
+            self.stray(draft, view);
             return;
         }
         let claimed = claimed_slots(&draft.ledger);
@@ -63,6 +67,23 @@ impl Merge<'_> {
         draft.note(format!("{} is an orphan of ours: taken over", view.id));
         // It is attached to nothing, and an ENI is detached when all that was on it has rested.
         self.addresses(draft, &record, view, New::AskedFor);
+    }
+
+    /// An unattached ENI that bears our instance's tag and no intent's: whoever served this node before has left it, or
+    /// is just about to attach it. It is deleted when it hangs about for longer than that takes.
+    fn stray(&self, draft: &mut Draft<'_>, view: &EniView) {
+        let since = self.observed.strays.get(&view.id).copied();
+        if !is_stray(view, since, self.reading.began) {
+            return;
+        }
+        let claimed = claimed_slots(&draft.ledger);
+        draft.put_eni(EniRecord {
+            place: EniPlace::Device(lowest_free_slot(0, &claimed)),
+            management: Management::Managed,
+            phase: EniPhase::Detached,
+            ..self.record(draft, view, None)
+        });
+        draft.note(format!("{} was made for this node and left unattached: deleted", view.id));
     }
 
     fn record(&self, draft: &Draft<'_>, view: &EniView, created_by: Option<IntentId>) -> EniRecord {

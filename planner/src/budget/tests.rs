@@ -3,7 +3,7 @@ use crate::Step;
 use crate::toy::{Fate, Toy, by_eni, now_at};
 use holdfast_model::cloud::CloudChange;
 
-const EVERY: [Api; 10] = [
+const EVERY: [Api; 11] = [
     Api::CreateNetworkInterface,
     Api::AttachNetworkInterface,
     Api::ModifyNetworkInterfaceAttribute,
@@ -14,6 +14,7 @@ const EVERY: [Api; 10] = [
     Api::CreateTags,
     Api::DescribeNetworkInterfaces,
     Api::DescribeInstanceTypes,
+    Api::DescribeSubnets,
 ];
 
 /// Whoever asks all the time gets what flows in, and no more.
@@ -59,7 +60,7 @@ fn a_plan_holds_no_more_calls_than_the_node_may_make() {
     let mut sent = 0;
     for _ in 0..200 {
         // Nothing is learnt from what was refused.
-        toy.observed.pauses.clear();
+        toy.observed.pauses = crate::Pauses::default();
         toy.round();
         sent += toy
             .last

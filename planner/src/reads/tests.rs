@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_model::cloud::{Api, CloudRead, TAG_NO_MANAGE};
-use holdfast_model::ids::EniId;
+use holdfast_model::cloud::{Api, CloudRead, TAG_INSTANCE, TAG_NO_MANAGE};
+use holdfast_model::eni::EniKind;
+use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::intent::Sending;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::BootTime;
@@ -303,5 +304,38 @@ fn while_the_first_eni_is_not_shown_another_serves_and_ec2_is_read_again_soon() 
         assert!(toy.cloud.count(Api::DescribeNetworkInterfaces) <= 10, "{hidden}: {:?}", toy.cloud.calls);
         toy.run_to_rest();
         toy.assert_in_agreement();
+    }
+}
+
+/// An ENI in a subnet that nobody has told the range of: EC2 is asked, and until it tells others serve.
+#[test]
+fn the_range_of_a_foreign_subnet_is_asked_of_ec2() {
+    let elsewhere = SubnetId::new("subnet-elsewhere");
+    for told in [true, false] {
+        let mut toy = Toy::new("m5.large", by_address(2, 0));
+        let tag = (TAG_INSTANCE, "i-1");
+        toy.cloud.attach_foreign("eni-elsewhere", 1, EniKind::Standard, &[tag]);
+        let eni = EniId::new("eni-elsewhere");
+        toy.cloud.enis.get_mut(&eni).unwrap().subnet = elsewhere.clone();
+        let given = (0..9).map(|last| IpAddr::from([10, 0, 200, last]));
+        toy.cloud.enis.get_mut(&eni).unwrap().secondary.extend(given);
+        if told {
+            toy.cloud.ranges.insert(elsewhere.clone(), "10.0.64.0/20".parse().unwrap());
+        }
+        for _ in 0..3600 {
+            toy.round();
+            toy.sleep(Duration::from_secs(1));
+            toy.serve();
+        }
+        assert_eq!(toy.observed.ready_enis.contains(&eni), told);
+        let asked = toy.cloud.count(Api::DescribeSubnets);
+        assert!(if told { asked == 1 } else { (5..=20).contains(&asked) }, "{asked}");
+        toy.add_pods(9);
+        for _ in 0..60 {
+            toy.round();
+            toy.sleep(Duration::from_secs(1));
+            toy.serve();
+        }
+        assert_eq!(toy.waiting(), 0, "{:?}", toy.last.reports);
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct ToyEni {
     pub(crate) secondary: BTreeSet<IpAddr>,
     pub(crate) prefixes: BTreeSet<Ipv4Net>,
     pub(crate) groups: BTreeSet<SecurityGroupId>,
+    pub(crate) subnet: SubnetId,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) kind: EniKind,
     pub(crate) attachment: Option<AttachmentView>,
@@ -40,6 +41,8 @@ pub(crate) struct ToyCloud {
     pub(crate) tells_limits: bool,
     /// The groups that the metadata service shows: the primary's.
     pub(crate) groups: BTreeSet<SecurityGroupId>,
+    /// The ranges of subnets that it tells when it is asked.
+    pub(crate) ranges: BTreeMap<SubnetId, Ipv4Net>,
     /// Until then no read shows the primary.
     pub(crate) primary_hidden_until: u64,
     /// ENIs that take fewer addresses than their type says.
@@ -69,6 +72,7 @@ impl ToyCloud {
             subnet_free: 10_000,
             tells_limits: true,
             groups: [SecurityGroupId::new("sg-1")].into(),
+            ranges: BTreeMap::new(),
             primary_hidden_until: 0,
             takes: BTreeMap::new(),
             quota_used_up: false,
@@ -102,6 +106,7 @@ impl ToyCloud {
             secondary: BTreeSet::new(),
             prefixes: BTreeSet::new(),
             groups: self.groups.clone(),
+            subnet: SubnetId::new("subnet-1"),
             tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             kind,
             attachment: Some(attachment),
@@ -179,6 +184,7 @@ impl ToyCloud {
                     secondary,
                     prefixes: BTreeSet::new(),
                     groups: security_groups.iter().cloned().collect(),
+                    subnet: SubnetId::new("subnet-1"),
                     tags: tags.clone(),
                     kind: EniKind::Standard,
                     attachment: None,
@@ -283,7 +289,7 @@ impl ToyCloud {
     }
 
     pub(crate) fn read(&mut self, read: &CloudRead, age_ms: u64) -> Vec<EniView> {
-        self.calls.push(Api::DescribeNetworkInterfaces);
+        self.calls.push(read.api());
         self.settle_detachments();
         self.remember();
         let then = self.at.saturating_sub(age_ms);
@@ -300,6 +306,7 @@ impl ToyCloud {
             .filter(|(id, eni)| match read {
                 CloudRead::InstanceEnis { .. } => eni.attachment.is_some(),
                 CloudRead::Enis { enis } => enis.contains(id),
+                CloudRead::Subnets { .. } => false,
                 CloudRead::AvailableEnis { instance } => {
                     eni.attachment.is_none()
                         && eni.tags.get(holdfast_model::cloud::TAG_INSTANCE).map(String::as_str)
@@ -337,7 +344,7 @@ fn view(id: &EniId, eni: &ToyEni) -> EniView {
         id: id.clone(),
         mac: eni.mac,
         kind: eni.kind,
-        subnet: SubnetId::new("subnet-1"),
+        subnet: eni.subnet.clone(),
         security_groups: eni.groups.clone(),
         primary_ipv4: Some(eni.primary),
         secondary: eni.secondary.iter().copied().collect(),

@@ -12,7 +12,7 @@ use holdfast_model::ids::BootId;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::time::{BootTime, Now, WallTime};
-use holdfast_ports::{Clock, Cloud, CloudError, Metadata, MetadataError, MetadataHint};
+use holdfast_ports::{Clock, Cloud, CloudError, HintAsked, Metadata, MetadataError, MetadataHint};
 use uuid::Uuid;
 
 use crate::daemon::line::Line;
@@ -97,8 +97,8 @@ impl Metadata for ReadMetadata {
         self.read(Box::pin(self.imds.identity())).await
     }
 
-    async fn hint(&self) -> Result<MetadataHint, MetadataError> {
-        self.read(Box::pin(self.imds.hint())).await
+    async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {
+        self.read(Box::pin(self.imds.hint(asked))).await
     }
 }
 
