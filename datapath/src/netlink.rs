@@ -20,6 +20,7 @@
 mod address;
 mod change;
 mod connection;
+pub(crate) mod conntrack;
 mod error;
 mod failure;
 mod ipv4;

@@ -7,8 +7,7 @@ use holdfast_ports::host::HostFault;
 
 use super::pool::Worker;
 use super::{LINK_GROUP, refused};
-use crate::conntrack;
-use crate::netlink::{Change, Link, LinkRef, LinkSettings, Socket};
+use crate::netlink::{Change, Link, LinkRef, LinkSettings, Socket, conntrack};
 
 /// Links in removal are put into a group of this number and the following ones, each removal into its own.
 const REMOVAL_GROUPS: u32 = LINK_GROUP << 16;

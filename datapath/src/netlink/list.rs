@@ -51,12 +51,17 @@ impl<'a, T, D: Fn(u16, &[u8]) -> Result<Option<T>, DecodeError>> Listing<'a, T, 
 
     /// `None`: it changed while it was read.
     pub(super) fn outcome(self, what: &str) -> Result<Option<Whole<T>>, NetlinkError> {
+        Ok(self.ended(what)?.ok())
+    }
+
+    /// `Err` with what came: it changed while it was read, so that something may be missing.
+    pub(super) fn ended(self, what: &str) -> Result<Result<Whole<T>, Vec<T>>, NetlinkError> {
         match (self.failure, self.unreadable) {
-            (Some(Failure(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY, _)), _) => Ok(None),
+            (Some(Failure(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY, _)), _) => Ok(Err(self.whole.list)),
             (Some(failure), _) => Err(failure.of(what.to_owned())),
-            _ if self.interrupted => Ok(None),
+            _ if self.interrupted => Ok(Err(self.whole.list)),
             (None, Some(error)) => Err(NetlinkError::malformed(what.to_owned(), &error)),
-            (None, None) => Ok(Some(self.whole)),
+            (None, None) => Ok(Ok(self.whole)),
         }
     }
 }

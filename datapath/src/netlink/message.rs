@@ -20,6 +20,8 @@ const FIRST_OBJECT: u16 = 16;
 pub(super) enum Message {
     /// To the kernel.
     Request(RouteNetlinkMessage),
+    /// To the kernel, of a kind that the library does not know: its type and what follows the netlink header.
+    Raw(u16, Vec<u8>),
     /// From the kernel: see [`objects`].
     Piece(Vec<u8>),
 }
@@ -28,6 +30,11 @@ impl Message {
     /// With its flags; the connection numbers it.
     pub(super) fn request(message: RouteNetlinkMessage, flags: u16) -> NetlinkMessage<Self> {
         with_flags(NetlinkPayload::InnerMessage(Self::Request(message)), flags)
+    }
+
+    /// With its flags; the connection numbers it.
+    pub(super) fn raw(kind: u16, payload: Vec<u8>, flags: u16) -> NetlinkMessage<Self> {
+        with_flags(NetlinkPayload::InnerMessage(Self::Raw(kind, payload)), flags)
     }
 
     /// That asks for nothing.
@@ -46,6 +53,7 @@ impl NetlinkSerializable for Message {
     fn message_type(&self) -> u16 {
         match self {
             Self::Request(message) => message.message_type(),
+            Self::Raw(kind, _) => *kind,
             Self::Piece(bytes) => {
                 objects(bytes).find_map(Result::ok).map_or(0, |object| object.message_type())
             }
@@ -55,14 +63,14 @@ impl NetlinkSerializable for Message {
     fn buffer_len(&self) -> usize {
         match self {
             Self::Request(message) => NetlinkSerializable::buffer_len(message),
-            Self::Piece(bytes) => bytes.len(),
+            Self::Raw(_, bytes) | Self::Piece(bytes) => bytes.len(),
         }
     }
 
     fn serialize(&self, buffer: &mut [u8]) {
         match self {
             Self::Request(message) => message.serialize(buffer),
-            Self::Piece(bytes) => buffer.copy_from_slice(bytes),
+            Self::Raw(_, bytes) | Self::Piece(bytes) => buffer.copy_from_slice(bytes),
         }
     }
 }
