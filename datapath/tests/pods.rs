@@ -355,7 +355,9 @@ fn a_route_of_somebody_elses_to_the_pods_address_is_left_and_named() {
     // One that an earlier pod of ours left makes room.
     socket(&host_ns).apply(&Change::DeleteRoute(Route::on_link(MAIN_TABLE, to, lo).by(4))).unwrap();
     socket(&host_ns).apply(&Change::AddRoute(Route::on_link(MAIN_TABLE, to, lo).by(PROTOCOL))).unwrap();
-    rt.block_on(host.wire_pod(wiring.clone(), namespace())).unwrap();
+    // Held to the end: with the last that holds it the sandbox goes, and its link with it.
+    let sandbox = namespace();
+    rt.block_on(host.wire_pod(wiring.clone(), sandbox.clone())).unwrap();
     assert_eq!(
         routes(&host_ns),
         [Route::on_link(MAIN_TABLE, to, index(&host_ns, &wiring.host_veth)).by(PROTOCOL)]
@@ -518,7 +520,9 @@ fn the_host_end_takes_no_router_advertisements() {
     sysctl(&host_ns, "ipv6/conf/default/disable_ipv6", "0");
     sysctl(&host_ns, "ipv6/conf/default/accept_ra", "1");
     sysctl(&host_ns, "ipv6/conf/default/forwarding", "1");
-    runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), namespace())).unwrap();
+    // Held to the end: with the last that holds it the sandbox goes, and its link with it.
+    let sandbox = namespace();
+    runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), sandbox.clone())).unwrap();
     let read = |name: &str| {
         let path = format!("/proc/sys/net/ipv6/conf/eni00000000001/{name}");
         netns::run_in(&host_ns, || std::fs::read_to_string(path)).unwrap().unwrap().trim().to_owned()
