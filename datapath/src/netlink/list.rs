@@ -88,7 +88,7 @@ mod tests {
         NetlinkPayload::Done(done)
     }
 
-    fn read(messages: Vec<(u16, Payload)>) -> Result<Option<Whole<u8>>, NetlinkError> {
+    fn ended(messages: Vec<(u16, Payload)>) -> Result<Result<Whole<u8>, Vec<u8>>, NetlinkError> {
         let decode = |_, payload: &[u8]| match payload[0] {
             0 => Err("no object".into()),
             byte => Ok(Some(byte)),
@@ -99,7 +99,11 @@ mod tests {
             header.flags = flags;
             listing.hear(NetlinkMessage::new(header, payload));
         }
-        listing.outcome("list")
+        listing.ended("list")
+    }
+
+    fn read(messages: Vec<(u16, Payload)>) -> Result<Option<Whole<u8>>, NetlinkError> {
+        Ok(ended(messages)?.ok())
     }
 
     #[test]
@@ -121,6 +125,7 @@ mod tests {
         for messages in cases {
             assert_eq!(read(messages.clone()), Ok(None), "{messages:?}");
         }
+        assert_eq!(ended(vec![(many, piece(1)), (changed, done(0))]), Ok(Err(vec![1])), "what came is there");
     }
 
     #[test]
