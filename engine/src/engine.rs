@@ -255,9 +255,7 @@ impl<W: World> Engine<W> {
             Then::Nothing => {}
             Then::Wire(sandbox) => self.drive(&sandbox, Input::LeaseRefused { cause: cause.to_owned() }),
             Then::Unwire(sandbox) => self.drive(&sandbox, Input::ReleaseRefused),
-            Then::Send(intent) => {
-                self.observed.in_flight.remove(&intent);
-            }
+            Then::Send(intent) => self.observed.given_up(intent),
         }
     }
 

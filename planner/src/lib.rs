@@ -55,7 +55,7 @@ pub use host::{Spared, desired_host, host_diff, spared, wirings_of};
 pub use intents::{Fault, Outcome, Setback, Settlement, call_of, open, settle};
 pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_lease, undo};
 pub use limits::limits_of;
-pub use observed::{Observed, SetUpRest};
+pub use observed::{Call, Observed, SetUpRest};
 pub use pauses::{Pause, PauseScope, Pauses};
 pub use plan::{Plan, Step, plan};
 pub use proof::{Ended, Here, NetnsSeen, Sighting, collect_garbage, reap};

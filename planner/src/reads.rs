@@ -43,9 +43,8 @@ pub(crate) fn reads(
 /// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,
 /// so a second one would assign twice; an attachment that was made refuses a second one.
 pub(crate) fn unanswered(ledger: &Ledger, observed: &Observed) -> BTreeSet<EniId> {
-    let under_way = |intent: &&Intent| {
-        observed.in_flight.contains_key(&intent.id) || intent.sending == Sending::NeverSent
-    };
+    let under_way =
+        |intent: &&Intent| observed.is_under_way(intent.id) || intent.sending == Sending::NeverSent;
     let open = ledger.intents.values().filter(|intent| !under_way(intent));
     open.filter_map(|intent| match &intent.change {
         CloudChange::AssignAddresses { eni, .. } | CloudChange::AttachEni { eni, .. } => Some(eni.clone()),
