@@ -140,10 +140,10 @@ impl Observed {
         match &settlement.doubt {
             Some(CloudRead::Enis { enis }) => {
                 for eni in enis {
-                    self.reads.want(Reason::Contradicted(eni.clone()), now.boottime);
+                    self.reads.want_from(Reason::Contradicted(eni.clone()), now.boottime);
                 }
             }
-            Some(CloudRead::InstanceEnis { .. }) => self.reads.want(Reason::Miscounted, now.boottime),
+            Some(CloudRead::InstanceEnis { .. }) => self.reads.want_from(Reason::Miscounted, now.boottime),
             Some(CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }) | None => {}
         }
         if let Some((eni, count)) = &settlement.too_many {
