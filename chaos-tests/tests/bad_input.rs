@@ -265,8 +265,8 @@ fn a_stranger_may_not_command() {
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
     let mut conf = node.runner().conf().clone();
     conf["cniVersion"] = "1.1.0".into();
-    let status = |prepare: &[&str]| {
-        let mut command = Command::new("setpriv");
+    let status_by = |program: &str, prepare: &[&str]| {
+        let mut command = Command::new(program);
         command.args(prepare).arg("--").arg(&plugin).env_clear().env("CNI_COMMAND", "STATUS");
         let mut child =
             command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
@@ -274,6 +274,7 @@ fn a_stranger_may_not_command() {
         let output = child.wait_with_output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
+    let status = |prepare: &[&str]| status_by("setpriv", prepare);
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     assert!(status(&["--inh-caps=-all"]).0, "the superuser is served");
     let (served, said) = status(&nobody);
@@ -284,8 +285,21 @@ fn a_stranger_may_not_command() {
     let (served, said) = status(&nobody);
     assert!(!served, "{said}");
     assert!(!said.contains("Permission denied"), "it did reach the socket: {said}");
-    let told = || node.log().contains("a stranger on the plugin's socket was turned away");
-    wait_for("told", Duration::from_secs(10), told).unwrap();
+    // A container's root: of the superuser it has the number only. And one whose rights end with a namespace of its making.
+    let (served, said) = status(&["--bounding-set=-all", "--inh-caps=-all"]);
+    assert!(!served, "without any right: {said}");
+    let (served, said) = status_by("unshare", &["--user", "--map-root-user"]);
+    assert!(!served, "with all rights elsewhere: {said}");
+    for why in ["another user", "lacks CAP_NET_ADMIN", "in another user namespace"] {
+        let told = || {
+            let log = node.log();
+            let mut lines = log.lines();
+            lines.any(|line| {
+                line.contains("a stranger on the plugin's socket was turned away") && line.contains(why)
+            })
+        };
+        wait_for(why, Duration::from_secs(10), told).unwrap();
+    }
     still_serves(&rig, &mut node);
 }
 

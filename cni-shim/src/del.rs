@@ -24,7 +24,7 @@ use holdfast_wire::message::{Answer, Del, Request};
 use holdfast_wire::spool::Spool;
 use holdfast_wire::tombstone::Tombstone;
 
-use crate::command::{Call, Success};
+use crate::call::{Call, Success};
 use crate::failure::{Failure, chain};
 use crate::{ask, netns};
 

@@ -15,7 +15,7 @@ use nix::sys::stat::fstat;
 use serde_json::json;
 
 use crate::VERSION;
-use crate::command::{Call, Outcome};
+use crate::call::{Call, Outcome};
 
 /// A file that has grown over this is renamed to `<name>.1` first, in place of an earlier one: at most twice this
 /// is ever kept.

@@ -13,6 +13,7 @@ use std::time::{Instant, SystemTime};
 use holdfast_wire::cni::env::{CniEnv, Command};
 
 mod ask;
+mod call;
 mod command;
 mod del;
 mod failure;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     };
     let env = CniEnv::read(|name| std::env::var_os(name));
     let command = command.to_str().and_then(Command::parse).ok_or(command);
-    let call = command::Call {
+    let call = call::Call {
         command: command.as_ref().copied().map_err(|text| text.to_string_lossy().into_owned()),
         env: &env,
         now: SystemTime::now(),

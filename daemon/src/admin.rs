@@ -13,10 +13,9 @@ use holdfast_wire::peer::Peer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
 
 use crate::backend::Backend;
-use crate::server::{self, Door, Listening, Lock};
+use crate::server::{self, Desk, Door, Listening, Lock};
 use crate::state;
 
 /// How long either side waits for the other.
@@ -34,18 +33,12 @@ pub(crate) fn path(config: &Config) -> PathBuf {
 }
 
 /// Serves the operator; `plugins` is where plugins come in.
-pub(crate) fn listen(
-    config: &Arc<Config>,
-    lock: Arc<Lock>,
-    plugins: Arc<Door>,
-    backend: watch::Receiver<Backend>,
-) -> anyhow::Result<Listening> {
-    let settings = Arc::clone(config);
-    server::serve(&path(config), lock, CONNECTIONS, move |stream| {
-        let (config, backend) = (Arc::clone(&settings), backend.borrow().clone());
-        let plugins = Arc::clone(&plugins);
+pub(crate) fn listen(desk: &Arc<Desk>, lock: Arc<Lock>, plugins: Arc<Door>) -> anyhow::Result<Listening> {
+    let (path, desk) = (path(desk.config()), Arc::clone(desk));
+    server::serve(&path, lock, CONNECTIONS, move |stream| {
+        let (desk, plugins) = (Arc::clone(&desk), Arc::clone(&plugins));
         async move {
-            match tokio::time::timeout(PATIENCE, answer(stream, &config, &plugins, backend)).await {
+            match tokio::time::timeout(PATIENCE, answer(stream, &desk, &plugins)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::info!(error = %format!("{error:#}"), "an operator's question went unanswered");
@@ -56,12 +49,8 @@ pub(crate) fn listen(
     })
 }
 
-async fn answer(
-    mut stream: UnixStream,
-    config: &Config,
-    plugins: &Door,
-    backend: Backend,
-) -> anyhow::Result<()> {
+async fn answer(mut stream: UnixStream, desk: &Desk, plugins: &Door) -> anyhow::Result<()> {
+    let backend = desk.backend().borrow().clone();
     let peer = Peer::of(&stream)?;
     if !peer.may_command(nix::unistd::geteuid().as_raw()) {
         bail!("uid {} may not ask", peer.uid);
@@ -81,8 +70,8 @@ async fn answer(
         ("health", Backend::Refusing(cause)) => {
             json!({ "alive": true, "serving": "refusing", "cause": cause })
         }
-        ("dump", Backend::Engine(engine)) => state::live(config, &engine.dump().await?)?,
-        ("dump", Backend::Refusing(cause)) => state::without_engine(config, &cause)?,
+        ("dump", Backend::Engine(engine)) => state::live(desk.settings(), &engine.dump().await?)?,
+        ("dump", Backend::Refusing(cause)) => state::without_engine(desk.config(), desk.settings(), &cause)?,
         (other, _) => json!({ "unknown": other, "known": ["health", "dump"] }),
     };
     writer.write_all(answer.to_string().as_bytes()).await?;

@@ -78,7 +78,10 @@ fn main() -> ExitCode {
         Verb::Version => print(&format!("holdfast {}", env!("CARGO_PKG_VERSION"))),
         Verb::Settings => return settings(),
         // These need the sockets' paths only; what else is wrong with the environment is the daemon's to say.
-        Verb::Dump { ledger } => dump::dump(&read_settings().config, &ledger),
+        Verb::Dump { ledger } => {
+            let read = read_settings();
+            dump::dump(&read.config, &read.by_name, &ledger)
+        }
         Verb::Health => admin::health(&read_settings().config),
         Verb::Downgrade { to, ledger } => downgrade::downgrade(&ledger, to),
         Verb::Run => return daemon(),
@@ -111,10 +114,10 @@ fn daemon() -> ExitCode {
     let code = if read.refused.is_empty() {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            settings = %serde_json::Value::Object(read.by_name),
+            settings = %serde_json::Value::Object(read.by_name.clone()),
             "starting"
         );
-        match run::run(read.config) {
+        match run::run(read.config, read.by_name) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(error = %format!("{error:#}"), "the daemon ends");

@@ -16,6 +16,7 @@ use holdfast_engine::{Engine, EngineHandle, Ports, RuntimeTasks};
 use holdfast_model::chain;
 use holdfast_model::config::Config;
 use holdfast_store::{Found, OpenError, OpenOptions, Opened, Store};
+use serde_json::{Map, Value};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -26,6 +27,7 @@ use crate::clock::{self, KernelClock};
 use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
 use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
+use crate::state::Settings;
 use crate::{admin, limits, server};
 
 /// How soon a ledger that could not be opened is tried again.
@@ -42,7 +44,7 @@ const SLOW_OPENING: Duration = Duration::from_secs(5);
 const ANSWERS_OUT: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
-pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, settings: Map<String, Value>) -> anyhow::Result<()> {
     let room = limits::connections();
     // The loop's own work is small; EC2, the kernel and the disk have threads or waits of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -50,17 +52,17 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(8)
         .build()
         .context("starting the runtime")?;
-    let served = runtime.block_on(serve(Arc::new(config), room));
+    let served = runtime.block_on(serve(Arc::new(config), Arc::new(settings), room));
     // A disk that hangs must not keep the process.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(config: Arc<Config>, room: usize) -> anyhow::Result<()> {
+async fn serve(config: Arc<Config>, settings: Arc<Settings>, room: usize) -> anyhow::Result<()> {
     let stopping = stop_on_signal()?;
     let (backend, current) = watch::channel(Backend::Refusing("the daemon is starting".to_owned()));
     let spools = Spools::new(&config);
-    let desk = Arc::new(Desk::new(Arc::clone(&config), current, spools.clone(), room));
+    let desk = Arc::new(Desk::new(Arc::clone(&config), settings, current, spools.clone(), room));
 
     // Before anything is touched: where another daemon serves, this one has no business, whatever its ledger.
     let places = tokio::select! {
@@ -234,7 +236,7 @@ struct Serving {
 impl Serving {
     fn start(desk: &Arc<Desk>, places: &Places) -> anyhow::Result<Self> {
         let plugin = server::listen(desk, Arc::clone(&places.plugin))?;
-        let admin = admin::listen(desk.config(), Arc::clone(&places.admin), plugin.door(), desk.backend())?;
+        let admin = admin::listen(desk, Arc::clone(&places.admin), plugin.door())?;
         Ok(Self { plugin, admin })
     }
 

@@ -4,6 +4,7 @@ mod answer;
 mod connection;
 mod door;
 mod lock;
+mod peer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::backend::Backend;
 use crate::spool::Spools;
+use crate::state::Settings;
 pub(crate) use door::Door;
 pub(crate) use lock::{Lock, LockError};
 
@@ -35,6 +37,8 @@ const LARGE_REQUESTS: usize = 4;
 /// All that a connection needs to be served.
 pub(crate) struct Desk {
     config: Arc<Config>,
+    /// The same by the names under which they are set.
+    settings: Arc<Settings>,
     backend: watch::Receiver<Backend>,
     spools: Spools,
     /// Connections served at once; more wait in the kernel's queue.
@@ -48,17 +52,23 @@ impl Desk {
     /// A desk with room for this many clients at once. Called in the host's own network namespace.
     pub(crate) fn new(
         config: Arc<Config>,
+        settings: Arc<Settings>,
         backend: watch::Receiver<Backend>,
         spools: Spools,
         room: usize,
     ) -> Self {
         let host = netns::current().and_then(|fd| netns::identity(&fd)).ok();
-        Self { config, backend, spools, room, large: Semaphore::new(LARGE_REQUESTS), host }
+        Self { config, settings, backend, spools, room, large: Semaphore::new(LARGE_REQUESTS), host }
     }
 
     /// The configuration.
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// The settings as an operator knows them.
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
     }
 
     /// Who answers, now and later.

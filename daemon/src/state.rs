@@ -1,6 +1,8 @@
 //! The whole state as JSON, for a support ticket. No secret is in it: the daemon's state holds none,
 //! and of the environment only the settings that [`crate::env`] reads are shown.
 
+mod instants;
+
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -8,9 +10,15 @@ use holdfast_engine::Dump;
 use holdfast_model::config::Config;
 use holdfast_model::invariants;
 use holdfast_model::limits::InstanceLimits;
+use holdfast_ports::Clock;
 use holdfast_store::Store;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use crate::clock::KernelClock;
+
+/// Each variable that is read, with its value and where that comes from.
+pub(crate) type Settings = Map<String, Value>;
 
 /// Journal entries shown.
 const JOURNAL: usize = 4096;
@@ -20,24 +28,30 @@ const JOURNAL: usize = 4096;
 struct Dumped<'a, S> {
     version: &'static str,
     source: &'static str,
-    settings: &'a Config,
+    settings: &'a Settings,
     #[serde(flatten)]
     state: S,
 }
 
 /// A dump of this source.
-pub(crate) fn dumped(source: &'static str, config: &Config, state: impl Serialize) -> anyhow::Result<Value> {
-    let whole = Dumped { version: env!("CARGO_PKG_VERSION"), source, settings: config, state };
-    serde_json::to_value(whole).context("putting the state into JSON")
+pub(crate) fn dumped(
+    source: &'static str,
+    settings: &Settings,
+    state: impl Serialize,
+) -> anyhow::Result<Value> {
+    let whole = Dumped { version: env!("CARGO_PKG_VERSION"), source, settings, state };
+    let mut whole = serde_json::to_value(whole).context("putting the state into JSON")?;
+    instants::tell(&mut whole, &KernelClock::new()?.now());
+    Ok(whole)
 }
 
 /// Of a running engine.
-pub(crate) fn live(config: &Config, state: &Dump) -> anyhow::Result<Value> {
-    dumped("daemon", config, state)
+pub(crate) fn live(settings: &Settings, state: &Dump) -> anyhow::Result<Value> {
+    dumped("daemon", settings, state)
 }
 
 /// Of a daemon whose ledger is not open: what there is of it, and why it is not open.
-pub(crate) fn without_engine(config: &Config, cause: &str) -> anyhow::Result<Value> {
+pub(crate) fn without_engine(config: &Config, settings: &Settings, cause: &str) -> anyhow::Result<Value> {
     let state = match of_file(&config.ledger.value) {
         Ok(mut state) => {
             state["refusing"] = cause.into();
@@ -45,7 +59,7 @@ pub(crate) fn without_engine(config: &Config, cause: &str) -> anyhow::Result<Val
         }
         Err(error) => json!({ "refusing": cause, "ledger_unreadable": format!("{error:#}") }),
     };
-    dumped("daemon without ledger", config, state)
+    dumped("daemon without ledger", settings, state)
 }
 
 /// What a copy of the ledger's file says.

@@ -160,9 +160,11 @@ impl HostNet for Host {
             .await
     }
 
-    async fn liveness(&self, netns: NetnsRef) -> Liveness {
-        let look = move |_worker: &mut Worker| Ok(liveness(&netns));
-        self.pool.run("look at a namespace", look).await.unwrap_or(Liveness::Unknown)
+    async fn liveness(&self, netns: NetnsRef, pod: PodWiring) -> Liveness {
+        let look = move |worker: &mut Worker| {
+            Ok(if links::is_joined(&mut worker.socket, &pod)? { Liveness::Joined } else { by_path(&netns) })
+        };
+        self.pool.run("look for a sandbox", look).await.unwrap_or(Liveness::Unknown)
     }
 
     async fn drifted(&self) {
@@ -172,18 +174,19 @@ impl HostNet for Host {
 
 /// A path that leads nowhere, or to something else than what was there, is a namespace that is gone; one that
 /// cannot be looked at is not.
-fn liveness(netns: &NetnsRef) -> Liveness {
+fn by_path(netns: &NetnsRef) -> Liveness {
     use nix::errno::Errno;
     match netns::open(Path::new(&netns.path)) {
         Ok(fd) => match netns::identity(&fd) {
-            Ok(identity) if identity.inode == netns.inode => Liveness::Alive,
+            Ok(identity) if identity.inode == netns.inode => Liveness::Severed,
             Ok(_another) => Liveness::Gone,
             Err(_unreadable) => Liveness::Unknown,
         },
         Err(netns::NetnsError::Open { errno: Errno::ENOENT | Errno::ENOTDIR | Errno::ESRCH, .. }) => {
             Liveness::Gone
         }
-        // The runtime takes the mount away first and the file after it: an ordinary file is what is left.
+        // The runtime takes the mount away first and the file after it: an ordinary file is what is left. It is also what
+        // a daemon sees to whose mount the runtime's is not propagated; but then there is the link.
         Err(netns::NetnsError::NotOne(_)) => Liveness::Gone,
         Err(_) => Liveness::Unknown,
     }

@@ -21,6 +21,7 @@
 //!
 //! Nobody else's table is read or written.
 
+mod forward;
 mod nft;
 mod record;
 mod ruleset;
@@ -120,6 +121,13 @@ impl Nat {
                 NatSeen::Unknown
             }
         }
+    }
+
+    /// Chains of others that drop what is forwarded unless a rule accepts it, by their names; `None` when that cannot be told.
+    pub fn forward_drops(&self) -> Option<Vec<String>> {
+        // A program that hangs is not waited for twice.
+        let lists = self.lock().unlisted.is_none();
+        lists.then(forward::drops).flatten()
     }
 
     /// Removes the table; fine when there is none.

@@ -1,6 +1,9 @@
 //! The one door of this crate to what the kernel offers only by number and pointer.
 
-#![allow(unsafe_code, reason = "ioctl(2) has no safe form")]
+#![allow(
+    unsafe_code,
+    reason = "ioctl(2), and getsockopt(2) of what is both asked and answered, have no safe form"
+)]
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -18,4 +21,22 @@ pub(crate) fn kind_of_namespace(fd: &impl AsFd) -> Result<CloneFlags, Errno> {
     // writes no memory of ours, and answers with the number that it returns.
     let kind = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE) };
     Errno::result(kind).map(CloneFlags::from_bits_retain)
+}
+
+/// Asks an IPv4 socket for an option whose value says what is asked (`nf_getsockopt` of the kernel): the bytes are what the
+/// kernel reads, and what it wrote in their place.
+pub(crate) fn ask_ipv4(socket: &impl AsFd, option: libc::c_int, bytes: &mut [u8]) -> Result<(), Errno> {
+    let mut length = libc::socklen_t::try_from(bytes.len()).map_err(|_too_long| Errno::EINVAL)?;
+    // SAFETY: the descriptor is borrowed, so it stays open for the call; the kernel reads and writes at most `length` bytes
+    // at the pointer, which are ours, initialised, and borrowed for writing; the length is ours as well.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_IP,
+            option,
+            bytes.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(outcome).map(drop)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdfast_datapath::netlink::{Change, LinkRef, LinkSettings, Lookup, Route, Rule};
 use holdfast_model::host::{
-    EniWiring, HostAction, HostDesired, MAIN_TABLE, NatSeen, NatWanted, POD_GATEWAY, PROTOCOL,
+    EniWiring, HostAction, HostDesired, MAIN_TABLE, NatSeen, NatWanted, POD_GATEWAY, PROTOCOL, PodWiring,
 };
 use holdfast_model::ids::MacAddr;
 use holdfast_model::sandbox::NetnsRef;
@@ -261,21 +261,35 @@ fn namespaces_are_told_alive_gone_or_rebound() {
         format!("network namespace {path}: open {path}: No such file or directory")
     );
     let at = |path: &str, inode| NetnsRef { path: path.to_owned(), inode };
-    assert_eq!(rt.block_on(vpc.host.liveness(at(&path, 1))), Liveness::Gone);
+    let nobody = wiring(9, "10.0.1.109", 2);
+    let liveness = |netns, pod: &PodWiring| rt.block_on(vpc.host.liveness(netns, pod.clone()));
+    assert_eq!(liveness(at(&path, 1), &nobody), Liveness::Gone);
     std::fs::write(&path, "").unwrap();
     let fault = rt.block_on(vpc.host.open_netns(path.clone())).unwrap_err();
     assert!(fault.to_string().contains("not a network namespace"), "{fault}");
-    assert_eq!(
-        rt.block_on(vpc.host.liveness(at(&path, 1))),
-        Liveness::Gone,
-        "the mount is away, the file left"
-    );
+    assert_eq!(liveness(at(&path, 1), &nobody), Liveness::Gone, "the mount is away, the file left");
 
     let own = "/proc/self/ns/net".to_owned();
     let (_fd, reference) = rt.block_on(vpc.host.open_netns(own.clone())).unwrap();
-    assert_eq!(rt.block_on(vpc.host.liveness(reference.clone())), Liveness::Alive);
-    let rebound = NetnsRef { inode: reference.inode + 1, ..reference };
-    assert_eq!(rt.block_on(vpc.host.liveness(rebound)), Liveness::Gone);
+    assert_eq!(liveness(reference.clone(), &nobody), Liveness::Severed);
+    let rebound = NetnsRef { inode: reference.inode + 1, ..reference.clone() };
+    assert_eq!(liveness(rebound, &nobody), Liveness::Gone);
+
+    // Whatever the path leads to: the link's other end is somewhere.
+    let (pod, netns) = vpc.pod(2, "10.0.1.102", 2);
+    for hidden in [at("/nowhere", 1), at(&path, 1), reference.clone()] {
+        assert_eq!(liveness(hidden, &pod), Liveness::Joined);
+    }
+    let older = PodWiring { alias: nobody.alias, ..pod.clone() };
+    assert_eq!(liveness(at(&path, 1), &older), Liveness::Gone, "another sandbox's link of that name");
+    // With the namespace the kernel takes both ends away; it takes its time.
+    drop(netns);
+    let gone = || liveness(at(&path, 1), &pod) == Liveness::Gone;
+    let waited = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        gone()
+    });
+    assert!(waited, "the link outlives its sandbox");
     assert!(POD_GATEWAY.is_link_local());
     assert!(socket(&vpc.node).route_to("10.0.0.1".parse().unwrap(), &Lookup::default()).unwrap().is_some());
 }

@@ -134,3 +134,36 @@ fn tables_of_others_are_not_touched() {
     run_in(&host, || Nat::default().remove()).unwrap().unwrap();
     assert_eq!(nft(&host, "-a list ruleset"), before);
 }
+
+/// As a container engine or a firewall sets it, in each of the ways that there are.
+#[test]
+fn packet_filters_that_drop_what_is_forwarded_are_named() {
+    let run = |netns: &Netns, command: &str| {
+        let mut words = command.split(' ');
+        let program = words.next().unwrap().to_owned();
+        let run = || std::process::Command::new(&program).args(words).output().unwrap();
+        let output = run_in(netns, run).unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let drops = |netns: &Netns| run_in(netns, || Nat::default().forward_drops()).unwrap().unwrap();
+    for program in ["iptables-legacy", "iptables-nft"] {
+        let host = namespace();
+        replace(&host, &table());
+        assert_eq!(drops(&host), Vec::<String>::new());
+        run(&host, &format!("{program} -A FORWARD -s 10.0.0.0/8 -p udp --dport 53 -j ACCEPT"));
+        run(&host, &format!("{program} -P INPUT DROP"));
+        assert_eq!(drops(&host), Vec::<String>::new(), "{program}");
+        run(&host, &format!("{program} -P FORWARD DROP"));
+        let found = drops(&host);
+        assert!(found.len() == 1 && found[0].contains("FORWARD"), "{program}: {found:?}");
+        run(&host, &format!("{program} -P FORWARD ACCEPT"));
+        assert_eq!(drops(&host), Vec::<String>::new(), "{program}");
+    }
+    let host = namespace();
+    nft(
+        &host,
+        "add table inet fw; add chain inet fw through { type filter hook forward priority 0; policy drop; }",
+    );
+    nft(&host, "add chain inet fw inwards { type filter hook input priority 0; policy drop; }");
+    assert_eq!(drops(&host), ["the policy of chain through in the table inet fw of nf_tables"]);
+}

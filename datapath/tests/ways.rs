@@ -9,7 +9,7 @@ use holdfast_datapath::netlink::{Change, Route, RouteScope, RouteType, Rule};
 use holdfast_model::host::{HostAction, MAIN_TABLE, PROTOCOL, PodWiring, Way};
 use holdfast_ports::host::{HostFault, HostNet};
 use support::vpc::{INTERNET, Vpc, marked, vpc};
-use support::{Netns, dump, index, namespace, runtime, socket, sysctl, wiring};
+use support::{Netns, address, dump, index, namespace, runtime, socket, sysctl, wiring};
 
 /// One inside the VPC, one outside.
 fn with_ways(wiring: PodWiring) -> PodWiring {
@@ -79,6 +79,20 @@ fn damages(vpc: &Vpc) -> Vec<(Vec<Change>, Vec<&'static str>)> {
                 Change::AddRule(Rule { mark: Some((0x80, 0x80)), ..Rule::new(900, 98) }),
             ],
             vec!["203.0.113.1 (marked 0x80) do not go by table 254", "rule 900 fwmark 0x80/0x80 lookup 98"],
+        ),
+        (
+            // Takes answers to the pod elsewhere, so that the kernel does not believe the pod's own packets.
+            vec![
+                by_primary(77),
+                Change::AddRule(Rule {
+                    from: Some("10.0.0.2/32".parse().unwrap()),
+                    ..to(400, "10.0.1.102/32", 77)
+                }),
+            ],
+            vec![
+                "packets from 10.0.1.102 to 10.0.0.2 do not go by table 2 but nowhere: they are not taken in by eni",
+                "a foreign rule 400 from 10.0.0.2/32 to 10.0.1.102/32 lookup 77",
+            ],
         ),
         (
             vec![blackhole(2, "10.0.0.0/24")],
@@ -171,4 +185,16 @@ fn what_is_as_it_should_be_passes_whatever_the_node_checks() {
             assert_eq!(rt.block_on(vpc.host.check_pod(wiring, Some(netns))).unwrap(), Vec::<String>::new());
         }
     }
+}
+
+#[test]
+fn a_pods_address_that_the_host_itself_bears_is_told_as_that() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let [_, second] = pods();
+    address(&vpc.node, "lo", "10.0.1.102/32");
+    let before = dump(&vpc.node);
+    let fault = rt.block_on(vpc.host.wire_pod(second, namespace())).unwrap_err();
+    assert_eq!(fault, HostFault::ReadBack("the host itself bears 10.0.1.102: take it off there".to_owned()));
+    assert_eq!(dump(&vpc.node), before);
 }

@@ -34,16 +34,17 @@ impl<W: World> Engine<W> {
                 self.attachments.change(sandbox, |attachment| attachment.answer_add(&result));
             }
             Act::AnswerDels => self.answer_dels(sandbox),
-            Act::Release(ended) => {
+            Act::Release { ended, commit } => {
                 tracing::debug!(%sandbox, why = %ended, "released");
                 let changes = planner::begin_release(self.book.ledger(), &ended, &now);
-                self.book.commit(changes, Then::Unwire(sandbox.clone()));
+                self.book.commit(changes, Then::Unwire { sandbox: sandbox.clone(), commit });
             }
             Act::Undo => {
                 self.book.commit(planner::undo(self.book.ledger(), sandbox, &now), Then::Nothing);
             }
             Act::Activate => self.book.commit_lazily(planner::activate(self.book.ledger(), sandbox)),
             Act::Wire => self.wire(sandbox),
+            Act::Rewire => self.rewire(sandbox),
             Act::Verify { ticket, netns } => self.verify(sandbox, ticket, netns),
             Act::Unwire => self.unwire(sandbox),
             Act::RemoveLinks => self.remove_links(),

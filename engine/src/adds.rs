@@ -30,7 +30,7 @@ impl<W: World> Engine<W> {
         }
         let sandbox = request.sandbox.clone();
         let hold = self.config.add_hold.value.min(request.patience.unwrap_or(Duration::MAX));
-        let (at, order) = (self.now().boottime, self.attachments.next_in_line());
+        let (at, order) = (self.now().boottime, self.attachments.next_number());
         self.drive(&sandbox, Input::Add { request: Box::new(request), reply, at, hold, order });
     }
 
@@ -119,8 +119,9 @@ impl<W: World> Engine<W> {
             self.drive(sandbox, Input::Refuse(AddError::Unkeepable { cause }));
             return true;
         }
-        self.drive(sandbox, Input::Leased);
-        self.book.commit(changes, Then::Wire(sandbox.clone()));
+        let commit = self.attachments.next_number();
+        self.drive(sandbox, Input::Leased { commit });
+        self.book.commit(changes, Then::Wire { sandbox: sandbox.clone(), commit });
         true
     }
 

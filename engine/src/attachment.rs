@@ -13,6 +13,9 @@
 //!                            └───────── UnlinkLater <┘
 //! ```
 //!
+//! A wired pod that lives and whose link somebody took away is wired anew ([`Work::Rewiring`]) and idle again; a DEL waits for
+//! that, since two things at once would undo each other.
+//!
 //! A lease that a start finds unfinished is taken up by [`Input::TakeUp`]: one that is pending is compared with the kernel
 //! ([`Work::Verifying`]), one that is being released goes on being released.
 
@@ -46,6 +49,8 @@ pub(crate) enum Work {
     Leasing,
     /// It is being wired.
     Wiring,
+    /// It was wired and lost its link, and is being wired anew.
+    Rewiring,
     /// Its wiring is being compared with the kernel; the number tells this comparison from others.
     Verifying(u64),
     /// That it goes is being made durable.
@@ -79,6 +84,8 @@ pub(crate) enum Verdict {
     Sound,
     /// It is not, or its namespace is gone.
     Unsound { why: String },
+    /// Its sandbox lives, and its namespace cannot be seen from here.
+    Hidden(HostFault),
     /// It could not be compared.
     Unknown(HostFault),
 }
@@ -101,24 +108,28 @@ pub(crate) enum Input {
     Del { reply: oneshot::Sender<Deleted>, host_read: bool },
     /// Its ADD is refused.
     Refuse(AddError),
-    /// The commit of its lease is with the disk.
-    Leased,
+    /// Its lease is with the disk; the number tells this commit from others.
+    Leased { commit: u64 },
     /// The disk has its lease.
-    LeaseDurable,
+    LeaseDurable { commit: u64 },
     /// The disk refused its lease.
-    LeaseRefused { cause: String },
+    LeaseRefused { commit: u64, cause: String },
     /// The disk does not answer.
     DiskHangs { cause: String },
     /// The wiring ended.
     Wired(Result<(), WiringFault>),
+    /// It lives, in the namespace of this number, and its link is gone.
+    Severed { inode: u64 },
+    /// It was wired anew, or not.
+    Rewired(Result<(), HostFault>),
     /// A comparison ended.
     Verified { ticket: u64, verdict: Verdict },
     /// Its lease is over.
     Ended(Ended),
     /// The disk has its release.
-    ReleaseDurable,
+    ReleaseDurable { commit: u64 },
     /// The disk refused its release.
-    ReleaseRefused,
+    ReleaseRefused { commit: u64 },
     /// The disk takes writes again.
     DiskIsBack,
     /// Its rules and routes were removed, or not.
@@ -138,14 +149,16 @@ pub(crate) enum Act {
     AnswerAdd(Box<Result<Lease, AddError>>),
     /// Answer the DELs.
     AnswerDels,
-    /// Make it durable that the lease is being released; [`Input::ReleaseDurable`] follows.
-    Release(Ended),
+    /// Make it durable that the lease is being released; [`Input::ReleaseDurable`] follows, with this number.
+    Release { ended: Ended, commit: u64 },
     /// Make it durable that the lease never was: nothing was made for it.
     Undo,
     /// The lease was answered for: it may be written down when the disk is written next.
     Activate,
     /// Wire it; [`Input::Wired`] follows.
     Wire,
+    /// Wire it once more; [`Input::Rewired`] follows.
+    Rewire,
     /// Compare it with the kernel, in this namespace or in the one that its path leads to; [`Input::Verified`] follows.
     Verify { ticket: u64, netns: Option<Netns> },
     /// Remove its rules and routes; [`Input::Unwired`] follows.
@@ -162,6 +175,8 @@ pub(crate) enum Act {
 #[derive(Debug)]
 pub(crate) struct Attachment {
     work: Work,
+    /// The commit that is waited for. Where the disk hangs, earlier ones of the same sandbox may be with it still.
+    commit: u64,
     add: Option<Add>,
     dels: Vec<oneshot::Sender<Deleted>>,
     /// Its DEL was answered, and the disk could not take the release.
@@ -172,7 +187,7 @@ pub(crate) struct Attachment {
 
 impl Default for Attachment {
     fn default() -> Self {
-        Self { work: Work::Idle, add: None, dels: Vec::new(), owed: false, failures: 0 }
+        Self { work: Work::Idle, commit: 0, add: None, dels: Vec::new(), owed: false, failures: 0 }
     }
 }
 
@@ -187,6 +202,7 @@ impl Attachment {
             Work::Idle => "waits for an address",
             Work::Leasing => "its lease is being written",
             Work::Wiring => "it is being wired",
+            Work::Rewiring => "its link was taken away, and it is being wired anew",
             Work::Verifying(_) => "an older lease of it is being compared with the kernel",
             Work::Releasing | Work::Unwiring | Work::Unlink | Work::UnlinkLater | Work::Unlinking => {
                 "an older attachment of it is being removed"

@@ -11,21 +11,19 @@ use crate::attachment::{Act, Add, Attachment, Input, Work};
 #[derive(Default)]
 pub(crate) struct Attachments {
     by_key: BTreeMap<SandboxKey, Attachment>,
-    tickets: u64,
-    arrived: u64,
+    numbers: u64,
 }
 
 impl Attachments {
-    /// The next ADD's place in the order of arrival.
-    pub(crate) fn next_in_line(&mut self) -> u64 {
-        self.arrived += 1;
-        self.arrived
+    /// A number that tells ADDs, commits and comparisons from earlier ones.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     /// Gives an input to a sandbox's attachment. `lease` is what the ledger has of it.
     pub(crate) fn step(&mut self, key: &SandboxKey, input: Input, lease: Option<&Lease>) -> Vec<Act> {
-        self.tickets += 1;
-        let ticket = self.tickets;
+        let ticket = self.next_number();
         self.change(key, |attachment| attachment.step(key, input, lease, ticket))
     }
 
@@ -54,7 +52,7 @@ impl Attachments {
 
     /// Whether the kernel is being changed for any sandbox right now.
     pub(crate) fn any_in_the_kernel(&self) -> bool {
-        self.any(|work| matches!(work, Work::Wiring | Work::Unwiring | Work::Unlinking))
+        self.any(|work| matches!(work, Work::Wiring | Work::Rewiring | Work::Unwiring | Work::Unlinking))
     }
 
     pub(crate) fn any(&self, is: impl Fn(Work) -> bool) -> bool {

@@ -33,9 +33,9 @@ pub(crate) enum Then {
     /// Nothing does: losing it costs a repetition after the next start.
     Nothing,
     /// The lease is durable: wire the pod.
-    Wire(SandboxKey),
+    Wire { sandbox: SandboxKey, commit: u64 },
     /// The release is durable: unwire the pod.
-    Unwire(SandboxKey),
+    Unwire { sandbox: SandboxKey, commit: u64 },
     /// The intent is durable: send its call.
     Send(IntentId),
 }

@@ -32,6 +32,10 @@ pub struct Dump {
     pub nat: NatSeen,
     /// Why the host's network is not as it should be, if it could not be put right.
     pub host_fault: Option<String>,
+    /// Packet filters of others that drop what is forwarded unless a rule of theirs accepts it.
+    pub forward_drops: Vec<String>,
+    /// Pods that were answered for and that nothing reaches any more, each with the reason.
+    pub cut_off: Vec<String>,
     /// What happened lately, oldest first.
     pub journal: Vec<JournalEntry>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_model::config::Config;
-use holdfast_model::host::{LinkAlias, NatSeen};
+use holdfast_model::host::NatSeen;
 use holdfast_model::ids::MacAddr;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Desired, Observed};
@@ -15,12 +15,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::attachment::Input;
 use crate::attachments::Attachments;
+use crate::before_look::BeforeLook;
 use crate::book::{Book, SLOW_DISK, Then, Turned};
 use crate::condition::{Condition, Facts};
 use crate::event::Event;
 use crate::handle::EngineHandle;
 use crate::request::Request;
 use crate::timers::{self, Timers};
+use crate::unreached::Unreached;
 use crate::world::{Ports, World};
 
 /// How long a stop waits for what is under way in the kernel.
@@ -41,12 +43,18 @@ pub struct Engine<W: World> {
     pub(crate) looked: bool,
     /// Those of the kernel's links, as it was last read.
     pub(crate) macs: Option<BTreeSet<MacAddr>>,
-    /// The links of the leases that there were when the look at the host's network began that is under way.
-    pub(crate) before_look: BTreeSet<LinkAlias>,
+    /// What there was when the look at the host's network began that is under way.
+    pub(crate) before_look: BeforeLook,
+    /// Pods that were answered for and that nothing reaches, and why.
+    pub(crate) unreached: Unreached,
     /// Whether packets that leave the VPC are translated: no pod is answered for before.
     pub(crate) nat_ready: bool,
     /// What the last look at the NAT table showed.
     pub(crate) nat_seen: NatSeen,
+    /// Whether the last look showed a default route.
+    pub(crate) way_out: Option<bool>,
+    /// Packet filters of others that drop what is forwarded unless a rule accepts it.
+    pub(crate) forward_drops: Vec<String>,
     /// Why the host's network is not as it should be, and stays so for now.
     pub(crate) host_fault: Option<String>,
     /// The kernel's setting that the last pod or ENI could not be set up for.
@@ -111,9 +119,12 @@ impl<W: World> Engine<W> {
             attachments: Attachments::default(),
             looked: false,
             macs: None,
-            before_look: BTreeSet::new(),
+            before_look: BeforeLook::default(),
+            unreached: Unreached::default(),
             nat_ready: false,
             nat_seen: NatSeen::default(),
+            way_out: None,
+            forward_drops: Vec::new(),
             host_fault: None,
             setting_fault: None,
             stale: true,
@@ -196,8 +207,16 @@ impl<W: World> Engine<W> {
             Event::Unwired { sandbox, result } => self.unwired(&sandbox, result),
             Event::LinksRemoved { removed } => self.links_removed(removed),
             Event::Sighted { seen } => self.sighted(&seen),
+            Event::Rewired { sandbox, result } => self.rewired(&sandbox, result),
             Event::Changed { intent, result } => self.cloud_changed(intent, result),
-            Event::Read { read, began, result } => self.cloud_read(&read, began, result),
+            Event::Read { read, began, result } => {
+                let before = self.book.version();
+                self.cloud_read(&read, began, result);
+                if self.book.version() != before {
+                    // Pods may have lost their address or their ENI.
+                    self.observe();
+                }
+            }
             Event::Identity(result) => self.identity(result),
             Event::Hint(result) => self.hint(result),
             Event::Limits(result) => self.limits_answered(result),
@@ -244,8 +263,8 @@ impl<W: World> Engine<W> {
     fn go_on(&mut self, then: Then) {
         match then {
             Then::Nothing => {}
-            Then::Wire(sandbox) => self.drive(&sandbox, Input::LeaseDurable),
-            Then::Unwire(sandbox) => self.drive(&sandbox, Input::ReleaseDurable),
+            Then::Wire { sandbox, commit } => self.drive(&sandbox, Input::LeaseDurable { commit }),
+            Then::Unwire { sandbox, commit } => self.drive(&sandbox, Input::ReleaseDurable { commit }),
             Then::Send(intent) => self.send(intent),
         }
     }
@@ -253,8 +272,11 @@ impl<W: World> Engine<W> {
     fn give_up(&mut self, then: Then, cause: &str) {
         match then {
             Then::Nothing => {}
-            Then::Wire(sandbox) => self.drive(&sandbox, Input::LeaseRefused { cause: cause.to_owned() }),
-            Then::Unwire(sandbox) => self.drive(&sandbox, Input::ReleaseRefused),
+            Then::Wire { sandbox, commit } => {
+                let cause = cause.to_owned();
+                self.drive(&sandbox, Input::LeaseRefused { commit, cause });
+            }
+            Then::Unwire { sandbox, commit } => self.drive(&sandbox, Input::ReleaseRefused { commit }),
             Then::Send(intent) => self.observed.given_up(intent),
         }
     }

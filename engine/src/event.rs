@@ -45,6 +45,11 @@ pub(crate) enum Event {
     Sighted {
         seen: BTreeMap<SandboxKey, Sighting>,
     },
+    /// A sandbox that had lost its link was wired anew, or not.
+    Rewired {
+        sandbox: SandboxKey,
+        result: Result<(), HostFault>,
+    },
     /// EC2 answered a change.
     Changed {
         intent: IntentId,
@@ -88,6 +93,7 @@ impl std::fmt::Debug for Event {
             Self::Unwired { .. } => "Unwired",
             Self::LinksRemoved { .. } => "LinksRemoved",
             Self::Sighted { .. } => "Sighted",
+            Self::Rewired { .. } => "Rewired",
             Self::Changed { .. } => "Changed",
             Self::Read { .. } => "Read",
             Self::Identity(_) => "Identity",

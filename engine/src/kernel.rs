@@ -1,11 +1,16 @@
 //! The host's network: read it, compare it with the ledger, mend it; find sandboxes that are gone.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use holdfast_model::chain;
 use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted, PodWiring};
-use holdfast_model::lease::Lease;
-use holdfast_planner as planner;
+use holdfast_model::ids::EniId;
+use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_planner::{self as planner, Spared};
 use holdfast_ports::{HostFault, HostNet};
 
+use crate::before_look::BeforeLook;
 use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -20,7 +25,7 @@ impl<W: World> Engine<W> {
             return;
         }
         self.observing = true;
-        self.before_look = self.book.ledger().leases.keys().map(LinkAlias::of).collect();
+        self.before_look = self.before_look();
         let nat = planner::desired_host(self.book.ledger(), &self.config).nat;
         let host = self.ports.host.clone();
         self.beside(async move { Event::HostSeen(host.observe(&nat).await) });
@@ -76,11 +81,76 @@ impl<W: World> Engine<W> {
         }
         self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_seen = observed.nat;
+        self.note_way_out(observed.way_out);
+        if let Some(drops) = &observed.forward_drops {
+            self.note_forward_drops(drops);
+        }
         self.nat_ready |= !self.config.wants_nat_table() || observed.nat == NatSeen::AsWritten;
         self.look_for_traces(&observed);
         self.rebuild();
         self.mend(&observed);
-        self.look_for_the_dead(&observed);
+        self.look_for_the_unreached(&observed);
+        self.look_for_the_unlinked(&observed);
+    }
+
+    fn note_way_out(&mut self, way_out: Option<bool>) {
+        match (self.way_out, way_out) {
+            (Some(true) | None, Some(false)) => {
+                tracing::error!(
+                    "the main routing table has no default route: pods do not get out of their subnet"
+                );
+            }
+            (Some(false), Some(true)) => tracing::info!("the main routing table has a default route again"),
+            _ => {}
+        }
+        self.way_out = way_out;
+    }
+
+    fn note_forward_drops(&mut self, drops: &[String]) {
+        if self.forward_drops == drops {
+            return;
+        }
+        if drops.is_empty() {
+            tracing::info!("no packet filter drops what is forwarded any more");
+        } else {
+            tracing::warn!(
+                chains = drops.join(", "),
+                "packet filters of others drop what is forwarded unless a rule of theirs accepts it: pods reach only what \
+                 these rules let through"
+            );
+        }
+        self.forward_drops = drops.to_vec();
+    }
+
+    fn before_look(&self) -> BeforeLook {
+        let ledger = self.book.ledger();
+        let settled =
+            |lease: &&Lease| lease.phase == LeasePhase::Active && !self.attachments.is_busy(&lease.sandbox);
+        let ready = self.observed.ready_enis.iter().filter(|eni| !self.observed.setting_up.contains(*eni));
+        BeforeLook {
+            links: ledger.leases.keys().map(LinkAlias::of).collect(),
+            addresses: ledger.leases.values().flat_map(Lease::addresses).collect(),
+            settled: ledger.leases.values().filter(settled).map(|lease| lease.sandbox.clone()).collect(),
+            enis: ready.cloned().collect(),
+        }
+    }
+
+    /// What was made, changed or taken away since the look began: it was seen half made, or not at all.
+    fn spared(&self) -> Spared {
+        let ledger = self.book.ledger();
+        let mut spared = planner::spared(ledger);
+        spared.all_orphans |= !self.observed.traces.is_empty();
+        for lease in ledger.leases.values().filter(|lease| !self.before_look.settled.contains(&lease.sandbox))
+        {
+            spared.links.insert(LinkAlias::of(&lease.sandbox));
+            spared.addresses.extend(lease.addresses());
+        }
+        let leased: BTreeSet<IpAddr> = ledger.leases.values().flat_map(Lease::addresses).collect();
+        spared.addresses.extend(self.before_look.addresses.difference(&leased));
+        let settled =
+            |eni: &&EniId| self.before_look.enis.contains(*eni) && self.observed.ready_enis.contains(*eni);
+        spared.enis = ledger.enis.keys().filter(|eni| !settled(eni)).cloned().collect();
+        spared
     }
 
     /// Sandboxes that live in the kernel and that the ledger has lost: as soon as EC2 has shown its address, each gets its
@@ -102,9 +172,7 @@ impl<W: World> Engine<W> {
         }
         let ledger = self.book.ledger();
         let desired = planner::desired_host(ledger, &self.config);
-        let mut spared = planner::spared(ledger);
-        spared.all_orphans |= !self.observed.traces.is_empty();
-        let actions = planner::host_diff(&desired, observed, &spared);
+        let actions = planner::host_diff(&desired, observed, &self.spared());
         let nat_in_doubt = observed.nat == NatSeen::Unknown && matches!(desired.nat, NatWanted::Table(_));
         if nat_in_doubt {
             // Nothing tells when it can be looked at again.
@@ -130,6 +198,10 @@ impl<W: World> Engine<W> {
             self.observe();
         }
         self.nat_ready |= nat && result.is_ok();
+        if nat && result.is_ok() {
+            // It is told missing until it was seen.
+            self.observe();
+        }
         let cause = result.as_ref().err().map(|fault| chain(fault));
         if let Some(cause) = &cause {
             // Told once, and not tried every second: something of somebody else's may be in the way for days.
@@ -148,7 +220,8 @@ impl<W: World> Engine<W> {
     /// Sandboxes that live although no lease explains them, and their addresses: nobody else gets those.
     fn look_for_traces(&mut self, observed: &HostObserved) {
         let now = self.now();
-        let traces = planner::traces_of(self.book.ledger(), &self.before_look, observed);
+        let traces = planner::traces_of(self.book.ledger(), &self.before_look.links, observed)
+            .and_of_the_host(observed);
         if traces.links != self.observed.traces.links && !traces.is_empty() {
             tracing::warn!(links = ?traces.links, "pods run here that the ledger does not know: it has lost something");
             self.observed.suspect_orphans(&now);

@@ -1,9 +1,9 @@
-//! Sandboxes that may be gone without a DEL: looked for, and released when there is proof.
+//! Sandboxes that may be gone without a DEL: looked for, and released when there is proof. Those that live without a link are
+//! wired anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::host::{HostObserved, LinkAlias, NatWanted};
-use holdfast_model::lease::LeasePhase;
+use holdfast_model::host::{HostObserved, LinkAlias, PodWiring};
 use holdfast_model::sandbox::{NetnsRef, SandboxKey};
 use holdfast_planner::{self as planner, NetnsSeen, Sighting};
 use holdfast_ports::{HostNet, Liveness};
@@ -15,24 +15,25 @@ use crate::event::Event;
 use crate::world::World;
 
 impl<W: World> Engine<W> {
-    /// Sandboxes whose link is gone may be gone themselves: ask for their namespaces.
-    pub(crate) fn look_for_the_dead(&mut self, observed: &HostObserved) {
+    /// Sandboxes whose link is gone may be gone themselves. One that was wired since the look began has a link that was not
+    /// seen.
+    pub(crate) fn look_for_the_unlinked(&mut self, observed: &HostObserved) {
         let linked: BTreeSet<&LinkAlias> =
             observed.links.iter().filter_map(|link| link.alias.as_ref()).collect();
-        let suspects: Vec<_> = self
-            .book
-            .ledger()
-            .leases
-            .values()
-            .filter(|lease| lease.phase == LeasePhase::Active && !self.attachments.is_busy(&lease.sandbox))
-            .filter(|lease| !linked.contains(&LinkAlias::of(&lease.sandbox)))
-            .map(|lease| (lease.sandbox.clone(), lease.netns.clone()))
-            .collect();
+        let settled = self.before_look.settled.iter().filter(|sandbox| !self.attachments.is_busy(sandbox));
+        let unlinked = settled.filter(|sandbox| !linked.contains(&LinkAlias::of(sandbox)));
+        let suspects: Vec<_> = unlinked.filter_map(|sandbox| self.suspect(sandbox)).collect();
         if suspects.is_empty() {
             return;
         }
         let host = self.ports.host.clone();
-        self.beside(async move { Event::Sighted { seen: look_for(&*host, suspects, |_| false).await } });
+        self.beside(async move { Event::Sighted { seen: look_for(&*host, suspects).await } });
+    }
+
+    fn suspect(&self, sandbox: &SandboxKey) -> Option<Suspect> {
+        let lease = self.book.ledger().leases.get(sandbox)?;
+        let pod = self.wirings(lease).into_iter().next()?;
+        Some(Suspect { sandbox: sandbox.clone(), netns: lease.netns.clone(), pod })
     }
 
     /// The runtime's list of what is valid: what it lacks, and whose namespace is gone, is released.
@@ -44,17 +45,11 @@ impl<W: World> Engine<W> {
     ) {
         let valid = valid.iter().map(|key| (key.container_id.clone(), key.ifname.clone())).collect();
         let listed = planner::collect_garbage(self.book.ledger(), network, &valid, &self.busy());
-        let suspects = listed.into_iter().map(|lease| (lease.sandbox.clone(), lease.netns.clone())).collect();
+        let listed: Vec<_> = listed.into_iter().map(|lease| lease.sandbox.clone()).collect();
+        let suspects: Vec<_> = listed.iter().filter_map(|sandbox| self.suspect(sandbox)).collect();
         let host = self.ports.host.clone();
         self.beside(async move {
-            // A path may be unbound while its namespace lives on, and then the link lives too.
-            let linked = host.observe(&NatWanted::Undecided).await.map(|seen| {
-                seen.links.into_iter().filter_map(|link| link.alias).collect::<BTreeSet<LinkAlias>>()
-            });
-            let is_linked = |sandbox: &SandboxKey| {
-                linked.as_ref().map_or(true, |linked| linked.contains(&LinkAlias::of(sandbox)))
-            };
-            let seen = look_for(&*host, suspects, is_linked).await;
+            let seen = look_for(&*host, suspects).await;
             // A list may be wrong or older than the sandbox; a live namespace or link is not.
             for (sandbox, sighting) in &seen {
                 if sighting.link || sighting.seen != NetnsSeen::Gone {
@@ -74,23 +69,34 @@ impl<W: World> Engine<W> {
             tracing::info!(%sandbox, "the sandbox is gone without a DEL; its address is released");
             self.drive(&sandbox, Input::Ended(ended));
         }
+        for (sandbox, sighting) in seen.iter().filter(|(_, sighting)| !sighting.link) {
+            match sighting.seen {
+                NetnsSeen::Alive => self.drive(sandbox, Input::Severed { inode: sighting.netns.inode }),
+                NetnsSeen::Unknown => {
+                    self.link_stays_away(sandbox, "its network namespace cannot be looked at");
+                }
+                NetnsSeen::Gone => {}
+            }
+        }
     }
 }
 
-/// Looks for the namespaces of sandboxes; `linked` says whether the host end of one is there.
-async fn look_for(
-    host: &impl HostNet,
-    sandboxes: Vec<(SandboxKey, NetnsRef)>,
-    linked: impl Fn(&SandboxKey) -> bool,
-) -> BTreeMap<SandboxKey, Sighting> {
+/// A sandbox that may be gone, and what it is looked for by.
+struct Suspect {
+    sandbox: SandboxKey,
+    netns: NetnsRef,
+    pod: PodWiring,
+}
+
+async fn look_for(host: &impl HostNet, suspects: Vec<Suspect>) -> BTreeMap<SandboxKey, Sighting> {
     let mut sightings = BTreeMap::new();
-    for (sandbox, netns) in sandboxes {
-        let seen = match host.liveness(netns.clone()).await {
-            Liveness::Alive => NetnsSeen::Alive,
-            Liveness::Gone => NetnsSeen::Gone,
-            Liveness::Unknown => NetnsSeen::Unknown,
+    for Suspect { sandbox, netns, pod } in suspects {
+        let (seen, link) = match host.liveness(netns.clone(), pod).await {
+            Liveness::Joined => (NetnsSeen::Alive, true),
+            Liveness::Severed => (NetnsSeen::Alive, false),
+            Liveness::Gone => (NetnsSeen::Gone, false),
+            Liveness::Unknown => (NetnsSeen::Unknown, false),
         };
-        let link = linked(&sandbox);
         sightings.insert(sandbox, Sighting { netns, seen, link });
     }
     sightings

@@ -62,13 +62,16 @@ impl<W: World> Engine<W> {
                 .pauses
                 .iter()
                 .map(|pause| {
-                    format!("{:?} {:?} until {} ms: {}", pause.api, pause.scope, pause.until.0, pause.cause)
+                    let until = now.wall_at(pause.until);
+                    format!("{:?} {:?} until {until}: {}", pause.api, pause.scope, pause.cause)
                 })
                 .collect(),
             identified: self.identified,
             host_read: self.looked,
             nat: self.nat_seen,
             host_fault: self.setting_fault.clone().or_else(|| self.host_fault.clone()),
+            forward_drops: self.forward_drops.clone(),
+            cut_off: self.unreached.words(),
             journal: Vec::new(),
             ledger,
         }

@@ -1,6 +1,7 @@
 //! Would an ADD work now?
 
 use holdfast_model::chain;
+use holdfast_model::host::NatSeen;
 use holdfast_model::pool::PoolKey;
 use holdfast_planner as planner;
 use holdfast_ports::HostFault;
@@ -15,17 +16,41 @@ impl<W: World> Engine<W> {
         if let Some(cause) = self.condition().refusal() {
             return Status::Refusing(cause);
         }
-        if let Some(cause) = &self.setting_fault {
+        if let Some(cause) = self.impairment() {
             // Whatever addresses there are.
-            return Status::Impaired(cause.clone());
+            return Status::Impaired(cause);
         }
         let (pool, ledger) = (PoolKey::DEFAULT, self.book.ledger());
         if !planner::free_addresses(pool, ledger, &self.observed, &now).is_empty() {
-            return self.host_fault.clone().map_or(Status::Ready, Status::Impaired);
+            return self.doubt().map_or(Status::Ready, Status::Impaired);
         }
         let report = planner::report(pool, &self.desired(), ledger, &self.observed, &now);
         let shortage = report.shortage(self.config.add_hold.value, &now);
         if shortage.hold && !shortage.hindered { Status::Growing } else { Status::Short(shortage.cause) }
+    }
+
+    /// What may keep packets from pods although all that is ours is as it should be.
+    fn doubt(&self) -> Option<String> {
+        let drops = || {
+            let chains = self.forward_drops.join(", ");
+            let words = "drops what is forwarded unless a rule of its accepts it: pods reach only what these rules let through";
+            (!chains.is_empty()).then(|| format!("{chains} {words}"))
+        };
+        self.host_fault.clone().or_else(drops)
+    }
+
+    /// What pods lack that run here, whatever addresses there are for others.
+    fn impairment(&self) -> Option<String> {
+        let nat_gone = self.config.wants_nat_table() && self.nat_seen == NatSeen::Differs;
+        let no_nat = "the NAT table is missing or was changed, and is being written: until then pods do not get out of \
+                      the VPC";
+        let no_way_out = "the main routing table has no default route: pods on the primary ENI, and all that leaves the \
+                          VPC, go nowhere";
+        self.setting_fault
+            .clone()
+            .or_else(|| self.unreached.summary())
+            .or_else(|| (self.way_out == Some(false)).then(|| no_way_out.to_owned()))
+            .or_else(|| nat_gone.then(|| self.host_fault.clone().unwrap_or_else(|| no_nat.to_owned())))
     }
 
     /// A setting of the kernel's is every pod's affair, unlike what else fails when one is set up.

@@ -3,7 +3,7 @@
 use holdfast_model::chain;
 use holdfast_model::host::PodWiring;
 use holdfast_model::lease::LeasePhase;
-use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::sandbox::{NetnsRef, SandboxKey};
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns, Spawner};
 use tokio::sync::oneshot;
 
@@ -16,20 +16,21 @@ impl<W: World> Engine<W> {
     /// Compares a lease with the kernel.
     pub(crate) fn verify(&self, sandbox: &SandboxKey, ticket: u64, netns: Option<Netns>) {
         let Some(lease) = self.book.ledger().leases.get(sandbox) else { return };
-        let wirings = self.wirings(lease);
+        let mut wirings = self.wirings(lease);
+        let Some(pod) = wirings.first().cloned() else { return };
+        if netns.is_none() {
+            // Whether it was wired to its end is asked, and not what became of its packets since: it may have been
+            // answered for.
+            for wiring in &mut wirings {
+                wiring.ways.clear();
+            }
+        }
         let seen = lease.netns.clone();
         let (host, sandbox) = (self.ports.host.clone(), sandbox.clone());
         self.beside(async move {
             let netns = match netns {
                 Some(netns) => Ok(netns),
-                None => match host.open_netns(seen.path.clone()).await {
-                    Ok((netns, opened)) if opened.inode == seen.inode => Ok(netns),
-                    Ok((_, opened)) => Err(HostFault::Netns {
-                        netns: opened.path,
-                        cause: "another namespace is bound to this path now".to_owned(),
-                    }),
-                    Err(fault) => Err(fault),
-                },
+                None => same_netns(&*host, &seen).await,
             };
             let compared = match netns {
                 Ok(netns) => check_faces(&*host, wirings, Some(netns)).await,
@@ -38,10 +39,11 @@ impl<W: World> Engine<W> {
             let verdict = match compared {
                 Ok(differences) if differences.is_empty() => Verdict::Sound,
                 Ok(differences) => Verdict::Unsound { why: differences.join("; ") },
-                Err(fault) if host.liveness(seen).await == Liveness::Gone => {
-                    Verdict::Unsound { why: chain(&fault) }
-                }
-                Err(fault) => Verdict::Unknown(fault),
+                Err(fault) => match host.liveness(seen, pod).await {
+                    Liveness::Gone => Verdict::Unsound { why: chain(&fault) },
+                    Liveness::Joined if matches!(fault, HostFault::Netns { .. }) => Verdict::Hidden(fault),
+                    Liveness::Joined | Liveness::Severed | Liveness::Unknown => Verdict::Unknown(fault),
+                },
             };
             Event::Verified { sandbox, ticket, verdict }
         });
@@ -51,6 +53,11 @@ impl<W: World> Engine<W> {
         match &verdict {
             Verdict::Sound => {}
             Verdict::Unsound { why } => tracing::info!(%sandbox, why, "the wiring is not as it should be"),
+            Verdict::Hidden(fault) => tracing::warn!(
+                %sandbox, error = %chain(fault),
+                "the sandbox lives, its namespace cannot be seen from here, and so not verified: is it mounted with \
+                 HostToContainer propagation? It is kept"
+            ),
             Verdict::Unknown(fault) => {
                 tracing::warn!(%sandbox, error = %chain(fault), "the wiring cannot be verified; trying again");
             }
@@ -78,6 +85,16 @@ impl<W: World> Engine<W> {
             drop(reply.send(differences));
         });
     }
+}
+
+/// The namespace that this path led to when the sandbox was added.
+pub(crate) async fn same_netns(host: &impl HostNet, seen: &NetnsRef) -> Result<Netns, HostFault> {
+    let (netns, opened) = host.open_netns(seen.path.clone()).await?;
+    if opened.inode == seen.inode {
+        return Ok(netns);
+    }
+    let cause = "another namespace is bound to this path now".to_owned();
+    Err(HostFault::Netns { netns: opened.path, cause })
 }
 
 /// What is wrong with a sandbox's wiring, all its faces taken together.

@@ -14,9 +14,9 @@ use holdfast_model::cloud::{
     AttachmentStatus, AttachmentView, CloudRead, EniView, TAG_INSTANCE, TAG_NO_MANAGE,
 };
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, EniSlot, Management};
-use holdfast_model::ids::{EniId, InstanceId, IntentId};
+use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::{Change, Ledger};
-use holdfast_model::time::{BootTime, Now};
+use holdfast_model::time::Now;
 use holdfast_model::uses::{Suspicion, Use};
 use ipnet::IpNet;
 
@@ -24,22 +24,12 @@ use crate::desired::Desired;
 use crate::draft::Draft;
 use crate::limits::limits_of;
 use crate::observed::Observed;
-use crate::proof::{Left, is_whole};
+use crate::proof::Left;
 use crate::quarantine::rest;
+use crate::reading::Reading;
 
 #[cfg(test)]
 mod tests;
-
-/// A read's complete answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading<'a> {
-    /// What was asked.
-    pub read: &'a CloudRead,
-    /// What was shown: all of it.
-    pub views: &'a [EniView],
-    /// When the call was sent.
-    pub began: BootTime,
-}
 
 /// Merges a read. Also closes open intents that the read settles. Call it before
 /// [`crate::Observed::read_adopted`].
@@ -53,7 +43,7 @@ pub fn adopt(
     let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
         return Vec::new();
     };
-    let (whole, me) = (is_whole(ledger, reading), node.identity.instance.clone());
+    let (whole, me) = (reading.is_whole(ledger), node.identity.instance.clone());
     let merge = Merge { desired, observed, reading, whole, now, me };
     let mut draft = Draft::of(ledger, now);
     // What we know first: an ENI that is found gone may make room for one that is found in its slot.
@@ -239,10 +229,4 @@ enum New {
     AskedFor,
     /// Nobody here asked for it.
     Unasked,
-}
-
-/// The intent that a tag names.
-pub(crate) fn intent_tag(view: &EniView) -> Option<IntentId> {
-    let text = view.tags.get(holdfast_model::cloud::TAG_INTENT)?;
-    Some(IntentId(text.parse().ok()?))
 }

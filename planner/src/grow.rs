@@ -18,10 +18,11 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 
+use crate::claims::{busy, claimed_slots, lowest_free_slot};
 use crate::desired::Desired;
-use crate::intents::open::{busy, claimed_slots, lowest_free_slot};
 use crate::observed::Observed;
-use crate::pauses::{Pause, PauseScope, SETBACKS_FORGOTTEN_AFTER};
+use crate::outcome::PauseScope;
+use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::{Pool, targets};
 use crate::source::desired_source;
 use crate::targets::Targets;

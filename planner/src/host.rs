@@ -1,12 +1,13 @@
 //! The host's network: what it should hold, and how to get there (reference: vpc-cni 6.1 to 6.5).
 
 mod diff;
+mod unreached;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use holdfast_model::config::Config;
-use holdfast_model::eni::EniRecord;
+use holdfast_model::eni::{EniKind, EniRecord};
 use holdfast_model::host::{
     EniWiring, HostDesired, LinkAlias, MAIN_TABLE, NatTable, NatWanted, PRIMARY_MARK, PodWiring, Rule,
     SourceNat, Way, priority,
@@ -19,9 +20,9 @@ use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::uses::Use;
 use ipnet::Ipv4Net;
 
-use crate::lifecycle::wants_set_up;
-
 pub use diff::host_diff;
+pub(crate) use unreached::borne;
+pub use unreached::{UnreachedBy, unreached};
 
 #[cfg(test)]
 mod tests;
@@ -118,6 +119,14 @@ fn nat_table(node: &NodeIdentity, config: &Config) -> NatTable {
         primary_mac: node.primary_mac,
         veth_prefix: config.veth_prefix.value.clone(),
     }
+}
+
+/// Whether the kernel should carry this ENI's set-up: it serves pods, or pods still live on it.
+pub(crate) fn wants_set_up(ledger: &Ledger, eni: &EniRecord) -> bool {
+    eni.serves_pods()
+        || (eni.attachment().is_some()
+            && matches!(eni.kind, EniKind::Standard | EniKind::Efa)
+            && ledger.leases_on(&eni.id).next().is_some())
 }
 
 /// An ENI's set-up; `None` while its subnet's range is not known, or when it has no IPv4 address.

@@ -80,6 +80,14 @@ pub fn activate(ledger: &Ledger, sandbox: &SandboxKey) -> Vec<Change> {
     }
 }
 
+/// The sandbox had lost its link, and was wired anew: that is worth remembering.
+pub fn rewired(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
+    let Some(lease) = ledger.leases.get(sandbox) else { return Vec::new() };
+    let what =
+        format!("{} ({}, {:?}) had lost its link and was wired anew", sandbox, lease.pod, addresses(lease));
+    vec![note(what, now)]
+}
+
 /// The lease is to be given up: `Releasing`, durable before the kernel is touched. Empty when there is none or it
 /// is being released already.
 pub fn begin_release(ledger: &Ledger, ended: &Ended, now: &Now) -> Vec<Change> {

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudChange};
-use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
+use holdfast_model::eni::{EniPhase, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
 use crate::agenda::Agenda;
+use crate::claims::busy;
 use crate::desired::Desired;
-use crate::host::eni_wiring;
-use crate::intents::open::busy;
+use crate::host::{eni_wiring, wants_set_up};
 use crate::observed::Observed;
-use crate::plan::Step;
 use crate::pool::{Pool, targets};
 use crate::proof::Brake;
 use crate::shrink::MINIMUM_ENI_AGE;
+use crate::step::Step;
 
 #[cfg(test)]
 mod tests;
@@ -177,14 +177,6 @@ pub(crate) fn set_ups(
         }
     }
     steps
-}
-
-/// Whether the kernel should carry this ENI's set-up: it serves pods, or pods still live on it.
-pub(crate) fn wants_set_up(ledger: &Ledger, eni: &EniRecord) -> bool {
-    eni.serves_pods()
-        || (eni.attachment().is_some()
-            && matches!(eni.kind, EniKind::Standard | EniKind::Efa)
-            && ledger.leases_on(&eni.id).next().is_some())
 }
 
 /// What the ledger may forget: tombstones whose time is over, and rests that are over.

@@ -6,7 +6,7 @@ use holdfast_model::limits::InstanceLimits;
 use holdfast_model::time::Now;
 
 use crate::observed::Observed;
-use crate::plan::Step;
+use crate::step::Step;
 
 #[cfg(test)]
 mod tests;

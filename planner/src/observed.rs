@@ -6,24 +6,23 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::cloud::{Api, CloudRead, EniView};
+use holdfast_model::cloud::{Api, CloudChange, CloudRead, EniView};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
+use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::time::{BootTime, Now};
 
-use crate::adopt::unknown::{STRAY_AFTER, is_unattached_of};
-use crate::adopt::{Reading, intent_tag};
 use crate::budget::Budget;
 use crate::fits::Fits;
 use crate::hint::HintDiff;
-use crate::intents::{Fault, Setback, Settlement};
-use crate::lifecycle::wants_set_up;
-use crate::pauses::{Pause, PauseScope, Pauses};
-use crate::proof::{ABSENCE_BELIEVED_AFTER, is_whole};
-use crate::quarantine::Traces;
-use crate::reads::unanswered;
+use crate::host::wants_set_up;
+use crate::orphan::{STRAY_AFTER, intent_tag, is_unattached_of};
+use crate::outcome::{Fault, PauseScope, Setback, Settlement};
+use crate::pauses::{Pause, Pauses};
+use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
+use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
 #[cfg(test)]
@@ -207,7 +206,7 @@ impl Observed {
         self.fits.keep(|id| ledger.enis.contains_key(id));
         // What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again.
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
-        let unanswered = unanswered(ledger, self);
+        let unanswered = self.unanswered(ledger);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
         self.note_strays(ledger, reading);
         self.note_shown(ledger, reading);
@@ -252,10 +251,10 @@ impl Observed {
             }
             Reason::NotShown(ip) => ledger.block_of(*ip).is_none(),
             Reason::Hinted(hint) => hint.agrees_with(ledger),
-            Reason::PrimaryNotShown => full && is_whole(ledger, reading),
+            Reason::PrimaryNotShown => full && reading.is_whole(ledger),
             Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost => false,
         });
-        if full && !is_whole(ledger, reading) {
+        if full && !reading.is_whole(ledger) {
             self.reads.want(Reason::PrimaryNotShown, reading.began);
         }
         for ip in again {
@@ -357,6 +356,21 @@ impl Observed {
         for rest in self.set_up_rests.values_mut() {
             rest.next_try = rest.next_try.min(now.boottime);
         }
+    }
+
+    /// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,
+    /// so a second one would assign twice; an attachment that was made refuses a second one.
+    pub(crate) fn unanswered(&self, ledger: &Ledger) -> BTreeSet<EniId> {
+        let under_way =
+            |intent: &&Intent| self.is_under_way(intent.id) || intent.sending == Sending::NeverSent;
+        let open = ledger.intents.values().filter(|intent| !under_way(intent));
+        open.filter_map(|intent| match &intent.change {
+            CloudChange::AssignAddresses { eni, .. } | CloudChange::AttachEni { eni, .. } => {
+                Some(eni.clone())
+            }
+            _ => None,
+        })
+        .collect()
     }
 
     /// The metadata service has answered: if credentials were what was missing, they can be had again.

@@ -7,21 +7,10 @@ use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 
-use crate::intents::Setback;
+use crate::outcome::{PauseScope, Setback};
 
 /// A pause that ended this long ago is forgotten: the next setback counts as the first again.
 pub(crate) const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
-
-/// How far a pause reaches.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PauseScope {
-    /// Every call of that API.
-    Api,
-    /// Calls of that API about this ENI.
-    Eni(EniId),
-    /// Calls that take addresses from this subnet, by whatever API.
-    Subnet(SubnetId),
-}
 
 /// Calls of one kind rest until an instant.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_model::cloud::{Api, CloudChange, CloudRead};
-use holdfast_model::host::EniWiring;
-use holdfast_model::ids::IntentId;
+use holdfast_model::cloud::CloudChange;
 use holdfast_model::intent::Sending;
-use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -17,45 +15,14 @@ use crate::grow::growth;
 use crate::lifecycle;
 use crate::limits;
 use crate::observed::Observed;
-use crate::pauses::{PauseScope, SETBACKS_FORGOTTEN_AFTER};
+use crate::outcome::PauseScope;
+use crate::pauses::SETBACKS_FORGOTTEN_AFTER;
 use crate::pool::Pool;
 use crate::reads::reads;
 use crate::report::Report;
 use crate::shrink::shrink;
 use crate::source;
-
-/// One step. The steps of a plan are independent of each other: they may be carried out in parallel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Make this change an intent ([`crate::open`] with a fresh id), commit, send, [`crate::settle`].
-    Open(CloudChange),
-    /// Send the call of this open intent again; its outcome is unknown or it was never sent.
-    Repeat(IntentId),
-    /// Read, and [`crate::adopt()`] the answer.
-    Read(CloudRead),
-    /// Ask EC2 what this instance type can carry, and tell [`Observed::limits_told`] or [`Observed::limits_untold`].
-    AskLimits {
-        /// The node's type.
-        instance_type: String,
-    },
-    /// Set the ENI up in the kernel and read it back.
-    SetUpEni(EniWiring),
-    /// Commit these changes together; nothing in the world changes by them.
-    Adjust(Vec<Change>),
-}
-
-impl Step {
-    /// The call of EC2 that it is, if it is one.
-    pub(crate) fn api(&self, ledger: &Ledger) -> Option<Api> {
-        match self {
-            Self::Open(change) => Some(change.api()),
-            Self::Repeat(id) => ledger.intents.get(id).map(|intent| intent.change.api()),
-            Self::Read(read) => Some(read.api()),
-            Self::AskLimits { .. } => Some(Api::DescribeInstanceTypes),
-            Self::SetUpEni(_) | Self::Adjust(_) => None,
-        }
-    }
-}
+use crate::step::Step;
 
 /// What to do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! | all leases | [`NewBoot`] | the kernel's boot id: sandboxes do not outlive a boot |
 //! | the whole ledger | [`Anothers`] | metadata names another instance, and the host's links bear it out |
 //! | an address or an ENI in EC2 | [`Idle`] | ledger and kernel agree that nobody holds it, and EC2 was read by this process |
+//! | an ENI that hangs unattached | [`crate::orphan`] | it bears this instance's tag and an intent's, or was left behind for longer than anybody takes to attach it |
 //! | an address or an ENI in the book | [`Left`] | EC2 carried our own call out, or does not know it; a whole read shows it gone, half a minute after our last change |
 //!
 //! That something was not seen is never enough by itself: a link may come late, a listing lag, a path be hidden by a mount.
@@ -22,5 +23,4 @@ pub(crate) use idle::Brake;
 pub use lease::{Ended, NetnsSeen, Sighting, collect_garbage, reap};
 pub use ledger::Here;
 pub(crate) use ledger::{Anothers, NewBoot, Whose, whose};
-pub use left::ABSENCE_BELIEVED_AFTER;
-pub(crate) use left::{Left, is_whole};
+pub(crate) use left::Left;

@@ -2,11 +2,7 @@
 //!
 //! At rest there are two in six hours: a full one, and one for ENIs of ours that hang unattached.
 
-use std::collections::BTreeSet;
-
-use holdfast_model::cloud::{Api, CloudChange, CloudRead};
-use holdfast_model::ids::EniId;
-use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeRecord;
 use holdfast_model::time::Now;
@@ -31,24 +27,11 @@ pub(crate) fn reads(
     let (enis_rest, subnets_rest) = (rests(Api::DescribeNetworkInterfaces), rests(Api::DescribeSubnets));
     let mut due = Vec::new();
     if !enis_rest {
-        let unanswered = unanswered(ledger, observed);
+        let unanswered = observed.unanswered(ledger);
         due = observed.reads.due(&node.identity.instance, ledger, &unanswered, observed.jitter, agenda);
     }
     if !subnets_rest {
         due.extend(observed.reads.subnets_due(ledger, agenda));
     }
     due
-}
-
-/// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,
-/// so a second one would assign twice; an attachment that was made refuses a second one.
-pub(crate) fn unanswered(ledger: &Ledger, observed: &Observed) -> BTreeSet<EniId> {
-    let under_way =
-        |intent: &&Intent| observed.is_under_way(intent.id) || intent.sending == Sending::NeverSent;
-    let open = ledger.intents.values().filter(|intent| !under_way(intent));
-    open.filter_map(|intent| match &intent.change {
-        CloudChange::AssignAddresses { eni, .. } | CloudChange::AttachEni { eni, .. } => Some(eni.clone()),
-        _ => None,
-    })
-    .collect()
 }

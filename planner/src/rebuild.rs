@@ -17,7 +17,7 @@ use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
 use crate::draft::Draft;
-use crate::quarantine::Traces;
+use crate::traces::Traces;
 
 /// What of the kernel's links no lease explains. `before` are the links of the leases that there were as the look
 /// began: one that has ended meanwhile may be seen still.

@@ -13,9 +13,9 @@ use holdfast_model::time::{BootTime, Now};
 use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::observed::Observed;
-use crate::plan::Step;
 use crate::pool::{EniPool, Pool, targets};
 use crate::proof::Brake;
+use crate::step::Step;
 
 #[cfg(test)]
 mod tests;

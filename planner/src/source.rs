@@ -10,7 +10,7 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_model::time::Now;
 
 use crate::observed::Observed;
-use crate::plan::Step;
+use crate::step::Step;
 
 #[cfg(test)]
 mod tests;

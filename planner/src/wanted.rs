@@ -15,7 +15,7 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::hint::HintDiff;
-use crate::lifecycle::wants_set_up;
+use crate::host::wants_set_up;
 
 #[cfg(test)]
 mod tests;

@@ -51,21 +51,24 @@ pub trait HostNet: Send + Sync + 'static {
     /// Opens the namespace at a path and tells which it is.
     fn open_netns(&self, path: String) -> impl Future<Output = Result<(Netns, NetnsRef), HostFault>> + Send;
 
-    /// Whether a sandbox's namespace is still there.
-    fn liveness(&self, netns: NetnsRef) -> impl Future<Output = Liveness> + Send;
+    /// Whether a sandbox is still there: by the link whose other end is in it, else by the path to its namespace.
+    fn liveness(&self, netns: NetnsRef, pod: PodWiring) -> impl Future<Output = Liveness> + Send;
 
     /// Resolves when something may have changed that is ours; at the latest when the caller loses patience.
     fn drifted(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Whether a sandbox's network namespace is still there.
+/// Whether a sandbox is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
-    /// The path leads to the same kernel object.
-    Alive,
-    /// The path is gone, or leads to another object.
+    /// Its link is there, so its other end is, and so is the namespace that this is in, whether a path leads there or
+    /// not: the kernel takes both ends away together.
+    Joined,
+    /// The path leads to the same kernel object, and there is no link to it.
+    Severed,
+    /// There is no link, and the path is gone or leads to another object.
     Gone,
-    /// It could not be told.
+    /// There is no link, and of the path it could not be told.
     Unknown,
 }
 

@@ -108,10 +108,6 @@ impl State {
         self.routes.retain(|route| links.contains_key(&route.link_index));
     }
 
-    fn index_of(&self, name: &str) -> Option<u32> {
-        self.links.iter().find(|(_, link)| link.name == name).map(|(index, _)| *index)
-    }
-
     fn eni_link(&mut self, mac: MacAddr) -> Option<(u32, &mut Link)> {
         let mut enis = self.links.iter_mut().filter(|(_, link)| link.netns.is_none());
         enis.find(|(_, link)| link.mac == mac).map(|(index, link)| (*index, link))
@@ -231,6 +227,23 @@ impl Kernel {
         self.disturbed.notify_one();
     }
 
+    /// Somebody deletes the link of a live pod: its other end goes with it. Whoever watches is told.
+    pub(crate) fn cut_link_of(&self, inode: u64) {
+        self.lock().remove_links(|link| link.netns == Some(inode));
+        self.disturbed.notify_one();
+    }
+
+    /// Somebody puts an address onto the primary ENI's link, or takes it off; whoever watches is told.
+    pub(crate) fn host_bears(&self, address: Ipv4Addr, bears: bool) {
+        let mut state = self.lock();
+        let mac = state.primary.map(|primary| primary.mac);
+        if let Some((_, link)) = mac.and_then(|mac| state.eni_link(mac)) {
+            link.addresses.retain(|net| net.addr() != address);
+            link.addresses.extend(bears.then_some(Ipv4Net::from(address)));
+        }
+        self.disturbed.notify_one();
+    }
+
     /// The NAT table.
     pub(crate) fn nat(&self) -> Option<NatTable> {
         self.lock().nat.clone()
@@ -239,6 +252,11 @@ impl Kernel {
     /// Whether packets find a way out of the VPC.
     pub(crate) fn has_nat(&self) -> bool {
         self.nat().is_some_and(|table| table.source_nat.is_some())
+    }
+
+    /// Somebody changes something that is nobody's affair here; whoever watches is told.
+    pub(crate) fn disturb(&self) {
+        self.disturbed.notify_one();
     }
 
     /// Somebody removes the NAT table; whoever watches is told.

@@ -22,6 +22,7 @@ mod life;
 mod lost;
 mod node;
 mod patience;
+mod severed;
 mod shared;
 mod side_by_side;
 mod steps;

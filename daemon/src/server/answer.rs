@@ -19,6 +19,7 @@ use holdfast_wire::message::{Add, Added, Answer, Check, Failed, Gc, Request, Req
 use holdfast_wire::names;
 
 use super::Desk;
+use super::connection::start_of;
 use crate::backend::Backend;
 use crate::keys::key_of;
 use holdfast_model::chain;
@@ -94,7 +95,7 @@ async fn add_answer(
     let inode = match identify(&descriptor, desk) {
         Ok(inode) => inode,
         Err(cause) => {
-            tracing::warn!(sandbox = %add.sandbox, path = add.netns_path, cause, "ADD refused");
+            tracing::warn!(sandbox = %add.sandbox, path = start_of(&add.netns_path), cause = start_of(&cause), "ADD refused");
             return failed(code::INVALID_ENVIRONMENT, "CNI_NETNS cannot be used", cause, false);
         }
     };

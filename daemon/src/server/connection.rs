@@ -1,5 +1,5 @@
 //! One connection: who asks, what is asked, the answer. Nothing that a client does harms anybody but itself: it has a
-//! few seconds to ask, a bounded buffer, at most one descriptor, and is turned away if it is not the superuser.
+//! few seconds to ask, a bounded buffer, at most one descriptor, and is turned away if it may not change networks.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::SemaphorePermit;
 
-use super::{Desk, answer};
+use super::{Desk, answer, peer};
 
 /// How long a client may take to send its request, or to take its answer. It is on the same host.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
@@ -24,12 +24,13 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 const SMALL: usize = 64 * 1024;
 
 pub(super) async fn serve(mut stream: UnixStream, desk: Arc<Desk>) {
-    match Peer::of(&stream) {
-        Ok(peer) if peer.may_command(nix::unistd::geteuid().as_raw()) => {}
-        Ok(peer) => {
+    match Peer::of(&stream).and_then(|peer| Ok((peer, peer::may_command(&stream, peer)?))) {
+        Ok((_, Ok(()))) => {}
+        Ok((peer, Err(why))) => {
             tracing::warn!(
                 uid = peer.uid,
                 pid = peer.pid,
+                %why,
                 "a stranger on the plugin's socket was turned away"
             );
             return;
@@ -66,10 +67,17 @@ async fn answer_to(frame: Frame, desk: &Desk) -> (u16, Answer) {
             (request.protocol, answer::answer(request, frame.descriptor, desk).await)
         }
         Err(error) => {
-            tracing::warn!(%error, "a request could not be understood");
+            let said = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(%error, said = start_of(&said), "a request could not be understood");
             (MAX_PROTOCOL, error.answer())
         }
     }
+}
+
+/// As much as is told of what a client sent: it may be a mebibyte.
+pub(super) fn start_of(text: &str) -> &str {
+    const TOLD: usize = 256;
+    &text[..text.floor_char_boundary(TOLD)]
 }
 
 /// Why a request cannot be taken.

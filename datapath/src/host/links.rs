@@ -7,6 +7,7 @@ use holdfast_ports::host::HostFault;
 
 use super::pool::Worker;
 use super::{LINK_GROUP, refused};
+use crate::conntrack;
 use crate::netlink::{Change, Link, LinkRef, LinkSettings, Socket};
 
 /// Links in removal are put into a group of this number and the following ones, each removal into its own.
@@ -41,19 +42,37 @@ pub(crate) fn remove(
         }
     }
     let indexes: Vec<u32> = doomed.iter().map(|(_, index)| *index).collect();
-    if remove_indexes(&mut worker.socket, removals, &indexes).is_ok() {
-        return results;
-    }
-    // One of them would not go: each for itself.
-    for (pod, index) in doomed {
-        let removed = worker.socket.apply(&Change::DeleteLink(LinkRef::Index(index)));
-        if let Err(error) = removed
-            && !error.is_absent()
-        {
-            results[pod] = Err(refused(error));
+    if remove_indexes(&mut worker.socket, removals, &indexes).is_err() {
+        // One of them would not go: each for itself.
+        for (pod, index) in doomed {
+            let removed = worker.socket.apply(&Change::DeleteLink(LinkRef::Index(index)));
+            if let Err(error) = removed
+                && !error.is_absent()
+            {
+                results[pod] = Err(refused(error));
+            }
         }
     }
+    forget_connections(pods, &results);
     results
+}
+
+/// Of the pods whose link is gone: now they send nothing more. A kernel that cannot be told this (it may lack the
+/// interface) keeps nobody's release up: the address rests, and most connections end meanwhile.
+fn forget_connections(pods: &[PodWiring], results: &[Result<(), HostFault>]) {
+    let gone = pods.iter().zip(results).filter(|(_, result)| result.is_ok());
+    let addresses = gone.map(|(pod, _)| pod.address).collect();
+    match conntrack::forget(&addresses) {
+        Ok(0) => {}
+        Ok(connections) => tracing::debug!(connections, ?addresses, "connections are forgotten"),
+        Err(error) => tracing::warn!(%error, ?addresses, "connections of addresses that rest may live on"),
+    }
+}
+
+/// Whether the pod's host link is there and joined to a namespace other than this one.
+pub(crate) fn is_joined(socket: &mut Socket, pod: &PodWiring) -> Result<bool, HostFault> {
+    let link = socket.link(&LinkRef::Name(pod.host_veth.clone())).map_err(refused)?;
+    Ok(link.is_some_and(|link| link.alias.as_deref() == Some(pod.alias.as_str()) && link.peer_elsewhere))
 }
 
 /// A link that has no alias yet is the sandbox's if it is in our group: we were killed between making and naming it.

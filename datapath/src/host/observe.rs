@@ -15,7 +15,7 @@ use super::pool::Worker;
 use super::refused;
 use super::translate::{link_seen, our_rule, route_seen};
 use crate::nat::Nat;
-use crate::netlink::{AddressFamily, NetlinkError, Route, RouteFilter, RouteScope, Socket};
+use crate::netlink::{AddressFamily, NetlinkError, Route, RouteFilter, RouteScope, RouteType, Socket};
 use crate::sysctl::Sysctl;
 
 const V4: AddressFamily = AddressFamily::Inet;
@@ -26,6 +26,7 @@ const V4: AddressFamily = AddressFamily::Inet;
 pub(crate) fn observe(worker: &mut Worker, wanted: &NatWanted, nat: &Nat) -> Result<HostObserved, HostFault> {
     let mut observed = read(&mut worker.socket, &worker.sysctl).map_err(refused)?;
     observed.nat = nat_seen(wanted, nat, &observed);
+    observed.forward_drops = nat.forward_drops();
     observed.forwarding = worker.sysctl.read(FORWARDING).map(|value| value == "1");
     Ok(observed)
 }
@@ -35,7 +36,9 @@ pub(crate) fn read(host: &mut Socket, sysctl: &Sysctl) -> Result<HostObserved, N
     let routes = host.routes(V4, RouteFilter { protocol: Some(PROTOCOL), ..RouteFilter::default() })?;
     let mut connected: HashMap<u32, Vec<ModelRoute>> = HashMap::new();
     let main = RouteFilter { table: Some(MAIN_TABLE), ..RouteFilter::default() };
-    for route in host.routes(V4, main)?.into_iter().filter(connects).filter_map(route_seen) {
+    let main = host.routes(V4, main)?;
+    let way_out = main.iter().any(|route| route.to.prefix_len() == 0 && route.kind == RouteType::Unicast);
+    for route in main.into_iter().filter(connects).filter_map(route_seen) {
         connected.entry(route.link_index).or_default().push(route);
     }
     let rules = rules(host)?;
@@ -54,6 +57,7 @@ pub(crate) fn read(host: &mut Socket, sysctl: &Sysctl) -> Result<HostObserved, N
         links: host.links()?.into_iter().map(link_seen).map(with_its_own).collect(),
         rules,
         routes: routes.into_iter().filter_map(route_seen).collect(),
+        way_out: Some(way_out),
         rp_filter: rp_filter_of_all(sysctl),
         ..HostObserved::default()
     })

@@ -7,7 +7,7 @@ use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, Way};
 use nix::errno::Errno;
 
 use crate::netlink::{
-    AddressFamily, Link, Lookup, NetlinkError, Route, RouteFilter, RouteType, Rule, Socket,
+    AddressFamily, Link, LinkRef, Lookup, NetlinkError, Route, RouteFilter, RouteType, Rule, Socket,
 };
 
 /// The table of the host's own addresses, which all packets are looked up in first.
@@ -17,7 +17,7 @@ const LOCAL_TABLE: u32 = 255;
 struct Packet {
     from: IpAddr,
     to: IpAddr,
-    iif: Option<(u32, String)>,
+    iif: Option<u32>,
     mark: Option<u32>,
 }
 
@@ -25,38 +25,50 @@ struct Packet {
 enum Answer {
     Goes(Route),
     Nowhere,
-    /// Its source may not come in by that link.
-    Refused,
+}
+
+/// What a packet meets first.
+struct Cause {
+    words: String,
+    /// Whether it would be sent on there.
+    is_way: bool,
 }
 
 impl Packet {
     fn ask(&self, host: &mut Socket) -> Result<Answer, NetlinkError> {
-        let iif = self.iif.as_ref().map(|(index, _)| *index);
         // Without a link it came in by it is the host's own.
-        let from = iif.map(|_| self.from);
-        match host.route_to(self.to, &Lookup { from, iif, mark: self.mark }) {
+        let from = self.iif.map(|_| self.from);
+        match host.route_to(self.to, &Lookup { from, iif: self.iif, mark: self.mark }) {
             Ok(Some(route)) => Ok(Answer::Goes(route)),
             Ok(None) => Ok(Answer::Nowhere),
-            Err(error) if error.errno() == Some(Errno::EXDEV) => Ok(Answer::Refused),
+            // Its source may not come in by that link. Not every kernel says that of it.
+            Err(error) if error.errno() == Some(Errno::EXDEV) => Ok(Answer::Nowhere),
             Err(error) => Err(error),
         }
     }
 
-    fn matches(&self, rule: &Rule) -> bool {
+    fn matches(&self, rule: &Rule, iif: Option<&str>) -> bool {
         let contains =
             |net: Option<ipnet::IpNet>, address: IpAddr| net.is_none_or(|net| net.contains(&address));
-        let iif = self.iif.as_ref().map(|(_, name)| name.as_str());
         contains(rule.from, self.from)
             && contains(rule.to, self.to)
             && rule.mark.is_none_or(|(mark, mask)| self.mark.unwrap_or(0) & mask == mark & mask)
             && rule.iif.as_deref().is_none_or(|name| Some(name) == iif)
     }
 
+    /// The name of the link that it came in by.
+    fn came_by(&self, host: &mut Socket) -> Result<Option<String>, NetlinkError> {
+        let link = self.iif.map(|index| host.link(&LinkRef::Index(index))).transpose()?;
+        Ok(link.flatten().map(|link| link.name))
+    }
+
     /// What makes the kernel answer so, in words: the first rule whose table has something for the packet.
-    fn cause(&self, host: &mut Socket) -> Result<String, NetlinkError> {
+    fn cause(&self, host: &mut Socket) -> Result<Cause, NetlinkError> {
         let v4 = AddressFamily::Inet;
         let rules = host.rules(v4)?;
-        for rule in rules.iter().filter(|rule| rule.table != LOCAL_TABLE && self.matches(rule)) {
+        let iif = self.came_by(host)?;
+        let matches = |rule: &&Rule| rule.table != LOCAL_TABLE && self.matches(rule, iif.as_deref());
+        for rule in rules.iter().filter(matches) {
             let in_table = RouteFilter { table: Some(rule.table), ..RouteFilter::default() };
             let routes = host.routes(v4, in_table)?;
             let best = routes
@@ -65,10 +77,28 @@ impl Packet {
                 .max_by_key(|route| (route.to.prefix_len(), std::cmp::Reverse(route.metric.unwrap_or(0))));
             if let Some(route) = best.filter(|route| route.kind != RouteType::Throw) {
                 let whose = if rule.protocol == PROTOCOL { "our" } else { "a foreign" };
-                return Ok(format!("{whose} {rule}, whose table has {}", described(route)));
+                let words = format!("{whose} {rule}, whose table has {}", described(route));
+                return Ok(Cause { words, is_way: route.kind == RouteType::Unicast });
             }
         }
-        Ok("no rule leads to a table that has a way".to_owned())
+        Ok(Cause { words: "no rule leads to a table that has a way".to_owned(), is_way: false })
+    }
+
+    /// Where it goes, and why, in words.
+    fn fate(&self, answer: &Answer, host: &mut Socket) -> Result<String, NetlinkError> {
+        let cause = self.cause(host)?;
+        Ok(match (answer, self.came_by(host)?) {
+            (Answer::Goes(route), _) => format!("by {}: {}", described(route), cause.words),
+            (Answer::Nowhere, Some(link)) if cause.is_way => {
+                // There is a way on, so the kernel does not believe its source.
+                let back = Self { from: self.to, to: self.from, iif: None, mark: None };
+                let back = back.cause(host)?.words;
+                format!(
+                    "nowhere: they are not taken in by {link}, since answers to them go elsewhere: {back}"
+                )
+            }
+            (Answer::Nowhere, _) => format!("nowhere: {}", cause.words),
+        })
     }
 }
 
@@ -91,13 +121,9 @@ pub(super) fn through_the_host(
         return Ok(vec![words]);
     }
     let mut wrong = Vec::new();
-    for way in &wiring.ways {
-        let from_pod = Packet {
-            from: wiring.address,
-            to: IpAddr::V4(way.to),
-            iif: Some((link.index, link.name.clone())),
-            mark: way.mark(),
-        };
+    for &way in &wiring.ways {
+        let from_pod =
+            Packet { from: wiring.address, to: IpAddr::V4(way.to), iif: Some(link.index), mark: way.mark() };
         let answer = from_pod.ask(host)?;
         if let Some(words) = wrong_way_out(&from_pod, &answer, way, wiring, host)? {
             wrong.push(words);
@@ -108,12 +134,7 @@ pub(super) fn through_the_host(
         if way.marked || out == link.index {
             continue;
         }
-        let to_pod = Packet {
-            from: IpAddr::V4(way.to),
-            to: wiring.address,
-            iif: Some((out, name_of(host, out)?)),
-            mark: None,
-        };
+        let to_pod = Packet { from: IpAddr::V4(way.to), to: wiring.address, iif: Some(out), mark: None };
         wrong.extend(wrong_way_in(&to_pod, link, host)?);
     }
     Ok(wrong)
@@ -126,7 +147,7 @@ pub(super) fn in_the_sandbox(
     wiring: &PodWiring,
 ) -> Result<Vec<String>, NetlinkError> {
     let mut wrong = Vec::new();
-    for way in &wiring.ways {
+    for &way in &wiring.ways {
         let answer = pod.route_to(IpAddr::V4(way.to), &Lookup::default())?;
         let right = answer.as_ref().is_some_and(|route| {
             route.link == Some(link_index) && route.via == Some(IpAddr::V4(POD_GATEWAY))
@@ -145,49 +166,35 @@ pub(super) fn in_the_sandbox(
 fn wrong_way_out(
     packet: &Packet,
     answer: &Answer,
-    way: &Way,
+    way: Way,
     wiring: &PodWiring,
     host: &mut Socket,
 ) -> Result<Option<String>, NetlinkError> {
     let table = way.table(wiring.table);
-    let goes = match answer {
-        Answer::Goes(route) if route.table == table => return Ok(None),
-        Answer::Goes(route) => format!("by {}", described(route)),
-        Answer::Nowhere => "nowhere".to_owned(),
-        Answer::Refused => return Ok(Some(refused(packet))),
-    };
-    let cause = packet.cause(host)?;
-    Ok(Some(format!("packets from {} to {way} do not go by table {table} but {goes}: {cause}", packet.from)))
+    if matches!(answer, Answer::Goes(route) if route.table == table) {
+        return Ok(None);
+    }
+    let fate = packet.fate(answer, host)?;
+    Ok(Some(format!("packets from {} to {way} do not go by table {table} but {fate}", packet.from)))
 }
 
 fn wrong_way_in(packet: &Packet, link: &Link, host: &mut Socket) -> Result<Option<String>, NetlinkError> {
-    let goes = match packet.ask(host)? {
-        Answer::Goes(route) if leads_to(&route, link) => return Ok(None),
-        Answer::Goes(route) => format!("by {}", described(&route)),
-        Answer::Nowhere => "nowhere".to_owned(),
-        Answer::Refused => return Ok(Some(refused(packet))),
-    };
-    let cause = packet.cause(host)?;
+    let answer = packet.ask(host)?;
+    match &answer {
+        Answer::Goes(route) if leads_to(route, link) => return Ok(None),
+        Answer::Goes(route) if route.table == LOCAL_TABLE => {
+            return Ok(Some(format!("the host itself bears {}: take it off there", packet.to)));
+        }
+        _ => {}
+    }
+    let fate = packet.fate(&answer, host)?;
     let whose = match packet.iif {
         Some(_) => format!("packets from {}", packet.from),
         None => "packets of the host's".to_owned(),
     };
-    Ok(Some(format!("{whose} to {} do not go to {} but {goes}: {cause}", packet.to, link.name)))
+    Ok(Some(format!("{whose} to {} do not go to {} but {fate}", packet.to, link.name)))
 }
 
 fn leads_to(route: &Route, link: &Link) -> bool {
     route.link == Some(link.index) && route.table == MAIN_TABLE && route.via.is_none()
-}
-
-fn refused(packet: &Packet) -> String {
-    let by = packet.iif.as_ref().map_or("?", |(_, name)| name.as_str());
-    format!(
-        "packets from {} to {} that come in by {by} are dropped for their source: its way back is another (rp_filter)",
-        packet.from, packet.to
-    )
-}
-
-fn name_of(host: &mut Socket, index: u32) -> Result<String, NetlinkError> {
-    let link = host.link(&crate::netlink::LinkRef::Index(index))?;
-    Ok(link.map(|link| link.name).unwrap_or_default())
 }

@@ -30,14 +30,16 @@ impl Attachment {
                 };
                 self.asked(sandbox, add, lease, ticket)
             }
-            Input::Del { reply, host_read } => self.deleted(sandbox, reply, host_read, lease),
+            Input::Del { reply, host_read } => self.deleted(sandbox, reply, host_read, lease, ticket),
             Input::Refuse(error) => self.waiting().map(|_| refused(error)).into_iter().collect(),
-            Input::Leased => {
-                self.work = Work::Leasing;
+            Input::Leased { commit } => {
+                (self.work, self.commit) = (Work::Leasing, commit);
                 Vec::new()
             }
-            Input::LeaseDurable if self.work == Work::Leasing => self.leased(sandbox, lease),
-            Input::LeaseRefused { cause } if self.work == Work::Leasing => {
+            Input::LeaseDurable { commit } if self.awaits(Work::Leasing, commit) => {
+                self.leased(sandbox, lease, ticket)
+            }
+            Input::LeaseRefused { commit, cause } if self.awaits(Work::Leasing, commit) => {
                 self.work = Work::Idle;
                 vec![refused(AddError::Ledger { cause }), Act::AnswerDels]
             }
@@ -47,18 +49,20 @@ impl Attachment {
             }
             // A DEL succeeds; should its release be lost, it is found out anew.
             Input::DiskHangs { .. } if self.work == Work::Releasing => self.unwire(lease),
-            Input::Wired(result) if self.work == Work::Wiring => self.wired(sandbox, result, lease),
-            Input::Verified { ticket, verdict } if self.work == Work::Verifying(ticket) => {
-                self.verified(verdict, lease)
+            Input::Wired(result) if self.work == Work::Wiring => self.wired(sandbox, result, lease, ticket),
+            Input::Severed { inode } if self.work == Work::Idle => self.severed(inode, lease),
+            Input::Rewired(result) if self.work == Work::Rewiring => self.rewired(&result, lease, ticket),
+            Input::Verified { ticket: of, verdict } if self.work == Work::Verifying(of) => {
+                self.verified(verdict, lease, ticket)
             }
-            Input::Ended(ended) if self.work == Work::Idle => self.release(ended, lease),
-            Input::ReleaseDurable => self.release_written(lease),
-            Input::ReleaseRefused => {
+            Input::Ended(ended) if self.work == Work::Idle => self.release(ended, lease, ticket),
+            Input::ReleaseDurable { commit } => self.release_written(commit, lease),
+            Input::ReleaseRefused { commit } => {
                 self.owed = true;
-                self.release_written(lease)
+                self.release_written(commit, lease)
             }
             Input::DiskIsBack if std::mem::take(&mut self.owed) => {
-                lease.map(Ended::asked).map_or_else(Vec::new, |ended| self.release(ended, lease))
+                lease.map(Ended::asked).map_or_else(Vec::new, |ended| self.release(ended, lease, ticket))
             }
             Input::Unwired(result) if self.work == Work::Unwiring => self.unwired(result, lease),
             Input::LinksTaken if self.work == Work::Unlink => {
@@ -75,10 +79,12 @@ impl Attachment {
             }
             Input::TakeUp => self.take_up(lease, ticket),
             // What was meant for a state that is over.
-            Input::LeaseDurable
+            Input::LeaseDurable { .. }
             | Input::LeaseRefused { .. }
             | Input::DiskHangs { .. }
             | Input::Wired(_)
+            | Input::Severed { .. }
+            | Input::Rewired(_)
             | Input::Verified { .. }
             | Input::Ended(_)
             | Input::DiskIsBack
@@ -86,6 +92,10 @@ impl Attachment {
             | Input::LinksTaken
             | Input::LinksRemoved(_) => Vec::new(),
         }
+    }
+
+    fn awaits(&self, work: Work, commit: u64) -> bool {
+        self.work == work && self.commit == commit
     }
 
     fn asked(&mut self, sandbox: &SandboxKey, mut add: Add, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
@@ -117,6 +127,7 @@ impl Attachment {
         reply: oneshot::Sender<Deleted>,
         host_read: bool,
         lease: Option<&Lease>,
+        ticket: u64,
     ) -> Vec<Act> {
         self.dels.push(reply);
         if self.add.is_some() && matches!(self.work, Work::Leasing | Work::Wiring) {
@@ -139,9 +150,15 @@ impl Attachment {
                 };
                 acts.extend(unwired.then_some(Act::AnswerDels));
             }
+            // It is released as soon as that ends.
+            Some(LeasePhase::Pending | LeasePhase::Active) if self.work == Work::Rewiring => {}
             Some(LeasePhase::Pending | LeasePhase::Active) => {
                 acts.extend(
-                    lease.map(Ended::asked).map(|ended| self.release(ended, lease)).into_iter().flatten(),
+                    lease
+                        .map(Ended::asked)
+                        .map(|ended| self.release(ended, lease, ticket))
+                        .into_iter()
+                        .flatten(),
                 );
             }
         }
@@ -149,17 +166,17 @@ impl Attachment {
     }
 
     /// The lease is durable: wire the pod, if anybody still wants it.
-    fn leased(&mut self, sandbox: &SandboxKey, lease: Option<&Lease>) -> Vec<Act> {
+    fn leased(&mut self, sandbox: &SandboxKey, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
         self.work = Work::Idle;
         let wanted_by =
             |add: &Add| lease.is_some_and(|lease| lease.netns.inode == add.request.netns_ref.inode);
         if !self.add.as_ref().is_some_and(wanted_by) {
             // Whoever asked was told that the disk does not answer.
             let ended = lease.and_then(Ended::unanswered);
-            return ended.map_or_else(Vec::new, |ended| self.release(ended, lease));
+            return ended.map_or_else(Vec::new, |ended| self.release(ended, lease, ticket));
         }
         if !self.dels.is_empty() {
-            return self.abandoned(sandbox, lease);
+            return self.abandoned(sandbox, lease, ticket);
         }
         self.work = Work::Wiring;
         vec![Act::Wire]
@@ -170,10 +187,11 @@ impl Attachment {
         sandbox: &SandboxKey,
         result: Result<(), WiringFault>,
         lease: Option<&Lease>,
+        ticket: u64,
     ) -> Vec<Act> {
         self.work = Work::Idle;
         if !self.dels.is_empty() {
-            return self.abandoned(sandbox, lease);
+            return self.abandoned(sandbox, lease, ticket);
         }
         let Some(lease) = lease else {
             let cause = "the lease was lost while its pod was wired".to_owned();
@@ -190,7 +208,7 @@ impl Attachment {
                 } else {
                     // Undone by the host, as far as it could: the release makes sure before the address rests.
                     let ended = Ended::unanswered(lease);
-                    ended.map_or_else(Vec::new, |ended| self.release(ended, Some(lease)))
+                    ended.map_or_else(Vec::new, |ended| self.release(ended, Some(lease), ticket))
                 };
                 acts.push(refused(AddError::Wiring { pod: lease.pod.clone(), source: fault }));
                 acts
@@ -199,24 +217,45 @@ impl Attachment {
     }
 
     /// A DEL came while the ADD was under way.
-    fn abandoned(&mut self, sandbox: &SandboxKey, lease: Option<&Lease>) -> Vec<Act> {
+    fn abandoned(&mut self, sandbox: &SandboxKey, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
         let mut acts = vec![refused(AddError::Deleted { sandbox: sandbox.clone() })];
         match lease.map(Ended::asked) {
-            Some(ended) => acts.extend(self.release(ended, lease)),
+            Some(ended) => acts.extend(self.release(ended, lease, ticket)),
             None => acts.push(Act::AnswerDels),
         }
         acts
     }
 
+    /// What is about to go gets nothing back.
+    fn severed(&mut self, inode: u64, lease: Option<&Lease>) -> Vec<Act> {
+        let is_it = |lease: &Lease| lease.phase == LeasePhase::Active && lease.netns.inode == inode;
+        if !lease.is_some_and(is_it) || self.owed || !self.dels.is_empty() {
+            return Vec::new();
+        }
+        self.work = Work::Rewiring;
+        vec![Act::Rewire]
+    }
+
+    fn rewired(&mut self, result: &Result<(), HostFault>, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
+        self.work = Work::Idle;
+        let Some(lease) = lease else { return vec![Act::AnswerDels] };
+        if !self.dels.is_empty() {
+            return self.release(Ended::asked(lease), Some(lease), ticket);
+        }
+        let answers = result.is_ok() && self.add.as_ref().is_some_and(|add| is_answer(add, lease));
+        answers.then(|| Act::AnswerAdd(Box::new(Ok(lease.clone())))).into_iter().collect()
+    }
+
     /// A comparison ended. A pending lease that verifies is adopted, one that does not is undone, and one that could
     /// not be compared is looked at again: not seeing a thing proves nothing. An ADD that may be answered with it, is.
-    fn verified(&mut self, verdict: Verdict, lease: Option<&Lease>) -> Vec<Act> {
+    fn verified(&mut self, verdict: Verdict, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
         self.work = Work::Idle;
         if !matches!(verdict, Verdict::Unknown(_)) {
             self.failures = 0;
         }
         let Some(lease) = lease else { return Vec::new() };
         let mut acts = Vec::new();
+        let is_hidden = matches!(verdict, Verdict::Hidden(_));
         match verdict {
             Verdict::Sound => {
                 if lease.phase == LeasePhase::Pending {
@@ -230,11 +269,16 @@ impl Attachment {
             Verdict::Unsound { .. } => {
                 // One that was answered ends only for an ADD that wants another in its place: that one sees to it.
                 if let Some(ended) = Ended::unanswered(lease) {
-                    acts.extend(self.release(ended, Some(lease)));
+                    acts.extend(self.release(ended, Some(lease), ticket));
                 }
             }
-            Verdict::Unknown(source) => {
-                acts.push(self.retry());
+            Verdict::Hidden(source) | Verdict::Unknown(source) => {
+                if is_hidden && lease.phase == LeasePhase::Pending {
+                    // Wired or half wired, it lives; what it lacks is put right with the rest of the host's network.
+                    acts.push(Act::Activate);
+                } else if !is_hidden {
+                    acts.push(self.retry());
+                }
                 if self.add.as_ref().is_some_and(|add| is_answer(add, lease)) {
                     acts.push(refused(AddError::Wiring { pod: lease.pod.clone(), source }));
                 }
@@ -243,24 +287,24 @@ impl Attachment {
         acts
     }
 
-    fn release(&mut self, ended: Ended, lease: Option<&Lease>) -> Vec<Act> {
+    fn release(&mut self, ended: Ended, lease: Option<&Lease>, commit: u64) -> Vec<Act> {
         if lease.is_none_or(|lease| lease.phase == LeasePhase::Releasing || !ended.is_of(lease)) {
             return Vec::new();
         }
         // Where the disk had refused a release, the kernel's part went on without it.
         if matches!(self.work, Work::Idle | Work::Leasing | Work::Wiring | Work::Verifying(_)) {
-            self.work = Work::Releasing;
+            (self.work, self.commit) = (Work::Releasing, commit);
         }
-        vec![Act::Release(ended)]
+        vec![Act::Release { ended, commit }]
     }
 
     /// The disk took the release, or refused it. Where it had hung, the kernel's part went on without it, and the sandbox may have
     /// another lease by now.
-    fn release_written(&mut self, lease: Option<&Lease>) -> Vec<Act> {
+    fn release_written(&mut self, commit: u64, lease: Option<&Lease>) -> Vec<Act> {
         match self.work {
-            Work::Releasing => self.unwire(lease),
+            Work::Releasing if commit == self.commit => self.unwire(lease),
             Work::Unlink | Work::UnlinkLater | Work::Unlinking => vec![Act::AnswerDels],
-            Work::Idle | Work::Leasing | Work::Wiring | Work::Verifying(_) | Work::Unwiring => Vec::new(),
+            _ => Vec::new(),
         }
     }
 

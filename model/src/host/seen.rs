@@ -23,6 +23,11 @@ pub struct HostObserved {
     pub nat: NatSeen,
     /// Whether the node forwards IPv4 packets, without which no pod reaches anything; `None`: it could not be read.
     pub forwarding: Option<bool>,
+    /// Whether the main table has a default route; `None`: it was not looked for.
+    pub way_out: Option<bool>,
+    /// Packet filters of others that drop what is forwarded, pods' packets among it, unless a rule of theirs accepts it;
+    /// `None`: they could not be listed.
+    pub forward_drops: Option<Vec<String>>,
     /// How strictly the sources of packets are checked on all links at least (`net.ipv4.conf.all.rp_filter`).
     pub rp_filter: u8,
 }

@@ -6,8 +6,8 @@ use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, Management};
 
 use crate::adopt::unknown::make_room;
 use crate::adopt::{Merge, New};
+use crate::claims::claimed_slots;
 use crate::draft::Draft;
-use crate::intents::open::claimed_slots;
 use crate::intents::settle::{departed, not_unassigned, source_of};
 use crate::lifecycle::TOMBSTONE;
 use crate::proof::Left;

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use holdfast_model::time::BootTime;
+
 use std::net::IpAddr;
 
 use holdfast_model::cloud::{Api, AttachmentStatus, CloudRead, TAG_INSTANCE, TAG_INTENT, TAG_NO_MANAGE};

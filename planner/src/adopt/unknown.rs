@@ -1,18 +1,14 @@
 //! ENIs that the ledger does not have.
 
-use std::time::Duration;
+use holdfast_model::cloud::{CloudRead, EniView};
+use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, EniSlot, Management};
+use holdfast_model::ids::IntentId;
 
-use holdfast_model::cloud::{CloudRead, EniView, TAG_INSTANCE, TAG_NO_MANAGE};
-use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, EniSlot, Management};
-use holdfast_model::ids::{InstanceId, IntentId};
-
-use crate::adopt::{Merge, New, intent_tag};
+use crate::adopt::{Merge, New};
+use crate::claims::{claimed_slots, lowest_free_slot};
 use crate::draft::Draft;
-use crate::intents::open::{claimed_slots, lowest_free_slot};
 use crate::intents::settle::source_of;
-
-/// Whoever makes an ENI to attach it has done so, or never will: upstream's sweep waits as long.
-pub(crate) const STRAY_AFTER: Duration = Duration::from_secs(300);
+use crate::orphan::{intent_tag, is_stray, is_unattached_of};
 
 impl Merge<'_> {
     /// Takes an ENI over, if it is attached here or an orphan of ours.
@@ -76,11 +72,8 @@ impl Merge<'_> {
     /// An unattached ENI that bears our instance's tag and no intent's: whoever served this node before has left it, or
     /// is just about to attach it. It is deleted when it hangs about for longer than that takes.
     fn stray(&self, draft: &mut Draft<'_>, view: &EniView) {
-        let spared =
-            view.kind != EniKind::Standard || view.tags.get(TAG_NO_MANAGE).is_some_and(|word| word == "true");
-        let since = self.observed.strays.get(&view.id);
-        let left = since.is_some_and(|since| self.reading.began.since(*since) >= STRAY_AFTER);
-        if spared || !left {
+        let since = self.observed.strays.get(&view.id).copied();
+        if !is_stray(view, since, self.reading.began) {
             return;
         }
         let claimed = claimed_slots(&draft.ledger);
@@ -108,11 +101,6 @@ impl Merge<'_> {
             changed: self.reading.began,
         }
     }
-}
-
-/// Whether an ENI is attached to nothing and made for this instance, by its tag.
-pub(crate) fn is_unattached_of(view: &EniView, me: &InstanceId) -> bool {
-    view.attachment.is_none() && view.tags.get(TAG_INSTANCE).is_some_and(|owner| owner == me.as_str())
 }
 
 /// Frees a slot that an unattached ENI of ours has chosen; false when an attached one sits there.

@@ -1,4 +1,5 @@
-use holdfast_model::eni::EniSlot;
+use holdfast_model::block::{Block, BlockState};
+use holdfast_model::eni::{EniPhase, EniSlot};
 use holdfast_model::host::{
     HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK, Route, Rule, priority,
 };
@@ -401,4 +402,40 @@ fn a_table_stays_while_the_node_is_not_known() {
             |action: &HostAction| matches!(action, HostAction::ReplaceNat(_) | HostAction::RemoveNat);
         assert!(!actions.iter().any(touched), "{actions:?}");
     }
+}
+
+/// Each way in which a pod that was answered for is lost, and no other pod is blamed.
+#[test]
+fn who_is_unreached_and_why() {
+    let mut toy = toy();
+    let seen = kernel(&desired_host(&toy.ledger, &toy.config));
+    assert!(unreached(&toy.ledger, &seen).is_empty());
+    let lease = toy.ledger.leases.values().find(|lease| lease.faces[0].place.route_table() == 2).unwrap();
+    let (sandbox, face) = (lease.sandbox.clone(), lease.faces[0].clone());
+    let only = |ledger: &Ledger, seen: &HostObserved| {
+        let found = unreached(ledger, seen);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[&sandbox].clone()
+    };
+    let eni = toy.ledger.enis[&face.eni].clone();
+
+    let mut without = seen.clone();
+    without.links.retain(|link| link.name != face.host_veth);
+    assert_eq!(only(&toy.ledger, &without), UnreachedBy::LinkGone(face.host_veth.clone()));
+    let mut without = seen.clone();
+    without.links.retain(|link| link.mac != Some(eni.mac));
+    assert_eq!(only(&toy.ledger, &without), UnreachedBy::EniLinkGone(eni.id.clone()));
+    let mut borne = seen.clone();
+    let IpAddr::V4(address) = face.address else { panic!("IPv4") };
+    borne.links[0].addresses.push(Ipv4Net::from(address));
+    let link = borne.links[0].name.clone();
+    assert_eq!(only(&toy.ledger, &borne), UnreachedBy::BorneByHost { address: face.address, link });
+
+    let block = toy.ledger.block_of(face.address).unwrap().clone();
+    let withdrawn = Block { state: BlockState::Withdrawn, ..block.clone() };
+    toy.ledger.apply(&Change::PutBlock(withdrawn));
+    assert_eq!(only(&toy.ledger, &seen), UnreachedBy::AddressTaken(face.address));
+    toy.ledger.apply(&Change::PutBlock(block));
+    toy.ledger.apply(&Change::PutEni(EniRecord { phase: EniPhase::Detached, ..eni }));
+    assert_eq!(only(&toy.ledger, &seen), UnreachedBy::EniGone(face.eni));
 }

@@ -1,16 +1,15 @@
 //! Making a planned change durable, if the ledger still admits it.
 
-use std::collections::BTreeSet;
-
 use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{CloudChange, TAG_CREATED_AT, TAG_INTENT};
-use holdfast_model::eni::{EniPhase, EniRecord, EniSlot};
+use holdfast_model::eni::{EniPhase, EniRecord};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{Now, WallTime};
 use ipnet::IpNet;
 
+use crate::claims::{busy, claimed_slots};
 use crate::observed::Observed;
 use crate::proof::Brake;
 use crate::source::follows;
@@ -39,7 +38,7 @@ pub fn open(
                 return None;
             }
             tags.insert(TAG_INTENT.to_owned(), id.to_string());
-            tags.insert(TAG_CREATED_AT.to_owned(), rfc3339(now.wall));
+            tags.insert(TAG_CREATED_AT.to_owned(), WallTime(now.wall.0 / 1000 * 1000).to_string());
         }
         CloudChange::AttachEni { eni, slot, .. } => {
             let record = idle(ledger, eni)?;
@@ -97,70 +96,6 @@ pub fn open(
     Some(changes)
 }
 
-/// Slots that are held, or that an open intent is going to use.
-pub(crate) fn claimed_slots(ledger: &Ledger) -> BTreeSet<EniSlot> {
-    let held = ledger.enis.values().filter(|eni| eni.holds_slot()).filter_map(EniRecord::slot);
-    let asked = ledger.intents.values().filter_map(|intent| match &intent.change {
-        CloudChange::CreateEni { slot, .. } | CloudChange::AttachEni { slot, .. } => Some(*slot),
-        _ => None,
-    });
-    held.chain(asked).collect()
-}
-
-/// The lowest device index that nothing claims. The primary's is never given.
-pub(crate) fn lowest_free_slot(card: u8, claimed: &BTreeSet<EniSlot>) -> EniSlot {
-    let first = u16::from(card == 0);
-    (first..=u16::MAX)
-        .map(|device| EniSlot { card, device })
-        .find(|slot| !claimed.contains(slot))
-        .unwrap_or(EniSlot { card, device: u16::MAX })
-}
-
-/// Whether an open intent changes this ENI in a way that excludes another change.
-pub(crate) fn busy(ledger: &Ledger, eni: &EniId) -> bool {
-    ledger.intents_on(eni).any(|intent| {
-        !matches!(
-            intent.change,
-            CloudChange::SetDeleteOnTermination { .. } | CloudChange::SetSecurityGroups { .. }
-        )
-    })
-}
-
 fn idle<'a>(ledger: &'a Ledger, eni: &EniId) -> Option<&'a EniRecord> {
     ledger.enis.get(eni).filter(|_| !busy(ledger, eni))
-}
-
-/// `YYYY-MM-DDTHH:MM:SSZ`. Civil date from days: Howard Hinnant's algorithm.
-fn rfc3339(wall: WallTime) -> String {
-    let seconds = wall.0 / 1000;
-    let (days, clock) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn creation_times_are_rfc3339() {
-        // Oracle: `date -u -d @N +%FT%TZ`.
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_767_225_599, "2025-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(WallTime(seconds * 1000)), text);
-        }
-    }
 }

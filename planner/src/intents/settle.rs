@@ -15,10 +15,9 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{BootTime, Now};
 use ipnet::IpNet;
 
+use crate::claims::{claimed_slots, lowest_free_slot};
 use crate::draft::Draft;
-use crate::intents::open::{claimed_slots, lowest_free_slot};
-use crate::intents::{Fault, Outcome, Setback, Settlement};
-use crate::pauses::PauseScope;
+use crate::outcome::{Fault, Outcome, PauseScope, Setback, Settlement};
 use crate::proof::Left;
 
 #[cfg(test)]

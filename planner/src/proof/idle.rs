@@ -10,7 +10,7 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
 use ipnet::IpNet;
 
-use crate::intents::open::busy;
+use crate::claims::busy;
 use crate::limits::limits_of;
 use crate::observed::Observed;
 

@@ -1,21 +1,16 @@
 //! What EC2 no longer has for us.
 
 use std::fmt;
-use std::time::Duration;
 
 use holdfast_model::cloud::{CloudChange, CloudRead, EniView};
 use holdfast_model::eni::EniRecord;
 use holdfast_model::intent::Intent;
-use holdfast_model::ledger::Ledger;
 
-use crate::adopt::Reading;
-use crate::intents::Fault;
+use crate::outcome::Fault;
+use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
 
 #[cfg(test)]
 mod tests;
-
-/// Describes lag behind changes: absence is believed only by a read that began this long after our last change.
-pub const ABSENCE_BELIEVED_AFTER: Duration = Duration::from_secs(30);
 
 /// An ENI, or what the ledger has on it, is not there any more in EC2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,18 +61,5 @@ impl fmt::Display for Left {
             How::Elsewhere => "somebody attached it elsewhere",
             How::NotShown => "EC2 does not show it there any more, and not by our doing",
         })
-    }
-}
-
-/// Whether a read's answer can be all that there is. An instance always has its primary ENI, so a list of its ENIs without
-/// that one is not whole, and no absence in it proves anything; EC2 refuses ids that it does not know, and the list that
-/// was asked for then shows all that are left.
-pub(crate) fn is_whole(ledger: &Ledger, reading: Reading<'_>) -> bool {
-    let Some(node) = &ledger.node else { return false };
-    match reading.read {
-        CloudRead::InstanceEnis { .. } => {
-            reading.views.iter().any(|view| view.mac == node.identity.primary_mac)
-        }
-        CloudRead::Enis { .. } | CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => true,
     }
 }

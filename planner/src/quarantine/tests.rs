@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
+
 use holdfast_model::block::Block;
 use holdfast_model::cloud::CloudRead;
+use holdfast_model::host::{HostObserved, LinkAlias, LinkSeen};
 use holdfast_model::ids::InstanceId;
 use holdfast_model::ledger::Standing;
 use holdfast_model::sandbox::SandboxKey;
@@ -116,4 +119,25 @@ fn a_suspect_that_ec2_took_away_leaves_the_pool() {
     toy.commit(&review_quarantine(&desired, &toy.ledger, &idle, &toy.now));
     assert_eq!(toy.ledger.block_of(ip).unwrap().state, BlockState::Gone(toy.now.boottime));
     assert!(matches!(toy.ledger.standing(ip), Standing::Cooling(_)));
+}
+
+/// Put onto the node by hand or by a script: free in the ledger, and in use.
+#[test]
+fn an_address_that_the_host_bears_is_set_aside_as_long_as_it_does() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.run_to_rest();
+    let config = toy.config.clone();
+    let desired = Desired { config: &config, limits: toy.limits.clone() };
+    let ip = addresses(&toy)[0];
+    let IpAddr::V4(address) = ip else { panic!("IPv4") };
+    let link = LinkSeen { name: "ens5".into(), addresses: vec![address.into()], ..LinkSeen::default() };
+    let observed = HostObserved { links: vec![link], ..HostObserved::default() };
+    let looked = Traces { looked: true, ..Traces::default() };
+    assert_eq!(toy.ledger.standing(ip), Standing::Free);
+    let borne = looked.clone().and_of_the_host(&observed);
+    assert!(borne.is_empty(), "that is no sign of a lost sandbox");
+    toy.commit(&review_quarantine(&desired, &toy.ledger, &borne, &toy.now));
+    assert_eq!(toy.ledger.standing(ip), Standing::Suspect(Suspicion::MaybeInUse));
+    toy.commit(&review_quarantine(&desired, &toy.ledger, &looked, &toy.now));
+    assert!(matches!(toy.ledger.standing(ip), Standing::Cooling(_)), "it rests before it is given to a pod");
 }

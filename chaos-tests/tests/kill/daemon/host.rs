@@ -86,8 +86,8 @@ impl HostNet for CountedHost {
         self.read(self.host.open_netns(path)).await
     }
 
-    async fn liveness(&self, netns: NetnsRef) -> Liveness {
-        self.read(self.host.liveness(netns)).await
+    async fn liveness(&self, netns: NetnsRef, pod: PodWiring) -> Liveness {
+        self.read(self.host.liveness(netns, pod)).await
     }
 
     async fn drifted(&self) {

@@ -20,6 +20,9 @@ use crate::witness::Witness;
 /// How long the kernel takes to remove links, however many.
 const GRACE_PERIOD: Duration = Duration::from_millis(20);
 
+/// How long it takes to list everything, on a busy machine.
+const LOOK_TAKES: Duration = Duration::from_millis(20);
+
 /// How long it takes to start `nft` and have it replace a table, on a busy machine.
 const NFT_TAKES: Duration = Duration::from_millis(900);
 
@@ -130,6 +133,25 @@ impl State {
         }
     }
 
+    /// All of it at one instant.
+    fn look(&self, nat: &NatWanted) -> HostObserved {
+        HostObserved {
+            links: self.links.iter().map(|(index, link)| State::link_seen(*index, link)).collect(),
+            rules: self.rules.iter().cloned().collect(),
+            routes: self.routes.iter().cloned().collect(),
+            nat: match (nat, &self.nat) {
+                (NatWanted::Undecided, _) => NatSeen::Unknown,
+                (NatWanted::Absent, None) => NatSeen::AsWritten,
+                (NatWanted::Table(wanted), Some(there)) if wanted == there => NatSeen::AsWritten,
+                _ => NatSeen::Differs,
+            },
+            forwarding: Some(self.forwards),
+            way_out: None,
+            forward_drops: None,
+            rp_filter: 0,
+        }
+    }
+
     /// What of a pod is not as it should be.
     fn differences(&self, wiring: &PodWiring) -> Vec<String> {
         let mut differences = Vec::new();
@@ -149,7 +171,10 @@ impl State {
             differences.push(format!("{} is down", wiring.host_veth));
         }
         let sandbox = link.netns.and_then(|netns| self.sandboxes.get(&netns));
-        if sandbox.is_some_and(|sandbox| sandbox.inside.as_ref() != Some(wiring)) {
+        // The ways of its packets are asked, not made.
+        let made = |wiring: &PodWiring| PodWiring { ways: Vec::new(), ..wiring.clone() };
+        let inside = sandbox.map(|sandbox| sandbox.inside.as_ref().map(made));
+        if inside.is_some_and(|inside| inside != Some(made(wiring))) {
             differences.push("the sandbox's own side differs".to_owned());
         }
         differences
@@ -182,20 +207,10 @@ impl HostNet for SimHost {
         if self.fails(Step::Observe).is_some() {
             return Err(refused(Step::Observe));
         }
-        let state = self.kernel.lock();
-        Ok(HostObserved {
-            links: state.links.iter().map(|(index, link)| State::link_seen(*index, link)).collect(),
-            rules: state.rules.iter().cloned().collect(),
-            routes: state.routes.iter().cloned().collect(),
-            nat: match (nat, &state.nat) {
-                (NatWanted::Undecided, _) => NatSeen::Unknown,
-                (NatWanted::Absent, None) => NatSeen::AsWritten,
-                (NatWanted::Table(wanted), Some(there)) if wanted == there => NatSeen::AsWritten,
-                _ => NatSeen::Differs,
-            },
-            forwarding: Some(state.forwards),
-            rp_filter: 0,
-        })
+        let seen = self.kernel.lock().look(nat);
+        // What changes meanwhile is not in it.
+        tokio::time::sleep(LOOK_TAKES).await;
+        Ok(seen)
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
@@ -330,9 +345,13 @@ impl HostNet for SimHost {
         Ok((handle, NetnsRef { path, inode: *inode }))
     }
 
-    async fn liveness(&self, netns: NetnsRef) -> Liveness {
-        match self.kernel.lock().sandboxes.get(&netns.inode) {
-            Some(sandbox) if sandbox.bound && sandbox.path == netns.path => Liveness::Alive,
+    async fn liveness(&self, netns: NetnsRef, pod: PodWiring) -> Liveness {
+        let state = self.kernel.lock();
+        if state.links.values().any(|link| link.alias.as_ref() == Some(&pod.alias)) {
+            return Liveness::Joined;
+        }
+        match state.sandboxes.get(&netns.inode) {
+            Some(sandbox) if sandbox.bound && sandbox.path == netns.path => Liveness::Severed,
             _ => Liveness::Gone,
         }
     }

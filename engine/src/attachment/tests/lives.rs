@@ -20,6 +20,8 @@ enum Turn {
     TakeUp,
     /// The sandbox is found gone.
     Gone,
+    /// It is found living without its link.
+    Severed,
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
@@ -33,13 +35,15 @@ fn turn() -> impl Strategy<Value = Turn> {
         4 => prop::bool::weighted(0.7).prop_map(Turn::Done),
         1 => Just(Turn::TakeUp),
         1 => Just(Turn::Gone),
+        2 => Just(Turn::Severed),
     ]
 }
 
+/// What a commit is of, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Commit {
-    Lease,
-    Release,
+    Lease(u64),
+    Release(u64),
 }
 
 /// The engine around one attachment.
@@ -68,8 +72,10 @@ impl Life {
     fn give(&mut self, input: Input) {
         for act in self.bench.step(input) {
             match act {
-                Act::Release(_) => self.commits.push((Commit::Release, self.bench.lease.clone())),
-                Act::Wire | Act::Verify { .. } | Act::Unwire => self.begin(act),
+                Act::Release { commit, .. } => {
+                    self.commits.push((Commit::Release(commit), self.bench.lease.clone()));
+                }
+                Act::Wire | Act::Rewire | Act::Verify { .. } | Act::Unwire => self.begin(act),
                 Act::RemoveLinks => {
                     self.begin(act);
                     self.give(Input::LinksTaken);
@@ -81,7 +87,7 @@ impl Life {
     }
 
     fn begin(&mut self, act: Act) {
-        if matches!(act, Act::Wire) {
+        if matches!(act, Act::Wire | Act::Rewire) {
             let inode = |lease: &Option<Lease>| lease.as_ref().map(|lease| lease.netns.inode);
             assert!(self.durable.is_some(), "wired before the disk knew of it");
             assert_eq!(inode(&self.bench.lease), inode(&self.durable));
@@ -111,6 +117,11 @@ impl Life {
             Turn::Hangs => self.give(Input::DiskHangs { cause: "hangs".into() }),
             Turn::Done(well) => self.done(well),
             Turn::TakeUp => self.give(Input::TakeUp),
+            Turn::Severed => {
+                if let Some(inode) = self.bench.lease.as_ref().map(|lease| lease.netns.inode) {
+                    self.give(Input::Severed { inode });
+                }
+            }
             Turn::Gone => {
                 if let Some(ended) = self.bench.lease.as_ref().map(Ended::asked) {
                     self.give(Input::Ended(ended));
@@ -125,7 +136,7 @@ impl Life {
         match &self.bench.lease {
             None => {
                 self.bench.take_lease(inode);
-                self.commits.push((Commit::Lease, self.bench.lease.clone()));
+                self.commits.push((Commit::Lease(self.bench.leased), self.bench.lease.clone()));
             }
             Some(older) if older.phase == LeasePhase::Active => {
                 let ended = Ended::replaced(older);
@@ -142,8 +153,8 @@ impl Life {
         let (commit, lease) = self.commits.remove(0);
         self.durable = lease;
         self.give(match commit {
-            Commit::Lease => Input::LeaseDurable,
-            Commit::Release => Input::ReleaseDurable,
+            Commit::Lease(commit) => Input::LeaseDurable { commit },
+            Commit::Release(commit) => Input::ReleaseDurable { commit },
         });
     }
 
@@ -152,8 +163,8 @@ impl Life {
         while !self.commits.is_empty() {
             let (commit, _) = self.commits.remove(0);
             self.give(match commit {
-                Commit::Lease => Input::LeaseRefused { cause: "full".into() },
-                Commit::Release => Input::ReleaseRefused,
+                Commit::Lease(commit) => Input::LeaseRefused { commit, cause: "full".into() },
+                Commit::Release(commit) => Input::ReleaseRefused { commit },
             });
         }
         // Memory is set back to what the disk has.
@@ -166,6 +177,7 @@ impl Life {
         let input = match self.kernel.take() {
             None => return,
             Some(Act::Wire) => Input::Wired(result().map_err(|fault| WiringFault { fault, made: 0 })),
+            Some(Act::Rewire) => Input::Rewired(result()),
             Some(Act::Unwire) => Input::Unwired(result()),
             Some(Act::RemoveLinks) => Input::LinksRemoved(result()),
             Some(Act::Verify { ticket, .. }) => {

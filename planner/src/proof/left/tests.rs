@@ -20,7 +20,7 @@ fn a_list_without_the_primary_eni_proves_no_absence() {
     assert!(!without.is_empty());
     for views in [&without[..], &[]] {
         let reading = Reading { read: &read, views, began: toy.now.boottime };
-        assert!(!is_whole(&toy.ledger, reading));
+        assert!(!reading.is_whole(&toy.ledger));
         let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
         let mut ledger = toy.ledger.clone();
         ledger.apply_all(&adopt(&desired, &ledger, &toy.observed, reading, &toy.now));
@@ -31,7 +31,7 @@ fn a_list_without_the_primary_eni_proves_no_absence() {
         assert!(!observed.reads.are_whole(), "nothing is chosen to be given back");
         assert!(toy.observed.reads.are_whole());
     }
-    assert!(is_whole(&toy.ledger, Reading { read: &read, views: &whole, began: toy.now.boottime }));
+    assert!(Reading { read: &read, views: &whole, began: toy.now.boottime }.is_whole(&toy.ledger));
     let other: Vec<_> = whole.into_iter().filter(|view| view.id == primary).collect();
     let reading = Reading { read: &read, views: &other, began: toy.now.boottime };
     let desired = Desired { config: &toy.config, limits: toy.limits.clone() };

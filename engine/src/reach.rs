@@ -1,0 +1,50 @@
+//! Which pods nothing reaches: found after each look, told as it begins and ends.
+
+use holdfast_model::host::HostObserved;
+use holdfast_model::sandbox::SandboxKey;
+use holdfast_planner as planner;
+
+use crate::engine::Engine;
+use crate::unreached::Told;
+use crate::world::World;
+
+impl<W: World> Engine<W> {
+    /// After a look: which pods nothing reaches. Of one that is being made, changed or taken away it says nothing.
+    pub(crate) fn look_for_the_unreached(&mut self, observed: &HostObserved) {
+        let settled = |sandbox: &SandboxKey| {
+            self.before_look.settled.contains(sandbox) && !self.attachments.is_busy(sandbox)
+        };
+        let mut seen = planner::unreached(self.book.ledger(), observed);
+        seen.retain(|sandbox, _| settled(sandbox));
+        self.unreached.unmended.retain(|sandbox, _| seen.contains_key(sandbox));
+        self.unreached.seen = seen;
+        self.tell_who_is_unreached();
+    }
+
+    /// Its link is there again.
+    pub(crate) fn link_is_back(&mut self, sandbox: &SandboxKey) {
+        self.unreached.seen.remove(sandbox);
+        self.unreached.unmended.remove(sandbox);
+        self.tell_who_is_unreached();
+    }
+
+    /// Its link is gone and stays so, for this reason.
+    pub(crate) fn link_stays_away(&mut self, sandbox: &SandboxKey, why: &str) {
+        let cause = format!("its host link is gone, and it cannot be wired anew: {why}");
+        self.unreached.unmended.insert(sandbox.clone(), cause);
+        self.tell_who_is_unreached();
+    }
+
+    fn tell_who_is_unreached(&mut self) {
+        let ledger = self.book.ledger();
+        let told = |sandbox: &SandboxKey| {
+            let cause = self.unreached.cause(sandbox)?;
+            let lease = ledger.leases.get(sandbox)?;
+            let addresses: Vec<_> = lease.addresses().map(|address| address.to_string()).collect();
+            Some(Told { pod: format!("{} ({})", lease.pod, addresses.join(", ")), cause })
+        };
+        let seen = self.unreached.seen.keys();
+        let told = seen.filter_map(|sandbox| Some((sandbox.clone(), told(sandbox)?))).collect();
+        self.unreached.update(told);
+    }
+}

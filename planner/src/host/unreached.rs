@@ -1,0 +1,89 @@
+//! Pods that were answered for and that nothing reaches, as far as ledger and kernel show.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use holdfast_model::block::BlockState;
+use holdfast_model::eni::EniPhase;
+use holdfast_model::host::{EniLink, HostObserved, LinkAlias, LinkSeen, Look};
+use holdfast_model::ids::EniId;
+use holdfast_model::lease::{Face, Lease, LeasePhase};
+use holdfast_model::ledger::Ledger;
+use holdfast_model::sandbox::SandboxKey;
+
+/// Why nothing reaches a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnreachedBy {
+    /// EC2 has its address on none of this node's ENIs.
+    AddressTaken(IpAddr),
+    /// Its ENI is not on this node any more.
+    EniGone(EniId),
+    /// Its ENI has no link here.
+    EniLinkGone(EniId),
+    /// Its host link is not there.
+    LinkGone(String),
+    /// The host itself answers for its address.
+    BorneByHost {
+        /// Which.
+        address: IpAddr,
+        /// On which link.
+        link: String,
+    },
+}
+
+impl fmt::Display for UnreachedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddressTaken(address) => {
+                write!(f, "{address} was taken off its ENI in EC2: delete the pod, so that it gets another")
+            }
+            Self::EniGone(eni) => write!(f, "its ENI {eni} is not attached to this node any more"),
+            Self::EniLinkGone(eni) => write!(f, "its ENI {eni} has no link on this node"),
+            Self::LinkGone(link) => write!(f, "its host link {link} is gone"),
+            Self::BorneByHost { address, link } => {
+                write!(f, "the host itself bears {address}, on {link}: take it off there")
+            }
+        }
+    }
+}
+
+/// Pods that nothing reaches, and of each the first reason.
+pub fn unreached(ledger: &Ledger, observed: &HostObserved) -> BTreeMap<SandboxKey, UnreachedBy> {
+    let look = Look::over(observed);
+    let borne = borne(observed);
+    let linked: BTreeMap<&LinkAlias, &str> =
+        observed.links.iter().filter_map(|link| Some((link.alias.as_ref()?, link.name.as_str()))).collect();
+    let active = ledger.leases.values().filter(|lease| lease.phase == LeasePhase::Active);
+    let of_face = |lease: &Lease, face: &Face| {
+        let alias = LinkAlias::of(&SandboxKey { ifname: face.ifname.clone(), ..lease.sandbox.clone() });
+        let shown = ledger.block_of(face.address).is_some_and(|block| {
+            block.eni == face.eni && matches!(block.state, BlockState::Held | BlockState::Leaving(_))
+        });
+        let attached =
+            |phase: &EniPhase| matches!(phase, EniPhase::Attached { .. } | EniPhase::Draining { .. });
+        let eni = ledger.enis.get(&face.eni).filter(|eni| attached(&eni.phase));
+        let Some(eni) = eni else { return Some(UnreachedBy::EniGone(face.eni.clone())) };
+        if !shown {
+            return Some(UnreachedBy::AddressTaken(face.address));
+        }
+        if look.eni_link(eni.mac) == EniLink::Missing {
+            return Some(UnreachedBy::EniLinkGone(eni.id.clone()));
+        }
+        if !linked.contains_key(&alias) {
+            return Some(UnreachedBy::LinkGone(face.host_veth.clone()));
+        }
+        borne
+            .get(&face.address)
+            .map(|link| UnreachedBy::BorneByHost { address: face.address, link: link.name.clone() })
+    };
+    let reason = |lease: &Lease| lease.faces.iter().find_map(|face| of_face(lease, face));
+    active.filter_map(|lease| Some((lease.sandbox.clone(), reason(lease)?))).collect()
+}
+
+/// The addresses that the host itself bears, and on which link.
+pub(crate) fn borne(observed: &HostObserved) -> BTreeMap<IpAddr, &LinkSeen> {
+    let of_link =
+        |link: &'_ LinkSeen| link.addresses.iter().map(|net| IpAddr::V4(net.addr())).collect::<Vec<_>>();
+    observed.links.iter().flat_map(|link| of_link(link).into_iter().map(move |ip| (ip, link))).collect()
+}
