@@ -277,9 +277,7 @@ impl<W: World> Engine<W> {
                 self.drive(&sandbox, Input::LeaseRefused { commit, cause });
             }
             Then::Unwire { sandbox, commit } => self.drive(&sandbox, Input::ReleaseRefused { commit }),
-            Then::Send(intent) => {
-                self.observed.in_flight.remove(&intent);
-            }
+            Then::Send(intent) => self.observed.given_up(intent),
         }
     }
 

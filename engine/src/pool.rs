@@ -98,7 +98,7 @@ impl<W: World> Engine<W> {
     /// The intent is durable: send its call.
     pub(crate) fn send(&mut self, id: IntentId) {
         let Some(intent) = self.book.ledger().intents.get(&id) else {
-            self.observed.in_flight.remove(&id);
+            self.observed.given_up(id);
             return;
         };
         let call = planner::call_of(intent);
@@ -113,7 +113,7 @@ impl<W: World> Engine<W> {
     pub(crate) fn cloud_changed(&mut self, id: IntentId, result: Result<CloudAnswer, CloudError>) {
         let now = self.now();
         let Some(intent) = self.book.ledger().intents.get(&id) else {
-            self.observed.in_flight.remove(&id);
+            self.observed.given_up(id);
             return;
         };
         let api = intent.change.api();

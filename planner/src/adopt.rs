@@ -89,10 +89,7 @@ impl Merge<'_> {
     /// Whether the read says anything about this ENI.
     fn proves(&self, draft: &Draft<'_>, record: &EniRecord) -> bool {
         self.reading.began >= record.changed
-            && !draft
-                .ledger
-                .intents_on(&record.id)
-                .any(|intent| self.observed.in_flight.contains_key(&intent.id))
+            && !draft.ledger.intents_on(&record.id).any(|intent| self.observed.is_under_way(intent.id))
     }
 
     /// Whether absence is to be believed, too.

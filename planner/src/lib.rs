@@ -61,7 +61,7 @@ pub use host::{Spared, UnreachedBy, desired_host, host_diff, spared, unreached, 
 pub use intents::{call_of, open, settle};
 pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_lease, rewired, undo};
 pub use limits::limits_of;
-pub use observed::{Observed, SetUpRest};
+pub use observed::{Call, Observed, SetUpRest};
 pub use outcome::{Fault, Outcome, PauseScope, Setback, Settlement};
 pub use pauses::{Pause, Pauses};
 pub use plan::{Plan, plan};

@@ -50,6 +50,15 @@ pub struct SetUpRest {
     pub since: BootTime,
 }
 
+/// What this process knows of the call of one intent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// Since when it is under way, if it is.
+    pub sent: Option<BootTime>,
+    /// Whether it was sent more than once, as far as anybody knows.
+    pub repeated: bool,
+}
+
 /// What this process has seen and has under way.
 ///
 /// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `traces` and
@@ -68,16 +77,14 @@ pub struct Observed {
     pub pauses: Pauses,
     /// How much of this node's share of EC2's rates is left.
     pub budget: Budget,
-    /// Intents that this process is carrying out right now, and since when.
-    pub in_flight: BTreeMap<IntentId, BootTime>,
+    /// What this process knows of the calls of open intents.
+    pub calls: BTreeMap<IntentId, Call>,
     /// What fits on ENIs by what EC2 has refused: its own word is the truth about that.
     pub fits: Fits,
     /// The reads that are wanted and under way.
     pub reads: WantedReads,
     /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
     pub strays: BTreeMap<EniId, BootTime>,
-    /// Intents whose call was sent more than once, as far as anybody knows.
-    pub repeated: BTreeSet<IntentId>,
     /// What EC2 said that the node's type can carry, if it was asked.
     pub type_limits: Option<InstanceLimits>,
     /// EC2 is being asked that.
@@ -97,32 +104,45 @@ impl Observed {
     /// An intent's call is being sent.
     pub fn sent(&mut self, id: IntentId, api: Api, now: &Now) {
         self.budget.take(api, now.boottime);
-        self.in_flight.insert(id, now.boottime);
+        self.calls.entry(id).or_default().sent = Some(now.boottime);
     }
 
     /// An intent's call is being sent although it may have been carried out already.
     pub fn sent_again(&mut self, id: IntentId, api: Api, now: &Now) {
-        self.repeated.insert(id);
+        self.calls.entry(id).or_default().repeated = true;
         self.sent(id, api, now);
+    }
+
+    /// Whether an intent's call is under way.
+    pub fn is_under_way(&self, id: IntentId) -> bool {
+        self.calls.get(&id).is_some_and(|call| call.sent.is_some())
+    }
+
+    /// An intent's call was not sent after all, or nobody asks any more what came of it.
+    pub fn given_up(&mut self, id: IntentId) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.sent = None;
+        }
     }
 
     /// An intent's call ended. `draw` is random and spreads the pause.
     pub fn settled(&mut self, id: IntentId, api: Api, settlement: &Settlement, now: &Now, draw: u64) {
-        let sent = self.in_flight.remove(&id).unwrap_or(now.boottime);
-        if settlement.changes.contains(&Change::DropIntent(id))
-            && self.repeated.remove(&id)
-            && api == Api::CreateNetworkInterface
-            && settlement.setback.is_some()
-        {
-            self.suspect_orphans(now);
+        let call = self.calls.get(&id).copied().unwrap_or_default();
+        let sent = call.sent.unwrap_or(now.boottime);
+        self.given_up(id);
+        if settlement.changes.contains(&Change::DropIntent(id)) {
+            self.calls.remove(&id);
+            if call.repeated && api == Api::CreateNetworkInterface && settlement.setback.is_some() {
+                self.suspect_orphans(now);
+            }
         }
         match &settlement.doubt {
             Some(CloudRead::Enis { enis }) => {
                 for eni in enis {
-                    self.reads.want(Reason::Contradicted(eni.clone()), now.boottime);
+                    self.reads.want_from(Reason::Contradicted(eni.clone()), now.boottime);
                 }
             }
-            Some(CloudRead::InstanceEnis { .. }) => self.reads.want(Reason::Miscounted, now.boottime),
+            Some(CloudRead::InstanceEnis { .. }) => self.reads.want_from(Reason::Miscounted, now.boottime),
             Some(CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }) | None => {}
         }
         if let Some((eni, count)) = &settlement.too_many {
@@ -181,7 +201,7 @@ impl Observed {
     /// settled. Call it with the ledger as it is after the adoption.
     pub fn read_adopted(&mut self, ledger: &Ledger, reading: Reading<'_>) {
         self.pauses.recovered(reading.read.api(), None);
-        self.repeated.retain(|id| ledger.intents.contains_key(id));
+        self.calls.retain(|id, call| call.sent.is_some() || ledger.intents.contains_key(id));
         self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
         self.fits.keep(|id| ledger.enis.contains_key(id));
         // What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again.
@@ -341,9 +361,8 @@ impl Observed {
     /// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,
     /// so a second one would assign twice; an attachment that was made refuses a second one.
     pub(crate) fn unanswered(&self, ledger: &Ledger) -> BTreeSet<EniId> {
-        let under_way = |intent: &&Intent| {
-            self.in_flight.contains_key(&intent.id) || intent.sending == Sending::NeverSent
-        };
+        let under_way =
+            |intent: &&Intent| self.is_under_way(intent.id) || intent.sending == Sending::NeverSent;
         let open = ledger.intents.values().filter(|intent| !under_way(intent));
         open.filter_map(|intent| match &intent.change {
             CloudChange::AssignAddresses { eni, .. } | CloudChange::AttachEni { eni, .. } => {

@@ -109,7 +109,7 @@ fn repeats(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
     ledger
         .intents
         .values()
-        .filter(|intent| !observed.in_flight.contains_key(&intent.id))
+        .filter(|intent| !observed.is_under_way(intent.id))
         .filter(|intent| {
             let eni = intent.change.eni();
             let subnet = match &intent.change {

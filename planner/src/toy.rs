@@ -278,7 +278,7 @@ impl Toy {
                     sent.push(Step::Repeat(id));
                 }
                 Step::Repeat(id) => {
-                    assert!(!self.observed.in_flight.contains_key(id), "one call per intent at a time");
+                    assert!(!self.observed.is_under_way(*id), "one call per intent at a time");
                     let change = &self.ledger.intents[id].change;
                     assert!(
                         !self.left.contains(id)

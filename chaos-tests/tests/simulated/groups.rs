@@ -58,7 +58,7 @@ fn all_enis_follow_soon_and_what_changed_meanwhile_at_the_next_start() {
     .unwrap();
     let group = replace(&node, "second");
     // Describes lag.
-    node.on_stage(tokio::time::sleep(Duration::from_secs(60)));
+    node.on_stage(async { tokio::time::sleep(Duration::from_secs(60)).await });
     node.live(&Steps::default(), async |life| {
         tokio::time::sleep(Duration::from_secs(20)).await;
         let all = groups(&node);

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead};
-use holdfast_model::ids::{EniId, InstanceId};
+use holdfast_model::ids::{EniId, InstanceId, IntentId};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::refusal::CredentialsFault;
 use holdfast_model::time::Now;
 
 use crate::toy::now_at;
-use crate::{Fault, Observed, Reading};
+use crate::{Fault, Observed, Reading, Settlement};
 
 fn read() -> CloudRead {
     CloudRead::InstanceEnis { instance: InstanceId::new("i-1") }
@@ -127,5 +127,24 @@ fn when_the_metadata_service_answers_again_calls_without_credentials_rest_no_lon
         assert!(rest(&observed, &now) > Duration::ZERO);
         observed.metadata_answered(&now);
         assert_eq!(rest(&observed, &now) == Duration::ZERO, ends, "{fault:?}");
+    }
+}
+
+/// EC2 contradicts the ledger once more while the read is under way that the first time led to.
+#[test]
+fn what_is_put_into_doubt_again_meanwhile_is_read_again() {
+    let eni = EniId::new("eni-a");
+    let read = CloudRead::Enis { enis: vec![eni.clone()] };
+    let contradicted = Settlement { doubt: Some(read.clone()), ..Settlement::default() };
+    let api = Api::AssignPrivateIpAddresses;
+    let id = IntentId(uuid::Uuid::from_u128(1));
+    let mut observed = Observed::default();
+    observed.settled(id, api, &contradicted, &now_at(100), 0);
+    observed.read_began(&read, &now_at(101));
+    observed.settled(id, api, &contradicted, &now_at(102), 0);
+    for (began, doubted) in [(101, true), (102, false)] {
+        let reading = Reading { read: &read, views: &[], began: now_at(began).boottime };
+        observed.read_adopted(&Ledger::default(), reading);
+        assert_eq!(observed.doubted(&eni), doubted, "a read that began at {began}");
     }
 }
