@@ -9,6 +9,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::Headers;
+use holdfast_model::chain;
 use holdfast_model::refusal::CredentialsFault;
 use holdfast_ports::cloud::{CloudError, CloudFault, classify};
 

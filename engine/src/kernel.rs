@@ -199,7 +199,8 @@ impl<W: World> Engine<W> {
         }
         self.nat_ready |= nat && result.is_ok();
         if nat && result.is_ok() {
-            // It is told missing until it was seen.
+            // Written, and not seen yet.
+            self.nat_seen = NatSeen::Unknown;
             self.observe();
         }
         let cause = result.as_ref().err().map(|fault| chain(fault));

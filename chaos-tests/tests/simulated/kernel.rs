@@ -12,6 +12,7 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use holdfast_chaos_tests::oracle::picture;
 use holdfast_model::host::{LinkAlias, MAIN_TABLE, NatTable, PodWiring, Route, Rule, priority};
@@ -75,6 +76,8 @@ struct State {
     last: u64,
     hides_links: bool,
     unreadable: bool,
+    /// How long it takes to list everything.
+    look_takes: Duration,
     trouble: Trouble,
 }
 
@@ -205,6 +208,11 @@ impl Kernel {
     /// From now on no pod's wiring can be read, or it can again.
     pub(crate) fn set_unreadable(&self, unreadable: bool) {
         self.lock().unreadable = unreadable;
+    }
+
+    /// From now on it takes so long to list everything.
+    pub(crate) fn set_look_takes(&self, look_takes: Duration) {
+        self.lock().look_takes = look_takes;
     }
 
     /// From now on the links of new ENIs never appear, or do again.

@@ -197,6 +197,7 @@ fn a_pod_whose_address_was_taken_away_in_ec2_is_told_of() {
 #[test]
 fn nothing_is_put_right_that_was_being_made_or_taken_away_as_the_look_began() {
     let node = one_node("m5.xlarge", warm(1, 0, 0), 78);
+    node.kernel.set_look_takes(Duration::from_millis(20));
     let steps = Steps::default();
     node.live(&steps, async |life| {
         life.quiet().await;

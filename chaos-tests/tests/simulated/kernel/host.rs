@@ -20,9 +20,6 @@ use crate::witness::Witness;
 /// How long the kernel takes to remove links, however many.
 const GRACE_PERIOD: Duration = Duration::from_millis(20);
 
-/// How long it takes to list everything, on a busy machine.
-const LOOK_TAKES: Duration = Duration::from_millis(20);
-
 /// How long it takes to start `nft` and have it replace a table, on a busy machine.
 const NFT_TAKES: Duration = Duration::from_millis(900);
 
@@ -207,9 +204,12 @@ impl HostNet for SimHost {
         if self.fails(Step::Observe).is_some() {
             return Err(refused(Step::Observe));
         }
-        let seen = self.kernel.lock().look(nat);
+        let (seen, takes) = {
+            let state = self.kernel.lock();
+            (state.look(nat), state.look_takes)
+        };
         // What changes meanwhile is not in it.
-        tokio::time::sleep(LOOK_TAKES).await;
+        tokio::time::sleep(takes).await;
         Ok(seen)
     }
 
