@@ -88,17 +88,20 @@ impl<W: World> Engine<W> {
         Dump {
             violations: invariants::check(&ledger, limits.as_ref()),
             waiting: self
-                .adds
+                .attachments
                 .iter()
-                .map(|(sandbox, add)| WaitingAdd {
-                    sandbox: sandbox.clone(),
-                    pod: add.request.pod.to_string(),
-                    stage: format!("{:?}", add.stage),
-                    for_ms: now.boottime.since(add.since).as_millis(),
+                .filter_map(|(sandbox, attachment)| {
+                    let add = attachment.add()?;
+                    Some(WaitingAdd {
+                        sandbox: sandbox.clone(),
+                        pod: add.request.pod.to_string(),
+                        stage: attachment.stage().to_owned(),
+                        for_ms: now.boottime.since(add.since).as_millis(),
+                    })
                 })
                 .collect(),
             refusal: self.report.refusal.as_ref().map(ToString::to_string),
-            ledger_failing: self.disk_trouble(&now),
+            ledger_failing: self.condition().disk_trouble().map(str::to_owned),
             ready_enis: self.observed.ready_enis.iter().map(ToString::to_string).collect(),
             pauses: self
                 .observed

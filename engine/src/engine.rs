@@ -13,11 +13,12 @@ use holdfast_ports::{Clock, Spawner};
 use holdfast_store::{Report, Store, Writer};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::adds::Adds;
+use crate::attachment::Input;
+use crate::attachments::Attachments;
 use crate::book::{Book, SLOW_DISK, Then, Turned};
+use crate::condition::{Condition, Facts};
 use crate::event::Event;
 use crate::handle::{EngineHandle, Request};
-use crate::sandboxes::Sandboxes;
 use crate::timers::{self, Timers};
 use crate::world::{Ports, World};
 
@@ -33,14 +34,10 @@ pub struct Engine<W: World> {
     pub(crate) book: Book,
     pub(crate) observed: Observed,
     pub(crate) timers: Timers,
-    /// ADDs that have not been answered.
-    pub(crate) adds: Adds,
-    /// What is under way for each sandbox.
-    pub(crate) sandboxes: Sandboxes,
+    /// What is under way for each sandbox, and who waits.
+    pub(crate) attachments: Attachments,
     /// Whether the kernel was read once: nothing is leased or released before.
     pub(crate) looked: bool,
-    /// Whether calls that an earlier process was carrying out were written down as cut off.
-    pub(crate) begun: bool,
     /// Those of the kernel's links, as it was last read.
     pub(crate) macs: Option<BTreeSet<MacAddr>>,
     /// The links of the leases that there were when the look at the host's network began that is under way.
@@ -108,10 +105,8 @@ impl<W: World> Engine<W> {
             book: Book::new(ledger, writer),
             observed: Observed::default(),
             timers: Timers::default(),
-            adds: Adds::default(),
-            sandboxes: Sandboxes::default(),
+            attachments: Attachments::default(),
             looked: false,
-            begun: false,
             macs: None,
             before_look: BTreeSet::new(),
             nat_ready: false,
@@ -192,9 +187,9 @@ impl<W: World> Engine<W> {
         match event {
             Event::Request(request) => self.request(request),
             Event::Committed(report) => self.committed(report),
-            Event::Wired { sandbox, result } => self.wired(sandbox, result),
-            Event::Verified { sandbox, netns, verdict } => self.verified(sandbox, &netns, verdict),
-            Event::Unwired { sandbox, result } => self.unwired(sandbox, result),
+            Event::Wired { sandbox, result } => self.wired(&sandbox, result),
+            Event::Verified { sandbox, ticket, verdict } => self.verified(&sandbox, ticket, verdict),
+            Event::Unwired { sandbox, result } => self.unwired(&sandbox, result),
             Event::LinksRemoved { removed } => self.links_removed(removed),
             Event::Sighted { seen } => self.sighted(&seen),
             Event::Changed { intent, result } => self.cloud_changed(intent, result),
@@ -212,7 +207,7 @@ impl<W: World> Engine<W> {
     fn request(&mut self, request: Request) {
         match request {
             Request::Add { request, reply } => self.add(request, reply),
-            Request::Del { sandbox, reply } => self.del(sandbox, reply),
+            Request::Del { sandbox, reply } => self.del(&sandbox, reply),
             Request::Check { sandbox, netns, reply } => self.check(&sandbox, netns, reply),
             // An asker that went away needs no answer, here and below.
             Request::Status { reply } => drop(reply.send(self.status())),
@@ -245,8 +240,8 @@ impl<W: World> Engine<W> {
     fn go_on(&mut self, then: Then) {
         match then {
             Then::Nothing => {}
-            Then::Wire(sandbox) => self.wire(sandbox),
-            Then::Unwire(sandbox) => self.unwire(sandbox),
+            Then::Wire(sandbox) => self.drive(&sandbox, Input::LeaseDurable),
+            Then::Unwire(sandbox) => self.drive(&sandbox, Input::ReleaseDurable),
             Then::Send(intent) => self.send(intent),
         }
     }
@@ -254,8 +249,8 @@ impl<W: World> Engine<W> {
     fn give_up(&mut self, then: Then, cause: &str) {
         match then {
             Then::Nothing => {}
-            Then::Wire(sandbox) => self.lease_not_written(&sandbox, cause),
-            Then::Unwire(sandbox) => self.release_not_written(sandbox),
+            Then::Wire(sandbox) => self.drive(&sandbox, Input::LeaseRefused { cause: cause.to_owned() }),
+            Then::Unwire(sandbox) => self.drive(&sandbox, Input::ReleaseRefused),
             Then::Send(intent) => {
                 self.observed.in_flight.remove(&intent);
             }
@@ -270,15 +265,16 @@ impl<W: World> Engine<W> {
         }
         self.timers_due(&now);
         self.book.watch(now.boottime);
-        if self.disk_is_stuck(&now) {
-            self.go_on_without_the_disk(&now);
+        let condition = self.condition();
+        if let Some(cause) = condition.disk_trouble() {
+            self.go_on_without_the_disk(cause);
         }
-        if self.disk_trouble(&now).is_none() && self.looked {
-            if self.nat_ready {
+        if condition.plans() {
+            if condition == Condition::Serving {
                 self.serve_waiting(&now);
             } else {
                 self.count_waiting();
-                self.refuse_overdue(&now);
+                self.refuse_overdue(&condition, &now);
             }
             if !self.is_stopping() && (self.stale || self.planned != self.book.version()) {
                 self.stale = false;
@@ -286,14 +282,14 @@ impl<W: World> Engine<W> {
                 self.planned = self.book.version();
                 self.plan(&now);
             }
-            if self.nat_ready {
+            if condition == Condition::Serving {
                 self.refuse_hopeless(&now);
             }
             if self.book.has_lazy() && self.timers.flush.is_none() {
                 self.timers.flush = Some(now.boottime.after(timers::FLUSH_AFTER));
             }
         } else {
-            self.refuse_overdue(&now);
+            self.refuse_overdue(&condition, &now);
         }
         while let Some((thens, cause)) = self.book.take_refused() {
             for then in thens {
@@ -308,18 +304,21 @@ impl<W: World> Engine<W> {
         self.book.stuck_at().is_some_and(|at| at <= now.boottime)
     }
 
-    /// Why nothing can be made durable now, if so.
-    pub(crate) fn disk_trouble(&self, now: &Now) -> Option<String> {
-        let stuck = || format!("the disk has not answered for more than {} s", SLOW_DISK.as_secs());
-        let failing = self.book.failing().map(str::to_owned);
-        failing.or_else(|| self.disk_is_stuck(now).then(stuck))
+    /// Whether pods can be served, and what stands in the way.
+    pub(crate) fn condition(&self) -> Condition {
+        let now = self.now();
+        Condition::of(&Facts {
+            disk_refuses: self.book.failing(),
+            disk_hangs: self.disk_is_stuck(&now).then_some(SLOW_DISK.as_secs()),
+            host_read: self.looked,
+            node_known: self.book.ledger().node.as_ref().is_some_and(|node| node.boot == now.boot),
+            nat_stands: self.nat_ready,
+        })
     }
 
     fn timers_due(&mut self, now: &Now) {
         if timers::due(&mut self.timers.kernel_retry, now.boottime) {
-            self.pick_up_leases();
-            self.sandboxes.retry_links();
-            self.remove_links();
+            self.take_up();
         }
         if timers::due(&mut self.timers.identity, now.boottime) {
             self.ask_identity();
@@ -344,11 +343,16 @@ impl<W: World> Engine<W> {
         }
     }
 
+    /// When the first of those who wait has waited long enough.
+    fn next_deadline(&self) -> Option<BootTime> {
+        self.attachments.waiting().map(|(_, add)| add.deadline).min()
+    }
+
     fn next_wake(&self) -> Option<Duration> {
         let stop = self.stopping.as_ref().map(|stopping| stopping.until);
         // Once it is stuck, its answer is the next thing to look at.
         let stuck = self.book.stuck_at().filter(|_| !self.disk_is_stuck(&self.now()));
-        let at = [self.timers.next(), self.adds.next_deadline(), self.book.retry_due(), stuck, stop];
+        let at = [self.timers.next(), self.next_deadline(), self.book.retry_due(), stuck, stop];
         let at = at.into_iter().flatten().min()?;
         // A millisecond at least: an instant just passed must not turn the loop into a spin.
         Some(at.since(self.now().boottime).max(Duration::from_millis(1)))
@@ -363,7 +367,7 @@ impl<W: World> Engine<W> {
     fn may_end(&self) -> bool {
         let Some(stopping) = &self.stopping else { return false };
         let idle =
-            !self.sandboxes.any_in_the_kernel() && (self.book.settled() || self.book.failing().is_some());
+            !self.attachments.any_in_the_kernel() && (self.book.settled() || self.book.failing().is_some());
         idle || self.now().boottime >= stopping.until
     }
 

@@ -7,31 +7,14 @@ use holdfast_model::host::HostObserved;
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
-use holdfast_model::sandbox::{NetnsRef, SandboxKey};
+use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::BootTime;
 use holdfast_planner::Sighting;
 use holdfast_ports::{CloudError, HostFault, MetadataError, MetadataHint};
 use holdfast_store::Report;
 
+use crate::attachment::{Verdict, WiringFault};
 use crate::handle::Request;
-
-/// What the comparison of a lease with the kernel gave.
-pub(crate) enum Verdict {
-    /// It is wired as it should be.
-    Sound,
-    /// It is not, or its namespace is gone.
-    Unsound { why: String },
-    /// It could not be compared.
-    Unknown(HostFault),
-}
-
-/// Why a pod was not wired.
-pub(crate) struct WiringFault {
-    /// What the host said of the face that failed.
-    pub(crate) fault: HostFault,
-    /// How many faces had been wired before.
-    pub(crate) made: usize,
-}
 
 pub(crate) enum Event {
     Request(Request),
@@ -45,8 +28,8 @@ pub(crate) enum Event {
     /// A lease was compared with the kernel.
     Verified {
         sandbox: SandboxKey,
-        /// The namespace that it was compared in.
-        netns: NetnsRef,
+        /// Which comparison.
+        ticket: u64,
         verdict: Verdict,
     },
     /// A pod's rules and routes were removed, or not.

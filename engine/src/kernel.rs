@@ -1,12 +1,8 @@
 //! The host's network: read it, compare it with the ledger, mend it; find sandboxes that are gone.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted};
-use holdfast_model::lease::LeasePhase;
-use holdfast_model::sandbox::{NetnsRef, SandboxKey};
-use holdfast_planner::{self as planner, NetnsSeen, Sighting};
-use holdfast_ports::{HostFault, HostNet, Liveness};
+use holdfast_planner as planner;
+use holdfast_ports::{HostFault, HostNet};
 
 use crate::book::{Then, chain};
 use crate::engine::Engine;
@@ -142,34 +138,6 @@ impl<W: World> Engine<W> {
         self.host_fault = cause;
     }
 
-    /// Sandboxes whose link is gone may be gone themselves: ask for their namespaces.
-    fn look_for_the_dead(&mut self, observed: &HostObserved) {
-        let linked: BTreeSet<&LinkAlias> =
-            observed.links.iter().filter_map(|link| link.alias.as_ref()).collect();
-        let suspects: Vec<_> = self
-            .book
-            .ledger()
-            .leases
-            .values()
-            .filter(|lease| lease.phase == LeasePhase::Active && !self.is_busy(&lease.sandbox))
-            .filter(|lease| !linked.contains(&LinkAlias::of(&lease.sandbox)))
-            .map(|lease| (lease.sandbox.clone(), lease.netns.clone()))
-            .collect();
-        if suspects.is_empty() {
-            return;
-        }
-        let host = self.ports.host.clone();
-        self.beside(async move { Event::Sighted { seen: look_for(&*host, suspects, |_| false).await } });
-    }
-
-    /// Sandboxes were looked for: those that are gone give back what they hold.
-    pub(crate) fn sighted(&mut self, seen: &BTreeMap<SandboxKey, Sighting>) {
-        for ended in planner::reap(self.book.ledger(), seen, &self.busy()) {
-            tracing::info!(sandbox = %ended.sandbox(), "the sandbox is gone without a DEL; its address is released");
-            self.release(&ended);
-        }
-    }
-
     /// Sandboxes that live although no lease explains them, and their addresses: nobody else gets those.
     fn look_for_traces(&mut self, observed: &HostObserved) {
         let now = self.now();
@@ -183,23 +151,4 @@ impl<W: World> Engine<W> {
             planner::review_quarantine(&self.desired(), self.book.ledger(), &self.observed.traces, &now);
         self.book.commit(changes, Then::Nothing);
     }
-}
-
-/// Looks for the namespaces of sandboxes; `linked` says whether the host end of one is there.
-pub(crate) async fn look_for(
-    host: &impl HostNet,
-    sandboxes: Vec<(SandboxKey, NetnsRef)>,
-    linked: impl Fn(&SandboxKey) -> bool,
-) -> BTreeMap<SandboxKey, Sighting> {
-    let mut sightings = BTreeMap::new();
-    for (sandbox, netns) in sandboxes {
-        let seen = match host.liveness(netns.clone()).await {
-            Liveness::Alive => NetnsSeen::Alive,
-            Liveness::Gone => NetnsSeen::Gone,
-            Liveness::Unknown => NetnsSeen::Unknown,
-        };
-        let link = linked(&sandbox);
-        sightings.insert(sandbox, Sighting { netns, seen, link });
-    }
-    sightings
 }

@@ -5,21 +5,26 @@
 //! crate carries them out in the one order that survives a crash: persist the intent, act, read back, persist the
 //! outcome, answer.
 //!
-//! Start reading at [`Engine`]; then `book`, which holds memory and disk together.
+//! Start reading at [`Engine`]; then `book`, which holds memory and disk together, and `attachment`, the way of one pod.
 
+mod acts;
 mod adds;
+mod attachment;
+mod attachments;
 mod book;
+mod condition;
 mod dels;
 mod dump;
 mod engine;
 mod event;
 mod handle;
 mod kernel;
+mod liveness;
 mod pool;
-mod sandboxes;
 mod start;
 mod status;
 mod timers;
+mod verify;
 mod world;
 
 pub use dump::{Dump, WaitingAdd};

@@ -18,6 +18,8 @@ impl<W: World> Engine<W> {
     pub(crate) fn start(&mut self) {
         let thousandths = (self.ports.clock.random() % 1000) as u32;
         self.observed.jitter = HINT_EVERY * thousandths / 1000;
+        let cut_off = planner::cut_off(self.book.ledger(), &self.now());
+        self.book.commit(cut_off, Then::Nothing);
         self.observe();
         self.watch_for_drift();
         self.ask_identity();
@@ -62,14 +64,9 @@ impl<W: World> Engine<W> {
     /// The kernel was read for the first time.
     pub(crate) fn first_look(&mut self) {
         self.recover(None);
-        if !self.begun {
-            self.begun = true;
-            let cut_off = planner::cut_off(self.book.ledger(), &self.now());
-            self.book.commit(cut_off, Then::Nothing);
-        }
         self.looked = true;
         self.be_patient_for_nat();
-        self.pick_up_leases();
+        self.take_up();
     }
 
     /// From now on, once: before it is known who we are there is no table to wait for, and no pod is answered for.

@@ -1,7 +1,6 @@
 //! Would an ADD work now?
 
 use holdfast_model::pool::PoolKey;
-use holdfast_model::refusal::Refusal;
 use holdfast_planner as planner;
 use holdfast_ports::HostFault;
 
@@ -13,17 +12,8 @@ use crate::world::World;
 impl<W: World> Engine<W> {
     pub(crate) fn status(&self) -> Status {
         let now = self.now();
-        if let Some(cause) = self.disk_trouble(&now) {
-            return Status::Refusing(Refusal::LedgerClosed { cause });
-        }
-        if !self.looked {
-            return Status::Refusing(Refusal::HostNotRead);
-        }
-        if self.book.ledger().node.is_none() {
-            return Status::Refusing(Refusal::NotReady);
-        }
-        if !self.nat_ready {
-            return Status::Refusing(Refusal::NatAwaited);
+        if let Some(cause) = self.condition().refusal() {
+            return Status::Refusing(cause);
         }
         if let Some(cause) = &self.setting_fault {
             // Whatever addresses there are.

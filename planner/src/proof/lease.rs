@@ -52,11 +52,16 @@ impl Ended {
         &self.sandbox
     }
 
+    /// Whether it is about this lease.
+    pub fn is_of(&self, lease: &Lease) -> bool {
+        // One that was answered meanwhile is counted on.
+        let answered = self.why == Why::Unanswered && lease.phase != LeasePhase::Pending;
+        lease.sandbox == self.sandbox && lease.netns == self.netns && !answered
+    }
+
     /// The lease that it is about, if there is one still.
     pub(crate) fn lease<'a>(&self, ledger: &'a Ledger) -> Option<&'a Lease> {
-        let lease = ledger.leases.get(&self.sandbox).filter(|lease| lease.netns == self.netns)?;
-        // Answered meanwhile: a runtime counts on it.
-        (self.why != Why::Unanswered || lease.phase == LeasePhase::Pending).then_some(lease)
+        ledger.leases.get(&self.sandbox).filter(|lease| self.is_of(lease))
     }
 }
 

@@ -1,0 +1,311 @@
+//! From an input to the next state and what is to be done.
+
+use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_model::sandbox::SandboxKey;
+use holdfast_planner::Ended;
+use holdfast_ports::{HostFault, Netns};
+use tokio::sync::oneshot;
+
+use crate::attachment::{Act, Add, Attachment, Input, Verdict, WiringFault, Work};
+use crate::handle::{AddError, Deleted};
+
+impl Attachment {
+    /// Takes an input. `lease` is what the ledger has of the sandbox; `ticket` is another number each time.
+    pub(crate) fn step(
+        &mut self,
+        sandbox: &SandboxKey,
+        input: Input,
+        lease: Option<&Lease>,
+        ticket: u64,
+    ) -> Vec<Act> {
+        match input {
+            Input::Add { request, reply, at, hold, order } => {
+                let add = Add {
+                    request: *request,
+                    since: at,
+                    deadline: at.after(hold),
+                    order,
+                    lacks_address: false,
+                    replies: vec![reply],
+                };
+                self.asked(sandbox, add, lease, ticket)
+            }
+            Input::Del { reply, host_read } => self.deleted(sandbox, reply, host_read, lease),
+            Input::Refuse(error) => self.waiting().map(|_| refused(error)).into_iter().collect(),
+            Input::Leased => {
+                self.work = Work::Leasing;
+                Vec::new()
+            }
+            Input::LeaseDurable if self.work == Work::Leasing => self.leased(sandbox, lease),
+            Input::LeaseRefused { cause } if self.work == Work::Leasing => {
+                self.work = Work::Idle;
+                vec![refused(AddError::Ledger { cause }), Act::AnswerDels]
+            }
+            // Should the lease become durable after all, it is given up then.
+            Input::DiskHangs { cause } if self.work == Work::Leasing => {
+                vec![refused(AddError::Ledger { cause }), Act::AnswerDels]
+            }
+            // A DEL succeeds; should its release be lost, it is found out anew.
+            Input::DiskHangs { .. } if self.work == Work::Releasing => self.unwire(lease),
+            Input::Wired(result) if self.work == Work::Wiring => self.wired(sandbox, result, lease),
+            Input::Verified { ticket, verdict } if self.work == Work::Verifying(ticket) => {
+                self.verified(verdict, lease)
+            }
+            Input::Ended(ended) if self.work == Work::Idle => self.release(ended, lease),
+            Input::ReleaseDurable => self.release_written(lease),
+            Input::ReleaseRefused => {
+                self.owed = true;
+                self.release_written(lease)
+            }
+            Input::DiskIsBack if std::mem::take(&mut self.owed) => {
+                lease.map(Ended::asked).map_or_else(Vec::new, |ended| self.release(ended, lease))
+            }
+            Input::Unwired(result) if self.work == Work::Unwiring => self.unwired(result, lease),
+            Input::LinksTaken if self.work == Work::Unlink => {
+                self.work = Work::Unlinking;
+                Vec::new()
+            }
+            Input::LinksRemoved(result) if self.work == Work::Unlinking => {
+                let (work, act) = match result {
+                    Ok(()) => (Work::Idle, Act::Finish),
+                    Err(_) => (Work::UnlinkLater, Act::RetryKernel),
+                };
+                self.work = work;
+                vec![act]
+            }
+            Input::TakeUp => self.take_up(lease, ticket),
+            // What was meant for a state that is over.
+            Input::LeaseDurable
+            | Input::LeaseRefused { .. }
+            | Input::DiskHangs { .. }
+            | Input::Wired(_)
+            | Input::Verified { .. }
+            | Input::Ended(_)
+            | Input::DiskIsBack
+            | Input::Unwired(_)
+            | Input::LinksTaken
+            | Input::LinksRemoved(_) => Vec::new(),
+        }
+    }
+
+    fn asked(&mut self, sandbox: &SandboxKey, mut add: Add, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
+        if let Some(first) = &mut self.add {
+            if first.request.netns_ref.inode == add.request.netns_ref.inode {
+                first.replies.append(&mut add.replies);
+            } else {
+                for reply in add.replies {
+                    // A plugin that was killed meanwhile needs no answer.
+                    let _gone: Result<(), _> =
+                        reply.send(Err(AddError::TwoNamespaces { sandbox: sandbox.clone() }));
+                }
+            }
+            return Vec::new();
+        }
+        // Leased already, it may be the answer.
+        let may_be_it = lease.is_some_and(|lease| is_answer(&add, lease));
+        let netns = add.request.netns.clone();
+        self.add = Some(add);
+        if may_be_it && self.work == Work::Idle {
+            return self.verify(ticket, Some(netns));
+        }
+        Vec::new()
+    }
+
+    fn deleted(
+        &mut self,
+        sandbox: &SandboxKey,
+        reply: oneshot::Sender<Deleted>,
+        host_read: bool,
+        lease: Option<&Lease>,
+    ) -> Vec<Act> {
+        self.dels.push(reply);
+        if self.add.is_some() && matches!(self.work, Work::Leasing | Work::Wiring) {
+            // It is released as soon as that ends.
+            return Vec::new();
+        }
+        let mut acts: Vec<Act> = self
+            .waiting()
+            .map(|_| refused(AddError::Deleted { sandbox: sandbox.clone() }))
+            .into_iter()
+            .collect();
+        match lease.map(|lease| lease.phase) {
+            None => acts.push(Act::AnswerDels),
+            Some(LeasePhase::Releasing) => {
+                // Its rules and routes are gone; or what is left of it is tried again later, or owed to a disk that refuses.
+                let unwired = match self.work {
+                    Work::Unlink | Work::UnlinkLater | Work::Unlinking => true,
+                    Work::Idle => host_read,
+                    _ => false,
+                };
+                acts.extend(unwired.then_some(Act::AnswerDels));
+            }
+            Some(LeasePhase::Pending | LeasePhase::Active) => {
+                acts.extend(
+                    lease.map(Ended::asked).map(|ended| self.release(ended, lease)).into_iter().flatten(),
+                );
+            }
+        }
+        acts
+    }
+
+    /// The lease is durable: wire the pod, if anybody still wants it.
+    fn leased(&mut self, sandbox: &SandboxKey, lease: Option<&Lease>) -> Vec<Act> {
+        self.work = Work::Idle;
+        let wanted_by =
+            |add: &Add| lease.is_some_and(|lease| lease.netns.inode == add.request.netns_ref.inode);
+        if !self.add.as_ref().is_some_and(wanted_by) {
+            // Whoever asked was told that the disk does not answer.
+            let ended = lease.and_then(Ended::unanswered);
+            return ended.map_or_else(Vec::new, |ended| self.release(ended, lease));
+        }
+        if !self.dels.is_empty() {
+            return self.abandoned(sandbox, lease);
+        }
+        self.work = Work::Wiring;
+        vec![Act::Wire]
+    }
+
+    fn wired(
+        &mut self,
+        sandbox: &SandboxKey,
+        result: Result<(), WiringFault>,
+        lease: Option<&Lease>,
+    ) -> Vec<Act> {
+        self.work = Work::Idle;
+        if !self.dels.is_empty() {
+            return self.abandoned(sandbox, lease);
+        }
+        let Some(lease) = lease else {
+            let cause = "the lease was lost while its pod was wired".to_owned();
+            return vec![refused(AddError::Ledger { cause })];
+        };
+        match result {
+            // The pending lease is durable and the wiring was read back: a crash from here on adopts it.
+            Ok(()) => vec![Act::AnswerAdd(Box::new(Ok(lease.clone()))), Act::Activate],
+            Err(WiringFault { fault, made }) => {
+                let nothing_made =
+                    made == 0 && matches!(fault, HostFault::Netns { .. } | HostFault::Occupied { .. });
+                let mut acts = if nothing_made {
+                    vec![Act::Undo]
+                } else {
+                    // Undone by the host, as far as it could: the release makes sure before the address rests.
+                    let ended = Ended::unanswered(lease);
+                    ended.map_or_else(Vec::new, |ended| self.release(ended, Some(lease)))
+                };
+                acts.push(refused(AddError::Wiring { pod: lease.pod.clone(), source: fault }));
+                acts
+            }
+        }
+    }
+
+    /// A DEL came while the ADD was under way.
+    fn abandoned(&mut self, sandbox: &SandboxKey, lease: Option<&Lease>) -> Vec<Act> {
+        let mut acts = vec![refused(AddError::Deleted { sandbox: sandbox.clone() })];
+        match lease.map(Ended::asked) {
+            Some(ended) => acts.extend(self.release(ended, lease)),
+            None => acts.push(Act::AnswerDels),
+        }
+        acts
+    }
+
+    /// A comparison ended. A pending lease that verifies is adopted, one that does not is undone, and one that could
+    /// not be compared is looked at again: not seeing a thing proves nothing. An ADD that may be answered with it, is.
+    fn verified(&mut self, verdict: Verdict, lease: Option<&Lease>) -> Vec<Act> {
+        self.work = Work::Idle;
+        let Some(lease) = lease else { return Vec::new() };
+        let mut acts = Vec::new();
+        match verdict {
+            Verdict::Sound => {
+                if lease.phase == LeasePhase::Pending {
+                    acts.push(Act::Activate);
+                }
+                let active = Lease { phase: LeasePhase::Active, ..lease.clone() };
+                if self.add.as_ref().is_some_and(|add| is_answer(add, &active)) {
+                    acts.push(Act::AnswerAdd(Box::new(Ok(active))));
+                }
+            }
+            Verdict::Unsound { .. } => {
+                // One that was answered ends only for an ADD that wants another in its place: that one sees to it.
+                if let Some(ended) = Ended::unanswered(lease) {
+                    acts.extend(self.release(ended, Some(lease)));
+                }
+            }
+            Verdict::Unknown(source) => {
+                acts.push(Act::RetryKernel);
+                if self.add.as_ref().is_some_and(|add| is_answer(add, lease)) {
+                    acts.push(refused(AddError::Wiring { pod: lease.pod.clone(), source }));
+                }
+            }
+        }
+        acts
+    }
+
+    fn release(&mut self, ended: Ended, lease: Option<&Lease>) -> Vec<Act> {
+        if lease.is_none_or(|lease| lease.phase == LeasePhase::Releasing || !ended.is_of(lease)) {
+            return Vec::new();
+        }
+        // Where the disk had refused a release, the kernel's part went on without it.
+        if matches!(self.work, Work::Idle | Work::Leasing | Work::Wiring | Work::Verifying(_)) {
+            self.work = Work::Releasing;
+        }
+        vec![Act::Release(ended)]
+    }
+
+    /// The disk took the release, or refused it. Where it had hung, the kernel's part went on without it, and the sandbox may have
+    /// another lease by now.
+    fn release_written(&mut self, lease: Option<&Lease>) -> Vec<Act> {
+        match self.work {
+            Work::Releasing => self.unwire(lease),
+            Work::Unlink | Work::UnlinkLater | Work::Unlinking => vec![Act::AnswerDels],
+            Work::Idle | Work::Leasing | Work::Wiring | Work::Verifying(_) | Work::Unwiring => Vec::new(),
+        }
+    }
+
+    fn unwire(&mut self, lease: Option<&Lease>) -> Vec<Act> {
+        if lease.is_none() {
+            self.work = Work::Idle;
+            return vec![Act::AnswerDels];
+        }
+        self.work = Work::Unwiring;
+        vec![Act::Unwire]
+    }
+
+    fn unwired(&mut self, result: Result<(), HostFault>, lease: Option<&Lease>) -> Vec<Act> {
+        self.work = Work::Idle;
+        // The release is durable: what is left to do will be done, whatever happens.
+        let mut acts = vec![Act::AnswerDels];
+        if result.is_err() {
+            acts.push(Act::RetryKernel);
+        } else if lease.is_some() {
+            self.work = Work::Unlink;
+            acts.push(Act::RemoveLinks);
+        }
+        acts
+    }
+
+    fn take_up(&mut self, lease: Option<&Lease>, ticket: u64) -> Vec<Act> {
+        match (self.work, lease.map(|lease| lease.phase)) {
+            (Work::UnlinkLater, _) => {
+                self.work = Work::Unlink;
+                vec![Act::RemoveLinks]
+            }
+            (Work::Idle, Some(LeasePhase::Pending)) => self.verify(ticket, None),
+            (Work::Idle, Some(LeasePhase::Releasing)) => self.unwire(lease),
+            _ => Vec::new(),
+        }
+    }
+
+    fn verify(&mut self, ticket: u64, netns: Option<Netns>) -> Vec<Act> {
+        self.work = Work::Verifying(ticket);
+        vec![Act::Verify { ticket, netns }]
+    }
+}
+
+/// Whether this lease answers this ADD.
+fn is_answer(add: &Add, lease: &Lease) -> bool {
+    lease.phase == LeasePhase::Active && lease.netns.inode == add.request.netns_ref.inode
+}
+
+fn refused(error: AddError) -> Act {
+    Act::AnswerAdd(Box::new(Err(error)))
+}
