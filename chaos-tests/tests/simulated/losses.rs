@@ -123,7 +123,7 @@ async fn some_come(life: &Life, prefix: &str, count: usize) {
     }
 }
 
-/// A pod that comes, if not at the first attempt: see `open_faults`.
+/// A pod that comes, as a runtime tries again: a pool that has just shrunk may refuse it once.
 async fn come(life: &Life, name: &str, container: &str) {
     life.make_sandbox(name, container);
     for _ in 0..20 {
