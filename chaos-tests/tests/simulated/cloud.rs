@@ -50,13 +50,33 @@ impl MetadataReach {
     }
 }
 
+/// Whose metadata a node's metadata service shows: set while the node runs.
+#[derive(Debug, Clone)]
+pub(crate) struct WhoseMetadata(Arc<Mutex<Arc<ImdsService>>>);
+
+impl WhoseMetadata {
+    /// This instance's.
+    pub(crate) fn of(service: ImdsService) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(service))))
+    }
+
+    /// From now on this instance's.
+    pub(crate) fn set(&self, service: ImdsService) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(service);
+    }
+
+    fn now(&self) -> Arc<ImdsService> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// The way from one node to its box.
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
     /// EC2 of the box.
     pub(crate) ec2: Arc<Ec2Service>,
-    /// The metadata service of the node's instance.
-    pub(crate) imds: Arc<ImdsService>,
+    /// The metadata service of the node.
+    pub(crate) imds: WhoseMetadata,
     /// Nothing gets through.
     pub(crate) cut_off: bool,
     /// Whether the metadata service can be reached.
@@ -78,7 +98,8 @@ impl Transport for Wire {
         let Self { ec2, imds, .. } = self.clone();
         Box::pin(async move {
             // Whoever dies meanwhile: what was sent arrives at the box.
-            let answer = if is_metadata { imds.answer(request).await } else { ec2.answer(request).await };
+            let answer =
+                if is_metadata { imds.now().answer(request).await } else { ec2.answer(request).await };
             let (head, body) = answer.ok_or(TransportError::Closed)?.into_parts();
             let body = body.collect().await.map_err(|never| match never {})?.to_bytes();
             Ok(http::Response::from_parts(head, body))

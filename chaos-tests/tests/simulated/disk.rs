@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::time::WallTime;
 use holdfast_store::{Medium, OpenOptions, StorageBackend, Store};
+use redb::{Database, TableDefinition};
 
 use crate::steps::Steps;
 
@@ -22,6 +23,8 @@ struct Image {
     full: bool,
     /// It takes no commit, and says nothing.
     stuck: bool,
+    /// What was durable before the last commit, where somebody wants it.
+    before: Option<Vec<u8>>,
 }
 
 impl Image {
@@ -64,9 +67,54 @@ impl Disk {
 
     /// Another disk with what is durable on this one.
     pub(crate) fn copy(&self) -> Self {
-        let durable = self.lock().synced.clone();
+        Self::holding(self.lock().synced.clone())
+    }
+
+    fn holding(durable: Vec<u8>) -> Self {
         let image = Image { seen: durable.clone(), synced: durable, ..Image::default() };
         Self { image: Arc::new(Mutex::new(image)) }
+    }
+
+    /// From now on what was durable before the last commit is kept.
+    pub(crate) fn keep_one_commit_back(&self) {
+        let image = &mut *self.lock();
+        image.before = Some(image.synced.clone());
+    }
+
+    /// A commit begins.
+    pub(crate) fn begin_commit(&self) {
+        let image = &mut *self.lock();
+        if let Some(before) = &mut image.before {
+            before.clone_from(&image.synced);
+        }
+    }
+
+    /// Another disk with what was durable on this one before its last commit.
+    pub(crate) fn one_commit_back(&self) -> Self {
+        let bytes = self.lock().before.clone().expect("it was kept");
+        Self::holding(bytes)
+    }
+
+    /// Every so many bytes one is another: of whatever is on it, something is hit.
+    pub(crate) fn damage(&self, every: usize) {
+        let image = &mut *self.lock();
+        for byte in image.seen.iter_mut().skip(every / 2).step_by(every) {
+            *byte ^= 0x55;
+        }
+        image.synced.clone_from(&image.seen);
+    }
+
+    /// A version of this schema has written it.
+    pub(crate) fn set_schema(&self, schema: u8) {
+        let database = Database::builder().create_with_backend(self.of(&Steps::default()));
+        let database = database.expect("it is a ledger");
+        let txn = database.begin_write().expect("nobody else writes");
+        let meta = TableDefinition::<&str, &[u8]>::new("meta");
+        let insert = |mut table: redb::Table<'_, &str, &[u8]>| {
+            table.insert("schema", [schema].as_slice()).map(drop).expect("the table takes it");
+        };
+        insert(txn.open_table(meta).expect("every ledger has it"));
+        txn.commit().expect("the disk has room");
     }
 
     /// The power goes: only what was synced is left.
@@ -78,9 +126,7 @@ impl Disk {
 
     /// The ledger that a start would find if the power went now.
     pub(crate) fn ledger_after_power_cut(&self) -> Ledger {
-        let left = self.lock().synced.clone();
-        let image = Image { seen: left.clone(), synced: left, ..Image::default() };
-        let disk = Self { image: Arc::new(Mutex::new(image)) };
+        let disk = self.copy();
         let options = OpenOptions::at(WallTime(0));
         Store::on_medium(disk.of(&Steps::default()), &options).expect("a synced image opens").ledger
     }

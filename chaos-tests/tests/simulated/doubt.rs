@@ -97,9 +97,9 @@ fn an_eni_whose_link_is_gone_serves_nobody() {
 /// A metadata service that answers for another instance, at a restart within the boot: the kernel knows better.
 #[test]
 fn another_instances_metadata_takes_no_pod_its_network() {
-    let mut two = nodes(2, "m5.large", warm(1, 0, 0), 24);
+    let two = nodes(2, "m5.large", warm(1, 0, 0), 24);
     let other = two[1].instance;
-    let node = &mut two[0];
+    let node = &two[0];
     node.live(&Steps::default(), async |life| {
         for number in 0..6 {
             life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
@@ -123,6 +123,36 @@ fn another_instances_metadata_takes_no_pod_its_network() {
         let ledger = life.quiet().await;
         assert_eq!(node.faults(&ledger), Vec::<String>::new());
         assert!(life.engine.dump().await.unwrap().identified);
+    })
+    .unwrap();
+}
+
+/// An answer without ENIs is no proof that a node has none.
+#[test]
+fn an_empty_answer_to_a_full_read_costs_nothing() {
+    let node = one_node("m5.large", warm(0, 2, 0), 390);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..6 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        life.quiet().await;
+    })
+    .unwrap();
+    let body = "<DescribeNetworkInterfacesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+                <requestId>8f7724cf-496f-496e-8fe3-000000000000</requestId><networkInterfaceSet/>\
+                </DescribeNetworkInterfacesResponse>";
+    let empty = FaultKind::AnswerReplaced { status: 200, body: body.to_owned() };
+    let empty = Fault::new(empty).on(Action::DescribeNetworkInterfaces);
+    let fault = node.shared.now(|vpc| vpc.set_fault(empty)).unwrap();
+    node.live(&Steps::default(), async |life| {
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        let hits = node.shared.now(|vpc| vpc.fault_hits().get(&fault).copied());
+        assert!(hits.is_some_and(|hits| hits > 0), "{hits:?}");
+        let ledger = life.engine.dump().await.unwrap().ledger;
+        let held = ledger.enis.values().filter(|eni| eni.attachment().is_some()).count();
+        assert_eq!(held, node.shared.cloud_of(&node.instance).enis.len(), "{ledger:#?}");
+        assert_eq!(node.broken_promises(), Vec::<String>::new());
+        life.add("new", "new").await.unwrap();
     })
     .unwrap();
 }

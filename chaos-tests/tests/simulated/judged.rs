@@ -20,7 +20,7 @@ impl Node {
     /// Everything that must hold whenever the daemon is at rest. Gives what does not.
     pub(crate) fn faults(&self, ledger: &Ledger) -> Vec<String> {
         let mut faults = self.ledger_faults(ledger);
-        faults.extend(self.broken(self.promised_pods(), |_| true));
+        faults.extend(self.disorder());
         faults.extend(self.shared.now(|vpc| vpc.check()).into_iter().map(|found| format!("EC2: {found:?}")));
         faults.extend(self.changes_of_kept());
         faults.extend(self.answered().faults());
@@ -36,6 +36,11 @@ impl Node {
     /// What must hold at every instant: a pod that was answered has its path.
     pub(crate) fn broken_promises(&self) -> Vec<String> {
         self.broken(self.promised_pods(), Law::is_of_a_pod)
+    }
+
+    /// What is not as it should be in EC2 and in the kernel, whatever the ledger says.
+    pub(crate) fn disorder(&self) -> Vec<String> {
+        self.broken(self.promised_pods(), |_| true)
     }
 
     fn promised_pods(&self) -> impl Iterator<Item = Pod> {

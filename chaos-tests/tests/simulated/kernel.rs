@@ -60,6 +60,15 @@ struct Sandbox {
     inside: Option<PodWiring>,
 }
 
+/// Whose link in the host's namespace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LinkOf {
+    /// An ENI's.
+    Eni(MacAddr),
+    /// A pod's, whose sandbox has this number.
+    Pod(u64),
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// By number.
@@ -114,6 +123,15 @@ impl State {
     fn eni_link(&mut self, mac: MacAddr) -> Option<(u32, &mut Link)> {
         let mut enis = self.links.iter_mut().filter(|(_, link)| link.netns.is_none());
         enis.find(|(_, link)| link.mac == mac).map(|(index, link)| (*index, link))
+    }
+
+    fn index_of_link(&self, wanted: &LinkOf) -> Option<u32> {
+        let mut links = self.links.iter();
+        let found = links.find(|(_, link)| match wanted {
+            LinkOf::Eni(mac) => link.netns.is_none() && link.mac == *mac,
+            LinkOf::Pod(inode) => link.netns == Some(*inode),
+        });
+        found.map(|(index, _)| *index)
     }
 
     fn plug(&mut self, mac: MacAddr) {
@@ -249,6 +267,58 @@ impl Kernel {
             link.addresses.retain(|net| net.addr() != address);
             link.addresses.extend(bears.then_some(Ipv4Net::from(address)));
         }
+        drop(state);
+        self.disturbed.notify_one();
+    }
+
+    /// Somebody takes a link down; whoever watches is told. The kernel drops the routes over it.
+    pub(crate) fn take_down(&self, link: &LinkOf) {
+        let mut state = self.lock();
+        let Some(index) = state.index_of_link(link) else { return };
+        if let Some(link) = state.links.get_mut(&index) {
+            link.up = false;
+        }
+        state.routes.retain(|route| route.link_index != index);
+        drop(state);
+        self.disturbed.notify_one();
+    }
+
+    /// Somebody gives a link another name; whoever watches is told.
+    pub(crate) fn rename(&self, link: &LinkOf, name: &str) {
+        let mut state = self.lock();
+        let Some(index) = state.index_of_link(link) else { return };
+        if let Some(link) = state.links.get_mut(&index) {
+            name.clone_into(&mut link.name);
+        }
+        drop(state);
+        self.disturbed.notify_one();
+    }
+
+    /// Somebody deletes a link, and with a pod's its other end; whoever watches is told.
+    pub(crate) fn delete_link(&self, link: &LinkOf) {
+        let mut state = self.lock();
+        let Some(index) = state.index_of_link(link) else { return };
+        state.links.remove(&index);
+        state.routes.retain(|route| route.link_index != index);
+        drop(state);
+        self.disturbed.notify_one();
+    }
+
+    /// Somebody removes all routes of a table; whoever watches is told.
+    pub(crate) fn empty_table(&self, table: u32) {
+        self.lock().routes.retain(|route| route.table != table);
+        self.disturbed.notify_one();
+    }
+
+    /// Somebody removes the route to an address; whoever watches is told.
+    pub(crate) fn remove_routes_to(&self, address: IpAddr) {
+        self.lock().routes.retain(|route| route.to != IpNet::from(address));
+        self.disturbed.notify_one();
+    }
+
+    /// Somebody removes the rules that take packets from an address; whoever watches is told.
+    pub(crate) fn remove_rules_from(&self, address: IpAddr) {
+        self.lock().rules.retain(|rule| rule.from != Some(IpNet::from(address)));
         self.disturbed.notify_one();
     }
 

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::clock::VirtualClock;
-use crate::cloud::{CountedCloud, MetadataReach, Wire};
+use crate::cloud::{CountedCloud, MetadataReach, WhoseMetadata, Wire};
 use crate::disk::Disk;
 use crate::kernel::{self, Kernel, Primary, SimHost};
 use crate::patience::Answered;
@@ -98,7 +98,7 @@ pub(crate) struct Node {
     pub(crate) metadata: MetadataReach,
     /// Who sees what the daemon does.
     pub(crate) witness: Witness,
-    imds: Arc<ImdsService>,
+    imds: WhoseMetadata,
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
     spool: Spool,
     answered: Answered,
@@ -276,10 +276,11 @@ async fn watch_spool(engine: EngineHandle, spool: Spool) {
     }
 }
 
-struct Observer(Steps);
+struct Observer(Steps, Disk);
 
 impl CommitObserver for Observer {
     fn before(&self, n: u64) {
+        self.1.begin_commit();
         self.0.pass(format!("before commit {n}"));
     }
 
@@ -300,7 +301,7 @@ impl Node {
         shared.connect(&instance, &kernel);
         Self {
             stage: stage.clone(),
-            imds: Arc::new(ImdsService::new(shared.vpc().clone(), instance)),
+            imds: WhoseMetadata::of(ImdsService::new(shared.vpc().clone(), instance)),
             clock: VirtualClock::new(&shared, seed),
             shared,
             instance,
@@ -326,6 +327,19 @@ impl Node {
         lock(&self.pods).clone()
     }
 
+    /// Of each pod that was answered for and is not being deleted: whether packets find it. For whoever looks at every step:
+    /// [`Node::broken_promises`] judges more, and takes longer.
+    pub(crate) fn reach(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
+        let (kernel, pods) = (self.kernel.clone(), Arc::clone(&self.pods));
+        move || {
+            let pods = lock(&pods);
+            let promised = pods.values().filter(|pod| !pod.deleting);
+            let promised = promised.filter_map(|pod| Some((pod, pod.address?)));
+            let lost = promised.filter(|(pod, address)| kernel.reaches(*address) != Some(pod.netns.inode));
+            lost.map(|(pod, address)| format!("{} ({address}) is cut off", pod.key.container_id)).collect()
+        }
+    }
+
     /// The node restarts: every sandbox is gone.
     pub(crate) fn reboot(&mut self) {
         self.clock.reboot();
@@ -339,8 +353,8 @@ impl Node {
     }
 
     /// From now on its metadata service answers for another instance.
-    pub(crate) fn mistake_for(&mut self, instance: sim::InstanceId) {
-        self.imds = Arc::new(ImdsService::new(self.shared.vpc().clone(), instance));
+    pub(crate) fn mistake_for(&self, instance: sim::InstanceId) {
+        self.imds.set(ImdsService::new(self.shared.vpc().clone(), instance));
     }
 
     /// Lets something happen on the stage that this node shares with others.
@@ -427,7 +441,7 @@ impl Node {
     async fn ports(&self, steps: &Steps, tasks: &Tasks) -> anyhow::Result<Ports<SimWorld>> {
         let wire = Wire {
             ec2: self.shared.ec2(),
-            imds: Arc::clone(&self.imds),
+            imds: self.imds.clone(),
             cut_off: self.cut_off,
             metadata: self.metadata.clone(),
         };
@@ -454,7 +468,7 @@ impl Node {
         ports: Ports<SimWorld>,
     ) -> anyhow::Result<(Engine<SimWorld>, EngineHandle)> {
         let options = OpenOptions {
-            observer: Some(Arc::new(Observer(steps.clone()))),
+            observer: Some(Arc::new(Observer(steps.clone(), self.disk.clone()))),
             ..OpenOptions::at(WallTime(self.clock.now().wall.0))
         };
         let opened = Store::on_medium(self.disk.of(steps), &options)?;

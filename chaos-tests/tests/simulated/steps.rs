@@ -17,18 +17,37 @@ struct Inner {
     target: Option<usize>,
 }
 
+/// Looks around at a step of this name.
+type Look = dyn Fn(&str) + Send + Sync;
+
+/// Who looks at every step.
+#[derive(Clone, Default)]
+struct Onlooker(Option<Arc<Look>>);
+
+impl std::fmt::Debug for Onlooker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Onlooker")
+    }
+}
+
 /// The steps of one life of the process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Steps {
     inner: Arc<Mutex<Inner>>,
     death: CancellationToken,
+    onlooker: Onlooker,
 }
 
 impl Steps {
     /// Dies at the step with this number, counted from zero; never without one.
     pub(crate) fn dying_at(target: Option<usize>) -> Self {
         let inner = Inner { target, ..Inner::default() };
-        Self { inner: Arc::new(Mutex::new(inner)), death: CancellationToken::new() }
+        Self { inner: Arc::new(Mutex::new(inner)), ..Self::default() }
+    }
+
+    /// The same, and at each step that is passed this looks around.
+    pub(crate) fn seen_by(self, look: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { onlooker: Onlooker(Some(Arc::new(look))), ..self }
     }
 
     /// The process is about to pass a step; or it dies here.
@@ -40,9 +59,13 @@ impl Steps {
         let number = inner.names.len();
         // Whoever does things again and again without a pause stops the virtual clock.
         assert!(number < WITHOUT_END, "the daemon does not come to rest: {:?}", &inner.names[number - 9..]);
-        inner.names.push(name.into());
+        let name = name.into();
+        inner.names.push(name.clone());
         let last = inner.target == Some(number);
         drop(inner);
+        if let Some(look) = &self.onlooker.0 {
+            look(&name);
+        }
         if last {
             self.kill();
             std::panic::panic_any(Killed);
