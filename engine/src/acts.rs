@@ -6,6 +6,7 @@
 
 use holdfast_model::chain;
 use holdfast_model::host::PodWiring;
+use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
 use holdfast_ports::{HostFault, HostNet};
@@ -49,7 +50,13 @@ impl<W: World> Engine<W> {
             Act::Unwire => self.unwire(sandbox),
             Act::RemoveLinks => self.remove_links(),
             Act::Finish => {
-                let changes = planner::finish_release(&self.desired(), self.book.ledger(), sandbox, &now);
+                let changes = planner::finish_release(
+                    &self.desired(),
+                    self.book.ledger(),
+                    &self.observed.traces,
+                    sandbox,
+                    &now,
+                );
                 // Should it be lost, the release is done again, and the rest begins anew: longer, never shorter.
                 self.book.commit_lazily(changes);
             }
@@ -95,9 +102,15 @@ impl<W: World> Engine<W> {
         self.drive(sandbox, Input::Wired(result));
     }
 
+    /// What in the kernel is this lease's: where the ledger is old, another sandbox may have its address by now.
+    fn own_wirings(&self, lease: &Lease) -> Vec<PodWiring> {
+        let traces = &self.observed.traces;
+        self.wirings(lease).into_iter().filter(|wiring| !traces.is_anothers(wiring.address)).collect()
+    }
+
     fn unwire(&mut self, sandbox: &SandboxKey) {
         let Some(lease) = self.book.ledger().leases.get(sandbox) else { return };
-        let wirings = self.wirings(lease);
+        let wirings = self.own_wirings(lease);
         let (host, sandbox) = (self.ports.host.clone(), sandbox.clone());
         self.beside(async move {
             let mut result = Ok(());
@@ -129,7 +142,7 @@ impl<W: World> Engine<W> {
         for sandbox in sandboxes {
             self.drive(&sandbox, Input::LinksTaken);
             let lease = self.book.ledger().leases.get(&sandbox);
-            let pods = lease.map_or_else(Vec::new, |lease| self.wirings(lease));
+            let pods = lease.map_or_else(Vec::new, |lease| self.own_wirings(lease));
             batch.push((sandbox, pods));
         }
         let host = self.ports.host.clone();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdfast_model::config::Config;
 use holdfast_model::host::NatSeen;
 use holdfast_model::ids::MacAddr;
+use holdfast_model::node::NodeIdentity;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Desired, Observed};
 use holdfast_ports::{Clock, Spawner};
@@ -72,6 +73,8 @@ pub struct Engine<W: World> {
     pub(crate) asking_hint: bool,
     /// How often the metadata service was asked for a hint.
     pub(crate) hints_asked: u32,
+    /// What the metadata service said before the host's links were read.
+    pub(crate) told: Option<NodeIdentity>,
     /// Whether the metadata service has confirmed who we are since the start.
     pub(crate) identified: bool,
     /// What the last plan had to say of the pool that pods are served from.
@@ -137,6 +140,7 @@ impl<W: World> Engine<W> {
             identity_pause: timers::IDENTITY_RETRY.0,
             asking_hint: false,
             hints_asked: 0,
+            told: None,
             identified: false,
             report: planner::Report::default(),
             stopping: None,

@@ -79,6 +79,7 @@ impl<W: World> Engine<W> {
             // A link that was missed may have come.
             self.recover(None);
         }
+        self.weigh_identity();
         self.observed.links_seen(self.book.ledger(), &macs);
         self.nat_seen = observed.nat;
         self.note_way_out(observed.way_out);
@@ -225,7 +226,7 @@ impl<W: World> Engine<W> {
             .and_of_the_host(observed);
         if traces.links != self.observed.traces.links && !traces.is_empty() {
             tracing::warn!(links = ?traces.links, "pods run here that the ledger does not know: it has lost something");
-            self.observed.suspect_orphans(&now);
+            self.observed.ledger_lost(&now);
         }
         self.observed.traces = traces;
         let changes =

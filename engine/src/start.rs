@@ -93,12 +93,18 @@ impl<W: World> Engine<W> {
         match result {
             Ok(identity) => {
                 self.observed.metadata_answered(&now);
+                if self.macs.is_none() {
+                    // Whether the kernel bears it out is known when it was read.
+                    self.told = Some(identity);
+                    return;
+                }
                 if self.recover(Some(&identity)) == Recovery::Doubtful {
                     self.ask_identity_later();
                     return;
                 }
                 tracing::info!(instance = %identity.instance, r#type = %identity.instance_type, "this node");
                 self.identified = true;
+                self.observed.unsure_who = false;
                 self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
                 // The NAT table depends on who we are.
                 self.be_patient_for_nat();
@@ -113,6 +119,18 @@ impl<W: World> Engine<W> {
                 self.ask_identity_later();
             }
         }
+    }
+
+    /// The host's links were read: what metadata said before can be believed, or not; and while it is silent, whether this
+    /// ledger is this node's.
+    pub(crate) fn weigh_identity(&mut self) {
+        if let Some(identity) = self.told.take() {
+            self.identity(Ok(identity));
+        }
+        let here = Here { identity: None, macs: self.macs.as_ref() };
+        let node = self.book.ledger().node.as_ref();
+        self.observed.unsure_who =
+            !self.identified && node.is_some_and(|node| here.lacks(node.identity.primary_mac));
     }
 
     fn ask_identity_later(&mut self) {

@@ -29,7 +29,8 @@ pub struct Choice {
 /// The lowest slot first, so that high ENIs fall empty and can be given back; on an ENI, addresses that were not
 /// used since they came, then the one that has rested longest.
 pub fn free_addresses(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Choice> {
-    if ledger.node.as_ref().is_none_or(|node| node.boot != now.boot) {
+    let other_boot = ledger.node.as_ref().is_none_or(|node| node.boot != now.boot);
+    if other_boot || observed.reads.ledger_is_doubted() {
         return Vec::new();
     }
     let serving =

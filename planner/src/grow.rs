@@ -64,6 +64,9 @@ pub(crate) fn growth(
     let Some(node) = ledger.node.as_ref() else {
         return Growth::refused(Refusal::NotReady);
     };
+    if observed.unsure_who {
+        return Growth::refused(Refusal::NotReady);
+    }
     if desired.config.provisioning_disabled.value {
         return Growth::refused(Refusal::ProvisioningDisabled);
     }

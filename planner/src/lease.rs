@@ -9,12 +9,13 @@ use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::Now;
-use holdfast_model::uses::Use;
+use holdfast_model::uses::{Suspicion, Use};
 
 use crate::choose::Choice;
 use crate::desired::Desired;
 use crate::proof::Ended;
 use crate::quarantine::rest;
+use crate::traces::Traces;
 
 #[cfg(test)]
 mod tests;
@@ -108,18 +109,27 @@ pub fn begin_release(ledger: &Ledger, ended: &Ended, now: &Now) -> Vec<Change> {
     ]
 }
 
-/// The kernel state of a `Releasing` lease is gone: the lease ends, and its address rests its full time. One that
-/// EC2 took away meanwhile leaves a tombstone instead. Empty for any other lease.
+/// The kernel state of a `Releasing` lease is gone: the lease ends, and its address rests its full time, or is set aside
+/// where a sandbox that no lease explains has it. One that EC2 took away meanwhile leaves a tombstone instead. Empty for any
+/// other lease.
 pub fn finish_release(
     desired: &Desired<'_>,
     ledger: &Ledger,
+    traces: &Traces,
     sandbox: &SandboxKey,
     now: &Now,
 ) -> Vec<Change> {
     let Some(lease) = ledger.leases.get(sandbox).filter(|lease| lease.phase == LeasePhase::Releasing) else {
         return Vec::new();
     };
-    end(ledger, lease, Some(Use::Cooling(rest(desired, now))), now)
+    let after = |ip: IpAddr| {
+        Some(if traces.in_use.contains_key(&ip) {
+            Use::Suspect(Suspicion::MaybeInUse)
+        } else {
+            Use::Cooling(rest(desired, now))
+        })
+    };
+    end(ledger, lease, after, now)
 }
 
 /// The wiring of a `Pending` lease failed in this process and was undone; no ADD was answered. Its addresses are
@@ -127,7 +137,7 @@ pub fn finish_release(
 /// instead: the answer may have left. Empty for any other lease.
 pub fn undo(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
     match ledger.leases.get(sandbox) {
-        Some(lease) if lease.phase == LeasePhase::Pending => end(ledger, lease, None, now),
+        Some(lease) if lease.phase == LeasePhase::Pending => end(ledger, lease, |_| None, now),
         _ => Vec::new(),
     }
 }
@@ -135,11 +145,11 @@ pub fn undo(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
 // A `Draft` would do, but copies the whole ledger: these decisions are made for every pod, and none of their changes
 // depends on another.
 
-fn end(ledger: &Ledger, lease: &Lease, after: Option<Use>, now: &Now) -> Vec<Change> {
+fn end(ledger: &Ledger, lease: &Lease, after: impl Fn(IpAddr) -> Option<Use>, now: &Now) -> Vec<Change> {
     let mut changes = vec![Change::DropLease(lease.sandbox.clone())];
     for ip in lease.addresses() {
-        changes.push(match &after {
-            Some(what) => Change::PutUse(ip, what.clone()),
+        changes.push(match after(ip) {
+            Some(what) => Change::PutUse(ip, what),
             None => Change::DropUse(ip),
         });
         let withdrawn = ledger.block_of(ip).filter(|block| block.state == BlockState::Withdrawn);

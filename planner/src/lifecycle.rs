@@ -45,7 +45,7 @@ pub(crate) fn advance(
     agenda: &mut Agenda,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    if desired.config.provisioning_disabled.value {
+    if !observed.may_change(desired) {
         return steps;
     }
     let Some(node) = &ledger.node else { return steps };

@@ -15,6 +15,7 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::time::{BootTime, Now};
 
 use crate::budget::Budget;
+use crate::desired::Desired;
 use crate::fits::Fits;
 use crate::hint::HintDiff;
 use crate::host::wants_set_up;
@@ -91,6 +92,9 @@ pub struct Observed {
     pub asking_limits: bool,
     /// What the last complete look at the kernel showed that no lease explains.
     pub traces: Traces,
+    /// The primary ENI that the ledger knows has no link here, and metadata has not said who we are: nothing is changed in
+    /// EC2, where it might be another instance's.
+    pub unsure_who: bool,
     /// This process's share of jitter for periodic reads, drawn once.
     pub jitter: Duration,
 }
@@ -157,6 +161,17 @@ impl Observed {
         if matches!(api, Api::AssignPrivateIpAddresses | Api::CreateNetworkInterface) {
             self.fits.accepted(settlement.eni.as_ref(), now);
         }
+    }
+
+    /// Sandboxes live here that the ledger does not know: it has lost something, and what else it says may be old.
+    pub fn ledger_lost(&mut self, now: &Now) {
+        self.suspect_orphans(now);
+        self.reads.want(Reason::LedgerLost, now.boottime);
+    }
+
+    /// Whether anything may be changed in EC2.
+    pub(crate) fn may_change(&self, desired: &Desired<'_>) -> bool {
+        !desired.config.provisioning_disabled.value && !self.unsure_who
     }
 
     /// A read is being sent.
@@ -252,6 +267,7 @@ impl Observed {
             Reason::NotShown(ip) => ledger.block_of(*ip).is_none(),
             Reason::Hinted(hint) => hint.agrees_with(ledger),
             Reason::PrimaryNotShown => full && reading.is_whole(ledger),
+            Reason::LedgerLost => full && reading.is_whole(ledger) && reading.began >= from,
             Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost => false,
         });
         if full && !reading.is_whole(ledger) {

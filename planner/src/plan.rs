@@ -65,7 +65,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     let mut steps = Vec::new();
     steps.extend(limits::ask(ledger, observed, now));
     steps.extend(reads(ledger, observed, node, now, &mut agenda).into_iter().map(Step::Read));
-    if !desired.config.provisioning_disabled.value {
+    if observed.may_change(desired) {
         steps.extend(repeats(ledger, observed, now));
     }
     steps.extend(lifecycle::forget(ledger, now, &mut agenda));
@@ -73,7 +73,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     if taken_back.is_none() {
         steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut agenda));
     }
-    if !desired.config.provisioning_disabled.value {
+    if observed.may_change(desired) {
         steps.extend(source::follow_groups(ledger, observed, now));
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));

@@ -54,6 +54,9 @@ pub fn recover(desired: &Desired<'_>, ledger: &Ledger, here: Here<'_>, now: &Now
     let mut draft = Draft::of(ledger, now);
     let Some(node) = &ledger.node else {
         if let Some(identity) = here.identity {
+            if here.lacks(identity.primary_mac) {
+                return Recovered { kind: Recovery::Doubtful, changes: Vec::new() };
+            }
             put_node(&mut draft, identity, now);
         }
         return Recovered { kind: Recovery::Fresh, changes: draft.into_changes() };

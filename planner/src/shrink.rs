@@ -41,7 +41,7 @@ pub(crate) fn shrink(
                 | CloudChange::AssignAddresses { .. }
         )
     }) || pool.enis.iter().any(|share| share.eni.phase == EniPhase::Available);
-    if desired.config.provisioning_disabled.value || pool.level.waiting > 0 || growing {
+    if !observed.may_change(desired) || pool.level.waiting > 0 || growing {
         return Vec::new();
     }
     let Some(brake) = Brake::off(ledger, observed, now) else { return Vec::new() };

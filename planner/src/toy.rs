@@ -246,7 +246,9 @@ impl Toy {
         let address = self.ledger.leases[key].faces[0].address;
         let changes = begin_release(&self.ledger, &ended, &self.now);
         self.commit(&changes);
-        let changes = self.with_desired(|desired| finish_release(desired, &self.ledger, key, &self.now));
+        let changes = self.with_desired(|desired| {
+            finish_release(desired, &self.ledger, &self.observed.traces, key, &self.now)
+        });
         self.cloud.leased.remove(&address);
         self.freed.insert(address, self.now.wall.0);
         self.commit(&changes);

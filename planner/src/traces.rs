@@ -19,6 +19,11 @@ pub struct Traces {
 }
 
 impl Traces {
+    /// Whether a sandbox that no lease explains has this address: rules and routes that name it are that one's.
+    pub fn is_anothers(&self, address: IpAddr) -> bool {
+        self.in_use.get(&address).is_some_and(|link| link.alias.is_some())
+    }
+
     /// Whether the leases explain everything.
     pub fn is_empty(&self) -> bool {
         self.links.is_empty()

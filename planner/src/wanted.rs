@@ -47,6 +47,8 @@ pub enum Reason {
     Hinted(HintDiff),
     /// The instance's first ENI was not shown, without which it cannot be: the view is late.
     PrimaryNotShown,
+    /// Sandboxes live here that the ledger does not know: until EC2 was read, nothing else that it says is believed.
+    LedgerLost,
     /// An ENI of ours may hang unattached: calls may have been carried out of which the ledger knows nothing, or somebody
     /// else has left one.
     IntentsLost,
@@ -62,6 +64,7 @@ enum Pacing {
     Addresses,
     Hinted(HintDiff),
     PrimaryNotShown,
+    LedgerLost,
     IntentsLost,
 }
 
@@ -73,6 +76,7 @@ impl Pacing {
             Reason::NotShown(_) | Reason::Unasked(_) => Self::Addresses,
             Reason::Hinted(hint) => Self::Hinted(hint.clone()),
             Reason::PrimaryNotShown => Self::PrimaryNotShown,
+            Reason::LedgerLost => Self::LedgerLost,
             Reason::IntentsLost => Self::IntentsLost,
         }
     }
@@ -86,7 +90,7 @@ impl Pacing {
                 (seconds(5), seconds(300))
             }
             // Nothing is served before it is over.
-            Self::PrimaryNotShown => (seconds(1), seconds(300)),
+            Self::PrimaryNotShown | Self::LedgerLost => (seconds(1), seconds(300)),
             Self::Addresses => (seconds(30), seconds(1200)),
             // The metadata service may be wrong for long.
             Self::Hinted(_) | Self::IntentsLost => (seconds(60), seconds(3600)),
@@ -149,6 +153,11 @@ impl WantedReads {
     /// Whether the instance's ENIs were read, and the last list of them was whole.
     pub(crate) fn are_whole(&self) -> bool {
         self.last_full.is_some() && !self.wanted.contains_key(&Reason::PrimaryNotShown)
+    }
+
+    /// Whether the ledger may be older than what EC2 has, and no read has told since.
+    pub(crate) fn ledger_is_doubted(&self) -> bool {
+        self.wanted.contains_key(&Reason::LedgerLost)
     }
 
     /// Whether a read is to settle what is known of this ENI.
@@ -348,7 +357,7 @@ impl WantedReads {
         let others = self.wanted.iter().filter_map(|(reason, from)| {
             let paced = self.paced(&Pacing::of(reason), *from);
             match reason {
-                Reason::Miscounted | Reason::PrimaryNotShown => Some(paced),
+                Reason::Miscounted | Reason::PrimaryNotShown | Reason::LedgerLost => Some(paced),
                 Reason::Hinted(_) => Some(paced.max(last.after(HINT_READ_EVERY))),
                 _ => None,
             }
@@ -375,6 +384,7 @@ fn tells(read: &CloudRead, reason: &Reason, ledger: &Ledger) -> bool {
         Reason::Contradicted(eni) => tells_of(read, eni, ledger),
         Reason::Miscounted
         | Reason::PrimaryNotShown
+        | Reason::LedgerLost
         | Reason::NotShown(_)
         | Reason::Unasked(_)
         | Reason::Hinted(_) => {

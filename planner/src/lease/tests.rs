@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::eni::{EniPlace, EniRecord, Management};
+use holdfast_model::host::{LinkAlias, LinkSeen};
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Change;
@@ -9,6 +10,8 @@ use holdfast_model::ledger::Standing;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::time::BootTime;
+use holdfast_model::uses::Suspicion;
 
 use super::*;
 use crate::toy::{Fate, Toy, by_address, by_eni};
@@ -95,11 +98,15 @@ fn an_undone_wiring_frees_at_once_and_a_release_rests() {
     assert_eq!(choose(&toy).unwrap(), choice);
 
     toy.commit(&open_lease(&toy.ledger, &choice, request("a"), &toy.now).unwrap());
-    assert_eq!(finish_release(&desired, &toy.ledger, &key, &toy.now), [], "kernel state comes first");
+    assert_eq!(
+        finish_release(&desired, &toy.ledger, &toy.observed.traces, &key, &toy.now),
+        [],
+        "kernel state comes first"
+    );
     let ended = Ended::asked(&toy.ledger.leases[&key]);
     toy.commit(&begin_release(&toy.ledger, &ended, &toy.now));
     assert_eq!(begin_release(&toy.ledger, &ended, &toy.now), [], "twice is once");
-    toy.commit(&finish_release(&desired, &toy.ledger, &key, &toy.now));
+    toy.commit(&finish_release(&desired, &toy.ledger, &toy.observed.traces, &key, &toy.now));
     assert!(!toy.ledger.is_free(choice.address, &toy.now));
     toy.sleep(Duration::from_millis(29_999));
     assert!(!toy.ledger.is_free(choice.address, &toy.now));
@@ -242,4 +249,53 @@ fn what_was_found_is_leased_when_a_later_read_shows_it_again() {
     assert!([gone, stays].iter().all(|ip| !toy.observed.reads.unproven(*ip)), "{:?}", toy.observed.reads);
     assert!(!toy.ledger.is_held(gone));
     assert!(toy.ledger.is_free(stays, &toy.now));
+}
+
+/// By a ledger that is old the address is a dead sandbox's, and another one lives with it.
+#[test]
+fn an_address_that_an_unexplained_sandbox_has_is_set_aside_when_its_old_lease_ends() {
+    let mut toy = rested();
+    let config = toy.config.clone();
+    let desired = Desired { config: &config, limits: toy.limits.clone() };
+    let lease = toy.ledger.leases.values().next().unwrap().clone();
+    let (key, ip) = (lease.sandbox.clone(), lease.faces[0].address);
+    let link = LinkSeen { alias: Some(LinkAlias::of(&request("other").sandbox)), ..LinkSeen::default() };
+    toy.observed.traces.in_use.insert(ip, link.clone());
+    assert!(toy.observed.traces.is_anothers(ip));
+    toy.commit(&begin_release(&toy.ledger, &Ended::asked(&lease), &toy.now));
+    toy.commit(&finish_release(&desired, &toy.ledger, &toy.observed.traces, &key, &toy.now));
+    assert_eq!(toy.ledger.standing(ip), Standing::Suspect(Suspicion::MaybeInUse));
+    // What the host itself bears is nobody's link.
+    toy.observed.traces.in_use.insert(ip, LinkSeen { alias: None, ..link });
+    assert!(!toy.observed.traces.is_anothers(ip));
+}
+
+#[test]
+fn while_the_ledger_is_known_to_be_old_nothing_is_leased_before_ec2_was_read() {
+    let mut toy = rested();
+    assert!(choose(&toy).is_ok());
+    toy.sleep(Duration::from_millis(1));
+    toy.observed.ledger_lost(&toy.now);
+    assert!(choose(&toy).is_err());
+    let node = toy.ledger.node.clone().unwrap();
+    let read = CloudRead::InstanceEnis { instance: node.identity.instance };
+    let (before, now) = (BootTime(toy.now.boottime.0 - 1), toy.now.boottime);
+    toy.read(&read, before, 0);
+    assert!(choose(&toy).is_err(), "a read that began before tells nothing");
+    toy.read(&read, now, 0);
+    assert!(choose(&toy).is_ok());
+}
+
+#[test]
+fn nothing_is_changed_in_ec2_while_it_is_not_sure_which_instance_this_is() {
+    let mut toy = rested();
+    toy.observed.unsure_who = true;
+    toy.set_waiting(40);
+    let calls = toy.cloud.calls.len();
+    toy.run_to_rest();
+    assert_eq!(toy.cloud.calls.len(), calls);
+    assert_eq!(toy.last.refusal(), Some(&Refusal::NotReady));
+    toy.observed.unsure_who = false;
+    toy.run_to_rest();
+    assert!(toy.cloud.calls.len() > calls);
 }

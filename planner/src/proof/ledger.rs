@@ -16,6 +16,13 @@ pub struct Here<'a> {
     pub macs: Option<&'a BTreeSet<MacAddr>>,
 }
 
+impl Here<'_> {
+    /// Whether the kernel's links speak against an instance with this primary ENI.
+    pub fn lacks(&self, primary: MacAddr) -> bool {
+        self.macs.is_some_and(|macs| !macs.contains(&primary))
+    }
+}
+
 /// The node was started since the ledger was written: nothing of what ran then is alive, and no state of the kernel is left.
 #[derive(Debug)]
 pub(crate) struct NewBoot(());

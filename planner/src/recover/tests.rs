@@ -145,3 +145,20 @@ fn a_node_that_took_longer_to_boot_than_a_rest_takes_serves_all_its_pods_at_once
         assert!(toy.now.boottime.since(begun) < Duration::from_secs(4), "{} wait", toy.waiting());
     }
 }
+
+#[test]
+fn an_empty_ledger_does_not_take_metadatas_word_against_the_kernels() {
+    let toy = lived_in();
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
+    let told = identity("t3.small");
+    for (macs, kind) in [
+        (BTreeSet::new(), Recovery::Doubtful),
+        (BTreeSet::from([MacAddr([6, 6, 6, 6, 6, 6])]), Recovery::Doubtful),
+        (BTreeSet::from([told.primary_mac]), Recovery::Fresh),
+    ] {
+        let here = Here { identity: Some(&told), macs: Some(&macs) };
+        let recovered = recover(&desired, &Ledger::default(), here, &toy.now);
+        assert_eq!(recovered.kind, kind);
+        assert_eq!(recovered.changes.is_empty(), kind == Recovery::Doubtful);
+    }
+}
