@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudChange};
-use holdfast_model::eni::{EniPhase, EniRecord, Management};
+use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
 use crate::agenda::Agenda;
-use crate::claims::busy;
+use crate::claims::{busy, claimed_slots, lowest_free_slot};
 use crate::desired::Desired;
 use crate::host::{eni_wiring, wants_set_up};
 use crate::observed::Observed;
@@ -154,7 +154,33 @@ pub(crate) fn take_back(
             Some(Change::PutEni(record))
         })
         .collect();
-    (!changes.is_empty()).then_some(Step::Adjust(changes))
+    if changes.is_empty() {
+        return unattached_again(desired, ledger, observed, now);
+    }
+    Some(Step::Adjust(changes))
+}
+
+/// A detached ENI of ours that may not be deleted: it is attached again before another is made.
+fn unattached_again(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Step> {
+    let claimed = claimed_slots(ledger);
+    let held = claimed.iter().filter(|slot| slot.card == 0).count();
+    if desired.max_enis(0).is_none_or(|most| held >= most as usize) {
+        return None;
+    }
+    let stuck = ledger.enis.values().find(|eni| {
+        eni.phase == EniPhase::Detached
+            && eni.kind == EniKind::Standard
+            && !busy(ledger, &eni.id)
+            && !observed.doubted(&eni.id)
+            && now.boottime.since(eni.since) >= DETACHMENT_TAKES_AT_MOST
+            && observed.pause_of(Api::DeleteNetworkInterface, Some(&eni.id), None, now).is_some()
+    })?;
+    Some(Step::Adjust(vec![Change::PutEni(EniRecord {
+        phase: EniPhase::Available,
+        place: EniPlace::Device(lowest_free_slot(0, &claimed)),
+        since: now.boottime,
+        ..stuck.clone()
+    })]))
 }
 
 /// Kernel set-up for attached ENIs that this process has not read back yet.
