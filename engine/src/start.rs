@@ -165,7 +165,10 @@ impl<W: World> Engine<W> {
     pub(crate) fn hint(&mut self, result: Result<MetadataHint, MetadataError>) {
         let now = self.now();
         self.asking_hint = false;
-        self.timers.hint = Some(now.boottime.after(HINT_EVERY));
+        let next = now.boottime.after(HINT_EVERY);
+        // Sooner where this one cannot tell of all, lest two whole rounds pass over what others did meanwhile.
+        let settles = planner::hint_settles(self.book.ledger(), &now);
+        self.timers.hint = Some(settles.map_or(next, |at| at.min(next)));
         let hint = match result {
             Ok(hint) => hint,
             Err(error) => {

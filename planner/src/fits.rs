@@ -53,6 +53,11 @@ impl Fits {
         }
     }
 
+    /// A read has shown more on this ENI than the ledger had: the refusal may have been about that.
+    pub(crate) fn miscounted(&mut self, eni: &EniId) {
+        self.learnt.remove(&Some(eni.clone()));
+    }
+
     /// Keeps what was learnt of these, and of new ENIs.
     pub(crate) fn keep(&mut self, known: impl Fn(&EniId) -> bool) {
         self.learnt.retain(|eni, _| eni.as_ref().is_none_or(&known));

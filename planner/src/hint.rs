@@ -9,7 +9,7 @@ use holdfast_model::eni::{EniRecord, Management};
 use holdfast_model::ids::{EniId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::subnet::SubnetRecord;
-use holdfast_model::time::Now;
+use holdfast_model::time::{BootTime, Now};
 use ipnet::Ipv4Net;
 
 #[cfg(test)]
@@ -17,6 +17,12 @@ mod tests;
 
 /// The metadata service lags behind EC2; a difference is news only this long after our own last change.
 const LAG: Duration = Duration::from_secs(60);
+
+/// From when on a hint tells of ENIs that were changed too lately for it to; `None`: it tells of all.
+pub fn hint_settles(ledger: &Ledger, now: &Now) -> Option<BootTime> {
+    let at = ledger.enis.values().map(|eni| eni.changed.after(LAG));
+    at.filter(|at| *at > now.boottime).max()
+}
 
 /// How the hint differs from the ledger.
 ///

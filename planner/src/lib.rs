@@ -56,7 +56,7 @@ pub mod wanted;
 pub use adopt::adopt;
 pub use choose::{Choice, free_addresses};
 pub use desired::Desired;
-pub use hint::{HintDiff, adopt_subnets, compare_hint, learn_cidrs};
+pub use hint::{HintDiff, adopt_subnets, compare_hint, hint_settles, learn_cidrs};
 pub use host::{Spared, UnreachedBy, desired_host, host_diff, spared, unreached, wirings_of};
 pub use intents::{call_of, open, settle};
 pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_lease, rewired, undo};

@@ -202,10 +202,12 @@ impl Observed {
                 || changes.iter().any(|change| matches!(change, Change::PutUse(other, _) if *other == ip))
         };
         for change in changes {
-            if let Change::PutBlock(block) = change
-                && !before.blocks.contains_key(&block.net)
-                && used(block.net.addr())
-            {
+            let Change::PutBlock(block) = change else { continue };
+            if before.blocks.contains_key(&block.net) {
+                continue;
+            }
+            self.fits.miscounted(&block.eni);
+            if used(block.net.addr()) {
                 let from = began.after(ABSENCE_BELIEVED_AFTER);
                 self.reads.want_from(Reason::Unasked(block.net.addr()), from);
             }

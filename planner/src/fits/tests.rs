@@ -85,3 +85,12 @@ fn delegated_prefixes_take_up_room() {
     assert_eq!(toy.cloud.enis[&primary()].secondary.len(), 5, "nine in all");
     assert_eq!(toy.cloud.refused, 0);
 }
+
+#[test]
+fn what_was_refused_while_the_ledger_had_less_than_ec2_says_nothing_of_the_limit() {
+    let (mut fits, eni, now) = (Fits::default(), EniId::new("eni-a"), Toy::new("t3.small", by_eni(1)).now);
+    fits.refused(Some(&eni), 1, &now);
+    fits.refused(None, 4, &now);
+    fits.miscounted(&eni);
+    assert_eq!((fits.most(Some(&eni), &now), fits.most(None, &now)), (None, Some(2)));
+}

@@ -80,3 +80,14 @@ fn ranges_are_filled_in_and_not_changed() {
         assert_eq!(learn_cidrs(&toy.ledger, &cidrs), [Change::PutSubnet(learnt.clone())]);
     }
 }
+
+#[test]
+fn a_hint_that_comes_too_soon_after_a_change_is_asked_for_again_when_it_can_tell() {
+    let mut toy = rested();
+    assert_eq!(hint_settles(&toy.ledger, &toy.now), None);
+    let eni = toy.ledger.enis.values().next().unwrap().clone();
+    toy.ledger.apply(&Change::PutEni(EniRecord { changed: toy.now.boottime, ..eni }));
+    assert_eq!(hint_settles(&toy.ledger, &toy.now), Some(toy.now.boottime.after(LAG)));
+    toy.sleep(LAG);
+    assert_eq!(hint_settles(&toy.ledger, &toy.now), None);
+}

@@ -101,7 +101,7 @@ pub(super) async fn work(life: &Life, node: &Node, chance: &Chance, life_number:
         let (full, stuck) = (chance.one_in(10), chance.one_in(10));
         node.disk.set_full(full);
         node.disk.set_stuck(stuck);
-        // A DEL that the disk did not take is found out anew by the namespace, which must be gone then: see `open_faults`.
+        // A DEL that the disk did not take is found out anew by the namespace, which must be gone then: see `found`.
         // A disk that has room again is not tried at once.
         let disk_is_well = !full && !stuck;
         let lingers = || chance.one_in(3) && disk_is_well && disk_was_well;

@@ -9,8 +9,9 @@ use holdfast_model::block::BlockState;
 use holdfast_model::eni::{EniPhase, Management};
 use holdfast_model::ids::MacAddr;
 use holdfast_sim::vpc::request::{
-    AssignPrivateIpAddresses, AttachNetworkInterface, CreateNetworkInterface, DeleteNetworkInterface,
-    DetachNetworkInterface, UnassignPrivateIpAddresses,
+    AssignPrivateIpAddresses, AttachNetworkInterface, AttachmentChange, CreateNetworkInterface,
+    DeleteNetworkInterface, DetachNetworkInterface, ModifyNetworkInterfaceAttribute,
+    UnassignPrivateIpAddresses,
 };
 use holdfast_sim::vpc::{AttachmentId, EniId};
 
@@ -324,10 +325,21 @@ fn attach(node: &Node, device: u32) -> bool {
             device_index: device.into(),
             network_card_index: None,
         });
-        if attached.is_err() {
+        let Ok(attached) = attached else {
             vpc.foreign(DeleteNetworkInterface { network_interface_id }).unwrap();
-        }
-        attached.is_ok()
+            return false;
+        };
+        // Whether it ends with the node is its maker's business, and so is it his to say so.
+        vpc.foreign(ModifyNetworkInterfaceAttribute {
+            network_interface_id,
+            attachment: Some(AttachmentChange {
+                attachment_id: Some(attached.attachment_id),
+                delete_on_termination: Some(true),
+            }),
+            ..ModifyNetworkInterfaceAttribute::default()
+        })
+        .unwrap();
+        true
     })
 }
 
