@@ -195,7 +195,10 @@ fn the_place_of_an_eni_that_others_detached_is_free_in_five_minutes() {
         let ledger = life.engine.dump().await.unwrap().ledger;
         let known = ledger.enis.values().find(|eni| eni.id.as_str() == gone.as_str());
         let calls = node.shared.now(|vpc| {
-            vpc.log().iter().map(|call| format!("{:?} {:?}", call.at, call.request)).collect::<Vec<_>>()
+            vpc.log()
+                .by(&Caller::instance(&node.instance))
+                .map(|call| format!("{:?} {:?}", call.at, call.request))
+                .collect::<Vec<_>>()
         });
         assert!(known.is_none_or(|eni| eni.attachment().is_none()), "{known:?} {calls:#?}");
     })
