@@ -80,7 +80,7 @@ impl<W: World> Engine<W> {
             self.recover(None);
         }
         self.weigh_identity();
-        self.observed.links_seen(self.book.ledger(), &macs);
+        self.observed.links_seen(self.book.ledger(), &macs, &now);
         self.nat_seen = observed.nat;
         self.note_way_out(observed.way_out);
         if let Some(drops) = &observed.forward_drops {
@@ -157,7 +157,7 @@ impl<W: World> Engine<W> {
     /// Sandboxes that live in the kernel and that the ledger has lost: as soon as EC2 has shown its address, each gets its
     /// lease back.
     fn rebuild(&mut self) {
-        let changes = planner::rebuild_leases(self.book.ledger(), &self.observed.traces, &self.now());
+        let changes = planner::rebuild_leases(self.book.ledger(), &self.observed, &self.now());
         if !changes.is_empty() {
             tracing::warn!(?changes, "leases were read back from the kernel");
         }

@@ -6,7 +6,7 @@ use holdfast_model::time::BootTime;
 
 /// How often the metadata service is asked for a hint. With three ENIs that is under 240 requests an hour, and what
 /// somebody else changes in EC2 is known within two minutes.
-pub(crate) const HINT_EVERY: Duration = Duration::from_secs(80);
+pub(crate) const HINT_EVERY: Duration = Duration::from_secs(82);
 /// Every so many hints the VPC's ranges are asked for as well.
 pub(crate) const VPC_EVERY: u32 = 4;
 /// How often the host's network is read although nothing told of a change.

@@ -155,6 +155,10 @@ impl Merge<'_> {
             }
             match draft.ledger.block_of(ip).cloned() {
                 Some(known) if known.eni == record.id => self.shown_again(draft, record, known),
+                // It has left where the book had it, under a sandbox that no lease explains.
+                Some(known) if known.state == BlockState::Withdrawn && !is_leased(&draft.ledger, ip) => {
+                    draft.put_block(Block::held(known.net, record.id.clone(), self.reading.began));
+                }
                 // The book has it on another ENI, and that may be the newer truth: EC2 gives out again at once
                 // what it got back, and this view may be late. It is taken in here when it has left there.
                 Some(_) => {}
@@ -220,6 +224,10 @@ impl Merge<'_> {
             delete_on_termination: attachment.delete_on_termination,
         }
     }
+}
+
+fn is_leased(ledger: &Ledger, ip: std::net::IpAddr) -> bool {
+    matches!(ledger.uses.get(&ip), Some(Use::Leased(_)))
 }
 
 /// Where an address that a read shows comes from.

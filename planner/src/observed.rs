@@ -364,9 +364,17 @@ impl Observed {
         self.set_up_rests.get(eni).is_some_and(|rest| now.boottime.since(rest.since) >= LINK_TAKES_AT_MOST)
     }
 
-    /// The kernel's links were read. An ENI whose link is gone serves nobody until it was set up again.
-    pub fn links_seen(&mut self, ledger: &Ledger, macs: &BTreeSet<MacAddr>) {
-        self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| macs.contains(&eni.mac)));
+    /// The kernel's links were read. An ENI whose link is gone serves nobody until it was set up again; and somebody may have
+    /// detached it, which metadata was seen to hide for as long as the instance runs.
+    pub fn links_seen(&mut self, ledger: &Ledger, macs: &BTreeSet<MacAddr>, now: &Now) {
+        let gone = self
+            .ready_enis
+            .extract_if(.., |id| ledger.enis.get(id).is_none_or(|eni| !macs.contains(&eni.mac)));
+        for eni in gone.filter_map(|id| ledger.enis.get(&id)).filter(|eni| eni.attachment().is_some()) {
+            // When a read can prove that it is gone.
+            let from = eni.changed.after(ABSENCE_BELIEVED_AFTER).max(now.boottime);
+            self.reads.want_from(Reason::Contradicted(eni.id.clone()), from);
+        }
     }
 
     /// The kernel's links changed: ENIs that rest after a failed set-up are tried again at once.

@@ -17,6 +17,7 @@ use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
 use crate::draft::Draft;
+use crate::observed::Observed;
 use crate::traces::Traces;
 
 /// What of the kernel's links no lease explains. `before` are the links of the leases that there were as the look
@@ -47,13 +48,17 @@ pub fn traces_of(ledger: &Ledger, before: &BTreeSet<LinkAlias>, observed: &HostO
 }
 
 /// Leases for sandboxes that live in the kernel and that the ledger has forgotten: their addresses must be in the
-/// ledger, on an ENI, leased to nobody.
+/// ledger, on an ENI, leased to nobody; and EC2 was read since it is known that the ledger has lost something: what it has of
+/// an address may be of another day.
 ///
 /// Where the sandbox's namespace is, and which pod it was, is lost: such a lease ends with a DEL, or when its link is
 /// gone.
-pub fn rebuild_leases(ledger: &Ledger, traces: &Traces, now: &Now) -> Vec<Change> {
+pub fn rebuild_leases(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Change> {
+    if observed.reads.ledger_is_doubted() {
+        return Vec::new();
+    }
     let mut draft = Draft::of(ledger, now);
-    for (&address, link) in &traces.in_use {
+    for (&address, link) in &observed.traces.in_use {
         let Some(sandbox) = link.alias.as_ref().and_then(LinkAlias::sandbox) else { continue };
         let here = |state| matches!(state, BlockState::Held | BlockState::Withdrawn);
         let Some(block) = draft.ledger.block_of(address).filter(|block| here(block.state)) else { continue };
@@ -105,6 +110,10 @@ mod tests {
         Now { boot: BootId::new("b"), boottime: BootTime(1), wall: WallTime(1) }
     }
 
+    fn with(traces: Traces) -> Observed {
+        Observed { traces, ..Observed::default() }
+    }
+
     fn traces(ledger: &Ledger, observed: &HostObserved) -> Traces {
         traces_of(ledger, &BTreeSet::new(), observed)
     }
@@ -154,12 +163,12 @@ mod tests {
         let mut ledger = ledger();
         let traces = traces(&ledger, &observed());
         assert_eq!(traces.in_use.keys().collect::<Vec<_>>(), [&ADDRESS]);
-        ledger.apply_all(&rebuild_leases(&ledger, &traces, &now()));
+        ledger.apply_all(&rebuild_leases(&ledger, &with(traces.clone()), &now()));
         let lease = &ledger.leases[&sandbox()];
         let face = &lease.faces[0];
         assert_eq!((face.address, face.host_veth.as_str(), face.place.route_table()), (ADDRESS, "eni0", 2));
         assert_eq!(invariants::check(&ledger, None), []);
-        assert_eq!(rebuild_leases(&ledger, &traces, &now()), []);
+        assert_eq!(rebuild_leases(&ledger, &with(traces.clone()), &now()), []);
         assert!(super::traces_of(&ledger, &BTreeSet::new(), &observed()).is_empty());
     }
 
@@ -182,6 +191,14 @@ mod tests {
         ledger.apply(&Change::DropBlock(ADDRESS.into()));
         let traces = traces(&ledger, &observed());
         assert!(!traces.is_empty());
-        assert_eq!(rebuild_leases(&ledger, &traces, &now()), []);
+        assert_eq!(rebuild_leases(&ledger, &with(traces.clone()), &now()), []);
+    }
+
+    #[test]
+    fn before_ec2_was_read_nothing_of_a_ledger_that_is_old_is_built_on() {
+        let ledger = ledger();
+        let mut seen = with(traces(&ledger, &observed()));
+        seen.ledger_lost(&now());
+        assert_eq!(rebuild_leases(&ledger, &seen, &now()), []);
     }
 }

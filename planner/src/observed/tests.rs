@@ -6,7 +6,7 @@ use holdfast_model::ledger::Ledger;
 use holdfast_model::refusal::CredentialsFault;
 use holdfast_model::time::Now;
 
-use crate::toy::now_at;
+use crate::toy::{Toy, by_eni, now_at};
 use crate::{Fault, Observed, Reading, Settlement};
 
 fn read() -> CloudRead {
@@ -147,4 +147,21 @@ fn what_is_put_into_doubt_again_meanwhile_is_read_again() {
         observed.read_adopted(&Ledger::default(), reading);
         assert_eq!(observed.doubted(&eni), doubted, "a read that began at {began}");
     }
+}
+
+/// Metadata was seen to list an ENI that was detached by force until the instance stops.
+#[test]
+fn an_eni_whose_link_went_is_looked_for_in_ec2_when_a_read_can_tell() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    toy.sleep(Duration::from_secs(60));
+    let other = toy.ledger.enis.values().find(|eni| !eni.is_primary()).unwrap().clone();
+    let macs = toy.ledger.enis.values().map(|eni| eni.mac).filter(|mac| *mac != other.mac).collect();
+    toy.cloud.enis.get_mut(&other.id).unwrap().attachment = None;
+    toy.observed.links_seen(&toy.ledger, &macs, &toy.now);
+    assert!(!toy.observed.ready_enis.contains(&other.id));
+    toy.run_to_rest();
+    assert!(!toy.ledger.enis.get(&other.id).is_some_and(|eni| eni.attachment().is_some()));
+    toy.assert_in_agreement();
 }
