@@ -371,8 +371,8 @@ impl Observed {
             .ready_enis
             .extract_if(.., |id| ledger.enis.get(id).is_none_or(|eni| !macs.contains(&eni.mac)));
         for eni in gone.filter_map(|id| ledger.enis.get(&id)).filter(|eni| eni.attachment().is_some()) {
-            // When a read can prove that it is gone.
-            let from = eni.changed.after(ABSENCE_BELIEVED_AFTER).max(now.boottime);
+            // When a read can prove that it is gone: describes lag behind what others do, too.
+            let from = eni.changed.max(now.boottime).after(ABSENCE_BELIEVED_AFTER);
             self.reads.want_from(Reason::Contradicted(eni.id.clone()), from);
         }
     }

@@ -60,8 +60,9 @@ pub fn rebuild_leases(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Ch
     let mut draft = Draft::of(ledger, now);
     for (&address, link) in &observed.traces.in_use {
         let Some(sandbox) = link.alias.as_ref().and_then(LinkAlias::sandbox) else { continue };
-        let here = |state| matches!(state, BlockState::Held | BlockState::Withdrawn);
-        let Some(block) = draft.ledger.block_of(address).filter(|block| here(block.state)) else { continue };
+        // One that EC2 took away may be on another ENI by now: a read tells.
+        let held = draft.ledger.block_of(address).filter(|block| block.state == BlockState::Held);
+        let Some(block) = held else { continue };
         if matches!(draft.ledger.uses.get(&address), Some(Use::Leased(_))) {
             continue;
         }
