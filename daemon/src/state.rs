@@ -1,8 +1,6 @@
 //! The whole state as JSON, for a support ticket. No secret is in it: the daemon's state holds none,
 //! and of the environment only the settings that [`crate::env`] reads are shown.
 
-mod instants;
-
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -10,12 +8,9 @@ use holdfast_engine::Dump;
 use holdfast_model::config::Config;
 use holdfast_model::invariants;
 use holdfast_model::limits::InstanceLimits;
-use holdfast_ports::Clock;
 use holdfast_store::Store;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-
-use crate::clock::KernelClock;
 
 /// Each variable that is read, with its value and where that comes from.
 pub(crate) type Settings = Map<String, Value>;
@@ -40,9 +35,7 @@ pub(crate) fn dumped(
     state: impl Serialize,
 ) -> anyhow::Result<Value> {
     let whole = Dumped { version: env!("CARGO_PKG_VERSION"), source, settings, state };
-    let mut whole = serde_json::to_value(whole).context("putting the state into JSON")?;
-    instants::tell(&mut whole, &KernelClock::new()?.now());
-    Ok(whole)
+    serde_json::to_value(whole).context("putting the state into JSON")
 }
 
 /// Of a running engine.
