@@ -6,7 +6,8 @@ use crate::{DEATHS, daemon};
 
 /// How the daemon is broken, and what is said of it.
 const LIST: [(&str, &str); 5] = [
-    ("wires-nothing", "nothing arrives from the node"),
+    // The daemon finds it out by itself, and wires it anew for ever.
+    ("wires-nothing", "not quiet within twenty minutes"),
     ("small-mtu", "MTU 1400 on its eth0"),
     ("sets-up-no-eni", "its table 2 is []"),
     ("gives-one-twice", "were both given"),
