@@ -47,8 +47,9 @@ const LIST: &[(Sabotage, &str)] = &[
     (sabotage::LEAVES_A_VETH, "the link eni0123456789a belongs to nobody"),
     (sabotage::LEAVES_A_SETTING, "the setting ipv4/conf/all/arp_announce was 0 and is 2"),
     // One that routes, translates or remembers wrongly.
-    (sabotage::SENDS_BY_THE_PRIMARY, "in table 254, not by ens6 of eni-"),
-    (sabotage::SOURCES_OF_ROUTES, " src 10.0."),
+    // The daemon asks the kernel where its packets go, and refuses what would go wrong.
+    (sabotage::SENDS_BY_THE_PRIMARY, "a foreign rule 1500 from"),
+    (sabotage::SOURCES_OF_ROUTES, "read-back after set-up differs: route to"),
     (sabotage::STRICT_PRIMARY, "(ens5) checks the way back strictly"),
     (sabotage::STRICT_SECONDARY, "(ens6) checks the way back strictly"),
     (sabotage::NARROWS_RULES, "ipproto [17] lookup"),
