@@ -199,7 +199,7 @@ fn broken_programs_are_found() {
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
                 sabotage::SENDS_BY_THE_PRIMARY,
-                "a foreign rule 1500 from",
+                "table 254",
             ),
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",

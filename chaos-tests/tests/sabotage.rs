@@ -47,8 +47,8 @@ const LIST: &[(Sabotage, &str)] = &[
     (sabotage::LEAVES_A_VETH, "the link eni0123456789a belongs to nobody"),
     (sabotage::LEAVES_A_SETTING, "the setting ipv4/conf/all/arp_announce was 0 and is 2"),
     // One that routes, translates or remembers wrongly.
-    // The daemon asks the kernel where its packets go, and refuses what would go wrong.
-    (sabotage::SENDS_BY_THE_PRIMARY, "a foreign rule 1500 from"),
+    // As early as it can be, the daemon finds it when it asks the kernel, and refuses the ADD.
+    (sabotage::SENDS_BY_THE_PRIMARY, "table 254"),
     (sabotage::SOURCES_OF_ROUTES, "read-back after set-up differs: route to"),
     (sabotage::STRICT_PRIMARY, "(ens5) checks the way back strictly"),
     (sabotage::STRICT_SECONDARY, "(ens6) checks the way back strictly"),

@@ -142,7 +142,7 @@ fn broken_programs_are_found() {
             (
                 "a_ledger_of_the_version_before_is_taken_over_under_traffic",
                 sabotage::SENDS_BY_THE_PRIMARY,
-                "control: Pings",
+                "table 254",
             ),
         ],
     );
