@@ -66,13 +66,14 @@ fn a_node_that_is_cut_off_from_aws_goes_on() {
     let failure = refused.result.unwrap_err();
     assert_eq!(failure.code, TRY_AGAIN, "{failure:?}");
     // By what is asked for first: the role's credentials come from the metadata service.
-    let true_causes = ["EC2 does not answer", "no credentials to call ec2:"];
-    assert!(true_causes.iter().any(|cause| failure.details.contains(cause)), "{failure:?}");
+    let is_true =
+        |told: &str| told.contains("EC2 does not answer") || told.contains("no credentials to call ec2:");
+    assert!(is_true(&failure.details), "{failure:?}");
     let health = node.health().unwrap();
     assert_eq!(health["alive"], true, "liveness never depends on EC2: {health}");
     // It is told to people, and is no failure of the node's: its pods are to stay.
     assert_eq!(health["serving"], "short", "{health}");
-    assert!(health["cause"].as_str().unwrap().contains("EC2 does not answer"), "{health}");
+    assert!(is_true(health["cause"].as_str().unwrap()), "{health}");
     runner.status().unwrap().ok().unwrap();
 
     // Nothing was asked of the real one, and nothing released for not being seen: not either at the time from which on

@@ -65,7 +65,7 @@ fn named(text: &str) -> BTreeSet<String> {
         match path.strip_prefix('{') {
             // `use crate::{admin, server::Desk};`
             Some(list) => {
-                found.extend(list.split('}').next().unwrap().split(',').map(|item| word(item.trim())))
+                found.extend(list.split('}').next().unwrap().split(',').map(|item| word(item.trim())));
             }
             None => drop(found.insert(word(path))),
         }

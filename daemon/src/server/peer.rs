@@ -78,13 +78,11 @@ fn effective(status: &str) -> Option<u64> {
 /// what its ids are mapped to, which none but a right-holder can make the same.
 fn same_users(pid: i32) -> io::Result<bool> {
     let namespace = |pid: &str| nix::sys::stat::stat(format!("/proc/{pid}/ns/user").as_str());
-    match (namespace(&pid.to_string()), namespace("self")) {
-        (Ok(its), Ok(own)) => Ok((its.st_dev, its.st_ino) == (own.st_dev, own.st_ino)),
-        _ => {
-            let map = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/uid_map"));
-            Ok(map(&pid.to_string())? == map("self")?)
-        }
+    if let (Ok(its), Ok(own)) = (namespace(&pid.to_string()), namespace("self")) {
+        return Ok((its.st_dev, its.st_ino) == (own.st_dev, own.st_ino));
     }
+    let map = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/uid_map"));
+    Ok(map(&pid.to_string())? == map("self")?)
 }
 
 fn is_over(handle: &OwnedFd) -> bool {
