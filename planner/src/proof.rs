@@ -6,11 +6,11 @@
 //! | what goes | proof | it stands on |
 //! |---|---|---|
 //! | a lease, with its links, rules and routes | [`Ended`] | the runtime's word; an ADD that was never answered; a namespace and a host link that are both gone |
-//! | all leases | [`NewBoot`] | the kernel's boot id: sandboxes do not outlive a boot |
-//! | the whole ledger | [`Anothers`] | metadata names another instance, and the host's links bear it out |
-//! | an address or an ENI in EC2 | [`Idle`] | ledger and kernel agree that nobody holds it, and EC2 was read by this process |
+//! | all leases | `NewBoot` | the kernel's boot id: sandboxes do not outlive a boot |
+//! | the whole ledger | `Anothers` | metadata names another instance, and the host's links bear it out |
+//! | an address or an ENI in EC2 | `Idle` | ledger and kernel agree that nobody holds it, and EC2 was read by this process |
 //! | an ENI that hangs unattached | [`crate::orphan`] | it bears this instance's tag and an intent's, or was left behind for longer than anybody takes to attach it |
-//! | an address or an ENI in the book | [`Left`] | EC2 carried our own call out, or does not know it; a whole read shows it gone, half a minute after our last change |
+//! | an address or an ENI in the book | `Left` | EC2 carried our own call out, or does not know it; a whole read shows it gone, half a minute after our last change |
 //!
 //! That something was not seen is never enough by itself: a link may come late, a listing lag, a path be hidden by a mount.
 

@@ -14,7 +14,7 @@ pub enum Step {
     Repeat(IntentId),
     /// Read, and [`crate::adopt()`] the answer.
     Read(CloudRead),
-    /// Ask EC2 what this instance type can carry, and tell [`Observed::limits_told`] or [`Observed::limits_untold`].
+    /// Ask EC2 what this instance type can carry, and tell [`crate::Observed::limits_told`] or [`crate::Observed::limits_untold`].
     AskLimits {
         /// The node's type.
         instance_type: String,

@@ -10,7 +10,7 @@ pub struct CniError {
     /// The configuration's version, or the newest of ours if that could not be read.
     #[serde(rename = "cniVersion", default)]
     pub cni_version: String,
-    /// See [`code`].
+    /// See [`crate::code`].
     pub code: u32,
     /// What failed, in one line: runtimes put it in the pod's events.
     pub msg: String,
