@@ -52,9 +52,6 @@ const REFUSED: u32 = 2;
 /// In so many of all lives each kind of fault must hit.
 const HIT_IN: usize = 3;
 
-/// Lives that do not end well yet: see [`lives_that_ended_badly_end_well`].
-const OPEN: [u64; 1] = [208];
-
 struct Chance(VirtualClock);
 
 impl Chance {
@@ -242,7 +239,7 @@ fn random_lives_end_well() {
     let told: Vec<(u64, Result<Told, String>)> = std::thread::scope(|scope| {
         let workers = [0, 1].map(|worker| {
             scope.spawn(move || {
-                let seeds = (first + worker..first + lives).step_by(2).filter(|seed| !OPEN.contains(seed));
+                let seeds = (first + worker..first + lives).step_by(2);
                 let lived = seeds.map(|seed| {
                     let life = std::panic::catch_unwind(|| live(seed));
                     (seed, life.unwrap_or_else(|payload| Err(format!("panicked: {}", words(&*payload)))))
@@ -280,15 +277,5 @@ fn random_lives_end_well() {
         assert!(served > refused, "{refused} ADDs were refused, {served} served");
         assert_eq!(hit_in.len(), KINDS + Step::ALL.len(), "{hit_in:?}");
         assert!(hit_in.values().all(|lives| *lives >= HIT_IN), "a fault that hits nothing: {hit_in:?}");
-    }
-}
-
-#[test]
-#[ignore = "while describes lag and calls are throttled, a pod is left with an address that EC2 does not have on its node"]
-fn lives_that_ended_badly_end_well() {
-    quiet_deaths();
-    for seed in OPEN {
-        let told = live(seed).unwrap();
-        assert!(told.wrong.is_empty(), "seed {seed}: {told:#?}");
     }
 }
