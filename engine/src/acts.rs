@@ -102,6 +102,12 @@ impl<W: World> Engine<W> {
         self.drive(sandbox, Input::Wired(result));
     }
 
+    /// Whether no other sandbox has an address of this one's lease.
+    pub(crate) fn has_its_own(&self, sandbox: &SandboxKey) -> bool {
+        let lease = self.book.ledger().leases.get(sandbox);
+        lease.is_some_and(|lease| !lease.addresses().any(|ip| self.observed.traces.is_anothers(ip)))
+    }
+
     /// What in the kernel is this lease's: where the ledger is old, another sandbox may have its address by now.
     fn own_wirings(&self, lease: &Lease) -> Vec<PodWiring> {
         let traces = &self.observed.traces;

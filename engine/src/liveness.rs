@@ -71,7 +71,11 @@ impl<W: World> Engine<W> {
         }
         for (sandbox, sighting) in seen.iter().filter(|(_, sighting)| !sighting.link) {
             match sighting.seen {
-                NetnsSeen::Alive => self.drive(sandbox, Input::Severed { inode: sighting.netns.inode }),
+                // By a ledger that is old, another sandbox may have its address by now.
+                NetnsSeen::Alive if self.has_its_own(sandbox) => {
+                    self.drive(sandbox, Input::Severed { inode: sighting.netns.inode });
+                }
+                NetnsSeen::Alive => self.link_stays_away(sandbox, "another sandbox has its address"),
                 NetnsSeen::Unknown => {
                     self.link_stays_away(sandbox, "its network namespace cannot be looked at");
                 }
