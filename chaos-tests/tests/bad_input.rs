@@ -17,7 +17,7 @@ use holdfast_chaos_tests::pod::Pod;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario, wait_for};
 use holdfast_chaos_tests::sabotage;
 use holdfast_store::Store;
-use holdfast_wire::fd;
+use holdfast_wire::fd::{self, Descriptors};
 use holdfast_wire::frame::{FrameDecoder, MAX_ANSWER, MAX_REQUEST};
 use holdfast_wire::ids::{PodRef, VethPrefix};
 use holdfast_wire::message::{Add, Answer, AnswerFrame, Request, RequestFrame};
@@ -220,9 +220,10 @@ fn a_hostile_client_harms_only_itself() {
     assert_eq!(u64::from(refusal(talk(&socket, &add, &[file.as_fd()])).code), code::INVALID_ENVIRONMENT);
     // One now and one later.
     let stream = UnixStream::connect(&socket).unwrap();
-    assert_eq!(fd::send(&stream, &add[..10], Some(netns)).unwrap(), 10);
+    let along = Some(Descriptors::of(netns));
+    assert_eq!(fd::send(&stream, &add[..10], along).unwrap(), 10);
     std::thread::sleep(Duration::from_millis(50));
-    drop(fd::send(&stream, &add[10..], Some(netns)));
+    drop(fd::send(&stream, &add[10..], along));
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(refusal(read_answer(&mut { stream })).code, code::PROTOCOL);
 

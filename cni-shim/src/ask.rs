@@ -11,6 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use holdfast_wire::client::{ClientError, exchange};
+use holdfast_wire::fd::Descriptors;
 use holdfast_wire::message::{Answer, Request, RequestFrame};
 
 use crate::VERSION;
@@ -93,5 +94,6 @@ fn once(
 ) -> Result<Answer, ClientError> {
     let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     let frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
-    exchange(socket, &frame, netns.map(AsFd::as_fd), patience).map(|answer| answer.answer)
+    let descriptors = netns.map(|netns| Descriptors::of(netns.as_fd()));
+    exchange(socket, &frame, descriptors, patience).map(|answer| answer.answer)
 }

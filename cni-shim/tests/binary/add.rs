@@ -50,7 +50,8 @@ fn add_tells_the_daemon_all_it_knows_and_passes_the_namespace() {
     );
     assert_eq!(add.netns_path, runtime.env["CNI_NETNS"]);
 
-    let arrived = File::from(heard.descriptor.expect("the namespace's descriptor")).metadata().unwrap();
+    let arrived =
+        File::from(heard.descriptors.expect("the namespace's descriptor").netns).metadata().unwrap();
     let own = fs::metadata("/proc/self/ns/net").unwrap();
     assert_eq!((arrived.dev(), arrived.ino()), (own.dev(), own.ino()));
     assert_eq!(heard.extra, 0);
@@ -182,7 +183,7 @@ fn the_successor_of_a_daemon_that_died_with_the_question_is_asked() {
             let second = daemon.only();
             assert_eq!(second.request.request, first.request.request, "the same question");
             assert!(second.request.patience_ms < first.request.patience_ms, "within what is left");
-            assert!(second.descriptor.is_some(), "with the namespace");
+            assert!(second.descriptors.is_some(), "with the namespace");
         });
     }
 }

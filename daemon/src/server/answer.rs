@@ -14,6 +14,7 @@ use holdfast_model::config::{Config, Origin};
 use holdfast_model::lease::Face;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_wire::code;
+use holdfast_wire::fd::Descriptors;
 use holdfast_wire::ids;
 use holdfast_wire::message::{Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
 use holdfast_wire::names;
@@ -35,7 +36,12 @@ const AMPLE: Duration = Duration::from_secs(5);
 const PATIENCE_UNTOLD: Duration = Duration::from_secs(120);
 
 /// Answers one request. Ends, with words, before long after the asker has gone.
-pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, desk: &Desk) -> Answer {
+pub(super) async fn answer(
+    frame: RequestFrame,
+    descriptors: Option<Descriptors<OwnedFd>>,
+    desk: &Desk,
+) -> Answer {
+    let descriptor = descriptors.map(|came| came.netns);
     let patience = match frame.patience_ms {
         0 => PATIENCE_UNTOLD,
         ms => Duration::from_millis(ms),
