@@ -15,7 +15,9 @@ use crate::world::World;
 impl<W: World> Engine<W> {
     pub(crate) fn rewire(&mut self, sandbox: &SandboxKey) {
         let Some(lease) = self.book.ledger().leases.get(sandbox) else { return };
-        tracing::warn!(%sandbox, pod = %lease.pod, "the pod lives and its link is gone; it is wired anew");
+        if !self.is_told_of(sandbox) {
+            tracing::warn!(%sandbox, pod = %lease.pod, "the pod lives and its link is gone; it is wired anew");
+        }
         let (wirings, seen) = (self.wirings(lease), lease.netns.clone());
         let (host, sandbox) = (self.ports.host.clone(), sandbox.clone());
         self.beside(async move {

@@ -1,5 +1,5 @@
 //! One connection: who asks, what is asked, the answer. Nothing that a client does harms anybody but itself: it has a
-//! few seconds to ask, a bounded buffer, at most one descriptor, and is turned away if it may not change networks.
+//! few seconds to ask, a bounded buffer, at most two descriptors, and is turned away if it may not change networks.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -87,7 +87,7 @@ enum Unreadable {
     Io(#[from] io::Error),
     #[error("{0}")]
     Frame(#[from] FrameError),
-    #[error("more than one descriptor came with it")]
+    #[error("more descriptors came with it than a request has")]
     Descriptors,
 }
 
@@ -105,11 +105,10 @@ async fn receive(stream: &UnixStream, desk: &Desk) -> Result<Option<Frame>, Unre
     let mut large: Option<SemaphorePermit<'_>> = None;
     loop {
         let received = stream.async_io(Interest::READABLE, || fd::receive(stream, &mut buffer)).await?;
-        if let Some(came) = received.descriptors
-            && (came.netlink.is_some() || descriptors.replace(came).is_some())
-        {
+        if received.extra != 0 || (descriptors.is_some() && received.descriptors.is_some()) {
             return Err(Unreadable::Descriptors);
         }
+        descriptors = descriptors.or(received.descriptors);
         if received.bytes == 0 {
             return if taken == 0 { Ok(None) } else { Err(decoder.truncated().into()) };
         }
