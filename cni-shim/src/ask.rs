@@ -4,7 +4,6 @@
 //! have been by itself: an ADD that has an address already gets the same. So who asks for that waits for the successor,
 //! rather than have the runtime take the whole sandbox down.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread::sleep;
@@ -15,6 +14,7 @@ use holdfast_wire::fd::Descriptors;
 use holdfast_wire::message::{Answer, Request, RequestFrame};
 
 use crate::VERSION;
+use crate::netns::Netns;
 
 /// How long a command waits for the daemon unless the configuration's `deadlineMs` says otherwise.
 ///
@@ -47,7 +47,7 @@ const DAEMONS: u32 = 5;
 pub(crate) fn daemon(
     socket: &Path,
     request: Request,
-    netns: Option<&File>,
+    netns: Option<&Netns>,
     patience: Duration,
 ) -> Result<Answer, ClientError> {
     let begun = Instant::now();
@@ -89,11 +89,14 @@ fn had_it(outcome: &Result<Answer, ClientError>) -> bool {
 fn once(
     socket: &Path,
     request: &Request,
-    netns: Option<&File>,
+    netns: Option<&Netns>,
     patience: Duration,
 ) -> Result<Answer, ClientError> {
     let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     let frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
-    let descriptors = netns.map(|netns| Descriptors::of(netns.as_fd()));
+    // A new one for each daemon: one that goes away may have asked by it, and the answers would be the next one's.
+    let netlink = netns.and_then(Netns::netlink);
+    let descriptors =
+        netns.map(|netns| Descriptors { netns: netns.as_fd(), netlink: netlink.as_ref().map(AsFd::as_fd) });
     exchange(socket, &frame, descriptors, patience).map(|answer| answer.answer)
 }
