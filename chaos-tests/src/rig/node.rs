@@ -47,8 +47,8 @@ pub struct NodeUnderTest {
     description: NodeDescription,
     dir: PathBuf,
     environment: BTreeMap<String, String>,
-    /// The only right that the daemon is started with, if not with all.
-    right: Option<String>,
+    /// The only rights that the daemon is started with, if not with all.
+    rights: Option<String>,
     daemon: Option<Process>,
 }
 
@@ -62,7 +62,7 @@ impl NodeUnderTest {
             description: node.clone(),
             dir: dir.to_owned(),
             environment: node.environment.clone(),
-            right: None,
+            rights: None,
             daemon: None,
         };
         this.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -100,15 +100,9 @@ impl NodeUnderTest {
         Ok(self.set("PATH", &format!("{}:{path}", dir.display())))
     }
 
-    /// From its next start on, the daemon is the superuser with this capability and no other (`net_admin`).
-    pub fn only_right(&mut self, name: &str) -> &mut Self {
-        self.right = Some(name.to_owned());
-        self
-    }
-
-    /// From its next start on, it has all rights again.
-    pub fn all_rights(&mut self) -> &mut Self {
-        self.right = None;
+    /// From its next start on, the daemon is the superuser with these capabilities (`net_admin`) and no others.
+    pub fn only_rights(&mut self, names: &[&str]) -> &mut Self {
+        self.rights = Some(names.iter().map(|name| format!(",+{name}")).collect());
         self
     }
 
@@ -189,9 +183,9 @@ impl NodeUnderTest {
         let mut command = process::dies_with_us();
         // Becomes the daemon: its process id is the one we know.
         command.arg("nsenter").arg(format!("--net={}", self.description.netns.display())).arg("--");
-        if let Some(right) = &self.right {
+        if let Some(rights) = &self.rights {
             command.args(["setpriv", "--inh-caps", "-all", "--bounding-set"]);
-            command.arg(format!("-all,+{right}")).arg("--");
+            command.arg(format!("-all{rights}")).arg("--");
         }
         command.arg(&self.programs.daemon).arg("run").env_clear().envs(&self.environment);
         let name = format!("holdfast on {}", self.name());
