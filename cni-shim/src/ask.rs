@@ -92,6 +92,14 @@ fn once(
     patience: Duration,
 ) -> Result<Answer, ClientError> {
     let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-    let frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
-    exchange(socket, &frame, netns.map(AsFd::as_fd), patience).map(|answer| answer.answer)
+    let begun = Instant::now();
+    let mut frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
+    let mut answer = exchange(socket, &frame, netns.map(AsFd::as_fd), patience)?;
+    // The plugin is put in place before the daemon that it came with runs.
+    if let Some(older) = answer.speaks_only(frame.protocol) {
+        frame.protocol = older;
+        let left = patience.saturating_sub(begun.elapsed());
+        answer = exchange(socket, &frame, netns.map(AsFd::as_fd), left)?;
+    }
+    Ok(answer.answer)
 }

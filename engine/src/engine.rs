@@ -235,7 +235,9 @@ impl<W: World> Engine<W> {
         match request {
             Request::Add { request, reply } => self.add(request, reply),
             Request::Del { sandbox, reply } => self.del(&sandbox, reply),
-            Request::Check { sandbox, netns, reply } => self.check(&sandbox, netns, reply),
+            Request::Check { sandbox, netns, expected, reply } => {
+                self.check(&sandbox, netns, &expected, reply);
+            }
             // An asker that went away needs no answer, here and below.
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Gc { network, valid, reply } => self.collect(&network, &valid, reply),

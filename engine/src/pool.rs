@@ -50,6 +50,7 @@ impl<W: World> Engine<W> {
             }
             Step::Repeat(id) => self.repeat(id, now),
             Step::Read(read) => {
+                tracing::info!(?read, why = ?self.observed.why_read(&read, self.book.ledger()), "reading EC2");
                 self.observed.read_began(&read, now);
                 let (cloud, began) = (self.ports.cloud.clone(), now.boottime);
                 self.beside(async move {

@@ -1,8 +1,10 @@
 //! A pod's wiring compared with the kernel: for CHECK, for a repeated ADD, and for what a start finds unfinished.
 
+use std::net::IpAddr;
+
 use holdfast_model::chain;
 use holdfast_model::host::PodWiring;
-use holdfast_model::lease::LeasePhase;
+use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::sandbox::{NetnsRef, SandboxKey};
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns, Spawner};
 use tokio::sync::oneshot;
@@ -69,6 +71,7 @@ impl<W: World> Engine<W> {
         &mut self,
         sandbox: &SandboxKey,
         netns: Option<Netns>,
+        expected: &[IpAddr],
         reply: oneshot::Sender<Vec<String>>,
     ) {
         let lease = self.book.ledger().leases.get(sandbox);
@@ -78,13 +81,20 @@ impl<W: World> Engine<W> {
             return;
         };
         let wirings = self.wirings(lease);
+        let mut differences = unexpected(lease, expected);
         let host = self.ports.host.clone();
         self.ports.spawner.spawn(async move {
-            let differences =
-                check_faces(&*host, wirings, netns).await.unwrap_or_else(|fault| vec![chain(&fault)]);
+            let wrong = check_faces(&*host, wirings, netns).await.unwrap_or_else(|fault| vec![chain(&fault)]);
+            differences.extend(wrong);
             drop(reply.send(differences));
         });
     }
+}
+
+/// Which addresses of a lease the runtime does not know of. One that kept none expects none.
+fn unexpected(lease: &Lease, expected: &[IpAddr]) -> Vec<String> {
+    let unknown = lease.addresses().filter(|address| !expected.is_empty() && !expected.contains(address));
+    unknown.map(|address| format!("the runtime expects {expected:?}, the ledger has {address}")).collect()
 }
 
 /// The namespace that this path led to when the sandbox was added.

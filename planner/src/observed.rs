@@ -174,6 +174,18 @@ impl Observed {
         !desired.config.provisioning_disabled.value && !self.unsure_who
     }
 
+    /// What a read is to tell, for people; nothing of the first one and of those that come with time.
+    pub fn why_read(&self, read: &CloudRead, ledger: &Ledger) -> Vec<String> {
+        self.reads.why(read, ledger).map(|reason| format!("{reason:?}")).collect()
+    }
+
+    /// What EC2 is to be read for, for people.
+    pub fn reads_wanted(&self, now: &Now) -> Vec<String> {
+        let told =
+            |(reason, from): (&Reason, &BootTime)| format!("{reason:?}, from {} on", now.wall_at(*from));
+        self.reads.all_wanted().map(told).collect()
+    }
+
     /// A read is being sent.
     pub fn read_began(&mut self, read: &CloudRead, now: &Now) {
         self.budget.take(read.api(), now.boottime);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_wire::fd;
 use holdfast_wire::frame::{FrameDecoder, MAX_REQUEST};
-use holdfast_wire::message::{Added, Answer, AnswerFrame, Failed, RequestFrame};
+use holdfast_wire::message::{Added, Answer, AnswerFrame, Face, Failed, RequestFrame};
 
 /// One request as it arrived.
 pub(crate) struct Heard {
@@ -109,13 +109,15 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
 
 /// An ADD carried out.
 pub(crate) fn added() -> Reply {
-    Reply::Answer(Answer::Added(Added {
+    let own = Face {
+        ifname: None,
         address: "10.0.5.17".parse().unwrap(),
         device_number: 1,
         route_table: 2,
         host_veth: "enicc21c2d7785".into(),
         host_mac: "02:00:00:00:00:01".into(),
-    }))
+    };
+    Reply::Answer(Answer::Added(Added { own, more: Vec::new() }))
 }
 
 /// A refusal.
