@@ -119,3 +119,44 @@ async fn check_faces(
     }
     Ok(differences)
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_model::eni::EniPlace;
+    use holdfast_model::ids::{EniId, MacAddr};
+    use holdfast_model::lease::Face;
+    use holdfast_model::sandbox::PodRef;
+    use holdfast_model::time::WallTime;
+
+    use super::*;
+
+    #[test]
+    fn each_address_of_a_lease_is_one_that_the_runtime_kept() {
+        let [first, second, other] = ["10.0.0.7", "10.0.1.7", "10.0.0.8"].map(|text| text.parse().unwrap());
+        let face = |address| Face {
+            ifname: "eth0".to_owned(),
+            address,
+            eni: EniId::new("eni-1"),
+            place: EniPlace::PRIMARY,
+            host_veth: "eni1".to_owned(),
+            host_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+        };
+        let lease = Lease {
+            sandbox: SandboxKey {
+                container_id: "c".to_owned(),
+                ifname: "eth0".to_owned(),
+                network: "aws-cni".to_owned(),
+            },
+            pod: PodRef { namespace: "default".to_owned(), name: "web-0".to_owned(), uid: None },
+            netns: NetnsRef { path: "/run/netns/x".to_owned(), inode: 7 },
+            faces: vec![face(first), face(second)],
+            phase: LeasePhase::Active,
+            created: WallTime(0),
+        };
+        assert!(unexpected(&lease, &[]).is_empty(), "a runtime that kept nothing expects nothing");
+        assert!(unexpected(&lease, &[other, second, first]).is_empty(), "what else the pod has is not ours");
+        let missing = unexpected(&lease, &[other, first]);
+        assert!(matches!(missing.as_slice(), [why] if why.ends_with("the ledger has 10.0.1.7")), "{missing:?}");
+    }
+}

@@ -33,7 +33,7 @@ const POOL: usize = 150;
 /// Removed namespaces of the floor's run are torn down by the kernel after its end.
 const KERNEL_TIDIES: Duration = Duration::from_millis(500);
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// ADD at most half of the reference's, DEL at most a quarter, ADD under twice the floor. Ratios of medians that were
 /// taken in turns; with a compiler beside them runs differ by this much.
