@@ -157,6 +157,9 @@ mod tests {
         assert!(unexpected(&lease, &[]).is_empty(), "a runtime that kept nothing expects nothing");
         assert!(unexpected(&lease, &[other, second, first]).is_empty(), "what else the pod has is not ours");
         let missing = unexpected(&lease, &[other, first]);
-        assert!(matches!(missing.as_slice(), [why] if why.ends_with("the ledger has 10.0.1.7")), "{missing:?}");
+        assert!(
+            matches!(missing.as_slice(), [why] if why.ends_with("the ledger has 10.0.1.7")),
+            "{missing:?}"
+        );
     }
 }
