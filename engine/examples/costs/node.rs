@@ -67,9 +67,14 @@ fn eni(device: u16) -> EniRecord {
     }
 }
 
+/// As a runtime draws them: they differ from the first digit on.
+pub(crate) fn container_id(number: u32) -> String {
+    format!("{:08x}{number:056x}", number.wrapping_mul(0x9e37_79b1))
+}
+
 fn lease(number: u32, eni: &EniRecord, address: IpAddr) -> Lease {
     let sandbox = SandboxKey {
-        container_id: format!("{number:064x}"),
+        container_id: container_id(number),
         ifname: "eth0".to_owned(),
         network: "aws-cni".to_owned(),
     };

@@ -216,7 +216,7 @@ async fn at_work(handle: &EngineHandle, waiting: u32) -> anyhow::Result<()> {
 }
 
 fn request(number: u32, netns: &Netns) -> AddRequest {
-    let container_id = format!("{:064x}", u64::from(number) + (1 << 40));
+    let container_id = node::container_id(number.wrapping_add(1 << 20));
     AddRequest {
         sandbox: SandboxKey { container_id, ifname: "eth0".to_owned(), network: "aws-cni".to_owned() },
         pod: PodRef { namespace: "default".to_owned(), name: format!("new-{number}"), uid: None },
