@@ -22,6 +22,7 @@ use crate::host::wants_set_up;
 use crate::orphan::{STRAY_AFTER, intent_tag, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
+use crate::proof::Here;
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
@@ -94,7 +95,7 @@ pub struct Observed {
     pub traces: Traces,
     /// The primary ENI that the ledger knows has no link here, and metadata has not said who we are: nothing is changed in
     /// EC2, where it might be another instance's.
-    pub unsure_who: bool,
+    pub(crate) unsure_who: bool,
     /// This process's share of jitter for periodic reads, drawn once.
     pub jitter: Duration,
 }
@@ -167,6 +168,16 @@ impl Observed {
     pub fn ledger_lost(&mut self, now: &Now) {
         self.suspect_orphans(now);
         self.reads.want(Reason::LedgerLost, now.boottime);
+    }
+
+    /// While metadata has not said who we are: whether the host's links bear out that the ledger is this node's.
+    pub fn weigh_who(&mut self, ledger: &Ledger, here: Here<'_>) {
+        self.unsure_who = ledger.node.as_ref().is_some_and(|node| here.lacks(node.identity.primary_mac));
+    }
+
+    /// Metadata has said who we are, and nothing speaks against it.
+    pub fn who_is_known(&mut self) {
+        self.unsure_who = false;
     }
 
     /// Whether anything may be changed in EC2.

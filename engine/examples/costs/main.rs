@@ -7,7 +7,6 @@
 mod node;
 mod world;
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -61,11 +60,9 @@ fn main() -> anyhow::Result<ExitCode> {
         let half = node::ledger(enis, per_eni, all - waiting / 2);
         let limits = Some(InstanceLimits { enis: vec![enis.into()], ipv4_per_eni: per_eni + 1 });
         let desired = Desired { config: &config, limits };
-        let mut observed = Observed {
-            waiting: BTreeMap::from([(PoolKey::DEFAULT, waiting)]),
-            ready_enis: full.enis.keys().cloned().collect(),
-            ..Observed::default()
-        };
+        let mut observed = Observed::default();
+        observed.waiting.insert(PoolKey::DEFAULT, waiting);
+        observed.ready_enis = full.enis.keys().cloned().collect();
         let instance = InstanceId::new("i-1");
         let reads =
             [CloudRead::InstanceEnis { instance: instance.clone() }, CloudRead::AvailableEnis { instance }];

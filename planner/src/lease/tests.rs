@@ -1,3 +1,4 @@
+use holdfast_model::block::BlockState;
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead};
