@@ -1,6 +1,6 @@
-use holdfast_model::block::BlockState;
 use std::time::Duration;
 
+use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::eni::{EniPlace, EniRecord, Management};
 use holdfast_model::host::{LinkAlias, LinkSeen};
