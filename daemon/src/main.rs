@@ -16,6 +16,7 @@ mod env;
 mod keys;
 mod limits;
 mod logging;
+mod rights;
 mod run;
 mod server;
 mod spool;

@@ -61,7 +61,9 @@ impl<W: World> Engine<W> {
         let now = self.now().boottime;
         let Some(lease) = self.book.ledger().leases.get(sandbox) else { return };
         self.rewirings.begun(sandbox, now);
-        tracing::warn!(%sandbox, pod = %lease.pod, "the pod lives and its link is gone; it is wired anew");
+        if !self.is_told_of(sandbox) {
+            tracing::warn!(%sandbox, pod = %lease.pod, "the pod lives and its link is gone; it is wired anew");
+        }
         let (wirings, seen) = (self.wirings(lease), lease.netns.clone());
         let (host, sandbox) = (self.ports.host.clone(), sandbox.clone());
         self.beside(async move {

@@ -43,7 +43,11 @@ impl<W: World> Engine<W> {
                 Ok(differences) => Verdict::Unsound { why: differences.join("; ") },
                 Err(fault) => match host.liveness(seen, pod).await {
                     Liveness::Gone => Verdict::Unsound { why: chain(&fault) },
-                    Liveness::Joined if matches!(fault, HostFault::Netns { .. }) => Verdict::Hidden(fault),
+                    Liveness::Joined
+                        if matches!(fault, HostFault::Netns { .. } | HostFault::Barred { .. }) =>
+                    {
+                        Verdict::Hidden(fault)
+                    }
                     Liveness::Joined | Liveness::Severed | Liveness::Unknown => Verdict::Unknown(fault),
                 },
             };
@@ -55,6 +59,9 @@ impl<W: World> Engine<W> {
         match &verdict {
             Verdict::Sound => {}
             Verdict::Unsound { why } => tracing::info!(%sandbox, why, "the wiring is not as it should be"),
+            Verdict::Hidden(fault @ HostFault::Barred { .. }) => tracing::warn!(
+                %sandbox, error = %chain(fault), "the sandbox lives and is not verified. It is kept"
+            ),
             Verdict::Hidden(fault) => tracing::warn!(
                 %sandbox, error = %chain(fault),
                 "the sandbox lives, its namespace cannot be seen from here, and so not verified: is it mounted with \

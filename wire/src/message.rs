@@ -34,6 +34,9 @@ pub const MIN_PROTOCOL: u16 = 1;
 /// The newest protocol that this build speaks, and the one its plugin writes.
 pub const MAX_PROTOCOL: u16 = 2;
 
+/// Since this protocol a netlink socket may come with a request.
+pub const NETLINK_SINCE: u16 = 2;
+
 /// What a plugin sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFrame {

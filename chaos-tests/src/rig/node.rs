@@ -47,6 +47,8 @@ pub struct NodeUnderTest {
     description: NodeDescription,
     dir: PathBuf,
     environment: BTreeMap<String, String>,
+    /// The only right that the daemon is started with, if not with all.
+    right: Option<String>,
     daemon: Option<Process>,
 }
 
@@ -60,6 +62,7 @@ impl NodeUnderTest {
             description: node.clone(),
             dir: dir.to_owned(),
             environment: node.environment.clone(),
+            right: None,
             daemon: None,
         };
         this.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -95,6 +98,18 @@ impl NodeUnderTest {
         fs::write(&file, format!("#!/bin/sh\nPATH={path}\n{text}\n"))?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
         Ok(self.set("PATH", &format!("{}:{path}", dir.display())))
+    }
+
+    /// From its next start on, the daemon is the superuser with this capability and no other (`net_admin`).
+    pub fn only_right(&mut self, name: &str) -> &mut Self {
+        self.right = Some(name.to_owned());
+        self
+    }
+
+    /// From its next start on, it has all rights again.
+    pub fn all_rights(&mut self) -> &mut Self {
+        self.right = None;
+        self
     }
 
     /// From the daemon's next start on, EC2 and the metadata service refuse all connections.
@@ -174,6 +189,10 @@ impl NodeUnderTest {
         let mut command = process::dies_with_us();
         // Becomes the daemon: its process id is the one we know.
         command.arg("nsenter").arg(format!("--net={}", self.description.netns.display())).arg("--");
+        if let Some(right) = &self.right {
+            command.args(["setpriv", "--inh-caps", "-all", "--bounding-set"]);
+            command.arg(format!("-all,+{right}")).arg("--");
+        }
         command.arg(&self.programs.daemon).arg("run").env_clear().envs(&self.environment);
         let name = format!("holdfast on {}", self.name());
         self.daemon = Some(Process::start_writing(command, &name, to, &self.dir.join("daemon.log"))?);

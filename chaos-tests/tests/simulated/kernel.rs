@@ -370,7 +370,7 @@ fn rule(priority: u32, table: u32) -> Rule {
 
 /// A namespace handle. The real thing is a descriptor; here it only has to be one.
 pub(crate) fn handle() -> std::io::Result<Netns> {
-    Ok(Arc::new(OwnedFd::from(File::open("/dev/null")?)))
+    Ok(OwnedFd::from(File::open("/dev/null")?).into())
 }
 
 /// Where a simulated runtime keeps a sandbox's namespace.

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use holdfast_wire::fd;
+use holdfast_wire::fd::{self, Descriptors};
 use holdfast_wire::frame::{FrameDecoder, MAX_REQUEST};
 use holdfast_wire::message::{Added, Answer, AnswerFrame, Face, Failed, RequestError, RequestFrame};
 
 /// One request as it arrived.
 pub(crate) struct Heard {
     pub(crate) request: RequestFrame,
-    pub(crate) descriptor: Option<OwnedFd>,
+    pub(crate) descriptors: Option<Descriptors<OwnedFd>>,
     pub(crate) extra: usize,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut decoder = FrameDecoder::new(MAX_REQUEST);
-    let (mut descriptor, mut extra) = (None, 0);
+    let (mut descriptors, mut extra) = (None, 0);
     let body = loop {
         if let Some(body) = decoder.next_frame().unwrap() {
             break body;
@@ -89,7 +89,7 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
         assert!(got.bytes > 0, "the plugin hung up inside its request");
         decoder.push(&buffer[..got.bytes]);
         extra += got.extra;
-        descriptor = descriptor.or(got.descriptor);
+        descriptors = descriptors.or(got.descriptors);
     };
     assert_eq!(decoder.finish(), Ok(()), "one request and nothing after it");
     let request = RequestFrame::decode(&body).unwrap();
@@ -114,7 +114,7 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
             assert!(waiting.elapsed() < Duration::from_secs(15));
         }
     }
-    Heard { request, descriptor, extra }
+    Heard { request, descriptors, extra }
 }
 
 /// An ADD carried out.

@@ -68,7 +68,7 @@ struct Watcher {
 impl Watcher {
     /// On a thread that ends with it.
     fn open(home: &Arc<OwnedFd>, own: OwnPorts) -> Result<Self, HostFault> {
-        netns::enter_for_good(home).map_err(|error| fault_in_netns("host", &error))?;
+        netns::stay_in(home).map_err(|error| fault_in_netns("host", &error))?;
         let groups =
             [Group::Links, Group::Ipv4Addresses, Group::Ipv4Routes, Group::Ipv4Rules, Group::Ipv4Settings];
         let routing = Watch::open(&groups).map_err(refused)?;

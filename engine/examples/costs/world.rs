@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -175,7 +176,7 @@ pub(crate) fn turn(enis: u16, per_eni: u32, waiting: u32, questions: u32) -> any
         };
         let (engine, handle) = Engine::new(ports, config, store)?;
         let running = tokio::spawn(engine.run());
-        let netns: Netns = Arc::new(std::fs::File::open("/dev/null")?.into());
+        let netns = Netns::from(OwnedFd::from(std::fs::File::open("/dev/null")?));
         for number in 0..waiting {
             let (handle, request) = (handle.clone(), request(number, &netns));
             tokio::spawn(async move { handle.add(request).await });
@@ -220,7 +221,7 @@ fn request(number: u32, netns: &Netns) -> AddRequest {
     AddRequest {
         sandbox: SandboxKey { container_id, ifname: "eth0".to_owned(), network: "aws-cni".to_owned() },
         pod: PodRef { namespace: "default".to_owned(), name: format!("new-{number}"), uid: None },
-        netns: Arc::clone(netns),
+        netns: netns.clone(),
         netns_ref: NetnsRef {
             path: format!("/run/netns/new-{number}"),
             inode: 1_000_000 + u64::from(number),

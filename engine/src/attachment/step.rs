@@ -201,8 +201,11 @@ impl Attachment {
             // The pending lease is durable and the wiring was read back: a crash from here on adopts it.
             Ok(()) => vec![Act::AnswerAdd(Box::new(Ok(lease.clone()))), Act::Activate],
             Err(WiringFault { fault, made }) => {
-                let nothing_made =
-                    made == 0 && matches!(fault, HostFault::Netns { .. } | HostFault::Occupied { .. });
+                let at_once = matches!(
+                    fault,
+                    HostFault::Netns { .. } | HostFault::Barred { .. } | HostFault::Occupied { .. }
+                );
+                let nothing_made = made == 0 && at_once;
                 let mut acts = if nothing_made {
                     vec![Act::Undo]
                 } else {

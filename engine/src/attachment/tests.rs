@@ -1,6 +1,5 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use holdfast_model::lease::{Face, LeasePhase};
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
@@ -33,7 +32,7 @@ fn request(inode: u64) -> Box<AddRequest> {
     Box::new(AddRequest {
         sandbox: key(),
         pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
-        netns: Arc::new(OwnedFd::from(File::open("/dev/null").unwrap())),
+        netns: OwnedFd::from(File::open("/dev/null").unwrap()).into(),
         netns_ref: netns(inode),
         host_veth: "eni0".into(),
         fallback_veth: "eni1".into(),
@@ -211,6 +210,7 @@ fn a_wiring_that_failed_frees_its_address_at_once_only_if_nothing_was_made() {
     let occupied = || HostFault::Occupied { what: "eth0".into() };
     for (fault, made, act) in [
         (netns(), 0, "Undo"),
+        (HostFault::Barred { netns: "n".into() }, 0, "Undo"),
         (occupied(), 0, "Undo"),
         (netns(), 1, "Release"),
         (occupied(), 1, "Release"),
