@@ -1,3 +1,5 @@
+mod noted;
+
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead};
