@@ -12,6 +12,7 @@ use holdfast_model::ledger::Standing;
 use holdfast_model::pool::PoolKey;
 
 mod blocks;
+mod enis;
 
 use super::*;
 use crate::free_addresses;
