@@ -116,3 +116,16 @@ fn addresses_are_given_back_from_the_eni_that_has_them() {
     withdrawn.ledger.apply(&Change::PutBlock(Block { state: BlockState::Withdrawn, ..block }));
     assert!(!admitted(&withdrawn, &give_back(vec![here])), "EC2 has it there no more");
 }
+
+/// A sandbox that no lease explains may hold anything: nothing is given back, and all else goes on.
+#[test]
+fn what_gives_nothing_back_needs_no_proof() {
+    let mut toy = toy();
+    toy.observed.traces.looked = false;
+    let ip = toy.ledger.blocks_on(&second()).next().unwrap().net.addr();
+    let assign = CloudChange::AssignAddresses { eni: second(), count: 1 };
+    let unassign = CloudChange::UnassignAddresses { eni: second(), addresses: vec![ip] };
+    assert!(admitted(&toy, &assign) && !admitted(&toy, &unassign));
+    toy.observed.traces.looked = true;
+    assert!(admitted(&toy, &unassign));
+}
