@@ -63,6 +63,18 @@ fn what_is_under_way_is_said_to_be() {
     let Refusal::Unreachable { api, .. } = shortage.cause else { panic!("{shortage:?}") };
     assert_eq!(api, Api::AssignPrivateIpAddresses);
 
+    // A rest that ends as well is not the cause, as long as more comes.
+    let mut toy = Toy::new("m5.large", by_address(0, 2));
+    toy.add_pods(2);
+    toy.run_to_rest();
+    toy.delete_pod(0);
+    assert!(
+        matches!(report(&toy).shortage(HOLD, &toy.now).cause, Refusal::AllCooling { .. }),
+    );
+    toy.open(CloudChange::AssignAddresses { eni: EniId::new("eni-primary"), count: 1 });
+    let cause = report(&toy).shortage(HOLD, &toy.now).cause;
+    assert!(matches!(cause, Refusal::Unreachable { .. }), "{cause:?}");
+
     let mut toy = Toy::new("m5.large", by_address(0, 9));
     toy.add_pods(9);
     toy.run_to_rest();

@@ -137,9 +137,12 @@ const SECOND: Duration = Duration::from_secs(1);
 /// By the view that shows it, or by what the book has of another ENI.
 #[test]
 fn no_enis_own_address_is_taken_for_a_secondary_one() {
-    let mut toy = rested();
-    let others_own = IpAddr::V4(toy.cloud.enis[&second()].primary);
-    let primarys = &mut toy.cloud.enis.get_mut(&primary()).unwrap();
+    let mut toy = Toy::new("m5.large", by_address(1, 1));
+    toy.cloud.attach_foreign("eni-other", 1, EniKind::Standard, &[]);
+    read_now(&mut toy);
+    toy.sleep(Duration::from_secs(120));
+    let others_own = IpAddr::V4(toy.cloud.enis[&EniId::new("eni-other")].primary);
+    let primarys = toy.cloud.enis.get_mut(&primary()).unwrap();
     primarys.primary = "10.0.50.5".parse().unwrap();
     let own = IpAddr::V4(primarys.primary);
     primarys.secondary.extend([own, others_own]);
@@ -172,6 +175,7 @@ fn delegated_prefixes_come_stay_and_go_as_they_are_shown() {
 
     // Shown on another ENI too: the book keeps it where it is.
     let kept = booked(&toy, 0);
+    toy.sleep(SECOND);
     let record = toy.ledger.enis[&primary()].clone();
     toy.ledger.apply(&Change::PutEni(EniRecord { changed: toy.now.boottime, ..record }));
     toy.sleep(SECOND);

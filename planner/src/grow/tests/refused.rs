@@ -181,3 +181,14 @@ fn of_a_subnet_that_is_low_an_eni_is_made_for_an_add_only() {
     toy.set_waiting(2);
     assert_eq!(creations(&toy.planned()), [1]);
 }
+
+/// However many ENIs there may be, no more pods than the limit says.
+#[test]
+fn the_limit_of_pods_is_kept_to_in_one_plan() {
+    let mut toy = with_room(1);
+    toy.config.max_pods.value = Some(5);
+    toy.set_waiting(12);
+    let made = toy.planned();
+    let assign = CloudChange::AssignAddresses { eni: primary(), count: 4 };
+    assert_eq!(made.steps, [Step::Open(assign)]);
+}

@@ -106,3 +106,17 @@ fn what_is_chosen_to_go_is_young_in_its_new_phase() {
     toy.alter(&eni, |eni| eni.phase = EniPhase::Available);
     assert_eq!(chosen(&toy, true), EniPhase::Detached);
 }
+
+/// What is free on one ENI is no proof for another.
+#[test]
+fn addresses_are_idle_on_the_eni_that_has_them() {
+    let (toy, eni) = spare();
+    let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
+    let (here, there) = toy.ledger.enis.values().partition::<Vec<_>, _>(|record| record.id == eni);
+    let free = |record: &EniRecord| {
+        let mut free = toy.ledger.blocks_on(&record.id).map(|block| block.net.addr());
+        free.find(|ip| toy.ledger.is_free(*ip, &toy.now)).unwrap()
+    };
+    assert!(brake.addresses(here[0], vec![free(here[0])]).is_some());
+    assert!(brake.addresses(here[0], vec![free(there[0])]).is_none());
+}
