@@ -68,9 +68,6 @@ fn what_is_under_way_is_said_to_be() {
     toy.add_pods(2);
     toy.run_to_rest();
     toy.delete_pod(0);
-    assert!(
-        matches!(report(&toy).shortage(HOLD, &toy.now).cause, Refusal::AllCooling { .. }),
-    );
     toy.open(CloudChange::AssignAddresses { eni: EniId::new("eni-primary"), count: 1 });
     let cause = report(&toy).shortage(HOLD, &toy.now).cause;
     assert!(matches!(cause, Refusal::Unreachable { .. }), "{cause:?}");
