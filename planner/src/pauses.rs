@@ -9,6 +9,9 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::outcome::{PauseScope, Setback};
 
+#[cfg(test)]
+mod tests;
+
 /// A pause that ended this long ago is forgotten: the next setback counts as the first again.
 pub(crate) const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 

@@ -189,3 +189,6 @@ fn awaited(ledger: &Ledger) -> Option<Api> {
     };
     ledger.intents.values().map(|intent| intent.change.api()).find(brings)
 }
+
+#[cfg(test)]
+mod tests;

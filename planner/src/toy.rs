@@ -5,6 +5,7 @@
 //! says, and must have rested.
 
 pub(crate) mod cloud;
+mod hands;
 mod oracle;
 mod properties;
 

@@ -11,6 +11,9 @@ use holdfast_model::ledger::Change;
 use holdfast_model::ledger::Standing;
 use holdfast_model::pool::PoolKey;
 
+mod blocks;
+mod enis;
+
 use super::*;
 use crate::free_addresses;
 use crate::lifecycle::TOMBSTONE;

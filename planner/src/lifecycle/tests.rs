@@ -1,3 +1,5 @@
+mod phases;
+
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudChange, CloudRead};

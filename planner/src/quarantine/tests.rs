@@ -176,3 +176,16 @@ fn a_block_that_was_taken_away_leaves_with_its_last_user() {
     ));
     assert_eq!(leaves(&ledger, &[own, more], None), 1, "a rest keeps nothing");
 }
+
+/// What is leased has its explanation, and what is not ours is nobody's to give.
+#[test]
+fn only_what_could_be_leased_is_set_aside() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    let leased = toy.ledger.leases.values().next().unwrap().faces[0].address;
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
+    for ip in [leased, "10.0.99.9".parse().unwrap()] {
+        assert_eq!(review_quarantine(&desired, &toy.ledger, &leading_to(ip), &toy.now), [], "{ip}");
+    }
+}

@@ -339,7 +339,7 @@ impl ToyCloud {
     }
 }
 
-fn view(id: &EniId, eni: &ToyEni) -> EniView {
+pub(crate) fn view(id: &EniId, eni: &ToyEni) -> EniView {
     EniView {
         id: id.clone(),
         mac: eni.mac,
