@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_wire::client::{ClientError, exchange};
 use holdfast_wire::fd::Descriptors;
-use holdfast_wire::message::{Answer, Request, RequestFrame};
+use holdfast_wire::message::{Answer, NETLINK_SINCE, Request, RequestFrame};
 
 use crate::VERSION;
 use crate::netns::Netns;
@@ -93,10 +93,21 @@ fn once(
     patience: Duration,
 ) -> Result<Answer, ClientError> {
     let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-    let frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
+    let begun = Instant::now();
     // A new one for each daemon: one that goes away may have asked by it, and the answers would be the next one's.
     let netlink = netns.and_then(Netns::netlink);
-    let descriptors =
+    let mut descriptors =
         netns.map(|netns| Descriptors { netns: netns.as_fd(), netlink: netlink.as_ref().map(AsFd::as_fd) });
-    exchange(socket, &frame, descriptors, patience).map(|answer| answer.answer)
+    let mut frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
+    let mut answer = exchange(socket, &frame, descriptors, patience)?;
+    // The plugin is put in place before the daemon that it came with runs.
+    if let Some(older) = answer.speaks_only(frame.protocol) {
+        frame.protocol = older;
+        if older < NETLINK_SINCE {
+            descriptors = descriptors.map(|came| Descriptors::of(came.netns));
+        }
+        let left = patience.saturating_sub(begun.elapsed());
+        answer = exchange(socket, &frame, descriptors, left)?;
+    }
+    Ok(answer.answer)
 }

@@ -194,4 +194,4 @@ impl Check<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

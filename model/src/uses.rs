@@ -68,3 +68,28 @@ impl Use {
         matches!(self, Self::Cooling(rest) if rest.remaining(now).is_none())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::WallTime;
+
+    /// A clock that began anew counts from nothing; what needs no rest needs none in any boot.
+    #[test]
+    fn a_rest_ends_after_its_period_of_this_boot() {
+        let now = Now { boot: BootId::new("b"), boottime: BootTime(20_000), wall: WallTime(0) };
+        let seconds = Duration::from_secs;
+        for (boot, since, period_ms, left) in [
+            ("b", 10_000, 30_000, Some(seconds(20))),
+            ("b", 10_000, 10_001, Some(Duration::from_millis(1))),
+            ("b", 10_000, 10_000, None),
+            ("b", 10_000, 1000, None),
+            ("before", 10_000, 30_000, Some(seconds(30))),
+            ("before", 10_000, 0, None),
+        ] {
+            let rest = Cooldown { boot: BootId::new(boot), since: BootTime(since), period_ms };
+            assert_eq!(rest.remaining(&now), left, "{rest:?}");
+            assert_eq!(Use::Cooling(rest).is_over(&now), left.is_none());
+        }
+    }
+}

@@ -32,3 +32,24 @@ impl Desired<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_model::config::Setting;
+
+    use super::*;
+
+    /// `MAX_ENI`: upstream takes what is below one for no limit.
+    #[test]
+    fn the_configured_limit_of_enis_only_narrows() {
+        let limits = InstanceLimits::of("m5.large").unwrap();
+        let most = limits.enis_on(0);
+        for (configured, then) in
+            [(None, most), (Some(0), most), (Some(1), 1), (Some(most), most), (Some(most + 1), most)]
+        {
+            let config = Config { max_enis: Setting::from_environment(configured), ..Config::default() };
+            let desired = Desired { config: &config, limits: Some(limits.clone()) };
+            assert_eq!(desired.max_enis(0), Some(then), "{configured:?}");
+        }
+    }
+}

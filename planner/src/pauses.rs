@@ -9,6 +9,9 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::outcome::{PauseScope, Setback};
 
+#[cfg(test)]
+mod tests;
+
 /// A pause that ended this long ago is forgotten: the next setback counts as the first again.
 pub(crate) const SETBACKS_FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 
@@ -53,6 +56,7 @@ impl Pauses {
             PauseScope::Api => pause.api == api,
             PauseScope::Eni(id) => pause.api == api && Some(id) == eni,
             PauseScope::Subnet(id) => Some(id) == subnet,
+            PauseScope::Others => matches!(api, Api::AttachNetworkInterface | Api::CreateNetworkInterface),
         })
     }
 
@@ -98,6 +102,7 @@ impl Pauses {
                 || match &pause.scope {
                     PauseScope::Api | PauseScope::Subnet(_) => false,
                     PauseScope::Eni(id) => Some(id) != eni,
+                    PauseScope::Others => true,
                 }
         });
     }

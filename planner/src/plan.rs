@@ -127,3 +127,6 @@ fn repeats(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
         .map(|intent| Step::Repeat(intent.id))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,3 +154,6 @@ fn carries(eni: &EniRecord, key: PoolKey) -> bool {
 pub(crate) fn gives(block: &Block, key: PoolKey) -> bool {
     block.is_host() && Family::of(block.net.addr()) == key.family
 }
+
+#[cfg(test)]
+mod tests;

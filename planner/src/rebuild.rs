@@ -186,6 +186,23 @@ mod tests {
         assert!(traces(&ledger(), &seen).is_empty());
     }
 
+    /// A pod's route leads to one address, from the main table.
+    #[test]
+    fn other_routes_over_a_pods_link_tell_no_address() {
+        let net = |net: &str| net.parse().unwrap();
+        for (table, to, told) in [
+            (MAIN_TABLE, ADDRESS.into(), true),
+            (7, ADDRESS.into(), false),
+            (MAIN_TABLE, net("10.0.0.0/24"), false),
+        ] {
+            let mut seen = observed();
+            seen.routes = vec![Route::on_link(table, to, 7)];
+            let traces = traces(&ledger(), &seen);
+            assert_eq!(traces.in_use.len(), usize::from(told), "{to} in {table}");
+            assert_eq!(traces.links.len(), 1, "a sandbox lives there all the same");
+        }
+    }
+
     #[test]
     fn an_address_that_ec2_has_not_shown_is_not_leased() {
         let mut ledger = ledger();

@@ -166,6 +166,7 @@ fn passes(refusal: &Refusal) -> bool {
             | Refusal::NotReady
             | Refusal::NotReadYet
             | Refusal::LinkAwaited { .. }
+            | Refusal::EniTaken { .. }
             | Refusal::Miscounted { .. }
             | Refusal::AllCooling { .. }
     )
@@ -189,3 +190,6 @@ fn awaited(ledger: &Ledger) -> Option<Api> {
     };
     ledger.intents.values().map(|intent| intent.change.api()).find(brings)
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,6 +201,20 @@ impl WantedReads {
         }
     }
 
+    /// What a read is to tell; nothing when it is the periodic one, or the first.
+    pub(crate) fn why<'a>(
+        &'a self,
+        read: &'a CloudRead,
+        ledger: &'a Ledger,
+    ) -> impl Iterator<Item = &'a Reason> {
+        self.wanted.keys().filter(|reason| tells(read, reason, ledger))
+    }
+
+    /// Each reason, and from when on a read can settle it.
+    pub(crate) fn all_wanted(&self) -> impl Iterator<Item = (&Reason, &BootTime)> {
+        self.wanted.iter()
+    }
+
     /// A read is being sent.
     pub(crate) fn began(&mut self, read: &CloudRead) {
         if !self.under_way.contains(read) {

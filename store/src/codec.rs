@@ -104,8 +104,10 @@ mod tests {
         let body = encode(&record).unwrap();
         assert_eq!(decode::<(u32, String)>(&body), Ok(record));
         assert!(matches!(decode::<(u32, String)>(&body[..body.len() - 1]), Err(CodecError::Body(_))));
-        let longer = [body, vec![0]].concat();
-        assert_eq!(decode::<(u32, String)>(&longer), Err(CodecError::Trailing(1)));
+        for more in 1..3 {
+            let longer = [body.clone(), vec![0; more]].concat();
+            assert_eq!(decode::<(u32, String)>(&longer), Err(CodecError::Trailing(more)));
+        }
     }
 
     #[test]
@@ -121,5 +123,7 @@ mod tests {
         let text = "x".repeat(MOST);
         assert!(matches!(encode(&text), Err(CodecError::TooLarge(_))));
         assert!(matches!(decode::<String>(&vec![0; MOST + 1]), Err(CodecError::TooLarge(_))));
+        // The longest: its length takes three bytes.
+        assert_eq!(encode(&"x".repeat(MOST - 3)).map(|body| body.len()), Ok(MOST));
     }
 }

@@ -185,3 +185,6 @@ pub(crate) fn free_name(path: &Path, what: &str, wall_ms: u64) -> PathBuf {
     }
     name
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,3 +214,6 @@ impl StorageBackend for Image {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

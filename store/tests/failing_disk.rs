@@ -8,7 +8,9 @@ use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use holdfast_store::{CommitError, ReadError, StorageBackend, Store};
+use holdfast_migrations::SCHEMA;
+use holdfast_model::ledger::Ledger;
+use holdfast_store::{CommitError, Damage, Found, Medium, OpenError, ReadError, StorageBackend, Store};
 use sample::{full_node, ledger_of, options, script};
 
 /// A disk in memory whose writes or syncs begin to fail after a number of calls.
@@ -100,4 +102,112 @@ fn any_refused_call_is_told_and_stops_the_store() {
         assert!(matches!(store.journal(1), Err(ReadError::Stopped { .. })));
     }
     assert!(refused >= 3, "every call of a commit was refused once: {refused}");
+}
+
+impl Medium for Disk {
+    type Backend = Self;
+
+    fn open(&self) -> Self {
+        self.clone()
+    }
+
+    fn replace(&self, bytes: Vec<u8>) -> io::Result<()> {
+        self.turn()?;
+        *self.bytes.lock().unwrap() = bytes;
+        Ok(())
+    }
+}
+
+impl Disk {
+    fn mend(&self) {
+        *self.armed.lock().unwrap() = None;
+    }
+
+    /// The bytes as they are now, on a disk of their own.
+    fn copy(&self) -> Self {
+        let bytes = self.bytes.lock().unwrap().clone();
+        Self { bytes: Arc::new(Mutex::new(bytes)), ..Self::default() }
+    }
+}
+
+#[test]
+fn a_medium_that_works_again_gets_what_was_acknowledged() {
+    let disk = Disk::default();
+    let mut store = Store::on_medium(disk.clone(), &options()).unwrap().store;
+    let kept = full_node(3);
+    store.commit(&kept).unwrap();
+    disk.fail_after(0, io::ErrorKind::Other);
+    store.commit(&full_node(20)).unwrap_err();
+    assert!(store.resume().is_err(), "it fails still");
+    let Err(CommitError::Stopped { path }) = store.commit(&kept) else { panic!("it is stopped") };
+    assert_eq!(path.to_str(), Some("(backend)"), "it has no path, and is named all the same");
+    disk.mend();
+    store.resume().unwrap();
+    assert_eq!(store.load().unwrap(), ledger_of(&kept));
+    let more = script(5, 1).remove(0);
+    store.commit(&more).unwrap();
+    drop(store);
+    let again = Store::on_medium(disk, &options()).unwrap();
+    assert_eq!((again.found, again.ledger), (Found::Intact, ledger_of(kept.iter().chain(&more))));
+}
+
+#[test]
+fn a_backend_is_opened_as_it_stands() {
+    let disk = Disk::default();
+    let opened = Store::with_backend(disk.clone(), &options()).unwrap();
+    assert_eq!((opened.found, opened.ledger), (Found::Fresh, Ledger::default()));
+    let mut store = opened.store;
+    let changes = full_node(3);
+    store.commit(&changes).unwrap();
+    let killed = Store::with_backend(disk.copy(), &options()).unwrap();
+    assert_eq!((killed.found, &killed.ledger), (Found::Recovered, &ledger_of(&changes)));
+    store.close().unwrap();
+    let closed = Store::with_backend(disk.copy(), &options()).unwrap();
+    assert_eq!((closed.found, &closed.ledger), (Found::Intact, &ledger_of(&changes)));
+}
+
+#[test]
+fn a_backend_of_a_newer_schema_is_refused() {
+    let disk = Disk::default();
+    Store::with_backend(disk.clone(), &options()).unwrap().store.close().unwrap();
+    let database = redb::Builder::new().create_with_backend(disk.clone()).unwrap();
+    let txn = database.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    txn.open_table(meta).unwrap().insert("schema", [SCHEMA + 1].as_slice()).unwrap();
+    txn.commit().unwrap();
+    drop(database);
+    let refused = Store::with_backend(disk, &options()).unwrap_err();
+    assert!(
+        matches!(refused, OpenError::Newer { found, known: SCHEMA, .. } if found == SCHEMA + 1),
+        "{refused}"
+    );
+}
+
+/// A database with tables of whatever kind is somebody's; only one without any is fresh.
+#[test]
+fn another_programs_database_is_not_taken_for_an_empty_one() {
+    for multimap in [false, true] {
+        let disk = Disk::default();
+        let database = redb::Builder::new().create_with_backend(disk.clone()).unwrap();
+        let txn = database.begin_write().unwrap();
+        if multimap {
+            txn.open_multimap_table(redb::MultimapTableDefinition::<u64, u64>::new("theirs")).unwrap();
+        } else {
+            txn.open_table(redb::TableDefinition::<u64, u64>::new("theirs")).unwrap();
+        }
+        txn.commit().unwrap();
+        drop(database);
+        let refused = Store::with_backend(disk, &options()).unwrap_err();
+        assert!(matches!(refused, OpenError::Damaged(Damage::Foreign(_))), "{refused}");
+    }
+}
+
+/// Nothing depends on a file being closed in order, and yet it is told when it was not.
+#[test]
+fn a_failure_while_closing_is_told() {
+    let disk = Disk::default();
+    let mut store = Store::with_backend(disk.clone(), &options()).unwrap().store;
+    store.commit(&full_node(3)).unwrap();
+    disk.fail_after(0, io::ErrorKind::Other);
+    assert!(matches!(store.close(), Err(CommitError::Io { .. })));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_store::{CommitError, CommitObserver, Found, OpenOptions, Report, Store, Writer};
-use sample::{NOW, ledger_of, options, script};
+use sample::{NOW, full_node, ledger_of, options, script};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -227,12 +227,13 @@ fn what_a_dropped_driven_writer_had_queued_never_reaches_the_disk() {
     let path = folder.path().join("ledger.redb");
     let store = Store::open(&path, &options()).unwrap().store;
     let (writer, drive) = Writer::driven(store, drop, || ());
-    let script = script(8, 2);
-    writer.submit(script[0].clone());
+    let (kept, queued) = (full_node(3), full_node(5));
+    assert_ne!(ledger_of(&kept), ledger_of(kept.iter().chain(&queued)), "it would be seen");
+    writer.submit(kept.clone());
     drive.turn();
-    writer.submit(script[1].clone());
+    writer.submit(queued);
     drop((writer, drive));
-    assert_eq!(Store::open(&path, &options()).unwrap().ledger, ledger_of(&script[0]));
+    assert_eq!(Store::open(&path, &options()).unwrap().ledger, ledger_of(&kept));
 }
 
 #[test]
@@ -242,18 +243,37 @@ fn submissions_queued_behind_a_failing_one_never_reach_the_disk() {
     let gate = Arc::new(Gate::default());
     let options = OpenOptions { observer: Some(Arc::clone(&gate) as Arc<dyn CommitObserver>), ..options() };
     let (writer, reports) = spawned(Store::open(&path, &options).unwrap().store);
-    let script = script(8, 3);
+    let (kept, queued) = (full_node(3), full_node(5));
     gate.close();
-    writer.submit(script[0].clone());
+    writer.submit(kept.clone());
     gate.await_one();
     // These wait together: one of them spoils the transaction of both, and a journal request splits the turn.
     writer.submit(vec![too_large()]);
-    writer.submit(script[1].clone());
+    writer.submit(queued.clone());
     writer.journal(1, drop);
-    writer.submit(script[2].clone());
+    writer.submit(queued);
     gate.open();
     let words: Vec<String> = (0..3).map(|_| word(&next(&reports))).collect();
     assert_eq!(words, ["committed 1", "failed 3", "failed 4"]);
     drop(writer);
-    assert_eq!(Store::open(&path, &sample::options()).unwrap().ledger, ledger_of(&script[0]));
+    assert_eq!(Store::open(&path, &sample::options()).unwrap().ledger, ledger_of(&kept));
+}
+
+/// A disk that hangs holds nobody up who gives the store up.
+#[test]
+fn an_abandoned_store_is_left_to_its_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
+    let gate = Arc::new(Gate::default());
+    let options = OpenOptions { observer: Some(Arc::clone(&gate) as Arc<dyn CommitObserver>), ..options() };
+    let (writer, reports) = spawned(Store::open(&path, &options).unwrap().store);
+    let before = *gate.commits.lock().unwrap();
+    let script = script(9, 1);
+    gate.close();
+    writer.submit(script[0].clone());
+    gate.await_one();
+    writer.abandon();
+    assert_eq!(*gate.commits.lock().unwrap(), before, "nobody waited for it");
+    gate.open();
+    assert_eq!(word(&next(&reports)), "committed 1");
 }

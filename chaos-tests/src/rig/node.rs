@@ -299,9 +299,9 @@ impl NodeUnderTest {
             .with_context(|| format!("running holdfast {arguments:?}"))
     }
 
-    /// `holdfast dump`, of the running daemon or of its file.
+    /// `holdfast dump --raw`, of the running daemon or of its file.
     pub fn dump(&self) -> anyhow::Result<Value> {
-        let output = self.verb(&["dump"])?;
+        let output = self.verb(&["dump", "--raw"])?;
         ensure!(output.status.success(), "dump: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).context("reading the dump")
     }

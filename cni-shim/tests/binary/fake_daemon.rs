@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_wire::fd::{self, Descriptors};
 use holdfast_wire::frame::{FrameDecoder, MAX_REQUEST};
-use holdfast_wire::message::{Added, Answer, AnswerFrame, Failed, RequestFrame};
+use holdfast_wire::message::{Added, Answer, AnswerFrame, Face, Failed, RequestError, RequestFrame};
 
 /// One request as it arrived.
 pub(crate) struct Heard {
@@ -29,6 +29,8 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     /// Nothing until the plugin gives up.
     Silence,
+    /// As a daemon does that speaks protocol 1 alone: a refusal in it, or this.
+    Protocol1(Answer),
 }
 
 pub(crate) struct FakeDaemon {
@@ -92,6 +94,14 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
     assert_eq!(decoder.finish(), Ok(()), "one request and nothing after it");
     let request = RequestFrame::decode(&body).unwrap();
     match reply {
+        Reply::Protocol1(_) if request.protocol != 1 => {
+            let refusal = RequestError::Protocol { asked: request.protocol }.answer();
+            stream.write_all(&AnswerFrame::new(refusal, 1, "fake").encode().unwrap()).unwrap();
+        }
+        Reply::Protocol1(answer) => {
+            let frame = AnswerFrame::new(answer.clone(), 1, "fake").encode().unwrap();
+            stream.write_all(&frame).unwrap();
+        }
         Reply::Answer(answer) => {
             let frame = AnswerFrame::new(answer.clone(), request.protocol, "fake").encode().unwrap();
             stream.write_all(&frame).unwrap();
@@ -109,13 +119,19 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
 
 /// An ADD carried out.
 pub(crate) fn added() -> Reply {
-    Reply::Answer(Answer::Added(Added {
+    Reply::Answer(of_add())
+}
+
+pub(crate) fn of_add() -> Answer {
+    let own = Face {
+        ifname: None,
         address: "10.0.5.17".parse().unwrap(),
         device_number: 1,
         route_table: 2,
         host_veth: "enicc21c2d7785".into(),
         host_mac: "02:00:00:00:00:01".into(),
-    }))
+    };
+    Answer::Added(Added { own, more: Vec::new() })
 }
 
 /// A refusal.

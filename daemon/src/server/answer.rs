@@ -1,7 +1,6 @@
 //! From a request to an answer: the engine's words into CNI's.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::task::Poll;
@@ -10,13 +9,13 @@ use std::time::{Duration, Instant};
 use holdfast_datapath::{handed, netns};
 use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status};
 use holdfast_model::config::{Config, Origin};
-use holdfast_model::lease::Face;
+use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_ports::Netns;
 use holdfast_wire::code;
 use holdfast_wire::fd::Descriptors;
-use holdfast_wire::ids;
-use holdfast_wire::message::{Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
+use holdfast_wire::ids::{self, IfName};
+use holdfast_wire::message::{self, Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
 use holdfast_wire::names;
 
 use super::Desk;
@@ -142,17 +141,18 @@ async fn add_answer(
     };
     match outcome {
         Ok(lease) => {
-            let Some(face) = lease.own_face().cloned() else {
+            let Some(added) = added(&lease) else {
                 let details = format!("the lease of {sandbox} names no address");
                 return failed(code::FAILED, "the pod's network could not be set up", details, false);
             };
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            let answer = Answer::Added(added(&face));
-            // Beside, so that the plugin has its answer before the log has its line.
+            // Beside, so that the plugin has its answer before the log has its lines.
             tokio::spawn(async move {
-                tracing::info!(%sandbox, %pod, address = %face.address, eni = %face.eni, took_us, "ADD");
+                for face in &lease.faces {
+                    tracing::info!(%sandbox, %pod, address = %face.address, eni = %face.eni, took_us, "ADD");
+                }
             });
-            answer
+            Answer::Added(added)
         }
         Err(error) => {
             let (code, message) = in_cni(&error);
@@ -203,14 +203,18 @@ fn in_cni(error: &AddError) -> (u32, &'static str) {
     }
 }
 
-fn added(face: &Face) -> Added {
-    Added {
+/// `None`: it has no interface.
+fn added(lease: &Lease) -> Option<Added> {
+    let mut faces = lease.faces.iter().map(|face| message::Face {
+        // A name that the plugin would not take was never asked for by one.
+        ifname: IfName::new(&face.ifname).ok(),
         address: face.address,
         device_number: face.place.slot().map_or(0, |slot| slot.device.into()),
         route_table: face.place.route_table(),
         host_veth: face.host_veth.clone(),
         host_mac: face.host_mac.to_string(),
-    }
+    });
+    Some(Added { own: faces.next()?, more: faces.collect() })
 }
 
 /// The node's own setting, where there is one; else what the network configuration says, within the ENI's.
@@ -226,18 +230,10 @@ async fn check_answer(check: Check, came: Option<Descriptors<OwnedFd>>, engine: 
         Ok(netns) => netns,
         Err(refusal) => return refusal,
     };
-    let sandbox = key_of(&check.sandbox);
-    let Some(address) = leased(&sandbox, engine).await else {
-        // Not the specification's "unknown container", which tells a runtime that no DEL is needed: a ledger that lost
-        // something does not know what of it is left in the kernel.
-        let details = format!("{sandbox} holds no address");
-        return failed(code::CHECK_FAILED, "the pod's network is not as it should be", details, false);
-    };
-    if let Some(details) = unexpected(&check.expected, address) {
-        return failed(code::CHECK_FAILED, "the pod is not as it was set up", details, false);
-    }
-    match engine.check(sandbox, netns).await {
+    match engine.check(key_of(&check.sandbox), netns, check.expected).await {
         Ok(differences) if differences.is_empty() => Answer::Done,
+        // A sandbox that is not known, too, and not the specification's "unknown container", which tells a runtime that no
+        // DEL is needed: a ledger that lost something does not know what of it is left in the kernel.
         Ok(differences) => failed(
             code::CHECK_FAILED,
             "the pod's network is not as it should be",
@@ -246,17 +242,6 @@ async fn check_answer(check: Check, came: Option<Descriptors<OwnedFd>>, engine: 
         ),
         Err(_stopped) => stopping(),
     }
-}
-
-/// CHECK is rare enough to look through the whole state.
-async fn leased(sandbox: &SandboxKey, engine: &EngineHandle) -> Option<IpAddr> {
-    Some(engine.dump().await.ok()?.ledger.leases.get(sandbox)?.own_face()?.address)
-}
-
-/// What is wrong if the runtime kept another address than the ledger has.
-fn unexpected(expected: &[IpAddr], leased: IpAddr) -> Option<String> {
-    (!expected.is_empty() && !expected.contains(&leased))
-        .then(|| format!("the runtime expects {expected:?}, the ledger has {leased}"))
 }
 
 /// Whether this plugin can do its work. A lack of addresses is no failure of it: the runtime calls a node whose plugin
@@ -320,13 +305,5 @@ mod tests {
         assert_eq!(told(&[], 1300), 1300, "unset, the configuration's");
         assert_eq!(told(&[("POD_MTU", "")], 1300), 1300, "empty is unset");
         assert_eq!(told(&[("AWS_VPC_ENI_MTU", "1500")], 9001), 1500, "no more than an ENI's link carries");
-    }
-
-    #[test]
-    fn a_check_compares_with_what_the_runtime_kept() {
-        let [leased, other] = ["10.0.0.7", "10.0.0.8"].map(|text| text.parse::<IpAddr>().unwrap());
-        assert_eq!(unexpected(&[], leased), None, "a runtime that kept nothing expects nothing");
-        assert_eq!(unexpected(&[other, leased], leased), None);
-        assert!(unexpected(&[other], leased).unwrap().contains("10.0.0.8"));
     }
 }

@@ -181,3 +181,6 @@ impl fmt::Display for Way {
         if self.marked { write!(f, " (marked {PRIMARY_MARK:#x})") } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use super::check;
 
 const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
 
-fn eni(id: &str, device: u16) -> EniRecord {
+pub(crate) fn eni(id: &str, device: u16) -> EniRecord {
     EniRecord {
         id: EniId::new(id),
         mac: MacAddr([2, 0, 0, 0, 0, device as u8]),
@@ -35,7 +35,7 @@ fn eni(id: &str, device: u16) -> EniRecord {
     }
 }
 
-fn lease(container: &str) -> Lease {
+pub(crate) fn lease(container: &str) -> Lease {
     Lease {
         sandbox: SandboxKey {
             container_id: container.into(),
@@ -113,6 +113,11 @@ fn a_leased_address_that_is_free_or_forgotten_is_seen() {
 #[test]
 fn blocks_that_make_no_sense_are_seen() {
     breaks(&put(Change::PutBlock(block("10.0.0.0/28", "eni-a"))), "POOL-ACCOUNT");
+    // The wider one comes first in the book, or last.
+    for wider in ["10.0.0.8/29", "10.0.0.10/31"] {
+        let found = check(&put(Change::PutBlock(block(wider, "eni-a"))), None);
+        assert!(found.len() == 1 && found[0].detail.contains("overlap"), "{wider}: {found:?}");
+    }
     breaks(&put(Change::PutBlock(block("10.0.0.4/32", "eni-a"))), "POOL-ACCOUNT");
     breaks(&put(Change::PutBlock(block("10.0.0.99/32", "eni-z"))), "POOL-ACCOUNT");
     let leaving = BlockState::Leaving(IntentId(uuid::Uuid::nil()));

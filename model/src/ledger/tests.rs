@@ -118,3 +118,31 @@ fn a_lease_is_found_by_the_name_of_its_link() {
     ledger.apply(&Change::DropLease(lease("two", &[]).sandbox));
     assert_eq!(ledger, Ledger::default());
 }
+
+/// What `dump` writes is a ledger again, indexes included.
+#[test]
+fn a_ledger_that_is_written_for_people_can_be_read_back() {
+    let mut ledger = Ledger::default();
+    let eni = crate::invariants::tests::eni("eni-a", 0);
+    let lease = crate::invariants::tests::lease("c");
+    let block = Block::held(lease.faces[0].address.into(), eni.id.clone(), BootTime(0));
+    ledger.apply_all(&[
+        Change::PutEni(eni.clone()),
+        Change::PutBlock(block),
+        Change::PutUse(lease.faces[0].address, Use::Leased(lease.sandbox.clone())),
+        Change::PutLease(lease.clone()),
+    ]);
+    let pages = Pages {
+        node: None,
+        subnets: BTreeMap::new(),
+        enis: ledger.enis.iter().map(|(id, eni)| (id.clone(), eni.clone())).collect(),
+        blocks: ledger.blocks.iter().map(|(net, block)| (*net, block.clone())).collect(),
+        uses: ledger.uses.iter().map(|(ip, what)| (*ip, what.clone())).collect(),
+        leases: ledger.leases.values().cloned().collect(),
+        intents: BTreeMap::new(),
+    };
+    let back = Ledger::from(pages);
+    assert_eq!(back, ledger);
+    assert_eq!(back.blocks_on(&eni.id).count(), 1);
+    assert_eq!(back.lease_by_veth("eni0").and_then(Lease::own_face), lease.faces.first());
+}

@@ -46,6 +46,11 @@ fn an_empty_bucket_says_when_it_gives_again() {
     assert!(!budget.clone().admits(api, BootTime(next.0 - 1), &mut agenda));
     assert!(budget.admits(api, next, &mut agenda));
     assert!(budget.admits(Api::DetachNetworkInterface, now.boottime, &mut agenda), "each has its own");
+
+    // What has flowed in meanwhile counts.
+    let (mut agenda, later) = (Agenda::new(&now), next.after(Duration::from_millis(400)));
+    assert!(!budget.admits(api, later, &mut agenda));
+    assert_eq!(agenda.next(), Some(next.after(Duration::from_secs(1))));
 }
 
 /// Whatever goes wrong with the pacing of a kind of call: the plan keeps to the share.

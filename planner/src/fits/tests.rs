@@ -94,3 +94,31 @@ fn what_was_refused_while_the_ledger_had_less_than_ec2_says_nothing_of_the_limit
     fits.miscounted(&eni);
     assert_eq!((fits.most(Some(&eni), &now), fits.most(None, &now)), (None, Some(2)));
 }
+
+#[test]
+fn a_refusal_is_remembered_for_an_hour_and_forgotten_when_ec2_gives_again_or_the_eni_goes() {
+    let (mut fits, eni, now) = (Fits::default(), EniId::new("eni-a"), Toy::new("t3.small", by_eni(1)).now);
+    let at = |seconds| {
+        let mut later = now.clone();
+        later.boottime = now.boottime.after(Duration::from_secs(seconds));
+        later
+    };
+    fits.refused(Some(&eni), 1, &now);
+    fits.refused(None, 4, &now);
+    assert_eq!(fits.forgotten_at().collect::<Vec<_>>(), [at(3600).boottime; 2]);
+    for (seconds, on_it, on_new) in [(0, Some(0), Some(2)), (3599, Some(0), Some(2)), (3600, Some(1), None)] {
+        let now = at(seconds);
+        assert_eq!((fits.most(Some(&eni), &now), fits.most(None, &now)), (on_it, on_new), "{seconds} s");
+    }
+    for (seconds, left) in [(3599, Some(1)), (3600, None)] {
+        let mut fits = fits.clone();
+        fits.accepted(Some(&eni), &at(seconds));
+        assert_eq!(fits.most(Some(&eni), &at(3600)), left, "given after {seconds} s");
+    }
+    fits.keep(|id| *id != eni);
+    assert_eq!(
+        (fits.most(Some(&eni), &now), fits.most(None, &now)),
+        (None, Some(2)),
+        "of new ones it counts on"
+    );
+}

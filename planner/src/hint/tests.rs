@@ -91,3 +91,78 @@ fn a_hint_that_comes_too_soon_after_a_change_is_asked_for_again_when_it_can_tell
     toy.sleep(LAG);
     assert_eq!(hint_settles(&toy.ledger, &toy.now), None);
 }
+
+/// A hint is borne out when the ledger has become what it showed, each part of it.
+#[test]
+fn a_hint_that_the_ledger_agrees_with_is_over() {
+    let toy = rested();
+    let (id, eni) = toy.ledger.enis.iter().next().map(|(id, eni)| (id.clone(), eni.clone())).unwrap();
+    let addresses = expected(&toy.ledger, &eni);
+    let (foreign, gone) = (MacAddr([2, 7, 7, 7, 7, 7]), EniId::new("eni-gone"));
+    let differing = |shown: &BTreeSet<IpAddr>| HintDiff {
+        differing: [(id.clone(), shown.clone())].into(),
+        ..HintDiff::default()
+    };
+    let missing = |id: &EniId| HintDiff { missing: [id.clone()].into(), ..HintDiff::default() };
+    let unknown = |mac| HintDiff { unknown: [mac].into(), ..HintDiff::default() };
+    let groups = |name| {
+        let groups = Some([SecurityGroupId::new(name)].into());
+        HintDiff { groups, ..HintDiff::default() }
+    };
+    for (hint, agrees) in [
+        (differing(&addresses), true),
+        (differing(&BTreeSet::new()), false),
+        (missing(&gone), true),
+        (missing(&id), false),
+        (unknown(eni.mac), true),
+        (unknown(foreign), false),
+        (groups("sg-1"), true),
+        (groups("sg-9"), false),
+    ] {
+        assert_eq!(hint.agrees_with(&toy.ledger), agrees, "{hint:?}");
+    }
+}
+
+/// Metadata shows what EC2 has there: not what has left, and prefixes are another list.
+#[test]
+fn what_the_hint_should_show_is_what_ec2_has() {
+    let mut toy = rested();
+    let eni = toy.ledger.enis.values().next().unwrap().clone();
+    let all = expected(&toy.ledger, &eni);
+    let block = toy.ledger.blocks_on(&eni.id).next().unwrap().clone();
+    let intent = holdfast_model::ids::IntentId(uuid::Uuid::nil());
+    for (state, there) in [
+        (BlockState::Held, true),
+        (BlockState::Leaving(intent), true),
+        (BlockState::Withdrawn, false),
+        (BlockState::Gone(BootTime(1)), false),
+    ] {
+        toy.ledger.apply(&Change::PutBlock(holdfast_model::block::Block { state, ..block.clone() }));
+        assert_eq!(expected(&toy.ledger, &eni).contains(&block.net.addr()), there, "{state:?}");
+    }
+    toy.ledger.apply(&Change::PutBlock(block));
+    let prefix: Ipv4Net = "10.0.100.0/28".parse().unwrap();
+    let prefix = holdfast_model::block::Block::held(prefix.into(), eni.id.clone(), BootTime(1));
+    toy.ledger.apply(&Change::PutBlock(prefix));
+    assert_eq!(expected(&toy.ledger, &eni), all);
+}
+
+/// What EC2 tells of subnets fills in what is lacking; what is known stays.
+#[test]
+fn ranges_that_ec2_tells_are_filled_in_and_not_changed() {
+    let id = SubnetId::new("subnet-9");
+    let (range, range6) = ("10.9.0.0/20".parse().unwrap(), "2001:db8::/64".parse().unwrap());
+    let of = |ipv4, ipv6| SubnetRecord { id: id.clone(), ipv4, ipv6 };
+    let told = |known: Option<SubnetRecord>, shown: SubnetRecord| {
+        let mut toy = rested();
+        toy.ledger.apply_all(known.map(Change::PutSubnet).iter());
+        adopt_subnets(&toy.ledger, &[shown])
+    };
+    let other = "10.8.0.0/20".parse().unwrap();
+    assert_eq!(told(None, of(Some(range), None)), [Change::PutSubnet(of(Some(range), None))]);
+    assert_eq!(told(Some(of(Some(other), None)), of(Some(range), None)), [], "known already");
+    assert_eq!(told(None, of(None, Some(range6))), [], "it is the IPv4 range that is lacking");
+    let both = [Change::PutSubnet(of(Some(range), Some(range6)))];
+    assert_eq!(told(Some(of(None, Some(range6))), of(Some(range), None)), both);
+    assert_eq!(told(None, of(Some(range), Some(range6))), both);
+}

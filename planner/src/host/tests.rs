@@ -439,3 +439,49 @@ fn who_is_unreached_and_why() {
     toy.ledger.apply(&Change::PutEni(EniRecord { phase: EniPhase::Detached, ..eni }));
     assert_eq!(only(&toy.ledger, &seen), UnreachedBy::EniGone(face.eni));
 }
+
+/// A second interface of a pod has an alias of its own.
+#[test]
+fn each_face_of_a_lease_is_told_by_its_own_interface() {
+    let mut toy = toy();
+    let mut lease = toy.ledger.leases.values().next().unwrap().clone();
+    let first = lease.faces[0].clone();
+    let second = Face { ifname: "eth1".into(), host_veth: "eniother".into(), ..first.clone() };
+    lease.faces.push(second.clone());
+    let aliases: Vec<_> =
+        wirings_of(&toy.ledger, &toy.config, &lease).into_iter().map(|wiring| wiring.alias).collect();
+    let of = |ifname: &str| LinkAlias::of(&SandboxKey { ifname: ifname.into(), ..lease.sandbox.clone() });
+    assert_eq!(aliases, [of("eth0"), of("eth1")]);
+
+    let mut seen = kernel(&desired_host(&toy.ledger, &toy.config));
+    toy.ledger.apply(&Change::PutLease(lease.clone()));
+    assert_eq!(
+        unreached(&toy.ledger, &seen)[&lease.sandbox],
+        UnreachedBy::LinkGone(second.host_veth.clone())
+    );
+    let link = seen.links.iter().find(|link| link.alias == Some(of("eth0"))).unwrap().clone();
+    seen.links.push(LinkSeen { index: 77, name: second.host_veth, alias: Some(of("eth1")), ..link });
+    assert!(!unreached(&toy.ledger, &seen).contains_key(&lease.sandbox));
+}
+
+/// An ENI that takes no new pods is kept up for those that live on it, while it is there and can carry them.
+#[test]
+fn an_eni_is_set_up_for_who_is_served_by_it() {
+    use holdfast_model::eni::Management;
+    let toy = toy();
+    let eni = toy.ledger.enis.values().find(|eni| !eni.is_primary()).unwrap().clone();
+    assert!(toy.ledger.leases_on(&eni.id).next().is_some());
+    let mut deserted = toy.ledger.clone();
+    let keys: Vec<_> = deserted.leases.keys().cloned().collect();
+    deserted.apply_all(keys.into_iter().map(Change::DropLease).collect::<Vec<_>>().iter());
+    let wanted = |change: &dyn Fn(&mut EniRecord)| {
+        let mut eni = eni.clone();
+        change(&mut eni);
+        (wants_set_up(&toy.ledger, &eni), wants_set_up(&deserted, &eni))
+    };
+    assert_eq!(wanted(&|_| ()), (true, true));
+    assert_eq!(wanted(&|eni| eni.management = Management::Excluded), (true, false));
+    assert_eq!(wanted(&|eni| eni.phase = EniPhase::Detached), (false, false));
+    let trunk = |eni: &mut EniRecord| eni.kind = EniKind::Trunk;
+    assert_eq!(wanted(&trunk), (false, false));
+}

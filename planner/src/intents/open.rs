@@ -99,3 +99,6 @@ pub fn open(
 fn idle<'a>(ledger: &'a Ledger, eni: &EniId) -> Option<&'a EniRecord> {
     ledger.enis.get(eni).filter(|_| !busy(ledger, eni))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::eni::{EniPlace, EniRecord, Management};
 use holdfast_model::host::{LinkAlias, LinkSeen};
@@ -298,4 +299,70 @@ fn nothing_is_changed_in_ec2_while_it_is_not_sure_which_instance_this_is() {
     toy.observed.unsure_who = false;
     toy.run_to_rest();
     assert!(toy.cloud.calls.len() > calls);
+}
+
+#[test]
+fn only_a_pending_lease_becomes_active() {
+    for (phase, then) in [
+        (LeasePhase::Pending, Some(LeasePhase::Active)),
+        (LeasePhase::Active, None),
+        (LeasePhase::Releasing, None),
+    ] {
+        let mut toy = rested();
+        let mut lease = toy.ledger.leases.values().next().unwrap().clone();
+        lease.phase = phase;
+        toy.ledger.apply(&Change::PutLease(lease.clone()));
+        let changes = activate(&toy.ledger, &lease.sandbox);
+        let expected: Vec<Change> =
+            then.map(|phase| Change::PutLease(Lease { phase, ..lease.clone() })).into_iter().collect();
+        assert_eq!(changes, expected, "{phase:?}");
+    }
+}
+
+/// The journal says which pod, and which address.
+#[test]
+fn what_happens_to_a_lease_is_written_down() {
+    let toy = rested();
+    let lease = toy.ledger.leases.values().next().unwrap();
+    let (sandbox, address) = (lease.sandbox.clone(), lease.faces[0].address.to_string());
+    let told = |changes: &[Change]| {
+        let [.., Change::Journal(entry)] = changes else { panic!("{changes:?}") };
+        assert_eq!(entry.at, toy.now.wall);
+        entry.what.clone()
+    };
+    let rewired = told(&rewired(&toy.ledger, &sandbox, &toy.now));
+    let released = told(&begin_release(&toy.ledger, &Ended::asked(lease), &toy.now));
+    for words in [&rewired, &released] {
+        assert!(words.contains(&address) && words.contains("web-0") && words.contains("c"), "{words}");
+    }
+    assert!(rewired.contains("wired anew"), "{rewired}");
+    assert_eq!(super::rewired(&toy.ledger, &request("unheard-of").sandbox, &toy.now), []);
+}
+
+/// EC2 took a prefix away under several pods: the last one's address leaves with it.
+#[test]
+fn a_block_that_others_use_stays_in_the_book() {
+    let mut toy = rested();
+    let lease = toy.ledger.leases.values().next().unwrap().clone();
+    let (ip, eni) = (lease.faces[0].address, lease.faces[0].eni.clone());
+    let prefix: ipnet::Ipv4Net = "10.0.0.0/28".parse().unwrap();
+    let prefix = Block { state: BlockState::Withdrawn, ..Block::held(prefix.into(), eni, BootTime(1)) };
+    toy.ledger.apply_all(&[Change::DropBlock(ip.into()), Change::PutBlock(prefix.clone())]);
+    assert_eq!(toy.ledger.block_of(ip), Some(&prefix));
+    toy.ledger.apply_all(&begin_release(&toy.ledger, &Ended::asked(&lease), &toy.now));
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
+    let rest = crate::quarantine::rest(&desired, &toy.now);
+    let other: IpAddr = "10.0.0.14".parse().unwrap();
+    for (what, stays) in [
+        (Use::Leased(request("b").sandbox), true),
+        (Use::Suspect(Suspicion::MaybeInUse), true),
+        (Use::Cooling(rest), false),
+    ] {
+        let mut ledger = toy.ledger.clone();
+        ledger.apply(&Change::PutUse(other, what.clone()));
+        ledger.apply_all(&finish_release(&desired, &ledger, &toy.observed.traces, &lease.sandbox, &toy.now));
+        let kept = ledger.blocks[&prefix.net].state == BlockState::Withdrawn;
+        assert_eq!(kept, stays, "{what:?}");
+        assert!(!ledger.leases.contains_key(&lease.sandbox));
+    }
 }

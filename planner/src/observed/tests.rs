@@ -1,3 +1,5 @@
+mod noted;
+
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead};
@@ -67,6 +69,7 @@ fn a_link_that_is_late_is_looked_for_often_then_seldom() {
         observed.set_up_failed(&eni, &now);
         now.boottime = observed.set_up_rests[&eni].next_try;
         tries += 1;
+        assert!(tries < 60, "no rest at all");
     }
     assert!((20..60).contains(&tries), "{tries} in a minute");
     observed.links_changed(&now_at(1));

@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{BootId, InstanceId, MacAddr};
-use holdfast_model::ledger::Ledger;
+use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
@@ -160,5 +161,26 @@ fn an_empty_ledger_does_not_take_metadatas_word_against_the_kernels() {
         let recovered = recover(&desired, &Ledger::default(), here, &toy.now);
         assert_eq!(recovered.kind, kind);
         assert_eq!(recovered.changes.is_empty(), kind == Recovery::Doubtful);
+    }
+}
+
+/// No instant of an earlier boot counts in this one, and who held on to what EC2 took away is dead.
+#[test]
+fn a_reboot_leaves_no_instant_of_the_old_clock_behind() {
+    let mut toy = lived_in();
+    let mut blocks: Vec<Block> = toy.ledger.blocks.values().take(3).cloned().collect();
+    blocks[0].state = BlockState::Withdrawn;
+    blocks[1].state = BlockState::Gone(toy.now.boottime);
+    toy.ledger.apply_all(blocks.iter().cloned().map(Change::PutBlock).collect::<Vec<_>>().iter());
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
+    let now = other_boot(&toy);
+    toy.ledger.apply_all(&recover(&desired, &toy.ledger, Here::default(), &now).changes);
+    let gone = BlockState::Gone(now.boottime);
+    for (block, state) in blocks.iter().zip([gone, gone, BlockState::Held]) {
+        let block = &toy.ledger.blocks[&block.net];
+        assert_eq!((block.state, block.shown), (state, BootTime(0)));
+    }
+    for eni in toy.ledger.enis.values() {
+        assert_eq!((eni.since, eni.changed), (now.boottime, now.boottime));
     }
 }

@@ -1,8 +1,11 @@
 use std::time::Duration;
 
-use holdfast_model::cloud::Api;
+use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniKind, EniPhase};
+use holdfast_model::ids::EniId;
+use holdfast_model::ledger::Change;
 
+use crate::Step;
 use crate::toy::{Fate, Toy, by_address, by_eni};
 
 /// cni#1223 in small: what is chosen to go is durable before it goes, and goes in order.
@@ -82,4 +85,56 @@ fn addresses_are_kept_for_half_a_minute_after_any_change() {
     }
     assert!(toy.cloud.count(Api::UnassignPrivateIpAddresses) > 0, "nothing is given back");
     assert!(toy.now.boottime.since(asked_at) >= Duration::from_secs(30));
+}
+
+/// What a plan gives back: whether an ENI, and how many addresses of which.
+fn given_back(toy: &Toy) -> (bool, Vec<(EniId, usize)>) {
+    let made = toy.planned();
+    let drains = made.steps.iter().any(|step| {
+        matches!(step, Step::Adjust(changes) if changes.iter().any(|change| {
+            matches!(change, Change::PutEni(eni) if matches!(eni.phase, EniPhase::Draining { .. }))
+        }))
+    });
+    let unassigned = made.steps.iter().filter_map(|step| match step {
+        Step::Open(CloudChange::UnassignAddresses { eni, addresses }) => Some((eni.clone(), addresses.len())),
+        _ => None,
+    });
+    (drains, unassigned.collect())
+}
+
+/// Three ENIs full of pods, and those of the second one gone for good.
+fn with_an_idle_eni() -> Toy {
+    let mut toy = Toy::new("m5.large", by_eni(0));
+    toy.add_pods(19);
+    toy.run_to_rest();
+    assert_eq!(toy.shape(), [9, 9, 9]);
+    let second = EniId::new("eni-0001");
+    assert_eq!(toy.ledger.enis[&second].slot().unwrap().device, 1);
+    while let Some(at) = toy.ledger.leases.values().position(|lease| lease.is_on(&second)) {
+        toy.delete_pod(at);
+    }
+    toy.sleep(Duration::from_secs(120));
+    toy
+}
+
+#[test]
+fn nothing_is_given_back_while_growth_is_under_way_or_nothing_may_be_changed() {
+    let mut toy = with_an_idle_eni();
+    assert!(given_back(&toy).0);
+    toy.config.provisioning_disabled.value = true;
+    assert_eq!(given_back(&toy), (false, Vec::new()));
+
+    // One more is wanted than there is, for a moment.
+    let mut toy = with_an_idle_eni();
+    toy.open(CloudChange::AssignAddresses { eni: EniId::new("eni-0002"), count: 1 });
+    assert_eq!(given_back(&toy), (false, Vec::new()));
+}
+
+/// So that it becomes empty, and can go as a whole.
+#[test]
+fn surplus_addresses_are_taken_from_an_idle_eni_first() {
+    let mut toy = with_an_idle_eni();
+    assert_eq!((toy.ledger.leases.len(), toy.shape().iter().sum::<usize>()), (10, 27));
+    toy.config.warm.value = by_address(14, 0);
+    assert_eq!(given_back(&toy), (false, vec![(EniId::new("eni-0001"), 3)]));
 }

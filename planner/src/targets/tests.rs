@@ -90,3 +90,16 @@ fn figures_beyond_all_measure_keep_everything() {
         assert!(targets.short(&Level { waiting: 1, ..Level::default() }) > 1000);
     }
 }
+
+/// Somebody is about to take what is free.
+#[test]
+fn nothing_is_given_back_while_an_add_waits() {
+    for warm in [by_eni(0), by_address(1, 0)] {
+        let targets = Targets { warm, per_eni: 3 };
+        for (waiting, given) in [(0, true), (1, false)] {
+            let level = Level { waiting, ..level(0, 30) };
+            assert_eq!(targets.spare(&level, 3), given, "{warm:?}, {waiting}");
+            assert_eq!(targets.over(&level) > 0, given && warm.by_address(), "{warm:?}, {waiting}");
+        }
+    }
+}

@@ -1,3 +1,5 @@
+mod due;
+
 use proptest::prelude::*;
 
 use super::*;

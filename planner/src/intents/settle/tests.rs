@@ -1,3 +1,5 @@
+mod refused;
+
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{AttachmentId, EniId, IntentId, SubnetId};

@@ -88,3 +88,35 @@ fn nothing_is_given_back_under_a_sandbox_that_no_lease_explains() {
     toy.run_to_rest();
     assert!(has(&toy) < before, "the brake is what kept them");
 }
+
+/// Each phase begins when it is entered: what waits for its age waits.
+#[test]
+fn what_is_chosen_to_go_is_young_in_its_new_phase() {
+    let (mut toy, eni) = spare();
+    toy.sleep(Duration::from_secs(600));
+    let chosen = |toy: &Toy, unattached: bool| {
+        let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
+        let idle = brake.eni(&toy.ledger.enis[&eni]).unwrap();
+        let change = if unattached { idle.give_up(&toy.now) } else { idle.drain(&toy.now) };
+        let Some(Change::PutEni(record)) = change else { panic!("{change:?}") };
+        assert_eq!(record.since, toy.now.boottime);
+        record.phase
+    };
+    assert!(matches!(chosen(&toy, false), EniPhase::Draining { .. }));
+    toy.alter(&eni, |eni| eni.phase = EniPhase::Available);
+    assert_eq!(chosen(&toy, true), EniPhase::Detached);
+}
+
+/// What is free on one ENI is no proof for another.
+#[test]
+fn addresses_are_idle_on_the_eni_that_has_them() {
+    let (toy, eni) = spare();
+    let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
+    let (here, there) = toy.ledger.enis.values().partition::<Vec<_>, _>(|record| record.id == eni);
+    let free = |record: &EniRecord| {
+        let mut free = toy.ledger.blocks_on(&record.id).map(|block| block.net.addr());
+        free.find(|ip| toy.ledger.is_free(*ip, &toy.now)).unwrap()
+    };
+    assert!(brake.addresses(here[0], vec![free(here[0])]).is_some());
+    assert!(brake.addresses(here[0], vec![free(there[0])]).is_none());
+}

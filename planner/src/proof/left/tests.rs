@@ -37,3 +37,44 @@ fn a_list_without_the_primary_eni_proves_no_absence() {
     let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     assert_ne!(adopt(&desired, &toy.ledger, &toy.observed, reading, &toy.now), [], "the other ENI has left");
 }
+
+/// Each proof is of one thing: EC2's word about the very ENI, in answer to the very question.
+#[test]
+fn what_proves_that_an_eni_is_gone() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    let record = toy.ledger.enis.values().find(|eni| !eni.is_primary()).unwrap().clone();
+    let intent = |change| Intent {
+        id: holdfast_model::ids::IntentId(uuid::Uuid::nil()),
+        change,
+        sending: holdfast_model::intent::Sending::MaybeSent,
+        planned: toy.now.wall,
+    };
+    let delete = intent(CloudChange::DeleteEni { eni: record.id.clone() });
+    let assign = intent(CloudChange::AssignAddresses { eni: record.id.clone(), count: 1 });
+    assert!(Left::deleted(&delete).is_some() && Left::deleted(&assign).is_none());
+    for (intent, fault, gone) in [
+        (&delete, Fault::NotFound, true),
+        (&delete, Fault::Conflict, false),
+        (&assign, Fault::NotFound, false),
+    ] {
+        assert_eq!(Left::not_found(intent, fault).is_some(), gone, "{fault:?}");
+    }
+    let view = crate::toy::cloud::view(&record.id, &toy.cloud.enis[&record.id]);
+    let asked = CloudRead::Enis { enis: vec![record.id.clone()] };
+    let full = CloudRead::InstanceEnis { instance: holdfast_model::ids::InstanceId::new("i-1") };
+    for (read, shown, gone) in [
+        (&asked, None, true),
+        (&asked, Some(&view), false),
+        (&full, None, false),
+        (&full, Some(&view), false),
+    ] {
+        let reading = Reading { read, views: &[], began: toy.now.boottime };
+        assert_eq!(Left::unknown(reading, &record, shown).is_some(), gone, "{read:?}");
+    }
+    let [me, other] = ["i-1", "i-2"].map(holdfast_model::ids::InstanceId::new);
+    assert!(Left::taken(&view, &other).is_some());
+    assert!(Left::taken(&view, &me).is_none(), "it is here");
+    assert!(Left::taken(&EniView { attachment: None, ..view }, &other).is_none());
+}

@@ -1,0 +1,215 @@
+//! What a read makes of each ENI that it shows otherwise than the ledger has it.
+
+use holdfast_model::cloud::{AttachmentView, CloudChange};
+use holdfast_model::eni::EniSlot;
+use holdfast_model::ids::IntentId;
+use holdfast_model::intent::{Intent, Sending};
+use uuid::Uuid;
+
+use super::*;
+use crate::toy::cloud::view;
+
+const ID: IntentId = IntentId(Uuid::from_u128(0xfeed));
+
+fn primary() -> EniId {
+    EniId::new("eni-primary")
+}
+
+fn second() -> EniId {
+    EniId::new("eni-0001")
+}
+
+fn of_second() -> CloudRead {
+    CloudRead::Enis { enis: vec![second()] }
+}
+
+/// A second ENI without pods, unchanged for two minutes.
+fn idle() -> Toy {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(1);
+    toy.run_to_rest();
+    toy.sleep(Duration::from_secs(120));
+    read_now(&mut toy);
+    toy
+}
+
+/// What a read of it with this view, or without it, brings.
+fn read_second(toy: &Toy, read: &CloudRead, shown: Option<EniView>) -> Ledger {
+    let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
+    let views: Vec<EniView> = shown.into_iter().collect();
+    let reading = Reading { read, views: &views, began: toy.now.boottime };
+    let mut ledger = toy.ledger.clone();
+    ledger.apply_all(&adopt(&desired, &toy.ledger, &toy.observed, reading, &toy.now));
+    ledger
+}
+
+fn shown(toy: &Toy, change: impl FnOnce(&mut EniView)) -> Option<EniView> {
+    let mut view = view(&second(), &toy.cloud.enis[&second()]);
+    change(&mut view);
+    Some(view)
+}
+
+fn bound(view: &mut EniView, instance: &str, status: AttachmentStatus) {
+    let attachment = view.attachment.take().expect("it is attached");
+    view.attachment = Some(AttachmentView { instance: InstanceId::new(instance), status, ..attachment });
+}
+
+fn phase(ledger: &Ledger) -> Option<EniPhase> {
+    ledger.enis.get(&second()).map(|eni| eni.phase.clone())
+}
+
+/// The list of unattached ENIs lags: of what is known it says nothing.
+#[test]
+fn the_list_of_orphans_says_nothing_of_what_we_know() {
+    let mut toy = idle();
+    toy.alter(&second(), |eni| eni.phase = EniPhase::Available);
+    let mut late = shown(&toy, |view| view.attachment = None);
+    late.as_mut().unwrap().secondary.clear();
+    let orphans = CloudRead::AvailableEnis { instance: InstanceId::new("i-1") };
+    assert_eq!(read_second(&toy, &orphans, late.clone()), toy.ledger);
+    assert_ne!(read_second(&toy, &of_second(), late), toy.ledger);
+}
+
+/// A detachment by somebody else that is not finished closes it to new pods; one elsewhere is none of ours.
+#[test]
+fn an_eni_that_is_bound_elsewhere_is_not_ours_any_more() {
+    let toy = idle();
+    for status in [AttachmentStatus::Attached, AttachmentStatus::Detaching] {
+        let ledger = read_second(&toy, &of_second(), shown(&toy, |view| bound(view, "i-2", status)));
+        assert_eq!(phase(&ledger), None, "{status:?}");
+    }
+    let ledger =
+        read_second(&toy, &of_second(), shown(&toy, |view| bound(view, "i-1", AttachmentStatus::Detaching)));
+    assert_eq!(phase(&ledger), phase(&toy.ledger));
+    assert_eq!(ledger.enis[&second()].management, Management::Excluded);
+
+    let mut unattached = idle();
+    unattached.alter(&second(), |eni| eni.phase = EniPhase::Available);
+    let there = shown(&unattached, |view| bound(view, "i-2", AttachmentStatus::Attached));
+    assert_eq!(phase(&read_second(&unattached, &of_second(), there)), Some(EniPhase::Gone));
+}
+
+/// Our own detachment takes its time.
+#[test]
+fn an_eni_that_we_detach_is_let_go() {
+    let mut toy = idle();
+    let attachment = toy.ledger.enis[&second()].attachment().unwrap().clone();
+    toy.alter(&second(), |eni| eni.phase = EniPhase::Draining { attachment: attachment.clone() });
+    let detaching = |toy: &Toy| shown(toy, |view| bound(view, "i-1", AttachmentStatus::Detaching));
+    assert_eq!(read_second(&toy, &of_second(), detaching(&toy)), toy.ledger, "nobody asked for it");
+
+    let change = CloudChange::DetachEni { eni: second(), attachment };
+    let intent = Intent { id: ID, change, sending: Sending::Unanswered, planned: toy.now.wall };
+    toy.ledger.apply(&Change::PutIntent(intent));
+    let ledger = read_second(&toy, &of_second(), detaching(&toy));
+    assert_eq!((phase(&ledger), ledger.intents.len()), (Some(EniPhase::Detached), 0));
+
+    // Seen late, it is what it was; after so long it is somebody's new attachment.
+    toy.ledger = ledger;
+    let since = toy.now.boottime;
+    for (after, back) in [(TOMBSTONE - Duration::from_secs(1), false), (TOMBSTONE, true)] {
+        toy.now.boottime = since.after(after);
+        let ledger = read_second(&toy, &of_second(), shown(&toy, |_| ()));
+        let attached = matches!(phase(&ledger), Some(EniPhase::Attached { .. }));
+        assert_eq!(attached, back, "{after:?}");
+    }
+}
+
+/// Where EC2 has it, unless pods are wired for where it was or another ENI has that slot in the book.
+#[test]
+fn an_eni_is_where_ec2_has_it() {
+    let slot = |device| EniSlot { card: 0, device };
+    for (leased, device, moves) in [(false, 2, true), (true, 2, false), (false, 1, false), (false, 0, false)]
+    {
+        let mut toy = if leased { rested() } else { idle() };
+        let before = toy.ledger.enis[&second()].place.clone();
+        assert_eq!(before, EniPlace::Device(slot(1)));
+        let view = shown(&toy, |view| view.attachment.as_mut().unwrap().slot = slot(device));
+        let ledger = read_second(&toy, &of_second(), view);
+        let expected = if moves { EniPlace::Device(slot(2)) } else { before };
+        assert_eq!(ledger.enis[&second()].place, expected, "leased: {leased}, at {device}");
+        toy.set_waiting(0);
+    }
+}
+
+/// Tags were missing once in an outage.
+#[test]
+fn no_tags_say_nothing_and_open_again_what_is_back() {
+    let mut toy = idle();
+    toy.config.manage_untagged.value = false;
+    let untagged = shown(&toy, |view| view.tags.clear());
+    assert_eq!(read_second(&toy, &of_second(), untagged.clone()), toy.ledger);
+    toy.config.manage_untagged.value = true;
+    toy.alter(&second(), |eni| eni.management = Management::Excluded);
+    assert_eq!(read_second(&toy, &of_second(), untagged).enis[&second()].management, Management::Managed);
+}
+
+#[test]
+fn the_primary_is_never_forgotten() {
+    let toy = idle();
+    let read = CloudRead::Enis { enis: vec![primary()] };
+    let ledger = read_second(&toy, &read, None);
+    assert_eq!(ledger.enis, toy.ledger.enis);
+    assert_eq!(ledger.blocks, toy.ledger.blocks);
+}
+
+/// What EC2 does not know, asked for by its id, is gone; what a list lacks may be anywhere.
+#[test]
+fn an_unattached_eni_is_gone_when_ec2_does_not_know_its_id() {
+    for phase_before in [EniPhase::Available, EniPhase::Detached] {
+        let mut toy = idle();
+        toy.alter(&second(), |eni| eni.phase = phase_before.clone());
+        assert_eq!(phase(&read_second(&toy, &of_second(), None)), Some(EniPhase::Gone), "{phase_before:?}");
+        let elsewhere = CloudRead::Enis { enis: vec![EniId::new("eni-other")] };
+        assert_eq!(phase(&read_second(&toy, &elsewhere, None)), Some(phase_before.clone()));
+        let unattached = shown(&toy, |view| view.attachment = None);
+        assert_eq!(phase(&read_second(&toy, &of_second(), unattached)), Some(phase_before));
+    }
+}
+
+/// That EC2 deletes it with the instance is believed when it is shown; while it is not, the call may be under way.
+#[test]
+fn a_read_tells_whether_deletion_with_the_instance_is_set() {
+    for set in [false, true] {
+        let mut toy = idle();
+        let attachment = toy.ledger.enis[&second()].attachment().unwrap().clone();
+        let phase = EniPhase::Attached { attachment: attachment.clone(), delete_on_termination: false };
+        toy.alter(&second(), |eni| eni.phase = phase);
+        let change = CloudChange::SetDeleteOnTermination { eni: second(), attachment };
+        let intent = Intent { id: ID, change, sending: Sending::Unanswered, planned: toy.now.wall };
+        toy.ledger.apply(&Change::PutIntent(intent));
+        let view = shown(&toy, |view| view.attachment.as_mut().unwrap().delete_on_termination = set);
+        let ledger = read_second(&toy, &of_second(), view);
+        assert_eq!(ledger.intents.is_empty(), set);
+        let EniPhase::Attached { delete_on_termination, .. } = ledger.enis[&second()].phase else { panic!() };
+        assert_eq!(delete_on_termination, set);
+    }
+}
+
+/// An orphan of ours is put into service where there is room, and is on its way out where there is none.
+#[test]
+fn an_orphan_is_taken_over_and_managed() {
+    let orphans = CloudRead::AvailableEnis { instance: InstanceId::new("i-1") };
+    let ours = [(TAG_INSTANCE, "i-1"), (TAG_INTENT, "00000000-0000-0000-0000-0000000000aa")];
+    for (most, phase) in [(3, EniPhase::Available), (2, EniPhase::Detached)] {
+        let mut toy = idle();
+        toy.config.max_enis.value = Some(most);
+        toy.cloud.attach_foreign("eni-orphan", 9, EniKind::Standard, &ours);
+        toy.cloud.enis.get_mut(&EniId::new("eni-orphan")).unwrap().attachment = None;
+        let began = toy.now.boottime;
+        toy.read(&orphans, began, 0);
+        let record = &toy.ledger.enis[&EniId::new("eni-orphan")];
+        assert_eq!((&record.phase, record.management), (&phase, Management::Managed), "{most}");
+        assert_eq!(record.place, EniPlace::Device(EniSlot { card: 0, device: 2 }));
+    }
+    // One that bears no intent, and was seen before for long enough.
+    let mut toy = idle();
+    toy.cloud.attach_foreign("eni-stray", 9, EniKind::Standard, &ours[..1]);
+    toy.cloud.enis.get_mut(&EniId::new("eni-stray")).unwrap().attachment = None;
+    toy.observed.strays.insert(EniId::new("eni-stray"), toy.now.boottime);
+    toy.sleep(crate::orphan::STRAY_AFTER);
+    let began = toy.now.boottime;
+    toy.read(&orphans, began, 0);
+    let record = &toy.ledger.enis[&EniId::new("eni-stray")];
+    assert_eq!((&record.phase, record.management), (&EniPhase::Detached, Management::Managed));
+}

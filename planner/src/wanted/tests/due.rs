@@ -1,0 +1,178 @@
+//! Which reads are due when, and what each tells.
+
+use super::*;
+use crate::toy::{Toy, by_eni};
+use holdfast_model::ledger::Change;
+use holdfast_model::subnet::SubnetRecord;
+
+fn full() -> CloudRead {
+    CloudRead::InstanceEnis { instance: instance() }
+}
+
+fn unattached() -> CloudRead {
+    CloudRead::AvailableEnis { instance: instance() }
+}
+
+fn of(nth: u8) -> CloudRead {
+    CloudRead::Enis { enis: vec![eni(nth)] }
+}
+
+fn due(world: &World, jitter: u64, at: BootTime) -> Vec<CloudRead> {
+    let now = Now { boottime: at, ..world.now.clone() };
+    let jitter = Duration::from_secs(jitter);
+    world.reads.due(&instance(), &world.ledger, &world.unanswered, jitter, &mut Agenda::new(&now))
+}
+
+#[test]
+fn what_each_read_tells() {
+    let ip = IpAddr::from([10, 0, 0, 7]);
+    let subnets = CloudRead::Subnets { subnets: Vec::new() };
+    let ledger = Ledger::default();
+    let full_only = [
+        Reason::Miscounted,
+        Reason::PrimaryNotShown,
+        Reason::LedgerLost,
+        Reason::NotShown(ip),
+        Reason::Unasked(ip),
+        Reason::Hinted(hint(0)),
+    ];
+    for reason in &full_only {
+        for (read, told) in [(full(), true), (unattached(), false), (of(0), false), (subnets.clone(), false)]
+        {
+            assert_eq!(tells(&read, reason, &ledger), told, "{read:?} of {reason:?}");
+        }
+    }
+    for (read, told) in [(full(), false), (unattached(), true), (of(0), false)] {
+        assert_eq!(tells(&read, &Reason::IntentsLost, &ledger), told, "{read:?}");
+    }
+    for (read, told) in
+        [(of(0), true), (of(1), false), (unattached(), false), (subnets, false), (full(), true)]
+    {
+        assert_eq!(tells(&read, &Reason::Contradicted(eni(0)), &ledger), told, "{read:?}");
+    }
+    // A full one lists what is attached.
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.run_to_rest();
+    let id = holdfast_model::ids::EniId::new("eni-primary");
+    assert!(tells_of(&full(), &id, &toy.ledger));
+    toy.alter(&id, |eni| eni.phase = holdfast_model::eni::EniPhase::Available);
+    assert!(!tells_of(&full(), &id, &toy.ledger));
+}
+
+#[test]
+fn each_listing_is_read_every_six_hours_and_a_nodes_own_jitter() {
+    let world = World::new();
+    let last = world.reads.last_full().unwrap();
+    let six_hours = 6 * HOUR;
+    for (jitter, after, reads) in
+        [(0, six_hours - 1, 0), (0, six_hours + 1, 2), (600, six_hours + 599, 0), (600, six_hours + 601, 2)]
+    {
+        let at = last.after(Duration::from_secs(after));
+        assert_eq!(due(&world, jitter, at).len(), reads, "jitter {jitter}, after {after}");
+    }
+}
+
+/// Which ENI has more than the ledger, EC2 did not say.
+#[test]
+fn where_the_whole_was_miscounted_every_eni_is_in_doubt() {
+    let mut world = World::new();
+    assert!(!world.reads.doubted(&eni(0)));
+    world.reads.want(Reason::Miscounted, world.now.boottime);
+    assert!(world.reads.doubted(&eni(0)) && world.reads.doubted(&eni(1)));
+}
+
+#[test]
+fn an_address_is_unproven_from_when_it_was_wanted() {
+    let mut world = World::new();
+    let ip = IpAddr::from([10, 0, 0, 7]);
+    assert_eq!((world.reads.unproven(ip), world.reads.unasked(ip)), (false, None));
+    world.reads.want_from(Reason::Unasked(ip), BootTime(77));
+    assert_eq!((world.reads.unproven(ip), world.reads.unasked(ip)), (true, Some(BootTime(77))));
+}
+
+#[test]
+fn a_read_that_is_under_way_is_not_due_and_one_that_failed_is() {
+    let mut world = World::new();
+    let now = world.now.boottime;
+    world.reads.want(Reason::Contradicted(eni(0)), now);
+    world.reads.want(Reason::IntentsLost, now);
+    let wanted = [unattached(), of(0)];
+    assert_eq!(due(&world, 0, now), wanted);
+    for read in &wanted {
+        world.reads.began(read);
+        world.reads.began(read);
+    }
+    assert_eq!(due(&world, 0, now), []);
+    for read in &wanted {
+        world.reads.failed(read);
+    }
+    assert_eq!(due(&world, 0, now), wanted);
+}
+
+/// How soon after a read another is due.
+fn rest_after(world: &World, last: BootTime) -> Option<u64> {
+    (0..=1200).find(|seconds| !due(world, 0, last.after(Duration::from_secs(*seconds))).is_empty())
+}
+
+/// What is looked into in vain comes at growing distances; what became of a call is another matter with each call.
+#[test]
+fn a_call_that_was_told_of_and_another_later_are_two() {
+    let mut world = World::new();
+    let look = |world: &mut World, after: u64| {
+        let at = world.now.boottime.after(Duration::from_secs(after));
+        world.now.boottime = at;
+        world.reads.began(&of(0));
+        world.reads.answered(&of(0), at, &world.ledger, &world.unanswered);
+        rest_after(world, at)
+    };
+    world.unanswered.insert(eni(0));
+    assert_eq!(
+        (look(&mut world, 0), look(&mut world, 5), look(&mut world, 10)),
+        (Some(5), Some(10), Some(20))
+    );
+    world.unanswered.clear();
+    assert_eq!(look(&mut world, 20), None);
+    world.unanswered.insert(eni(0));
+    assert_eq!(look(&mut world, 1), Some(5));
+}
+
+#[test]
+fn a_reason_that_was_not_looked_into_for_long_is_as_good_as_new() {
+    for (after, rest) in [(899, 10), (900, 5)] {
+        let mut world = World::new();
+        let begun = world.now.boottime;
+        for seconds in [0, after] {
+            let at = begun.after(Duration::from_secs(seconds));
+            world.reads.want(Reason::Contradicted(eni(0)), at);
+            world.reads.answered(&of(0), at, &world.ledger, &world.unanswered);
+        }
+        let last = begun.after(Duration::from_secs(after));
+        world.reads.want(Reason::Contradicted(eni(0)), last);
+        assert_eq!(rest_after(&world, last), Some(rest), "after {after} s");
+    }
+}
+
+/// What has no address of its own, or is not to be set up, needs no range.
+#[test]
+fn ranges_are_asked_for_where_a_set_up_lacks_nothing_else() {
+    let toy = || {
+        let mut toy = Toy::new("t3.small", by_eni(1));
+        toy.run_to_rest();
+        let id = SubnetId::new("subnet-1");
+        toy.ledger.apply(&Change::PutSubnet(SubnetRecord { id, ipv4: None, ipv6: None }));
+        toy
+    };
+    let asked = |toy: &Toy| toy.observed.reads.subnets_due(&toy.ledger, &mut Agenda::new(&toy.now)).is_some();
+    assert!(asked(&toy()));
+    let every = |toy: &mut Toy, change: &dyn Fn(&mut holdfast_model::eni::EniRecord)| {
+        for id in toy.ledger.enis.keys().cloned().collect::<Vec<_>>() {
+            toy.alter(&id, |eni| change(eni));
+        }
+    };
+    let mut toy_without = toy();
+    every(&mut toy_without, &|eni| eni.primary_ipv4 = None);
+    assert!(!asked(&toy_without));
+    let mut toy_without = toy();
+    every(&mut toy_without, &|eni| eni.management = holdfast_model::eni::Management::Unmanaged);
+    assert!(!asked(&toy_without));
+}
