@@ -100,7 +100,7 @@ fn damages(vpc: &Vpc) -> Vec<(Vec<Change>, Vec<&'static str>)> {
         ),
         (
             vec![of_table("", Some("10.0.1.1")), of_table("10.0.1.1/32", None)],
-            vec!["10.0.0.2 do not go by table 2 but by route to", "a foreign rule 32766 lookup 254"],
+            vec!["10.0.0.2 do not go by table 2 but by route to", "the kernel's own rule 32766 lookup 254"],
         ),
     ]
 }
