@@ -182,6 +182,12 @@ fn changes_by_others_are_told_and_our_own_are_not() {
             LinkRef::Name("eth1".into()),
             LinkSettings { mtu: Some(1400), ..LinkSettings::default() },
         ),
+        // A pod's own link, which stays up.
+        Change::SetLink(LinkRef::Index(link), LinkSettings { mtu: Some(1400), ..LinkSettings::default() }),
+        Change::SetLink(
+            LinkRef::Index(link),
+            LinkSettings { mac: Some(MacAddr([2, 17, 34, 51, 68, 85])), ..LinkSettings::default() },
+        ),
         Change::SetLink(LinkRef::Index(link), LinkSettings::down()),
         Change::DeleteLink(LinkRef::Index(link)),
     ];
@@ -190,6 +196,12 @@ fn changes_by_others_are_told_and_our_own_are_not() {
         assert!(told(1000), "{change} was not told");
         while told(50) {}
     }
+    let (wiring, _pod) = vpc.pod(2, "10.0.1.103", 2);
+    while told(1500) {}
+    let link = LinkRef::Index(index(&vpc.node, &wiring.host_veth));
+    let no_alias = LinkSettings { alias: Some(String::new()), ..LinkSettings::default() };
+    socket(&vpc.node).apply(&Change::SetLink(link, no_alias)).unwrap();
+    assert!(told(1000), "whose link it is says nobody any more");
     while told(1500) {}
     nft(&vpc.node, "add table ip somebody-elses");
     assert!(!told(200), "tables of others are none of our business");

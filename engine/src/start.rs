@@ -41,6 +41,8 @@ impl<W: World> Engine<W> {
             Recovery::NewBoot => tracing::info!("the node was restarted: all sandboxes are gone"),
             Recovery::Foreign => {
                 tracing::warn!("the ledger is another instance's; it is forgotten");
+                // What EC2 has shown was of that one.
+                self.observed.forget_reads();
             }
             // The host's network is about to be read.
             Recovery::Doubtful if self.macs.is_none() => {}

@@ -237,7 +237,14 @@ impl WantedReads {
         unanswered: &BTreeSet<EniId>,
     ) {
         self.under_way.retain(|other| other != read);
+        // By a ledger that was another's, that one's ENIs may have been asked for.
+        let us = ledger.node.as_ref().map(|node| &node.identity.instance);
         match read {
+            CloudRead::InstanceEnis { instance } | CloudRead::AvailableEnis { instance }
+                if us.is_some_and(|us| us != instance) =>
+            {
+                return;
+            }
             CloudRead::InstanceEnis { .. } => self.last_full = self.last_full.max(Some(began)),
             CloudRead::AvailableEnis { .. } => self.last_unattached = self.last_unattached.max(Some(began)),
             CloudRead::Enis { .. } => {}

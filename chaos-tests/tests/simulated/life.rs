@@ -565,6 +565,23 @@ fn one_link_that_will_not_go_keeps_no_other_pod_from_going() {
     .unwrap();
 }
 
+/// What is begun in the kernel is carried to its end, or the next start finds it half done.
+#[test]
+fn a_stop_waits_for_what_is_being_done_in_the_kernel() {
+    let node = one_node("m5.large", warm(1, 0, 0), 22);
+    let mut netns = None;
+    node.live(&Steps::default(), async |life| {
+        life.add("a", "a").await.unwrap();
+        life.quiet().await;
+        // Answered before the link is gone, whose namespace somebody holds open.
+        netns = life.del_and_linger("a").await;
+        let inode = netns.as_ref().unwrap().inode;
+        assert!(node.kernel.host_link_of(inode).is_some());
+    })
+    .unwrap();
+    assert_eq!(node.kernel.host_link_of(netns.unwrap().inode), None);
+}
+
 /// The patience for the NAT table runs from when one is wanted, not from the start.
 #[test]
 fn a_node_that_learns_late_who_it_is_answers_no_add_without_a_way_out() {
