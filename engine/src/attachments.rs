@@ -88,3 +88,6 @@ impl Attachments {
         waiting.into_iter().map(|(_, key)| key).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

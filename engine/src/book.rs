@@ -260,3 +260,6 @@ impl Book {
         thens
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use holdfast_model::ids::SubnetId;
+use holdfast_model::subnet::SubnetRecord;
+use holdfast_model::time::WallTime;
+use holdfast_store::{Drive, Medium, OpenOptions, StorageBackend, Store};
+
+use super::*;
+
+/// A disk in memory that refuses while it is told to.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    refuses: Arc<AtomicBool>,
+}
+
+fn at(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
+}
+
+impl Disk {
+    fn turn(&self) -> io::Result<()> {
+        if self.refuses.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        out.copy_from_slice(&self.bytes.lock().unwrap()[at(offset)..][..out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.turn()?;
+        self.bytes.lock().unwrap().resize(at(len), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.turn()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.turn()?;
+        self.bytes.lock().unwrap()[at(offset)..][..data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+impl Medium for Disk {
+    type Backend = Self;
+
+    fn open(&self) -> Self {
+        self.clone()
+    }
+
+    fn replace(&self, bytes: Vec<u8>) -> io::Result<()> {
+        self.turn()?;
+        *self.bytes.lock().unwrap() = bytes;
+        Ok(())
+    }
+}
+
+/// A book whose disk works when it is told to.
+struct Desk {
+    book: Book,
+    drive: Drive,
+    reports: mpsc::Receiver<Report>,
+    disk: Disk,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let disk = Disk::default();
+        let opened = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap();
+        let (send, reports) = mpsc::channel();
+        let (writer, drive) = Writer::driven(opened.store, move |report| send.send(report).unwrap(), || ());
+        Self { book: Book::new(opened.ledger, writer), drive, reports, disk }
+    }
+
+    /// The disk does what it has been given, and the book hears of it.
+    fn work(&mut self) -> Vec<Turned> {
+        self.drive.turn();
+        let reports: Vec<Report> = self.reports.try_iter().collect();
+        reports.into_iter().map(|report| self.book.turn(report)).collect()
+    }
+
+    fn refuses(&self, refuses: bool) {
+        self.disk.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// What the disk has.
+    fn durable(&self) -> usize {
+        let disk =
+            Disk { bytes: Arc::new(Mutex::new(self.disk.bytes.lock().unwrap().clone())), ..Disk::default() };
+        Store::with_backend(disk, &OpenOptions::at(WallTime(0))).unwrap().ledger.subnets.len()
+    }
+}
+
+fn change(number: u32) -> Vec<Change> {
+    vec![Change::PutSubnet(SubnetRecord {
+        id: SubnetId::new(format!("subnet-{number}")),
+        ipv4: None,
+        ipv6: None,
+    })]
+}
+
+fn then(number: u128) -> Then {
+    Then::Send(IntentId(uuid::Uuid::from_u128(number)))
+}
+
+#[test]
+fn memory_runs_ahead_and_who_waits_goes_on_when_the_disk_has_it() {
+    let mut desk = Desk::new();
+    assert!(desk.book.settled());
+    desk.book.commit(change(1), then(1));
+    desk.book.commit(change(2), then(2));
+    assert_eq!(desk.book.ledger().subnets.len(), 2);
+    assert!(!desk.book.settled());
+    assert_eq!(desk.work(), [Turned::Durable(vec![then(1), then(2)])]);
+    assert!(desk.book.settled());
+    desk.book.commit(Vec::new(), Then::Nothing);
+    assert!(desk.book.settled(), "there is nothing to wait for");
+}
+
+#[test]
+fn each_change_in_memory_has_another_number() {
+    let mut desk = Desk::new();
+    let mut versions = vec![desk.book.version()];
+    let mut note = |book: &Book, changed: bool| {
+        assert_eq!(!versions.contains(&book.version()), changed, "{versions:?}");
+        versions.push(book.version());
+    };
+    desk.book.commit(change(1), then(1));
+    note(&desk.book, true);
+    desk.book.commit_lazily(change(2));
+    note(&desk.book, true);
+    desk.book.commit_lazily(Vec::new());
+    desk.book.commit(Vec::new(), Then::Nothing);
+    desk.book.flush();
+    note(&desk.book, false);
+    desk.refuses(true);
+    desk.work();
+    note(&desk.book, false);
+    desk.refuses(false);
+    desk.book.retry();
+    assert_eq!(desk.work().last(), Some(&Turned::Resumed));
+    note(&desk.book, true);
+    assert_eq!(desk.book.ledger().subnets.len(), 0, "as the disk has it");
+}
+
+#[test]
+fn what_nobody_waits_for_goes_with_the_next_commit_or_when_it_is_flushed() {
+    let mut desk = Desk::new();
+    desk.book.flush();
+    assert!(desk.book.settled(), "there was nothing");
+    desk.book.commit_lazily(change(1));
+    assert!(desk.book.has_lazy() && desk.book.settled());
+    assert_eq!((desk.book.ledger().subnets.len(), desk.work().len()), (1, 0));
+    desk.book.commit(change(2), then(2));
+    assert!(!desk.book.has_lazy());
+    assert_eq!(desk.work(), [Turned::Durable(vec![then(2)])]);
+    assert_eq!(desk.durable(), 2);
+    desk.book.commit_lazily(change(3));
+    desk.book.flush();
+    assert!(!desk.book.has_lazy() && !desk.book.settled());
+    assert_eq!(desk.work(), [Turned::Durable(vec![Then::Nothing])]);
+    assert_eq!(desk.durable(), 3);
+}
+
+#[test]
+fn while_the_disk_refuses_every_commit_is_refused_with_its_words() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.book.take_refused(), None);
+    desk.refuses(true);
+    desk.book.commit(change(1), then(1));
+    let turned = desk.work();
+    let [Turned::Failed { thens, cause }, ..] = &turned[..] else { panic!("{turned:?}") };
+    assert_eq!((&thens[..], desk.book.failing()), (&[then(1)][..], Some(cause.as_str())));
+
+    desk.book.commit(change(2), then(2));
+    desk.book.commit_lazily(change(3));
+    desk.book.flush();
+    assert!(!desk.book.has_lazy() && !desk.book.settled(), "one waits to be told");
+    assert_eq!(desk.book.take_refused(), Some((vec![then(2)], cause.clone())));
+    assert!(desk.book.settled());
+    assert_eq!(desk.book.take_refused(), None);
+
+    // It is asked again at once, and when it is told to be.
+    assert_eq!(desk.work(), [Turned::StillFailing]);
+    desk.book.retry_at(BootTime(7));
+    assert_eq!(desk.book.retry_due(), Some(BootTime(7)));
+    desk.refuses(false);
+    desk.book.retry();
+    assert_eq!(desk.book.retry_due(), None);
+    assert_eq!(desk.work(), [Turned::Resumed]);
+    assert_eq!(desk.book.failing(), None);
+    desk.book.commit(change(4), then(4));
+    assert_eq!(desk.work(), [Turned::Durable(vec![then(4)])]);
+    assert_eq!((desk.book.ledger().subnets.len(), desk.durable()), (1, 1));
+}
+
+/// By the commit that it has had longest; each is given its time.
+#[test]
+fn a_disk_that_does_not_answer_is_stuck_after_a_while() {
+    let mut desk = Desk::new();
+    let second = |number: u64| BootTime(number * 1000);
+    desk.book.watch(second(1));
+    assert_eq!(desk.book.stuck_at(), None);
+    desk.book.commit(change(1), then(1));
+    desk.book.watch(second(2));
+    desk.book.commit(change(2), then(2));
+    desk.book.watch(second(3));
+    assert_eq!(desk.book.stuck_at(), Some(second(2).after(SLOW_DISK)));
+    desk.work();
+    desk.book.commit(change(3), then(3));
+    desk.book.watch(second(4));
+    assert_eq!(desk.book.stuck_at(), Some(second(4).after(SLOW_DISK)));
+}
+
+#[test]
+fn a_book_is_closed_with_all_that_it_has_and_abandoned_with_none() {
+    let mut desk = Desk::new();
+    desk.book.commit_lazily(change(1));
+    desk.book.close().unwrap();
+    assert_eq!(desk.durable(), 1);
+    desk.book.commit(change(2), then(2));
+    assert_eq!(desk.book.take_refused(), Some((vec![then(2)], "the ledger is closed".to_owned())));
+
+    let mut desk = Desk::new();
+    desk.book.commit_lazily(change(1));
+    desk.book.abandon();
+    desk.book.close().unwrap();
+    assert_eq!(desk.durable(), 0);
+}
