@@ -1,81 +1,22 @@
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 
 use holdfast_model::ids::SubnetId;
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::WallTime;
-use holdfast_store::{Drive, Medium, OpenOptions, StorageBackend, Store};
+use holdfast_store::{Drive, OpenOptions, Store};
 
 use super::*;
-
-/// A disk in memory that refuses while it is told to.
-#[derive(Clone, Debug, Default)]
-struct Disk {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    refuses: Arc<AtomicBool>,
-}
-
-fn at(offset: u64) -> usize {
-    usize::try_from(offset).unwrap()
-}
-
-impl Disk {
-    fn turn(&self) -> io::Result<()> {
-        if self.refuses.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().unwrap().len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        out.copy_from_slice(&self.bytes.lock().unwrap()[at(offset)..][..out.len()]);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.turn()?;
-        self.bytes.lock().unwrap().resize(at(len), 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.turn()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.turn()?;
-        self.bytes.lock().unwrap()[at(offset)..][..data.len()].copy_from_slice(data);
-        Ok(())
-    }
-}
-
-impl Medium for Disk {
-    type Backend = Self;
-
-    fn open(&self) -> Self {
-        self.clone()
-    }
-
-    fn replace(&self, bytes: Vec<u8>) -> io::Result<()> {
-        self.turn()?;
-        *self.bytes.lock().unwrap() = bytes;
-        Ok(())
-    }
-}
+use crate::desk::disk::Disk;
 
 /// A book whose disk works when it is told to.
-struct Desk {
+struct Bench {
     book: Book,
     drive: Drive,
     reports: mpsc::Receiver<Report>,
     disk: Disk,
 }
 
-impl Desk {
+impl Bench {
     fn new() -> Self {
         let disk = Disk::default();
         let opened = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap();
@@ -91,15 +32,9 @@ impl Desk {
         reports.into_iter().map(|report| self.book.turn(report)).collect()
     }
 
-    fn refuses(&self, refuses: bool) {
-        self.disk.refuses.store(refuses, Ordering::SeqCst);
-    }
-
     /// What the disk has.
     fn durable(&self) -> usize {
-        let disk =
-            Disk { bytes: Arc::new(Mutex::new(self.disk.bytes.lock().unwrap().clone())), ..Disk::default() };
-        Store::with_backend(disk, &OpenOptions::at(WallTime(0))).unwrap().ledger.subnets.len()
+        self.disk.ledger().subnets.len()
     }
 }
 
@@ -117,7 +52,7 @@ fn then(number: u128) -> Then {
 
 #[test]
 fn memory_runs_ahead_and_who_waits_goes_on_when_the_disk_has_it() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     assert!(desk.book.settled());
     desk.book.commit(change(1), then(1));
     desk.book.commit(change(2), then(2));
@@ -131,7 +66,7 @@ fn memory_runs_ahead_and_who_waits_goes_on_when_the_disk_has_it() {
 
 #[test]
 fn each_change_in_memory_has_another_number() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     let mut versions = vec![desk.book.version()];
     let mut note = |book: &Book, changed: bool| {
         assert_eq!(!versions.contains(&book.version()), changed, "{versions:?}");
@@ -145,10 +80,10 @@ fn each_change_in_memory_has_another_number() {
     desk.book.commit(Vec::new(), Then::Nothing);
     desk.book.flush();
     note(&desk.book, false);
-    desk.refuses(true);
+    desk.disk.refuses(true);
     desk.work();
     note(&desk.book, false);
-    desk.refuses(false);
+    desk.disk.refuses(false);
     desk.book.retry();
     assert_eq!(desk.work().last(), Some(&Turned::Resumed));
     note(&desk.book, true);
@@ -157,7 +92,7 @@ fn each_change_in_memory_has_another_number() {
 
 #[test]
 fn what_nobody_waits_for_goes_with_the_next_commit_or_when_it_is_flushed() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.book.flush();
     assert!(desk.book.settled(), "there was nothing");
     desk.book.commit_lazily(change(1));
@@ -176,9 +111,9 @@ fn what_nobody_waits_for_goes_with_the_next_commit_or_when_it_is_flushed() {
 
 #[test]
 fn while_the_disk_refuses_every_commit_is_refused_with_its_words() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     assert_eq!(desk.book.take_refused(), None);
-    desk.refuses(true);
+    desk.disk.refuses(true);
     desk.book.commit(change(1), then(1));
     let turned = desk.work();
     let [Turned::Failed { thens, cause }, ..] = &turned[..] else { panic!("{turned:?}") };
@@ -196,7 +131,7 @@ fn while_the_disk_refuses_every_commit_is_refused_with_its_words() {
     assert_eq!(desk.work(), [Turned::StillFailing]);
     desk.book.retry_at(BootTime(7));
     assert_eq!(desk.book.retry_due(), Some(BootTime(7)));
-    desk.refuses(false);
+    desk.disk.refuses(false);
     desk.book.retry();
     assert_eq!(desk.book.retry_due(), None);
     assert_eq!(desk.work(), [Turned::Resumed]);
@@ -209,7 +144,7 @@ fn while_the_disk_refuses_every_commit_is_refused_with_its_words() {
 /// By the commit that it has had longest; each is given its time.
 #[test]
 fn a_disk_that_does_not_answer_is_stuck_after_a_while() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     let second = |number: u64| BootTime(number * 1000);
     desk.book.watch(second(1));
     assert_eq!(desk.book.stuck_at(), None);
@@ -226,14 +161,14 @@ fn a_disk_that_does_not_answer_is_stuck_after_a_while() {
 
 #[test]
 fn a_book_is_closed_with_all_that_it_has_and_abandoned_with_none() {
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.book.commit_lazily(change(1));
     desk.book.close().unwrap();
     assert_eq!(desk.durable(), 1);
     desk.book.commit(change(2), then(2));
     assert_eq!(desk.book.take_refused(), Some((vec![then(2)], "the ledger is closed".to_owned())));
 
-    let mut desk = Desk::new();
+    let mut desk = Bench::new();
     desk.book.commit_lazily(change(1));
     desk.book.abandon();
     desk.book.close().unwrap();
