@@ -102,46 +102,4 @@ impl Attachments {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::File;
-    use std::os::fd::OwnedFd;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use holdfast_model::sandbox::{NetnsRef, PodRef};
-    use holdfast_model::time::BootTime;
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::request::AddRequest;
-
-    fn key(name: &str) -> SandboxKey {
-        SandboxKey { container_id: name.into(), ifname: "eth0".into(), network: "aws-cni".into() }
-    }
-
-    fn asked(name: &str, order: u64) -> Input {
-        let request = AddRequest {
-            sandbox: key(name),
-            pod: PodRef { namespace: "default".into(), name: name.into(), uid: None },
-            netns: Arc::new(OwnedFd::from(File::open("/dev/null").unwrap())),
-            netns_ref: NetnsRef { path: format!("/run/netns/{name}"), inode: order },
-            host_veth: name.into(),
-            fallback_veth: name.into(),
-            mtu: 9001,
-            patience: None,
-        };
-        let (reply, _answer) = oneshot::channel();
-        let hold = Duration::from_secs(10);
-        Input::Add { request: Box::new(request), reply, at: BootTime(0), hold, order }
-    }
-
-    #[test]
-    fn who_came_first_is_served_first_whatever_its_name() {
-        let mut attachments = Attachments::default();
-        for (order, name) in ["c", "a", "d", "b"].into_iter().enumerate() {
-            attachments.step(&key(name), asked(name, order as u64), None);
-        }
-        let line: Vec<_> = attachments.in_line().into_iter().map(|key| key.container_id).collect();
-        assert_eq!(line, ["c", "a", "d", "b"]);
-    }
-}
+mod tests;

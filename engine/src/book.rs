@@ -23,9 +23,6 @@ use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::BootTime;
 use holdfast_store::{Report, Writer};
 
-#[cfg(test)]
-mod tests;
-
 /// A commit takes a millisecond or a few. A disk that has not made one for this long is taken for stuck: who waits is
 /// told, and what can be done without it is done.
 pub(crate) const SLOW_DISK: Duration = Duration::from_secs(2);
@@ -263,3 +260,6 @@ impl Book {
         thens
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ mod before_look;
 mod book;
 mod condition;
 mod dels;
+#[cfg(test)]
+mod desk;
 mod dump;
 mod engine;
 mod event;

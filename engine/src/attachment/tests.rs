@@ -486,3 +486,24 @@ fn what_the_kernel_refuses_again_and_again_is_tried_ever_later_and_anew_at_once(
     let acts = bench.step(Input::LinksRemoved(Err(refusal())));
     assert!(matches!(acts[..], [Act::RetryKernel { after }] if after.as_secs() == 1), "{acts:?}");
 }
+
+/// What an ADD is told that has waited too long.
+#[test]
+fn each_stage_of_an_attachment_has_its_words() {
+    let mut bench = Bench::new(None);
+    let _answer = bench.add(1);
+    assert_eq!(bench.attachment.stage(), "waits for an address");
+    let (bench, _answer) = on_its_way(Work::Leasing);
+    assert_eq!(bench.attachment.stage(), "its lease is being written");
+    let (mut bench, _answer) = on_its_way(Work::Wiring);
+    assert_eq!(bench.attachment.stage(), "it is being wired");
+    bench.step(Input::Wired(Ok(())));
+    bench.step(Input::Severed { inode: 1 });
+    assert_eq!(bench.attachment.stage(), "its link was taken away, and it is being wired anew");
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Pending)));
+    bench.step(Input::TakeUp);
+    assert_eq!(bench.attachment.stage(), "an older lease of it is being compared with the kernel");
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Active)));
+    let _done = bench.del();
+    assert_eq!(bench.attachment.stage(), "an older attachment of it is being removed");
+}

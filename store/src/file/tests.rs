@@ -48,7 +48,7 @@ fn what_is_larger_than_any_ledger_is_not_read() {
         match look(&path).unwrap() {
             Standing::Bytes(bytes) => assert!(read && bytes.len() as u64 == size, "{size}"),
             Standing::Damaged(Damage::TooLarge { size: told, .. }) => {
-                assert!(!read && told == size, "{size}")
+                assert!(!read && told == size, "{size}");
             }
             _ => panic!("{size}"),
         }

@@ -1,0 +1,402 @@
+//! A running engine over a world that is told what to answer, in virtual time: for tests of what lies between requests,
+//! decisions and ports.
+//!
+//! EC2 has one ENI with three addresses for pods and gives no more. The kernel keeps what it is told to make.
+
+pub(crate) mod disk;
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
+use holdfast_model::config::Config;
+use holdfast_model::eni::{EniKind, EniSlot};
+use holdfast_model::host::{
+    EniWiring, HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK, PodWired,
+    PodWiring, Rule, priority,
+};
+use holdfast_model::ids::{
+    AttachmentId, BootId, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId,
+};
+use holdfast_model::lease::Lease;
+use holdfast_model::node::NodeIdentity;
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::time::{BootTime, Now, WallTime};
+use holdfast_ports::{
+    Clock, Cloud, CloudError, CloudFault, HintAsked, HostFault, HostNet, Liveness, Metadata, MetadataError,
+    MetadataHint, Netns,
+};
+use holdfast_store::{Drive, OpenOptions, Store, Writer};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::{AddError, AddRequest, Engine, EngineHandle, Ports, RuntimeTasks, World};
+use disk::Disk;
+
+pub(crate) const PRIMARY: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+struct Stage;
+
+impl World for Stage {
+    type Cloud = Ec2;
+    type Metadata = Imds;
+    type Host = Host;
+    type Clock = Time;
+    type Spawner = RuntimeTasks;
+}
+
+struct Time {
+    began: Instant,
+    drawn: AtomicU64,
+}
+
+impl Clock for Time {
+    fn now(&self) -> Now {
+        let passed = u64::try_from(self.began.elapsed().as_millis()).unwrap();
+        Now {
+            boot: BootId::new("boot-1"),
+            boottime: BootTime(1_000_000 + passed),
+            wall: WallTime(1_750_000_000_000 + passed),
+        }
+    }
+
+    fn random(&self) -> u128 {
+        u128::from(self.drawn.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// EC2. Whatever would change something has this fault.
+struct Ec2 {
+    fault: Mutex<CloudFault>,
+}
+
+fn identity() -> NodeIdentity {
+    NodeIdentity {
+        instance: InstanceId::new("i-1"),
+        instance_type: "t3.small".to_owned(),
+        region: "eu-central-1".to_owned(),
+        zone: "eu-central-1a".to_owned(),
+        vpc: VpcId::new("vpc-1"),
+        vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+        primary_mac: PRIMARY,
+        primary_ipv4: "10.0.0.4".parse().unwrap(),
+        subnet: SubnetId::new("subnet-1"),
+        subnet_cidr: "10.0.0.0/18".parse().unwrap(),
+        security_groups: vec![SecurityGroupId::new("sg-1")],
+    }
+}
+
+fn primary() -> EniView {
+    EniView {
+        id: EniId::new("eni-primary"),
+        mac: PRIMARY,
+        kind: EniKind::Standard,
+        subnet: SubnetId::new("subnet-1"),
+        security_groups: [SecurityGroupId::new("sg-1")].into(),
+        primary_ipv4: Some("10.0.0.4".parse().unwrap()),
+        secondary: ["10.0.0.5", "10.0.0.6", "10.0.0.7"].map(|ip| ip.parse().unwrap()).into(),
+        prefixes: Vec::new(),
+        tags: BTreeMap::new(),
+        attachment: Some(AttachmentView {
+            id: AttachmentId::new("eni-attach-1"),
+            instance: InstanceId::new("i-1"),
+            slot: EniSlot::PRIMARY,
+            delete_on_termination: true,
+            status: AttachmentStatus::Attached,
+        }),
+    }
+}
+
+impl Cloud for Ec2 {
+    async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        match call {
+            CloudCall::Read(CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) => {
+                Ok(CloudAnswer::Enis(vec![primary()]))
+            }
+            CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
+            CloudCall::Change { .. } => {
+                let fault = *self.fault.lock().unwrap();
+                Err(CloudError { fault, code: "No".to_owned(), message: "it is told to say so".to_owned() })
+            }
+        }
+    }
+}
+
+/// The metadata service: it says who we are, or nothing.
+struct Imds {
+    answers: AtomicBool,
+}
+
+impl Metadata for Imds {
+    async fn identity(&self) -> Result<NodeIdentity, MetadataError> {
+        self.answers.load(Ordering::SeqCst).then(identity).ok_or_else(silent)
+    }
+
+    async fn hint(&self, _asked: HintAsked) -> Result<MetadataHint, MetadataError> {
+        Err(silent())
+    }
+}
+
+fn silent() -> MetadataError {
+    MetadataError { path: "meta-data".to_owned(), cause: "no answer".to_owned() }
+}
+
+/// What the kernel has, and what it is told to say.
+pub(crate) struct Kernel {
+    /// Wired pods, by host link, and whether that link is there.
+    pub(crate) pods: BTreeMap<String, (PodWiring, bool)>,
+    pub(crate) way_out: bool,
+    pub(crate) forward_drops: Vec<String>,
+    pub(crate) nat: NatSeen,
+    /// What reading it fails with.
+    pub(crate) unreadable: Option<HostFault>,
+    /// What wiring, unwiring and putting things right fail with.
+    pub(crate) wire: Option<HostFault>,
+    pub(crate) unwire: Option<HostFault>,
+    pub(crate) apply: Option<HostFault>,
+    /// What comparing a pod shows.
+    pub(crate) differences: Vec<String>,
+    pub(crate) liveness: Liveness,
+    /// What it was told to put right.
+    pub(crate) applied: Vec<HostAction>,
+}
+
+pub(crate) struct Host(Mutex<Kernel>);
+
+impl Host {
+    pub(crate) fn kernel(&self) -> MutexGuard<'_, Kernel> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn or<T>(fault: Option<&HostFault>, done: T) -> Result<T, HostFault> {
+    fault.cloned().map_or(Ok(done), Err)
+}
+
+impl HostNet for Host {
+    async fn observe(&self, _nat: &NatWanted) -> Result<HostObserved, HostFault> {
+        let kernel = self.kernel();
+        let mut seen = HostObserved {
+            links: vec![LinkSeen {
+                index: 1,
+                name: "ens5".into(),
+                mac: Some(PRIMARY),
+                mtu: 9001,
+                up: true,
+                ..LinkSeen::default()
+            }],
+            rules: vec![Rule::marked(priority::MARKED, PRIMARY_MARK, MAIN_TABLE)],
+            nat: kernel.nat,
+            forwarding: Some(true),
+            way_out: Some(kernel.way_out),
+            forward_drops: Some(kernel.forward_drops.clone()),
+            ..HostObserved::default()
+        };
+        for (at, (pod, link)) in kernel.pods.values().enumerate() {
+            seen.rules.extend(pod.rules());
+            if !link {
+                continue;
+            }
+            let index = u32::try_from(at).unwrap() + 10;
+            seen.links.push(LinkSeen {
+                index,
+                name: pod.host_veth.clone(),
+                mac: Some(pod.host_mac),
+                mtu: pod.mtu,
+                up: true,
+                rp_filter: Some(PodWiring::RP_FILTER),
+                alias: Some(pod.alias.clone()),
+                ..LinkSeen::default()
+            });
+            seen.routes.push(pod.route(index));
+        }
+        or(kernel.unreadable.as_ref(), seen)
+    }
+
+    async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
+        let mut kernel = self.kernel();
+        if kernel.apply.is_none() && actions.iter().any(|action| matches!(action, HostAction::ReplaceNat(_)))
+        {
+            kernel.nat = NatSeen::AsWritten;
+        }
+        kernel.applied.extend(actions);
+        or(kernel.apply.as_ref(), ())
+    }
+
+    async fn set_up_eni(&self, _wiring: EniWiring) -> Result<(), HostFault> {
+        Ok(())
+    }
+
+    async fn wire_pod(&self, wiring: PodWiring, _netns: Netns) -> Result<PodWired, HostFault> {
+        let mut kernel = self.kernel();
+        if kernel.wire.is_none() {
+            kernel.pods.insert(wiring.host_veth.clone(), (wiring, true));
+        }
+        or(kernel.wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
+    }
+
+    async fn unwire_pod(&self, _wiring: PodWiring) -> Result<(), HostFault> {
+        or(self.kernel().unwire.as_ref(), ())
+    }
+
+    async fn remove_links(&self, pods: Vec<PodWiring>) -> Vec<Result<(), HostFault>> {
+        pods.iter().map(|pod| drop(self.kernel().pods.remove(&pod.host_veth))).map(Ok).collect()
+    }
+
+    async fn check_pod(&self, _wiring: PodWiring, _netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
+        Ok(self.kernel().differences.clone())
+    }
+
+    async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {
+        let inode = path.rsplit('/').next().and_then(|inode| inode.parse().ok()).unwrap_or(0);
+        Ok((netns(), NetnsRef { path, inode }))
+    }
+
+    async fn liveness(&self, _netns: NetnsRef, pod: PodWiring) -> Liveness {
+        let kernel = self.kernel();
+        if kernel.pods.get(&pod.host_veth).is_some_and(|(_, link)| *link) {
+            Liveness::Joined
+        } else {
+            kernel.liveness
+        }
+    }
+
+    async fn drifted(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn netns() -> Netns {
+    OwnedFd::from(File::open("/dev/null").unwrap()).into()
+}
+
+/// The engine, and the strings of its world.
+pub(crate) struct Desk {
+    pub(crate) engine: EngineHandle,
+    pub(crate) host: Arc<Host>,
+    pub(crate) disk: Disk,
+    pub(crate) life: JoinHandle<()>,
+    cloud: Arc<Ec2>,
+    imds: Arc<Imds>,
+    hangs: Arc<AtomicBool>,
+    wake: mpsc::UnboundedSender<()>,
+}
+
+impl Desk {
+    /// A node that was just started.
+    pub(crate) fn start(config: Config) -> Self {
+        Self::start_with(config, true)
+    }
+
+    /// The same, with a metadata service that answers or not.
+    pub(crate) fn start_with(config: Config, answers: bool) -> Self {
+        let disk = Disk::default();
+        let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
+        let cloud = Arc::new(Ec2 { fault: Mutex::new(CloudFault::Denied) });
+        let imds = Arc::new(Imds { answers: AtomicBool::new(answers) });
+        let host = Arc::new(Host(Mutex::new(Kernel {
+            pods: BTreeMap::new(),
+            way_out: true,
+            forward_drops: Vec::new(),
+            nat: NatSeen::Differs,
+            unreadable: None,
+            wire: None,
+            unwire: None,
+            apply: None,
+            differences: Vec::new(),
+            liveness: Liveness::Unknown,
+            applied: Vec::new(),
+        })));
+        let ports = Ports::<Stage> {
+            cloud: cloud.clone(),
+            metadata: imds.clone(),
+            host: host.clone(),
+            clock: Arc::new(Time { began: Instant::now(), drawn: AtomicU64::new(1) }),
+            spawner: Arc::new(RuntimeTasks),
+        };
+        let (wake, woken) = mpsc::unbounded_channel();
+        let hangs = Arc::new(AtomicBool::new(false));
+        let waker = wake.clone();
+        let mut drive = None;
+        let (engine, handle) = Engine::with_writer(ports, Arc::new(config), store, |store, report| {
+            let (writer, driven) = Writer::driven(store, report, move || {
+                // The node may be gone.
+                waker.send(()).ok();
+            });
+            drive = Some(driven);
+            Ok(writer)
+        })
+        .unwrap();
+        tokio::spawn(work(drive.unwrap(), woken, Arc::clone(&hangs)));
+        let life = tokio::spawn(engine.run());
+        Self { engine: handle, host, disk, life, cloud, imds, hangs, wake }
+    }
+
+    /// A node that serves: its addresses are proven, and nothing is under way.
+    pub(crate) async fn serving(config: Config) -> Self {
+        let desk = Self::start(config);
+        pass(300).await;
+        desk
+    }
+
+    pub(crate) fn cloud_says(&self, fault: CloudFault) {
+        *self.cloud.fault.lock().unwrap() = fault;
+    }
+
+    pub(crate) fn metadata_answers(&self) {
+        self.imds.answers.store(true, Ordering::SeqCst);
+    }
+
+    /// The disk leaves what it is given unanswered, or answers all of it.
+    pub(crate) fn disk_hangs(&self, hangs: bool) {
+        self.hangs.store(hangs, Ordering::SeqCst);
+        self.wake.send(()).unwrap();
+    }
+
+    /// An ADD that is under way.
+    pub(crate) fn adding(&self, request: AddRequest) -> JoinHandle<Result<Lease, AddError>> {
+        let engine = self.engine.clone();
+        tokio::spawn(async move { engine.add(request).await })
+    }
+
+    pub(crate) async fn add(&self, container: &str) -> Result<Lease, AddError> {
+        self.engine.add(request(container)).await
+    }
+}
+
+/// The thread of the disk.
+async fn work(drive: Drive, mut woken: mpsc::UnboundedReceiver<()>, hangs: Arc<AtomicBool>) {
+    while woken.recv().await.is_some() {
+        if !hangs.load(Ordering::SeqCst) {
+            drive.turn();
+        }
+    }
+}
+
+pub(crate) async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+pub(crate) fn sandbox(container: &str) -> SandboxKey {
+    SandboxKey { container_id: container.into(), ifname: "eth0".into(), network: "aws-cni".into() }
+}
+
+/// An ADD of a pod of that name in a namespace of its own.
+pub(crate) fn request(container: &str) -> AddRequest {
+    AddRequest {
+        sandbox: sandbox(container),
+        pod: PodRef { namespace: "default".into(), name: container.into(), uid: None },
+        netns: netns(),
+        netns_ref: NetnsRef { path: "/run/netns/1".into(), inode: 1 },
+        host_veth: format!("eni-{container}"),
+        fallback_veth: format!("enf-{container}"),
+        mtu: 9001,
+        patience: None,
+    }
+}

@@ -1,0 +1,361 @@
+//! The engine between its requests and its ports.
+
+use holdfast_model::lease::LeasePhase;
+use holdfast_model::refusal::Refusal;
+use holdfast_store::Found;
+
+use super::*;
+use crate::{Deleted, Status};
+
+fn refused() -> HostFault {
+    HostFault::Refused { step: "a step".into(), cause: "no".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_pod_gets_an_address_and_who_gets_none_is_told_why() {
+    let desk = Desk::serving(Config::default()).await;
+    assert_eq!(desk.engine.status().await, Ok(Status::Ready));
+    let mut addresses = Vec::new();
+    for container in ["a", "b", "c"] {
+        let lease = desk.add(container).await.unwrap();
+        assert_eq!(lease.faces[0].host_veth, format!("eni-{container}"));
+        assert_eq!(desk.add(container).await.unwrap().faces, lease.faces, "asked again, the same");
+        addresses.push(lease.faces[0].address.to_string());
+    }
+    addresses.sort();
+    assert_eq!(addresses, ["10.0.0.5", "10.0.0.6", "10.0.0.7"]);
+    let Err(AddError::NoAddress { pod, cause }) = desk.add("d").await else { panic!("there is none") };
+    assert_eq!(pod.name, "d");
+    assert!(matches!(cause, Refusal::Denied { .. }), "{cause}");
+    assert!(matches!(desk.engine.status().await, Ok(Status::Short(Refusal::Denied { .. }))));
+
+    assert_eq!(desk.engine.del(sandbox("a")).await, Ok(Deleted::Durable));
+    pass(60).await;
+    assert_eq!(desk.disk.ledger().leases.len(), 2);
+    desk.add("d").await.unwrap();
+    let dump = desk.engine.dump().await.unwrap();
+    assert_eq!((dump.violations.len(), dump.waiting.len(), dump.ledger.leases.len()), (0, 0, 3));
+    let journal: Vec<_> = dump.journal.iter().map(|entry| entry.what.as_str()).collect();
+    assert!(journal.iter().any(|what| what.contains("being released")), "{journal:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_says_what_is_wrong_and_of_whom_nothing_is_known() {
+    let desk = Desk::serving(Config::default()).await;
+    let unknown = desk.engine.check(sandbox("a"), None, Vec::new()).await.unwrap();
+    assert!(unknown.len() == 1 && unknown[0].contains("holds no address"), "{unknown:?}");
+    desk.add("a").await.unwrap();
+    assert_eq!(desk.engine.check(sandbox("a"), None, Vec::new()).await.unwrap(), Vec::<String>::new());
+    desk.host.kernel().differences = vec!["its link is down".into()];
+    assert_eq!(desk.engine.check(sandbox("a"), None, Vec::new()).await.unwrap(), ["its link is down"]);
+}
+
+/// What pods lack is told while it lasts.
+#[tokio::test(start_paused = true)]
+async fn what_the_host_lacks_is_told_in_status() {
+    type Change = fn(&mut Kernel);
+    let changes: [(&str, Change, Change); 4] = [
+        ("no default route", |kernel| kernel.way_out = false, |kernel| kernel.way_out = true),
+        (
+            "filter FORWARD drops what is forwarded",
+            |kernel| kernel.forward_drops = vec!["filter FORWARD".into()],
+            |kernel| kernel.forward_drops.clear(),
+        ),
+        ("a step: no", |kernel| kernel.unreadable = Some(refused()), |kernel| kernel.unreadable = None),
+        (
+            "a step: no",
+            |kernel| (kernel.nat, kernel.apply) = (NatSeen::Differs, Some(refused())),
+            |kernel| kernel.apply = None,
+        ),
+    ];
+    for (words, breaks, mends) in changes {
+        let desk = Desk::serving(Config::default()).await;
+        breaks(&mut desk.host.kernel());
+        pass(130).await;
+        let Ok(Status::Impaired(cause)) = desk.engine.status().await else { panic!("{words}") };
+        assert!(cause.contains(words), "{words}: {cause}");
+        assert!(desk.add("a").await.is_ok(), "there are addresses all the same");
+        mends(&mut desk.host.kernel());
+        pass(130).await;
+        assert_eq!(desk.engine.status().await, Ok(Status::Ready), "{words}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setting_that_cannot_be_written_is_every_pods_affair() {
+    let desk = Desk::serving(Config::default()).await;
+    let setting = HostFault::Setting { name: "net/x".into(), value: "1".into(), cause: "read-only".into() };
+    desk.host.kernel().wire = Some(setting);
+    assert!(matches!(desk.add("a").await, Err(AddError::Wiring { .. })));
+    let Ok(Status::Impaired(cause)) = desk.engine.status().await else { panic!("it is told") };
+    assert!(cause.contains("net/x"), "{cause}");
+    assert!(desk.engine.dump().await.unwrap().host_fault.is_some_and(|fault| fault.contains("net/x")));
+    // What fails in a pod alone does not say that the setting is right.
+    desk.host.kernel().wire = Some(refused());
+    assert!(desk.add("b").await.is_err());
+    assert!(matches!(desk.engine.status().await, Ok(Status::Impaired(_))));
+    desk.host.kernel().wire = None;
+    pass(60).await;
+    desk.add("c").await.unwrap();
+    assert_eq!(desk.engine.status().await, Ok(Status::Ready));
+}
+
+/// A pod of the same name that is not gone yet still bears the conventional name.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_borne_already_is_not_given_again() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.add("a").await.unwrap();
+    let again = AddRequest { host_veth: "eni-a".into(), ..request("b") };
+    assert_eq!(desk.engine.add(again.clone()).await.unwrap().faces[0].host_veth, "enf-b");
+    // One that is about to go is waited for, as long as the asker waits.
+    desk.host.kernel().unwire = Some(refused());
+    let _leaving = tokio::spawn({
+        let engine = desk.engine.clone();
+        async move { engine.del(sandbox("a")).await }
+    });
+    pass(1).await;
+    let third = AddRequest { sandbox: sandbox("c"), fallback_veth: "enf-c".into(), ..again };
+    let adding = desk.adding(third);
+    pass(5).await;
+    assert!(!adding.is_finished());
+    desk.host.kernel().unwire = None;
+    assert_eq!(adding.await.unwrap().unwrap().faces[0].host_veth, "eni-a");
+}
+
+/// The runtime made the sandbox anew: the older one's lease ends first.
+#[tokio::test(start_paused = true)]
+async fn an_older_attachment_of_the_same_sandbox_ends_first() {
+    let anew =
+        || AddRequest { netns_ref: NetnsRef { path: "/run/netns/2".into(), inode: 2 }, ..request("a") };
+    let desk = Desk::serving(Config::default()).await;
+    let old = desk.add("a").await.unwrap();
+    let new = desk.engine.add(anew()).await.unwrap();
+    assert_eq!(new.netns.inode, 2);
+    assert_ne!(new.faces[0].address, old.faces[0].address, "that one rests");
+    pass(60).await;
+    assert_eq!(desk.disk.ledger().leases.len(), 1);
+
+    // It will not go: the ADD is told what it waits for.
+    let desk = Desk::serving(Config::default()).await;
+    desk.add("a").await.unwrap();
+    desk.host.kernel().unwire = Some(refused());
+    let began = Instant::now();
+    let Err(AddError::HeldTooLong { pod, seconds, cause }) = desk.engine.add(anew()).await else {
+        panic!("nothing was freed")
+    };
+    assert_eq!((pod.name.as_str(), seconds, began.elapsed().as_secs()), ("a", 60, 60));
+    assert_eq!(cause, "an older attachment of it ends first");
+    // An impatient one is told earlier.
+    let impatient = AddRequest { patience: Some(Duration::from_secs(5)), ..anew() };
+    let told = desk.engine.add(impatient).await;
+    assert!(matches!(told, Err(AddError::HeldTooLong { seconds: 5, .. })), "{told:?}");
+}
+
+/// Before it is known who we are nobody is refused for want of an address, and nobody waits for ever.
+#[tokio::test(start_paused = true)]
+async fn while_the_node_is_not_known_an_add_is_held_and_told_so() {
+    let desk = Desk::start_with(Config::default(), false);
+    pass(10).await;
+    assert_eq!(desk.engine.status().await, Ok(Status::Refusing(Refusal::NotReady)));
+    let adding = desk.adding(request("a"));
+    pass(30).await;
+    assert!(!adding.is_finished());
+    let waiting = desk.engine.dump().await.unwrap().waiting;
+    assert_eq!((waiting.len(), waiting[0].stage.as_str()), (1, "waits for an address"));
+    assert_eq!((waiting[0].sandbox.clone(), waiting[0].for_ms), (sandbox("a"), 30_000));
+    let Err(AddError::HeldTooLong { seconds: 60, cause, .. }) = adding.await.unwrap() else { panic!("held") };
+    assert_eq!(cause, Refusal::NotReady.to_string());
+    desk.metadata_answers();
+    pass(300).await;
+    desk.add("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_kernel_was_read_nothing_is_leased() {
+    let desk = Desk::start(Config::default());
+    desk.host.kernel().unreadable = Some(refused());
+    pass(100).await;
+    assert_eq!(desk.engine.status().await, Ok(Status::Refusing(Refusal::HostNotRead)));
+    let Err(AddError::HeldTooLong { cause, .. }) = desk.add("a").await else { panic!("held") };
+    assert_eq!(cause, Refusal::HostNotRead.to_string());
+    desk.host.kernel().unreadable = None;
+    pass(300).await;
+    desk.add("a").await.unwrap();
+}
+
+/// No pod is answered for before packets that leave the VPC are translated, unless that takes too long.
+#[tokio::test(start_paused = true)]
+async fn the_nat_table_is_waited_for_a_while() {
+    let desk = Desk::start(Config::default());
+    desk.host.kernel().apply = Some(refused());
+    pass(2).await;
+    assert_eq!(desk.engine.status().await, Ok(Status::Refusing(Refusal::NatAwaited)));
+    pass(300).await;
+    assert!(matches!(desk.engine.status().await, Ok(Status::Impaired(_))));
+    desk.add("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_refuses_or_hangs_holds_nobody_up() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.add("a").await.unwrap();
+    pass(1).await;
+    for hangs in [false, true] {
+        if hangs {
+            desk.disk_hangs(true);
+        } else {
+            desk.disk.refuses(true);
+        }
+        let began = Instant::now();
+        let told = desk.add("b").await;
+        assert!(matches!(told, Err(AddError::Ledger { .. })), "{told:?}");
+        assert_eq!(began.elapsed().as_secs(), if hangs { 2 } else { 0 });
+        assert!(matches!(desk.engine.status().await, Ok(Status::Refusing(Refusal::LedgerClosed { .. }))));
+        assert!(desk.engine.dump().await.unwrap().ledger_failing.is_some());
+        let again = desk.add("b").await;
+        assert!(matches!(again, Err(AddError::Ledger { .. })), "{again:?}");
+        if hangs {
+            desk.disk_hangs(false);
+        } else {
+            desk.disk.refuses(false);
+        }
+        pass(120).await;
+        assert_eq!(desk.engine.status().await, Ok(Status::Ready), "hung: {hangs}");
+        desk.add("c").await.unwrap();
+        desk.engine.del(sandbox("c")).await.unwrap();
+        pass(60).await;
+    }
+    // A pod can be deleted all the same; the release is owed, and made up for.
+    desk.disk.refuses(true);
+    assert!(desk.add("d").await.is_err());
+    assert_eq!(desk.engine.del(sandbox("a")).await, Ok(Deleted::Owed));
+    assert_eq!(desk.disk.ledger().leases.len(), 1);
+    desk.disk.refuses(false);
+    pass(120).await;
+    assert_eq!(desk.disk.ledger().leases.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_refuses_who_waits_and_closes_the_file_in_order() {
+    let desk = Desk::start_with(Config::default(), false);
+    pass(1).await;
+    let adding = desk.adding(request("a"));
+    pass(1).await;
+    desk.engine.stop().await;
+    assert_eq!(adding.await.unwrap(), Err(AddError::Stopping));
+    assert_eq!(desk.add("b").await, Err(AddError::Stopping));
+    assert!(desk.engine.status().await.is_err() && desk.engine.dump().await.is_err());
+    assert!(desk.life.is_finished());
+    assert_eq!(desk.disk.open_anew().found, Found::Intact);
+
+    // With a disk that hangs it ends too, after a while.
+    let desk = Desk::serving(Config::default()).await;
+    desk.disk_hangs(true);
+    assert!(desk.add("a").await.is_err());
+    let began = Instant::now();
+    desk.engine.stop().await;
+    assert!((1..60).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+/// A runtime's list says whom to look for; only what is gone is released.
+#[tokio::test(start_paused = true)]
+async fn what_the_runtime_does_not_list_is_released_when_it_is_gone() {
+    let desk = Desk::serving(Config::default()).await;
+    for container in ["a", "b"] {
+        desk.add(container).await.unwrap();
+    }
+    let valid = || [sandbox("a")].into();
+    desk.engine.gc("another".into(), valid()).await.unwrap();
+    desk.engine.gc("aws-cni".into(), valid()).await.unwrap();
+    pass(60).await;
+    assert_eq!(desk.disk.ledger().leases.len(), 2, "its link is there");
+    {
+        let mut kernel = desk.host.kernel();
+        kernel.liveness = Liveness::Gone;
+        kernel.pods.get_mut("eni-b").unwrap().1 = false;
+    }
+    desk.engine.gc("another".into(), valid()).await.unwrap();
+    desk.engine.gc("aws-cni".into(), valid()).await.unwrap();
+    pass(5).await;
+    assert_eq!(desk.disk.ledger().leases.keys().collect::<Vec<_>>(), [&sandbox("a")]);
+}
+
+/// Found at the next look, whatever the runtime says.
+#[tokio::test(start_paused = true)]
+async fn a_pod_without_its_link_is_released_wired_anew_or_told_of() {
+    for (liveness, released, cut_off) in
+        [(Liveness::Gone, true, false), (Liveness::Severed, false, false), (Liveness::Unknown, false, true)]
+    {
+        let desk = Desk::serving(Config::default()).await;
+        desk.add("a").await.unwrap();
+        pass(130).await;
+        {
+            let mut kernel = desk.host.kernel();
+            kernel.liveness = liveness;
+            kernel.pods.get_mut("eni-a").unwrap().1 = false;
+        }
+        pass(130).await;
+        let dump = desk.engine.dump().await.unwrap();
+        assert_eq!(dump.ledger.leases.is_empty(), released, "{liveness:?}");
+        assert_eq!(!dump.cut_off.is_empty(), cut_off, "{liveness:?}: {:?}", dump.cut_off);
+        let linked = desk.host.kernel().pods.get("eni-a").is_some_and(|(_, link)| *link);
+        assert_eq!(linked, liveness == Liveness::Severed, "{liveness:?}");
+        let told = desk.engine.status().await.unwrap();
+        assert_eq!(matches!(told, Status::Impaired(_)), cut_off, "{liveness:?}: {told:?}");
+    }
+}
+
+/// Nothing is removed while it is being wired or unwired, nor what is wired: the kernel is left as it is.
+#[tokio::test(start_paused = true)]
+async fn a_kernel_that_is_as_it_should_be_is_left_alone() {
+    let desk = Desk::serving(Config::default()).await;
+    let written = desk.host.kernel().applied.len();
+    for container in ["a", "b"] {
+        desk.add(container).await.unwrap();
+        pass(130).await;
+    }
+    desk.engine.del(sandbox("a")).await.unwrap();
+    pass(300).await;
+    let kernel = desk.host.kernel();
+    assert_eq!(kernel.applied.len(), written, "{:?}", kernel.applied);
+    assert_eq!(kernel.pods.keys().collect::<Vec<_>>(), ["eni-b"]);
+}
+
+/// What nobody waits for is with the disk soon all the same.
+#[tokio::test(start_paused = true)]
+async fn an_answered_pod_is_active_on_disk_within_a_moment() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.add("a").await.unwrap();
+    let phase = |desk: &Desk| desk.disk.ledger().leases[&sandbox("a")].phase;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(phase(&desk), LeasePhase::Active);
+}
+
+/// What passes by itself is waited for, up to a limit; what does not is told at once.
+#[tokio::test(start_paused = true)]
+async fn an_add_that_gets_no_address_waits_for_what_may_pass() {
+    let throttled = CloudFault::Throttled { retry_after: None };
+    for (fault, held) in [(throttled, true), (CloudFault::Unknown, true), (CloudFault::EniQuota, false)] {
+        let desk = Desk::start(Config::default());
+        desk.cloud_says(fault);
+        pass(300).await;
+        for container in ["a", "b", "c"] {
+            desk.add(container).await.unwrap();
+        }
+        let began = Instant::now();
+        let told = desk.add("d").await;
+        match told {
+            Err(AddError::HeldTooLong { seconds: 60, .. }) => assert!(held, "{fault:?}"),
+            Err(AddError::NoAddress { .. }) => assert!(!held, "{fault:?}"),
+            other => panic!("{fault:?}: {other:?}"),
+        }
+        assert_eq!(began.elapsed().as_secs(), if held { 60 } else { 0 }, "{fault:?}");
+        // Somebody goes, and who waits then gets the address when it has rested.
+        let adding = desk.adding(request("e"));
+        desk.engine.del(sandbox("a")).await.unwrap();
+        if held {
+            assert!(adding.await.unwrap().is_ok(), "{fault:?}");
+            assert_eq!(began.elapsed().as_secs(), 90, "{fault:?}");
+        }
+    }
+}
