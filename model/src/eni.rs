@@ -8,6 +8,9 @@
 //!                                    v                                                   Detached
 //!                                  Gone <──────────────────────DeleteEni────────────────────┘
 //! ```
+//!
+//! One that others detached goes back to Available with what is on it; where pods live on it, it stays Attached and closed
+//! for their sake, and is Detached after them.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -127,7 +130,7 @@ pub enum EniPhase {
         /// The binding.
         attachment: AttachmentId,
     },
-    /// Detached by us, not yet deleted.
+    /// Detached, by us or by others, not yet deleted.
     Detached,
     /// Deleted. Kept for a while because describes lag: a late view must not bring it back.
     Gone,
