@@ -105,7 +105,7 @@ async fn add_answer(
     };
     let netns = match accepted(came) {
         Ok(netns) => netns,
-        Err(refusal) => return refusal,
+        Err(refusal) => return Answer::Failed(refusal),
     };
     let sandbox = key_of(&add.sandbox);
     let host_veth = names::host_veth(&add.veth_prefix, &add.pod);
@@ -172,19 +172,15 @@ fn identify(descriptor: &OwnedFd, desk: &Desk) -> Result<u64, String> {
 }
 
 /// The namespace with the socket that came along, if one did; or the refusal of one that is not what it should be.
-fn accepted(came: Descriptors<OwnedFd>) -> Result<Netns, Answer> {
+fn accepted(came: Descriptors<OwnedFd>) -> Result<Netns, Failed> {
     let Some(socket) = came.netlink else { return Ok(came.netns.into()) };
     match handed::take(socket, &came.netns) {
         Ok(socket) => Ok(Netns::with_socket(came.netns, socket)),
         Err(error) => {
             let cause = chain(&error);
             tracing::warn!(cause, "a request's netlink socket is not used, nor is the request carried out");
-            Err(failed(
-                code::PROTOCOL,
-                "the netlink socket that came with the request cannot be used",
-                cause,
-                false,
-            ))
+            let msg = "the netlink socket that came with the request cannot be used".to_owned();
+            Err(Failed { code: code::PROTOCOL, msg, details: cause, retry: false })
         }
     }
 }
@@ -228,7 +224,7 @@ fn mtu_of(config: &Config, asked: u32) -> u32 {
 async fn check_answer(check: Check, came: Option<Descriptors<OwnedFd>>, engine: &EngineHandle) -> Answer {
     let netns = match came.map(accepted).transpose() {
         Ok(netns) => netns,
-        Err(refusal) => return refusal,
+        Err(refusal) => return Answer::Failed(refusal),
     };
     match engine.check(key_of(&check.sandbox), netns, check.expected).await {
         Ok(differences) if differences.is_empty() => Answer::Done,
