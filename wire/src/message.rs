@@ -57,11 +57,11 @@ pub struct RequestFrame {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Request {
-    /// Give the sandbox an address and wire it. Exactly one descriptor comes along: its network namespace.
+    /// Give the sandbox an address and wire it. Its network namespace comes along, and perhaps a socket inside.
     Add(Add),
-    /// Release what the sandbox has. A descriptor comes along if the namespace still exists.
+    /// Release what the sandbox has. Its namespace comes along if it still exists.
     Del(Del),
-    /// Is the sandbox wired as the ledger says? Exactly one descriptor comes along.
+    /// Is the sandbox wired as the ledger says? The same comes along.
     Check(Check),
     /// Would an ADD work now?
     Status(Status),
