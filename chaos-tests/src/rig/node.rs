@@ -102,7 +102,7 @@ impl NodeUnderTest {
 
     /// From its next start on, the daemon is the superuser with these capabilities (`net_admin`) and no others.
     pub fn only_rights(&mut self, names: &[&str]) -> &mut Self {
-        self.rights = Some(names.iter().map(|name| format!(",+{name}")).collect());
+        self.rights = Some(format!(",+{}", names.join(",+")));
         self
     }
 
