@@ -327,7 +327,7 @@ fn lingering(seconds: i32) -> (TcpStream, TcpListener) {
     let taker = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut stream = TcpStream::connect(taker.local_addr().unwrap()).unwrap();
     stream.set_nonblocking(true).unwrap();
-    while stream.write(&[7; 65536]).is_ok() {}
+    while stream.write(&[7; 8192]).is_ok() {}
     let linger = nix::libc::linger { l_onoff: 1, l_linger: seconds };
     nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();
     (stream, taker)
