@@ -10,6 +10,7 @@ use crate::claims::claimed_slots;
 use crate::draft::Draft;
 use crate::intents::settle::{departed, not_unassigned, source_of};
 use crate::lifecycle::TOMBSTONE;
+use crate::orphan::is_claimed;
 use crate::proof::Left;
 
 #[cfg(test)]
@@ -145,7 +146,8 @@ impl Merge<'_> {
             Some(slot) if by_tags => self.management(view, slot),
             _ => current.management,
         };
-        if view.attachment.is_some() || management != Management::Managed {
+        let anothers = view.attachment.is_some() || is_claimed(view, &self.me);
+        if anothers || management != Management::Managed {
             draft.strip(&current.id, left);
             draft.drop_eni(&current.id, left);
             return;

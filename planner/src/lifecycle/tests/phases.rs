@@ -271,11 +271,9 @@ fn what_left_ec2_is_forgotten_when_nobody_has_anything_of_it() {
         toy.ledger.apply(&Change::PutBlock(withdrawn));
     }
     assert_eq!(forgotten(&toy), (false, 3), "we made it, and it may hang about");
-    let detached = |step: &Step| {
-        let is = |change: &Change| matches!(change, Change::PutEni(eni) if eni.phase == EniPhase::Detached);
-        matches!(step, Step::Adjust(all) if all.iter().any(is))
-    };
-    assert!(toy.planned().steps.iter().any(detached), "so it is deleted");
+    let read = Step::Read(CloudRead::Enis { enis: vec![second()] });
+    assert!(toy.planned().steps.contains(&read), "so it is read");
+    assert_eq!(becomes(&toy.planned()), None, "before it is deleted");
     toy.alter(&second(), |eni| eni.created_by = None);
     assert_eq!(forgotten(&toy), (true, 3));
     toy.ledger.apply(&Change::PutUse(blocks[0].net.addr(), Use::Suspect(Suspicion::MaybeInUse)));
