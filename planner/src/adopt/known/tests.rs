@@ -306,3 +306,29 @@ fn one_that_became_somebody_elses_under_its_pods_is_left_alone() {
         assert!(reads <= 8, "{nth}: {reads} reads {:?}", toy.cloud.calls);
     }
 }
+
+/// EC2 refuses what is to be done with it for so long that it may have become somebody else's meanwhile.
+#[test]
+fn one_that_ec2_refuses_for_long_is_looked_at_before_the_next_try() {
+    for (wanted, api) in [(true, Api::AttachNetworkInterface), (false, Api::DeleteNetworkInterface)] {
+        let mut toy = rested(false);
+        toy.config.max_enis.value = Some(2);
+        if !wanted {
+            toy.config.warm.value = by_address(1, 1);
+        }
+        toy.cloud.denied.insert(api);
+        detach(&mut toy, &second());
+        live(&mut toy, 400);
+        assert!(toy.cloud.count(api) >= 2, "{api:?}: {:?}", toy.cloud.calls);
+        let tags = &mut toy.cloud.enis.get_mut(&second()).unwrap().tags;
+        tags.insert(TAG_NO_MANAGE.to_owned(), "true".to_owned());
+        toy.sleep(Duration::from_secs(320));
+        toy.cloud.denied.clear();
+        live(&mut toy, 700);
+        let reads = toy.cloud.count(Api::DescribeNetworkInterfaces);
+        assert!(!toy.cloud.asked_to_delete.contains(&second()), "{:?}", toy.cloud.calls);
+        assert!(toy.cloud.enis.contains_key(&second()) && !toy.cloud.is_attached(&second()), "{api:?}");
+        assert!(!toy.ledger.enis.contains_key(&second()), "{api:?}");
+        assert!(reads <= 8, "{api:?}: {reads} reads");
+    }
+}
