@@ -10,7 +10,7 @@
 //! ```
 //!
 //! One that others detached goes back to Available with what is on it; where pods live on it, it stays Attached and closed
-//! for their sake, and is Detached after them.
+//! for their sake; a read of it tells what it is after them.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -69,6 +69,14 @@ impl Check<'_> {
                     self.broken("SAFE-INUSE", format!("{ip} leased to {key} is {:?}", ledger.standing(ip)));
                 }
                 self.proven(lease, ip, &face.eni);
+                let place = ledger.enis.get(&face.eni).map(|eni| &eni.place);
+                if place.is_some_and(|place| *place != face.place) {
+                    let (eni, there) = (&face.eni, &face.place);
+                    self.broken(
+                        "ADD-MEANS-REACHABLE",
+                        format!("{ip} of {key} is wired for {eni} at {there:?}, not {place:?}"),
+                    );
+                }
             }
         }
         for (address, count) in holders.iter().filter(|(_, count)| **count > 1) {

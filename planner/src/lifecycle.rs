@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use holdfast_model::block::{Block, BlockState};
-use holdfast_model::cloud::{Api, CloudChange};
+use holdfast_model::block::BlockState;
+use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
@@ -34,6 +34,9 @@ pub(crate) const GIVE_UP_ATTACHING_UNKNOWN: Duration = Duration::from_secs(30);
 pub(crate) const DETACHMENT_TAKES_AT_MOST: Duration = Duration::from_secs(30);
 /// A deletion right after the detachment only answers that the ENI is still in use.
 const DETACHMENT_TAKES: Duration = Duration::from_secs(2);
+
+/// For so long an unattached ENI passes for what it was seen to be.
+const LOOKED_AT_FOR: Duration = Duration::from_secs(300);
 
 /// Steps that bring each ENI to its next phase.
 pub(crate) fn advance(
@@ -93,11 +96,12 @@ pub(crate) fn advance(
                 } else if let Some(slot) = eni.slot()
                     && pause(Api::AttachNetworkInterface).is_none()
                 {
-                    steps.push(Step::Open(CloudChange::AttachEni {
+                    let attach = CloudChange::AttachEni {
                         eni: eni.id.clone(),
                         instance: node.identity.instance.clone(),
                         slot,
-                    }));
+                    };
+                    steps.extend(looked_at(eni, attach, observed, now));
                 }
             }
             EniPhase::Attached { attachment, delete_on_termination: false }
@@ -121,13 +125,26 @@ pub(crate) fn advance(
                 if agenda.reached(eni.since.after(DETACHMENT_TAKES))
                     && pause(Api::DeleteNetworkInterface).is_none() =>
             {
-                steps.extend(idle.and_then(|idle| idle.delete()).map(Step::Open));
+                let delete = idle.and_then(|idle| idle.delete());
+                steps.extend(delete.and_then(|delete| looked_at(eni, delete, observed, now)));
             }
             _ => {}
         }
     }
     steps.reverse();
     steps
+}
+
+/// A change of an unattached ENI, or the read that comes before it: while EC2 refused it, or we had no cause to act, somebody
+/// may have made it theirs.
+fn looked_at(eni: &EniRecord, change: CloudChange, observed: &Observed, now: &Now) -> Option<Step> {
+    let known = eni.since.max(observed.reads.last_of(&eni.id).unwrap_or(eni.since));
+    if now.boottime.since(known) < LOOKED_AT_FOR {
+        return Some(Step::Open(change));
+    }
+    let rests = observed.pause_of(Api::DescribeNetworkInterfaces, None, None, now).is_some();
+    let waits = rests || observed.reads.is_read(&eni.id);
+    (!waits).then(|| Step::Read(CloudRead::Enis { enis: vec![eni.id.clone()] }))
 }
 
 /// ENIs that were to be given back and are wanted after all: no detachment of them is under way, and none was carried
@@ -238,15 +255,9 @@ pub(crate) fn forget(ledger: &Ledger, now: &Now, agenda: &mut Agenda) -> Option<
         if !over || ledger.intents_on(&eni.id).next().is_some() {
             continue;
         }
-        if eni.attachment().is_some() && eni.created_by.is_some() {
-            // What others detached may hang about somewhere. EC2 deletes it if it does, and says so if it does not.
-            let gone = |block: &Block| matches!(block.state, BlockState::Gone(_));
-            let nobodys = |block: &Block| gone(block) || changes.contains(&Change::DropBlock(block.net));
-            if ledger.blocks_on(&eni.id).all(nobodys) {
-                let left = EniRecord { phase: EniPhase::Detached, since: now.boottime, ..eni.clone() };
-                changes.push(Change::PutEni(left));
-            }
-        } else if bare {
+        // What others detached of ours may hang about, or have become somebody else's: a read of it tells.
+        let unclear = eni.attachment().is_some() && eni.created_by.is_some();
+        if bare && !unclear {
             changes.push(Change::DropEni(eni.id.clone()));
         }
     }

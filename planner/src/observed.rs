@@ -20,7 +20,7 @@ use crate::desired::Desired;
 use crate::fits::Fits;
 use crate::hint::HintDiff;
 use crate::host::wants_set_up;
-use crate::orphan::{STRAY_AFTER, intent_tag, is_unattached_of};
+use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
 use crate::proof::Here;
@@ -471,8 +471,10 @@ impl Observed {
         }
     }
 
-    /// ENIs with an open intent whose outcome a read tells better than a repetition: an assignment has no token,
-    /// so a second one would assign twice; an attachment that was made refuses a second one.
+    /// ENIs of which only a read of them tells what became of them. Those with an open intent whose outcome a read tells
+    /// better than a repetition: an assignment has no token, so a second one would assign twice; an attachment that was
+    /// made refuses a second one. And those of ours that others detached under pods, when the pods have gone: what was
+    /// read of them till then was read of what was kept, not of what is to be deleted.
     pub(crate) fn unanswered(&self, ledger: &Ledger) -> BTreeSet<EniId> {
         let under_way =
             |intent: &&Intent| self.is_under_way(intent.id) || intent.sending == Sending::NeverSent;
@@ -483,6 +485,7 @@ impl Observed {
             }
             _ => None,
         })
+        .chain(ledger.enis.values().filter(|eni| is_left(ledger, eni)).map(|eni| eni.id.clone()))
         .collect()
     }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use holdfast_model::cloud::{EniView, TAG_INSTANCE, TAG_INTENT, TAG_NO_MANAGE};
-use holdfast_model::eni::EniKind;
+use holdfast_model::eni::{EniKind, EniRecord};
 use holdfast_model::ids::{InstanceId, IntentId};
+use holdfast_model::ledger::Ledger;
 use holdfast_model::time::BootTime;
 
 /// Whoever makes an ENI to attach it has done so, or never will: upstream's sweep waits as long.
@@ -20,11 +21,26 @@ pub(crate) fn is_kept(view: &EniView) -> bool {
     view.tags.get(TAG_NO_MANAGE).is_some_and(|word| word == "true")
 }
 
+/// Whether an ENI that is not attached here is none of ours by its tags: it is kept from us, or another instance's. Tags that
+/// are missing say nothing.
+pub(crate) fn is_claimed(view: &EniView, me: &InstanceId) -> bool {
+    is_kept(view) || view.tags.get(TAG_INSTANCE).is_some_and(|owner| owner != me.as_str())
+}
+
 /// Whether an unattached ENI of this instance's that bears no intent was left behind: it was seen so since that instant,
 /// and is not to be spared.
 pub(crate) fn is_stray(view: &EniView, since: Option<BootTime>, began: BootTime) -> bool {
     let spared = view.kind != EniKind::Standard || is_kept(view);
     !spared && since.is_some_and(|since| began.since(since) >= STRAY_AFTER)
+}
+
+/// Whether an ENI that we made was detached by others and was kept for its pods, of whom none is left.
+pub(crate) fn is_left(ledger: &Ledger, eni: &EniRecord) -> bool {
+    eni.attachment().is_some()
+        && eni.created_by.is_some()
+        && ledger.is_known_gone(eni)
+        && ledger.leases_on(&eni.id).next().is_none()
+        && !ledger.blocks_on(&eni.id).any(|block| ledger.is_somebodys(block))
 }
 
 /// The intent that a tag names.

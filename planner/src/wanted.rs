@@ -121,6 +121,8 @@ pub struct WantedReads {
     under_way: Vec<CloudRead>,
     last_full: Option<BootTime>,
     last_unattached: Option<BootTime>,
+    /// When the last read of an ENI by its id began that was answered.
+    last_of: BTreeMap<EniId, BootTime>,
 }
 
 impl WantedReads {
@@ -148,6 +150,16 @@ impl WantedReads {
     /// When the last complete read of the instance's ENIs began that was answered.
     pub(crate) fn last_full(&self) -> Option<BootTime> {
         self.last_full
+    }
+
+    /// When the last read of this ENI by its id began that was answered.
+    pub(crate) fn last_of(&self, eni: &EniId) -> Option<BootTime> {
+        self.last_of.get(eni).copied()
+    }
+
+    /// Whether a read of this ENI by its id is under way.
+    pub(crate) fn is_read(&self, eni: &EniId) -> bool {
+        self.under_way.iter().any(|read| names(read, eni))
     }
 
     /// Whether the instance's ENIs were read, and the last list of them was whole.
@@ -247,9 +259,10 @@ impl WantedReads {
             }
             CloudRead::InstanceEnis { .. } => self.last_full = self.last_full.max(Some(began)),
             CloudRead::AvailableEnis { .. } => self.last_unattached = self.last_unattached.max(Some(began)),
-            CloudRead::Enis { .. } => {}
+            CloudRead::Enis { enis } => self.last_of.extend(enis.iter().map(|eni| (eni.clone(), began))),
             CloudRead::Subnets { subnets } => self.subnets_told(subnets, began, ledger),
         }
+        self.last_of.retain(|eni, _| ledger.enis.contains_key(eni));
         self.paces.retain(|pacing, pace| match pacing {
             Pacing::Unanswered(eni) => unanswered.contains(eni),
             _ => began.since(pace.last) < pacing.distances().1 * FORGOTTEN_AFTER,
@@ -282,6 +295,7 @@ impl WantedReads {
     pub(crate) fn forget(&mut self) {
         self.last_full = None;
         self.last_unattached = None;
+        self.last_of.clear();
         self.paces.clear();
     }
 
@@ -313,7 +327,7 @@ impl WantedReads {
             unanswered.iter().map(|eni| (eni, self.paced(&Pacing::Unanswered(eni.clone()), BootTime(0))));
         let enis: BTreeSet<&EniId> = doubted
             .chain(unanswered)
-            .filter(|(eni, _)| !self.under_way.iter().any(|read| names(read, eni)))
+            .filter(|(eni, _)| !self.is_read(eni))
             .filter(|(eni, _)| !(full_comes && tells_of(&full, eni, ledger)))
             .filter(|(_, from)| agenda.reached(*from))
             .map(|(eni, _)| eni)

@@ -173,3 +173,9 @@ fn two_enis_in_one_slot_are_seen() {
     ledger.apply(&Change::PutEni(eni("eni-b", 0)));
     breaks(&ledger, "ID-UNIQUE");
 }
+
+/// The ENI's routes are in the table of its place, and the pod's rules lead to the table of the face's.
+#[test]
+fn a_pod_that_is_wired_for_another_place_than_its_enis_is_seen() {
+    breaks(&put(Change::PutEni(eni("eni-a", 1))), "ADD-MEANS-REACHABLE");
+}

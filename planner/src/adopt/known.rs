@@ -10,6 +10,7 @@ use crate::claims::claimed_slots;
 use crate::draft::Draft;
 use crate::intents::settle::{departed, not_unassigned, source_of};
 use crate::lifecycle::TOMBSTONE;
+use crate::orphan::is_claimed;
 use crate::proof::Left;
 
 #[cfg(test)]
@@ -18,9 +19,12 @@ mod tests;
 impl Merge<'_> {
     /// An ENI that the read shows.
     pub(super) fn known(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView) {
-        // The list of unattached ENIs is for orphans; it lags, and what we know has better sources.
+        // The list of unattached ENIs is for orphans; it lags, and what we know has better sources. But who marks one as
+        // none of ours has done so, however late it is shown.
         let orphans = matches!(self.reading.read, CloudRead::AvailableEnis { .. });
-        if orphans || record.phase == EniPhase::Gone || !self.proves(draft, record) {
+        let unattached = matches!(record.phase, EniPhase::Available | EniPhase::Detached);
+        let says_nothing = orphans && !(unattached && Left::taken(view, &self.me).is_some());
+        if says_nothing || record.phase == EniPhase::Gone || !self.proves(draft, record) {
             return;
         }
         let asked = draft
@@ -104,7 +108,8 @@ impl Merge<'_> {
         };
         match &current.phase {
             EniPhase::Available | EniPhase::Detached => {
-                if let Some(left) = Left::unknown(self.reading, record, view) {
+                let taken = || view.and_then(|view| Left::taken(view, &self.me));
+                if let Some(left) = Left::unknown(self.reading, record, view).or_else(taken) {
                     draft.bury(&record.id, &left);
                 }
             }
@@ -145,7 +150,8 @@ impl Merge<'_> {
             Some(slot) if by_tags => self.management(view, slot),
             _ => current.management,
         };
-        if view.attachment.is_some() || management != Management::Managed {
+        let anothers = view.attachment.is_some() || is_claimed(view, &self.me);
+        if anothers || management != Management::Managed {
             draft.strip(&current.id, left);
             draft.drop_eni(&current.id, left);
             return;
@@ -197,7 +203,8 @@ impl Merge<'_> {
                     draft.drop_intent(id);
                 }
                 CloudChange::DeleteEni { .. } => {
-                    if here.is_some() {
+                    let taken = view.is_some_and(|view| Left::taken(view, &self.me).is_some());
+                    if here.is_some() || taken {
                         draft.drop_intent(id);
                     } else if let Some(left) = Left::unknown(self.reading, record, view) {
                         draft.drop_intent(id);

@@ -483,19 +483,43 @@ fn an_address_that_we_gave_back_and_somebody_put_on_again_is_taken_in_soon() {
     assert!(toy.observed.reads.unproven(ip) && !toy.ledger.is_free(ip, &toy.now));
 }
 
-/// Pods live on an ENI that is gone, and somebody has attached another in its place.
+/// Somebody has attached another ENI in the place of one that is gone. Pods that live on it are wired for that place, and it
+/// may be attached again: until they have gone, the newcomer has to wait.
 #[test]
-fn a_newcomer_in_the_place_of_an_eni_that_is_gone_is_taken_in() {
+fn a_newcomer_in_the_place_of_an_eni_that_is_gone_waits_for_its_pods_to_go() {
+    let (gone, newcomer) = (EniId::new("eni-0001"), EniId::new("eni-newcomer"));
     let mut toy = rested();
-    let gone = EniId::new("eni-0001");
     let place = toy.ledger.enis[&gone].place.clone();
-    toy.cloud.enis.remove(&gone);
+    let eni = toy.cloud.enis.get_mut(&gone).unwrap();
+    let mut attachment = eni.attachment.take().unwrap();
     read_now(&mut toy);
     assert!(toy.ledger.leases_on(&gone).next().is_some());
     let device = place.slot().unwrap().device;
-    toy.cloud.attach_foreign("eni-newcomer", device, EniKind::Standard, &[(TAG_INSTANCE, "i-1")]);
+    toy.cloud.attach_foreign(newcomer.as_str(), device, EniKind::Standard, &[(TAG_INSTANCE, "i-1")]);
     read_now(&mut toy);
-    assert_eq!(toy.ledger.enis.get(&EniId::new("eni-newcomer")).map(|eni| &eni.place), Some(&place));
+    assert_eq!(toy.ledger.enis.get(&newcomer), None);
+    assert_eq!((&toy.ledger.enis[&gone].place, toy.ledger.leases.len()), (&place, 4));
+
+    // It is attached again, wherever there was room, and serves them again where they are wired for.
+    attachment.slot.device = 7;
+    toy.cloud.enis.get_mut(&gone).unwrap().attachment = Some(attachment);
+    read_now(&mut toy);
+    assert!(toy.ledger.enis[&gone].serves_pods());
+    assert_eq!(toy.ledger.enis[&gone].place, place);
+
+    // A sandbox that no lease explains may be wired for it as well.
+    toy.cloud.enis.get_mut(&gone).unwrap().attachment = None;
+    read_now(&mut toy);
+    let [lease] = &toy.ledger.leases_on(&gone).cloned().collect::<Vec<_>>()[..] else { panic!() };
+    let ip = lease.faces[0].address;
+    toy.cloud.leased.remove(&ip);
+    let suspect = Use::Suspect(holdfast_model::uses::Suspicion::MaybeInUse);
+    toy.commit(&[Change::DropLease(lease.sandbox.clone()), Change::PutUse(ip, suspect)]);
+    read_now(&mut toy);
+    assert_eq!(toy.ledger.enis.get(&newcomer), None);
+
+    toy.commit(&[Change::DropUse(ip)]);
+    read_now(&mut toy);
+    assert_eq!(toy.ledger.enis.get(&newcomer).map(|eni| &eni.place), Some(&place));
     assert_ne!(toy.ledger.enis[&gone].place, place);
-    assert_eq!(toy.ledger.leases.len(), 4);
 }

@@ -103,12 +103,15 @@ impl Merge<'_> {
     }
 }
 
-/// Frees a slot that an unattached ENI of ours has chosen, or that one had which is kept for its pods' sake only; false when
-/// an attached one sits there.
+/// Frees a slot that an unattached ENI of ours has chosen, or that one had which others detached; false when an attached one
+/// sits there, or one with pods: they are wired for its place, and others may attach it again.
 pub(super) fn make_room(draft: &mut Draft<'_>, slot: EniSlot) -> bool {
     let holder = draft.ledger.enis.values().find(|eni| eni.holds_slot() && eni.slot() == Some(slot)).cloned();
     let Some(mut holder) = holder else { return true };
-    if holder.phase != EniPhase::Available && !draft.ledger.is_known_gone(&holder) {
+    let wired = draft.ledger.leases_on(&holder.id).next().is_some()
+        || draft.ledger.blocks_on(&holder.id).any(|block| draft.ledger.is_somebodys(block));
+    let gone = draft.ledger.is_known_gone(&holder) && !wired;
+    if holder.phase != EniPhase::Available && !gone {
         return false;
     }
     let mut claimed = claimed_slots(&draft.ledger);

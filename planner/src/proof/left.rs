@@ -7,6 +7,7 @@ use holdfast_model::eni::EniRecord;
 use holdfast_model::ids::InstanceId;
 use holdfast_model::intent::Intent;
 
+use crate::orphan::is_claimed;
 use crate::outcome::Fault;
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
 
@@ -22,6 +23,7 @@ enum How {
     Deleted,
     NotFound,
     Elsewhere,
+    Claimed,
     NotShown,
 }
 
@@ -43,9 +45,13 @@ impl Left {
         (asked && view.is_none()).then_some(Self(How::NotFound))
     }
 
-    /// A read shows an ENI that we have not attached bound to another instance by somebody else.
+    /// A read shows an ENI that we have not attached bound to another instance by somebody else, or, unattached, marked as
+    /// none of ours.
     pub(crate) fn taken(view: &EniView, me: &InstanceId) -> Option<Self> {
-        view.attachment.as_ref().is_some_and(|at| at.instance != *me).then_some(Self(How::Elsewhere))
+        match &view.attachment {
+            Some(at) => (at.instance != *me).then_some(Self(How::Elsewhere)),
+            None => is_claimed(view, me).then_some(Self(How::Claimed)),
+        }
     }
 
     /// A read that would show it, if it were there, does not; our last change of it is too long ago for a view that lags.
@@ -60,6 +66,7 @@ impl fmt::Display for Left {
             How::Deleted => "EC2 has deleted it",
             How::NotFound => "EC2 does not know it",
             How::Elsewhere => "somebody attached it elsewhere",
+            How::Claimed => "it is marked as another's, or to be left alone",
             How::NotShown => "EC2 does not show it there any more, and not by our doing",
         })
     }

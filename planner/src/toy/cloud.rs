@@ -55,6 +55,8 @@ pub(crate) struct ToyCloud {
     pub(crate) haunted: BTreeSet<EniSlot>,
     /// Calls that it refused.
     pub(crate) refused: u32,
+    /// ENIs that it was asked to delete.
+    pub(crate) asked_to_delete: BTreeSet<EniId>,
     /// Actions that the role may not take.
     pub(crate) denied: BTreeSet<Api>,
     pub(crate) at: u64,
@@ -81,6 +83,7 @@ impl ToyCloud {
             links_late: false,
             haunted: BTreeSet::new(),
             refused: 0,
+            asked_to_delete: BTreeSet::new(),
             denied: BTreeSet::new(),
             at: 0,
             limits,
@@ -272,6 +275,7 @@ impl ToyCloud {
                 }
             }
             CloudChange::DeleteEni { eni } => {
+                self.asked_to_delete.insert(eni.clone());
                 let found = self.enis.get(eni).ok_or(Fault::NotFound)?;
                 if found.attachment.is_some() {
                     return Err(Fault::Conflict);

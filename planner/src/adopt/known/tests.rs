@@ -119,7 +119,9 @@ fn one_with_pods_is_kept_for_their_sake_and_deleted_after_them() {
         toy.cloud.calls
     );
     toy.delete_all_pods();
-    live(&mut toy, 60);
+    toy.config.warm.value = by_address(1, 1);
+    // It is read, what is on it rests, and it might have been wanted again.
+    live(&mut toy, 180);
     assert!(
         !toy.cloud.enis.contains_key(&second()),
         "{:?} {:?}",
@@ -261,4 +263,72 @@ fn one_that_hangs_about_and_is_kept_from_us_is_left_alone() {
     live(&mut toy, 600);
     assert!(toy.cloud.enis.contains_key(&second()) && !toy.cloud.is_attached(&second()));
     assert!(!toy.ledger.enis.contains_key(&second()));
+}
+
+/// Whose it is when its pods have gone, only a read from then tells; that others detached it, the read of long ago.
+#[test]
+fn one_that_became_somebody_elses_under_its_pods_is_left_alone() {
+    let tagged = |key: &'static str, value: &'static str| {
+        move |toy: &mut Toy| {
+            let tags = &mut toy.cloud.enis.get_mut(&second()).unwrap().tags;
+            tags.insert(key.to_owned(), value.to_owned());
+        }
+    };
+    let elsewhere = |toy: &mut Toy| {
+        let attachment = toy.ledger.enis[&second()].attachment().unwrap().clone();
+        toy.cloud.enis.get_mut(&second()).unwrap().attachment = Some(AttachmentView {
+            id: attachment,
+            instance: InstanceId::new("i-2"),
+            slot: holdfast_model::eni::EniSlot { card: 0, device: 5 },
+            delete_on_termination: true,
+            status: holdfast_model::cloud::AttachmentStatus::Attached,
+        });
+    };
+    let become_anothers: [&dyn Fn(&mut Toy); 3] =
+        [&tagged(TAG_NO_MANAGE, "true"), &tagged(holdfast_model::cloud::TAG_INSTANCE, "i-0dead"), &elsewhere];
+    for (nth, become_anothers) in become_anothers.into_iter().enumerate() {
+        let mut toy = rested(true);
+        detach(&mut toy, &second());
+        live(&mut toy, 60);
+        assert_eq!(toy.ledger.enis[&second()].management, Management::Excluded);
+        become_anothers(&mut toy);
+        toy.delete_all_pods();
+        toy.cloud.calls.clear();
+        live(&mut toy, 120);
+        assert!(!toy.cloud.asked_to_delete.contains(&second()), "{nth}: {:?}", toy.cloud.calls);
+        assert!(toy.cloud.enis.contains_key(&second()), "{nth}");
+        assert!(!toy.ledger.enis.contains_key(&second()), "{nth}: {:?}", toy.ledger.enis.get(&second()));
+        live(&mut toy, 600);
+        let attached = toy.cloud.enis[&second()].attachment.as_ref();
+        assert!(attached.is_none_or(|at| at.instance != instance()), "{nth}: it is not ours to attach");
+        // What the pool gives back besides goes on; of this one nobody asks.
+        let reads = toy.cloud.count(Api::DescribeNetworkInterfaces);
+        assert!(reads <= 8, "{nth}: {reads} reads {:?}", toy.cloud.calls);
+    }
+}
+
+/// EC2 refuses what is to be done with it for so long that it may have become somebody else's meanwhile.
+#[test]
+fn one_that_ec2_refuses_for_long_is_looked_at_before_the_next_try() {
+    for (wanted, api) in [(true, Api::AttachNetworkInterface), (false, Api::DeleteNetworkInterface)] {
+        let mut toy = rested(false);
+        toy.config.max_enis.value = Some(2);
+        if !wanted {
+            toy.config.warm.value = by_address(1, 1);
+        }
+        toy.cloud.denied.insert(api);
+        detach(&mut toy, &second());
+        live(&mut toy, 400);
+        assert!(toy.cloud.count(api) >= 2, "{api:?}: {:?}", toy.cloud.calls);
+        let tags = &mut toy.cloud.enis.get_mut(&second()).unwrap().tags;
+        tags.insert(TAG_NO_MANAGE.to_owned(), "true".to_owned());
+        toy.sleep(Duration::from_secs(320));
+        toy.cloud.denied.clear();
+        live(&mut toy, 700);
+        let reads = toy.cloud.count(Api::DescribeNetworkInterfaces);
+        assert!(!toy.cloud.asked_to_delete.contains(&second()), "{:?}", toy.cloud.calls);
+        assert!(toy.cloud.enis.contains_key(&second()) && !toy.cloud.is_attached(&second()), "{api:?}");
+        assert!(!toy.ledger.enis.contains_key(&second()), "{api:?}");
+        assert!(reads <= 8, "{api:?}: {reads} reads");
+    }
 }

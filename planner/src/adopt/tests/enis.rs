@@ -219,3 +219,35 @@ fn an_orphan_is_taken_over_and_managed() {
     let record = &toy.ledger.enis[&EniId::new("eni-stray")];
     assert_eq!((&record.phase, record.management), (&EniPhase::Detached, Management::Managed));
 }
+
+/// Kept from us, or made over to another instance: it is neither attached nor deleted any more, whichever read tells.
+#[test]
+fn an_unattached_eni_that_is_somebody_elses_by_its_tags_is_let_go() {
+    let orphans = CloudRead::AvailableEnis { instance: InstanceId::new("i-1") };
+    for phase_before in [EniPhase::Available, EniPhase::Detached] {
+        for (key, word, goes) in [
+            (holdfast_model::cloud::TAG_NO_MANAGE, "true", true),
+            (holdfast_model::cloud::TAG_NO_MANAGE, "false", false),
+            (TAG_INSTANCE, "i-2", true),
+            (TAG_INSTANCE, "i-1", false),
+        ] {
+            let mut toy = idle();
+            toy.alter(&second(), |eni| eni.phase = phase_before.clone());
+            let view = shown(&toy, |view| {
+                view.attachment = None;
+                view.tags.insert(key.to_owned(), word.to_owned());
+            });
+            let left = if goes { EniPhase::Gone } else { phase_before.clone() };
+            for read in [of_second(), orphans.clone()] {
+                let ledger = read_second(&toy, &read, Some(view.clone()));
+                assert_eq!(phase(&ledger), Some(left.clone()), "{phase_before:?} {key}={word} by {read:?}");
+            }
+            // Nor is a deletion sent again whose answer is lacking.
+            let change = CloudChange::DeleteEni { eni: second() };
+            let intent = Intent { id: ID, change, sending: Sending::Unanswered, planned: toy.now.wall };
+            toy.ledger.apply(&Change::PutIntent(intent));
+            let ledger = read_second(&toy, &of_second(), Some(view));
+            assert_eq!((phase(&ledger), ledger.intents.is_empty()), (Some(left), goes), "{key}={word}");
+        }
+    }
+}

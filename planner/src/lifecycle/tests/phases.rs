@@ -110,7 +110,13 @@ fn an_eni_that_ec2_will_not_attach_is_given_up_unless_ec2_is_merely_slow() {
         toy.set_waiting(1);
         unattached(&mut toy, EniPhase::Available);
         toy.sleep(GIVE_UP_ATTACHING);
-        assert!(opens(&toy.planned(), ATTACH));
+        let read = CloudRead::Enis { enis: vec![second()] };
+        let reads = |made: &Plan| made.steps.contains(&Step::Read(read.clone()));
+        assert!(reads(&toy.planned()) && !opens(&toy.planned(), ATTACH), "it may be another's by now");
+        toy.observed.read_began(&read, &toy.now);
+        assert!(!reads(&toy.planned()) && !opens(&toy.planned(), ATTACH));
+        toy.observed.reads.answered(&read, toy.now.boottime, &toy.ledger, &std::collections::BTreeSet::new());
+        assert!(!reads(&toy.planned()) && opens(&toy.planned(), ATTACH));
         toy.set_back(ATTACH, PauseScope::Api, fault);
         let made = toy.planned();
         assert!(!opens(&made, ATTACH));
@@ -271,11 +277,9 @@ fn what_left_ec2_is_forgotten_when_nobody_has_anything_of_it() {
         toy.ledger.apply(&Change::PutBlock(withdrawn));
     }
     assert_eq!(forgotten(&toy), (false, 3), "we made it, and it may hang about");
-    let detached = |step: &Step| {
-        let is = |change: &Change| matches!(change, Change::PutEni(eni) if eni.phase == EniPhase::Detached);
-        matches!(step, Step::Adjust(all) if all.iter().any(is))
-    };
-    assert!(toy.planned().steps.iter().any(detached), "so it is deleted");
+    let read = Step::Read(CloudRead::Enis { enis: vec![second()] });
+    assert!(toy.planned().steps.contains(&read), "so it is read");
+    assert_eq!(becomes(&toy.planned()), None, "before it is deleted");
     toy.alter(&second(), |eni| eni.created_by = None);
     assert_eq!(forgotten(&toy), (true, 3));
     toy.ledger.apply(&Change::PutUse(blocks[0].net.addr(), Use::Suspect(Suspicion::MaybeInUse)));

@@ -76,5 +76,7 @@ fn what_proves_that_an_eni_is_gone() {
     let [me, other] = ["i-1", "i-2"].map(holdfast_model::ids::InstanceId::new);
     assert!(Left::taken(&view, &other).is_some());
     assert!(Left::taken(&view, &me).is_none(), "it is here");
-    assert!(Left::taken(&EniView { attachment: None, ..view }, &other).is_none());
+    let unattached = EniView { attachment: None, ..view };
+    assert!(Left::taken(&unattached, &other).is_some(), "it bears another's tag");
+    assert!(Left::taken(&EniView { tags: [].into(), ..unattached }, &other).is_none());
 }
