@@ -17,8 +17,8 @@ use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, Cloud
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::host::{
-    EniWiring, HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK, PodWired,
-    PodWiring, Rule, priority,
+    EniWiring, HostAction, HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK,
+    PodWired, PodWiring, Rule, priority,
 };
 use holdfast_model::ids::{
     AttachmentId, BootId, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId,
@@ -36,7 +36,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::{AddError, AddRequest, Engine, EngineHandle, Ports, RuntimeTasks, World};
+use crate::{
+    AddError, AddRequest, Deleted, Dump, Engine, EngineHandle, Ports, RuntimeTasks, Status, Stopped, World,
+};
 use disk::Disk;
 
 pub(crate) const PRIMARY: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -163,6 +165,8 @@ pub(crate) struct Kernel {
     /// What comparing a pod shows.
     pub(crate) differences: Vec<String>,
     pub(crate) liveness: Liveness,
+    /// Whose rules and routes it was told to remove.
+    pub(crate) unwired: Vec<PodWiring>,
     /// What it was told to put right.
     pub(crate) applied: Vec<HostAction>,
 }
@@ -241,8 +245,10 @@ impl HostNet for Host {
         or(kernel.wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
     }
 
-    async fn unwire_pod(&self, _wiring: PodWiring) -> Result<(), HostFault> {
-        or(self.kernel().unwire.as_ref(), ())
+    async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
+        let mut kernel = self.kernel();
+        kernel.unwired.push(wiring);
+        or(kernel.unwire.as_ref(), ())
     }
 
     async fn remove_links(&self, pods: Vec<PodWiring>) -> Vec<Result<(), HostFault>> {
@@ -278,7 +284,7 @@ fn netns() -> Netns {
 
 /// The engine, and the strings of its world.
 pub(crate) struct Desk {
-    pub(crate) engine: EngineHandle,
+    engine: EngineHandle,
     pub(crate) host: Arc<Host>,
     pub(crate) disk: Disk,
     pub(crate) life: JoinHandle<()>,
@@ -311,6 +317,7 @@ impl Desk {
             apply: None,
             differences: Vec::new(),
             liveness: Liveness::Unknown,
+            unwired: Vec::new(),
             applied: Vec::new(),
         })));
         let ports = Ports::<Stage> {
@@ -362,12 +369,42 @@ impl Desk {
     /// An ADD that is under way.
     pub(crate) fn adding(&self, request: AddRequest) -> JoinHandle<Result<Lease, AddError>> {
         let engine = self.engine.clone();
-        tokio::spawn(async move { engine.add(request).await })
+        tokio::spawn(async move { timely(engine.add(request)).await })
     }
 
     pub(crate) async fn add(&self, container: &str) -> Result<Lease, AddError> {
-        self.engine.add(request(container)).await
+        timely(self.engine.add(request(container))).await
     }
+
+    pub(crate) async fn del(&self, container: &str) -> Result<Deleted, Stopped> {
+        timely(self.engine.del(sandbox(container))).await
+    }
+
+    pub(crate) async fn check(&self, container: &str) -> Result<Vec<String>, Stopped> {
+        timely(self.engine.check(sandbox(container), None)).await
+    }
+
+    pub(crate) async fn gc(&self, network: &str, valid: &[&str]) -> Result<(), Stopped> {
+        let valid = valid.iter().map(|container| sandbox(container)).collect();
+        timely(self.engine.gc(network.to_owned(), valid)).await
+    }
+
+    pub(crate) async fn status(&self) -> Result<Status, Stopped> {
+        timely(self.engine.status()).await
+    }
+
+    pub(crate) async fn dump(&self) -> Result<Dump, Stopped> {
+        timely(self.engine.dump()).await
+    }
+
+    pub(crate) async fn stop(&self) {
+        timely(self.engine.stop()).await;
+    }
+}
+
+/// Whatever is asked is answered in the end.
+async fn timely<T>(answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(3600), answer).await.expect("there is an answer within an hour")
 }
 
 /// The thread of the disk.
