@@ -24,6 +24,7 @@ use holdfast_model::ids::{
     AttachmentId, BootId, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId,
 };
 use holdfast_model::lease::Lease;
+use holdfast_model::ledger::Change;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::{BootTime, Now, WallTime};
@@ -76,6 +77,7 @@ impl Clock for Time {
 /// EC2. Whatever would change something has this fault.
 struct Ec2 {
     fault: Mutex<CloudFault>,
+    changes: AtomicU64,
 }
 
 fn identity() -> NodeIdentity {
@@ -123,6 +125,7 @@ impl Cloud for Ec2 {
             }
             CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
             CloudCall::Change { .. } => {
+                self.changes.fetch_add(1, Ordering::SeqCst);
                 let fault = *self.fault.lock().unwrap();
                 Err(CloudError { fault, code: "No".to_owned(), message: "it is told to say so".to_owned() })
             }
@@ -302,10 +305,6 @@ impl Desk {
 
     /// The same, with a metadata service that answers or not.
     pub(crate) fn start_with(config: Config, answers: bool) -> Self {
-        let disk = Disk::default();
-        let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
-        let cloud = Arc::new(Ec2 { fault: Mutex::new(CloudFault::Denied) });
-        let imds = Arc::new(Imds { answers: AtomicBool::new(answers) });
         let host = Arc::new(Host(Mutex::new(Kernel {
             pods: BTreeMap::new(),
             way_out: true,
@@ -320,6 +319,21 @@ impl Desk {
             unwired: Vec::new(),
             applied: Vec::new(),
         })));
+        Self::on(config, answers, host, Disk::default())
+    }
+
+    /// The process is killed and starts again, over the same kernel and the same disk, which holds these changes besides.
+    pub(crate) async fn restarted(self, answers: bool, last: &[Change]) -> Self {
+        let disk = self.disk.killed(last);
+        self.life.abort();
+        self.life.await.unwrap_err();
+        Self::on(Config::default(), answers, self.host, disk)
+    }
+
+    fn on(config: Config, answers: bool, host: Arc<Host>, disk: Disk) -> Self {
+        let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
+        let cloud = Arc::new(Ec2 { fault: Mutex::new(CloudFault::Denied), changes: AtomicU64::new(0) });
+        let imds = Arc::new(Imds { answers: AtomicBool::new(answers) });
         let ports = Ports::<Stage> {
             cloud: cloud.clone(),
             metadata: imds.clone(),
@@ -350,6 +364,11 @@ impl Desk {
         let desk = Self::start(config);
         pass(300).await;
         desk
+    }
+
+    /// How often EC2 was asked to change something.
+    pub(crate) fn changes_asked(&self) -> u64 {
+        self.cloud.changes.load(Ordering::SeqCst)
     }
 
     pub(crate) fn cloud_says(&self, fault: CloudFault) {
@@ -399,6 +418,12 @@ impl Desk {
 
     pub(crate) async fn stop(&self) {
         timely(self.engine.stop()).await;
+    }
+
+    /// A stop that is under way.
+    pub(crate) fn stopping(&self) -> JoinHandle<()> {
+        let engine = self.engine.clone();
+        tokio::spawn(async move { timely(engine.stop()).await })
     }
 }
 

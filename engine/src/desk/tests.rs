@@ -1,5 +1,6 @@
 //! The engine between its requests and its ports.
 
+use holdfast_model::config::{Setting, WarmTargets};
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::refusal::Refusal;
 use holdfast_store::Found;
@@ -438,4 +439,131 @@ async fn a_request_that_the_ledger_does_not_take_fails_alone() {
     for container in ["b", "c", "d"] {
         desk.add(container).await.unwrap();
     }
+}
+
+/// At least three addresses, and as many as are wanted: what the node has, and no spare ones.
+fn three() -> Config {
+    let warm = WarmTargets { warm_enis: 1, warm_ips: 0, minimum_ips: 3 };
+    Config { warm: Setting::from_environment(warm), ..Config::default() }
+}
+
+/// ADDs that come together are served in their order, each with an address of its own; one that is refused for itself takes
+/// none away.
+#[tokio::test(start_paused = true)]
+async fn adds_that_come_together_share_what_is_free() {
+    let desk = Desk::serving(Config::default()).await;
+    let adding: Vec<_> = ["a", "b"].map(|container| desk.adding(request(container))).into();
+    for answer in adding {
+        answer.await.unwrap().unwrap();
+    }
+    let pod = PodRef { namespace: "default".into(), name: "x".repeat(100_000), uid: None };
+    let refused = desk.adding(AddRequest { pod, ..request("c") });
+    let (third, fourth) = (desk.adding(request("d")), desk.adding(request("e")));
+    assert!(matches!(refused.await.unwrap(), Err(AddError::Unkeepable { .. })));
+    assert!(third.await.unwrap().is_ok());
+    assert!(matches!(fourth.await.unwrap(), Err(AddError::NoAddress { .. })));
+}
+
+/// EC2 is asked for more for the sake of who waits, and not of who was served.
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_counted() {
+    let desk = Desk::serving(three()).await;
+    for container in ["a", "b", "c"] {
+        desk.add(container).await.unwrap();
+    }
+    pass(5).await;
+    assert_eq!(desk.changes_asked(), 0);
+    assert!(matches!(desk.add("d").await, Err(AddError::NoAddress { cause: Refusal::Denied { .. }, .. })));
+    assert_eq!(desk.changes_asked(), 1);
+
+    // Also while nobody can be served yet.
+    let desk = Desk::start(three());
+    desk.host.kernel().apply = Some(refused());
+    let _waits = desk.adding(request("a"));
+    pass(2).await;
+    assert_eq!(desk.status().await, Ok(Status::Refusing(Refusal::NatAwaited)));
+    assert_eq!(desk.changes_asked(), 1);
+}
+
+/// The name is kept for the newer pod as long as that one waits; then it gets another.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_not_given_up_is_not_waited_for_for_ever() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.add("a").await.unwrap();
+    desk.host.kernel().unwire = Some(refused());
+    desk.del("a").await.unwrap();
+    let began = Instant::now();
+    let lease = desk.adding(AddRequest { host_veth: "eni-a".into(), ..request("b") }).await.unwrap().unwrap();
+    assert_eq!((lease.faces[0].host_veth.as_str(), began.elapsed().as_secs()), ("enf-b", 60));
+}
+
+/// The ledger names the node: nothing else is needed to serve, or to say that nothing can be served.
+#[tokio::test(start_paused = true)]
+async fn a_restart_needs_no_metadata() {
+    let desk = Desk::serving(Config::default()).await;
+    let lease = desk.add("a").await.unwrap();
+    let desk = desk.restarted(false, &[]).await;
+    pass(5).await;
+    assert_eq!(desk.add("a").await.unwrap().faces, lease.faces);
+    let dump = desk.dump().await.unwrap();
+    assert!(!dump.identified && dump.host_read && dump.ledger.node.is_some());
+    pass(300).await;
+    for container in ["b", "c"] {
+        desk.add(container).await.unwrap();
+    }
+    let began = Instant::now();
+    assert!(matches!(desk.add("d").await, Err(AddError::NoAddress { .. })));
+    assert_eq!(began.elapsed().as_secs(), 0);
+    assert_eq!(desk.host.kernel().pods.len(), 3, "what was wired stays so");
+    desk.metadata_answers();
+    pass(120).await;
+    assert!(desk.dump().await.unwrap().identified);
+}
+
+/// Killed between the lease and the answer: what is wired is adopted, what is not is undone.
+#[tokio::test(start_paused = true)]
+async fn a_restart_takes_up_what_was_cut_off() {
+    for wired in [true, false] {
+        let desk = Desk::serving(Config::default()).await;
+        desk.add("a").await.unwrap();
+        let mut pending = desk.disk.ledger().leases[&sandbox("a")].clone();
+        pending.phase = LeasePhase::Pending;
+        if !wired {
+            let mut kernel = desk.host.kernel();
+            kernel.pods.clear();
+            kernel.differences = vec!["its link is missing".into()];
+            kernel.liveness = Liveness::Severed;
+        }
+        let desk = desk.restarted(true, &[Change::PutLease(pending)]).await;
+        pass(30).await;
+        let phases: Vec<_> = desk.disk.ledger().leases.values().map(|lease| lease.phase).collect();
+        assert_eq!(phases, if wired { vec![LeasePhase::Active] } else { vec![] });
+    }
+    // A release goes on.
+    let desk = Desk::serving(Config::default()).await;
+    desk.add("a").await.unwrap();
+    desk.host.kernel().unwire = Some(refused());
+    desk.del("a").await.unwrap();
+    assert_eq!(desk.disk.ledger().leases[&sandbox("a")].phase, LeasePhase::Releasing);
+    desk.host.kernel().unwire = None;
+    let desk = desk.restarted(true, &[]).await;
+    pass(30).await;
+    assert!(desk.disk.ledger().leases.is_empty() && desk.host.kernel().pods.is_empty());
+}
+
+/// While it waits for the disk, nothing new is begun.
+#[tokio::test(start_paused = true)]
+async fn while_it_stops_nobody_new_is_served() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.disk_hangs(true);
+    let _waits = desk.adding(request("a"));
+    pass(1).await;
+    let stopping = desk.stopping();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let began = Instant::now();
+    assert_eq!(desk.add("b").await, Err(AddError::Stopping));
+    assert!(began.elapsed() < Duration::from_millis(10) && !stopping.is_finished());
+    desk.disk_hangs(false);
+    stopping.await.unwrap();
+    assert!(!desk.disk.ledger().leases.contains_key(&sandbox("b")));
 }
