@@ -33,7 +33,7 @@ use holdfast_ports::{
     MetadataHint, Netns,
 };
 use holdfast_store::{Drive, OpenOptions, Store, Writer};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -55,6 +55,7 @@ impl World for Stage {
 }
 
 struct Time {
+    boot: &'static str,
     began: Instant,
     drawn: AtomicU64,
 }
@@ -63,7 +64,7 @@ impl Clock for Time {
     fn now(&self) -> Now {
         let passed = u64::try_from(self.began.elapsed().as_millis()).unwrap();
         Now {
-            boot: BootId::new("boot-1"),
+            boot: BootId::new(self.boot),
             boottime: BootTime(1_000_000 + passed),
             wall: WallTime(1_750_000_000_000 + passed),
         }
@@ -78,6 +79,7 @@ impl Clock for Time {
 struct Ec2 {
     fault: Mutex<CloudFault>,
     changes: AtomicU64,
+    reads: AtomicU64,
 }
 
 fn identity() -> NodeIdentity {
@@ -119,6 +121,9 @@ fn primary() -> EniView {
 
 impl Cloud for Ec2 {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        if matches!(call, CloudCall::Read(_)) {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+        }
         match call {
             CloudCall::Read(CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) => {
                 Ok(CloudAnswer::Enis(vec![primary()]))
@@ -136,6 +141,8 @@ impl Cloud for Ec2 {
 /// The metadata service: it says who we are, or nothing.
 struct Imds {
     answers: AtomicBool,
+    hint: Mutex<Option<MetadataHint>>,
+    asked: Mutex<Vec<HintAsked>>,
 }
 
 impl Metadata for Imds {
@@ -143,8 +150,9 @@ impl Metadata for Imds {
         self.answers.load(Ordering::SeqCst).then(identity).ok_or_else(silent)
     }
 
-    async fn hint(&self, _asked: HintAsked) -> Result<MetadataHint, MetadataError> {
-        Err(silent())
+    async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {
+        self.asked.lock().unwrap().push(asked);
+        self.hint.lock().unwrap().clone().ok_or_else(silent)
     }
 }
 
@@ -174,11 +182,16 @@ pub(crate) struct Kernel {
     pub(crate) applied: Vec<HostAction>,
 }
 
-pub(crate) struct Host(Mutex<Kernel>);
+pub(crate) struct Host(Mutex<Kernel>, Notify);
 
 impl Host {
     pub(crate) fn kernel(&self) -> MutexGuard<'_, Kernel> {
         self.0.lock().unwrap()
+    }
+
+    /// It tells of a change.
+    pub(crate) fn drifts(&self) {
+        self.1.notify_waiters();
     }
 }
 
@@ -277,7 +290,7 @@ impl HostNet for Host {
     }
 
     async fn drifted(&self) {
-        std::future::pending::<()>().await;
+        self.1.notified().await;
     }
 }
 
@@ -305,7 +318,7 @@ impl Desk {
 
     /// The same, with a metadata service that answers or not.
     pub(crate) fn start_with(config: Config, answers: bool) -> Self {
-        let host = Arc::new(Host(Mutex::new(Kernel {
+        let kernel = Mutex::new(Kernel {
             pods: BTreeMap::new(),
             way_out: true,
             forward_drops: Vec::new(),
@@ -318,27 +331,52 @@ impl Desk {
             liveness: Liveness::Unknown,
             unwired: Vec::new(),
             applied: Vec::new(),
-        })));
-        Self::on(config, answers, host, Disk::default())
+        });
+        let host = Arc::new(Host(kernel, Notify::new()));
+        Self::on(config, answers, host, Disk::default(), "boot-1")
     }
 
     /// The process is killed and starts again, over the same kernel and the same disk, which holds these changes besides.
     pub(crate) async fn restarted(self, answers: bool, last: &[Change]) -> Self {
         let disk = self.disk.killed(last);
-        self.life.abort();
-        self.life.await.unwrap_err();
-        Self::on(Config::default(), answers, self.host, disk)
+        self.starts(answers, disk, "boot-1").await
     }
 
-    fn on(config: Config, answers: bool, host: Arc<Host>, disk: Disk) -> Self {
+    /// It starts over the same kernel without its ledger.
+    pub(crate) async fn ledger_lost(self) -> Self {
+        self.starts(true, Disk::default(), "boot-1").await
+    }
+
+    /// The node starts anew, with nothing of ours in its kernel.
+    pub(crate) async fn rebooted(self, answers: bool) -> Self {
+        let disk = self.disk.killed(&[]);
+        self.host.kernel().pods.clear();
+        self.starts(answers, disk, "boot-2").await
+    }
+
+    async fn starts(self, answers: bool, disk: Disk, boot: &'static str) -> Self {
+        self.life.abort();
+        self.life.await.unwrap_err();
+        Self::on(Config::default(), answers, self.host, disk, boot)
+    }
+
+    fn on(config: Config, answers: bool, host: Arc<Host>, disk: Disk, boot: &'static str) -> Self {
         let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
-        let cloud = Arc::new(Ec2 { fault: Mutex::new(CloudFault::Denied), changes: AtomicU64::new(0) });
-        let imds = Arc::new(Imds { answers: AtomicBool::new(answers) });
+        let cloud = Arc::new(Ec2 {
+            fault: Mutex::new(CloudFault::Denied),
+            changes: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+        });
+        let imds = Arc::new(Imds {
+            answers: AtomicBool::new(answers),
+            hint: Mutex::new(None),
+            asked: Mutex::new(Vec::new()),
+        });
         let ports = Ports::<Stage> {
             cloud: cloud.clone(),
             metadata: imds.clone(),
             host: host.clone(),
-            clock: Arc::new(Time { began: Instant::now(), drawn: AtomicU64::new(1) }),
+            clock: Arc::new(Time { boot, began: Instant::now(), drawn: AtomicU64::new(1) }),
             spawner: Arc::new(RuntimeTasks),
         };
         let (wake, woken) = mpsc::unbounded_channel();
@@ -364,6 +402,21 @@ impl Desk {
         let desk = Self::start(config);
         pass(300).await;
         desk
+    }
+
+    /// From now on the metadata service gives this hint.
+    pub(crate) fn hints(&self, hint: MetadataHint) {
+        *self.imds.hint.lock().unwrap() = Some(hint);
+    }
+
+    /// What was asked of the metadata service since the last call of this.
+    pub(crate) fn hints_asked(&self) -> Vec<HintAsked> {
+        std::mem::take(&mut self.imds.asked.lock().unwrap())
+    }
+
+    /// How often EC2 was read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.cloud.reads.load(Ordering::SeqCst)
     }
 
     /// How often EC2 was asked to change something.

@@ -567,3 +567,109 @@ async fn while_it_stops_nobody_new_is_served() {
     stopping.await.unwrap();
     assert!(!desk.disk.ledger().leases.contains_key(&sandbox("b")));
 }
+
+/// The kernel tells that something changed: it is looked at soon, each time.
+#[tokio::test(start_paused = true)]
+async fn a_sign_of_drift_leads_to_a_look() {
+    let desk = Desk::serving(Config::default()).await;
+    for container in ["a", "b"] {
+        desk.add(container).await.unwrap();
+        pass(61).await;
+        desk.host.kernel().liveness = Liveness::Gone;
+        desk.host.kernel().pods.clear();
+        let began = Instant::now();
+        desk.host.drifts();
+        while desk.dump().await.unwrap().ledger.leases.contains_key(&sandbox(container)) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}
+
+fn shown() -> MetadataHint {
+    let view = primary();
+    let addresses = view.secondary.into_iter().chain(view.primary_ipv4.map(Into::into));
+    MetadataHint {
+        enis: [(PRIMARY, addresses.collect())].into(),
+        security_groups: view.security_groups,
+        ..MetadataHint::default()
+    }
+}
+
+/// What the ledger knows need not be told; the VPC's ranges are asked for now and then.
+#[tokio::test(start_paused = true)]
+async fn a_hint_is_asked_for_what_is_not_known() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.hints(shown());
+    desk.hints_asked();
+    pass(82 * 8).await;
+    let asked = desk.hints_asked();
+    assert!((7..=9).contains(&asked.len()), "{asked:?}");
+    assert!(
+        asked.iter().all(|asked| asked.primary == Some(PRIMARY) && asked.ranges_known == [PRIMARY].into())
+    );
+    assert_eq!(asked.iter().filter(|asked| !asked.vpc_known).count(), 2, "{asked:?}");
+}
+
+/// A difference leads to a read of EC2, agreement to none; and the VPC's ranges are taken over.
+#[tokio::test(start_paused = true)]
+async fn a_hint_that_differs_leads_to_a_read() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.hints(shown());
+    pass(600).await;
+    let before = desk.reads();
+    pass(600).await;
+    assert_eq!(desk.reads(), before, "it agrees");
+    let mut hint = shown();
+    hint.enis.get_mut(&PRIMARY).unwrap().pop_last();
+    desk.hints(hint);
+    pass(120).await;
+    assert!((1..=2).contains(&(desk.reads() - before)), "{}", desk.reads() - before);
+
+    let ranges = |desk: &Desk| desk.disk.ledger().node.unwrap().identity.vpc_cidrs;
+    let known = ranges(&desk);
+    desk.hints(shown());
+    pass(600).await;
+    assert_eq!(ranges(&desk), known, "none were told");
+    let vpc_cidrs: Vec<_> = ["10.0.0.0/16", "10.1.0.0/16"].map(|range| range.parse().unwrap()).into();
+    desk.hints(MetadataHint { vpc_cidrs: vpc_cidrs.clone(), ..shown() });
+    pass(600).await;
+    assert_eq!(ranges(&desk), vpc_cidrs);
+}
+
+/// Each pod gets its lease back from its link, when EC2 has shown its address; until then nothing of it is touched.
+#[tokio::test(start_paused = true)]
+async fn a_lost_ledger_is_read_back_from_the_kernel() {
+    let desk = Desk::serving(Config::default()).await;
+    let lease = desk.add("a").await.unwrap();
+    desk.host.kernel().applied.clear();
+    let desk = desk.ledger_lost().await;
+    pass(300).await;
+    let rebuilt = desk.disk.ledger().leases[&sandbox("a")].clone();
+    assert_eq!(rebuilt.faces[0].address, lease.faces[0].address);
+    assert_eq!(desk.host.kernel().applied, [], "all is as it was");
+    for container in ["b", "c"] {
+        assert_ne!(desk.add(container).await.unwrap().faces[0].address, lease.faces[0].address);
+    }
+    desk.del("a").await.unwrap();
+    pass(5).await;
+    assert!(!desk.host.kernel().pods.contains_key("eni-a"));
+}
+
+/// Sandboxes do not outlive a boot. Their addresses rest, counted from the boot.
+#[tokio::test(start_paused = true)]
+async fn a_reboot_ends_every_lease() {
+    for answers in [true, false] {
+        let desk = Desk::serving(Config::default()).await;
+        for container in ["a", "b", "c"] {
+            desk.add(container).await.unwrap();
+        }
+        let desk = desk.rebooted(answers).await;
+        pass(10).await;
+        assert!(desk.disk.ledger().leases.is_empty());
+        for container in ["d", "e", "f"] {
+            desk.add(container).await.unwrap();
+        }
+        assert_eq!(desk.disk.ledger().node.unwrap().boot, BootId::new("boot-2"));
+    }
+}
