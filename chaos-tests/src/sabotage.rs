@@ -99,6 +99,8 @@ pub const TWO_GATEWAYS_INSIDE: Sabotage = plugin("two-gateways-inside");
 pub const NEIGHBOUR_V6_INSIDE: Sabotage = plugin("neighbour-v6-inside");
 /// A plugin whose refusals have no cause.
 pub const REFUSES_WITHOUT_CAUSE: Sabotage = plugin("refuses-without-cause");
+/// A plugin that may not enter the sandbox, and so hands no socket in it over.
+pub const HANDS_NO_SOCKET: Sabotage = plugin("hands-no-socket");
 
 /// A daemon that leaves a rule behind.
 pub const LEAVES_A_RULE: Sabotage = daemon("leaves-a-rule");

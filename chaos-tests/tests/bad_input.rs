@@ -16,13 +16,14 @@ use holdfast_chaos_tests::cni::{self, Called, Failure, Runner};
 use holdfast_chaos_tests::pod::Pod;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario, wait_for};
 use holdfast_chaos_tests::sabotage;
+use holdfast_datapath::netns;
 use holdfast_store::Store;
-use holdfast_wire::fd;
+use holdfast_wire::fd::{self, Descriptors};
 use holdfast_wire::frame::{FrameDecoder, MAX_ANSWER, MAX_REQUEST};
 use holdfast_wire::ids::{PodRef, VethPrefix};
 use holdfast_wire::message::{Add, Answer, AnswerFrame, Request, RequestFrame};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, sendmsg};
 use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 
@@ -207,22 +208,39 @@ fn a_hostile_client_harms_only_itself() {
     assert_eq!(foreign.code, code::PROTOCOL);
     assert!(foreign.details.contains("99"), "{foreign}");
 
-    // Descriptors: none, two, one that is no namespace.
+    // Descriptors: none, three, one that is no namespace, with one that is no socket or none of that namespace.
     let pod = rig.pod("hostile").unwrap();
     let add = add_request(&pod).encode().unwrap();
     assert_eq!(refusal(talk(&socket, &add, &[])).code, code::PROTOCOL);
     let netns = pod.netns().as_fd();
-    let two = refusal(talk(&socket, &add, &[netns, netns]));
-    assert!(two.details.contains("more than one descriptor"), "{two}");
+    let elsewhere = {
+        let other = rig.pod("other-namespace").unwrap();
+        let (family, flags) = (AddressFamily::Netlink, SockFlag::SOCK_CLOEXEC);
+        let open = || nix::sys::socket::socket(family, SockType::Raw, flags, SockProtocol::NetlinkRoute);
+        netns::run_in(other.netns(), open).unwrap().unwrap()
+    };
+    let stream = UnixStream::connect(&socket).unwrap();
+    for (second, cause) in [
+        (netns, "it is no socket"),
+        (stream.as_fd(), "of another family"),
+        (elsewhere.as_fd(), "another network namespace"),
+    ] {
+        let refused = refusal(talk(&socket, &add, &[netns, second]));
+        assert_eq!(refused.code, code::PROTOCOL);
+        assert!(refused.details.contains(cause), "{refused}");
+    }
+    let three = refusal(talk(&socket, &add, &[netns, netns, netns]));
+    assert!(three.details.contains("more descriptors"), "{three}");
     let many = vec![netns; 200];
     assert_eq!(refusal(talk(&socket, &add, &many)).code, code::PROTOCOL);
     let file = File::open("/etc/hostname").or_else(|_| File::open("/proc/version")).unwrap();
     assert_eq!(u64::from(refusal(talk(&socket, &add, &[file.as_fd()])).code), code::INVALID_ENVIRONMENT);
     // One now and one later.
     let stream = UnixStream::connect(&socket).unwrap();
-    assert_eq!(fd::send(&stream, &add[..10], Some(netns)).unwrap(), 10);
+    let along = Some(Descriptors::of(netns));
+    assert_eq!(fd::send(&stream, &add[..10], along).unwrap(), 10);
     std::thread::sleep(Duration::from_millis(50));
-    drop(fd::send(&stream, &add[10..], Some(netns)));
+    drop(fd::send(&stream, &add[10..], along));
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(refusal(read_answer(&mut { stream })).code, code::PROTOCOL);
 

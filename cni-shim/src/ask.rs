@@ -4,16 +4,17 @@
 //! have been by itself: an ADD that has an address already gets the same. So who asks for that waits for the successor,
 //! rather than have the runtime take the whole sandbox down.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use holdfast_wire::client::{ClientError, exchange};
-use holdfast_wire::message::{Answer, Request, RequestFrame};
+use holdfast_wire::fd::Descriptors;
+use holdfast_wire::message::{Answer, NETLINK_SINCE, Request, RequestFrame};
 
 use crate::VERSION;
+use crate::netns::Netns;
 
 /// How long a command waits for the daemon unless the configuration's `deadlineMs` says otherwise.
 ///
@@ -46,7 +47,7 @@ const DAEMONS: u32 = 5;
 pub(crate) fn daemon(
     socket: &Path,
     request: Request,
-    netns: Option<&File>,
+    netns: Option<&Netns>,
     patience: Duration,
 ) -> Result<Answer, ClientError> {
     let begun = Instant::now();
@@ -88,10 +89,25 @@ fn had_it(outcome: &Result<Answer, ClientError>) -> bool {
 fn once(
     socket: &Path,
     request: &Request,
-    netns: Option<&File>,
+    netns: Option<&Netns>,
     patience: Duration,
 ) -> Result<Answer, ClientError> {
     let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-    let frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
-    exchange(socket, &frame, netns.map(AsFd::as_fd), patience).map(|answer| answer.answer)
+    let begun = Instant::now();
+    // A new one for each daemon: one that goes away may have asked by it, and the answers would be the next one's.
+    let netlink = netns.and_then(Netns::netlink);
+    let mut descriptors =
+        netns.map(|netns| Descriptors { netns: netns.as_fd(), netlink: netlink.as_ref().map(AsFd::as_fd) });
+    let mut frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
+    let mut answer = exchange(socket, &frame, descriptors, patience)?;
+    // The plugin is put in place before the daemon that it came with runs.
+    if let Some(older) = answer.speaks_only(frame.protocol) {
+        frame.protocol = older;
+        if older < NETLINK_SINCE {
+            descriptors = descriptors.map(|came| Descriptors::of(came.netns));
+        }
+        let left = patience.saturating_sub(begun.elapsed());
+        answer = exchange(socket, &frame, descriptors, left)?;
+    }
+    Ok(answer.answer)
 }

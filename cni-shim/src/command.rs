@@ -13,7 +13,8 @@ use holdfast_wire::message::{Add, Answer, Check, Gc, Request, Status};
 
 use crate::call::{Call, Outcome, Success};
 use crate::failure::Failure;
-use crate::{ask, del, netns};
+use crate::netns::Netns;
+use crate::{ask, del};
 
 /// The largest configuration that is read. GC's is the largest that runtimes make: every attachment of the node,
 /// twice.
@@ -60,8 +61,7 @@ fn add(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     let link = conf.pod_link()?;
     let previous = conf.previous_result()?;
     let (container_id, ifname, netns_path, pod) = call.env.for_add()?;
-    let netns =
-        netns::open(&netns_path).map_err(|source| Failure::Netns { path: netns_path.clone(), source })?;
+    let netns = entered(&netns_path)?;
     let request = Request::Add(Add {
         sandbox: SandboxKey { network, container_id, ifname: ifname.clone() },
         pod: pod.clone(),
@@ -81,12 +81,17 @@ fn add(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     }
 }
 
+/// The sandbox's namespace, which this process has entered if it may.
+fn entered(path: &str) -> Result<Netns, Failure> {
+    let opened = Netns::open(path).map_err(|source| Failure::Netns { path: path.to_owned(), source })?;
+    Ok(opened.enter())
+}
+
 fn check(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     conf.version_since(CniVersion::V0_4_0, "CHECK")?;
     let network = conf.network()?;
     let (container_id, ifname, netns_path) = call.env.for_check()?;
-    let netns =
-        netns::open(&netns_path).map_err(|source| Failure::Netns { path: netns_path.clone(), source })?;
+    let netns = entered(&netns_path)?;
     let sandbox = SandboxKey { network, container_id, ifname };
     let request = Request::Check(Check { sandbox, netns_path, expected: conf.previous_addresses() });
     ask_for_yes(conf, request, Some(&netns))
@@ -115,7 +120,7 @@ fn gc(conf: &NetConf) -> Result<Success, Failure> {
     ask_for_yes(conf, request, None)
 }
 
-fn ask_for_yes(conf: &NetConf, request: Request, netns: Option<&std::fs::File>) -> Result<Success, Failure> {
+fn ask_for_yes(conf: &NetConf, request: Request, netns: Option<&Netns>) -> Result<Success, Failure> {
     let patience = conf.deadline()?.unwrap_or_else(|| ask::patience(&request));
     let command = request.command();
     match ask::daemon(&conf.socket()?, request, netns, patience)? {

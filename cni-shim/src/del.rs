@@ -24,9 +24,10 @@ use holdfast_wire::message::{Answer, Del, Request};
 use holdfast_wire::spool::Spool;
 use holdfast_wire::tombstone::Tombstone;
 
+use crate::ask;
 use crate::call::{Call, Success};
 use crate::failure::{Failure, chain};
-use crate::{ask, netns};
+use crate::netns::Netns;
 
 /// Carries out a DEL.
 pub(crate) fn run(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
@@ -39,7 +40,7 @@ pub(crate) fn run(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
         netns_path: call.env.netns().map(str::to_owned),
     };
     // Gone already, more often than not: the runtime repeats DEL after it has removed the namespace.
-    let netns = request.netns_path.as_deref().and_then(|path| netns::open(path).ok());
+    let netns = request.netns_path.as_deref().and_then(|path| Netns::open(path).ok());
     let asked = Request::Del(request.clone());
     let patience = conf.deadline().ok().flatten().unwrap_or_else(|| ask::patience(&asked));
     let reason = match ask::daemon(&socket, asked, netns.as_ref(), patience) {

@@ -16,7 +16,13 @@ use tokio::net::UnixStream;
 
 use crate::backend::Backend;
 use crate::server::{self, Desk, Door, Listening, Lock};
-use crate::state;
+use crate::state::{self, Form};
+
+/// Asks for the state, as people read it.
+pub(crate) const DUMP: &str = "dump";
+
+/// Asks for the state, as the ledger keeps it.
+pub(crate) const DUMP_RAW: &str = "dump raw";
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,9 +76,16 @@ async fn answer(mut stream: UnixStream, desk: &Desk, plugins: &Door) -> anyhow::
         ("health", Backend::Refusing(cause)) => {
             json!({ "alive": true, "serving": "refusing", "cause": cause })
         }
-        ("dump", Backend::Engine(engine)) => state::live(desk.settings(), &engine.dump().await?)?,
-        ("dump", Backend::Refusing(cause)) => state::without_engine(desk.config(), desk.settings(), &cause)?,
-        (other, _) => json!({ "unknown": other, "known": ["health", "dump"] }),
+        (word @ (DUMP | DUMP_RAW), backend) => {
+            let form = if word == DUMP { Form::Told } else { Form::Raw };
+            match backend {
+                Backend::Engine(engine) => state::live(desk.settings(), &engine.dump().await?, form)?,
+                Backend::Refusing(cause) => {
+                    state::without_engine(desk.config(), desk.settings(), &cause, form)?
+                }
+            }
+        }
+        (other, _) => json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW] }),
     };
     writer.write_all(answer.to_string().as_bytes()).await?;
     Ok(())

@@ -351,13 +351,33 @@ fn ranges(text: &str) -> (Vec<Ipv4Net>, Vec<String>) {
     (ranges, wrong)
 }
 
-/// The tags, and what is wrong with the rest: those in upstream's reserved space are not for users to set.
+/// EC2's limits ("Tag restrictions"): characters of a key and of a value. A creation with one tag that breaks them makes no ENI.
+const TAG_KEY: usize = 128;
+const TAG_VALUE: usize = 256;
+/// Of the fifty tags that EC2 takes on an object, those that are not our own.
+const TAGS: usize = 45;
+
+/// The tags, and what is wrong with the rest: those in upstream's and in AWS's reserved space are not for users to set, and
+/// others EC2 does not take.
 fn tags(text: &str) -> Result<(BTreeMap<String, String>, Vec<String>), String> {
-    let tags: BTreeMap<String, String> = serde_json::from_str(text)
+    let all: BTreeMap<String, String> = serde_json::from_str(text)
         .map_err(|error| format!("want a JSON object of texts, as in {{\"team\":\"web\"}} ({error})"))?;
-    let (reserved, tags): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        tags.into_iter().partition(|(key, _)| key.contains("k8s.amazonaws.com"));
-    Ok((tags, reserved.into_keys().map(|key| format!("the key {key:?} is reserved")).collect()))
+    let (mut tags, mut wrong) = (BTreeMap::new(), Vec::new());
+    for (key, value) in all {
+        let (long_key, long_value) = (key.chars().count(), value.chars().count());
+        if key.contains("k8s.amazonaws.com") || key.to_lowercase().starts_with("aws:") {
+            wrong.push(format!("the key {key:?} is reserved"));
+        } else if !(1..=TAG_KEY).contains(&long_key) {
+            wrong.push(format!("a key has {long_key} characters; EC2 takes 1 to {TAG_KEY}"));
+        } else if long_value > TAG_VALUE {
+            wrong.push(format!("the value of {key:?} has {long_value} characters; EC2 takes {TAG_VALUE}"));
+        } else if tags.len() == TAGS {
+            wrong.push(format!("{key:?} is one too many; EC2 takes {TAGS} beside our own"));
+        } else {
+            tags.insert(key, value);
+        }
+    }
+    Ok((tags, wrong))
 }
 
 fn absolute(text: &str) -> Result<PathBuf, String> {
@@ -385,6 +405,25 @@ mod tests {
         assert_eq!(read.config, Config::default());
         assert!(read.warnings().is_empty() && read.refused.is_empty());
         assert_eq!(read.log_level, LevelFilter::INFO);
+    }
+
+    /// EC2 would refuse a creation with any of them, and the ledger a record that is as large as one can make it.
+    #[test]
+    fn tags_that_ec2_does_not_take_are_left_out_and_told() {
+        let (key, value) = ("k".repeat(129), "v".repeat(70_000));
+        let text = format!(r#"{{"{key}":"a","":"b","aws:x":"c","note":"{value}","team":"web"}}"#);
+        let (kept, wrong) = tags(&text).unwrap();
+        assert_eq!(kept.into_iter().collect::<Vec<_>>(), [("team".to_owned(), "web".to_owned())]);
+        let wrong = wrong.join("; ");
+        for words in ["129 characters", "0 characters", "\"aws:x\" is reserved", "\"note\" has 70000"] {
+            assert!(wrong.contains(words), "{words}: {wrong}");
+        }
+        let most = ("k".repeat(128), "ä".repeat(256));
+        let text = format!(r#"{{"{}":"{}"}}"#, most.0, most.1);
+        assert_eq!(tags(&text), Ok(([most].into(), Vec::new())));
+        let many: BTreeMap<String, String> = (0..60).map(|n| (format!("k{n:02}"), String::new())).collect();
+        let (kept, wrong) = tags(&serde_json::to_string(&many).unwrap()).unwrap();
+        assert_eq!((kept.len(), wrong.len()), (45, 15));
     }
 
     #[test]

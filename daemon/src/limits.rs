@@ -1,4 +1,4 @@
-//! Open descriptors: each held ADD takes two, and a process that runs out can neither write its ledger nor start `nft`.
+//! Open descriptors: each held ADD takes three, and a process that runs out can neither write its ledger nor start `nft`.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -8,8 +8,8 @@ const ENOUGH: u64 = 65_536;
 /// Kept for the ledger, netlink, EC2 and child processes.
 const RESERVED: u64 = 128;
 
-/// A connection, the namespace that came with it, and one to spare for what a hostile client sends along.
-const PER_CONNECTION: u64 = 3;
+/// A connection, the namespace and the socket that came with it, and one to spare for what a hostile client sends along.
+const PER_CONNECTION: u64 = 4;
 
 /// No more connections than this, whatever the limit is: more pods than any instance type carries.
 const MOST_CONNECTIONS: u64 = 1024;

@@ -16,10 +16,12 @@ mod env;
 mod keys;
 mod limits;
 mod logging;
+mod rights;
 mod run;
 mod server;
 mod spool;
 mod state;
+mod told;
 mod turns;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -54,6 +56,9 @@ enum Verb {
         /// Where the ledger is, when no daemon runs.
         #[arg(long, env = "HOLDFAST_LEDGER", default_value = "/var/lib/holdfast/ledger.redb")]
         ledger: PathBuf,
+        /// The ledger as it is kept, for programs: its instants are milliseconds since the boot.
+        #[arg(long)]
+        raw: bool,
     },
     /// Say whether the daemon is alive: exit code 0 when its loop answers. Depends on nothing outside the node.
     Health,
@@ -78,9 +83,10 @@ fn main() -> ExitCode {
         Verb::Version => print(&format!("holdfast {}", env!("CARGO_PKG_VERSION"))),
         Verb::Settings => return settings(),
         // These need the sockets' paths only; what else is wrong with the environment is the daemon's to say.
-        Verb::Dump { ledger } => {
+        Verb::Dump { ledger, raw } => {
             let read = read_settings();
-            dump::dump(&read.config, &read.by_name, &ledger)
+            let form = if raw { state::Form::Raw } else { state::Form::Told };
+            dump::dump(&read.config, &read.by_name, &ledger, form)
         }
         Verb::Health => admin::health(&read_settings().config),
         Verb::Downgrade { to, ledger } => downgrade::downgrade(&ledger, to),

@@ -28,7 +28,7 @@ use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
 use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
 use crate::state::Settings;
-use crate::{admin, limits, server};
+use crate::{admin, limits, rights, server};
 
 /// How soon a ledger that could not be opened is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -45,6 +45,7 @@ const ANSWERS_OUT: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(config: Config, settings: Map<String, Value>) -> anyhow::Result<()> {
+    rights::tell_what_lacks();
     let room = limits::connections();
     // The loop's own work is small; EC2, the kernel and the disk have threads or waits of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()

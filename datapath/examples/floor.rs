@@ -8,6 +8,7 @@
 //! own, as the library's own handle sends them, one at a time.
 #![allow(clippy::unwrap_used, reason = "a measurement ends at the first failure")]
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -18,8 +19,10 @@ use holdfast_datapath::netlink::{
 use holdfast_datapath::{Host, HostOptions, netns};
 use holdfast_model::host::{LinkAlias, MAIN_TABLE, POD_GATEWAY, PodWiring, priority};
 use holdfast_model::ids::MacAddr;
-use holdfast_ports::host::{HostNet, Netns};
+use holdfast_ports::host::HostNet;
 use serde_json::json;
+
+type Netns = Arc<OwnedFd>;
 
 const TABLE: u32 = 2;
 const REMOVAL: u32 = 99;
@@ -232,7 +235,7 @@ fn host(pods: usize, at_once: usize) -> anyhow::Result<serde_json::Value> {
                         let start = Instant::now();
                         let wiring = wiring(number);
                         match work {
-                            Work::Wire => host.wire_pod(wiring, netns).await.map(|_wired| ()).unwrap(),
+                            Work::Wire => host.wire_pod(wiring, netns.into()).await.map(|_wired| ()).unwrap(),
                             Work::Unwire => host.unwire_pod(wiring).await.unwrap(),
                             Work::Remove => host.remove_links(vec![wiring]).await.pop().unwrap().unwrap(),
                         }

@@ -22,7 +22,8 @@ use std::sync::atomic::AtomicU32;
 
 use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
 use holdfast_model::sandbox::NetnsRef;
-use holdfast_ports::host::{HostFault, HostNet, Liveness, Netns};
+use holdfast_ports::host::{HostFault, HostNet, Liveness};
+use holdfast_ports::netns::Netns;
 
 use crate::nat::Nat;
 use crate::netlink::NetlinkError;
@@ -155,7 +156,7 @@ impl HostNet for Host {
                 let named = |error: netns::NetnsError| fault_in_netns(&path, &error);
                 let fd = netns::open(Path::new(&path)).map_err(named)?;
                 let inode = netns::identity(&fd).map_err(named)?.inode;
-                Ok((Arc::new(fd), NetnsRef { path, inode }))
+                Ok((Netns::from(fd), NetnsRef { path, inode }))
             })
             .await
     }
@@ -193,7 +194,10 @@ fn by_path(netns: &NetnsRef) -> Liveness {
 }
 
 fn fault_in_netns(netns: &str, error: &netns::NetnsError) -> HostFault {
-    HostFault::Netns { netns: netns.to_owned(), cause: error.to_string() }
+    match error {
+        netns::NetnsError::Enter(nix::errno::Errno::EPERM) => HostFault::Barred { netns: netns.to_owned() },
+        other => HostFault::Netns { netns: netns.to_owned(), cause: other.to_string() },
+    }
 }
 
 /// A netlink failure as the engine is told of it.

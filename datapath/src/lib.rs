@@ -7,6 +7,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("holdfast-datapath drives the Linux kernel");
 
+pub mod handed;
 mod host;
 pub mod nat;
 pub mod netlink;

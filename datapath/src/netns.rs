@@ -30,6 +30,9 @@ pub enum NetnsError {
     /// It is not a network namespace.
     #[error("not a network namespace: {0}")]
     NotOne(String),
+    /// What it is cannot be told.
+    #[error("look at the descriptor: {}", .0.desc())]
+    Look(Errno),
     /// It cannot be entered.
     #[error("enter the namespace: {}", .0.desc())]
     Enter(Errno),
@@ -71,20 +74,22 @@ pub fn current() -> Result<OwnedFd, NetnsError> {
 
 /// Refuses a descriptor that is not a network namespace, in words: descriptors come from other processes.
 pub fn check(fd: &impl AsFd) -> Result<(), NetnsError> {
-    let filesystem = fstatfs(fd).map_err(|errno| NetnsError::NotOne(errno.desc().to_owned()))?;
+    let filesystem = fstatfs(fd).map_err(NetnsError::Look)?;
     if filesystem.filesystem_type() != NSFS_MAGIC {
         return Err(NetnsError::NotOne("the descriptor is not of a namespace at all".to_owned()));
     }
     match sys::kind_of_namespace(fd) {
         Ok(CloneFlags::CLONE_NEWNET) => Ok(()),
         Ok(kind) => Err(NetnsError::NotOne(format!("it is one of another kind ({kind:?})"))),
-        Err(errno) => Err(NetnsError::NotOne(errno.desc().to_owned())),
+        Err(Errno::ENOTTY) => Err(NetnsError::NotOne("the kernel says that it is none".to_owned())),
+        // A filter of system calls, for one: not seeing what it is proves nothing.
+        Err(errno) => Err(NetnsError::Look(errno)),
     }
 }
 
 /// Which namespace a descriptor is of.
 pub fn identity(fd: &impl AsFd) -> Result<Identity, NetnsError> {
-    let stat = fstat(fd).map_err(|errno| NetnsError::NotOne(errno.desc().to_owned()))?;
+    let stat = fstat(fd).map_err(NetnsError::Look)?;
     Ok(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
@@ -95,6 +100,11 @@ pub fn enter_for_good(netns: &impl AsFd) -> Result<(), NetnsError> {
         Errno::EINVAL => NetnsError::NotOne("the kernel says that it is none".to_owned()),
         errno => NetnsError::Enter(errno),
     })
+}
+
+/// Sees to it that the calling thread is in a namespace, for good. Who is there needs no right for it.
+pub fn stay_in(netns: &impl AsFd) -> Result<(), NetnsError> {
+    if identity(&current()?)? == identity(netns)? { Ok(()) } else { enter_for_good(netns) }
 }
 
 /// Runs a closure inside a namespace, on a thread of its own that ends with it.

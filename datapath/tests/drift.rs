@@ -135,7 +135,7 @@ fn what_others_changed_about_a_pods_route_or_link_is_put_back() {
         set(LinkSettings { mac: Some(MacAddr([2, 7, 7, 7, 7, 7])), ..LinkSettings::default() }),
         set(LinkSettings { rp_filter: Some(0), ..LinkSettings::default() }),
     ];
-    let check = || rt.block_on(vpc.host.check_pod(wiring.clone(), Some(pod.clone()))).unwrap();
+    let check = || rt.block_on(vpc.host.check_pod(wiring.clone(), Some(pod.clone().into()))).unwrap();
     for damage in damages {
         socket(&vpc.node).apply_all(&damage).unwrap();
         assert_ne!(check(), Vec::<String>::new(), "{damage:?}");
@@ -160,14 +160,14 @@ fn changes_by_others_are_told_and_our_own_are_not() {
     while told(100) {}
     let (wiring, pod) = {
         let (wiring, netns) = (wiring(2, "10.0.1.102", 2), namespace());
-        rt.block_on(vpc.host.wire_pod(wiring.clone(), netns.clone())).unwrap();
+        rt.block_on(vpc.host.wire_pod(wiring.clone(), netns.clone().into())).unwrap();
         rt.block_on(vpc.host.set_up_eni(second_eni())).unwrap();
         (wiring, netns)
     };
     // The kernel itself says, up to a second later, that the ENI has a carrier: who did that is not known.
     while told(1500) {}
     rt.block_on(vpc.host.unwire_pod(wiring.clone())).unwrap();
-    rt.block_on(vpc.host.wire_pod(wiring.clone(), pod.clone())).unwrap();
+    rt.block_on(vpc.host.wire_pod(wiring.clone(), pod.clone().into())).unwrap();
     rt.block_on(vpc.host.apply(vec![HostAction::EnsureRule(marked())])).unwrap();
     assert!(!told(200), "what we did ourselves is no drift");
     vpc.apply(vec![HostAction::ReplaceNat(nat_table())]);
@@ -182,6 +182,12 @@ fn changes_by_others_are_told_and_our_own_are_not() {
             LinkRef::Name("eth1".into()),
             LinkSettings { mtu: Some(1400), ..LinkSettings::default() },
         ),
+        // A pod's own link, which stays up.
+        Change::SetLink(LinkRef::Index(link), LinkSettings { mtu: Some(1400), ..LinkSettings::default() }),
+        Change::SetLink(
+            LinkRef::Index(link),
+            LinkSettings { mac: Some(MacAddr([2, 17, 34, 51, 68, 85])), ..LinkSettings::default() },
+        ),
         Change::SetLink(LinkRef::Index(link), LinkSettings::down()),
         Change::DeleteLink(LinkRef::Index(link)),
     ];
@@ -190,6 +196,12 @@ fn changes_by_others_are_told_and_our_own_are_not() {
         assert!(told(1000), "{change} was not told");
         while told(50) {}
     }
+    let (wiring, _pod) = vpc.pod(2, "10.0.1.103", 2);
+    while told(1500) {}
+    let link = LinkRef::Index(index(&vpc.node, &wiring.host_veth));
+    let no_alias = LinkSettings { alias: Some(String::new()), ..LinkSettings::default() };
+    socket(&vpc.node).apply(&Change::SetLink(link, no_alias)).unwrap();
+    assert!(told(1000), "whose link it is says nobody any more");
     while told(1500) {}
     nft(&vpc.node, "add table ip somebody-elses");
     assert!(!told(200), "tables of others are none of our business");

@@ -47,7 +47,7 @@ fn what_is_sent_on_a_connection_of_a_pod_that_is_gone_does_not_reach_the_next() 
         drop((in_first, first));
         remove(&vpc, &wiring);
         let second = namespace();
-        runtime().block_on(vpc.host.wire_pod(support::wiring(2, own, table), second.clone())).unwrap();
+        runtime().block_on(vpc.host.wire_pod(support::wiring(2, own, table), second.clone().into())).unwrap();
         let in_second = udp(&second, &at);
         server.send_to(b"late", seen).unwrap();
         server.send_to(b"live", seen_other).unwrap();

@@ -78,7 +78,7 @@ fn foreign(netns: &Netns) {
 fn a_wired_pod_is_as_the_reference_says_and_reads_back() {
     let ((host_ns, host), pod) = (node(), namespace());
     let wiring = wiring(1, "10.0.0.5", 3);
-    let wired = runtime().block_on(host.wire_pod(wiring.clone(), pod.clone())).unwrap();
+    let wired = runtime().block_on(host.wire_pod(wiring.clone(), pod.clone().into())).unwrap();
 
     let link = socket(&host_ns).link(&LinkRef::Name(wiring.host_veth.clone())).unwrap().unwrap();
     assert_eq!(link.index, wired.host_ifindex);
@@ -105,11 +105,14 @@ fn a_wired_pod_is_as_the_reference_says_and_reads_back() {
     assert_eq!(routes(&host_ns), [Route::on_link(MAIN_TABLE, net, link.index).by(PROTOCOL)]);
 
     let rt = runtime();
-    assert_eq!(rt.block_on(host.check_pod(wiring.clone(), Some(pod.clone()))).unwrap(), Vec::<String>::new());
+    assert_eq!(
+        rt.block_on(host.check_pod(wiring.clone(), Some(pod.clone().into()))).unwrap(),
+        Vec::<String>::new()
+    );
     assert_eq!(rt.block_on(host.check_pod(wiring.clone(), None)).unwrap(), Vec::<String>::new());
     // On the primary ENI there is no second rule.
     let other = PodWiring { table: MAIN_TABLE, ..support::wiring(2, "10.0.0.6", MAIN_TABLE) };
-    rt.block_on(host.wire_pod(other, namespace())).unwrap();
+    rt.block_on(host.wire_pod(other, namespace().into())).unwrap();
     assert_eq!(rules(&host_ns).len(), 3);
 }
 
@@ -118,7 +121,7 @@ fn check_names_each_difference() {
     let ((host_ns, host), pod) = (node(), namespace());
     let wiring = wiring(1, "10.0.0.5", 3);
     let rt = runtime();
-    rt.block_on(host.wire_pod(wiring.clone(), pod.clone())).unwrap();
+    rt.block_on(host.wire_pod(wiring.clone(), pod.clone().into())).unwrap();
     let near = index(&host_ns, &wiring.host_veth);
     let far = index(&pod, "eth0");
     let own = "10.0.0.5/32".parse().unwrap();
@@ -150,11 +153,11 @@ fn check_names_each_difference() {
     ];
     for (netns, change, words) in damages {
         socket(netns).apply(&change).unwrap();
-        let found = rt.block_on(host.check_pod(wiring.clone(), Some(pod.clone()))).unwrap();
+        let found = rt.block_on(host.check_pod(wiring.clone(), Some(pod.clone().into()))).unwrap();
         assert!(found.iter().any(|found| found == words), "{words}: {found:?}");
     }
     socket(&host_ns).apply(&Change::DeleteLink(LinkRef::Index(near))).unwrap();
-    let found = rt.block_on(host.check_pod(wiring.clone(), Some(pod.clone()))).unwrap();
+    let found = rt.block_on(host.check_pod(wiring.clone(), Some(pod.clone().into()))).unwrap();
     assert!(found.contains(&format!("host link {} is missing", wiring.host_veth)), "{found:?}");
     assert!(found.contains(&"eth0 is missing in the sandbox".to_owned()), "{found:?}");
 }
@@ -167,9 +170,9 @@ fn wire_again_and_unwire_again_are_the_same_as_once() {
     let wiring = wiring(1, "10.0.0.5", 3);
     let rt = runtime();
     for _ in 0..3 {
-        rt.block_on(host.wire_pod(wiring.clone(), pod.clone())).unwrap();
+        rt.block_on(host.wire_pod(wiring.clone(), pod.clone().into())).unwrap();
         assert_eq!(
-            rt.block_on(host.check_pod(wiring.clone(), Some(pod.clone()))).unwrap(),
+            rt.block_on(host.check_pod(wiring.clone(), Some(pod.clone().into()))).unwrap(),
             Vec::<String>::new()
         );
     }
@@ -197,7 +200,7 @@ fn duplicates_and_rules_to_older_tables_all_go() {
 
     // Wiring does not leave one in its way either: the oldest would win.
     socket(&host_ns).apply(&Change::AddRule(from(2))).unwrap();
-    runtime().block_on(host.wire_pod(wiring, namespace())).unwrap();
+    runtime().block_on(host.wire_pod(wiring, namespace().into())).unwrap();
     assert_eq!(rules(&host_ns).iter().map(|rule| rule.table).collect::<Vec<_>>(), [MAIN_TABLE, 3]);
 }
 
@@ -215,7 +218,8 @@ fn a_failure_at_each_step_leaves_nothing() {
             ..HostOptions::default()
         };
         let host = Host::new(options).unwrap();
-        let fault = runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), pod.clone())).unwrap_err();
+        let fault =
+            runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), pod.clone().into())).unwrap_err();
         assert_eq!(fault, HostFault::Refused { step: format!("{failing:?}"), cause: "injected".into() });
         assert_eq!(dump(&host_ns), before, "after {failing:?}");
         assert_eq!(dump(&pod), pod_before, "after {failing:?}");
@@ -229,7 +233,7 @@ fn failures_by_the_kernel_itself_leave_nothing_and_say_why() {
     let good = wiring(1, "10.0.0.5", 3);
 
     let too_large = PodWiring { mtu: 70_000, ..good.clone() };
-    let fault = rt.block_on(host.wire_pod(too_large, namespace())).unwrap_err();
+    let fault = rt.block_on(host.wire_pod(too_large, namespace().into())).unwrap_err();
     assert!(fault.to_string().starts_with("create veth eni00000000001 with eth0: "), "{fault}");
 
     let occupied = namespace();
@@ -238,7 +242,7 @@ fn failures_by_the_kernel_itself_leave_nothing_and_say_why() {
         .apply(&Change::CreateVeth(Veth { near: end("eth0"), far: end("x"), mtu: None, group: 0 }))
         .unwrap();
     let pod_before = dump(&occupied);
-    let fault = rt.block_on(host.wire_pod(good.clone(), occupied.clone())).unwrap_err();
+    let fault = rt.block_on(host.wire_pod(good.clone(), occupied.clone().into())).unwrap_err();
     assert_eq!(fault, HostFault::Occupied { what: "interface eth0".to_owned() });
     assert_eq!(dump(&occupied), pod_before);
 
@@ -247,7 +251,7 @@ fn failures_by_the_kernel_itself_leave_nothing_and_say_why() {
     socket(&routed)
         .apply(&Change::AddRoute(Route::on_link(MAIN_TABLE, "0.0.0.0/0".parse().unwrap(), lo)))
         .unwrap();
-    let fault = rt.block_on(host.wire_pod(good.clone(), routed)).unwrap_err();
+    let fault = rt.block_on(host.wire_pod(good.clone(), routed.into())).unwrap_err();
     // The host's side stood by then, so the address needs its release and its rest.
     assert!(
         matches!(&fault, HostFault::Refused { step, .. } if step.starts_with("add route to 0.0.0.0/0")),
@@ -255,14 +259,14 @@ fn failures_by_the_kernel_itself_leave_nothing_and_say_why() {
     );
     assert!(fault.to_string().ends_with(": there is one already in the sandbox"), "{fault}");
 
-    let file = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
-    let fault = rt.block_on(host.wire_pod(good.clone(), file)).unwrap_err();
+    let file: std::os::fd::OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+    let fault = rt.block_on(host.wire_pod(good.clone(), file.into())).unwrap_err();
     assert!(
         matches!(&fault, HostFault::Netns { cause, .. } if cause.contains("not a network namespace")),
         "{fault:?}"
     );
     assert_eq!(dump(&host_ns), before);
-    rt.block_on(host.wire_pod(good, namespace())).unwrap();
+    rt.block_on(host.wire_pod(good, namespace().into())).unwrap();
 }
 
 /// The runtime tears a sandbox down while it is being wired: the pair goes at whichever moment.
@@ -285,7 +289,7 @@ fn a_sandbox_that_loses_its_link_midway_is_a_clear_failure() {
             ..HostOptions::default()
         };
         let host = Host::new(options).unwrap();
-        let fault = runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), pod)).unwrap_err();
+        let fault = runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), pod.into())).unwrap_err();
         assert!(matches!(fault, HostFault::Refused { .. } | HostFault::ReadBack(_)), "{fault:?}");
         assert_eq!(dump(&host_ns), before, "after {at:?}");
     }
@@ -303,14 +307,14 @@ fn a_link_of_an_earlier_sandbox_makes_room_and_late_removals_spare_the_newer() {
         host_mac: MacAddr([2, 0, 0, 0, 9, 9]),
         ..first.clone()
     };
-    rt.block_on(host.wire_pod(first.clone(), old.clone())).unwrap();
-    rt.block_on(host.wire_pod(second.clone(), new.clone())).unwrap();
+    rt.block_on(host.wire_pod(first.clone(), old.clone().into())).unwrap();
+    rt.block_on(host.wire_pod(second.clone(), new.clone().into())).unwrap();
     assert!(socket(&old).link(&LinkRef::Name("eth0".into())).unwrap().is_none(), "the old pair is gone");
     for _ in 0..10 {
         rt.block_on(host.unwire_pod(first.clone())).unwrap();
         removed(&rt.block_on(host.remove_links(vec![first.clone()])));
     }
-    assert_eq!(rt.block_on(host.check_pod(second.clone(), Some(new))).unwrap(), Vec::<String>::new());
+    assert_eq!(rt.block_on(host.check_pod(second.clone(), Some(new.into()))).unwrap(), Vec::<String>::new());
     removed(&rt.block_on(host.remove_links(vec![second])));
     assert_eq!(socket(&host_ns).links().unwrap().len(), 1);
 }
@@ -327,7 +331,7 @@ fn a_link_of_somebody_elses_is_never_removed_to_make_room() {
         let (host_ns, host) = node();
         socket(&host_ns).apply(&link).unwrap();
         let before = dump(&host_ns);
-        let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace())).unwrap_err();
+        let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace().into())).unwrap_err();
         assert_eq!(
             fault,
             HostFault::Foreign { what: format!("the host's link {} ({kind})", wiring.host_veth) }
@@ -344,7 +348,7 @@ fn a_route_of_somebody_elses_to_the_pods_address_is_left_and_named() {
     let (to, lo) = ("10.0.0.5/32".parse().unwrap(), index(&host_ns, "lo"));
     socket(&host_ns).apply(&Change::AddRoute(Route::on_link(MAIN_TABLE, to, lo).by(4))).unwrap();
     let before = dump(&host_ns);
-    let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace())).unwrap_err();
+    let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace().into())).unwrap_err();
     assert!(
         matches!(&fault, HostFault::Foreign { what } if what.contains("10.0.0.5/32") && what.contains("protocol 4")),
         "{fault:?}"
@@ -357,7 +361,7 @@ fn a_route_of_somebody_elses_to_the_pods_address_is_left_and_named() {
     socket(&host_ns).apply(&Change::AddRoute(Route::on_link(MAIN_TABLE, to, lo).by(PROTOCOL))).unwrap();
     // Held to the end: with the last that holds it the sandbox goes, and its link with it.
     let sandbox = namespace();
-    rt.block_on(host.wire_pod(wiring.clone(), sandbox.clone())).unwrap();
+    rt.block_on(host.wire_pod(wiring.clone(), sandbox.clone().into())).unwrap();
     assert_eq!(
         routes(&host_ns),
         [Route::on_link(MAIN_TABLE, to, index(&host_ns, &wiring.host_veth)).by(PROTOCOL)]
@@ -395,7 +399,7 @@ fn a_setting_that_cannot_be_written_is_named_and_one_that_is_right_is_left() {
     sysctl(&host_ns, "ipv6/conf/default/disable_ipv6", "0");
     sysctl(&host_ns, "ipv6/conf/default/accept_ra", "1");
     let before = dump(&host_ns);
-    let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace())).unwrap_err();
+    let fault = rt.block_on(host.wire_pod(wiring.clone(), namespace().into())).unwrap_err();
     assert!(
         matches!(&fault, HostFault::Setting { name, value, .. } if name.ends_with("accept_ra") && value == "0"),
         "{fault:?}"
@@ -404,7 +408,7 @@ fn a_setting_that_cannot_be_written_is_named_and_one_that_is_right_is_left() {
 
     let (host_ns, host) = node();
     sysctl(&host_ns, "ipv6/conf/default/accept_ra", "0");
-    rt.block_on(host.wire_pod(wiring, namespace())).unwrap();
+    rt.block_on(host.wire_pod(wiring, namespace().into())).unwrap();
 }
 
 #[test]
@@ -440,7 +444,7 @@ fn thirty_pods_at_once_reach_their_host_and_each_other() {
             .cloned()
             .map(|(wiring, netns)| {
                 let host = host.clone();
-                tokio::spawn(async move { host.wire_pod(wiring, netns).await })
+                tokio::spawn(async move { host.wire_pod(wiring, netns.into()).await })
             })
             .collect();
         for task in tasks {
@@ -506,7 +510,7 @@ fn without_forwarding_pods_do_not_reach_each_other_so_the_test_above_can_fail() 
     let pods: Vec<_> =
         (0..2_u8).map(|at| (wiring(at, &format!("10.0.0.{}", at + 50), MAIN_TABLE), namespace())).collect();
     for (wiring, netns) in &pods {
-        rt.block_on(host.wire_pod(wiring.clone(), netns.clone())).unwrap();
+        rt.block_on(host.wire_pod(wiring.clone(), netns.clone().into())).unwrap();
     }
     sysctl(&host_ns, "ipv4/ip_forward", "0");
     let [a, b] = [0, 1].map(|at: usize| udp(&pods[at].1, &format!("{}:7000", pods[at].0.address)));
@@ -522,7 +526,7 @@ fn the_host_end_takes_no_router_advertisements() {
     sysctl(&host_ns, "ipv6/conf/default/forwarding", "1");
     // Held to the end: with the last that holds it the sandbox goes, and its link with it.
     let sandbox = namespace();
-    runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), sandbox.clone())).unwrap();
+    runtime().block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), sandbox.clone().into())).unwrap();
     let read = |name: &str| {
         let path = format!("/proc/sys/net/ipv6/conf/eni00000000001/{name}");
         netns::run_in(&host_ns, || std::fs::read_to_string(path)).unwrap().unwrap().trim().to_owned()
@@ -551,11 +555,14 @@ fn a_call_that_nobody_waits_for_any_more_is_carried_to_its_end() {
     let host = Host::new(options).unwrap();
     let wiring = wiring(1, "10.0.0.5", 3);
     runtime().block_on(async {
-        let call = host.wire_pod(wiring.clone(), pod.clone());
+        let call = host.wire_pod(wiring.clone(), pod.clone().into());
         assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err(), "it is held");
         drop(release);
         // There is one thread: this is answered after the abandoned call has ended.
-        assert_eq!(host.check_pod(wiring.clone(), Some(pod.clone())).await.unwrap(), Vec::<String>::new());
+        assert_eq!(
+            host.check_pod(wiring.clone(), Some(pod.clone().into())).await.unwrap(),
+            Vec::<String>::new()
+        );
     });
 }
 
@@ -572,7 +579,7 @@ fn a_panic_in_a_job_is_a_fault_for_its_caller_and_no_other() {
     let host = Host::new(options).unwrap();
     let rt = runtime();
     for _ in 0..3 {
-        let fault = rt.block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), namespace())).unwrap_err();
+        let fault = rt.block_on(host.wire_pod(wiring(1, "10.0.0.5", 3), namespace().into())).unwrap_err();
         assert_eq!(fault.to_string(), "wire a pod: the datapath's thread gave up");
         assert_eq!(
             rt.block_on(host.observe(&NatWanted::Undecided)).unwrap().links.len(),

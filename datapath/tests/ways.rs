@@ -100,7 +100,7 @@ fn damages(vpc: &Vpc) -> Vec<(Vec<Change>, Vec<&'static str>)> {
         ),
         (
             vec![of_table("", Some("10.0.1.1")), of_table("10.0.1.1/32", None)],
-            vec!["10.0.0.2 do not go by table 2 but by route to", "a foreign rule 32766 lookup 254"],
+            vec!["10.0.0.2 do not go by table 2 but by route to", "the kernel's own rule 32766 lookup 254"],
         ),
     ]
 }
@@ -117,14 +117,14 @@ fn a_pod_whose_packets_go_elsewhere_is_not_answered_for_and_what_takes_them_is_n
         let (changes, words) = damages(&vpc).swap_remove(which);
         socket(&vpc.node).apply_all(&changes).unwrap();
         let before = dump(&vpc.node);
-        let fault = rt.block_on(vpc.host.wire_pod(second.clone(), namespace())).unwrap_err();
+        let fault = rt.block_on(vpc.host.wire_pod(second.clone(), namespace().into())).unwrap_err();
         let HostFault::ReadBack(told) = &fault else { panic!("{which}: {fault:?}") };
         for words in &words {
             assert!(told.contains(words), "{which}: {words}: {told}");
         }
         assert_eq!(dump(&vpc.node), before, "{which}: nothing is left of it");
         let (wiring, netns) = standing;
-        let found = rt.block_on(vpc.host.check_pod(wiring, Some(netns))).unwrap();
+        let found = rt.block_on(vpc.host.check_pod(wiring, Some(netns.into()))).unwrap();
         let of_one = words.iter().any(|words| words.contains("10.0.1.102"));
         assert!(of_one || !found.is_empty(), "{which}: CHECK says nothing");
     }
@@ -137,7 +137,7 @@ fn check_says_what_took_a_pods_way() {
     vpc.serve();
     let [_, second] = pods();
     let (wiring, netns) = vpc.pod_of(second);
-    let check = || rt.block_on(vpc.host.check_pod(wiring.clone(), Some(netns.clone()))).unwrap();
+    let check = || rt.block_on(vpc.host.check_pod(wiring.clone(), Some(netns.clone().into()))).unwrap();
     assert_eq!(check(), Vec::<String>::new());
     let foreign = from(1000, "10.0.1.102/32", 99);
     socket(&vpc.node).apply_all(&[blackhole(99, "0.0.0.0/0"), Change::AddRule(foreign.clone())]).unwrap();
@@ -159,7 +159,7 @@ fn what_diverts_packets_inside_the_sandbox_is_told() {
     vpc.serve();
     let [first, _] = pods();
     let (wiring, netns) = vpc.pod_of(first);
-    let check = || rt.block_on(vpc.host.check_pod(wiring.clone(), Some(netns.clone()))).unwrap();
+    let check = || rt.block_on(vpc.host.check_pod(wiring.clone(), Some(netns.clone().into()))).unwrap();
     assert_eq!(check(), Vec::<String>::new());
     let aside = Route::on_link(MAIN_TABLE, "10.0.0.0/16".parse().unwrap(), index(&netns, "lo"));
     socket(&netns).apply(&Change::AddRoute(aside)).unwrap();
@@ -181,8 +181,11 @@ fn what_is_as_it_should_be_passes_whatever_the_node_checks() {
         vpc.serve();
         for wiring in pods() {
             let netns: Netns = namespace();
-            rt.block_on(vpc.host.wire_pod(wiring.clone(), netns.clone())).unwrap();
-            assert_eq!(rt.block_on(vpc.host.check_pod(wiring, Some(netns))).unwrap(), Vec::<String>::new());
+            rt.block_on(vpc.host.wire_pod(wiring.clone(), netns.clone().into())).unwrap();
+            assert_eq!(
+                rt.block_on(vpc.host.check_pod(wiring, Some(netns.into()))).unwrap(),
+                Vec::<String>::new()
+            );
         }
     }
 }
@@ -194,7 +197,7 @@ fn a_pods_address_that_the_host_itself_bears_is_told_as_that() {
     let [_, second] = pods();
     address(&vpc.node, "lo", "10.0.1.102/32");
     let before = dump(&vpc.node);
-    let fault = rt.block_on(vpc.host.wire_pod(second, namespace())).unwrap_err();
+    let fault = rt.block_on(vpc.host.wire_pod(second, namespace().into())).unwrap_err();
     assert_eq!(fault, HostFault::ReadBack("the host itself bears 10.0.1.102: take it off there".to_owned()));
     assert_eq!(dump(&vpc.node), before);
 }

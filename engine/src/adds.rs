@@ -21,6 +21,13 @@ use crate::engine::Engine;
 use crate::request::{AddError, AddRequest};
 use crate::world::World;
 
+/// By which of its two names the host end goes.
+#[derive(Clone, Copy)]
+enum HostName {
+    Conventional,
+    Fallback,
+}
+
 impl<W: World> Engine<W> {
     pub(crate) fn add(&mut self, request: AddRequest, reply: AddReply) {
         if self.is_stopping() {
@@ -40,9 +47,9 @@ impl<W: World> Engine<W> {
         let mut free = planner::free_addresses(pool, self.book.ledger(), &self.observed, now).into_iter();
         let mut short = 0;
         for sandbox in self.attachments.in_line() {
-            let Some(host_veth) = self.ready_to_lease(&sandbox, now) else { continue };
+            let Some(name) = self.ready_to_lease(&sandbox, now) else { continue };
             let served = free.as_slice().first().cloned();
-            let served = served.is_some_and(|choice| self.lease(&sandbox, host_veth, &choice, now));
+            let served = served.is_some_and(|choice| self.lease(&sandbox, name, &choice, now));
             // Who was refused has used none up.
             if !served || self.book.ledger().leases.contains_key(&sandbox) {
                 free.next();
@@ -62,7 +69,7 @@ impl<W: World> Engine<W> {
 
     /// What the host end is to be called, when nothing but an address is wanted; `None`: it was answered, or waits for
     /// something else.
-    fn ready_to_lease(&mut self, sandbox: &SandboxKey, now: &Now) -> Option<String> {
+    fn ready_to_lease(&mut self, sandbox: &SandboxKey, now: &Now) -> Option<HostName> {
         if self.is_stopping() {
             self.drive(sandbox, Input::Refuse(AddError::Stopping));
             return None;
@@ -89,15 +96,15 @@ impl<W: World> Engine<W> {
             return None;
         }
         match self.book.ledger().lease_by_veth(&add.request.host_veth).map(|lease| lease.phase) {
-            None => Some(add.request.host_veth.clone()),
+            None => Some(HostName::Conventional),
             Some(LeasePhase::Releasing) if !overdue => None,
             // Another sandbox still bears the conventional name: a pod of the same name that is not gone yet.
-            Some(_) => Some(add.request.fallback_veth.clone()),
+            Some(_) => Some(HostName::Fallback),
         }
     }
 
     /// Leases the address, or refuses the ADD for what it names; false when the address is not to be had any more.
-    fn lease(&mut self, sandbox: &SandboxKey, host_veth: String, choice: &Choice, now: &Now) -> bool {
+    fn lease(&mut self, sandbox: &SandboxKey, name: HostName, choice: &Choice, now: &Now) -> bool {
         let Some(add) = self.attachments.get(sandbox).and_then(|attachment| attachment.waiting()) else {
             return false;
         };
@@ -105,7 +112,10 @@ impl<W: World> Engine<W> {
             sandbox: sandbox.clone(),
             pod: add.request.pod.clone(),
             netns: add.request.netns_ref.clone(),
-            host_veth,
+            host_veth: match name {
+                HostName::Conventional => add.request.host_veth.clone(),
+                HostName::Fallback => add.request.fallback_veth.clone(),
+            },
             host_mac: self.draw_mac(),
             mtu: add.request.mtu,
         };

@@ -84,7 +84,7 @@ pub(crate) enum Verdict {
     Sound,
     /// It is not, or its namespace is gone.
     Unsound { why: String },
-    /// Its sandbox lives, and its namespace cannot be seen from here.
+    /// Its sandbox lives, and its namespace cannot be seen from here, or not entered.
     Hidden(HostFault),
     /// It could not be compared.
     Unknown(HostFault),
@@ -179,6 +179,8 @@ pub(crate) struct Attachment {
     commit: u64,
     add: Option<Add>,
     dels: Vec<oneshot::Sender<Deleted>>,
+    /// What is being compared was reached by the handle that the ADD brought, not by the path.
+    by_handle: bool,
     /// Its DEL was answered, and the disk could not take the release.
     owed: bool,
     /// How often in a row the kernel refused what is to be done.
@@ -187,7 +189,15 @@ pub(crate) struct Attachment {
 
 impl Default for Attachment {
     fn default() -> Self {
-        Self { work: Work::Idle, commit: 0, add: None, dels: Vec::new(), owed: false, failures: 0 }
+        Self {
+            work: Work::Idle,
+            commit: 0,
+            add: None,
+            dels: Vec::new(),
+            by_handle: false,
+            owed: false,
+            failures: 0,
+        }
     }
 }
 

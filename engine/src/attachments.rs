@@ -1,6 +1,7 @@
 //! All sandboxes about which something is under way or somebody waits, and the way from an input to what it sets off.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::SandboxKey;
@@ -10,7 +11,8 @@ use crate::attachment::{Act, Add, Attachment, Input, Work};
 /// All attachments that are not at rest.
 #[derive(Default)]
 pub(crate) struct Attachments {
-    by_key: BTreeMap<SandboxKey, Attachment>,
+    /// Shared keys: each turn goes through all ADDs that wait, and changes some of them on its way.
+    by_key: BTreeMap<Arc<SandboxKey>, Attachment>,
     numbers: u64,
 }
 
@@ -29,10 +31,17 @@ impl Attachments {
 
     /// Changes an attachment, and forgets it when it is at rest.
     pub(crate) fn change<T>(&mut self, key: &SandboxKey, change: impl FnOnce(&mut Attachment) -> T) -> T {
-        let attachment = self.by_key.entry(key.clone()).or_default();
-        let result = change(attachment);
-        if attachment.is_at_rest() {
-            self.by_key.remove(key);
+        if let Some(attachment) = self.by_key.get_mut(key) {
+            let result = change(attachment);
+            if attachment.is_at_rest() {
+                self.by_key.remove(key);
+            }
+            return result;
+        }
+        let mut attachment = Attachment::default();
+        let result = change(&mut attachment);
+        if !attachment.is_at_rest() {
+            self.by_key.insert(Arc::new(key.clone()), attachment);
         }
         result
     }
@@ -42,7 +51,7 @@ impl Attachments {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&SandboxKey, &Attachment)> {
-        self.by_key.iter()
+        self.by_key.iter().map(|(key, attachment)| (&**key, attachment))
     }
 
     /// Whether something is being done about it or found out of it.
@@ -62,29 +71,32 @@ impl Attachments {
     /// Those about whom such a thing is under way.
     pub(crate) fn doing(&self, is: impl Fn(Work) -> bool) -> Vec<SandboxKey> {
         let doing = self.by_key.iter().filter(|(_, attachment)| is(attachment.work()));
-        doing.map(|(key, _)| key.clone()).collect()
+        doing.map(|(key, _)| (**key).clone()).collect()
     }
 
     /// Those for which the kernel refused something.
     pub(crate) fn failed(&self) -> Vec<SandboxKey> {
         let failed = self.by_key.iter().filter(|(_, attachment)| attachment.has_failed());
-        failed.map(|(key, _)| key.clone()).collect()
+        failed.map(|(key, _)| (**key).clone()).collect()
     }
 
     /// All that something is remembered of.
     pub(crate) fn keys(&self) -> Vec<SandboxKey> {
-        self.by_key.keys().cloned().collect()
+        self.by_key.keys().map(|key| (**key).clone()).collect()
     }
 
     /// ADDs that wait for their turn.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (&SandboxKey, &Add)> {
-        self.by_key.iter().filter_map(|(key, attachment)| Some((key, attachment.waiting()?)))
+        self.iter().filter_map(|(key, attachment)| Some((key, attachment.waiting()?)))
     }
 
     /// Those whose ADD waits for its turn, first come first.
-    pub(crate) fn in_line(&self) -> Vec<SandboxKey> {
-        let mut waiting: Vec<_> = self.waiting().map(|(key, add)| (add.order, key.clone())).collect();
-        waiting.sort_by_key(|(order, _)| *order);
+    pub(crate) fn in_line(&self) -> Vec<Arc<SandboxKey>> {
+        let waits = |(key, attachment): (&Arc<SandboxKey>, &Attachment)| {
+            Some((attachment.waiting()?.order, Arc::clone(key)))
+        };
+        let mut waiting: Vec<_> = self.by_key.iter().filter_map(waits).collect();
+        waiting.sort_unstable_by_key(|(order, _)| *order);
         waiting.into_iter().map(|(_, key)| key).collect()
     }
 }

@@ -295,7 +295,7 @@ impl HostNet for Host {
 }
 
 fn netns() -> Netns {
-    Arc::new(OwnedFd::from(File::open("/dev/null").unwrap()))
+    OwnedFd::from(File::open("/dev/null").unwrap()).into()
 }
 
 /// The engine, and the strings of its world.
@@ -453,7 +453,7 @@ impl Desk {
     }
 
     pub(crate) async fn check(&self, container: &str) -> Result<Vec<String>, Stopped> {
-        timely(self.engine.check(sandbox(container), None)).await
+        timely(self.engine.check(sandbox(container), None, Vec::new())).await
     }
 
     pub(crate) async fn gc(&self, network: &str, valid: &[&str]) -> Result<(), Stopped> {

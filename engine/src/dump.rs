@@ -24,6 +24,8 @@ pub struct Dump {
     pub ready_enis: Vec<String>,
     /// Calls to EC2 that rest, and why.
     pub pauses: Vec<String>,
+    /// What EC2 is to be read for, and from when on.
+    pub reads_wanted: Vec<String>,
     /// Whether the metadata service has confirmed who we are since the start.
     pub identified: bool,
     /// Whether the host's network was read since the start.

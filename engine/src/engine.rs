@@ -22,6 +22,7 @@ use crate::condition::{Condition, Facts};
 use crate::event::Event;
 use crate::handle::EngineHandle;
 use crate::request::Request;
+use crate::rewire::Rewirings;
 use crate::timers::{self, Timers};
 use crate::unreached::Unreached;
 use crate::world::{Ports, World};
@@ -48,6 +49,8 @@ pub struct Engine<W: World> {
     pub(crate) before_look: BeforeLook,
     /// Pods that were answered for and that nothing reaches, and why.
     pub(crate) unreached: Unreached,
+    /// When pods were wired anew.
+    pub(crate) rewirings: Rewirings,
     /// Whether packets that leave the VPC are translated: no pod is answered for before.
     pub(crate) nat_ready: bool,
     /// What the last look at the NAT table showed.
@@ -124,6 +127,7 @@ impl<W: World> Engine<W> {
             macs: None,
             before_look: BeforeLook::default(),
             unreached: Unreached::default(),
+            rewirings: Rewirings::default(),
             nat_ready: false,
             nat_seen: NatSeen::default(),
             way_out: None,
@@ -235,7 +239,9 @@ impl<W: World> Engine<W> {
         match request {
             Request::Add { request, reply } => self.add(request, reply),
             Request::Del { sandbox, reply } => self.del(&sandbox, reply),
-            Request::Check { sandbox, netns, reply } => self.check(&sandbox, netns, reply),
+            Request::Check { sandbox, netns, expected, reply } => {
+                self.check(&sandbox, netns, &expected, reply);
+            }
             // An asker that went away needs no answer, here and below.
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Gc { network, valid, reply } => self.collect(&network, &valid, reply),

@@ -1,6 +1,7 @@
 //! How the rest of the daemon speaks to the engine: requests in, answers out, nothing shared.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::SandboxKey;
@@ -30,9 +31,15 @@ impl EngineHandle {
         self.ask(|reply| Request::Del { sandbox, reply }).await
     }
 
-    /// What is wrong with the sandbox's wiring; empty when nothing is.
-    pub async fn check(&self, sandbox: SandboxKey, netns: Option<Netns>) -> Result<Vec<String>, Stopped> {
-        self.ask(|reply| Request::Check { sandbox, netns, reply }).await
+    /// What is wrong with the sandbox: its wiring, or that it has an address that the runtime does not expect, who may
+    /// have kept none. Empty when nothing is.
+    pub async fn check(
+        &self,
+        sandbox: SandboxKey,
+        netns: Option<Netns>,
+        expected: Vec<IpAddr>,
+    ) -> Result<Vec<String>, Stopped> {
+        self.ask(|reply| Request::Check { sandbox, netns, expected, reply }).await
     }
 
     /// Would an ADD work now?

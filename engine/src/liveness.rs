@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::attachment::Input;
 use crate::engine::Engine;
 use crate::event::Event;
+use crate::timers;
 use crate::world::World;
 
 impl<W: World> Engine<W> {
@@ -73,6 +74,12 @@ impl<W: World> Engine<W> {
             match sighting.seen {
                 // By a ledger that is old, another sandbox may have its address by now.
                 NetnsSeen::Alive if self.has_its_own(sandbox) => {
+                    let now = self.now().boottime;
+                    if let Some(at) = self.rewirings.rests_until(sandbox, now) {
+                        self.link_stays_away(sandbox, "somebody takes it away again and again");
+                        timers::sooner(&mut self.timers.observe, at);
+                        continue;
+                    }
                     self.drive(sandbox, Input::Severed { inode: sighting.netns.inode });
                 }
                 NetnsSeen::Alive => self.link_stays_away(sandbox, "another sandbox has its address"),

@@ -20,6 +20,7 @@ use crate::world::World;
 impl<W: World> Engine<W> {
     /// Plans, and sets off what the plan says.
     pub(crate) fn plan(&mut self, now: &Now) {
+        self.observed.note_unwanted(self.book.ledger());
         let plan = planner::plan(&self.desired(), self.book.ledger(), &self.observed, now);
         let report = plan.reports.get(&PoolKey::DEFAULT).cloned().unwrap_or_default();
         if report.refusal != self.report.refusal
@@ -44,12 +45,21 @@ impl<W: World> Engine<W> {
             Step::Open(change) => {
                 let (id, api) = (self.draw_intent_id(now), change.api());
                 if let Some(changes) = planner::open(self.book.ledger(), &self.observed, change, id, now) {
+                    if let Err(error) = holdfast_store::admits(&changes) {
+                        // With it all that is committed beside it would fail. What it is made of does not change by itself.
+                        let cause = chain(&error);
+                        tracing::error!(?api, cause, "EC2 is not called: the ledger cannot keep what for");
+                        let draw = self.draw();
+                        self.observed.unkeepable(api, &cause, now, draw);
+                        return;
+                    }
                     self.observed.sent(id, api, now);
                     self.book.commit(changes, Then::Send(id));
                 }
             }
             Step::Repeat(id) => self.repeat(id, now),
             Step::Read(read) => {
+                tracing::info!(?read, why = ?self.observed.why_read(&read, self.book.ledger()), "reading EC2");
                 self.observed.read_began(&read, now);
                 let (cloud, began) = (self.ports.cloud.clone(), now.boottime);
                 self.beside(async move {
@@ -157,6 +167,8 @@ impl<W: World> Engine<W> {
                 let changes =
                     planner::adopt(&self.desired(), self.book.ledger(), &self.observed, reading, &now);
                 self.observed.note_found(self.book.ledger(), &changes, began);
+                let draw = self.draw();
+                self.observed.note_taken(self.book.ledger(), &changes, &now, draw);
                 self.book.commit(changes, Then::Nothing);
                 self.observed.read_adopted(self.book.ledger(), reading);
                 if !self.observed.traces.is_empty() {
@@ -232,6 +244,7 @@ fn fault_of(fault: CloudFault) -> Option<Fault> {
         CloudFault::SubnetFull => Fault::SubnetFull,
         CloudFault::AddressLimit => Fault::AddressLimit,
         CloudFault::AttachmentLimit => Fault::AttachmentLimit,
+        CloudFault::SlotTaken => Fault::SlotTaken,
         CloudFault::EniQuota => Fault::EniQuota,
         CloudFault::NotFound => Fault::NotFound,
         CloudFault::Conflict => Fault::Conflict,

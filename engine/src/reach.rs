@@ -35,6 +35,11 @@ impl<W: World> Engine<W> {
         self.tell_who_is_unreached();
     }
 
+    /// Whether it was said already that its link stays away.
+    pub(crate) fn is_told_of(&self, sandbox: &SandboxKey) -> bool {
+        self.unreached.unmended.contains_key(sandbox)
+    }
+
     fn tell_who_is_unreached(&mut self) {
         let ledger = self.book.ledger();
         let told = |sandbox: &SandboxKey| {

@@ -1,6 +1,7 @@
 //! What the rest of the daemon asks of the engine, and what it is answered.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::lease::Lease;
@@ -129,11 +130,32 @@ pub enum Status {
 }
 
 pub(crate) enum Request {
-    Add { request: AddRequest, reply: oneshot::Sender<Result<Lease, AddError>> },
-    Del { sandbox: SandboxKey, reply: oneshot::Sender<Deleted> },
-    Check { sandbox: SandboxKey, netns: Option<Netns>, reply: oneshot::Sender<Vec<String>> },
-    Status { reply: oneshot::Sender<Status> },
-    Gc { network: String, valid: BTreeSet<SandboxKey>, reply: oneshot::Sender<()> },
-    Dump { reply: oneshot::Sender<Dump> },
-    Stop { reply: oneshot::Sender<()> },
+    Add {
+        request: AddRequest,
+        reply: oneshot::Sender<Result<Lease, AddError>>,
+    },
+    Del {
+        sandbox: SandboxKey,
+        reply: oneshot::Sender<Deleted>,
+    },
+    Check {
+        sandbox: SandboxKey,
+        netns: Option<Netns>,
+        expected: Vec<IpAddr>,
+        reply: oneshot::Sender<Vec<String>>,
+    },
+    Status {
+        reply: oneshot::Sender<Status>,
+    },
+    Gc {
+        network: String,
+        valid: BTreeSet<SandboxKey>,
+        reply: oneshot::Sender<()>,
+    },
+    Dump {
+        reply: oneshot::Sender<Dump>,
+    },
+    Stop {
+        reply: oneshot::Sender<()>,
+    },
 }

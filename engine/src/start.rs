@@ -41,6 +41,8 @@ impl<W: World> Engine<W> {
             Recovery::NewBoot => tracing::info!("the node was restarted: all sandboxes are gone"),
             Recovery::Foreign => {
                 tracing::warn!("the ledger is another instance's; it is forgotten");
+                // What EC2 has shown was of that one.
+                self.observed.forget_reads();
             }
             // The host's network is about to be read.
             Recovery::Doubtful if self.macs.is_none() => {}
@@ -104,7 +106,7 @@ impl<W: World> Engine<W> {
                 }
                 tracing::info!(instance = %identity.instance, r#type = %identity.instance_type, "this node");
                 self.identified = true;
-                self.observed.unsure_who = false;
+                self.observed.who_is_known();
                 self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
                 // The NAT table depends on who we are.
                 self.be_patient_for_nat();
@@ -127,10 +129,10 @@ impl<W: World> Engine<W> {
         if let Some(identity) = self.told.take() {
             self.identity(Ok(identity));
         }
-        let here = Here { identity: None, macs: self.macs.as_ref() };
-        let node = self.book.ledger().node.as_ref();
-        self.observed.unsure_who =
-            !self.identified && node.is_some_and(|node| here.lacks(node.identity.primary_mac));
+        if !self.identified {
+            let here = Here { identity: None, macs: self.macs.as_ref() };
+            self.observed.weigh_who(self.book.ledger(), here);
+        }
     }
 
     fn ask_identity_later(&mut self) {

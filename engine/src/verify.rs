@@ -1,8 +1,10 @@
 //! A pod's wiring compared with the kernel: for CHECK, for a repeated ADD, and for what a start finds unfinished.
 
+use std::net::IpAddr;
+
 use holdfast_model::chain;
 use holdfast_model::host::PodWiring;
-use holdfast_model::lease::LeasePhase;
+use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::sandbox::{NetnsRef, SandboxKey};
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns, Spawner};
 use tokio::sync::oneshot;
@@ -41,7 +43,11 @@ impl<W: World> Engine<W> {
                 Ok(differences) => Verdict::Unsound { why: differences.join("; ") },
                 Err(fault) => match host.liveness(seen, pod).await {
                     Liveness::Gone => Verdict::Unsound { why: chain(&fault) },
-                    Liveness::Joined if matches!(fault, HostFault::Netns { .. }) => Verdict::Hidden(fault),
+                    Liveness::Joined
+                        if matches!(fault, HostFault::Netns { .. } | HostFault::Barred { .. }) =>
+                    {
+                        Verdict::Hidden(fault)
+                    }
                     Liveness::Joined | Liveness::Severed | Liveness::Unknown => Verdict::Unknown(fault),
                 },
             };
@@ -53,6 +59,9 @@ impl<W: World> Engine<W> {
         match &verdict {
             Verdict::Sound => {}
             Verdict::Unsound { why } => tracing::info!(%sandbox, why, "the wiring is not as it should be"),
+            Verdict::Hidden(fault @ HostFault::Barred { .. }) => tracing::warn!(
+                %sandbox, error = %chain(fault), "the sandbox lives and is not verified. It is kept"
+            ),
             Verdict::Hidden(fault) => tracing::warn!(
                 %sandbox, error = %chain(fault),
                 "the sandbox lives, its namespace cannot be seen from here, and so not verified: is it mounted with \
@@ -69,6 +78,7 @@ impl<W: World> Engine<W> {
         &mut self,
         sandbox: &SandboxKey,
         netns: Option<Netns>,
+        expected: &[IpAddr],
         reply: oneshot::Sender<Vec<String>>,
     ) {
         let lease = self.book.ledger().leases.get(sandbox);
@@ -78,13 +88,20 @@ impl<W: World> Engine<W> {
             return;
         };
         let wirings = self.wirings(lease);
+        let mut differences = unexpected(lease, expected);
         let host = self.ports.host.clone();
         self.ports.spawner.spawn(async move {
-            let differences =
-                check_faces(&*host, wirings, netns).await.unwrap_or_else(|fault| vec![chain(&fault)]);
+            let wrong = check_faces(&*host, wirings, netns).await.unwrap_or_else(|fault| vec![chain(&fault)]);
+            differences.extend(wrong);
             drop(reply.send(differences));
         });
     }
+}
+
+/// Which addresses of a lease the runtime does not know of. One that kept none expects none.
+fn unexpected(lease: &Lease, expected: &[IpAddr]) -> Vec<String> {
+    let unknown = lease.addresses().filter(|address| !expected.is_empty() && !expected.contains(address));
+    unknown.map(|address| format!("the runtime expects {expected:?}, the ledger has {address}")).collect()
 }
 
 /// The namespace that this path led to when the sandbox was added.
@@ -108,4 +125,48 @@ async fn check_faces(
         differences.extend(host.check_pod(wiring, netns.clone()).await?);
     }
     Ok(differences)
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_model::eni::EniPlace;
+    use holdfast_model::ids::{EniId, MacAddr};
+    use holdfast_model::lease::Face;
+    use holdfast_model::sandbox::PodRef;
+    use holdfast_model::time::WallTime;
+
+    use super::*;
+
+    #[test]
+    fn each_address_of_a_lease_is_one_that_the_runtime_kept() {
+        let [first, second, other] = ["10.0.0.7", "10.0.1.7", "10.0.0.8"].map(|text| text.parse().unwrap());
+        let face = |address| Face {
+            ifname: "eth0".to_owned(),
+            address,
+            eni: EniId::new("eni-1"),
+            place: EniPlace::PRIMARY,
+            host_veth: "eni1".to_owned(),
+            host_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+        };
+        let lease = Lease {
+            sandbox: SandboxKey {
+                container_id: "c".to_owned(),
+                ifname: "eth0".to_owned(),
+                network: "aws-cni".to_owned(),
+            },
+            pod: PodRef { namespace: "default".to_owned(), name: "web-0".to_owned(), uid: None },
+            netns: NetnsRef { path: "/run/netns/x".to_owned(), inode: 7 },
+            faces: vec![face(first), face(second)],
+            phase: LeasePhase::Active,
+            created: WallTime(0),
+        };
+        assert!(unexpected(&lease, &[]).is_empty(), "a runtime that kept nothing expects nothing");
+        assert!(unexpected(&lease, &[other, second, first]).is_empty(), "what else the pod has is not ours");
+        let missing = unexpected(&lease, &[other, first]);
+        assert!(
+            matches!(missing.as_slice(), [why] if why.ends_with("the ledger has 10.0.1.7")),
+            "{missing:?}"
+        );
+    }
 }

@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::block::{self, Block};
-use crate::eni::EniRecord;
+use crate::block::{self, Block, BlockState};
+use crate::eni::{EniRecord, Management};
 use crate::ids::{EniId, IntentId, SubnetId};
 use crate::intent::Intent;
 use crate::journal::JournalEntry;
@@ -172,6 +172,13 @@ impl Ledger {
     /// The leases with an address on this ENI.
     pub fn leases_on<'a>(&'a self, eni: &'a EniId) -> impl Iterator<Item = &'a Lease> {
         self.leases.values().filter(move |lease| lease.is_on(eni))
+    }
+
+    /// Whether EC2 has shown that an ENI is not attached here any more, and it is kept because pods still live on it.
+    pub fn is_known_gone(&self, eni: &EniRecord) -> bool {
+        eni.management == Management::Excluded
+            && !eni.is_primary()
+            && self.blocks_on(&eni.id).all(|block| block.state != BlockState::Held)
     }
 
     fn forget_names(&mut self, key: &SandboxKey) {

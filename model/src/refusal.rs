@@ -108,6 +108,14 @@ pub enum Refusal {
         /// Which.
         eni: EniId,
     },
+    /// Others take away the ENIs that are attached for the pool.
+    #[error(
+        "somebody else has detached {eni}: another network interface is attached after a pause, which grows while this goes on"
+    )]
+    EniTaken {
+        /// The last one.
+        eni: EniId,
+    },
     /// EC2 may not be changed (`DISABLE_NETWORK_RESOURCE_PROVISIONING`), so the pool is what it is.
     #[error("no free address, and DISABLE_NETWORK_RESOURCE_PROVISIONING keeps the pool from growing")]
     ProvisioningDisabled,

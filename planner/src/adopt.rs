@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use crate::desired::Desired;
 use crate::draft::Draft;
 use crate::limits::limits_of;
-use crate::observed::Observed;
+use crate::observed::{DESCRIBES_LAG, Observed};
 use crate::proof::Left;
 use crate::quarantine::rest;
 use crate::reading::Reading;
@@ -154,6 +154,13 @@ impl Merge<'_> {
                 continue;
             }
             match draft.ledger.block_of(ip).cloned() {
+                // We gave it back, longer ago than views lag: somebody has put it there.
+                Some(Block { net, state: BlockState::Gone(at), .. })
+                    if self.reading.began.since(at) >= DESCRIBES_LAG =>
+                {
+                    draft.drop_block(net);
+                    self.found(draft, &record.id, ip, New::Unasked);
+                }
                 Some(known) if known.eni == record.id => self.shown_again(draft, record, known),
                 // It has left where the book had it, under a sandbox that no lease explains.
                 Some(known) if known.state == BlockState::Withdrawn && !is_leased(&draft.ledger, ip) => {

@@ -174,7 +174,8 @@ pub(crate) fn growth(
             count = 1;
             short = 1;
         }
-        let slot = lowest_free_slot(pool.key.card, &claimed);
+        let avoided = claimed.union(&observed.taken_slots).copied().collect();
+        let slot = lowest_free_slot(pool.key.card, &avoided);
         claimed.insert(slot);
         grown.changes.push(create(
             desired,

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use holdfast_model::block::{Block, BlockState};
 use holdfast_model::ids::MacAddr;
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::lease::{Face, Lease, LeasePhase};
@@ -14,7 +13,7 @@ use holdfast_model::uses::{Suspicion, Use};
 use crate::choose::Choice;
 use crate::desired::Desired;
 use crate::proof::Ended;
-use crate::quarantine::rest;
+use crate::quarantine::{ended, rest};
 use crate::traces::Traces;
 
 #[cfg(test)]
@@ -147,27 +146,8 @@ pub fn undo(ledger: &Ledger, sandbox: &SandboxKey, now: &Now) -> Vec<Change> {
 
 fn end(ledger: &Ledger, lease: &Lease, after: impl Fn(IpAddr) -> Option<Use>, now: &Now) -> Vec<Change> {
     let mut changes = vec![Change::DropLease(lease.sandbox.clone())];
-    for ip in lease.addresses() {
-        changes.push(match after(ip) {
-            Some(what) => Change::PutUse(ip, what),
-            None => Change::DropUse(ip),
-        });
-        let withdrawn = ledger.block_of(ip).filter(|block| block.state == BlockState::Withdrawn);
-        // What others use in it keeps it in the book.
-        let others = |block: &Block| {
-            ledger
-                .uses_in(block.net)
-                .any(|(other, what)| !lease.addresses().any(|ip| ip == other) && in_use(what))
-        };
-        if let Some(block) = withdrawn.filter(|block| !others(block)) {
-            changes.push(Change::PutBlock(Block { state: BlockState::Gone(now.boottime), ..block.clone() }));
-        }
-    }
+    changes.extend(ended(ledger, &addresses(lease), after, now));
     changes
-}
-
-fn in_use(what: &Use) -> bool {
-    matches!(what, Use::Leased(_) | Use::Suspect(_))
 }
 
 fn addresses(lease: &Lease) -> Vec<IpAddr> {

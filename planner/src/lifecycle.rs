@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use holdfast_model::block::BlockState;
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
@@ -235,7 +235,18 @@ pub(crate) fn forget(ledger: &Ledger, now: &Now, agenda: &mut Agenda) -> Option<
             EniPhase::Attached { .. } => eni.management == Management::Excluded && !eni.is_primary(),
             _ => false,
         };
-        if over && bare && ledger.intents_on(&eni.id).next().is_none() {
+        if !over || ledger.intents_on(&eni.id).next().is_some() {
+            continue;
+        }
+        if eni.attachment().is_some() && eni.created_by.is_some() {
+            // What others detached may hang about somewhere. EC2 deletes it if it does, and says so if it does not.
+            let gone = |block: &Block| matches!(block.state, BlockState::Gone(_));
+            let nobodys = |block: &Block| gone(block) || changes.contains(&Change::DropBlock(block.net));
+            if ledger.blocks_on(&eni.id).all(nobodys) {
+                let left = EniRecord { phase: EniPhase::Detached, since: now.boottime, ..eni.clone() };
+                changes.push(Change::PutEni(left));
+            }
+        } else if bare {
             changes.push(Change::DropEni(eni.id.clone()));
         }
     }

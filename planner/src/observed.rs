@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::cloud::{Api, CloudChange, CloudRead, EniView};
+use holdfast_model::cloud::{Api, AttachmentStatus, CloudChange, CloudRead, EniView};
+use holdfast_model::eni::{EniRecord, EniSlot, Management};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
@@ -22,6 +23,7 @@ use crate::host::wants_set_up;
 use crate::orphan::{STRAY_AFTER, intent_tag, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
+use crate::proof::Here;
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
@@ -31,8 +33,10 @@ mod tests;
 
 /// A link appears about a second after the attachment; until then the set-up is tried at this pace.
 const SET_UP_REST: Duration = Duration::from_millis(200);
+/// Somebody's detachment of an ENI is soon carried out.
+const DETACHMENT_TAKES: Duration = Duration::from_secs(5);
 /// What was created is shown by a read that begins this much later.
-const DESCRIBES_LAG: Duration = Duration::from_secs(60);
+pub(crate) const DESCRIBES_LAG: Duration = Duration::from_secs(60);
 /// Links were seen to appear up to ten seconds after the attachment. From here on other ENIs make up for it.
 pub(crate) const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 /// That many tries at the fast pace, then slower.
@@ -82,6 +86,9 @@ pub struct Observed {
     pub calls: BTreeMap<IntentId, Call>,
     /// What fits on ENIs by what EC2 has refused: its own word is the truth about that.
     pub fits: Fits,
+    /// Slots of which EC2 has said that something is there. What was detached by force stays there until the instance stops,
+    /// and with that this process.
+    pub taken_slots: BTreeSet<EniSlot>,
     /// The reads that are wanted and under way.
     pub reads: WantedReads,
     /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
@@ -94,7 +101,7 @@ pub struct Observed {
     pub traces: Traces,
     /// The primary ENI that the ledger knows has no link here, and metadata has not said who we are: nothing is changed in
     /// EC2, where it might be another instance's.
-    pub unsure_who: bool,
+    pub(crate) unsure_who: bool,
     /// This process's share of jitter for periodic reads, drawn once.
     pub jitter: Duration,
 }
@@ -149,6 +156,7 @@ impl Observed {
             Some(CloudRead::InstanceEnis { .. }) => self.reads.want_from(Reason::Miscounted, now.boottime),
             Some(CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }) | None => {}
         }
+        self.taken_slots.extend(settlement.taken);
         if let Some((eni, count)) = &settlement.too_many {
             self.fits.refused(eni.as_ref(), *count, now);
         }
@@ -163,15 +171,43 @@ impl Observed {
         }
     }
 
+    /// A call was not made, because the ledger does not take what it is about. `draw` is random and spreads the pause.
+    pub fn unkeepable(&mut self, api: Api, cause: &str, now: &Now, draw: u64) {
+        let setback = Setback::of(api, PauseScope::Api, Some(&Fault::Rejected), cause, None);
+        self.pauses.setback(&setback, now.boottime, now, draw);
+    }
+
     /// Sandboxes live here that the ledger does not know: it has lost something, and what else it says may be old.
     pub fn ledger_lost(&mut self, now: &Now) {
         self.suspect_orphans(now);
         self.reads.want(Reason::LedgerLost, now.boottime);
     }
 
+    /// While metadata has not said who we are: whether the host's links bear out that the ledger is this node's.
+    pub fn weigh_who(&mut self, ledger: &Ledger, here: Here<'_>) {
+        self.unsure_who = ledger.node.as_ref().is_some_and(|node| here.lacks(node.identity.primary_mac));
+    }
+
+    /// Metadata has said who we are, and nothing speaks against it.
+    pub fn who_is_known(&mut self) {
+        self.unsure_who = false;
+    }
+
     /// Whether anything may be changed in EC2.
     pub(crate) fn may_change(&self, desired: &Desired<'_>) -> bool {
         !desired.config.provisioning_disabled.value && !self.unsure_who
+    }
+
+    /// What a read is to tell, for people; nothing of the first one and of those that come with time.
+    pub fn why_read(&self, read: &CloudRead, ledger: &Ledger) -> Vec<String> {
+        self.reads.why(read, ledger).map(|reason| format!("{reason:?}")).collect()
+    }
+
+    /// What EC2 is to be read for, for people.
+    pub fn reads_wanted(&self, now: &Now) -> Vec<String> {
+        let told =
+            |(reason, from): (&Reason, &BootTime)| format!("{reason:?}, from {} on", now.wall_at(*from));
+        self.reads.all_wanted().map(told).collect()
     }
 
     /// A read is being sent.
@@ -203,7 +239,8 @@ impl Observed {
         };
         for change in changes {
             let Change::PutBlock(block) = change else { continue };
-            if before.blocks.contains_key(&block.net) {
+            if before.blocks.get(&block.net).is_some_and(|known| !matches!(known.state, BlockState::Gone(_)))
+            {
                 continue;
             }
             self.fits.miscounted(&block.eni);
@@ -214,20 +251,47 @@ impl Observed {
         }
     }
 
+    /// Notes whether others took an ENI of ours away, by what an adoption found. Call it with the ledger as it was before;
+    /// `draw` is random and spreads the pause.
+    pub fn note_taken(&mut self, before: &Ledger, changes: &[Change], now: &Now, draw: u64) {
+        let serves = |id: &EniId| before.enis.get(id).filter(|eni| eni.serves_pods() && !eni.is_primary());
+        let taken = changes.iter().find_map(|change| match change {
+            Change::PutEni(eni) if !eni.serves_pods() && eni.management != Management::Unmanaged => {
+                serves(&eni.id)
+            }
+            Change::DropEni(id) => serves(id),
+            _ => None,
+        });
+        let ours = |eni: &&EniRecord| {
+            let detached = |change: &CloudChange| matches!(change, CloudChange::DetachEni { .. });
+            eni.created_by.is_some() && !before.intents_on(&eni.id).any(|intent| detached(&intent.change))
+        };
+        if let Some(eni) = taken.filter(ours) {
+            self.pauses.setback(&Setback::taken(&eni.id), now.boottime, now, draw);
+        }
+    }
+
     /// A read was answered, adopted, and the adoption applied: notes which free addresses it lacks, and what it has
     /// settled. Call it with the ledger as it is after the adoption.
     pub fn read_adopted(&mut self, ledger: &Ledger, reading: Reading<'_>) {
         self.pauses.recovered(reading.read.api(), None);
         self.calls.retain(|id, call| call.sent.is_some() || ledger.intents.contains_key(id));
-        self.set_up_rests.retain(|id, _| ledger.enis.contains_key(id));
+        // What is not attached has no link to wait for: should it be attached again, it has its time anew.
+        self.set_up_rests.retain(|id, _| ledger.enis.get(id).is_some_and(|eni| eni.attachment().is_some()));
         self.fits.keep(|id| ledger.enis.contains_key(id));
-        // What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again.
-        self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
+        self.note_unwanted(ledger);
         let unanswered = self.unanswered(ledger);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
         self.note_strays(ledger, reading);
         self.note_shown(ledger, reading);
         self.note_not_shown(ledger, reading);
+        self.note_unbound(ledger, reading);
+    }
+
+    /// What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again. Call it
+    /// before each plan.
+    pub fn note_unwanted(&mut self, ledger: &Ledger) {
+        self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
     }
 
     /// Which unattached ENIs are somebody's to attach or nobody's, a later read tells.
@@ -296,6 +360,29 @@ impl Observed {
                     self.reads.want_from(Reason::NotShown(ip), from);
                 }
             }
+        }
+    }
+
+    /// ENIs that a read has not shown where the ledger has them, and that are kept there all the same: it began too soon
+    /// after a change to tell, they are just being detached, or it did not say what became of them. Another one does.
+    fn note_unbound(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+        let Some(node) = ledger.node.as_ref().filter(|_| reading.is_whole(ledger)) else { return };
+        let covers = |eni: &EniRecord| match reading.read {
+            CloudRead::InstanceEnis { .. } => true,
+            CloudRead::Enis { enis } => enis.contains(&eni.id),
+            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => false,
+        };
+        let bound = |eni: &EniRecord| {
+            let view = reading.views.iter().find(|view| view.id == eni.id);
+            view.and_then(|view| view.attachment.as_ref()).is_some_and(|at| {
+                at.instance == node.identity.instance
+                    && matches!(at.status, AttachmentStatus::Attaching | AttachmentStatus::Attached)
+            })
+        };
+        let attached = ledger.enis.values().filter(|eni| eni.attachment().is_some() && !eni.is_primary());
+        for eni in attached.filter(|eni| covers(eni) && !bound(eni) && !ledger.is_known_gone(eni)) {
+            let from = eni.changed.after(ABSENCE_BELIEVED_AFTER).max(reading.began.after(DETACHMENT_TAKES));
+            self.reads.want_from(Reason::Contradicted(eni.id.clone()), from);
         }
     }
 

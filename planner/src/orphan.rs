@@ -15,11 +15,15 @@ pub(crate) fn is_unattached_of(view: &EniView, me: &InstanceId) -> bool {
     view.attachment.is_none() && view.tags.get(TAG_INSTANCE).is_some_and(|owner| owner == me.as_str())
 }
 
+/// Whether somebody has told us to keep our hands off it.
+pub(crate) fn is_kept(view: &EniView) -> bool {
+    view.tags.get(TAG_NO_MANAGE).is_some_and(|word| word == "true")
+}
+
 /// Whether an unattached ENI of this instance's that bears no intent was left behind: it was seen so since that instant,
 /// and is not to be spared.
 pub(crate) fn is_stray(view: &EniView, since: Option<BootTime>, began: BootTime) -> bool {
-    let spared =
-        view.kind != EniKind::Standard || view.tags.get(TAG_NO_MANAGE).is_some_and(|word| word == "true");
+    let spared = view.kind != EniKind::Standard || is_kept(view);
     !spared && since.is_some_and(|since| began.since(since) >= STRAY_AFTER)
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudAnswer, CloudRead};
+use holdfast_model::eni::EniSlot;
 use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::ledger::Change;
 use holdfast_model::refusal::{CredentialsFault, Refusal};
@@ -16,6 +17,9 @@ pub enum PauseScope {
     Eni(EniId),
     /// Calls that take addresses from this subnet, by whatever API.
     Subnet(SubnetId),
+    /// Calls that bring the node another ENI, by whatever API, after others took one away. That one is attached again says
+    /// nothing about whether it stays.
+    Others,
 }
 
 /// How a change that was sent ended.
@@ -49,8 +53,10 @@ pub enum Fault {
     SubnetFull,
     /// The ENI carries as many addresses as it can.
     AddressLimit,
-    /// The instance has as many ENIs as it can, or the slot is taken.
+    /// The instance has as many ENIs as it can.
     AttachmentLimit,
+    /// Something that we do not know of sits in the slot.
+    SlotTaken,
     /// The account has as many ENIs in the region as it may.
     EniQuota,
     /// The object does not exist.
@@ -83,6 +89,8 @@ pub struct Settlement {
     pub doubt: Option<CloudRead>,
     /// So many addresses are more than fit on that ENI, or on a new one.
     pub too_many: Option<(Option<EniId>, u32)>,
+    /// Nothing can be attached there, whatever the ledger says.
+    pub taken: Option<EniSlot>,
 }
 
 /// Something went wrong with a call, and similar calls rest for a while.
@@ -110,6 +118,19 @@ impl Fault {
 }
 
 impl Setback {
+    /// Somebody else took an ENI of ours away: undone at once the first time, and ever later while it goes on. What
+    /// does so again and again has its reasons, and would have us call for as long as it runs.
+    pub(crate) fn taken(eni: &EniId) -> Self {
+        Self {
+            api: Api::AttachNetworkInterface,
+            scope: PauseScope::Others,
+            cause: Refusal::EniTaken { eni: eni.clone() },
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(3600),
+            at_least: Duration::ZERO,
+        }
+    }
+
     /// The rest that a fault calls for; `None` stands for an unknown outcome. `subnet` is where the call takes
     /// addresses from.
     pub(crate) fn of(
@@ -161,8 +182,8 @@ impl Setback {
             Some(Fault::AttachmentLimit) => {
                 of(scope, Refusal::Miscounted { api, cause }, seconds(10), seconds(600))
             }
-            // The next call asks for less, down to nothing, so it may come soon.
-            Some(Fault::AddressLimit) => {
+            // The next call asks for less, down to nothing, or for another slot, so it may come soon.
+            Some(Fault::AddressLimit | Fault::SlotTaken) => {
                 of(scope, Refusal::Miscounted { api, cause }, Duration::from_millis(500), seconds(10))
             }
             Some(Fault::TokenMismatch | Fault::Rejected) => {

@@ -56,6 +56,7 @@ impl Pauses {
             PauseScope::Api => pause.api == api,
             PauseScope::Eni(id) => pause.api == api && Some(id) == eni,
             PauseScope::Subnet(id) => Some(id) == subnet,
+            PauseScope::Others => matches!(api, Api::AttachNetworkInterface | Api::CreateNetworkInterface),
         })
     }
 
@@ -101,6 +102,7 @@ impl Pauses {
                 || match &pause.scope {
                     PauseScope::Api | PauseScope::Subnet(_) => false,
                     PauseScope::Eni(id) => Some(id) != eni,
+                    PauseScope::Others => true,
                 }
         });
     }

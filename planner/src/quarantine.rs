@@ -1,11 +1,13 @@
 //! Addresses that may be in use although no lease says so.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use holdfast_model::block::BlockState;
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
 use holdfast_model::uses::{Cooldown, Suspicion, Use};
+use ipnet::IpNet;
 
 use crate::desired::Desired;
 use crate::draft::Draft;
@@ -28,21 +30,43 @@ pub fn review_quarantine(desired: &Desired<'_>, ledger: &Ledger, traces: &Traces
     }
     for (&ip, what) in &ledger.uses {
         if matches!(what, Use::Suspect(_)) && !traces.in_use.contains_key(&ip) {
-            release(&mut draft, ip, rest(desired, now), now);
+            let rest = Use::Cooling(rest(desired, now));
+            for change in ended(&draft.ledger, &[ip], |_| Some(rest.clone()), now) {
+                draft.push(change);
+            }
         }
     }
     draft.into_changes()
 }
 
-/// Nobody uses the address any more: it rests, and what EC2 took away meanwhile leaves a tombstone.
-pub(crate) fn release(draft: &mut Draft<'_>, ip: IpAddr, rest: Cooldown, now: &Now) {
-    draft.put_use(ip, Use::Cooling(rest));
-    let block = draft.ledger.block_of(ip).filter(|block| block.state == BlockState::Withdrawn).cloned();
-    if let Some(block) = block
-        && !draft.ledger.is_somebodys(&block)
-    {
-        draft.set_state(block.net, BlockState::Gone(now.boottime));
-    }
+/// Who used these addresses is gone: what becomes of each, and of what EC2 took away meanwhile and was kept for them alone,
+/// a tombstone.
+pub(crate) fn ended(
+    ledger: &Ledger,
+    addresses: &[IpAddr],
+    after: impl Fn(IpAddr) -> Option<Use>,
+    now: &Now,
+) -> Vec<Change> {
+    let uses: BTreeMap<IpAddr, Option<Use>> = addresses.iter().map(|ip| (*ip, after(*ip))).collect();
+    let in_use = |what: &Use| matches!(what, Use::Leased(_) | Use::Suspect(_));
+    let is_somebodys = |block: &Block| {
+        let others = ledger.uses_in(block.net).filter(|(ip, _)| !uses.contains_key(ip)).map(|(_, what)| what);
+        let these =
+            uses.iter().filter(|(ip, _)| block.net.contains(*ip)).filter_map(|(_, what)| what.as_ref());
+        others.chain(these).any(in_use)
+    };
+    let blocks: BTreeMap<IpNet, &Block> =
+        addresses.iter().filter_map(|ip| ledger.block_of(*ip)).map(|block| (block.net, block)).collect();
+    let withdrawn = blocks.into_values().filter(|block| block.state == BlockState::Withdrawn);
+    let gone = withdrawn
+        .filter(|block| !is_somebodys(block))
+        .map(|block| Change::PutBlock(Block { state: BlockState::Gone(now.boottime), ..block.clone() }));
+    let gone: Vec<Change> = gone.collect();
+    let put = |(ip, what): (IpAddr, Option<Use>)| match what {
+        Some(what) => Change::PutUse(ip, what),
+        None => Change::DropUse(ip),
+    };
+    uses.into_iter().map(put).chain(gone).collect()
 }
 
 /// A full rest that begins now.

@@ -166,6 +166,7 @@ fn passes(refusal: &Refusal) -> bool {
             | Refusal::NotReady
             | Refusal::NotReadYet
             | Refusal::LinkAwaited { .. }
+            | Refusal::EniTaken { .. }
             | Refusal::Miscounted { .. }
             | Refusal::AllCooling { .. }
     )

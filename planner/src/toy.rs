@@ -263,6 +263,7 @@ impl Toy {
 
     /// Plans once and carries the plan out. False when there was nothing to do.
     pub(crate) fn round(&mut self) -> bool {
+        self.observed.note_unwanted(&self.ledger);
         let made = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
         let again = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
         assert_eq!(made, again, "equal inputs, equal plans");
@@ -447,6 +448,8 @@ impl Toy {
         let changes =
             self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));
         self.observed.note_found(&self.ledger, &changes, began);
+        let draw = self.draw();
+        self.observed.note_taken(&self.ledger, &changes, &self.now, draw);
         self.commit(&changes);
         let again =
             self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));

@@ -201,6 +201,20 @@ impl WantedReads {
         }
     }
 
+    /// What a read is to tell; nothing when it is the periodic one, or the first.
+    pub(crate) fn why<'a>(
+        &'a self,
+        read: &'a CloudRead,
+        ledger: &'a Ledger,
+    ) -> impl Iterator<Item = &'a Reason> {
+        self.wanted.keys().filter(|reason| tells(read, reason, ledger))
+    }
+
+    /// Each reason, and from when on a read can settle it.
+    pub(crate) fn all_wanted(&self) -> impl Iterator<Item = (&Reason, &BootTime)> {
+        self.wanted.iter()
+    }
+
     /// A read is being sent.
     pub(crate) fn began(&mut self, read: &CloudRead) {
         if !self.under_way.contains(read) {
@@ -223,7 +237,14 @@ impl WantedReads {
         unanswered: &BTreeSet<EniId>,
     ) {
         self.under_way.retain(|other| other != read);
+        // By a ledger that was another's, that one's ENIs may have been asked for.
+        let us = ledger.node.as_ref().map(|node| &node.identity.instance);
         match read {
+            CloudRead::InstanceEnis { instance } | CloudRead::AvailableEnis { instance }
+                if us.is_some_and(|us| us != instance) =>
+            {
+                return;
+            }
             CloudRead::InstanceEnis { .. } => self.last_full = self.last_full.max(Some(began)),
             CloudRead::AvailableEnis { .. } => self.last_unattached = self.last_unattached.max(Some(began)),
             CloudRead::Enis { .. } => {}

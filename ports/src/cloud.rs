@@ -53,9 +53,11 @@ pub enum CloudFault {
     SubnetFull,
     /// Not carried out: the ENI carries as many addresses as it can. The ledger is wrong about it: read.
     AddressLimit,
-    /// Not carried out: the instance has as many ENIs as it can, or the slot is taken. The ledger is wrong about
-    /// it: read.
+    /// Not carried out: the instance has as many ENIs as it can. The ledger is wrong about it: read.
     AttachmentLimit,
+    /// Not carried out: the slot is taken, by an ENI that the ledger does not have, or by one that was detached by force,
+    /// which haunts its slot until the instance stops: take another, and read.
+    SlotTaken,
     /// Not carried out: the account has as many ENIs in the region as it may. Waiting for others to delete some, or
     /// for a higher quota, is all that helps.
     EniQuota,

@@ -1,14 +1,11 @@
 //! The host's network.
 
 use std::future::Future;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
 use holdfast_model::sandbox::NetnsRef;
 
-/// A network namespace by handle, not by path: the handle stays true when the path is bound anew.
-pub type Netns = Arc<OwnedFd>;
+use crate::netns::Netns;
 
 /// Changes and reads the host's network namespace.
 pub trait HostNet: Send + Sync + 'static {
@@ -99,6 +96,15 @@ pub enum HostFault {
         netns: String,
         /// What was seen.
         cause: String,
+    },
+    /// The namespace is there and this process may not enter it, nor was a socket inside handed to it.
+    #[error(
+        "network namespace {netns} may not be entered: this takes CAP_SYS_ADMIN, or a plugin of this version, which hands \
+         a socket over"
+    )]
+    Barred {
+        /// Which.
+        netns: String,
     },
     /// Something in the sandbox is in the way. Nothing was made yet: the address may be given to another at once.
     #[error("{what} exists already in the sandbox")]

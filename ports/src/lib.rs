@@ -7,10 +7,12 @@ pub mod clock;
 pub mod cloud;
 pub mod host;
 pub mod metadata;
+pub mod netns;
 pub mod spawner;
 
 pub use clock::Clock;
 pub use cloud::{Cloud, CloudError, CloudFault};
-pub use host::{HostFault, HostNet, Liveness, Netns};
+pub use host::{HostFault, HostNet, Liveness};
 pub use metadata::{HintAsked, Metadata, MetadataError, MetadataHint};
+pub use netns::Netns;
 pub use spawner::Spawner;

@@ -6,7 +6,7 @@ mod sample;
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::{Change, Ledger};
@@ -127,6 +127,23 @@ fn close_commits_what_was_submitted() {
     let last = reports.iter().last().unwrap();
     assert_eq!(word(&last), "committed 200");
     assert_eq!(Store::open(&path, &options()).unwrap().ledger, ledger_of(script.iter().flatten()));
+}
+
+/// Whoever has to end does not wait for a disk that hangs.
+#[test]
+fn a_writer_that_a_hanging_disk_keeps_is_left_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate::default());
+    let options = OpenOptions { observer: Some(Arc::clone(&gate) as Arc<dyn CommitObserver>), ..options() };
+    let (writer, _reports) =
+        spawned(Store::open(&folder.path().join("ledger.redb"), &options).unwrap().store);
+    gate.close();
+    writer.submit(script(6, 1).remove(0));
+    gate.await_one();
+    let begun = Instant::now();
+    writer.abandon();
+    assert!(begun.elapsed() < SOON / 4, "{:?}", begun.elapsed());
+    gate.open();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::TimeVal;
 
-use crate::fd;
+use crate::fd::{self, Descriptors};
 use crate::frame::{FrameDecoder, FrameError, MAX_ANSWER};
 use crate::message::{AnswerFrame, RequestFrame};
 
@@ -72,18 +72,18 @@ impl ClientError {
 
 /// Asks the daemon at `path` and waits for its answer until `patience` is over.
 ///
-/// `netns` goes along with the first byte. Nothing in here blocks past the deadline, not even a connect to a daemon
+/// `descriptors` go along with the first byte. Nothing in here blocks past the deadline, not even a connect to a daemon
 /// that no longer accepts, or an answer that comes a byte at a time.
 pub fn exchange(
     path: &Path,
     request: &RequestFrame,
-    netns: Option<BorrowedFd<'_>>,
+    descriptors: Option<Descriptors<BorrowedFd<'_>>>,
     patience: Duration,
 ) -> Result<AnswerFrame, ClientError> {
     let deadline = Deadline { end: Instant::now() + patience, patience };
     let bytes = request.encode().map_err(ClientError::TooLarge)?;
     let mut stream = open(path, &deadline)?;
-    match write(&mut stream, &bytes, netns, &deadline) {
+    match write(&mut stream, &bytes, descriptors, &deadline) {
         Ok(()) => read(&mut stream, &deadline),
         Err(error @ ClientError::TimedOut { .. }) => Err(error),
         // A daemon that refuses a client answers and closes without reading on: its answer says more than our
@@ -134,14 +134,14 @@ fn open(path: &Path, deadline: &Deadline) -> Result<UnixStream, ClientError> {
 fn write(
     stream: &mut UnixStream,
     bytes: &[u8],
-    netns: Option<BorrowedFd<'_>>,
+    descriptors: Option<Descriptors<BorrowedFd<'_>>>,
     deadline: &Deadline,
 ) -> Result<(), ClientError> {
     let mut rest = bytes;
     let mut first = true;
     while !rest.is_empty() {
         stream.set_write_timeout(Some(deadline.left()?)).map_err(ClientError::Send)?;
-        let outcome = if first { fd::send(stream, rest, netns) } else { stream.write(rest) };
+        let outcome = if first { fd::send(stream, rest, descriptors) } else { stream.write(rest) };
         match outcome {
             Ok(0) => return Err(ClientError::Send(io::ErrorKind::WriteZero.into())),
             Ok(sent) => rest = &rest[sent..],

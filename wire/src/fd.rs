@@ -1,11 +1,12 @@
-//! Bytes with a descriptor beside them, over a unix stream socket (`SCM_RIGHTS`).
+//! Bytes with descriptors beside them, over a unix stream socket (`SCM_RIGHTS`).
 //!
 //! The plugin opens the sandbox's network namespace and passes the open descriptor: a path can be removed, reused
-//! or mean another file in the daemon's mount namespace, a descriptor cannot.
+//! or mean another file in the daemon's mount namespace, a descriptor cannot. Behind it goes a netlink socket that the
+//! plugin opened inside: by it the daemon sets the sandbox up without the right to enter it.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::cmsg_space;
@@ -15,25 +16,56 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 /// cannot make the kernel cut the control data short.
 const MAX_DESCRIPTORS: usize = 253;
 
+/// What travels with a request, in this order. What each is, nobody has looked at: whoever receives them does.
+#[derive(Debug, Clone, Copy)]
+pub struct Descriptors<F> {
+    /// The sandbox's network namespace.
+    pub netns: F,
+    /// A `NETLINK_ROUTE` socket that was opened inside it, by a plugin that could.
+    pub netlink: Option<F>,
+}
+
+impl<F: AsFd> Descriptors<F> {
+    /// The same, lent.
+    pub fn borrowed(&self) -> Descriptors<BorrowedFd<'_>> {
+        Descriptors { netns: self.netns.as_fd(), netlink: self.netlink.as_ref().map(AsFd::as_fd) }
+    }
+}
+
+impl<F> Descriptors<F> {
+    /// Only the namespace.
+    pub fn of(netns: F) -> Self {
+        Self { netns, netlink: None }
+    }
+}
+
 /// What one read gave.
 #[derive(Debug)]
 pub struct Received {
     /// Bytes put at the start of the buffer; 0 at the end of the stream.
     pub bytes: usize,
-    /// The descriptor that came with them. Close-on-exec.
-    pub descriptor: Option<OwnedFd>,
+    /// The descriptors that came with them. Close-on-exec.
+    pub descriptors: Option<Descriptors<OwnedFd>>,
     /// How many more came: they were closed. A well-behaved plugin never sends one.
     pub extra: usize,
 }
 
-/// Sends the start of `bytes`, and `descriptor` with its first byte; gives how many bytes went.
+/// Sends the start of `bytes`, and `descriptors` with its first byte; gives how many bytes went.
 ///
 /// Never raises SIGPIPE. `EINTR` is retried, `WouldBlock` (also a send timeout) is passed on. The caller sends the
 /// rest as ordinary bytes.
-pub fn send(socket: &impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-    let raw = descriptor.map(|fd| [fd.as_raw_fd()]);
-    let rights = raw.as_ref().map(|fds| [ControlMessage::ScmRights(fds)]);
-    let control: &[ControlMessage<'_>] = rights.as_ref().map_or(&[], |r| r);
+pub fn send(
+    socket: &impl AsFd,
+    bytes: &[u8],
+    descriptors: Option<Descriptors<BorrowedFd<'_>>>,
+) -> io::Result<usize> {
+    let raw: Vec<RawFd> = descriptors
+        .iter()
+        .flat_map(|fds| std::iter::once(fds.netns).chain(fds.netlink))
+        .map(|fd| fd.as_raw_fd())
+        .collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     loop {
         let fd = socket.as_fd().as_raw_fd();
         match sendmsg::<()>(fd, &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None) {
@@ -44,7 +76,7 @@ pub fn send(socket: &impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>
     }
 }
 
-/// Reads what is there into `buffer`, with the descriptor that came along.
+/// Reads what is there into `buffer`, with the descriptors that came along.
 ///
 /// Works on blocking and non-blocking sockets; an async daemon calls it when the socket is readable and gets
 /// `WouldBlock` otherwise. Fails, with everything closed, if the kernel could not pass all descriptors.
@@ -63,14 +95,14 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
         RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,
     });
-    let mut descriptors: Vec<OwnedFd> = rights.flatten().collect();
+    let came: Vec<OwnedFd> = rights.flatten().collect();
     if message.flags.contains(ReturnFlags::CTRUNC) {
         return Err(io::Error::other("descriptors were lost on the way: this process has no room for more"));
     }
-    let extra = descriptors.len().saturating_sub(1);
-    // Dropping the rest of the list closes it.
-    descriptors.truncate(1);
-    Ok(Received { bytes: message.bytes, descriptor: descriptors.pop(), extra })
+    let mut came = came.into_iter();
+    let descriptors = came.next().map(|netns| Descriptors { netns, netlink: came.next() });
+    // Dropping the rest closes it.
+    Ok(Received { bytes: message.bytes, descriptors, extra: came.len() })
 }
 
 #[cfg(test)]
@@ -90,21 +122,42 @@ mod tests {
         (meta.dev(), meta.ino())
     }
 
+    fn closes_on_exec(fd: &impl AsFd) -> bool {
+        FdFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFD).unwrap()).contains(FdFlag::FD_CLOEXEC)
+    }
+
     #[test]
     fn a_descriptor_arrives_with_the_first_byte_and_is_the_same_file() {
         let (near, far) = UnixStream::pair().unwrap();
         let netns = File::open("/proc/self/ns/net").unwrap();
-        assert_eq!(send(&near, b"hello", Some(netns.as_fd())).unwrap(), 5);
+        assert_eq!(send(&near, b"hello", Some(Descriptors::of(netns.as_fd()))).unwrap(), 5);
         let mut buffer = [0; 2];
         let first = receive(&far, &mut buffer).unwrap();
         assert_eq!((first.bytes, first.extra), (2, 0));
-        let arrived = first.descriptor.expect("comes with the first byte");
-        assert_eq!(inode(&arrived), inode(&netns));
-        let flags = FdFlag::from_bits_retain(fcntl(&arrived, FcntlArg::F_GETFD).unwrap());
-        assert!(flags.contains(FdFlag::FD_CLOEXEC));
+        let arrived = first.descriptors.expect("comes with the first byte");
+        assert_eq!(inode(&arrived.netns), inode(&netns));
+        assert!(arrived.netlink.is_none());
+        assert!(closes_on_exec(&arrived.netns));
         let second = receive(&far, &mut [0; 8]).unwrap();
         assert_eq!(second.bytes, 3);
-        assert!(second.descriptor.is_none());
+        assert!(second.descriptors.is_none());
+    }
+
+    #[test]
+    fn a_namespace_and_a_socket_arrive_each_in_its_place() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let sent = Descriptors {
+            netns: OwnedFd::from(File::open("/proc/self/ns/net").unwrap()),
+            netlink: Some(OwnedFd::from(File::open("/proc/self/ns/uts").unwrap())),
+        };
+        assert_eq!(send(&near, b"x", Some(sent.borrowed())).unwrap(), 1);
+        let got = receive(&far, &mut [0; 8]).unwrap();
+        assert_eq!((got.bytes, got.extra), (1, 0));
+        let arrived = got.descriptors.expect("both come");
+        let netlink = arrived.netlink.expect("the second one too");
+        assert_eq!(inode(&arrived.netns), inode(&sent.netns));
+        assert_eq!(inode(&netlink), inode(sent.netlink.as_ref().unwrap()));
+        assert!(closes_on_exec(&arrived.netns) && closes_on_exec(&netlink));
     }
 
     #[test]
@@ -113,7 +166,7 @@ mod tests {
         near.write_all(b"x").unwrap();
         drop(near);
         let got = receive(&far, &mut [0; 8]).unwrap();
-        assert!(got.bytes == 1 && got.descriptor.is_none());
+        assert!(got.bytes == 1 && got.descriptors.is_none());
         assert_eq!(receive(&far, &mut [0; 8]).unwrap().bytes, 0);
     }
 
@@ -133,8 +186,8 @@ mod tests {
         .unwrap();
         drop(writer);
         let got = receive(&far, &mut [0; 8]).unwrap();
-        assert_eq!(got.extra, 252);
-        drop(got.descriptor);
+        assert_eq!(got.extra, 251);
+        drop(got.descriptors);
         fcntl(&reader, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
         // A surplus descriptor left open would make this EAGAIN.
         assert_eq!(nix::unistd::read(&reader, &mut [0; 1]), Ok(0));

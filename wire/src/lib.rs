@@ -3,8 +3,8 @@
 //! This crate owns the formats that cross a process boundary on a node:
 //!
 //! * [`cni`]: the CNI specification's configuration, environment, results and errors (0.3.0 to 1.1.0);
-//! * [`message`] in [`frame`]s: the protocol on the daemon's unix socket, with [`fd`] for the network
-//!   namespace's descriptor that travels with a request, and [`peer`] for who is asking;
+//! * [`message`] in [`frame`]s: the protocol on the daemon's unix socket, with [`fd`] for the descriptors
+//!   that travel with a request, and [`peer`] for who is asking;
 //! * [`tombstone`] in a [`spool`]: a DEL that no daemon was there to hear;
 //! * [`names`]: the interface names that both sides must derive alike.
 //!

@@ -12,7 +12,13 @@
 //! [`MAX_PROTOCOL`] and refuses any other with an [`Answer::Failed`] that names both sides, before it looks at
 //! the rest. Adding an optional field needs no new version: unknown fields are ignored, and a field added after
 //! version 1 has a default. The shapes of [`RequestFrame::protocol`] and [`Failed`] never change, so any plugin
-//! can read any daemon's refusal.
+//! can read any daemon's refusal; it comes in the newest protocol that the daemon speaks, so that a plugin that was put
+//! in place before its daemon asks again in that ([`AnswerFrame::speaks_only`]).
+//!
+//! | protocol | what it adds |
+//! |---|---|
+//! | 1 | |
+//! | 2 | a netlink socket of the sandbox's namespace may come behind the namespace's descriptor |
 
 use std::net::IpAddr;
 
@@ -20,13 +26,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::code;
 use crate::frame::{self, FrameError, MAX_ANSWER, MAX_REQUEST};
-use crate::ids::{Attachment, NetworkName, PodRef, SandboxKey, VethPrefix};
+use crate::ids::{Attachment, IfName, NetworkName, PodRef, SandboxKey, VethPrefix};
 
 /// The oldest protocol that this build speaks.
 pub const MIN_PROTOCOL: u16 = 1;
 
 /// The newest protocol that this build speaks, and the one its plugin writes.
-pub const MAX_PROTOCOL: u16 = 1;
+pub const MAX_PROTOCOL: u16 = 2;
+
+/// Since this protocol a netlink socket may come with a request.
+pub const NETLINK_SINCE: u16 = 2;
 
 /// What a plugin sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,7 +189,29 @@ pub enum Answer {
 /// See [`Answer::Added`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Added {
-    /// The pod's address.
+    /// The interface that was asked for. Its fields stand among the answer's own, where every plugin looks for them.
+    #[serde(flatten)]
+    pub own: Face,
+    /// Further interfaces that the sandbox has got along with it, in order. A plugin that does not look for them prints
+    /// the first alone; they end with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Face>,
+}
+
+impl Added {
+    /// All interfaces, the one that was asked for first.
+    pub fn faces(&self) -> impl Iterator<Item = &Face> {
+        std::iter::once(&self.own).chain(&self.more)
+    }
+}
+
+/// One interface of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Face {
+    /// Its name in the sandbox. `None`: that which was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<IfName>,
+    /// Its address.
     pub address: IpAddr,
     /// Device number of the ENI that has the address.
     pub device_number: i32,
@@ -287,6 +318,13 @@ impl AnswerFrame {
     /// An answer in `protocol`, which is that of the request ([`MAX_PROTOCOL`] if it could not be read).
     pub fn new(answer: Answer, protocol: u16, daemon_version: &str) -> Self {
         Self { protocol, daemon_version: daemon_version.to_owned(), answer }
+    }
+
+    /// The protocol of a daemon that does not speak `asked`, if this is its refusal and we speak the other: the request
+    /// has had no effect.
+    pub fn speaks_only(&self, asked: u16) -> Option<u16> {
+        let refused = matches!(&self.answer, Answer::Failed(failed) if failed.code == code::PROTOCOL);
+        (refused && (MIN_PROTOCOL..asked).contains(&self.protocol)).then_some(self.protocol)
     }
 
     /// The whole frame, length included.

@@ -47,6 +47,8 @@ pub struct NodeUnderTest {
     description: NodeDescription,
     dir: PathBuf,
     environment: BTreeMap<String, String>,
+    /// The only rights that the daemon is started with, if not with all.
+    rights: Option<String>,
     daemon: Option<Process>,
 }
 
@@ -60,6 +62,7 @@ impl NodeUnderTest {
             description: node.clone(),
             dir: dir.to_owned(),
             environment: node.environment.clone(),
+            rights: None,
             daemon: None,
         };
         this.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -95,6 +98,12 @@ impl NodeUnderTest {
         fs::write(&file, format!("#!/bin/sh\nPATH={path}\n{text}\n"))?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
         Ok(self.set("PATH", &format!("{}:{path}", dir.display())))
+    }
+
+    /// From its next start on, the daemon is the superuser with these capabilities (`net_admin`) and no others.
+    pub fn only_rights(&mut self, names: &[&str]) -> &mut Self {
+        self.rights = Some(names.iter().map(|name| format!(",+{name}")).collect());
+        self
     }
 
     /// From the daemon's next start on, EC2 and the metadata service refuse all connections.
@@ -174,6 +183,10 @@ impl NodeUnderTest {
         let mut command = process::dies_with_us();
         // Becomes the daemon: its process id is the one we know.
         command.arg("nsenter").arg(format!("--net={}", self.description.netns.display())).arg("--");
+        if let Some(rights) = &self.rights {
+            command.args(["setpriv", "--inh-caps", "-all", "--bounding-set"]);
+            command.arg(format!("-all{rights}")).arg("--");
+        }
         command.arg(&self.programs.daemon).arg("run").env_clear().envs(&self.environment);
         let name = format!("holdfast on {}", self.name());
         self.daemon = Some(Process::start_writing(command, &name, to, &self.dir.join("daemon.log"))?);
@@ -286,9 +299,9 @@ impl NodeUnderTest {
             .with_context(|| format!("running holdfast {arguments:?}"))
     }
 
-    /// `holdfast dump`, of the running daemon or of its file.
+    /// `holdfast dump --raw`, of the running daemon or of its file.
     pub fn dump(&self) -> anyhow::Result<Value> {
-        let output = self.verb(&["dump"])?;
+        let output = self.verb(&["dump", "--raw"])?;
         ensure!(output.status.success(), "dump: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).context("reading the dump")
     }

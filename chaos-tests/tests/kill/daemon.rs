@@ -198,12 +198,12 @@ fn open_ledger(path: &Path, options: &OpenOptions) -> anyhow::Result<Opened> {
 }
 
 async fn add(handle: &EngineHandle, sandbox: AddSandbox) -> anyhow::Result<Lease> {
-    let netns = Arc::new(netns::open(&sandbox.netns)?);
+    let netns = netns::open(&sandbox.netns)?;
     let inode = netns::identity(&netns)?.inode;
     let request = AddRequest {
         sandbox: sandbox.key,
         pod: sandbox.pod,
-        netns,
+        netns: netns.into(),
         netns_ref: NetnsRef { path: sandbox.netns.display().to_string(), inode },
         host_veth: sandbox.host_veth,
         fallback_veth: sandbox.fallback_veth,

@@ -81,6 +81,13 @@ fn a_node_that_has_not_been_told_who_it_is_changes_nothing_in_the_name_of_anothe
     node.live(&Steps::default(), async |life| {
         tokio::time::sleep(Duration::from_secs(60)).await;
         node.metadata.set(None);
+        // It was told, and what EC2 has shown before was the other one's.
+        let told = async || life.engine.dump().await.is_ok_and(|dump| dump.identified);
+        while !told().await {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(life.engine.status().await, Ok(Status::Ready));
         tokio::time::sleep(Duration::from_secs(120)).await;
         assert_eq!(changes(), Vec::<String>::new());
         drop(life.quiet().await);

@@ -87,6 +87,8 @@ struct State {
     unreadable: bool,
     /// How long it takes to list everything.
     look_takes: Duration,
+    /// The sandbox whose link cannot be removed.
+    stuck: Option<u64>,
     trouble: Trouble,
 }
 
@@ -226,6 +228,11 @@ impl Kernel {
     /// From now on no pod's wiring can be read, or it can again.
     pub(crate) fn set_unreadable(&self, unreadable: bool) {
         self.lock().unreadable = unreadable;
+    }
+
+    /// From now on this sandbox's link, and no other, cannot be removed.
+    pub(crate) fn stick(&self, inode: Option<u64>) {
+        self.lock().stuck = inode;
     }
 
     /// From now on it takes so long to list everything.
@@ -370,7 +377,7 @@ fn rule(priority: u32, table: u32) -> Rule {
 
 /// A namespace handle. The real thing is a descriptor; here it only has to be one.
 pub(crate) fn handle() -> std::io::Result<Netns> {
-    Ok(Arc::new(OwnedFd::from(File::open("/dev/null")?)))
+    Ok(OwnedFd::from(File::open("/dev/null")?).into())
 }
 
 /// Where a simulated runtime keeps a sandbox's namespace.

@@ -11,6 +11,7 @@ use holdfast_model::uses::Use;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::request::UnassignPrivateIpAddresses;
 use holdfast_sim::vpc::{self as sim, Action};
+use tokio::time::Instant;
 
 use crate::box_of::{one_node, warm};
 use crate::disk::Disk;
@@ -491,6 +492,94 @@ fn names_that_no_ledger_takes_fail_alone() {
         assert_eq!(node.faults(&ledger), Vec::<String>::new());
     })
     .unwrap();
+}
+
+/// Settings that make a creation larger than any record: nothing else fails for that, and it is said.
+#[test]
+fn a_creation_that_no_ledger_takes_fails_alone() {
+    let mut config = warm(0, 1, 0);
+    config.extra_tags.value = [("note".to_owned(), "x".repeat(70_000))].into();
+    let node = one_node("m5.large", config, 19);
+    node.live(&Steps::default(), async |life| {
+        // All that the primary carries.
+        for number in 0..9 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        let refused = life.add("one-more", "one-more").await.unwrap_err();
+        assert!(matches!(refused, AddError::NoAddress { .. } | AddError::HeldTooLong { .. }), "{refused}");
+        assert!(refused.to_string().contains("record"), "{refused}");
+        life.del("one-more").await;
+        let ledger = life.quiet().await;
+        assert_eq!(ledger.leases.len(), 9);
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+    })
+    .unwrap();
+}
+
+/// Whatever an ADD waits for: who asks may have no more time than that.
+#[test]
+fn an_add_is_held_no_longer_than_is_said_also_before_anything_can_be_served() {
+    let mut config = warm(1, 0, 0);
+    config.add_hold.value = Duration::from_secs(1);
+    let node = one_node("m5.large", config, 20);
+    let away = Fault::new(FaultKind::ImdsAway).of_instance(&node.instance);
+    node.shared.now(|vpc| vpc.set_fault(away)).unwrap();
+    node.live(&Steps::default(), async |life| {
+        for name in ["a", "b"] {
+            let asked = Instant::now();
+            let refused = life.add(name, name).await.unwrap_err();
+            let waited = asked.elapsed();
+            assert!(waited <= Duration::from_millis(1200), "{waited:?}: {refused}");
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+    })
+    .unwrap();
+}
+
+/// A link that does not want to go is its own sandbox's affair.
+#[test]
+fn one_link_that_will_not_go_keeps_no_other_pod_from_going() {
+    let node = one_node("m5.large", warm(1, 0, 0), 21);
+    node.live(&Steps::default(), async |life| {
+        for number in 0..6 {
+            life.add(&format!("web-{number}"), &format!("c{number}")).await.unwrap();
+        }
+        life.quiet().await;
+        node.kernel.stick(Some(node.pods()["c0"].netns.inode));
+        // Else its link would go with its namespace.
+        life.del_and_linger("c0").await;
+        for number in 1..6 {
+            life.del_and_linger(&format!("c{number}")).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let ledger = life.engine.dump().await.unwrap().ledger;
+        let left: Vec<_> = ledger.leases.keys().map(|key| key.container_id.clone()).collect();
+        assert_eq!(left, ["c0"]);
+        node.kernel.stick(None);
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let ledger = life.quiet().await;
+        assert!(ledger.leases.is_empty());
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+    })
+    .unwrap();
+}
+
+/// What is begun in the kernel is carried to its end, or the next start finds it half done.
+#[test]
+fn a_stop_waits_for_what_is_being_done_in_the_kernel() {
+    let node = one_node("m5.large", warm(1, 0, 0), 22);
+    let mut netns = None;
+    node.live(&Steps::default(), async |life| {
+        life.add("a", "a").await.unwrap();
+        life.quiet().await;
+        // Answered before the link is gone, whose namespace somebody holds open.
+        netns = life.del_and_linger("a").await;
+        let inode = netns.as_ref().unwrap().inode;
+        assert!(node.kernel.host_link_of(inode).is_some());
+    })
+    .unwrap();
+    assert_eq!(node.kernel.host_link_of(netns.unwrap().inode), None);
 }
 
 /// The patience for the NAT table runs from when one is wanted, not from the start.

@@ -9,7 +9,7 @@ use holdfast_wire::code;
 use holdfast_wire::message::{Answer, EnforcingMode, Failed, Request, RequestError};
 use serde_json::{Value, json};
 
-use crate::fake_daemon::{FakeDaemon, Heard, Reply, added, broken_replies, failed, serve};
+use crate::fake_daemon::{FakeDaemon, Heard, Reply, added, broken_replies, failed, of_add, serve};
 use crate::runtime::Runtime;
 
 #[test]
@@ -50,7 +50,8 @@ fn add_tells_the_daemon_all_it_knows_and_passes_the_namespace() {
     );
     assert_eq!(add.netns_path, runtime.env["CNI_NETNS"]);
 
-    let arrived = File::from(heard.descriptor.expect("the namespace's descriptor")).metadata().unwrap();
+    let arrived =
+        File::from(heard.descriptors.expect("the namespace's descriptor").netns).metadata().unwrap();
     let own = fs::metadata("/proc/self/ns/net").unwrap();
     assert_eq!((arrived.dev(), arrived.ino()), (own.dev(), own.ino()));
     assert_eq!(heard.extra, 0);
@@ -136,8 +137,26 @@ fn a_daemon_of_another_protocol_is_reported_with_both_versions() {
     let refusal = RequestError::Protocol { asked: 7 }.answer();
     let daemon = FakeDaemon::start(&runtime.socket(), Reply::Answer(refusal));
     let error = runtime.run("ADD").error(code::PROTOCOL);
-    assert!(error["details"].as_str().unwrap().contains("protocol 7, this daemon 1 to 1"), "{error}");
+    assert!(error["details"].as_str().unwrap().contains("protocol 7, this daemon 1 to 2"), "{error}");
     daemon.only();
+}
+
+#[test]
+fn a_daemon_of_an_older_protocol_is_asked_again_in_its_own() {
+    for command in ["ADD", "DEL", "CHECK"] {
+        let runtime = Runtime::new();
+        let answer = if command == "ADD" { of_add() } else { Answer::Done };
+        let daemon = FakeDaemon::start(&runtime.socket(), Reply::Protocol1(answer));
+        let ran = runtime.run(command);
+        assert_eq!(ran.code, Some(0), "{command}: {ran:?}");
+        let heard = daemon.stop();
+        let protocols: Vec<u16> = heard.iter().map(|heard| heard.request.protocol).collect();
+        assert_eq!(protocols, [2, 1], "{command}");
+        assert!(
+            heard[1].descriptors.as_ref().is_some_and(|came| came.netlink.is_none()) && heard[1].extra == 0,
+            "{command}: the namespace and nothing else"
+        );
+    }
 }
 
 #[test]
@@ -182,7 +201,7 @@ fn the_successor_of_a_daemon_that_died_with_the_question_is_asked() {
             let second = daemon.only();
             assert_eq!(second.request.request, first.request.request, "the same question");
             assert!(second.request.patience_ms < first.request.patience_ms, "within what is left");
-            assert!(second.descriptor.is_some(), "with the namespace");
+            assert!(second.descriptors.is_some(), "with the namespace");
         });
     }
 }

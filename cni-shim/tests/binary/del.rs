@@ -15,7 +15,7 @@ fn del_asks_the_daemon_and_prints_nothing() {
     let daemon = FakeDaemon::start(&runtime.socket(), Reply::Answer(Answer::Done));
     runtime.run("DEL").silent_success();
     let heard = daemon.only();
-    assert!(heard.descriptor.is_some());
+    assert!(heard.descriptors.is_some());
     let Request::Del(del) = heard.request.request else { panic!("{:?}", heard.request) };
     assert_eq!(del.sandbox.to_string(), "aws-cni/3f5c9d/eth0");
     assert_eq!(del.pod.unwrap().to_string(), "default/sample-pod");
@@ -29,7 +29,7 @@ fn del_works_when_the_namespace_is_gone() {
         let daemon = FakeDaemon::start(&runtime.socket(), Reply::Answer(Answer::Done));
         runtime.run("DEL").silent_success();
         let heard = daemon.only();
-        assert!(heard.descriptor.is_none());
+        assert!(heard.descriptors.is_none());
         let Request::Del(del) = heard.request.request else { panic!("{:?}", heard.request) };
         assert_eq!(del.netns_path.as_deref(), said);
     }

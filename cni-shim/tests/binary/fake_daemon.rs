@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use holdfast_wire::fd;
+use holdfast_wire::fd::{self, Descriptors};
 use holdfast_wire::frame::{FrameDecoder, MAX_REQUEST};
-use holdfast_wire::message::{Added, Answer, AnswerFrame, Failed, RequestFrame};
+use holdfast_wire::message::{Added, Answer, AnswerFrame, Face, Failed, RequestError, RequestFrame};
 
 /// One request as it arrived.
 pub(crate) struct Heard {
     pub(crate) request: RequestFrame,
-    pub(crate) descriptor: Option<OwnedFd>,
+    pub(crate) descriptors: Option<Descriptors<OwnedFd>>,
     pub(crate) extra: usize,
 }
 
@@ -29,6 +29,8 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     /// Nothing until the plugin gives up.
     Silence,
+    /// As a daemon does that speaks protocol 1 alone: a refusal in it, or this.
+    Protocol1(Answer),
 }
 
 pub(crate) struct FakeDaemon {
@@ -77,7 +79,7 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut decoder = FrameDecoder::new(MAX_REQUEST);
-    let (mut descriptor, mut extra) = (None, 0);
+    let (mut descriptors, mut extra) = (None, 0);
     let body = loop {
         if let Some(body) = decoder.next_frame().unwrap() {
             break body;
@@ -87,11 +89,19 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
         assert!(got.bytes > 0, "the plugin hung up inside its request");
         decoder.push(&buffer[..got.bytes]);
         extra += got.extra;
-        descriptor = descriptor.or(got.descriptor);
+        descriptors = descriptors.or(got.descriptors);
     };
     assert_eq!(decoder.finish(), Ok(()), "one request and nothing after it");
     let request = RequestFrame::decode(&body).unwrap();
     match reply {
+        Reply::Protocol1(_) if request.protocol != 1 => {
+            let refusal = RequestError::Protocol { asked: request.protocol }.answer();
+            stream.write_all(&AnswerFrame::new(refusal, 1, "fake").encode().unwrap()).unwrap();
+        }
+        Reply::Protocol1(answer) => {
+            let frame = AnswerFrame::new(answer.clone(), 1, "fake").encode().unwrap();
+            stream.write_all(&frame).unwrap();
+        }
         Reply::Answer(answer) => {
             let frame = AnswerFrame::new(answer.clone(), request.protocol, "fake").encode().unwrap();
             stream.write_all(&frame).unwrap();
@@ -104,18 +114,24 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
             assert!(waiting.elapsed() < Duration::from_secs(15));
         }
     }
-    Heard { request, descriptor, extra }
+    Heard { request, descriptors, extra }
 }
 
 /// An ADD carried out.
 pub(crate) fn added() -> Reply {
-    Reply::Answer(Answer::Added(Added {
+    Reply::Answer(of_add())
+}
+
+pub(crate) fn of_add() -> Answer {
+    let own = Face {
+        ifname: None,
         address: "10.0.5.17".parse().unwrap(),
         device_number: 1,
         route_table: 2,
         host_veth: "enicc21c2d7785".into(),
         host_mac: "02:00:00:00:00:01".into(),
-    }))
+    };
+    Answer::Added(Added { own, more: Vec::new() })
 }
 
 /// A refusal.

@@ -5,5 +5,6 @@
 mod add;
 mod del;
 mod fake_daemon;
+mod inside;
 mod others;
 mod runtime;

@@ -22,7 +22,7 @@ fn check_asks_with_the_namespace_and_the_addresses_of_the_add() {
     let daemon = FakeDaemon::start(&runtime.socket(), yes());
     runtime.run("CHECK").silent_success();
     let heard = daemon.only();
-    assert!(heard.descriptor.is_some());
+    assert!(heard.descriptors.is_some());
     let Request::Check(check) = heard.request.request else { panic!("{:?}", heard.request) };
     assert_eq!(check.expected, ["10.0.5.17".parse::<std::net::IpAddr>().unwrap()]);
 }
@@ -42,7 +42,7 @@ fn status_needs_no_container() {
     runtime.env.clear();
     let daemon = FakeDaemon::start(&runtime.socket(), yes());
     runtime.run("STATUS").silent_success();
-    assert!(daemon.only().descriptor.is_none());
+    assert!(daemon.only().descriptors.is_none());
 }
 
 #[test]

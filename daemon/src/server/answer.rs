@@ -1,21 +1,21 @@
 //! From a request to an answer: the engine's words into CNI's.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use holdfast_datapath::netns;
+use holdfast_datapath::{handed, netns};
 use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status};
 use holdfast_model::config::{Config, Origin};
-use holdfast_model::lease::Face;
+use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_ports::Netns;
 use holdfast_wire::code;
-use holdfast_wire::ids;
-use holdfast_wire::message::{Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
+use holdfast_wire::fd::Descriptors;
+use holdfast_wire::ids::{self, IfName};
+use holdfast_wire::message::{self, Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
 use holdfast_wire::names;
 
 use super::Desk;
@@ -35,7 +35,11 @@ const AMPLE: Duration = Duration::from_secs(5);
 const PATIENCE_UNTOLD: Duration = Duration::from_secs(120);
 
 /// Answers one request. Ends, with words, before long after the asker has gone.
-pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, desk: &Desk) -> Answer {
+pub(super) async fn answer(
+    frame: RequestFrame,
+    descriptors: Option<Descriptors<OwnedFd>>,
+    desk: &Desk,
+) -> Answer {
     let patience = match frame.patience_ms {
         0 => PATIENCE_UNTOLD,
         ms => Duration::from_millis(ms),
@@ -45,14 +49,14 @@ pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, des
         Backend::Engine(engine) => engine,
         Backend::Refusing(cause) => return refusing(&frame.request, cause),
     };
-    if frame.request.needs_netns() && descriptor.is_none() {
+    if frame.request.needs_netns() && descriptors.is_none() {
         return failed(code::PROTOCOL, "no network namespace came with the request", String::new(), false);
     }
     let command = frame.request.command();
     let answering = async {
         match frame.request {
-            Request::Add(add) => match descriptor {
-                Some(descriptor) => add_answer(add, descriptor, patience, desk, &engine).await,
+            Request::Add(add) => match descriptors {
+                Some(came) => add_answer(add, came, patience, desk, &engine).await,
                 None => stopping(),
             },
             Request::Del(del) => match engine.del(key_of(&del.sandbox)).await {
@@ -65,7 +69,7 @@ pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, des
                 }
                 Err(_stopped) => stopping(),
             },
-            Request::Check(check) => check_answer(check, descriptor, &engine).await,
+            Request::Check(check) => check_answer(check, descriptors, &engine).await,
             Request::Status(_) => status_answer(&engine).await,
             Request::Gc(gc) => gc_answer(gc, &engine).await,
         }
@@ -86,18 +90,22 @@ pub(super) async fn answer(frame: RequestFrame, descriptor: Option<OwnedFd>, des
 
 async fn add_answer(
     add: Add,
-    descriptor: OwnedFd,
+    came: Descriptors<OwnedFd>,
     patience: Duration,
     desk: &Desk,
     engine: &EngineHandle,
 ) -> Answer {
     let began = Instant::now();
-    let inode = match identify(&descriptor, desk) {
+    let inode = match identify(&came.netns, desk) {
         Ok(inode) => inode,
         Err(cause) => {
             tracing::warn!(sandbox = %add.sandbox, path = start_of(&add.netns_path), cause = start_of(&cause), "ADD refused");
             return failed(code::INVALID_ENVIRONMENT, "CNI_NETNS cannot be used", cause, false);
         }
+    };
+    let netns = match accepted(came) {
+        Ok(netns) => netns,
+        Err(refusal) => return refusal,
     };
     let sandbox = key_of(&add.sandbox);
     let host_veth = names::host_veth(&add.veth_prefix, &add.pod);
@@ -107,7 +115,7 @@ async fn add_answer(
         host_veth,
         fallback_veth: names::host_veth(&add.veth_prefix, &stand_in),
         pod: PodRef { namespace: add.pod.namespace, name: add.pod.name, uid: add.pod.uid },
-        netns: Arc::new(descriptor),
+        netns,
         netns_ref: NetnsRef { path: add.netns_path, inode },
         mtu: mtu_of(&desk.config, add.mtu),
         patience: Some(patience.saturating_sub(ANSWER_AHEAD.min(patience / 4))),
@@ -133,17 +141,18 @@ async fn add_answer(
     };
     match outcome {
         Ok(lease) => {
-            let Some(face) = lease.own_face().cloned() else {
+            let Some(added) = added(&lease) else {
                 let details = format!("the lease of {sandbox} names no address");
                 return failed(code::FAILED, "the pod's network could not be set up", details, false);
             };
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            let answer = Answer::Added(added(&face));
-            // Beside, so that the plugin has its answer before the log has its line.
+            // Beside, so that the plugin has its answer before the log has its lines.
             tokio::spawn(async move {
-                tracing::info!(%sandbox, %pod, address = %face.address, eni = %face.eni, took_us, "ADD");
+                for face in &lease.faces {
+                    tracing::info!(%sandbox, %pod, address = %face.address, eni = %face.eni, took_us, "ADD");
+                }
             });
-            answer
+            Answer::Added(added)
         }
         Err(error) => {
             let (code, message) = in_cni(&error);
@@ -162,6 +171,24 @@ fn identify(descriptor: &OwnedFd, desk: &Desk) -> Result<u64, String> {
     Ok(identity.inode)
 }
 
+/// The namespace with the socket that came along, if one did; or the refusal of one that is not what it should be.
+fn accepted(came: Descriptors<OwnedFd>) -> Result<Netns, Answer> {
+    let Some(socket) = came.netlink else { return Ok(came.netns.into()) };
+    match handed::take(socket, &came.netns) {
+        Ok(socket) => Ok(Netns::with_socket(came.netns, socket)),
+        Err(error) => {
+            let cause = chain(&error);
+            tracing::warn!(cause, "a request's netlink socket is not used, nor is the request carried out");
+            Err(failed(
+                code::PROTOCOL,
+                "the netlink socket that came with the request cannot be used",
+                cause,
+                false,
+            ))
+        }
+    }
+}
+
 fn in_cni(error: &AddError) -> (u32, &'static str) {
     match error {
         AddError::NoAddress { .. } | AddError::HeldTooLong { .. } => {
@@ -176,14 +203,18 @@ fn in_cni(error: &AddError) -> (u32, &'static str) {
     }
 }
 
-fn added(face: &Face) -> Added {
-    Added {
+/// `None`: it has no interface.
+fn added(lease: &Lease) -> Option<Added> {
+    let mut faces = lease.faces.iter().map(|face| message::Face {
+        // A name that the plugin would not take was never asked for by one.
+        ifname: IfName::new(&face.ifname).ok(),
         address: face.address,
         device_number: face.place.slot().map_or(0, |slot| slot.device.into()),
         route_table: face.place.route_table(),
         host_veth: face.host_veth.clone(),
         host_mac: face.host_mac.to_string(),
-    }
+    });
+    Some(Added { own: faces.next()?, more: faces.collect() })
 }
 
 /// The node's own setting, where there is one; else what the network configuration says, within the ENI's.
@@ -194,19 +225,15 @@ fn mtu_of(config: &Config, asked: u32) -> u32 {
     }
 }
 
-async fn check_answer(check: Check, descriptor: Option<OwnedFd>, engine: &EngineHandle) -> Answer {
-    let sandbox = key_of(&check.sandbox);
-    let Some(address) = leased(&sandbox, engine).await else {
-        // Not the specification's "unknown container", which tells a runtime that no DEL is needed: a ledger that lost
-        // something does not know what of it is left in the kernel.
-        let details = format!("{sandbox} holds no address");
-        return failed(code::CHECK_FAILED, "the pod's network is not as it should be", details, false);
+async fn check_answer(check: Check, came: Option<Descriptors<OwnedFd>>, engine: &EngineHandle) -> Answer {
+    let netns = match came.map(accepted).transpose() {
+        Ok(netns) => netns,
+        Err(refusal) => return refusal,
     };
-    if let Some(details) = unexpected(&check.expected, address) {
-        return failed(code::CHECK_FAILED, "the pod is not as it was set up", details, false);
-    }
-    match engine.check(sandbox, descriptor.map(Arc::new)).await {
+    match engine.check(key_of(&check.sandbox), netns, check.expected).await {
         Ok(differences) if differences.is_empty() => Answer::Done,
+        // A sandbox that is not known, too, and not the specification's "unknown container", which tells a runtime that no
+        // DEL is needed: a ledger that lost something does not know what of it is left in the kernel.
         Ok(differences) => failed(
             code::CHECK_FAILED,
             "the pod's network is not as it should be",
@@ -215,17 +242,6 @@ async fn check_answer(check: Check, descriptor: Option<OwnedFd>, engine: &Engine
         ),
         Err(_stopped) => stopping(),
     }
-}
-
-/// CHECK is rare enough to look through the whole state.
-async fn leased(sandbox: &SandboxKey, engine: &EngineHandle) -> Option<IpAddr> {
-    Some(engine.dump().await.ok()?.ledger.leases.get(sandbox)?.own_face()?.address)
-}
-
-/// What is wrong if the runtime kept another address than the ledger has.
-fn unexpected(expected: &[IpAddr], leased: IpAddr) -> Option<String> {
-    (!expected.is_empty() && !expected.contains(&leased))
-        .then(|| format!("the runtime expects {expected:?}, the ledger has {leased}"))
 }
 
 /// Whether this plugin can do its work. A lack of addresses is no failure of it: the runtime calls a node whose plugin
@@ -289,13 +305,5 @@ mod tests {
         assert_eq!(told(&[], 1300), 1300, "unset, the configuration's");
         assert_eq!(told(&[("POD_MTU", "")], 1300), 1300, "empty is unset");
         assert_eq!(told(&[("AWS_VPC_ENI_MTU", "1500")], 9001), 1500, "no more than an ENI's link carries");
-    }
-
-    #[test]
-    fn a_check_compares_with_what_the_runtime_kept() {
-        let [leased, other] = ["10.0.0.7", "10.0.0.8"].map(|text| text.parse::<IpAddr>().unwrap());
-        assert_eq!(unexpected(&[], leased), None, "a runtime that kept nothing expects nothing");
-        assert_eq!(unexpected(&[other, leased], leased), None);
-        assert!(unexpected(&[other], leased).unwrap().contains("10.0.0.8"));
     }
 }

@@ -1,5 +1,5 @@
 //! One connection: who asks, what is asked, the answer. Nothing that a client does harms anybody but itself: it has a
-//! few seconds to ask, a bounded buffer, at most one descriptor, and is turned away if it may not change networks.
+//! few seconds to ask, a bounded buffer, at most two descriptors, and is turned away if it may not change networks.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_wire::code;
-use holdfast_wire::fd;
+use holdfast_wire::fd::{self, Descriptors};
 use holdfast_wire::frame::{FrameDecoder, FrameError, MAX_REQUEST};
 use holdfast_wire::message::{Answer, AnswerFrame, Failed, MAX_PROTOCOL, RequestFrame};
 use holdfast_wire::peer::Peer;
@@ -64,7 +64,7 @@ async fn answer_to(frame: Frame, desk: &Desk) -> (u16, Answer) {
         Ok(request) => {
             // What a large body took is given back before the work begins.
             drop(frame.body);
-            (request.protocol, answer::answer(request, frame.descriptor, desk).await)
+            (request.protocol, answer::answer(request, frame.descriptors, desk).await)
         }
         Err(error) => {
             let said = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -87,35 +87,35 @@ enum Unreadable {
     Io(#[from] io::Error),
     #[error("{0}")]
     Frame(#[from] FrameError),
-    #[error("more than one descriptor came with it")]
+    #[error("more descriptors came with it than a request has")]
     Descriptors,
 }
 
 struct Frame {
     body: Vec<u8>,
-    descriptor: Option<OwnedFd>,
+    descriptors: Option<Descriptors<OwnedFd>>,
 }
 
 /// Reads one frame; `None` when the client went away before it said anything.
 async fn receive(stream: &UnixStream, desk: &Desk) -> Result<Option<Frame>, Unreadable> {
     let mut decoder = FrameDecoder::new(MAX_REQUEST);
-    let mut descriptor = None;
+    let mut descriptors = None;
     let mut buffer = vec![0; 4096];
     let mut taken = 0;
     let mut large: Option<SemaphorePermit<'_>> = None;
     loop {
         let received = stream.async_io(Interest::READABLE, || fd::receive(stream, &mut buffer)).await?;
-        if received.extra != 0 || (descriptor.is_some() && received.descriptor.is_some()) {
+        if received.extra != 0 || (descriptors.is_some() && received.descriptors.is_some()) {
             return Err(Unreadable::Descriptors);
         }
-        descriptor = descriptor.or(received.descriptor);
+        descriptors = descriptors.or(received.descriptors);
         if received.bytes == 0 {
             return if taken == 0 { Ok(None) } else { Err(decoder.truncated().into()) };
         }
         taken += received.bytes;
         decoder.push(&buffer[..received.bytes]);
         if let Some(body) = decoder.next_frame()? {
-            return Ok(Some(Frame { body, descriptor }));
+            return Ok(Some(Frame { body, descriptors }));
         }
         if large.is_none() && taken > SMALL {
             // The semaphore is never closed.

@@ -12,8 +12,7 @@ use holdfast_wire::peer::Peer;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 
-/// The place of `CAP_NET_ADMIN` among the bits of a capability set.
-const NET_ADMIN: u32 = 12;
+use crate::rights::Rights;
 
 /// Why a client is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,19 +58,13 @@ fn look(stream: &impl AsFd, pid: i32) -> io::Result<Process> {
     let handle = getsockopt(&stream.as_fd(), sockopt::PeerPidfd).ok();
     let of = |name: &str| PathBuf::from(format!("/proc/{pid}")).join(name);
     let status = std::fs::read_to_string(of("status"))?;
-    let rights = effective(&status).ok_or_else(|| io::Error::other("its capabilities cannot be read"))?;
-    let process = Process { net_admin: rights & (1 << NET_ADMIN) != 0, same_users: same_users(pid)? };
+    let rights = Rights::read(&status).ok_or_else(|| io::Error::other("its capabilities cannot be read"))?;
+    let process = Process { net_admin: rights.net_admin, same_users: same_users(pid)? };
     // Its number may have been given to another by now.
     if handle.is_some_and(|handle| is_over(&handle)) {
         return Err(io::Error::other("it has ended"));
     }
     Ok(process)
-}
-
-/// The effective set out of `/proc/PID/status`.
-fn effective(status: &str) -> Option<u64> {
-    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(set.trim(), 16).ok()
 }
 
 /// The namespace itself may be looked at only by who has the client's rights, which a daemon with few has not. Then by
@@ -110,17 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn rights_are_read_as_the_kernel_writes_them() {
-        assert_eq!(effective("Name:\tx\nCapPrm:\t0\nCapEff:\t0000000000001000\n"), Some(1 << NET_ADMIN));
-        assert_eq!(effective("Name:\tx\n"), None);
-    }
-
-    #[test]
     fn this_process_is_seen_as_it_is() {
         let (near, _far) = UnixStream::pair().unwrap();
         let pid = i32::try_from(std::process::id()).unwrap();
         let own = std::fs::read_to_string("/proc/self/status").unwrap();
-        let net_admin = effective(&own).unwrap() & (1 << NET_ADMIN) != 0;
+        let net_admin = Rights::read(&own).unwrap().net_admin;
         assert_eq!(look(&near, pid).unwrap(), Process { net_admin, same_users: true });
     }
 }

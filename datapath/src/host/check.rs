@@ -6,7 +6,8 @@ use holdfast_model::host::{
     HostObserved, Look, MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodDifference, PodWiring, Rule,
 };
 use holdfast_model::ids::MacAddr;
-use holdfast_ports::host::{HostFault, Netns};
+use holdfast_ports::host::HostFault;
+use holdfast_ports::netns::Netns;
 use ipnet::IpNet;
 
 use super::pool::Worker;
@@ -41,7 +42,8 @@ pub(crate) fn check(
     netns: Option<&Netns>,
 ) -> Result<Vec<String>, HostFault> {
     let mut pod = netns.map(|netns| worker.socket_in(netns)).transpose()?;
-    Ok(compare(&mut worker.socket, pod.as_mut(), wiring).map_err(refused)?.differences)
+    let pod = pod.as_mut().map(|inside| &mut inside.socket);
+    Ok(compare(&mut worker.socket, pod, wiring).map_err(refused)?.differences)
 }
 
 pub(crate) fn compare(

@@ -3,10 +3,12 @@
 //! A thread reads the notifications and leaves a permit; many changes are one permit. Nearly all are of our own doing,
 //! ten and more for each pod, so it lets them gather for a moment rather than be woken for each.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::HostFault;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,7 +18,7 @@ use super::links::is_in_removal;
 use super::pool::{OwnPorts, lock};
 use super::{LINK_GROUP, fault_in_netns, refused};
 use crate::nat;
-use crate::netlink::{Group, Notice, Watch};
+use crate::netlink::{Group, Link, Notice, Socket, Watch};
 use crate::netns;
 
 /// How long notifications gather.
@@ -63,19 +65,40 @@ struct Watcher {
     /// Not every kernel has nf_tables.
     tables: Option<Watch>,
     own: OwnPorts,
+    /// Pods' links as they were last told of, by index.
+    pods: HashMap<u32, Told>,
+}
+
+/// What others may change about a pod's link without taking it down, and its pod is cut off or lost sight of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    name: String,
+    mac: Option<MacAddr>,
+    mtu: u32,
+    alias: Option<String>,
+}
+
+impl Told {
+    fn of(link: &Link) -> Self {
+        Self { name: link.name.clone(), mac: link.mac, mtu: link.mtu, alias: link.alias.clone() }
+    }
 }
 
 impl Watcher {
     /// On a thread that ends with it.
     fn open(home: &Arc<OwnedFd>, own: OwnPorts) -> Result<Self, HostFault> {
-        netns::enter_for_good(home).map_err(|error| fault_in_netns("host", &error))?;
+        netns::stay_in(home).map_err(|error| fault_in_netns("host", &error))?;
         let groups =
             [Group::Links, Group::Ipv4Addresses, Group::Ipv4Routes, Group::Ipv4Rules, Group::Ipv4Settings];
         let routing = Watch::open(&groups).map_err(refused)?;
         let tables = Watch::open(&[Group::NfTables])
             .inspect_err(|error| tracing::warn!(%error, "changes of the NAT table are found only by looking"))
             .ok();
-        Ok(Self { routing, tables, own })
+        // After the watch was opened: what changes from here on is told.
+        let links = Socket::open().and_then(|mut socket| socket.links()).map_err(refused)?;
+        let pods = links.iter().filter(|link| is_a_pods(link)).map(|link| (link.index, Told::of(link)));
+        let pods = pods.collect();
+        Ok(Self { routing, tables, own, pods })
     }
 
     fn run(&mut self, stopped: &OwnedFd, changed: &Notify) {
@@ -96,8 +119,8 @@ impl Watcher {
                 return;
             }
             std::thread::sleep(GATHER);
-            let Self { routing, tables, own } = self;
-            let of_routing = routing.drain(|notice| matters(own, notice));
+            let Self { routing, tables, own, pods } = self;
+            let of_routing = routing.drain(|notice| matters(own, pods, notice));
             let of_tables = tables.as_mut().is_some_and(|tables| {
                 tables.drain(|notice| notice.nf_table().as_deref() == Some(nat::TABLE))
             });
@@ -108,21 +131,31 @@ impl Watcher {
     }
 }
 
+/// Whether a link is the host end of a pod that is made and not being removed: told by its group, and by an alias.
+fn is_a_pods(link: &Link) -> bool {
+    link.group == LINK_GROUP && link.alias.is_some()
+}
+
 /// What we did ourselves does not matter. Of links the kernel does not say who changed them: ours are told by
 /// their group. One without an alias is being made, one in a removal group is being removed, and carriers of
 /// pods come and go. Nor does it say so of settings, which we seldom change.
-fn matters(own: &OwnPorts, notice: Notice<'_>) -> bool {
+fn matters(own: &OwnPorts, pods: &mut HashMap<u32, Told>, notice: Notice<'_>) -> bool {
     if lock(own).contains(&notice.port) {
         return false;
     }
     if let Some(changed) = notice.settings_changed() {
         return changed;
     }
-    match notice.link() {
-        Some(link) if is_in_removal(&link) => false,
-        Some(link) if notice.kind == Notice::LINK_NEW && link.group == LINK_GROUP => {
-            !link.up && link.alias.is_some()
-        }
-        _ => true,
+    let Some(link) = notice.link() else { return true };
+    if notice.kind != Notice::LINK_NEW || is_in_removal(&link) {
+        pods.remove(&link.index);
+        return !is_in_removal(&link);
     }
+    if is_a_pods(&link) {
+        let told = Told::of(&link);
+        let before = pods.insert(link.index, told.clone());
+        return !link.up || before.is_some_and(|before| before != told);
+    }
+    // One that had an alias has lost it, or its group.
+    pods.remove(&link.index).is_some() || link.group != LINK_GROUP
 }

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use holdfast_ports::host::{HostFault, Netns};
+use holdfast_ports::host::HostFault;
+use holdfast_ports::netns::Netns;
 use tokio::sync::oneshot;
 
 use super::refused;
@@ -26,16 +27,33 @@ pub(crate) struct Worker {
     ports: OwnPorts,
 }
 
+/// A socket in a pod's namespace. One that was handed over is nobody else's meanwhile.
+pub(crate) struct Inside<'n> {
+    pub(crate) socket: Socket,
+    _turn: Option<MutexGuard<'n, OwnedFd>>,
+}
+
 impl Worker {
     fn new(home: &Arc<OwnedFd>, sysctl: &Sysctl, ports: &OwnPorts) -> Result<Self, HostFault> {
-        netns::enter_for_good(home).map_err(|error| super::fault_in_netns("host", &error))?;
+        netns::stay_in(home).map_err(|error| super::fault_in_netns("host", &error))?;
         let socket = Socket::open().map_err(refused)?;
         lock(ports).insert(socket.port());
         Ok(Self { socket, sysctl: sysctl.clone(), home: Arc::clone(home), ports: Arc::clone(ports) })
     }
 
-    /// Opens a socket in another namespace. The thread is back home afterwards, or takes no further job.
-    pub(crate) fn socket_in(&self, netns: &Netns) -> Result<Socket, HostFault> {
+    /// A socket in another namespace: the one that was handed over with it, else one that is opened there. The thread is
+    /// back home afterwards, or takes no further job.
+    pub(crate) fn socket_in<'n>(&self, netns: &'n Netns) -> Result<Inside<'n>, HostFault> {
+        let name = || netns::identity(netns).map_or("?".to_owned(), |id| format!("net:[{}]", id.inode));
+        if let Some(handed) = netns.socket() {
+            let another = handed.try_clone().map_err(|error| HostFault::Netns {
+                netns: name(),
+                cause: format!("use the socket that came with it: {error}"),
+            })?;
+            let socket = Socket::handed(another)
+                .map_err(|error| super::fault_in_netns(&name(), &NetnsError::from(error)))?;
+            return Ok(Inside { socket, _turn: Some(handed) });
+        }
         let inside = || -> Result<Socket, NetnsError> {
             netns::enter_for_good(netns)?;
             let socket = Socket::open();
@@ -44,10 +62,8 @@ impl Worker {
             netns::enter_for_good(&self.home).expect("the way back into the host's namespace is open");
             Ok(socket?)
         };
-        inside().map_err(|error| {
-            let name = netns::identity(netns).map_or("?".to_owned(), |id| format!("net:[{}]", id.inode));
-            super::fault_in_netns(&name, &error)
-        })
+        let socket = inside().map_err(|error| super::fault_in_netns(&name(), &error))?;
+        Ok(Inside { socket, _turn: None })
     }
 }
 

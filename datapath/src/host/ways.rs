@@ -13,6 +13,9 @@ use crate::netlink::{
 /// The table of the host's own addresses, which all packets are looked up in first.
 const LOCAL_TABLE: u32 = 255;
 
+/// Made by the kernel itself (`RTPROT_KERNEL`).
+const KERNEL: u8 = 2;
+
 /// A packet of the pod's, or one to it, as it comes in by a link of the host's.
 struct Packet {
     from: IpAddr,
@@ -76,7 +79,11 @@ impl Packet {
                 .filter(|route| route.to.contains(&self.to))
                 .max_by_key(|route| (route.to.prefix_len(), std::cmp::Reverse(route.metric.unwrap_or(0))));
             if let Some(route) = best.filter(|route| route.kind != RouteType::Throw) {
-                let whose = if rule.protocol == PROTOCOL { "our" } else { "a foreign" };
+                let whose = match rule.protocol {
+                    PROTOCOL => "our",
+                    KERNEL => "the kernel's own",
+                    _ => "a foreign",
+                };
                 let words = format!("{whose} {rule}, whose table has {}", described(route));
                 return Ok(Cause { words, is_way: route.kind == RouteType::Unicast });
             }

@@ -12,15 +12,17 @@
 //! between there is the place for what must be in force before the first packet.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWired, PodWiring, priority};
-use holdfast_ports::host::{HostFault, Netns};
+use holdfast_ports::host::HostFault;
+use holdfast_ports::netns::Netns;
 use ipnet::IpNet;
 
 use super::check::compare;
 use super::links::{is_ours, remove_indexes};
-use super::pool::Worker;
+use super::pool::{Inside, Worker};
 use super::{Interrupt, LINK_GROUP, Step, refused, routes, translate};
 use crate::netlink::{
     Address, Change, Link, LinkRef, LinkSettings, Neighbour, NetlinkError, Route, Rule, Socket, Veth, VethEnd,
@@ -53,25 +55,25 @@ pub(crate) fn wire(
 }
 
 /// A pair that is there, named and ruled, and down.
-struct Prepared {
+struct Prepared<'n> {
     /// The host end.
     link: Link,
     /// In the sandbox.
-    pod: Socket,
+    pod: Inside<'n>,
 }
 
 /// No packet passes yet. On failure nothing of it is left.
-fn prepare(
+fn prepare<'n>(
     worker: &mut Worker,
     removals: &AtomicU32,
     wiring: &PodWiring,
-    netns: &Netns,
+    netns: &'n Netns,
     interrupt: Option<&Interrupt>,
-) -> Result<Prepared, HostFault> {
+) -> Result<Prepared<'n>, HostFault> {
     step(interrupt, Step::Enter)?;
     let mut pod = worker.socket_in(netns)?;
     step(interrupt, Step::Create)?;
-    let link = create(&mut worker.socket, &mut pod, removals, wiring, netns)?;
+    let link = create(&mut worker.socket, &mut pod.socket, removals, wiring, netns)?;
     let name = |worker: &mut Worker| {
         step(interrupt, Step::Prepare)?;
         ipv6_settings(&worker.sysctl, &link)?;
@@ -96,11 +98,12 @@ fn prepare(
 /// Up, and read back.
 fn finish(
     worker: &mut Worker,
-    prepared: &mut Prepared,
+    prepared: &mut Prepared<'_>,
     wiring: &PodWiring,
     interrupt: Option<&Interrupt>,
 ) -> Result<PodWired, HostFault> {
     let Prepared { link, pod } = prepared;
+    let pod = &mut pod.socket;
     step(interrupt, Step::HostSide)?;
     let route = translate::route(&wiring.route(link.index));
     let up = Change::SetLink(LinkRef::Index(link.index), LinkSettings::up());
@@ -168,7 +171,7 @@ fn create(
     let name = LinkRef::Name(wiring.host_veth.clone());
     let change = Change::CreateVeth(Veth {
         near: VethEnd { name: wiring.host_veth.clone(), mac: Some(wiring.host_mac), netns: None },
-        far: VethEnd { name: wiring.ifname.clone(), mac: None, netns: Some(Netns::clone(netns)) },
+        far: VethEnd { name: wiring.ifname.clone(), mac: None, netns: Some(Arc::clone(netns.handle())) },
         mtu: Some(wiring.mtu),
         group: LINK_GROUP,
     });

@@ -1,7 +1,7 @@
 //! Requests and their answers, one exchange at a time, through the library's connection.
 
 use std::future::Future;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,15 +12,27 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_sys::{AsyncSocket, SocketAddr};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockname, recv};
 use rtnetlink::proto::{ConnectionHandle, ReplyExpectation, from_socket_with_codec};
 
 use super::error::NetlinkError;
 use super::message::{Message, Pieces};
 use super::transport::{Transport, errno};
+use crate::sys;
 
 /// The wait for one answer. The kernel answers as it takes the request: a longer wait means that the
 /// rtnl lock is held by something that hangs.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same for a socket that was handed over. Whoever opened it may take answers away: that must not hold a thread up that
+/// others need.
+const TIMEOUT_HANDED: Duration = Duration::from_millis(100);
+
+/// How often an answer is waited for in one exchange, which ordinarily is never.
+const WAITS: u32 = 64;
+
+/// The most that is cleared away from a socket that was handed over.
+const CLEARED: u32 = 4096;
 
 /// A connection to the kernel, polled by whoever waits for an answer.
 ///
@@ -48,8 +60,29 @@ impl Connection {
         let port = transport.socket_mut().bind_auto().map_err(failed)?.port_number();
         // From then on nobody but the kernel can send to it.
         transport.socket_ref().connect(&SocketAddr::new(0, 0)).map_err(failed)?;
+        Ok(Self::over(transport, port, TIMEOUT))
+    }
+
+    /// Over a socket that somebody else opened, bound and connected, in whichever namespace. What is there to be read is
+    /// of an earlier use.
+    pub(super) fn handed(socket: OwnedFd) -> Result<Self, NetlinkError> {
+        let failed = |errno| NetlinkError::Socket { what: "take a socket over that was handed to us", errno };
+        let fd = socket.as_raw_fd();
+        for cleared in 0.. {
+            match recv(fd, &mut [], MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EAGAIN) => break,
+                Ok(_) | Err(Errno::EINTR | Errno::ENOBUFS) if cleared < CLEARED => {}
+                Ok(_) => return Err(failed(Errno::EBUSY)),
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        let port = getsockname::<NetlinkAddr>(fd).map_err(failed)?.pid();
+        Ok(Self::over(Transport::over(sys::netlink_socket(socket)), port, TIMEOUT_HANDED))
+    }
+
+    fn over(transport: Transport, port: u32, timeout: Duration) -> Self {
         let (inner, handle, unasked) = from_socket_with_codec(transport);
-        Ok(Self { inner, handle, unasked, port, sent: 0, notified: false, timeout: TIMEOUT })
+        Self { inner, handle, unasked, port, sent: 0, notified: false, timeout }
     }
 
     /// The kernel's name for it.
@@ -84,6 +117,7 @@ impl Connection {
         // spares the attempts.
         self.transport().allow(0);
         self.turn()?;
+        let mut waits = 0;
         loop {
             let (own, mut ended, mut notified) = (self.port, false, false);
             for message in self.unasked() {
@@ -106,6 +140,10 @@ impl Connection {
             }
             self.transport().allow(1);
             if !self.turn()? {
+                waits += 1;
+                if waits > WAITS {
+                    return Err(NetlinkError::Timeout { what: what() });
+                }
                 self.wait(what)?;
             }
         }

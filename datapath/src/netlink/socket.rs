@@ -1,5 +1,6 @@
 //! The socket: batches out, whole lists in.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use netlink_packet_core::{DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkPayload};
@@ -52,7 +53,17 @@ impl Socket {
     /// Strict checking and extended acknowledgements are asked for; a kernel without them (before 4.20) goes on
     /// without.
     pub fn open() -> Result<Self, NetlinkError> {
-        let mut connection = Connection::open(NETLINK_ROUTE)?;
+        Connection::open(NETLINK_ROUTE).map(Self::over)
+    }
+
+    /// A socket that somebody else opened, wherever that was, as [`crate::handed`] gives it.
+    ///
+    /// It serves as one of our own does, and whoever else has it can make what is asked by it fail, within a bounded time.
+    pub fn handed(socket: OwnedFd) -> Result<Self, NetlinkError> {
+        Connection::handed(socket).map(Self::over)
+    }
+
+    fn over(mut connection: Connection) -> Self {
         let socket = connection.transport().socket_ref();
         for refused in [
             socket.set_ext_ack(true).err(),
@@ -64,7 +75,7 @@ impl Socket {
         {
             tracing::debug!(%refused, "an old kernel: netlink without strict checks or explanations");
         }
-        Ok(Self { connection, primed: false, several: false })
+        Self { connection, primed: false, several: false }
     }
 
     /// The kernel's name for this socket; changes that it makes are announced to others under it.

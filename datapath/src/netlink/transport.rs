@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::BufMut;
 use netlink_sys::{AsyncSocket, Socket, SocketAddr};
 use nix::errno::Errno;
-use nix::libc::MSG_TRUNC;
+use nix::libc::{MSG_DONTWAIT, MSG_TRUNC};
 
 /// A non-blocking socket that wakes nobody: whoever polls the connection waits for the descriptor itself, on whichever
 /// thread, inside or outside of a runtime. (The library's own sockets belong to the runtime that they were made in.)
@@ -116,7 +116,8 @@ impl AsyncSocket for Transport {
 
     fn poll_recv_from<B: BufMut>(&self, _: &mut Context<'_>, buf: &mut B) -> Poll<io::Result<SocketAddr>> {
         let room = buf.chunk_mut().len();
-        self.receive(room, || self.socket.recv_from(buf, MSG_TRUNC))
+        // Whoever else has the socket could make it one that waits.
+        self.receive(room, || self.socket.recv_from(buf, MSG_TRUNC | MSG_DONTWAIT))
     }
 
     fn poll_recv_from_full(&self, _: &mut Context<'_>) -> Poll<io::Result<(Vec<u8>, SocketAddr)>> {

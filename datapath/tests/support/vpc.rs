@@ -105,7 +105,7 @@ impl Vpc {
 
     pub fn pod_of(&self, wiring: PodWiring) -> (PodWiring, Netns) {
         let (netns, at, table) = (namespace(), wiring.address, wiring.table);
-        runtime().block_on(self.host.wire_pod(wiring.clone(), netns.clone())).unwrap();
+        runtime().block_on(self.host.wire_pod(wiring.clone(), netns.clone().into())).unwrap();
         let (link, eni) = if table == MAIN_TABLE { ("r0", "10.0.0.10") } else { ("r1", "10.0.1.20") };
         let to = Route {
             via: Some(eni.parse().unwrap()),

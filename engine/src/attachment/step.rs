@@ -201,8 +201,11 @@ impl Attachment {
             // The pending lease is durable and the wiring was read back: a crash from here on adopts it.
             Ok(()) => vec![Act::AnswerAdd(Box::new(Ok(lease.clone()))), Act::Activate],
             Err(WiringFault { fault, made }) => {
-                let nothing_made =
-                    made == 0 && matches!(fault, HostFault::Netns { .. } | HostFault::Occupied { .. });
+                let at_once = matches!(
+                    fault,
+                    HostFault::Netns { .. } | HostFault::Barred { .. } | HostFault::Occupied { .. }
+                );
+                let nothing_made = made == 0 && at_once;
                 let mut acts = if nothing_made {
                     vec![Act::Undo]
                 } else {
@@ -256,6 +259,13 @@ impl Attachment {
         let Some(lease) = lease else { return Vec::new() };
         let mut acts = Vec::new();
         let is_hidden = matches!(verdict, Verdict::Hidden(_));
+        if is_hidden
+            && !self.by_handle
+            && let Some(netns) = self.netns_of(lease)
+        {
+            // Whoever asks again brought the very namespace along.
+            return self.verify(ticket, Some(netns));
+        }
         match verdict {
             Verdict::Sound => {
                 if lease.phase == LeasePhase::Pending {
@@ -279,7 +289,9 @@ impl Attachment {
                 } else if !is_hidden {
                     acts.push(self.retry());
                 }
-                if self.add.as_ref().is_some_and(|add| is_answer(add, lease)) {
+                // It may have been answered with what is kept here, so it gets nothing else in its place.
+                let is_its_own = |add: &Add| is_answer(add, lease) || (is_hidden && is_for(add, lease));
+                if self.add.as_ref().is_some_and(is_its_own) {
                     acts.push(refused(AddError::Wiring { pod: lease.pod.clone(), source }));
                 }
             }
@@ -346,7 +358,10 @@ impl Attachment {
                 self.work = Work::Unlink;
                 vec![Act::RemoveLinks]
             }
-            (Work::Idle, Some(LeasePhase::Pending)) => self.verify(ticket, None),
+            (Work::Idle, Some(LeasePhase::Pending)) => {
+                let netns = lease.and_then(|lease| self.netns_of(lease));
+                self.verify(ticket, netns)
+            }
             (Work::Idle, Some(LeasePhase::Releasing)) => self.unwire(lease),
             (Work::Idle, _) => {
                 self.failures = 0;
@@ -356,15 +371,25 @@ impl Attachment {
         }
     }
 
+    /// This lease's namespace, if the ADD that waits brought it.
+    fn netns_of(&self, lease: &Lease) -> Option<Netns> {
+        self.add.as_ref().filter(|add| is_for(add, lease)).map(|add| add.request.netns.clone())
+    }
+
     fn verify(&mut self, ticket: u64, netns: Option<Netns>) -> Vec<Act> {
-        self.work = Work::Verifying(ticket);
+        (self.work, self.by_handle) = (Work::Verifying(ticket), netns.is_some());
         vec![Act::Verify { ticket, netns }]
     }
 }
 
 /// Whether this lease answers this ADD.
 fn is_answer(add: &Add, lease: &Lease) -> bool {
-    lease.phase == LeasePhase::Active && lease.netns.inode == add.request.netns_ref.inode
+    lease.phase == LeasePhase::Active && is_for(add, lease)
+}
+
+/// Whether this lease is of the namespace that this ADD is for.
+fn is_for(add: &Add, lease: &Lease) -> bool {
+    lease.netns.inode == add.request.netns_ref.inode
 }
 
 fn refused(error: AddError) -> Act {

@@ -1,6 +1,5 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use holdfast_model::lease::{Face, LeasePhase};
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
@@ -33,7 +32,7 @@ fn request(inode: u64) -> Box<AddRequest> {
     Box::new(AddRequest {
         sandbox: key(),
         pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
-        netns: Arc::new(OwnedFd::from(File::open("/dev/null").unwrap())),
+        netns: OwnedFd::from(File::open("/dev/null").unwrap()).into(),
         netns_ref: netns(inode),
         host_veth: "eni0".into(),
         fallback_veth: "eni1".into(),
@@ -211,6 +210,7 @@ fn a_wiring_that_failed_frees_its_address_at_once_only_if_nothing_was_made() {
     let occupied = || HostFault::Occupied { what: "eth0".into() };
     for (fault, made, act) in [
         (netns(), 0, "Undo"),
+        (HostFault::Barred { netns: "n".into() }, 0, "Undo"),
         (occupied(), 0, "Undo"),
         (netns(), 1, "Release"),
         (occupied(), 1, "Release"),
@@ -314,9 +314,7 @@ fn a_pending_lease_that_a_start_finds_is_adopted_undone_or_looked_at_again() {
         (Verdict::Sound, "Activate"),
         (Verdict::Unsound { why: String::new() }, "Release"),
         (Verdict::Unknown(refusal()), "RetryKernel"),
-        (Verdict::Hidden(refusal()), "Activate"),
     ] {
-        let hidden = matches!(verdict, Verdict::Hidden(_));
         let mut bench = Bench::new(Some(lease(1, LeasePhase::Pending)));
         assert_eq!(bench.acts(Input::TakeUp), ["Verify"]);
         // The runtime asks again meanwhile.
@@ -324,9 +322,52 @@ fn a_pending_lease_that_a_start_finds_is_adopted_undone_or_looked_at_again() {
         let Work::Verifying(ticket) = bench.attachment.work() else { panic!("it is being compared") };
         assert_eq!(bench.acts(Input::Verified { ticket, verdict }), [act]);
         // What was not compared is no answer.
-        let answered = (act == "Activate" && !hidden).then_some(true);
+        let answered = (act == "Activate").then_some(true);
         assert_eq!(answer.try_recv().ok().map(|result| result.is_ok()), answered);
     }
+}
+
+fn verifying(bench: &Bench) -> u64 {
+    let Work::Verifying(ticket) = bench.attachment.work() else { panic!("it is being compared") };
+    ticket
+}
+
+#[test]
+fn a_pending_lease_whose_namespace_cannot_be_seen_is_kept() {
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Pending)));
+    bench.step(Input::TakeUp);
+    let ticket = verifying(&bench);
+    assert_eq!(bench.acts(Input::Verified { ticket, verdict: Verdict::Hidden(refusal()) }), ["Activate"]);
+}
+
+/// It may have been answered for with that very address.
+#[test]
+fn an_add_asked_again_shows_the_namespace_that_cannot_be_seen() {
+    let hidden = || Verdict::Hidden(refusal());
+    for (inside, act, answered) in [
+        (Verdict::Sound, &["Activate"][..], Some(true)),
+        (Verdict::Unsound { why: String::new() }, &["Release"], None),
+        // It had nothing to show by.
+        (hidden(), &["Activate"], Some(false)),
+    ] {
+        let mut bench = Bench::new(Some(lease(1, LeasePhase::Pending)));
+        bench.step(Input::TakeUp);
+        let by_path = verifying(&bench);
+        let mut answer = bench.add(1);
+        let acts = bench.step(Input::Verified { ticket: by_path, verdict: hidden() });
+        assert!(matches!(acts[..], [Act::Verify { netns: Some(_), .. }]), "{acts:?}");
+        assert!(none(&mut answer));
+        let ticket = verifying(&bench);
+        assert_eq!(bench.acts(Input::Verified { ticket, verdict: inside }), act);
+        assert_eq!(answer.try_recv().ok().map(|result| result.is_ok()), answered);
+    }
+    // One for another namespace shows nothing.
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Pending)));
+    bench.step(Input::TakeUp);
+    let ticket = verifying(&bench);
+    let mut other = bench.add(2);
+    assert_eq!(bench.acts(Input::Verified { ticket, verdict: hidden() }), ["Activate"]);
+    assert!(none(&mut other), "it waits for its turn");
 }
 
 #[test]

@@ -1,9 +1,15 @@
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::sandbox::{NetnsRef, PodRef};
-use holdfast_model::time::WallTime;
+use holdfast_model::time::{BootTime, WallTime};
 use holdfast_ports::HostFault;
+use tokio::sync::oneshot;
 
 use super::*;
+use crate::request::AddRequest;
 
 fn key(container: &str) -> SandboxKey {
     SandboxKey { container_id: container.into(), ifname: "eth0".into(), network: "aws-cni".into() }
@@ -56,4 +62,27 @@ fn what_is_under_way_is_told_and_what_is_at_rest_is_forgotten() {
     assert!(all.any_in_the_kernel());
     all.step(&one, Input::LinksRemoved(Ok(())), Some(&lease));
     assert_eq!((all.failed(), all.keys()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn who_came_first_is_served_first_whatever_its_name() {
+    let mut all = Attachments::default();
+    for (order, name) in ["c", "a", "d", "b"].into_iter().enumerate() {
+        let request = AddRequest {
+            sandbox: key(name),
+            pod: PodRef { namespace: "default".into(), name: name.into(), uid: None },
+            netns: OwnedFd::from(File::open("/dev/null").unwrap()).into(),
+            netns_ref: NetnsRef { path: format!("/run/netns/{name}"), inode: 1 },
+            host_veth: name.into(),
+            fallback_veth: name.into(),
+            mtu: 9001,
+            patience: None,
+        };
+        let (reply, _answer) = oneshot::channel();
+        let (request, hold) = (Box::new(request), Duration::from_secs(10));
+        let order = order as u64;
+        all.step(&key(name), Input::Add { request, reply, at: BootTime(0), hold, order }, None);
+    }
+    let line: Vec<String> = all.in_line().iter().map(|key| key.container_id.clone()).collect();
+    assert_eq!(line, ["c", "a", "d", "b"]);
 }

@@ -174,3 +174,24 @@ fn a_book_is_closed_with_all_that_it_has_and_abandoned_with_none() {
     desk.book.close().unwrap();
     assert_eq!(desk.durable(), 0);
 }
+
+/// What nobody waited for as the disk failed is found out anew: after the failure it would be written onto a ledger that it
+/// was not made for, and memory would not have it.
+#[test]
+fn what_was_lazy_before_a_failure_is_not_written_after_it() {
+    let mut desk = Bench::new();
+    desk.book.commit(change(1), then(1));
+    desk.work();
+    desk.disk.refuses(true);
+    desk.book.commit(change(2), then(2));
+    desk.book.commit_lazily(change(3));
+    desk.work();
+    desk.disk.refuses(false);
+    desk.book.retry();
+    assert_eq!(desk.work().last(), Some(&Turned::Resumed));
+    assert!(!desk.book.has_lazy());
+    assert_eq!(desk.book.ledger().subnets.len(), 1, "memory has what the disk has");
+    desk.book.commit(change(4), then(4));
+    desk.work();
+    assert_eq!((desk.book.ledger().subnets.len(), desk.durable()), (2, 2));
+}

@@ -12,6 +12,9 @@ use crate::intents::settle::{departed, not_unassigned, source_of};
 use crate::lifecycle::TOMBSTONE;
 use crate::proof::Left;
 
+#[cfg(test)]
+mod tests;
+
 impl Merge<'_> {
     /// An ENI that the read shows.
     pub(super) fn known(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView) {
@@ -30,18 +33,25 @@ impl Merge<'_> {
             let detaching = view.attachment.as_ref().is_some_and(|other| {
                 other.instance == self.me && other.status == AttachmentStatus::Detaching
             });
-            // A binding that is being undone by somebody will be seen absent soon enough; until then nobody new gets
-            // an address there.
-            if detaching && matches!(record.phase, EniPhase::Attached { .. }) && !record.is_primary() {
-                draft.put_eni(EniRecord { management: Management::Excluded, ..record.clone() });
-            } else if record.attachment().is_some() && !detaching && self.covers(record) {
-                self.absent(draft, record, Some(view));
-            } else if record.phase == EniPhase::Available && view.attachment.is_some() {
-                if let Some(left) = Left::taken(view) {
-                    draft.bury(&view.id, &left);
+            match &record.phase {
+                // A binding that is being undone by somebody is looked at again soon; until then nobody new gets an
+                // address there.
+                EniPhase::Attached { .. } if detaching && !record.is_primary() => {
+                    draft.put_eni(EniRecord { management: Management::Excluded, ..record.clone() });
                 }
-            } else if record.phase == EniPhase::Available {
-                self.addresses(draft, record, view, New::AskedFor);
+                EniPhase::Attached { .. } | EniPhase::Draining { .. }
+                    if !detaching && self.covers(record) =>
+                {
+                    self.absent(draft, record, Some(view));
+                }
+                EniPhase::Available | EniPhase::Detached => {
+                    if let Some(left) = Left::taken(view, &self.me) {
+                        draft.bury(&view.id, &left);
+                    } else if record.phase == EniPhase::Available && !detaching {
+                        self.addresses(draft, record, view, New::AskedFor);
+                    }
+                }
+                _ => {}
             }
             return;
         };
@@ -101,22 +111,54 @@ impl Merge<'_> {
             EniPhase::Attached { .. } | EniPhase::Draining { .. } => {
                 let held = draft.ledger.leases_on(&record.id).count();
                 draft.note(format!("{}: {left}; sandboxes on it: {held}", record.id));
-                let ours = current.created_by.is_some();
+                let nobodys =
+                    !draft.ledger.blocks_on(&record.id).any(|block| draft.ledger.is_somebodys(block));
+                if nobodys && current.created_by.is_some() {
+                    self.ours_left(draft, current, view, &left);
+                    return;
+                }
                 draft.strip(&record.id, &left);
-                let bare = draft.ledger.blocks_on(&record.id).next().is_none();
-                if !bare {
+                if draft.ledger.blocks_on(&record.id).next().is_some() {
                     // Kept for what is owed on it, and closed to everything new.
-                    let mut kept = current;
-                    kept.management = Management::Excluded;
-                    draft.put_eni(kept);
-                } else if view.is_some() && ours {
-                    draft.enter(&record.id, EniPhase::Detached);
+                    draft.put_eni(EniRecord { management: Management::Excluded, ..current });
                 } else {
                     draft.drop_eni(&record.id, &left);
                 }
             }
             EniPhase::Gone => {}
         }
+    }
+
+    /// An ENI of ours that is not attached here any more, and on which nothing is anybody's.
+    fn ours_left(&self, draft: &mut Draft<'_>, current: EniRecord, view: Option<&EniView>, left: &Left) {
+        let Some(view) = view else {
+            if let Some(left) = Left::unknown(self.reading, &current, None) {
+                draft.bury(&current.id, &left);
+            } else {
+                // It is not here. Whether it is elsewhere, or nowhere, a read of it tells.
+                draft.put_eni(EniRecord { management: Management::Excluded, ..current });
+            }
+            return;
+        };
+        let by_tags = !view.tags.is_empty() || current.management == Management::Excluded;
+        let management = match current.slot() {
+            Some(slot) if by_tags => self.management(view, slot),
+            _ => current.management,
+        };
+        if view.attachment.is_some() || management != Management::Managed {
+            draft.strip(&current.id, left);
+            draft.drop_eni(&current.id, left);
+            return;
+        }
+        // It hangs about, with all that is on it: it is attached again if it is wanted, and else deleted.
+        let phase = match current.phase {
+            EniPhase::Draining { .. } => EniPhase::Detached,
+            _ => EniPhase::Available,
+        };
+        let source = source_of(view);
+        let next = EniRecord { phase, management, source, since: draft.now(), ..current };
+        draft.put_eni(next.clone());
+        self.addresses(draft, &next, view, New::Unasked);
     }
 
     /// Closes the open intents on this ENI that the read settles. None of them is under way.

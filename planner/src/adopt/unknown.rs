@@ -8,7 +8,7 @@ use crate::adopt::{Merge, New};
 use crate::claims::{claimed_slots, lowest_free_slot};
 use crate::draft::Draft;
 use crate::intents::settle::source_of;
-use crate::orphan::{intent_tag, is_stray, is_unattached_of};
+use crate::orphan::{intent_tag, is_kept, is_stray, is_unattached_of};
 
 impl Merge<'_> {
     /// Takes an ENI over, if it is attached here or an orphan of ours.
@@ -45,7 +45,7 @@ impl Merge<'_> {
 
     /// An unattached ENI of ours, told by our instance's tag and our intent's: put into service or deleted.
     fn orphan(&self, draft: &mut Draft<'_>, view: &EniView, maker: Option<IntentId>) {
-        if !is_unattached_of(view, &self.me) {
+        if !is_unattached_of(view, &self.me) || is_kept(view) {
             return;
         }
         if maker.is_none() {
@@ -103,11 +103,12 @@ impl Merge<'_> {
     }
 }
 
-/// Frees a slot that an unattached ENI of ours has chosen; false when an attached one sits there.
+/// Frees a slot that an unattached ENI of ours has chosen, or that one had which is kept for its pods' sake only; false when
+/// an attached one sits there.
 pub(super) fn make_room(draft: &mut Draft<'_>, slot: EniSlot) -> bool {
     let holder = draft.ledger.enis.values().find(|eni| eni.holds_slot() && eni.slot() == Some(slot)).cloned();
     let Some(mut holder) = holder else { return true };
-    if holder.phase != EniPhase::Available {
+    if holder.phase != EniPhase::Available && !draft.ledger.is_known_gone(&holder) {
         return false;
     }
     let mut claimed = claimed_slots(&draft.ledger);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::eni::EniPhase;
+use holdfast_model::eni::{EniPhase, EniRecord, Management};
 use holdfast_model::host::{EniLink, HostObserved, LinkAlias, LinkSeen, Look};
 use holdfast_model::ids::EniId;
 use holdfast_model::lease::{Face, Lease, LeasePhase};
@@ -62,7 +62,8 @@ pub fn unreached(ledger: &Ledger, observed: &HostObserved) -> BTreeMap<SandboxKe
         });
         let attached =
             |phase: &EniPhase| matches!(phase, EniPhase::Attached { .. } | EniPhase::Draining { .. });
-        let eni = ledger.enis.get(&face.eni).filter(|eni| attached(&eni.phase));
+        let here = |eni: &&EniRecord| attached(&eni.phase) && eni.management != Management::Excluded;
+        let eni = ledger.enis.get(&face.eni).filter(here);
         let Some(eni) = eni else { return Some(UnreachedBy::EniGone(face.eni.clone())) };
         if !shown {
             return Some(UnreachedBy::AddressTaken(face.address));

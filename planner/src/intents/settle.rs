@@ -73,7 +73,14 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
         Outcome::NotCarriedOut { fault: Fault::AddressLimit, .. } => asked_for(&intent.change),
         _ => None,
     };
-    Settlement { eni: intent.change.eni().cloned(), changes: draft.into_changes(), setback, doubt, too_many }
+    let taken = match (outcome, &intent.change) {
+        (Outcome::NotCarriedOut { fault: Fault::SlotTaken, .. }, CloudChange::AttachEni { slot, .. }) => {
+            Some(*slot)
+        }
+        _ => None,
+    };
+    let eni = intent.change.eni().cloned();
+    Settlement { eni, changes: draft.into_changes(), setback, doubt, too_many, taken }
 }
 
 /// How many addresses a change brings, and on which ENI, if there is one yet.
@@ -161,11 +168,20 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
             // A group that is not there any more: the primary has others by now.
             if fault == Fault::NotFound { all() } else { None }
         }
-        CloudChange::AttachEni { eni, .. } => {
+        CloudChange::AttachEni { eni, slot, .. } => {
             draft.drop_intent(intent.id);
             match fault {
                 Fault::Conflict => Some(this(eni)),
                 Fault::AttachmentLimit => all(),
+                Fault::SlotTaken => {
+                    let mut claimed = claimed_slots(&draft.ledger);
+                    claimed.insert(*slot);
+                    if let Some(record) = draft.ledger.enis.get(eni).cloned() {
+                        let place = EniPlace::Device(lowest_free_slot(slot.card, &claimed));
+                        draft.put_eni(EniRecord { place, ..record });
+                    }
+                    all()
+                }
                 Fault::NotFound => {
                     // A new ENI may be unknown to a part of EC2 for a moment, and it may be the instance that
                     // was not found. So nothing is concluded; deletion will tell, in the end.

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::eni::{EniPlace, EniRecord, Management};
 use holdfast_model::host::{LinkAlias, LinkSeen};

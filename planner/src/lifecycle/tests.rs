@@ -132,3 +132,37 @@ fn an_eni_that_comes_back_serves_only_when_it_was_set_up_again() {
     toy.run_to_rest();
     assert!(toy.observed.ready_enis.contains(&eni));
 }
+
+/// What it had in the kernel is taken away as soon as it is to go.
+#[test]
+fn an_eni_that_is_taken_back_serves_only_when_it_was_set_up_again() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.add_pods(20);
+    toy.run_to_rest();
+    toy.cloud.denied = [Api::DetachNetworkInterface].into();
+    while !toy.ledger.leases.is_empty() {
+        toy.delete_pod(0);
+    }
+    let draining = |toy: &Toy| {
+        let draining = |eni: &&EniRecord| matches!(eni.phase, EniPhase::Draining { .. });
+        toy.ledger.enis.values().find(draining).map(|eni| eni.id.clone())
+    };
+    while draining(&toy).is_none() {
+        if !toy.round() {
+            toy.sleep(Duration::from_secs(1));
+        }
+    }
+    let eni = draining(&toy).unwrap();
+    toy.round();
+    assert!(!toy.observed.ready_enis.contains(&eni));
+    toy.add_pods(27);
+    while draining(&toy).is_some() {
+        toy.round();
+    }
+    assert!(!toy.observed.ready_enis.contains(&eni), "it is wanted again, and has nothing in the kernel");
+    for _ in 0..5 {
+        toy.round();
+    }
+    assert!(toy.observed.ready_enis.contains(&eni));
+    assert_eq!(toy.waiting(), 0);
+}

@@ -4,6 +4,7 @@ use std::fmt;
 
 use holdfast_model::cloud::{CloudChange, CloudRead, EniView};
 use holdfast_model::eni::EniRecord;
+use holdfast_model::ids::InstanceId;
 use holdfast_model::intent::Intent;
 
 use crate::outcome::Fault;
@@ -42,9 +43,9 @@ impl Left {
         (asked && view.is_none()).then_some(Self(How::NotFound))
     }
 
-    /// A read shows an ENI that we had not attached yet bound by somebody else.
-    pub(crate) fn taken(view: &EniView) -> Option<Self> {
-        view.attachment.is_some().then_some(Self(How::Elsewhere))
+    /// A read shows an ENI that we have not attached bound to another instance by somebody else.
+    pub(crate) fn taken(view: &EniView, me: &InstanceId) -> Option<Self> {
+        view.attachment.as_ref().is_some_and(|at| at.instance != *me).then_some(Self(How::Elsewhere))
     }
 
     /// A read that would show it, if it were there, does not; our last change of it is too long ago for a view that lags.

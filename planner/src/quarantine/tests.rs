@@ -1,14 +1,12 @@
-use std::collections::BTreeMap;
-
-use holdfast_model::block::Block;
 use holdfast_model::cloud::CloudRead;
 use holdfast_model::host::{HostObserved, LinkAlias, LinkSeen};
-use holdfast_model::ids::InstanceId;
+use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::Standing;
 use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::time::BootTime;
 
 use super::*;
-use crate::toy::{Toy, by_eni};
+use crate::toy::{Toy, by_eni, now_at};
 use crate::{Reading, adopt};
 
 fn addresses(toy: &Toy) -> Vec<IpAddr> {
@@ -140,6 +138,43 @@ fn an_address_that_the_host_bears_is_set_aside_as_long_as_it_does() {
     assert_eq!(toy.ledger.standing(ip), Standing::Suspect(Suspicion::MaybeInUse));
     toy.commit(&review_quarantine(&desired, &toy.ledger, &looked, &toy.now));
     assert!(matches!(toy.ledger.standing(ip), Standing::Cooling(_)), "it rests before it is given to a pod");
+}
+
+/// What EC2 took away is kept for its users, and leaves with the last of them.
+#[test]
+fn a_block_that_was_taken_away_leaves_with_its_last_user() {
+    let [own, more, others]: [IpAddr; 3] =
+        ["10.0.1.17", "10.0.1.18", "10.0.1.19"].map(|ip| ip.parse().unwrap());
+    let lease = |container: &str| {
+        Use::Leased(SandboxKey { container_id: container.into(), ifname: "eth0".into(), network: "n".into() })
+    };
+    let taken = Block {
+        state: BlockState::Withdrawn,
+        ..Block::held("10.0.1.16/28".parse().unwrap(), EniId::new("eni-1"), BootTime(1))
+    };
+    let mut ledger = Ledger::default();
+    ledger.apply(&Change::PutBlock(taken.clone()));
+    for ip in [own, more] {
+        ledger.apply(&Change::PutUse(ip, lease("a")));
+    }
+    let now = now_at(100);
+    let gone = Change::PutBlock(Block { state: BlockState::Gone(now.boottime), ..taken });
+    let both = |suspect: Option<IpAddr>| {
+        move |ip: IpAddr| (suspect == Some(ip)).then_some(Use::Suspect(Suspicion::MaybeInUse))
+    };
+    let leaves = |ledger: &Ledger, addresses: &[IpAddr], suspect| {
+        ended(ledger, addresses, both(suspect), &now).iter().filter(|change| **change == gone).count()
+    };
+    assert_eq!(leaves(&ledger, &[own, more], None), 1, "once, for both");
+    assert_eq!(leaves(&ledger, &[own], None), 0, "the other one is used still");
+    assert_eq!(leaves(&ledger, &[own, more], Some(own)), 0, "somebody may use it");
+    ledger.apply(&Change::PutUse(others, lease("b")));
+    assert_eq!(leaves(&ledger, &[own, more], None), 0, "another sandbox uses a third");
+    ledger.apply(&Change::PutUse(
+        others,
+        Use::Cooling(Cooldown { boot: now.boot.clone(), since: now.boottime, period_ms: 9 }),
+    ));
+    assert_eq!(leaves(&ledger, &[own, more], None), 1, "a rest keeps nothing");
 }
 
 /// What is leased has its explanation, and what is not ours is nobody's to give.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead, TAG_INSTANCE, TAG_NO_MANAGE};
 use holdfast_model::eni::EniKind;
-use holdfast_model::ids::{EniId, SubnetId};
+use holdfast_model::ids::{EniId, InstanceId, SubnetId};
 use holdfast_model::intent::Sending;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::BootTime;
 
 use crate::toy::{Fate, Toy, by_address, by_eni};
 use crate::wanted::Reason;
-use crate::{Desired, HintDiff, Step, compare_hint, plan};
+use crate::{Desired, HintDiff, Reading, Step, compare_hint, plan};
 
 /// The metadata service shows this ENI with no address.
 fn hint_at(toy: &mut Toy, name: &str) {
@@ -338,4 +338,17 @@ fn the_range_of_a_foreign_subnet_is_asked_of_ec2() {
         }
         assert_eq!(toy.waiting(), 0, "{:?}", toy.last.reports);
     }
+}
+
+/// A ledger that was another instance's: its ENIs were asked for, and the answer comes when it is forgotten.
+#[test]
+fn a_read_of_another_instance_does_not_pass_for_one_of_this() {
+    let mut toy = Toy::new("m5.large", by_address(2, 0));
+    let read = CloudRead::InstanceEnis { instance: InstanceId::new("i-another") };
+    let began = toy.now.boottime;
+    toy.observed.read_began(&read, &toy.now);
+    toy.observed.read_adopted(&toy.ledger, Reading { read: &read, views: &[], began });
+    assert_eq!(toy.observed.reads.last_full(), None);
+    toy.round();
+    assert!(toy.observed.reads.last_full().is_some(), "{:?}", toy.last);
 }

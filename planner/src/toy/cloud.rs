@@ -51,6 +51,8 @@ pub(crate) struct ToyCloud {
     pub(crate) quota_used_up: bool,
     /// Links of secondary ENIs do not appear.
     pub(crate) links_late: bool,
+    /// Slots that something sits in which no read shows.
+    pub(crate) haunted: BTreeSet<EniSlot>,
     /// Calls that it refused.
     pub(crate) refused: u32,
     /// Actions that the role may not take.
@@ -77,6 +79,7 @@ impl ToyCloud {
             takes: BTreeMap::new(),
             quota_used_up: false,
             links_late: false,
+            haunted: BTreeSet::new(),
             refused: 0,
             denied: BTreeSet::new(),
             at: 0,
@@ -200,7 +203,10 @@ impl ToyCloud {
                 if found.attachment.is_some() {
                     return Err(Fault::Conflict);
                 }
-                if held.len() >= self.limits.enis_on(0) as usize || held.contains(slot) {
+                if held.contains(slot) || self.haunted.contains(slot) {
+                    return Err(Fault::SlotTaken);
+                }
+                if held.len() >= self.limits.enis_on(0) as usize {
                     return Err(Fault::AttachmentLimit);
                 }
                 self.next += 1;

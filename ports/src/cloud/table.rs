@@ -64,10 +64,10 @@ const TABLE: &[Row] = &[
     // The ENI is full; our count of it is wrong.
     any("PrivateIpAddressLimitExceeded", CloudFault::AddressLimit),
 
-    // The instance, or the slot, is taken; our picture of the attachments is wrong.
+    // The instance is full; our picture of the attachments is wrong.
     any("AttachmentLimitExceeded", CloudFault::AttachmentLimit),
     // "Instance '…' already has an interface attached at device index '…'": a slot, not a value, is the trouble.
-    saying("InvalidParameterValue", "at device index", CloudFault::AttachmentLimit),
+    saying("InvalidParameterValue", "at device index", CloudFault::SlotTaken),
 
     // The account's ENIs in the region are used up; neither this node nor this call can do anything about it.
     any("NetworkInterfaceLimitExceeded", CloudFault::EniQuota),

@@ -4,11 +4,11 @@
 //!
 //! | entry | name | mac | sandbox |
 //! |---|---|---|---|
-//! | `interfaces[0]` | host veth | | |
-//! | `interfaces[1]` | container interface | **route table, decimal** | namespace path |
-//! | `interfaces[2]` | `dummy` + hash of the pod | VLAN, "0": no branch ENI | **device number, decimal** |
+//! | `interfaces[2i]` | host veth | | |
+//! | `interfaces[2i + 1]` | container interface | **route table, decimal** | namespace path |
+//! | the last | `dummy` + hash of the pod | VLAN, "0": no branch ENI | **device number, decimal**, of the first address |
 //!
-//! `ips[0]` belongs to `interfaces[1]`, is a single address and has no gateway.
+//! `ips[i]` belongs to `interfaces[2i + 1]`, is a single address and has no gateway.
 
 use std::net::IpAddr;
 
@@ -69,6 +69,20 @@ pub struct Ip {
     pub gateway: Option<IpAddr>,
 }
 
+impl Ip {
+    /// A single address on an interface of the result.
+    fn of(address: IpAddr, version: CniVersion, interface: u32) -> Self {
+        let family = if address.is_ipv4() { "4" } else { "6" };
+        Self {
+            version: version.names_address_family().then(|| family.to_owned()),
+            interface: Some(interface),
+            address: IpNet::new(address, host_prefix_len(address))
+                .expect("the prefix length is the family's own"),
+            gateway: None,
+        }
+    }
+}
+
 /// An entry of [`CniResult::routes`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -105,30 +119,25 @@ impl CniResult {
         netns_path: &str,
         pod: &PodRef,
     ) -> Self {
-        let host = Interface { name: added.host_veth.clone(), mac: None, sandbox: None };
-        let container = Interface {
-            name: ifname.to_string(),
-            mac: Some(added.route_table.to_string()),
-            sandbox: Some(netns_path.to_owned()),
-        };
-        let dummy = Interface {
+        let (mut interfaces, mut ips) = (Vec::new(), Vec::new());
+        for (face, container) in added.faces().zip((1..).step_by(2)) {
+            interfaces.push(Interface { name: face.host_veth.clone(), mac: None, sandbox: None });
+            interfaces.push(Interface {
+                name: face.ifname.as_ref().unwrap_or(ifname).to_string(),
+                mac: Some(face.route_table.to_string()),
+                sandbox: Some(netns_path.to_owned()),
+            });
+            ips.push(Ip::of(face.address, version, container));
+        }
+        interfaces.push(Interface {
             name: names::dummy_interface(pod),
             mac: Some("0".to_owned()),
-            sandbox: Some(added.device_number.to_string()),
-        };
-        let family = if added.address.is_ipv4() { "4" } else { "6" };
-        let address = IpNet::new(added.address, host_prefix_len(added.address))
-            .expect("the prefix length is the family's own");
-        let ip = Ip {
-            version: version.names_address_family().then(|| family.to_owned()),
-            interface: Some(1),
-            address,
-            gateway: None,
-        };
+            sandbox: Some(added.own.device_number.to_string()),
+        });
         Self {
             cni_version: version.as_str().to_owned(),
-            interfaces: vec![host, container, dummy],
-            ips: vec![ip],
+            interfaces,
+            ips,
             routes: Vec::new(),
             dns: Dns::default(),
         }
@@ -140,17 +149,23 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::message::Face;
 
-    fn result(version: CniVersion, address: &str) -> Value {
-        let added = Added {
+    fn own(address: &str) -> Added {
+        let own = Face {
+            ifname: None,
             address: address.parse().unwrap(),
             device_number: 2,
             route_table: 3,
             host_veth: "enicc21c2d7785".into(),
             host_mac: "02:00:00:00:00:01".into(),
         };
+        Added { own, more: Vec::new() }
+    }
+
+    fn result(version: CniVersion, added: &Added) -> Value {
         let pod = PodRef { namespace: "default".into(), name: "sample-pod".into(), uid: None };
-        let built = CniResult::of_add(version, &added, &IfName::new("eth0").unwrap(), "/run/netns/x", &pod);
+        let built = CniResult::of_add(version, added, &IfName::new("eth0").unwrap(), "/run/netns/x", &pod);
         let value = serde_json::to_value(&built).unwrap();
         assert_eq!(serde_json::from_value::<CniResult>(value.clone()).unwrap(), built);
         value
@@ -159,7 +174,7 @@ mod tests {
     #[test]
     fn the_layout_is_the_incumbents() {
         assert_eq!(
-            result(CniVersion::V0_4_0, "10.0.5.17"),
+            result(CniVersion::V0_4_0, &own("10.0.5.17")),
             json!({
                 "cniVersion": "0.4.0",
                 "interfaces": [
@@ -174,13 +189,41 @@ mod tests {
     }
 
     #[test]
+    fn each_interface_has_its_two_entries_and_its_address() {
+        let mut added = own("10.0.5.17");
+        added.more = vec![Face {
+            ifname: Some(IfName::new("mNicIf1").unwrap()),
+            address: "10.0.6.18".parse().unwrap(),
+            device_number: 0,
+            route_table: 10_100,
+            host_veth: "eni5c1a2b3c4d5".into(),
+            host_mac: "02:00:00:00:00:02".into(),
+        }];
+        assert_eq!(
+            result(CniVersion::V1_0_0, &added),
+            json!({
+                "cniVersion": "1.0.0",
+                "interfaces": [
+                    {"name": "enicc21c2d7785"},
+                    {"name": "eth0", "mac": "3", "sandbox": "/run/netns/x"},
+                    {"name": "eni5c1a2b3c4d5"},
+                    {"name": "mNicIf1", "mac": "10100", "sandbox": "/run/netns/x"},
+                    {"name": "dummycc21c2d7785", "mac": "0", "sandbox": "2"},
+                ],
+                "ips": [{"interface": 1, "address": "10.0.5.17/32"}, {"interface": 3, "address": "10.0.6.18/32"}],
+                "dns": {},
+            })
+        );
+    }
+
+    #[test]
     fn addresses_name_their_family_before_1_0_0_only() {
         for version in CniVersion::ALL {
-            let value = result(version, "10.0.5.17");
+            let value = result(version, &own("10.0.5.17"));
             assert_eq!(value["cniVersion"], version.as_str());
             assert_eq!(value["ips"][0].get("version").is_some(), version < CniVersion::V1_0_0, "{version}");
         }
-        assert_eq!(result(CniVersion::V0_3_1, "fd00::9")["ips"][0]["version"], "6");
-        assert_eq!(result(CniVersion::V1_1_0, "fd00::9")["ips"][0]["address"], "fd00::9/128");
+        assert_eq!(result(CniVersion::V0_3_1, &own("fd00::9"))["ips"][0]["version"], "6");
+        assert_eq!(result(CniVersion::V1_1_0, &own("fd00::9"))["ips"][0]["address"], "fd00::9/128");
     }
 }

@@ -35,6 +35,17 @@ fn requests() -> Vec<Request> {
     ]
 }
 
+fn face(ifname: Option<IfName>) -> Face {
+    Face {
+        ifname,
+        address: "10.0.0.9".parse().unwrap(),
+        device_number: 2,
+        route_table: 3,
+        host_veth: "enicc21c2d7785".into(),
+        host_mac: "02:00:00:00:00:01".into(),
+    }
+}
+
 fn body(frame: &[u8]) -> Vec<u8> {
     let mut decoder = FrameDecoder::new(MAX_REQUEST);
     decoder.push(frame);
@@ -51,16 +62,13 @@ fn every_request_survives_the_wire() {
 
 #[test]
 fn every_answer_survives_the_wire() {
-    let added = Added {
-        address: "10.0.0.9".parse().unwrap(),
-        device_number: 2,
-        route_table: 3,
-        host_veth: "enicc21c2d7785".into(),
-        host_mac: "02:00:00:00:00:01".into(),
-    };
+    let added = |more| Added { own: face(None), more };
+    let more = vec![face(Some(IfName::new("mNicIf1").unwrap()))];
     let failed = Failed { code: 11, msg: "m".into(), details: "d".into(), retry: true };
-    for answer in [Answer::Added(added), Answer::Done, Answer::Failed(failed)] {
-        let sent = AnswerFrame::new(answer, 1, "1.2.3");
+    for answer in
+        [Answer::Added(added(Vec::new())), Answer::Added(added(more)), Answer::Done, Answer::Failed(failed)]
+    {
+        let sent = AnswerFrame::new(answer, 2, "1.2.3");
         assert_eq!(AnswerFrame::decode(&body(&sent.encode().unwrap())).unwrap(), sent);
     }
 }
@@ -92,6 +100,38 @@ fn requests_of_protocol_1_stay_readable() {
     ] {
         AnswerFrame::decode(text.as_bytes()).unwrap();
     }
+}
+
+/// What a plugin of protocol 1 looks for is where it was, however many interfaces there are.
+#[test]
+fn a_plugin_of_protocol_1_reads_the_first_interface() {
+    let more = vec![face(Some(IfName::new("mNicIf1").unwrap()))];
+    let answer = AnswerFrame::new(Answer::Added(Added { own: face(None), more }), 1, "1.2.3");
+    let answer = serde_json::to_value(&answer).unwrap()["answer"].clone();
+    assert_eq!((&answer["kind"], &answer["address"]), (&json!("added"), &json!("10.0.0.9")));
+    assert_eq!((&answer["device_number"], &answer["route_table"]), (&json!(2), &json!(3)));
+    assert_eq!(
+        (&answer["host_veth"], &answer["more"][0]["ifname"]),
+        (&json!("enicc21c2d7785"), &json!("mNicIf1"))
+    );
+}
+
+#[test]
+fn a_daemon_is_asked_again_in_the_protocol_that_it_speaks() {
+    let refusal = |protocol, code| {
+        let failed = Failed { code, msg: "no".into(), details: String::new(), retry: false };
+        AnswerFrame::new(Answer::Failed(failed), protocol, "1.2.3")
+    };
+    assert_eq!(refusal(1, code::PROTOCOL).speaks_only(2), Some(1));
+    assert_eq!(refusal(2, code::PROTOCOL).speaks_only(2), None, "it refuses something else");
+    assert_eq!(
+        refusal(3, code::PROTOCOL).speaks_only(2),
+        None,
+        "nor can it be asked in what is newer than we are"
+    );
+    assert_eq!(refusal(0, code::PROTOCOL).speaks_only(2), None, "older than anything that we speak");
+    assert_eq!(refusal(1, code::FAILED).speaks_only(2), None);
+    assert_eq!(AnswerFrame::new(Answer::Done, 1, "1.2.3").speaks_only(2), None);
 }
 
 /// Adds an unknown key to every object of a message, as a newer peer would.
@@ -128,7 +168,7 @@ fn a_foreign_protocol_is_refused_by_number_whatever_the_rest_looks_like() {
         let Answer::Failed(failed) = error.answer() else { panic!() };
         assert_eq!(failed.code, code::PROTOCOL);
         assert!(
-            failed.details.contains(&format!("protocol {asked}, this daemon 1 to 1")),
+            failed.details.contains(&format!("protocol {asked}, this daemon 1 to 2")),
             "{}",
             failed.details
         );

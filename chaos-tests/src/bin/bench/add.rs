@@ -33,7 +33,7 @@ const POOL: usize = 150;
 /// Removed namespaces of the floor's run are torn down by the kernel after its end.
 const KERNEL_TIDIES: Duration = Duration::from_millis(500);
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// ADD at most half of the reference's, DEL at most a quarter, ADD under twice the floor. Ratios of medians that were
 /// taken in turns; with a compiler beside them runs differ by this much.
@@ -118,14 +118,15 @@ pub(crate) fn run(rounds: usize, aims: &mut Aims) -> anyhow::Result<Value> {
     Ok(figures)
 }
 
-/// Waits until the pool is full and EC2 is left alone.
+/// Waits until the pool is full, nothing more is wanted of EC2, and it is left alone. A new ledger has EC2 read once more
+/// when reads no longer lag behind what it may have forgotten.
 fn wait_for_pool(place: &mut Place) -> anyhow::Result<()> {
     place.node.wait_state("full", |ledger| ledger.blocks.len() >= POOL && ledger.intents.is_empty())?;
     let began = Instant::now();
     loop {
         let calls = place.ec2_calls()?;
         std::thread::sleep(Duration::from_millis(1500));
-        if place.ec2_calls()? == calls {
+        if place.ec2_calls()? == calls && place.node.dump()?["reads_wanted"] == json!([]) {
             return Ok(());
         }
         ensure!(began.elapsed() < PATIENCE, "the daemon does not leave EC2 alone: {calls:?}");

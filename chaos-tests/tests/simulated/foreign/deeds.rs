@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use holdfast_chaos_tests::oracle::picture::{Eni, MAIN_TABLE};
 use holdfast_engine::Dump;
@@ -41,8 +42,8 @@ pub(crate) enum Deed {
     Swap(EniId, Ipv4Addr),
     /// Attaches an ENI of his own.
     Attach(u32),
-    /// Detaches an ENI.
-    Detach(EniId, AttachmentId),
+    /// Detaches an ENI, by force or not.
+    Detach(EniId, AttachmentId, bool),
     /// Detaches an ENI and deletes it.
     Delete(EniId, AttachmentId),
     /// Takes an ENI's link down.
@@ -139,7 +140,10 @@ impl Deed {
             2 if eni.secondary.len() < target.room => Self::Assign(*id),
             3 => Self::Swap(*id, *chance.pick(&spare)?),
             4 => Self::Attach(*chance.pick(&target.free_devices)?),
-            5 if menu.takes_enis => chance.pick(&open_secondary).map(|(_, id, at)| Self::Detach(*id, *at))?,
+            5 if menu.takes_enis => {
+                let (_, id, at) = chance.pick(&open_secondary).copied()?;
+                Self::Detach(*id, *at, chance.below(2) == 0)
+            }
             6 if menu.takes_enis => chance.pick(&open_secondary).map(|(_, id, at)| Self::Delete(*id, *at))?,
             7 => chance.pick(&secondary).map(|(eni, ..)| Self::EniDown(eni.mac))?,
             8 => chance.pick(&secondary).map(|(eni, ..)| Self::EniRenamed(eni.mac))?,
@@ -183,7 +187,7 @@ impl Deed {
             | Self::UnassignUsed(id, _)
             | Self::Assign(id)
             | Self::Swap(id, _)
-            | Self::Detach(id, _)
+            | Self::Detach(id, ..)
             | Self::Delete(id, _) => Some(*id),
             _ => None,
         }
@@ -211,8 +215,8 @@ impl Deed {
                 .unwrap();
             });
         };
-        let detach = |at: AttachmentId| {
-            let detach = DetachNetworkInterface { attachment_id: at, force: true };
+        let detach = |at: AttachmentId, force: bool| {
+            let detach = DetachNetworkInterface { attachment_id: at, force };
             node.shared.now(|vpc| vpc.foreign(detach)).unwrap();
         };
         match self {
@@ -223,12 +227,10 @@ impl Deed {
                 assign_other(node, *id, *address);
             }
             Self::Attach(device) => return attach(node, *device),
-            Self::Detach(_, at) => detach(*at),
+            Self::Detach(_, at, force) => detach(*at, *force),
             Self::Delete(id, at) => {
-                detach(*at);
-                // What is being detached cannot be deleted; whoever wants to waits.
-                let delete = DeleteNetworkInterface { network_interface_id: *id };
-                drop(node.shared.now(|vpc| vpc.foreign(delete)));
+                detach(*at, false);
+                delete_soon(node, *id);
             }
             Self::EniDown(mac) => node.kernel.take_down(&LinkOf::Eni(*mac)),
             Self::EniRenamed(mac) => {
@@ -249,7 +251,7 @@ impl Deed {
     /// The ENI that it takes from the node.
     pub(crate) fn takes_away(&self) -> Option<EniId> {
         match self {
-            Self::Detach(id, _) | Self::Delete(id, _) => Some(*id),
+            Self::Detach(id, ..) | Self::Delete(id, _) => Some(*id),
             _ => None,
         }
     }
@@ -263,7 +265,7 @@ impl Deed {
             | Self::Assign(_)
             | Self::Swap(..)
             | Self::Attach(_) => differences(node, dump, taken),
-            Self::Detach(id, _) | Self::Delete(id, _) => {
+            Self::Detach(id, ..) | Self::Delete(id, _) => {
                 let serves = dump.ready_enis.iter().filter(|ready| *ready == id.as_str());
                 serves.map(|id| format!("{id} is taken for ready")).collect()
             }
@@ -282,6 +284,20 @@ impl Deed {
         });
         over.map(|(container, _)| container.clone()).collect()
     }
+}
+
+/// What is being made or detached cannot be deleted yet; whoever wants to tries again.
+fn delete_soon(node: &Node, network_interface_id: EniId) {
+    let shared = node.shared.clone();
+    tokio::spawn(async move {
+        for _ in 0..60 {
+            let delete = DeleteNetworkInterface { network_interface_id };
+            if shared.now(|vpc| vpc.foreign(delete)).is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
 }
 
 /// Another address than this one comes in its place.
@@ -311,7 +327,7 @@ fn assign_other(node: &Node, id: EniId, address: Ipv4Addr) {
 
 fn attach(node: &Node, device: u32) -> bool {
     let instance_id = node.instance;
-    node.shared.now(|vpc| {
+    let (network_interface_id, attached) = node.shared.now(|vpc| {
         let subnet_id = vpc.authoritative().subnets()[0].subnet_id;
         let made = vpc.foreign(CreateNetworkInterface {
             subnet_id,
@@ -325,10 +341,7 @@ fn attach(node: &Node, device: u32) -> bool {
             device_index: device.into(),
             network_card_index: None,
         });
-        let Ok(attached) = attached else {
-            vpc.foreign(DeleteNetworkInterface { network_interface_id }).unwrap();
-            return false;
-        };
+        let Ok(attached) = attached else { return (network_interface_id, false) };
         // Whether it ends with the node is its maker's business, and so is it his to say so.
         vpc.foreign(ModifyNetworkInterfaceAttribute {
             network_interface_id,
@@ -339,8 +352,12 @@ fn attach(node: &Node, device: u32) -> bool {
             ..ModifyNetworkInterfaceAttribute::default()
         })
         .unwrap();
-        true
-    })
+        (network_interface_id, true)
+    });
+    if !attached {
+        delete_soon(node, network_interface_id);
+    }
+    attached
 }
 
 /// Where the ledger has something else than EC2 on the ENIs of the node, but for those that were taken away.

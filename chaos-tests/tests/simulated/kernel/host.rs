@@ -320,11 +320,20 @@ impl HostNet for SimHost {
             Some(1) => pods.len() / 2,
             _ => pods.len(),
         };
-        let (go, stay) = pods.split_at(goes);
-        self.kernel.lock().remove_links(|link| go.iter().any(|wiring| is_of(link, wiring)));
+        let mut state = self.kernel.lock();
+        let stuck =
+            state.links.values().find(|link| link.netns.is_some() && link.netns == state.stuck).cloned();
+        let stays = |number: usize, wiring: &PodWiring| {
+            number >= goes || stuck.as_ref().is_some_and(|link| is_of(link, wiring))
+        };
+        let (stay, go): (Vec<_>, Vec<_>) =
+            pods.iter().enumerate().partition(|(number, wiring)| stays(*number, wiring));
+        state.remove_links(|link| go.iter().any(|(_, wiring)| is_of(link, wiring)));
+        drop(state);
         self.steps.pass("after removing links");
-        let gone = go.iter().map(|_| Ok(()));
-        gone.chain(stay.iter().map(|_| Err(refused(Step::RemoveLinks)))).collect()
+        let stayed = |number| stay.iter().any(|(other, _)| *other == number);
+        let result = |number| if stayed(number) { Err(refused(Step::RemoveLinks)) } else { Ok(()) };
+        (0..pods.len()).map(result).collect()
     }
 
     async fn check_pod(&self, wiring: PodWiring, _netns: Option<Netns>) -> Result<Vec<String>, HostFault> {

@@ -270,6 +270,13 @@ fn what_left_ec2_is_forgotten_when_nobody_has_anything_of_it() {
         let withdrawn = Block { state: BlockState::Withdrawn, ..block.clone() };
         toy.ledger.apply(&Change::PutBlock(withdrawn));
     }
+    assert_eq!(forgotten(&toy), (false, 3), "we made it, and it may hang about");
+    let detached = |step: &Step| {
+        let is = |change: &Change| matches!(change, Change::PutEni(eni) if eni.phase == EniPhase::Detached);
+        matches!(step, Step::Adjust(all) if all.iter().any(is))
+    };
+    assert!(toy.planned().steps.iter().any(detached), "so it is deleted");
+    toy.alter(&second(), |eni| eni.created_by = None);
     assert_eq!(forgotten(&toy), (true, 3));
     toy.ledger.apply(&Change::PutUse(blocks[0].net.addr(), Use::Suspect(Suspicion::MaybeInUse)));
     assert_eq!(forgotten(&toy), (false, 2));

@@ -73,6 +73,8 @@ fn what_proves_that_an_eni_is_gone() {
         let reading = Reading { read, views: &[], began: toy.now.boottime };
         assert_eq!(Left::unknown(reading, &record, shown).is_some(), gone, "{read:?}");
     }
-    assert!(Left::taken(&view).is_some());
-    assert!(Left::taken(&EniView { attachment: None, ..view }).is_none());
+    let [me, other] = ["i-1", "i-2"].map(holdfast_model::ids::InstanceId::new);
+    assert!(Left::taken(&view, &other).is_some());
+    assert!(Left::taken(&view, &me).is_none(), "it is here");
+    assert!(Left::taken(&EniView { attachment: None, ..view }, &other).is_none());
 }

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use CloudFault::{
-    AddressLimit, AttachmentLimit, Conflict, Denied, EniQuota, NotFound, Rejected, SubnetFull, TokenMismatch,
-    Unknown,
+    AddressLimit, AttachmentLimit, Conflict, Denied, EniQuota, NotFound, Rejected, SlotTaken, SubnetFull,
+    TokenMismatch, Unknown,
 };
 
 const EXPIRED: CloudFault = CloudFault::Credentials(CredentialsFault::Expired);
@@ -34,7 +34,7 @@ const SAID: &[(u16, &str, &str, CloudFault)] = &[
     (400, "PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.", AddressLimit),
 
     (400, "AttachmentLimitExceeded", "Interface count 3 exceeds the limit for m5.large", AttachmentLimit),
-    (400, "InvalidParameterValue", "Instance 'i-1' already has an interface attached at device index '1'.", AttachmentLimit),
+    (400, "InvalidParameterValue", "Instance 'i-1' already has an interface attached at device index '1'.", SlotTaken),
 
     (400, "NetworkInterfaceLimitExceeded", "You have reached the limit on the number of network interfaces.", EniQuota),
     (400, "ResourceLimitExceeded", "You have exceeded the maximum number of interfaces allowed for your account", EniQuota),
