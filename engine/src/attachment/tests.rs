@@ -611,3 +611,37 @@ fn what_is_wired_anew_answers_the_add_that_waits_for_it() {
         assert_eq!(!none(&mut answer), answered, "{case}");
     }
 }
+
+/// What is about to go gets no link back: its release is owed to the disk, or a DEL waits.
+#[test]
+fn a_pod_that_is_to_go_is_not_wired_anew() {
+    let severed = |bench: &mut Bench| bench.acts(Input::Severed { inode: 1 });
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Active)));
+    let _done = bench.del();
+    bench.step(Input::ReleaseRefused { commit: bench.release });
+    bench.step(Input::Unwired(Ok(())));
+    bench.step(Input::LinksTaken);
+    bench.step(Input::LinksRemoved(Ok(())));
+    assert!(bench.attachment.is_owed());
+    // As memory has it when the disk is back.
+    bench.lease = Some(lease(1, LeasePhase::Active));
+    assert_eq!(severed(&mut bench), Vec::<String>::new());
+    assert_eq!(severed(&mut Bench::new(Some(lease(1, LeasePhase::Active)))), ["Rewire"]);
+}
+
+/// A comparison that was possible ends what failed before.
+#[test]
+fn what_was_compared_is_no_failure_any_more() {
+    for (verdict, failed) in [(Verdict::Sound, false), (Verdict::Unknown(refusal()), true)] {
+        let mut bench = Bench::new(Some(lease(1, LeasePhase::Pending)));
+        bench.step(Input::TakeUp);
+        let Work::Verifying(ticket) = bench.attachment.work() else { panic!() };
+        bench.step(Input::Verified { ticket, verdict: Verdict::Unknown(refusal()) });
+        assert!(bench.attachment.has_failed());
+        bench.step(Input::TakeUp);
+        let Work::Verifying(ticket) = bench.attachment.work() else { panic!() };
+        let case = format!("{verdict:?}");
+        bench.step(Input::Verified { ticket, verdict });
+        assert_eq!(bench.attachment.has_failed(), failed, "{case}");
+    }
+}
