@@ -19,6 +19,9 @@ use crate::steps::Steps;
 /// How soon what others did is noticed.
 const NOTICED: Duration = Duration::from_secs(120);
 
+/// How soon a node serves that knows who it is: sooner than metadata is asked for a hint.
+const SERVES: Duration = Duration::from_secs(30);
+
 /// What this node's daemon asked EC2 to change, where it names one of these.
 fn changes_that_name(node: &Node, names: &[String]) -> Vec<String> {
     let caller = Caller::instance(&node.instance);
@@ -86,8 +89,11 @@ fn a_node_that_has_not_been_told_who_it_is_changes_nothing_in_the_name_of_anothe
         while !told().await {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(life.engine.status().await, Ok(Status::Ready));
+        let begun = tokio::time::Instant::now();
+        while life.engine.status().await != Ok(Status::Ready) {
+            assert!(begun.elapsed() < SERVES, "{:?}", life.engine.dump().await);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         tokio::time::sleep(Duration::from_secs(120)).await;
         assert_eq!(changes(), Vec::<String>::new());
         drop(life.quiet().await);
