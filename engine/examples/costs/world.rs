@@ -123,7 +123,7 @@ impl HostNet for Stage {
     }
 
     async fn drifted(&self) {
-        pending().await
+        pending::<()>().await;
     }
 }
 
