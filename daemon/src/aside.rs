@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -15,6 +16,9 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// At most so many hang at once; what comes then waits.
 const THREADS: usize = 64;
+
+/// Whoever has worked at one thing for so long hangs, and another thread goes on with the next. Ordinarily one is enough.
+const HANGS: Duration = Duration::from_millis(10);
 
 /// For what is only to be closed. Whoever may not even ask has it closed here, and hinders no one else.
 static CLOSING: Threads = Threads::new("closing");
@@ -34,11 +38,13 @@ struct State {
     queue: VecDeque<Work>,
     idle: usize,
     all: usize,
+    /// When something was last taken out of the queue.
+    taken: Option<Instant>,
 }
 
 impl Threads {
     const fn new(name: &'static str) -> Self {
-        let state = State { queue: VecDeque::new(), idle: 0, all: 0 };
+        let state = State { queue: VecDeque::new(), idle: 0, all: 0, taken: None };
         Self { name, state: Mutex::new(state), wake: Condvar::new() }
     }
 
@@ -47,15 +53,23 @@ impl Threads {
     }
 
     fn run(&'static self, work: Work) {
+        self.state().queue.push_back(work);
+        self.see_to_it();
+    }
+
+    /// Sees to it that somebody takes what waits.
+    fn see_to_it(&'static self) {
         let mut state = self.state();
-        state.queue.push_back(work);
-        if state.idle >= state.queue.len() || state.all >= THREADS {
+        let hang = || state.taken.is_none_or(|taken| taken.elapsed() >= HANGS);
+        let more = state.idle == 0 && state.all < THREADS && (state.all == 0 || hang());
+        if state.queue.is_empty() || !more {
             drop(state);
             self.wake.notify_one();
             return;
         }
         // One that cannot be started leaves the work to the next that can.
         state.all += 1;
+        state.taken = Some(Instant::now());
         drop(state);
         let started = thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work());
         if let Err(error) = started {
@@ -68,8 +82,10 @@ impl Threads {
         let mut state = self.state();
         loop {
             if let Some(work) = state.queue.pop_front() {
+                state.taken = Some(Instant::now());
                 drop(state);
-                work();
+                // Who waits for it hears that it panicked; the thread goes on.
+                drop(catch_unwind(AssertUnwindSafe(work)));
                 state = self.state();
                 continue;
             }
@@ -87,10 +103,15 @@ impl Threads {
 
 /// Looks at what a client has sent. `None`: the look panicked.
 pub(crate) async fn look<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (tell, told) = oneshot::channel();
+    let (tell, mut told) = oneshot::channel();
     // Who does not wait any longer needs no answer; what is in it is dropped here.
     LOOKING.run(Box::new(move || drop(tell.send(work()))));
-    told.await.ok()
+    loop {
+        match tokio::time::timeout(HANGS, &mut told).await {
+            Ok(told) => return told.ok(),
+            Err(_elapsed) => LOOKING.see_to_it(),
+        }
+    }
 }
 
 /// What a client has sent, or a connection on which it may have sent more: closed aside, however it ends.
@@ -155,11 +176,22 @@ mod tests {
             })
             .collect();
         for _ in 0..8 {
-            closed.recv_timeout(Duration::from_secs(10)).expect("all are being closed at once");
+            // What is closed later gets those going that wait.
+            std::thread::sleep(HANGS * 2);
+            drop(Held::new(()));
+            closed.recv_timeout(Duration::from_secs(10)).expect("each is being closed");
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         assert_eq!(runtime.block_on(look(|| 7)), Some(7), "those that are looked at do not wait for them");
+        let hangs: Vec<_> = (0..4).map(|_| mpsc::channel::<()>()).collect();
+        let (ends_too, waits): (Vec<_>, Vec<_>) = hangs.into_iter().unzip();
+        for wait in waits {
+            LOOKING.run(Box::new(move || {
+                let _over = wait.recv_timeout(Duration::from_secs(20));
+            }));
+        }
+        assert_eq!(runtime.block_on(look(|| 8)), Some(8), "nor for each other");
         assert_eq!(runtime.block_on(look(|| panic!("on purpose"))), None::<u8>);
-        drop(ends);
+        drop((ends, ends_too));
     }
 }
