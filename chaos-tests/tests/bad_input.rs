@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,7 @@ use holdfast_chaos_tests::cni::{self, Called, Failure, Runner};
 use holdfast_chaos_tests::pod::Pod;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig, scenario, wait_for};
 use holdfast_chaos_tests::sabotage;
+use holdfast_datapath::netlink::{Change, LinkRef, LinkSettings};
 use holdfast_datapath::netns;
 use holdfast_store::Store;
 use holdfast_wire::fd::{self, Descriptors};
@@ -319,6 +320,50 @@ fn a_stranger_may_not_command() {
         wait_for(why, Duration::from_secs(10), told).unwrap();
     }
     still_serves(&rig, &mut node);
+}
+
+/// A connection whose closing takes so long as its maker says, since it lingers over what nobody takes.
+fn lingering(seconds: i32) -> (TcpStream, TcpListener) {
+    let taker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = TcpStream::connect(taker.local_addr().unwrap()).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    while stream.write(&[7; 8192]).is_ok() {}
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: seconds };
+    nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+    (stream, taker)
+}
+
+/// What came with a request, or beside one, is closed where nobody else waits for it: also when its sender goes away, when it
+/// was sent to the operator's socket, and when it lies on a connection that is turned away.
+#[test]
+fn what_takes_long_to_close_holds_nobody_up() {
+    let (rig, mut node) = one_node();
+    let sockets = [node.socket(), node.socket().with_file_name("admin.sock")];
+    // A network that has 127.0.0.1.
+    let apart = netns::create().unwrap();
+    let lo = Change::SetLink(LinkRef::Name("lo".to_owned()), LinkSettings::up());
+    netns::socket_in(&apart).unwrap().apply(&lo).unwrap();
+    let mut takers = Vec::new();
+    for (at, socket) in sockets.iter().cycle().take(8).enumerate() {
+        let (stream, taker) = netns::run_in(&apart, || lingering(30)).unwrap();
+        takers.push(taker);
+        let client = UnixStream::connect(socket).unwrap();
+        let raw = [stream.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&raw)];
+        // Every other one says something that is refused at once.
+        let said: &[u8] = if at % 4 < 2 { b"\0\0\x01\0x" } else { b"\xff\xff\xff\xff" };
+        let parts = [std::io::IoSlice::new(said)];
+        sendmsg::<()>(client.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None).unwrap();
+        // The daemon has the last copy.
+        drop(stream);
+        drop(client);
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
+    let health = node.verb(&["health"]).unwrap();
+    assert!(health.status.success() && asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    still_serves(&rig, &mut node);
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 }
 
 /// The ledger cannot be opened: the daemon stays and says why; DELs are kept; it goes on when the cause is gone.

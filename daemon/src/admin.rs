@@ -9,11 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use holdfast_engine::{EngineHandle, Status};
 use holdfast_model::config::Config;
+use holdfast_wire::fd;
 use holdfast_wire::peer::Peer;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
+use crate::aside::Held;
 use crate::backend::Backend;
 use crate::server::{self, Desk, Door, Listening, Lock};
 use crate::state::{self, Form};
@@ -28,7 +30,7 @@ pub(crate) const DUMP_RAW: &str = "dump raw";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest word that is taken.
-const LONGEST: u64 = 64;
+const LONGEST: usize = 64;
 
 /// Operators served at once.
 const CONNECTIONS: usize = 8;
@@ -55,15 +57,13 @@ pub(crate) fn listen(desk: &Arc<Desk>, lock: Arc<Lock>, plugins: Arc<Door>) -> a
     })
 }
 
-async fn answer(mut stream: UnixStream, desk: &Desk, plugins: &Door) -> anyhow::Result<()> {
+async fn answer(mut stream: Held<UnixStream>, desk: &Desk, plugins: &Door) -> anyhow::Result<()> {
     let backend = desk.backend().borrow().clone();
-    let peer = Peer::of(&stream)?;
+    let peer = Peer::of(&*stream)?;
     if !peer.may_command(nix::unistd::geteuid().as_raw()) {
         bail!("uid {} may not ask", peer.uid);
     }
-    let (reader, mut writer) = stream.split();
-    let mut word = String::new();
-    reader.take(LONGEST).read_to_string(&mut word).await?;
+    let word = word_of(&stream).await?;
     let answer = match (word.trim(), backend) {
         ("health", Backend::Engine(engine)) => {
             let alive = alive(&engine).await?;
@@ -87,8 +87,24 @@ async fn answer(mut stream: UnixStream, desk: &Desk, plugins: &Door) -> anyhow::
         }
         (other, _) => json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW] }),
     };
-    writer.write_all(answer.to_string().as_bytes()).await?;
+    stream.write_all(answer.to_string().as_bytes()).await?;
     Ok(())
+}
+
+/// What is asked, to the end of what the operator has to say. An ordinary read would close descriptors that came with it,
+/// here and now.
+async fn word_of(stream: &UnixStream) -> anyhow::Result<String> {
+    let (mut word, mut buffer) = (Vec::new(), [0; LONGEST]);
+    while word.len() < LONGEST {
+        let received = stream.async_io(Interest::READABLE, || fd::receive(stream, &mut buffer)).await?;
+        let (bytes, _came) = (received.bytes, Held::new((received.descriptors, received.surplus)));
+        if bytes == 0 {
+            break;
+        }
+        word.extend_from_slice(&buffer[..bytes]);
+    }
+    word.truncate(LONGEST);
+    Ok(String::from_utf8(word)?)
 }
 
 /// The engine's loop answers; everything else is for people.

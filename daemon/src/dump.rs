@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use holdfast_model::config::Config;
 
 use crate::admin;
@@ -13,7 +14,11 @@ pub(crate) fn dump(config: &Config, settings: &Settings, ledger: &Path, form: Fo
         Form::Told => admin::DUMP,
         Form::Raw => admin::DUMP_RAW,
     };
-    let state = match admin::ask(config, word) {
+    let asked = admin::ask(config, word).and_then(|state| {
+        let knows = state.get("unknown").is_none();
+        knows.then_some(state).context("the daemon that runs is an older one and does not know that question")
+    });
+    let state = match asked {
         Ok(state) => state,
         Err(unreachable) => {
             crate::complain(&format!("{unreachable:#}; reading a copy of {}", ledger.display()));

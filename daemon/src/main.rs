@@ -7,6 +7,7 @@
 compile_error!("Holdfast configures the Linux kernel's network; it runs on Linux only");
 
 mod admin;
+mod aside;
 mod backend;
 mod clock;
 mod cloud;

@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::aside::Held;
 use crate::backend::Backend;
 use crate::spool::Spools;
 use crate::state::Settings;
@@ -126,7 +127,7 @@ pub(crate) fn serve<F, C>(
 ) -> anyhow::Result<Listening>
 where
     F: Future<Output = ()> + Send + 'static,
-    C: Fn(UnixStream) -> F + Send + 'static,
+    C: Fn(Held<UnixStream>) -> F + Send + 'static,
 {
     let door = Arc::new(Door::new(path.to_owned(), lock));
     let listener = door.open().with_context(|| format!("listening on {}", path.display()))?;
@@ -145,7 +146,7 @@ async fn accept<F, C>(
     connection: C,
 ) where
     F: Future<Output = ()> + Send + 'static,
-    C: Fn(UnixStream) -> F + Send + 'static,
+    C: Fn(Held<UnixStream>) -> F + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(room));
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -159,7 +160,8 @@ async fn accept<F, C>(
             client = client => client,
             _ = look.tick() => {
                 if let Some(anew) = door.open_again() {
-                    listener = anew;
+                    // Whoever waits there may have sent something.
+                    drop(Held::new(std::mem::replace(&mut listener, anew)));
                 }
                 continue;
             }
@@ -167,7 +169,7 @@ async fn accept<F, C>(
         let Ok(permit) = permit else { return };
         match accepted {
             Ok((stream, _)) => {
-                let served = connection(stream);
+                let served = connection(Held::new(stream));
                 tasks.spawn(async move {
                     served.await;
                     drop(permit);

@@ -3,12 +3,14 @@
 //! A thread of a runtime never changes its namespace: other tasks would find themselves elsewhere. All entering
 //! happens on threads that exist for it.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
@@ -58,7 +60,9 @@ pub struct Identity {
 
 /// Opens the namespace that a path leads to. Refuses whatever is not a network namespace.
 pub fn open(path: &Path) -> Result<OwnedFd, NetnsError> {
-    let file = File::open(path).map_err(|error| NetnsError::Open {
+    // Without O_NONBLOCK a pipe at this path would hold the caller for ever.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let file = file.map_err(|error| NetnsError::Open {
         path: path.display().to_string(),
         errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
     })?;

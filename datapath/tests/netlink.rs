@@ -273,6 +273,19 @@ fn a_closure_runs_inside_and_the_caller_stays_where_it_is() {
     assert_eq!(netns::identity(&netns::current().unwrap()).unwrap(), before);
 }
 
+/// The path is a client's word, and whoever opens a pipe to read waits for somebody who writes.
+#[test]
+fn a_pipe_at_a_namespaces_path_holds_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("netns");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // In a thread: a wrong open would wait for ever.
+    let (done, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(netns::open(&pipe).map(drop)));
+    let said = outcome.recv_timeout(std::time::Duration::from_secs(10)).expect("it came back").unwrap_err();
+    assert!(matches!(said, netns::NetnsError::NotOne(_)), "{said}");
+}
+
 /// As runtimes keep namespaces: the descriptor's link bears the mount's path, which tells nothing.
 #[test]
 fn a_namespace_is_told_by_a_bind_mount_too() {

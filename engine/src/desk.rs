@@ -17,13 +17,14 @@ use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, Cloud
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::host::{
-    EniWiring, HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK, PodWired,
-    PodWiring, Rule, priority,
+    EniWiring, HostAction, HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PRIMARY_MARK,
+    PodWired, PodWiring, Rule, priority,
 };
 use holdfast_model::ids::{
     AttachmentId, BootId, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId,
 };
 use holdfast_model::lease::Lease;
+use holdfast_model::ledger::Change;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::{BootTime, Now, WallTime};
@@ -32,11 +33,13 @@ use holdfast_ports::{
     MetadataHint, Netns,
 };
 use holdfast_store::{Drive, OpenOptions, Store, Writer};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::{AddError, AddRequest, Engine, EngineHandle, Ports, RuntimeTasks, World};
+use crate::{
+    AddError, AddRequest, Deleted, Dump, Engine, EngineHandle, Ports, RuntimeTasks, Status, Stopped, World,
+};
 use disk::Disk;
 
 pub(crate) const PRIMARY: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -52,6 +55,7 @@ impl World for Stage {
 }
 
 struct Time {
+    boot: &'static str,
     began: Instant,
     drawn: AtomicU64,
 }
@@ -60,7 +64,7 @@ impl Clock for Time {
     fn now(&self) -> Now {
         let passed = u64::try_from(self.began.elapsed().as_millis()).unwrap();
         Now {
-            boot: BootId::new("boot-1"),
+            boot: BootId::new(self.boot),
             boottime: BootTime(1_000_000 + passed),
             wall: WallTime(1_750_000_000_000 + passed),
         }
@@ -74,6 +78,8 @@ impl Clock for Time {
 /// EC2. Whatever would change something has this fault.
 struct Ec2 {
     fault: Mutex<CloudFault>,
+    changes: AtomicU64,
+    reads: AtomicU64,
 }
 
 fn identity() -> NodeIdentity {
@@ -115,12 +121,16 @@ fn primary() -> EniView {
 
 impl Cloud for Ec2 {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        if matches!(call, CloudCall::Read(_)) {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+        }
         match call {
             CloudCall::Read(CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) => {
                 Ok(CloudAnswer::Enis(vec![primary()]))
             }
             CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
             CloudCall::Change { .. } => {
+                self.changes.fetch_add(1, Ordering::SeqCst);
                 let fault = *self.fault.lock().unwrap();
                 Err(CloudError { fault, code: "No".to_owned(), message: "it is told to say so".to_owned() })
             }
@@ -131,6 +141,8 @@ impl Cloud for Ec2 {
 /// The metadata service: it says who we are, or nothing.
 struct Imds {
     answers: AtomicBool,
+    hint: Mutex<Option<MetadataHint>>,
+    asked: Mutex<Vec<HintAsked>>,
 }
 
 impl Metadata for Imds {
@@ -138,8 +150,9 @@ impl Metadata for Imds {
         self.answers.load(Ordering::SeqCst).then(identity).ok_or_else(silent)
     }
 
-    async fn hint(&self, _asked: HintAsked) -> Result<MetadataHint, MetadataError> {
-        Err(silent())
+    async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {
+        self.asked.lock().unwrap().push(asked);
+        self.hint.lock().unwrap().clone().ok_or_else(silent)
     }
 }
 
@@ -163,15 +176,22 @@ pub(crate) struct Kernel {
     /// What comparing a pod shows.
     pub(crate) differences: Vec<String>,
     pub(crate) liveness: Liveness,
+    /// Whose rules and routes it was told to remove.
+    pub(crate) unwired: Vec<PodWiring>,
     /// What it was told to put right.
     pub(crate) applied: Vec<HostAction>,
 }
 
-pub(crate) struct Host(Mutex<Kernel>);
+pub(crate) struct Host(Mutex<Kernel>, Notify);
 
 impl Host {
     pub(crate) fn kernel(&self) -> MutexGuard<'_, Kernel> {
         self.0.lock().unwrap()
+    }
+
+    /// It tells of a change.
+    pub(crate) fn drifts(&self) {
+        self.1.notify_waiters();
     }
 }
 
@@ -241,8 +261,10 @@ impl HostNet for Host {
         or(kernel.wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
     }
 
-    async fn unwire_pod(&self, _wiring: PodWiring) -> Result<(), HostFault> {
-        or(self.kernel().unwire.as_ref(), ())
+    async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
+        let mut kernel = self.kernel();
+        kernel.unwired.push(wiring);
+        or(kernel.unwire.as_ref(), ())
     }
 
     async fn remove_links(&self, pods: Vec<PodWiring>) -> Vec<Result<(), HostFault>> {
@@ -268,7 +290,7 @@ impl HostNet for Host {
     }
 
     async fn drifted(&self) {
-        std::future::pending::<()>().await;
+        self.1.notified().await;
     }
 }
 
@@ -278,7 +300,7 @@ fn netns() -> Netns {
 
 /// The engine, and the strings of its world.
 pub(crate) struct Desk {
-    pub(crate) engine: EngineHandle,
+    engine: EngineHandle,
     pub(crate) host: Arc<Host>,
     pub(crate) disk: Disk,
     pub(crate) life: JoinHandle<()>,
@@ -296,11 +318,7 @@ impl Desk {
 
     /// The same, with a metadata service that answers or not.
     pub(crate) fn start_with(config: Config, answers: bool) -> Self {
-        let disk = Disk::default();
-        let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
-        let cloud = Arc::new(Ec2 { fault: Mutex::new(CloudFault::Denied) });
-        let imds = Arc::new(Imds { answers: AtomicBool::new(answers) });
-        let host = Arc::new(Host(Mutex::new(Kernel {
+        let kernel = Mutex::new(Kernel {
             pods: BTreeMap::new(),
             way_out: true,
             forward_drops: Vec::new(),
@@ -311,13 +329,54 @@ impl Desk {
             apply: None,
             differences: Vec::new(),
             liveness: Liveness::Unknown,
+            unwired: Vec::new(),
             applied: Vec::new(),
-        })));
+        });
+        let host = Arc::new(Host(kernel, Notify::new()));
+        Self::on(config, answers, host, Disk::default(), "boot-1")
+    }
+
+    /// The process is killed and starts again, over the same kernel and the same disk, which holds these changes besides.
+    pub(crate) async fn restarted(self, answers: bool, last: &[Change]) -> Self {
+        let disk = self.disk.killed(last);
+        self.starts(answers, disk, "boot-1").await
+    }
+
+    /// It starts over the same kernel without its ledger.
+    pub(crate) async fn ledger_lost(self) -> Self {
+        self.starts(true, Disk::default(), "boot-1").await
+    }
+
+    /// The node starts anew, with nothing of ours in its kernel.
+    pub(crate) async fn rebooted(self, answers: bool) -> Self {
+        let disk = self.disk.killed(&[]);
+        self.host.kernel().pods.clear();
+        self.starts(answers, disk, "boot-2").await
+    }
+
+    async fn starts(self, answers: bool, disk: Disk, boot: &'static str) -> Self {
+        self.life.abort();
+        self.life.await.unwrap_err();
+        Self::on(Config::default(), answers, self.host, disk, boot)
+    }
+
+    fn on(config: Config, answers: bool, host: Arc<Host>, disk: Disk, boot: &'static str) -> Self {
+        let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
+        let cloud = Arc::new(Ec2 {
+            fault: Mutex::new(CloudFault::Denied),
+            changes: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+        });
+        let imds = Arc::new(Imds {
+            answers: AtomicBool::new(answers),
+            hint: Mutex::new(None),
+            asked: Mutex::new(Vec::new()),
+        });
         let ports = Ports::<Stage> {
             cloud: cloud.clone(),
             metadata: imds.clone(),
             host: host.clone(),
-            clock: Arc::new(Time { began: Instant::now(), drawn: AtomicU64::new(1) }),
+            clock: Arc::new(Time { boot, began: Instant::now(), drawn: AtomicU64::new(1) }),
             spawner: Arc::new(RuntimeTasks),
         };
         let (wake, woken) = mpsc::unbounded_channel();
@@ -345,6 +404,26 @@ impl Desk {
         desk
     }
 
+    /// From now on the metadata service gives this hint.
+    pub(crate) fn hints(&self, hint: MetadataHint) {
+        *self.imds.hint.lock().unwrap() = Some(hint);
+    }
+
+    /// What was asked of the metadata service since the last call of this.
+    pub(crate) fn hints_asked(&self) -> Vec<HintAsked> {
+        std::mem::take(&mut self.imds.asked.lock().unwrap())
+    }
+
+    /// How often EC2 was read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.cloud.reads.load(Ordering::SeqCst)
+    }
+
+    /// How often EC2 was asked to change something.
+    pub(crate) fn changes_asked(&self) -> u64 {
+        self.cloud.changes.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn cloud_says(&self, fault: CloudFault) {
         *self.cloud.fault.lock().unwrap() = fault;
     }
@@ -362,12 +441,48 @@ impl Desk {
     /// An ADD that is under way.
     pub(crate) fn adding(&self, request: AddRequest) -> JoinHandle<Result<Lease, AddError>> {
         let engine = self.engine.clone();
-        tokio::spawn(async move { engine.add(request).await })
+        tokio::spawn(async move { timely(engine.add(request)).await })
     }
 
     pub(crate) async fn add(&self, container: &str) -> Result<Lease, AddError> {
-        self.engine.add(request(container)).await
+        timely(self.engine.add(request(container))).await
     }
+
+    pub(crate) async fn del(&self, container: &str) -> Result<Deleted, Stopped> {
+        timely(self.engine.del(sandbox(container))).await
+    }
+
+    pub(crate) async fn check(&self, container: &str) -> Result<Vec<String>, Stopped> {
+        timely(self.engine.check(sandbox(container), None, Vec::new())).await
+    }
+
+    pub(crate) async fn gc(&self, network: &str, valid: &[&str]) -> Result<(), Stopped> {
+        let valid = valid.iter().map(|container| sandbox(container)).collect();
+        timely(self.engine.gc(network.to_owned(), valid)).await
+    }
+
+    pub(crate) async fn status(&self) -> Result<Status, Stopped> {
+        timely(self.engine.status()).await
+    }
+
+    pub(crate) async fn dump(&self) -> Result<Dump, Stopped> {
+        timely(self.engine.dump()).await
+    }
+
+    pub(crate) async fn stop(&self) {
+        timely(self.engine.stop()).await;
+    }
+
+    /// A stop that is under way.
+    pub(crate) fn stopping(&self) -> JoinHandle<()> {
+        let engine = self.engine.clone();
+        tokio::spawn(async move { timely(engine.stop()).await })
+    }
+}
+
+/// Whatever is asked is answered in the end.
+async fn timely<T>(answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(3600), answer).await.expect("there is an answer within an hour")
 }
 
 /// The thread of the disk.

@@ -8,6 +8,7 @@ use holdfast_model::config::Config;
 use holdfast_model::host::NatSeen;
 use holdfast_model::ids::MacAddr;
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Desired, Observed};
 use holdfast_ports::{Clock, Spawner};
@@ -49,6 +50,8 @@ pub struct Engine<W: World> {
     pub(crate) before_look: BeforeLook,
     /// Pods that were answered for and that nothing reaches, and why.
     pub(crate) unreached: Unreached,
+    /// Sandboxes that are being looked for since their link is gone.
+    pub(crate) looked_for: BTreeSet<SandboxKey>,
     /// When pods were wired anew.
     pub(crate) rewirings: Rewirings,
     /// Whether packets that leave the VPC are translated: no pod is answered for before.
@@ -127,6 +130,7 @@ impl<W: World> Engine<W> {
             macs: None,
             before_look: BeforeLook::default(),
             unreached: Unreached::default(),
+            looked_for: BTreeSet::new(),
             rewirings: Rewirings::default(),
             nat_ready: false,
             nat_seen: NatSeen::default(),

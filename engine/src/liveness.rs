@@ -23,12 +23,14 @@ impl<W: World> Engine<W> {
             observed.links.iter().filter_map(|link| link.alias.as_ref()).collect();
         let settled = self.before_look.settled.iter().filter(|sandbox| !self.attachments.is_busy(sandbox));
         let unlinked = settled.filter(|sandbox| !linked.contains(&LinkAlias::of(sandbox)));
+        // One look at a time: the path is the client's word, and where it leads a look may hang.
+        let unlinked = unlinked.filter(|sandbox| !self.looked_for.contains(*sandbox));
         let suspects: Vec<_> = unlinked.filter_map(|sandbox| self.suspect(sandbox)).collect();
-        if suspects.is_empty() {
-            return;
+        for suspect in suspects {
+            self.looked_for.insert(suspect.sandbox.clone());
+            let host = self.ports.host.clone();
+            self.beside(async move { Event::Sighted { seen: look_for(&*host, vec![suspect]).await } });
         }
-        let host = self.ports.host.clone();
-        self.beside(async move { Event::Sighted { seen: look_for(&*host, suspects).await } });
     }
 
     fn suspect(&self, sandbox: &SandboxKey) -> Option<Suspect> {
@@ -65,6 +67,9 @@ impl<W: World> Engine<W> {
 
     /// Sandboxes were looked for: those that are gone give back what they hold.
     pub(crate) fn sighted(&mut self, seen: &BTreeMap<SandboxKey, Sighting>) {
+        for sandbox in seen.keys() {
+            self.looked_for.remove(sandbox);
+        }
         for ended in planner::reap(self.book.ledger(), seen, &self.busy()) {
             let sandbox = ended.sandbox().clone();
             tracing::info!(%sandbox, "the sandbox is gone without a DEL; its address is released");
@@ -76,7 +81,7 @@ impl<W: World> Engine<W> {
                 NetnsSeen::Alive if self.has_its_own(sandbox) => {
                     let now = self.now().boottime;
                     if let Some(at) = self.rewirings.rests_until(sandbox, now) {
-                        self.link_stays_away(sandbox, "somebody takes it away again and again");
+                        self.link_comes_back_later(sandbox);
                         timers::sooner(&mut self.timers.observe, at);
                         continue;
                     }

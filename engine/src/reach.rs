@@ -40,6 +40,13 @@ impl<W: World> Engine<W> {
         self.unreached.unmended.contains_key(sandbox)
     }
 
+    /// Its link is gone, and is put back later: somebody takes it away again and again.
+    pub(crate) fn link_comes_back_later(&mut self, sandbox: &SandboxKey) {
+        let cause = "its host link is gone: somebody takes it away again and again, and it is put back at growing distances";
+        self.unreached.unmended.insert(sandbox.clone(), cause.to_owned());
+        self.tell_who_is_unreached();
+    }
+
     fn tell_who_is_unreached(&mut self) {
         let ledger = self.book.ledger();
         let told = |sandbox: &SandboxKey| {

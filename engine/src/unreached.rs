@@ -81,6 +81,12 @@ mod tests {
         };
         unreached.update((0..1).map(told).collect());
         assert_eq!(unreached.summary().as_deref(), Some("1 pod is cut off: default/web-0: gone"));
+        unreached.update((0..3).map(told).collect());
+        assert!(
+            unreached
+                .summary()
+                .is_some_and(|all| all.starts_with("3 pods are cut off") && !all.contains('…'))
+        );
         unreached.update((0..5).map(told).collect());
         let summary = unreached.summary().unwrap_or_default();
         assert!(summary.starts_with("5 pods are cut off: default/web-0: gone; "), "{summary}");

@@ -256,9 +256,10 @@ impl Toy {
     }
 
     pub(crate) fn delete_all_pods(&mut self) {
-        while !self.ledger.leases.is_empty() {
+        for _ in 0..self.ledger.leases.len() {
             self.delete_pod(0);
         }
+        assert_eq!(self.ledger.leases.len(), 0, "each deletion ends a lease");
     }
 
     /// Plans once and carries the plan out. False when there was nothing to do.

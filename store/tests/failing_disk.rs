@@ -174,6 +174,9 @@ fn a_backend_of_a_newer_schema_is_refused() {
     let txn = database.begin_write().unwrap();
     let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
     txn.open_table(meta).unwrap().insert("schema", [SCHEMA + 1].as_slice()).unwrap();
+    // What it holds is not looked at.
+    let node = redb::TableDefinition::<&[u8], &[u8]>::new("node");
+    txn.open_table(node).unwrap().insert([0].as_slice(), [1, SCHEMA + 1, 0].as_slice()).unwrap();
     txn.commit().unwrap();
     drop(database);
     let refused = Store::with_backend(disk, &options()).unwrap_err();

@@ -46,8 +46,10 @@ pub struct Received {
     pub bytes: usize,
     /// The descriptors that came with them. Close-on-exec.
     pub descriptors: Option<Descriptors<OwnedFd>>,
-    /// How many more came: they were closed. A well-behaved plugin never sends one.
-    pub extra: usize,
+    /// What came besides. A well-behaved plugin never sends any. To close it may take as long as its sender likes.
+    pub surplus: Vec<OwnedFd>,
+    /// The kernel could not pass all descriptors: this process has no room for more. What did come is in `surplus`.
+    pub lost: bool,
 }
 
 /// Sends the start of `bytes`, and `descriptors` with its first byte; gives how many bytes went.
@@ -79,7 +81,7 @@ pub fn send(
 /// Reads what is there into `buffer`, with the descriptors that came along.
 ///
 /// Works on blocking and non-blocking sockets; an async daemon calls it when the socket is readable and gets
-/// `WouldBlock` otherwise. Fails, with everything closed, if the kernel could not pass all descriptors.
+/// `WouldBlock` otherwise. Closes nothing.
 pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -97,12 +99,11 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     });
     let came: Vec<OwnedFd> = rights.flatten().collect();
     if message.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(io::Error::other("descriptors were lost on the way: this process has no room for more"));
+        return Ok(Received { bytes: message.bytes, descriptors: None, surplus: came, lost: true });
     }
     let mut came = came.into_iter();
     let descriptors = came.next().map(|netns| Descriptors { netns, netlink: came.next() });
-    // Dropping the rest closes it.
-    Ok(Received { bytes: message.bytes, descriptors, extra: came.len() })
+    Ok(Received { bytes: message.bytes, descriptors, surplus: came.collect(), lost: false })
 }
 
 #[cfg(test)]
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(send(&near, b"hello", Some(Descriptors::of(netns.as_fd()))).unwrap(), 5);
         let mut buffer = [0; 2];
         let first = receive(&far, &mut buffer).unwrap();
-        assert_eq!((first.bytes, first.extra), (2, 0));
+        assert_eq!((first.bytes, first.surplus.len()), (2, 0));
         let arrived = first.descriptors.expect("comes with the first byte");
         assert_eq!(inode(&arrived.netns), inode(&netns));
         assert!(arrived.netlink.is_none());
@@ -152,7 +153,7 @@ mod tests {
         };
         assert_eq!(send(&near, b"x", Some(sent.borrowed())).unwrap(), 1);
         let got = receive(&far, &mut [0; 8]).unwrap();
-        assert_eq!((got.bytes, got.extra), (1, 0));
+        assert_eq!((got.bytes, got.surplus.len()), (1, 0));
         let arrived = got.descriptors.expect("both come");
         let netlink = arrived.netlink.expect("the second one too");
         assert_eq!(inode(&arrived.netns), inode(&sent.netns));
@@ -186,7 +187,8 @@ mod tests {
         .unwrap();
         drop(writer);
         let got = receive(&far, &mut [0; 8]).unwrap();
-        assert_eq!(got.extra, 251);
+        assert_eq!(got.surplus.len(), 251);
+        drop(got.surplus);
         drop(got.descriptors);
         fcntl(&reader, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
         // A surplus descriptor left open would make this EAGAIN.

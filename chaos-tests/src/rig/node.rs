@@ -102,12 +102,7 @@ impl NodeUnderTest {
 
     /// From its next start on, the daemon is the superuser with these capabilities (`net_admin`) and no others.
     pub fn only_rights(&mut self, names: &[&str]) -> &mut Self {
-        let mut rights = "-all".to_owned();
-        for name in names {
-            rights.push_str(",+");
-            rights.push_str(name);
-        }
-        self.rights = Some(rights);
+        self.rights = Some(format!(",+{}", names.join(",+")));
         self
     }
 
@@ -190,7 +185,7 @@ impl NodeUnderTest {
         command.arg("nsenter").arg(format!("--net={}", self.description.netns.display())).arg("--");
         if let Some(rights) = &self.rights {
             command.args(["setpriv", "--inh-caps", "-all", "--bounding-set"]);
-            command.arg(rights).arg("--");
+            command.arg(format!("-all{rights}")).arg("--");
         }
         command.arg(&self.programs.daemon).arg("run").env_clear().envs(&self.environment);
         let name = format!("holdfast on {}", self.name());

@@ -88,7 +88,7 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
         let got = fd::receive(&stream, &mut buffer).unwrap();
         assert!(got.bytes > 0, "the plugin hung up inside its request");
         decoder.push(&buffer[..got.bytes]);
-        extra += got.extra;
+        extra += got.surplus.len();
         descriptors = descriptors.or(got.descriptors);
     };
     assert_eq!(decoder.finish(), Ok(()), "one request and nothing after it");

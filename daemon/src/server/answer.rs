@@ -20,6 +20,7 @@ use holdfast_wire::names;
 
 use super::Desk;
 use super::connection::start_of;
+use crate::aside::{self, Held};
 use crate::backend::Backend;
 use crate::keys::key_of;
 use holdfast_model::chain;
@@ -37,7 +38,7 @@ const PATIENCE_UNTOLD: Duration = Duration::from_secs(120);
 /// Answers one request. Ends, with words, before long after the asker has gone.
 pub(super) async fn answer(
     frame: RequestFrame,
-    descriptors: Option<Descriptors<OwnedFd>>,
+    descriptors: Option<Held<Descriptors<OwnedFd>>>,
     desk: &Desk,
 ) -> Answer {
     let patience = match frame.patience_ms {
@@ -69,7 +70,10 @@ pub(super) async fn answer(
                 }
                 Err(_stopped) => stopping(),
             },
-            Request::Check(check) => check_answer(check, descriptors, &engine).await,
+            Request::Check(check) => match descriptors {
+                Some(came) => check_answer(check, came, desk, &engine).await,
+                None => stopping(),
+            },
             Request::Status(_) => status_answer(&engine).await,
             Request::Gc(gc) => gc_answer(gc, &engine).await,
         }
@@ -90,22 +94,19 @@ pub(super) async fn answer(
 
 async fn add_answer(
     add: Add,
-    came: Descriptors<OwnedFd>,
+    came: Held<Descriptors<OwnedFd>>,
     patience: Duration,
     desk: &Desk,
     engine: &EngineHandle,
 ) -> Answer {
     let began = Instant::now();
-    let inode = match identify(&came.netns, desk) {
-        Ok(inode) => inode,
-        Err(cause) => {
-            tracing::warn!(sandbox = %add.sandbox, path = start_of(&add.netns_path), cause = start_of(&cause), "ADD refused");
-            return failed(code::INVALID_ENVIRONMENT, "CNI_NETNS cannot be used", cause, false);
+    let (netns, inode) = match accepted(came, desk).await {
+        Ok(accepted) => accepted,
+        Err(refusal) => {
+            let (path, cause) = (start_of(&add.netns_path), start_of(&refusal.details));
+            tracing::warn!(sandbox = %add.sandbox, path, cause, "ADD refused");
+            return Answer::Failed(refusal);
         }
-    };
-    let netns = match accepted(came) {
-        Ok(netns) => netns,
-        Err(refusal) => return Answer::Failed(refusal),
     };
     let sandbox = key_of(&add.sandbox);
     let host_veth = names::host_veth(&add.veth_prefix, &add.pod);
@@ -161,28 +162,37 @@ async fn add_answer(
     }
 }
 
-/// The namespace's inode number; or why it cannot be a pod's.
-fn identify(descriptor: &OwnedFd, desk: &Desk) -> Result<u64, String> {
-    let identity =
-        netns::check(descriptor).and_then(|()| netns::identity(descriptor)).map_err(|e| chain(&e))?;
-    if desk.host == Some(identity) {
-        return Err("it is the host's own network namespace".to_owned());
-    }
-    Ok(identity.inode)
+/// The namespace that came, with the socket if one came along, and the namespace's inode number; or the refusal of what is
+/// not what it should be. Whatever it is, to ask what may take as long as its maker likes.
+async fn accepted(came: Held<Descriptors<OwnedFd>>, desk: &Desk) -> Result<(Netns, u64), Failed> {
+    let (came, host) = (came.into_inner(), desk.host);
+    let looked = aside::look(move || {
+        let Descriptors { netns, netlink } = came;
+        let inode = identify(&netns, host)?;
+        let Some(socket) = netlink else { return Ok((Netns::from(netns), inode)) };
+        match handed::take(socket, &netns) {
+            Ok(socket) => Ok((Netns::with_socket(netns, socket), inode)),
+            Err(error) => {
+                let msg = "the netlink socket that came with the request cannot be used".to_owned();
+                Err(Failed { code: code::PROTOCOL, msg, details: chain(&error), retry: false })
+            }
+        }
+    });
+    looked.await.unwrap_or_else(|| Err(Failed::stopping()))
 }
 
-/// The namespace with the socket that came along, if one did; or the refusal of one that is not what it should be.
-fn accepted(came: Descriptors<OwnedFd>) -> Result<Netns, Failed> {
-    let Some(socket) = came.netlink else { return Ok(came.netns.into()) };
-    match handed::take(socket, &came.netns) {
-        Ok(socket) => Ok(Netns::with_socket(came.netns, socket)),
-        Err(error) => {
-            let cause = chain(&error);
-            tracing::warn!(cause, "a request's netlink socket is not used, nor is the request carried out");
-            let msg = "the netlink socket that came with the request cannot be used".to_owned();
-            Err(Failed { code: code::PROTOCOL, msg, details: cause, retry: false })
-        }
+/// The namespace's inode number; or why it cannot be a pod's.
+fn identify(netns: &OwnedFd, host: Option<netns::Identity>) -> Result<u64, Failed> {
+    let refused = |details| {
+        let msg = "CNI_NETNS cannot be used".to_owned();
+        Failed { code: code::INVALID_ENVIRONMENT, msg, details, retry: false }
+    };
+    let identity = netns::check(netns).and_then(|()| netns::identity(netns));
+    let identity = identity.map_err(|error| refused(chain(&error)))?;
+    if host == Some(identity) {
+        return Err(refused("it is the host's own network namespace".to_owned()));
     }
+    Ok(identity.inode)
 }
 
 fn in_cni(error: &AddError) -> (u32, &'static str) {
@@ -221,12 +231,17 @@ fn mtu_of(config: &Config, asked: u32) -> u32 {
     }
 }
 
-async fn check_answer(check: Check, came: Option<Descriptors<OwnedFd>>, engine: &EngineHandle) -> Answer {
-    let netns = match came.map(accepted).transpose() {
-        Ok(netns) => netns,
+async fn check_answer(
+    check: Check,
+    came: Held<Descriptors<OwnedFd>>,
+    desk: &Desk,
+    engine: &EngineHandle,
+) -> Answer {
+    let netns = match accepted(came, desk).await {
+        Ok((netns, _inode)) => netns,
         Err(refusal) => return Answer::Failed(refusal),
     };
-    match engine.check(key_of(&check.sandbox), netns, check.expected).await {
+    match engine.check(key_of(&check.sandbox), Some(netns), check.expected).await {
         Ok(differences) if differences.is_empty() => Answer::Done,
         // A sandbox that is not known, too, and not the specification's "unknown container", which tells a runtime that no
         // DEL is needed: a ledger that lost something does not know what of it is left in the kernel.

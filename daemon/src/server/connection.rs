@@ -1,5 +1,6 @@
 //! One connection: who asks, what is asked, the answer. Nothing that a client does harms anybody but itself: it has a
-//! few seconds to ask, a bounded buffer, at most two descriptors, and is turned away if it may not change networks.
+//! few seconds to ask, a bounded buffer, at most two descriptors, and is turned away if it may not change networks. What it
+//! has sent is closed and looked at [aside], as is the connection, on which there may be more.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +17,9 @@ use tokio::net::UnixStream;
 use tokio::sync::SemaphorePermit;
 
 use super::{Desk, answer, peer};
+#[cfg(doc)]
+use crate::aside;
+use crate::aside::Held;
 
 /// How long a client may take to send its request, or to take its answer. It is on the same host.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,8 +27,8 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 /// Requests of up to this many bytes are read as they come; larger ones, which only GC makes, a few at a time.
 const SMALL: usize = 64 * 1024;
 
-pub(super) async fn serve(mut stream: UnixStream, desk: Arc<Desk>) {
-    match Peer::of(&stream).and_then(|peer| Ok((peer, peer::may_command(&stream, peer)?))) {
+pub(super) async fn serve(mut stream: Held<UnixStream>, desk: Arc<Desk>) {
+    match Peer::of(&*stream).and_then(|peer| Ok((peer, peer::may_command(&*stream, peer)?))) {
         Ok((_, Ok(()))) => {}
         Ok((peer, Err(why))) => {
             tracing::warn!(
@@ -89,11 +93,13 @@ enum Unreadable {
     Frame(#[from] FrameError),
     #[error("more descriptors came with it than a request has")]
     Descriptors,
+    #[error("descriptors were lost on the way: this process has no room for more")]
+    Lost,
 }
 
 struct Frame {
     body: Vec<u8>,
-    descriptors: Option<Descriptors<OwnedFd>>,
+    descriptors: Option<Held<Descriptors<OwnedFd>>>,
 }
 
 /// Reads one frame; `None` when the client went away before it said anything.
@@ -105,10 +111,14 @@ async fn receive(stream: &UnixStream, desk: &Desk) -> Result<Option<Frame>, Unre
     let mut large: Option<SemaphorePermit<'_>> = None;
     loop {
         let received = stream.async_io(Interest::READABLE, || fd::receive(stream, &mut buffer)).await?;
-        if received.extra != 0 || (descriptors.is_some() && received.descriptors.is_some()) {
+        let (came, surplus) = (received.descriptors.map(Held::new), Held::new(received.surplus));
+        if received.lost {
+            return Err(Unreadable::Lost);
+        }
+        if !surplus.is_empty() || (descriptors.is_some() && came.is_some()) {
             return Err(Unreadable::Descriptors);
         }
-        descriptors = descriptors.or(received.descriptors);
+        descriptors = descriptors.or(came);
         if received.bytes == 0 {
             return if taken == 0 { Ok(None) } else { Err(decoder.truncated().into()) };
         }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_channel::mpsc::UnboundedReceiver;
 use futures_util::StreamExt;
@@ -28,6 +28,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// others need.
 const TIMEOUT_HANDED: Duration = Duration::from_millis(100);
 
+/// And in all, in one exchange: with what whoever has a copy asks by it, answers to others would come for ever.
+const WITHIN_HANDED: Duration = Duration::from_secs(1);
+
 /// How often an answer is waited for in one exchange, which ordinarily is never.
 const WAITS: u32 = 64;
 
@@ -47,6 +50,8 @@ pub(super) struct Connection {
     sent: u32,
     notified: bool,
     timeout: Duration,
+    /// How long an exchange may take in all; `None`: as long as the kernel keeps talking.
+    within: Option<Duration>,
 }
 
 impl Connection {
@@ -77,12 +82,14 @@ impl Connection {
             }
         }
         let port = getsockname::<NetlinkAddr>(fd).map_err(failed)?.pid();
-        Ok(Self::over(Transport::over(sys::netlink_socket(socket)), port, TIMEOUT_HANDED))
+        let mut connection = Self::over(Transport::over(sys::netlink_socket(socket)), port, TIMEOUT_HANDED);
+        connection.within = Some(WITHIN_HANDED);
+        Ok(connection)
     }
 
     fn over(transport: Transport, port: u32, timeout: Duration) -> Self {
         let (inner, handle, unasked) = from_socket_with_codec(transport);
-        Self { inner, handle, unasked, port, sent: 0, notified: false, timeout }
+        Self { inner, handle, unasked, port, sent: 0, notified: false, timeout, within: None }
     }
 
     /// The kernel's name for it.
@@ -118,6 +125,7 @@ impl Connection {
         self.transport().allow(0);
         self.turn()?;
         let mut waits = 0;
+        let until = self.within.map(|within| Instant::now() + within);
         loop {
             let (own, mut ended, mut notified) = (self.port, false, false);
             for message in self.unasked() {
@@ -137,6 +145,9 @@ impl Connection {
             self.notified |= notified;
             if ended {
                 return Ok(());
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Err(NetlinkError::Timeout { what: what() });
             }
             self.transport().allow(1);
             if !self.turn()? {

@@ -507,3 +507,141 @@ fn each_stage_of_an_attachment_has_its_words() {
     let _done = bench.del();
     assert_eq!(bench.attachment.stage(), "an older attachment of it is being removed");
 }
+
+/// What was meant for a state that is over sets nothing off.
+#[test]
+fn what_comes_too_late_is_nothing() {
+    type Reach = (Work, fn() -> (Bench, Option<AddAnswer>));
+    let states: [Reach; 8] = [
+        (Work::Idle, || (Bench::new(None), None)),
+        (Work::Leasing, || {
+            let (bench, answer) = on_its_way(Work::Leasing);
+            (bench, Some(answer))
+        }),
+        (Work::Wiring, || {
+            let (bench, answer) = on_its_way(Work::Wiring);
+            (bench, Some(answer))
+        }),
+        (Work::Rewiring, || {
+            let mut bench = Bench::new(Some(lease(1, LeasePhase::Active)));
+            bench.step(Input::Severed { inode: 1 });
+            (bench, None)
+        }),
+        (Work::Verifying(1), || {
+            let mut bench = Bench::new(Some(lease(1, LeasePhase::Pending)));
+            bench.step(Input::TakeUp);
+            (bench, None)
+        }),
+        (Work::Releasing, || {
+            let mut bench = Bench::new(Some(lease(1, LeasePhase::Active)));
+            let _done = bench.del();
+            (bench, None)
+        }),
+        (Work::Unwiring, || {
+            let mut bench = Bench::new(Some(lease(1, LeasePhase::Releasing)));
+            bench.step(Input::TakeUp);
+            (bench, None)
+        }),
+        (Work::Unlinking, || {
+            let mut bench = Bench::new(Some(lease(1, LeasePhase::Releasing)));
+            bench.step(Input::TakeUp);
+            bench.step(Input::Unwired(Ok(())));
+            bench.step(Input::LinksTaken);
+            (bench, None)
+        }),
+    ];
+    /// An input, and the state that it is meant for; none: it names another commit or comparison.
+    type Late = (fn() -> Input, Option<Work>);
+    let inputs: [Late; 10] = [
+        (|| Input::LeaseDurable { commit: 77 }, None),
+        (|| Input::LeaseRefused { commit: 77, cause: String::new() }, None),
+        (|| Input::ReleaseDurable { commit: 77 }, None),
+        (|| Input::Verified { ticket: 77, verdict: Verdict::Sound }, None),
+        (|| Input::Wired(Ok(())), Some(Work::Wiring)),
+        (|| Input::Rewired(Ok(())), Some(Work::Rewiring)),
+        (|| Input::Unwired(Ok(())), Some(Work::Unwiring)),
+        (|| Input::LinksTaken, Some(Work::Unlink)),
+        (|| Input::LinksRemoved(Ok(())), Some(Work::Unlinking)),
+        (|| Input::Severed { inode: 77 }, None),
+    ];
+    for (work, reach) in states {
+        for (input, meant_for) in inputs {
+            let (mut bench, _answer) = reach();
+            assert_eq!(bench.attachment.work(), work);
+            if meant_for == Some(work)
+                || (work == Work::Unlinking && matches!(input(), Input::ReleaseDurable { .. }))
+            {
+                continue;
+            }
+            let acts = bench.acts(input());
+            assert_eq!(
+                (acts.len(), bench.attachment.work()),
+                (0, work),
+                "{:?} in {work:?}: {acts:?}",
+                input()
+            );
+        }
+    }
+}
+
+/// A release that was written late: the kernel's part went on without it.
+#[test]
+fn a_del_is_answered_when_its_release_is_written_late() {
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Active)));
+    let mut done = bench.del();
+    assert_eq!(bench.acts(Input::DiskHangs { cause: "it hangs".into() }), ["Unwire"]);
+    bench.step(Input::Unwired(Ok(())));
+    assert_eq!(done.try_recv(), Ok(Deleted::Durable));
+    let mut again = bench.del();
+    assert_eq!(again.try_recv(), Ok(Deleted::Durable), "its routes are gone");
+    assert_eq!(bench.release_durable(), Vec::<String>::new());
+    assert_eq!(bench.attachment.work(), Work::Unlink);
+}
+
+/// A pod that was wired anew answers an ADD of its own namespace only, and only when it was.
+#[test]
+fn what_is_wired_anew_answers_the_add_that_waits_for_it() {
+    for (inode, result, answered) in [(1, Ok(()), true), (2, Ok(()), false), (1, Err(refusal()), false)] {
+        let mut bench = Bench::new(Some(lease(1, LeasePhase::Active)));
+        bench.step(Input::Severed { inode: 1 });
+        let mut answer = bench.add(inode);
+        assert!(none(&mut answer));
+        let case = format!("{inode} {result:?}");
+        bench.step(Input::Rewired(result));
+        assert_eq!(!none(&mut answer), answered, "{case}");
+    }
+}
+
+/// What is about to go gets no link back: its release is owed to the disk, or a DEL waits.
+#[test]
+fn a_pod_that_is_to_go_is_not_wired_anew() {
+    let severed = |bench: &mut Bench| bench.acts(Input::Severed { inode: 1 });
+    let mut bench = Bench::new(Some(lease(1, LeasePhase::Active)));
+    let _done = bench.del();
+    bench.step(Input::ReleaseRefused { commit: bench.release });
+    bench.step(Input::Unwired(Ok(())));
+    bench.step(Input::LinksTaken);
+    bench.step(Input::LinksRemoved(Ok(())));
+    assert!(bench.attachment.is_owed());
+    // As memory has it when the disk is back.
+    bench.lease = Some(lease(1, LeasePhase::Active));
+    assert_eq!(severed(&mut bench), Vec::<String>::new());
+    assert_eq!(severed(&mut Bench::new(Some(lease(1, LeasePhase::Active)))), ["Rewire"]);
+}
+
+/// A comparison that was possible ends what failed before.
+#[test]
+fn what_was_compared_is_no_failure_any_more() {
+    for (verdict, failed) in [(Verdict::Sound, false), (Verdict::Unknown(refusal()), true)] {
+        let mut bench = Bench::new(Some(lease(1, LeasePhase::Pending)));
+        bench.step(Input::TakeUp);
+        let Work::Verifying(ticket) = bench.attachment.work() else { panic!() };
+        bench.step(Input::Verified { ticket, verdict: Verdict::Unknown(refusal()) });
+        assert!(bench.attachment.has_failed());
+        bench.step(Input::TakeUp);
+        let Work::Verifying(ticket) = bench.attachment.work() else { panic!() };
+        let case = format!("{verdict:?}");
+        bench.step(Input::Verified { ticket, verdict });
+        assert_eq!(bench.attachment.has_failed(), failed, "{case}");
+    }
+}

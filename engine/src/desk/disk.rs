@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use holdfast_model::ledger::Ledger;
+use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::WallTime;
 use holdfast_store::{Medium, OpenOptions, Opened, StorageBackend, Store};
 
@@ -25,16 +25,28 @@ impl Disk {
         self.refuses.store(refuses, Ordering::SeqCst);
     }
 
+    fn copy(&self) -> Self {
+        let bytes = self.bytes.lock().unwrap().clone();
+        Self { bytes: Arc::new(Mutex::new(bytes)), ..Self::default() }
+    }
+
     /// As the next start would find it.
     pub(crate) fn open_anew(&self) -> Opened {
-        let bytes = self.bytes.lock().unwrap().clone();
-        let copy = Self { bytes: Arc::new(Mutex::new(bytes)), ..Self::default() };
-        Store::with_backend(copy, &OpenOptions::at(WallTime(0))).unwrap()
+        Store::with_backend(self.copy(), &OpenOptions::at(WallTime(0))).unwrap()
     }
 
     /// What the next start would find.
     pub(crate) fn ledger(&self) -> Ledger {
         self.open_anew().ledger
+    }
+
+    /// What a kill at this instant leaves, if the last thing that was done are these changes.
+    pub(crate) fn killed(&self, last: &[Change]) -> Self {
+        let copy = self.copy();
+        let mut store = Store::with_backend(copy.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
+        store.commit(last).unwrap();
+        drop(store);
+        copy
     }
 
     fn turn(&self) -> io::Result<()> {

@@ -136,3 +136,6 @@ impl EniWiring {
         changes.extend(stale.cloned().map(EniChange::RemoveRoute));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,20 @@ fn a_ledger_that_is_written_for_people_can_be_read_back() {
     assert_eq!(back.blocks_on(&eni.id).count(), 1);
     assert_eq!(back.lease_by_veth("eni0").and_then(Lease::own_face), lease.faces.first());
 }
+
+#[test]
+fn intents_are_found_by_the_eni_that_they_name() {
+    use crate::cloud::CloudChange;
+    use crate::intent::{Intent, Sending};
+    let mut ledger = Ledger::default();
+    for (number, eni) in [(1, "eni-a"), (2, "eni-b"), (3, "eni-a")] {
+        let change = CloudChange::DeleteEni { eni: EniId::new(eni) };
+        let id = IntentId(uuid::Uuid::from_u128(number));
+        let intent = Intent { id, change, sending: Sending::MaybeSent, planned: WallTime(0) };
+        ledger.apply(&Change::PutIntent(intent));
+    }
+    let on = |eni: &str| {
+        ledger.intents_on(&EniId::new(eni)).map(|intent| intent.id.0.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!((on("eni-a"), on("eni-b"), on("eni-c")), (vec![1, 3], vec![2], vec![]));
+}

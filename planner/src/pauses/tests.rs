@@ -48,7 +48,7 @@ fn a_subnet_is_full_for_every_call_and_remembered_as_low() {
     for (subnet, holds) in [(Some(&full), true), (Some(&other), false), (None, false)] {
         assert_eq!(pauses.find(CREATE, None, subnet, &now_at(100)).is_some(), holds, "{subnet:?}");
     }
-    let remembered = SETBACKS_FORGOTTEN_AFTER.as_secs();
+    let remembered = 15 * 60;
     for (now, low) in [(100, true), (102 + remembered - 1, true), (102 + remembered, false)] {
         assert_eq!(pauses.low_subnet(&full, &now_at(now)).is_some(), low, "{now}");
         assert!(pauses.low_subnet(&other, &now_at(now)).is_none());
@@ -69,7 +69,7 @@ fn setbacks_add_up_by_call_and_scope_and_are_forgotten() {
     assert_eq!(again(&Setback { api: CREATE, ..setback.clone() }, 102), [1, 1]);
     let elsewhere = Setback { scope: PauseScope::Eni(eni("eni-b")), ..setback.clone() };
     assert_eq!(again(&elsewhere, 102), [1, 1]);
-    let remembered = SETBACKS_FORGOTTEN_AFTER.as_secs();
+    let remembered = 15 * 60;
     assert_eq!(again(&setback, 102 + remembered - 1), [2]);
     assert_eq!(again(&setback, 102 + remembered), [1]);
 }

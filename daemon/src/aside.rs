@@ -1,0 +1,165 @@
+//! Threads that may hang, for what a client has sent. Closing a descriptor of somebody else's making, or asking what it is,
+//! takes as long as it pleases who made it: a connection lingers over what it has not sent, a file system in user space
+//! answers when it likes. Nothing of that is done on the loop that serves everybody.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// A thread that has had nothing to do for so long ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// At most so many hang at once; what comes then waits.
+const THREADS: usize = 64;
+
+/// For what is only to be closed. Whoever may not even ask has it closed here, and hinders no one else.
+static CLOSING: Threads = Threads::new("closing");
+
+/// For what is looked at before it is used.
+static LOOKING: Threads = Threads::new("looking");
+
+type Work = Box<dyn FnOnce() + Send>;
+
+struct Threads {
+    name: &'static str,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+struct State {
+    queue: VecDeque<Work>,
+    idle: usize,
+    all: usize,
+}
+
+impl Threads {
+    const fn new(name: &'static str) -> Self {
+        let state = State { queue: VecDeque::new(), idle: 0, all: 0 };
+        Self { name, state: Mutex::new(state), wake: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&'static self, work: Work) {
+        let mut state = self.state();
+        state.queue.push_back(work);
+        if state.idle >= state.queue.len() || state.all >= THREADS {
+            drop(state);
+            self.wake.notify_one();
+            return;
+        }
+        // One that cannot be started leaves the work to the next that can.
+        state.all += 1;
+        drop(state);
+        let started = thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work());
+        if let Err(error) = started {
+            tracing::error!(%error, "a thread cannot be started");
+            self.state().all -= 1;
+        }
+    }
+
+    fn work(&self) {
+        let mut state = self.state();
+        loop {
+            if let Some(work) = state.queue.pop_front() {
+                drop(state);
+                work();
+                state = self.state();
+                continue;
+            }
+            state.idle += 1;
+            let (awake, waited) = self.wake.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state = awake;
+            state.idle -= 1;
+            if waited.timed_out() && state.queue.is_empty() {
+                state.all -= 1;
+                return;
+            }
+        }
+    }
+}
+
+/// Looks at what a client has sent. `None`: the look panicked.
+pub(crate) async fn look<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (tell, told) = oneshot::channel();
+    // Who does not wait any longer needs no answer; what is in it is dropped here.
+    LOOKING.run(Box::new(move || drop(tell.send(work()))));
+    told.await.ok()
+}
+
+/// What a client has sent, or a connection on which it may have sent more: closed aside, however it ends.
+pub(crate) struct Held<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Held<T> {
+    pub(crate) fn new(held: T) -> Self {
+        Self(Some(held))
+    }
+
+    /// To be looked at aside.
+    pub(crate) fn into_inner(mut self) -> T {
+        self.0.take().expect("it is there until it is taken or dropped")
+    }
+}
+
+impl<T: Send + 'static> Deref for Held<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is there until it is taken or dropped")
+    }
+}
+
+impl<T: Send + 'static> DerefMut for Held<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("it is there until it is taken or dropped")
+    }
+}
+
+impl<T: Send + 'static> Drop for Held<T> {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            CLOSING.run(Box::new(move || drop(held)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Hangs until it is told to end.
+    struct Hangs(mpsc::Receiver<()>, mpsc::Sender<()>);
+
+    impl Drop for Hangs {
+        fn drop(&mut self) {
+            self.1.send(()).unwrap();
+            let _ended = self.0.recv_timeout(Duration::from_secs(20));
+        }
+    }
+
+    #[test]
+    fn what_hangs_as_it_is_closed_holds_nobody() {
+        let (closing, closed) = mpsc::channel();
+        let ends: Vec<_> = (0..8)
+            .map(|_| {
+                let (end, ended) = mpsc::channel();
+                drop(Held::new(Hangs(ended, closing.clone())));
+                end
+            })
+            .collect();
+        for _ in 0..8 {
+            closed.recv_timeout(Duration::from_secs(10)).expect("all are being closed at once");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(look(|| 7)), Some(7), "those that are looked at do not wait for them");
+        assert_eq!(runtime.block_on(look(|| panic!("on purpose"))), None::<u8>);
+        drop(ends);
+    }
+}
