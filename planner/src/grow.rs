@@ -174,7 +174,7 @@ pub(crate) fn growth(
             count = 1;
             short = 1;
         }
-        let avoided = claimed.union(&observed.taken_slots).copied().collect();
+        let avoided = claimed.union(&observed.avoided_slots(now)).copied().collect();
         let slot = lowest_free_slot(pool.key.card, &avoided);
         claimed.insert(slot);
         grown.changes.push(create(

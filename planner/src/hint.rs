@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::eni::{EniRecord, Management};
+use holdfast_model::eni::{EniPhase, EniRecord, Management};
 use holdfast_model::ids::{EniId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now};
 use ipnet::Ipv4Net;
+
+use crate::lifecycle::TOMBSTONE;
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,7 @@ pub struct HintDiff {
     pub differing: BTreeMap<EniId, BTreeSet<IpAddr>>,
     /// ENIs that the hint lacks.
     pub missing: BTreeSet<EniId>,
-    /// MACs that the ledger lacks.
+    /// MACs that the ledger lacks, or has on ENIs that are not attached.
     pub unknown: BTreeSet<MacAddr>,
     /// The primary's security groups, where they are others than the ledger has.
     pub groups: Option<BTreeSet<SecurityGroupId>>,
@@ -48,9 +50,11 @@ impl HintDiff {
                 .get(id)
                 .is_none_or(|eni| eni.management != Management::Managed || *shown == expected(ledger, eni))
         });
-        let missing =
-            self.missing.iter().all(|id| ledger.enis.get(id).is_none_or(|eni| eni.attachment().is_none()));
-        let unknown = self.unknown.iter().all(|mac| ledger.enis.values().any(|eni| eni.mac == *mac));
+        let missing = self.missing.iter().all(|id| {
+            ledger.enis.get(id).is_none_or(|eni| eni.attachment().is_none() || is_away(ledger, eni))
+        });
+        let known = |mac| ledger.enis.values().any(|eni| eni.mac == mac && !is_away(ledger, eni));
+        let unknown = self.unknown.iter().all(|mac| known(*mac));
         let groups = self.groups.as_ref().is_none_or(|shown| !primary_has_others(ledger, shown));
         differing && missing && unknown && groups
     }
@@ -72,7 +76,8 @@ pub fn compare_hint(
     let settled = |eni: &EniRecord| {
         now.boottime.since(eni.changed) >= LAG && ledger.intents_on(&eni.id).next().is_none()
     };
-    for eni in ledger.enis.values().filter(|eni| eni.attachment().is_some() && settled(eni)) {
+    let here = |eni: &EniRecord| eni.attachment().is_some() && !is_away(ledger, eni);
+    for eni in ledger.enis.values().filter(|eni| here(eni) && settled(eni)) {
         match enis.get(&eni.mac) {
             None => {
                 diff.missing.insert(eni.id.clone());
@@ -83,7 +88,13 @@ pub fn compare_hint(
             Some(_) => {}
         }
     }
-    let known: BTreeSet<MacAddr> = ledger.enis.values().map(|eni| eni.mac).collect();
+    let lately = |eni: &EniRecord| {
+        // It may show what we detached for longer; and a read that comes sooner takes it for our own detachment.
+        let lag = if eni.phase == EniPhase::Detached { TOMBSTONE } else { LAG };
+        now.boottime.since(eni.since) < lag || !settled(eni)
+    };
+    let known = ledger.enis.values().filter(|eni| !is_away(ledger, eni) || lately(eni));
+    let known: BTreeSet<MacAddr> = known.map(|eni| eni.mac).collect();
     // While an ENI is being made, a MAC that we have not been told yet is no news.
     let creating = ledger
         .intents
@@ -93,6 +104,16 @@ pub fn compare_hint(
         diff.unknown = enis.keys().filter(|mac| !known.contains(*mac)).copied().collect();
     }
     (diff != HintDiff::default()).then_some(diff)
+}
+
+/// Whether the ledger has an ENI that exists as attached to nothing here: unattached, or detached by others and kept for its
+/// pods.
+fn is_away(ledger: &Ledger, eni: &EniRecord) -> bool {
+    match eni.phase {
+        EniPhase::Available | EniPhase::Detached => true,
+        EniPhase::Attached { .. } | EniPhase::Draining { .. } => ledger.is_known_gone(eni),
+        EniPhase::Gone => false,
+    }
 }
 
 fn primary_has_others(ledger: &Ledger, shown: &BTreeSet<SecurityGroupId>) -> bool {

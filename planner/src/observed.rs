@@ -31,6 +31,8 @@ use crate::wanted::{Reason, WantedReads};
 #[cfg(test)]
 mod tests;
 
+/// For so long a slot of which EC2 has said that something is there is not tried again.
+const TAKEN_FOR: Duration = Duration::from_secs(3600);
 /// A link appears about a second after the attachment; until then the set-up is tried at this pace.
 const SET_UP_REST: Duration = Duration::from_millis(200);
 /// Somebody's detachment of an ENI is soon carried out.
@@ -86,9 +88,9 @@ pub struct Observed {
     pub calls: BTreeMap<IntentId, Call>,
     /// What fits on ENIs by what EC2 has refused: its own word is the truth about that.
     pub fits: Fits,
-    /// Slots of which EC2 has said that something is there. What was detached by force stays there until the instance stops,
-    /// and with that this process.
-    pub taken_slots: BTreeSet<EniSlot>,
+    /// Slots of which EC2 has said that something is there, and when. What was detached by force stays there until the
+    /// instance stops; what others have attached, and reads did not show yet, may go again.
+    pub taken_slots: BTreeMap<EniSlot, BootTime>,
     /// The reads that are wanted and under way.
     pub reads: WantedReads,
     /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
@@ -156,7 +158,8 @@ impl Observed {
             Some(CloudRead::InstanceEnis { .. }) => self.reads.want_from(Reason::Miscounted, now.boottime),
             Some(CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }) | None => {}
         }
-        self.taken_slots.extend(settlement.taken);
+        self.taken_slots.extend(settlement.taken.map(|slot| (slot, now.boottime)));
+        self.taken_slots.retain(|_, at| now.boottime.since(*at) < TAKEN_FOR);
         if let Some((eni, count)) = &settlement.too_many {
             self.fits.refused(eni.as_ref(), *count, now);
         }
@@ -196,6 +199,12 @@ impl Observed {
     /// Whether anything may be changed in EC2.
     pub(crate) fn may_change(&self, desired: &Desired<'_>) -> bool {
         !desired.config.provisioning_disabled.value && !self.unsure_who
+    }
+
+    /// Slots where nothing is to be attached now, since EC2 has said that something is there.
+    pub(crate) fn avoided_slots(&self, now: &Now) -> BTreeSet<EniSlot> {
+        let taken = self.taken_slots.iter().filter(|(_, at)| now.boottime.since(**at) < TAKEN_FOR);
+        taken.map(|(slot, _)| *slot).collect()
     }
 
     /// What a read is to tell, for people; nothing of the first one and of those that come with time.

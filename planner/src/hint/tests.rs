@@ -166,3 +166,49 @@ fn ranges_that_ec2_tells_are_filled_in_and_not_changed() {
     assert_eq!(told(Some(of(None, Some(range6))), of(Some(range), None)), both);
     assert_eq!(told(None, of(Some(range), Some(range6))), both);
 }
+
+/// An ENI that is not attached, as far as we know, and that the metadata service shows, is news when we have not changed it
+/// lately; one that is deleted is none, nor one that is known to be here.
+#[test]
+fn what_is_shown_and_passes_for_detached_is_seen() {
+    let second = EniId::new("eni-0001");
+    let attached = rested().ledger.enis[&second].clone();
+    let now = rested().now.boottime;
+    let ago = |seconds: u64| BootTime(now.0 - seconds * 1000);
+    let cases: [(EniPhase, Management, u64, bool); 8] = [
+        (EniPhase::Available, Management::Managed, 59, false),
+        (EniPhase::Available, Management::Managed, 60, true),
+        // Our own detachment, which the metadata service may be late to show.
+        (EniPhase::Detached, Management::Managed, 299, false),
+        (EniPhase::Detached, Management::Managed, 300, true),
+        (EniPhase::Gone, Management::Managed, 300, false),
+        (attached.phase.clone(), Management::Managed, 300, false),
+        (attached.phase.clone(), Management::Unmanaged, 300, false),
+        // Closed, since others have detached it.
+        (attached.phase.clone(), Management::Excluded, 300, true),
+    ];
+    for (phase, management, since, news) in cases {
+        let mut toy = rested();
+        let hint = shown(&toy);
+        toy.alter(&second, |eni| {
+            (eni.phase, eni.management) = (phase.clone(), management);
+            (eni.since, eni.changed) = (ago(since), ago(300));
+        });
+        let blocks: Vec<_> = toy.ledger.blocks_on(&second).cloned().collect();
+        for block in blocks.into_iter().filter(|_| management == Management::Excluded) {
+            let state = BlockState::Withdrawn;
+            toy.ledger.apply(&Change::PutBlock(holdfast_model::block::Block { state, ..block }));
+        }
+        let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now).unwrap_or_default();
+        assert_eq!(diff.unknown.contains(&attached.mac), news, "{phase:?} {management:?} {since}");
+        let mut without = hint.clone();
+        without.remove(&attached.mac);
+        let diff = compare_hint(&toy.ledger, &without, &toy.cloud.groups, &toy.now).unwrap_or_default();
+        let expected = phase == attached.phase && !news;
+        assert_eq!(diff.missing.contains(&second), expected, "{phase:?} {management:?} {since}");
+        let hint = HintDiff { unknown: [attached.mac].into(), ..HintDiff::default() };
+        // What it would bear out does not hang on how long ago it was.
+        let away = matches!(phase, EniPhase::Available | EniPhase::Detached) || news;
+        assert_eq!(hint.agrees_with(&toy.ledger), !away, "{phase:?} {management:?}");
+    }
+}

@@ -352,3 +352,59 @@ fn a_read_of_another_instance_does_not_pass_for_one_of_this() {
     toy.round();
     assert!(toy.observed.reads.last_full().is_some(), "{:?}", toy.last);
 }
+
+/// With a second ENI, on which there are pods or not, that others have detached long enough ago.
+fn with_one_that_others_detached(pods: u32) -> (Toy, EniId, holdfast_model::cloud::AttachmentView) {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(pods);
+    toy.run_to_rest();
+    toy.config.max_enis.value = Some(2);
+    toy.cloud.denied.insert(Api::AttachNetworkInterface);
+    toy.sleep(Duration::from_secs(120));
+    let second = EniId::new("eni-0001");
+    let attachment = toy.cloud.enis.get_mut(&second).unwrap().attachment.take().unwrap();
+    let began = toy.now.boottime;
+    toy.read(&CloudRead::InstanceEnis { instance: InstanceId::new("i-1") }, began, 0);
+    while toy.round() {}
+    toy.sleep(Duration::from_secs(120));
+    while toy.round() {}
+    assert!(!toy.ledger.enis[&second].serves_pods(), "{:?}", toy.ledger.enis[&second]);
+    (toy, second, attachment)
+}
+
+/// Others have it back where it was; the metadata service shows it, and nothing else would tell for hours.
+#[test]
+fn what_others_detached_and_attach_again_is_noticed_in_minutes() {
+    for pods in [1, 5] {
+        let (mut toy, second, attachment) = with_one_that_others_detached(pods);
+        let leased = toy.ledger.leases_on(&second).next().is_some();
+        assert_eq!(toy.ledger.enis[&second].attachment().is_some(), leased);
+        assert_eq!(leased, pods == 5);
+        // A try to attach it would find it out, too.
+        toy.config.provisioning_disabled.value = true;
+        toy.cloud.enis.get_mut(&second).unwrap().attachment = Some(attachment);
+        let minutes = (1..=10).find(|_| {
+            toy.sleep(Duration::from_secs(60));
+            look_at_the_hint(&mut toy);
+            while toy.round() {}
+            toy.ledger.enis[&second].serves_pods()
+        });
+        assert!(minutes.is_some_and(|minutes| minutes <= 2), "pods: {pods}: {minutes:?}");
+    }
+}
+
+/// It was seen to show a detached ENI for as long as the instance ran.
+#[test]
+fn metadata_that_goes_on_showing_a_detached_eni_is_looked_into_ever_later() {
+    let (mut toy, second, attachment) = with_one_that_others_detached(5);
+    toy.cloud.calls.clear();
+    for _ in 0..360 {
+        toy.sleep(Duration::from_secs(60));
+        toy.cloud.enis.get_mut(&second).unwrap().attachment = Some(attachment.clone());
+        look_at_the_hint(&mut toy);
+        toy.cloud.enis.get_mut(&second).unwrap().attachment = None;
+        while toy.round() {}
+    }
+    let reads = toy.cloud.count(Api::DescribeNetworkInterfaces);
+    assert!((5..=16).contains(&reads), "{reads} in six hours");
+}

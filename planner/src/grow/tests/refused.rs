@@ -192,3 +192,24 @@ fn the_limit_of_pods_is_kept_to_in_one_plan() {
     let assign = CloudChange::AssignAddresses { eni: primary(), count: 4 };
     assert_eq!(made.steps, [Step::Open(assign)]);
 }
+
+/// What sat there may have gone: the lowest place is tried again, and not for ever avoided.
+#[test]
+fn a_slot_where_something_was_is_tried_again_an_hour_later() {
+    for (hours, device) in [(0, 3), (1, 1)] {
+        let mut toy = Toy::new("m5.large", by_eni(0));
+        let slot = holdfast_model::eni::EniSlot { card: 0, device: 1 };
+        toy.cloud.haunted.insert(slot);
+        toy.add_pods(10);
+        toy.run_to_rest();
+        assert!(!toy.cloud.attached().any(|eni| eni.attachment.as_ref().unwrap().slot == slot));
+        assert_eq!((toy.waiting(), toy.cloud.attached().count()), (0, 2));
+        toy.cloud.haunted.clear();
+        toy.sleep(Duration::from_secs(hours * 3600));
+        toy.add_pods(10);
+        toy.run_to_rest();
+        assert_eq!((toy.waiting(), toy.cloud.attached().count()), (0, 3));
+        let there = |eni: &crate::toy::cloud::ToyEni| eni.attachment.as_ref().unwrap().slot.device == device;
+        assert!(toy.cloud.attached().any(there), "after {hours} h: {device}");
+    }
+}
