@@ -23,7 +23,7 @@ use crate::condition::{Condition, Facts};
 use crate::event::Event;
 use crate::handle::EngineHandle;
 use crate::request::Request;
-use crate::rewire::Rewirings;
+use crate::rewirings::Rewirings;
 use crate::timers::{self, Timers};
 use crate::unreached::Unreached;
 use crate::world::{Ports, World};

@@ -27,6 +27,7 @@ mod pool;
 mod reach;
 mod request;
 mod rewire;
+mod rewirings;
 mod start;
 mod state;
 mod status;
