@@ -12,7 +12,7 @@ use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now};
 use ipnet::Ipv4Net;
 
-use crate::lifecycle::TOMBSTONE;
+use crate::reading::TOMBSTONE;
 
 #[cfg(test)]
 mod tests;

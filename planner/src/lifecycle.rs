@@ -18,14 +18,13 @@ use crate::host::{eni_wiring, wants_set_up};
 use crate::observed::Observed;
 use crate::pool::{Pool, targets};
 use crate::proof::Brake;
+use crate::reading::TOMBSTONE;
 use crate::shrink::MINIMUM_ENI_AGE;
 use crate::step::Step;
 
 #[cfg(test)]
 mod tests;
 
-/// How long a tombstone is kept. Describes were seen to lag by tens of seconds, IMDS by minutes.
-pub const TOMBSTONE: Duration = Duration::from_secs(300);
 /// An ENI that EC2 refuses to attach for this long is deleted, unless EC2 is merely slow.
 pub(crate) const GIVE_UP_ATTACHING: Duration = Duration::from_secs(600);
 /// An ENI that EC2 does not know for this long after its creation is deleted, to find out.

@@ -21,6 +21,5 @@ mod left;
 
 pub(crate) use idle::Brake;
 pub use lease::{Ended, NetnsSeen, Sighting, collect_garbage, reap};
-pub use ledger::Here;
 pub(crate) use ledger::{Anothers, NewBoot, Whose, whose};
 pub(crate) use left::Left;

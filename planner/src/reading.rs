@@ -9,6 +9,9 @@ use holdfast_model::time::BootTime;
 /// Describes lag behind changes: absence is believed only by a read that began this long after our last change.
 pub const ABSENCE_BELIEVED_AFTER: Duration = Duration::from_secs(30);
 
+/// How long a tombstone is kept. Describes were seen to lag by tens of seconds, IMDS by minutes.
+pub const TOMBSTONE: Duration = Duration::from_secs(300);
+
 /// A read's complete answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a> {

@@ -12,7 +12,8 @@ use holdfast_model::uses::{Cooldown, Use};
 
 use crate::desired::Desired;
 use crate::draft::Draft;
-use crate::proof::{Anothers, Here, NewBoot, Whose, whose};
+use crate::here::Here;
+use crate::proof::{Anothers, NewBoot, Whose, whose};
 use crate::quarantine::rest;
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use crate::adopt::{Merge, New};
 use crate::claims::claimed_slots;
 use crate::draft::Draft;
 use crate::intents::settle::{departed, not_unassigned, source_of};
-use crate::lifecycle::TOMBSTONE;
 use crate::orphan::is_claimed;
 use crate::proof::Left;
+use crate::reading::TOMBSTONE;
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ mod enis;
 
 use super::*;
 use crate::free_addresses;
-use crate::lifecycle::TOMBSTONE;
+use crate::reading::TOMBSTONE;
 use crate::toy::{Toy, by_address, by_eni, writes};
 
 fn full() -> CloudRead {

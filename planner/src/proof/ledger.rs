@@ -1,27 +1,10 @@
 //! Whose ledger it is, and of which boot.
 
-use std::collections::BTreeSet;
-
 use holdfast_model::ids::MacAddr;
-use holdfast_model::node::{NodeIdentity, NodeRecord};
+use holdfast_model::node::NodeRecord;
 use holdfast_model::time::Now;
 
-/// What is known at start of where we are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Here<'a> {
-    /// The instance metadata's answer, when there is one.
-    pub identity: Option<&'a NodeIdentity>,
-    /// The MACs of the kernel's links, when they were read completely. An instance keeps its primary ENI for life: which
-    /// one is here tells whose ledger this is, whatever anybody says.
-    pub macs: Option<&'a BTreeSet<MacAddr>>,
-}
-
-impl Here<'_> {
-    /// Whether the kernel's links speak against an instance with this primary ENI.
-    pub fn lacks(&self, primary: MacAddr) -> bool {
-        self.macs.is_some_and(|macs| !macs.contains(&primary))
-    }
-}
+use crate::here::Here;
 
 /// The node was started since the ledger was written: nothing of what ran then is alive, and no state of the kernel is left.
 #[derive(Debug)]
