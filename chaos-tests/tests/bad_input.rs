@@ -345,7 +345,7 @@ fn what_takes_long_to_close_holds_nobody_up() {
     netns::socket_in(&apart).unwrap().apply(&lo).unwrap();
     let mut takers = Vec::new();
     for (at, socket) in sockets.iter().cycle().take(8).enumerate() {
-        let (stream, taker) = netns::run_in(&apart, || lingering(30)).unwrap();
+        let (stream, taker) = netns::run_in(&apart, || lingering(8)).unwrap();
         takers.push(taker);
         let client = UnixStream::connect(socket).unwrap();
         let raw = [stream.as_raw_fd()];

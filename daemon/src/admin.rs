@@ -88,6 +88,8 @@ async fn answer(mut stream: Held<UnixStream>, desk: &Desk, plugins: &Door) -> an
         (other, _) => json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW] }),
     };
     stream.write_all(answer.to_string().as_bytes()).await?;
+    // The asker reads to the end, which does not wait until the connection is closed.
+    stream.shutdown().await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -16,9 +16,6 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// At most so many hang at once; what comes then waits.
 const THREADS: usize = 64;
-
-/// Whoever has worked at one thing for so long hangs, and another thread goes on with the next. Ordinarily one is enough.
-const HANGS: Duration = Duration::from_millis(10);
 
 /// For what is only to be closed. Whoever may not even ask has it closed here, and hinders no one else.
 static CLOSING: Threads = Threads::new("closing");
@@ -36,15 +33,14 @@ struct Threads {
 
 struct State {
     queue: VecDeque<Work>,
-    idle: usize,
+    /// Threads that are about to look into the queue.
+    free: usize,
     all: usize,
-    /// When something was last taken out of the queue.
-    taken: Option<Instant>,
 }
 
 impl Threads {
     const fn new(name: &'static str) -> Self {
-        let state = State { queue: VecDeque::new(), idle: 0, all: 0, taken: None };
+        let state = State { queue: VecDeque::new(), free: 0, all: 0 };
         Self { name, state: Mutex::new(state), wake: Condvar::new() }
     }
 
@@ -53,47 +49,45 @@ impl Threads {
     }
 
     fn run(&'static self, work: Work) {
-        self.state().queue.push_back(work);
-        self.see_to_it();
+        let mut state = self.state();
+        state.queue.push_back(work);
+        self.see_to_it(&mut state);
+        drop(state);
+        self.wake.notify_one();
     }
 
-    /// Sees to it that somebody takes what waits.
-    fn see_to_it(&'static self) {
-        let mut state = self.state();
-        let hang = || state.taken.is_none_or(|taken| taken.elapsed() >= HANGS);
-        let more = state.idle == 0 && state.all < THREADS && (state.all == 0 || hang());
-        if state.queue.is_empty() || !more {
-            drop(state);
-            self.wake.notify_one();
+    /// While something waits somebody is free, who has not begun a thing that may hang. So there are ordinarily two threads.
+    fn see_to_it(&'static self, state: &mut State) {
+        if state.queue.is_empty() || state.free > 0 || state.all >= THREADS {
             return;
         }
-        // One that cannot be started leaves the work to the next that can.
-        state.all += 1;
-        state.taken = Some(Instant::now());
-        drop(state);
-        let started = thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work());
-        if let Err(error) = started {
-            tracing::error!(%error, "a thread cannot be started");
-            self.state().all -= 1;
+        match thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work()) {
+            Ok(_) => {
+                state.free += 1;
+                state.all += 1;
+            }
+            // What waits is left to who comes back.
+            Err(error) => tracing::error!(%error, "a thread cannot be started"),
         }
     }
 
-    fn work(&self) {
+    fn work(&'static self) {
         let mut state = self.state();
         loop {
             if let Some(work) = state.queue.pop_front() {
-                state.taken = Some(Instant::now());
+                state.free -= 1;
+                self.see_to_it(&mut state);
                 drop(state);
                 // Who waits for it hears that it panicked; the thread goes on.
                 drop(catch_unwind(AssertUnwindSafe(work)));
                 state = self.state();
+                state.free += 1;
                 continue;
             }
-            state.idle += 1;
             let (awake, waited) = self.wake.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
             state = awake;
-            state.idle -= 1;
             if waited.timed_out() && state.queue.is_empty() {
+                state.free -= 1;
                 state.all -= 1;
                 return;
             }
@@ -103,15 +97,10 @@ impl Threads {
 
 /// Looks at what a client has sent. `None`: the look panicked.
 pub(crate) async fn look<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (tell, mut told) = oneshot::channel();
+    let (tell, told) = oneshot::channel();
     // Who does not wait any longer needs no answer; what is in it is dropped here.
     LOOKING.run(Box::new(move || drop(tell.send(work()))));
-    loop {
-        match tokio::time::timeout(HANGS, &mut told).await {
-            Ok(told) => return told.ok(),
-            Err(_elapsed) => LOOKING.see_to_it(),
-        }
-    }
+    told.await.ok()
 }
 
 /// What a client has sent, or a connection on which it may have sent more: closed aside, however it ends.
@@ -176,12 +165,9 @@ mod tests {
             })
             .collect();
         for _ in 0..8 {
-            // What is closed later gets those going that wait.
-            std::thread::sleep(HANGS * 2);
-            drop(Held::new(()));
-            closed.recv_timeout(Duration::from_secs(10)).expect("each is being closed");
+            closed.recv_timeout(Duration::from_secs(10)).expect("all are being closed at once");
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(look(|| 7)), Some(7), "those that are looked at do not wait for them");
         let hangs: Vec<_> = (0..4).map(|_| mpsc::channel::<()>()).collect();
         let (ends_too, waits): (Vec<_>, Vec<_>) = hangs.into_iter().unzip();
