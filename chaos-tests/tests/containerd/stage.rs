@@ -4,7 +4,8 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -235,12 +236,19 @@ impl Stage {
         let begun = Instant::now();
         let socket = self.node.socket().display().to_string();
         loop {
-            // The listening socket, and the daemon's ends of connections, which it need not have accepted yet.
-            let sockets = netns::run_in(&self.netns, || fs::read_to_string("/proc/thread-self/net/unix"))??;
-            if sockets.lines().filter(|line| line.ends_with(&socket)).count() > 1 {
+            // The daemon's ends of connections, which it need not have accepted yet, belong where the plugin is: in the pod.
+            let node = netns::identity(&self.netns)?.inode;
+            let is_connected = |process: &Path| {
+                let inside = fs::metadata(process.join("ns/net")).is_ok_and(|netns| netns.ino() != node);
+                let comm = fs::read_to_string(process.join("comm")).unwrap_or_default();
+                let sockets = fs::read_to_string(process.join("net/unix")).unwrap_or_default();
+                inside && comm.trim_end() == "aws-cni" && sockets.lines().any(|line| line.ends_with(&socket))
+            };
+            let processes = fs::read_dir("/proc")?.collect::<Result<Vec<_>, _>>()?;
+            if processes.iter().any(|process| is_connected(&process.path())) {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < Duration::from_secs(30), "no plugin asked the daemon: {sockets}");
+            ensure!(begun.elapsed() < Duration::from_secs(30), "no plugin asked the daemon");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

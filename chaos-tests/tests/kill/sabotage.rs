@@ -6,8 +6,8 @@ use crate::{DEATHS, daemon};
 
 /// How the daemon is broken, and what is said of it.
 const LIST: [(&str, &str); 5] = [
-    // The daemon finds it out by itself, and wires it anew for ever.
-    ("wires-nothing", "not quiet within twenty minutes"),
+    // The daemon finds it out by itself, and wires it anew, ever later.
+    ("wires-nothing", "has no link in the host's namespace"),
     ("small-mtu", "MTU 1400 on its eth0"),
     ("sets-up-no-eni", "do not go by table 2 but"),
     ("gives-one-twice", "were both given"),
