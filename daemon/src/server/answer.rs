@@ -178,7 +178,11 @@ async fn accepted(came: Held<Descriptors<OwnedFd>>, desk: &Desk) -> Result<(Netn
             }
         }
     });
-    looked.await.unwrap_or_else(|| Err(Failed::stopping()))
+    looked.await.unwrap_or_else(|| {
+        let msg = "what came with the request could not be looked at".to_owned();
+        let details = "the look at it ended in a panic, which the daemon's log has".to_owned();
+        Err(Failed { code: code::FAILED, msg, details, retry: true })
+    })
 }
 
 /// The namespace's inode number; or why it cannot be a pod's.
