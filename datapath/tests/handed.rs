@@ -160,35 +160,3 @@ fn whoever_keeps_a_copy_takes_answers_away_from_nobody_but_itself() {
     thief.join().unwrap();
     assert_eq!(outcome, Ok(()), "it hangs or has failed");
 }
-
-/// Nor may it be kept at work for long: with what the copy asks, answers come for as long as its holder likes.
-#[test]
-fn whoever_asks_by_a_copy_all_the_time_keeps_nobody_at_work() {
-    let netns = namespace();
-    let ours = route_in(&netns);
-    let copy = ours.try_clone().unwrap();
-    let mut socket = Socket::handed(handed::take(ours, &netns).unwrap()).unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let noise = std::thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || {
-            while !stop.load(Ordering::Relaxed) {
-                // Refused while the answers to others lie there.
-                let _refused = send(copy.as_raw_fd(), &list_addresses(), MsgFlags::MSG_DONTWAIT);
-                // And what was for us is taken away with it.
-                let _none = recv(copy.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_DONTWAIT);
-            }
-        }
-    });
-    let begun = Instant::now();
-    let mut longest = Duration::ZERO;
-    while begun.elapsed() < Duration::from_secs(4) {
-        let asked = Instant::now();
-        // Right or wrong: it ends.
-        drop(socket.links());
-        longest = longest.max(asked.elapsed());
-    }
-    stop.store(true, Ordering::Relaxed);
-    noise.join().unwrap();
-    assert!(longest < Duration::from_secs(8), "{longest:?}");
-}

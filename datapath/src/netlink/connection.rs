@@ -237,6 +237,29 @@ mod tests {
         assert_eq!(nothing(&mut connection, NLM_F_ACK).unwrap().len(), 1, "and it serves on");
     }
 
+    /// Whoever has a copy of a socket can have answers come to it for ever, none of which is awaited.
+    #[test]
+    fn an_exchange_by_a_socket_that_others_have_ends() {
+        let mut connection = Connection::open(NETLINK_ROUTE).unwrap();
+        connection.within = Some(Duration::from_millis(300));
+        let copy = connection.transport().as_fd().try_clone_to_owned().unwrap();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let noise = std::thread::spawn(move || {
+            // A request for nothing that is acknowledged, with a number that is far from ours.
+            let mut request = [16, 0, 1 << 30, 0].map(u32::to_ne_bytes).concat();
+            request[4..8].copy_from_slice(&[1_u16, NLM_F_REQUEST | NLM_F_ACK].map(u16::to_ne_bytes).concat());
+            while stopped.recv_timeout(Duration::from_millis(100)).is_err() {
+                nix::sys::socket::send(copy.as_raw_fd(), &request, MsgFlags::empty()).unwrap();
+            }
+        });
+        let asked = Instant::now();
+        let given_up = nothing(&mut connection, 0).unwrap_err();
+        stop.send(()).unwrap();
+        noise.join().unwrap();
+        assert_eq!(given_up, NetlinkError::Timeout { what: "ask nothing".to_owned() });
+        assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    }
+
     #[test]
     fn an_answer_that_came_too_late_is_nobodys() {
         let mut connection = Connection::open(NETLINK_ROUTE).unwrap();
