@@ -626,12 +626,12 @@ fn broken_programs_are_found() {
             (
                 "wrong_configurations_and_variables_are_refused_with_words",
                 sabotage::CHECK_SAYS_YES,
-                "on an `Ok` value",
+                &["on an `Ok` value"],
             ),
             (
                 "a_damaged_ledger_is_set_aside_and_rebuilt",
                 sabotage::GIVES_ONE_TWICE,
-                "an address in use was given again",
+                &["an address in use was given again"],
             ),
         ],
     );

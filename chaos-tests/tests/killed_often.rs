@@ -163,8 +163,8 @@ fn broken_programs_are_found() {
         env!("CARGO_BIN_EXE_saboteur"),
         env!("CARGO_TARGET_TMPDIR"),
         &[
-            (test, sabotage::DOES_NOT_WAIT, "pods saw a failed ADD"),
-            (test, sabotage::GIVES_ONE_TWICE, "an address was given twice"),
+            (test, sabotage::DOES_NOT_WAIT, &["pods saw a failed ADD"]),
+            (test, sabotage::GIVES_ONE_TWICE, &["an address was given twice"]),
         ],
     );
 }

@@ -176,7 +176,7 @@ fn broken_programs_are_found() {
         &[(
             "pods_come_go_and_live_through_restarts_with_one_right",
             sabotage::HANDS_NO_SOCKET,
-            "may not be entered",
+            &["may not be entered"],
         )],
     );
 }

@@ -164,6 +164,6 @@ fn broken_programs_are_found() {
     sabotage::each_is_found(
         env!("CARGO_BIN_EXE_saboteur"),
         env!("CARGO_TARGET_TMPDIR"),
-        &[("a_reader_that_leaves_takes_nobody_along", sabotage::WRONG_NEIGHBOUR, "no answer from")],
+        &[("a_reader_that_leaves_takes_nobody_along", sabotage::WRONG_NEIGHBOUR, &["no answer from"])],
     );
 }

@@ -189,27 +189,27 @@ fn broken_programs_are_found() {
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
                 sabotage::STALE_OWNER,
-                "no answer from",
+                &["no answer from"],
             ),
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
                 sabotage::GIVES_ONE_TWICE,
-                "an address was given twice",
+                &["an address was given twice"],
             ),
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
                 sabotage::SENDS_BY_THE_PRIMARY,
-                "table 254",
+                &["table 254"],
             ),
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
                 sabotage::NO_NAT,
-                "leaves with its own source, not with",
+                &["leaves with its own source, not with"],
             ),
             (
                 "every_pod_reaches_every_other_by_the_eni_that_owns_its_address",
                 sabotage::TELLS_A_GATEWAY,
-                "the gateway \"169.254.1.1\"; it is null",
+                &["the gateway \"169.254.1.1\"; it is null"],
             ),
         ],
     );

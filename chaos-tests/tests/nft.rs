@@ -143,6 +143,6 @@ fn broken_programs_are_found() {
     sabotage::each_is_found(
         env!("CARGO_BIN_EXE_saboteur"),
         env!("CARGO_TARGET_TMPDIR"),
-        &[("a_table_that_is_listed_in_other_words_is_written_once", sabotage::NO_NAT, "no way out")],
+        &[("a_table_that_is_listed_in_other_words_is_written_once", sabotage::NO_NAT, &["no way out"])],
     );
 }

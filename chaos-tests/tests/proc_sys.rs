@@ -64,7 +64,7 @@ fn broken_programs_are_found() {
         &[(
             "what_cannot_be_set_is_told_and_what_is_right_needs_no_right",
             sabotage::REFUSES_WITHOUT_CAUSE,
-            "accept_ra cannot be set to 0",
+            &["accept_ra cannot be set to 0"],
         )],
     );
 }

@@ -194,7 +194,7 @@ fn broken_programs_are_found() {
         &[(
             "a_frozen_metadata_service_gives_no_address_at_a_first_start",
             sabotage::GIVES_AN_UNKNOWN_ONE,
-            "is not on an ENI of the node",
+            &["is not on an ENI of the node"],
         )],
     );
 }

@@ -98,7 +98,7 @@ fn a_missed_aim_ends_a_benchmark_badly() {
     let wrapped = Wrapped::make(sabotage::SLOW_ADDS, saboteur, place).unwrap();
     let mut bench = Command::new(SCRIPT);
     bench.arg("boxed").arg(env!("CARGO_BIN_EXE_bench")).args(["recovery", "--times", "1"]);
-    wrapped.is_found(bench, "missed by more than noise: the longest: ").unwrap();
+    wrapped.is_found(bench, &["missed by more than noise: the longest: "]).unwrap();
 }
 
 /// The line that says it.
@@ -107,7 +107,7 @@ fn find(sabotage: Sabotage, words: &str) -> anyhow::Result<String> {
     let wrapped = Wrapped::make(sabotage, saboteur, Path::new(env!("CARGO_TARGET_TMPDIR")))?;
     let mut demo = Command::new(SCRIPT);
     demo.arg("boxed").arg(env!("CARGO_BIN_EXE_demo"));
-    let said = wrapped.is_found(demo, words)?;
+    let said = wrapped.is_found(demo, &[words])?;
     let line = said.lines().find(|line| line.contains("BROKEN")).unwrap_or_default().trim();
     anyhow::ensure!(line.contains(words), "{}: the verdict is another: {line}", sabotage.name);
     Ok(line.chars().take(200).collect())

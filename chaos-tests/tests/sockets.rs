@@ -84,7 +84,7 @@ fn broken_programs_are_found() {
         &[(
             "a_socket_whose_file_or_folder_was_removed_comes_back",
             sabotage::WRONG_NEIGHBOUR,
-            "no answer from",
+            &["no answer from"],
         )],
     );
 }

@@ -119,9 +119,17 @@ fn broken_programs_are_found() {
         env!("CARGO_BIN_EXE_saboteur"),
         env!("CARGO_TARGET_TMPDIR"),
         &[
-            ("a_node_that_is_cut_off_from_aws_goes_on", sabotage::SLOW_RESTART, "a start waits for nobody"),
-            ("a_node_that_is_cut_off_from_aws_goes_on", sabotage::REFUSES_WITHOUT_CAUSE, "details: \"\""),
-            ("a_node_that_is_cut_off_from_aws_goes_on", sabotage::REFUSES_AFTER_KILLS, "a saboteur refuses"),
+            (
+                "a_node_that_is_cut_off_from_aws_goes_on",
+                sabotage::SLOW_RESTART,
+                &["a start waits for nobody"],
+            ),
+            ("a_node_that_is_cut_off_from_aws_goes_on", sabotage::REFUSES_WITHOUT_CAUSE, &["details: \"\""]),
+            (
+                "a_node_that_is_cut_off_from_aws_goes_on",
+                sabotage::REFUSES_AFTER_KILLS,
+                &["a saboteur refuses"],
+            ),
         ],
     );
 }

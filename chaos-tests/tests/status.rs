@@ -46,7 +46,7 @@ fn broken_programs_are_found() {
         &[(
             "a_node_without_addresses_says_what_keeps_it_from_getting_some_and_stays_in_service",
             sabotage::REFUSES_WITHOUT_CAUSE,
-            "an ADD is told the same",
+            &["an ADD is told the same"],
         )],
     );
 }

@@ -59,7 +59,7 @@ fn broken_programs_are_found() {
         &[(
             "a_type_that_the_daemon_does_not_know_carries_what_ec2_says",
             sabotage::SENDS_BY_THE_PRIMARY,
-            "table 254",
+            &["table 254"],
         )],
     );
 }

@@ -375,28 +375,32 @@ fn broken_programs_are_found() {
         env!("CARGO_BIN_EXE_saboteur"),
         env!("CARGO_TARGET_TMPDIR"),
         &[
-            ("pods_run_stop_and_are_removed", sabotage::NO_NAT, "no answer from 198.51.100.10"),
-            ("pods_run_stop_and_are_removed", sabotage::DEL_DOES_NOTHING, "the daemon carried out []"),
-            ("pods_run_stop_and_are_removed", sabotage::WRONG_NEIGHBOUR, "from the node: no answer from 10."),
+            ("pods_run_stop_and_are_removed", sabotage::NO_NAT, &["no answer from 198.51.100.10"]),
+            ("pods_run_stop_and_are_removed", sabotage::DEL_DOES_NOTHING, &["the daemon carried out []"]),
+            (
+                "pods_run_stop_and_are_removed",
+                sabotage::WRONG_NEIGHBOUR,
+                &["from the node: no answer from 10."],
+            ),
             (
                 "without_a_daemon_pods_stop_and_new_ones_are_told_to_come_again",
                 sabotage::DEL_NEEDS_A_DAEMON,
-                "a saboteur wants one",
+                &["a saboteur wants one"],
             ),
             (
                 "without_a_daemon_pods_stop_and_new_ones_are_told_to_come_again",
                 sabotage::REFUSES_WITHOUT_CAUSE,
-                "no cause in",
+                &["no cause in"],
             ),
             (
                 "a_runtime_killed_in_the_middle_of_a_run_loses_nothing",
                 sabotage::LOSES_A_LEASE,
-                "has no lease",
+                &["has no lease"],
             ),
             (
                 "a_full_subnet_is_named_as_the_cause_until_an_address_has_rested",
                 sabotage::REFUSES_WITHOUT_CAUSE,
-                "not the true cause",
+                &["not the true cause"],
             ),
         ],
     );
