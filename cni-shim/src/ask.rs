@@ -37,8 +37,11 @@ pub(crate) fn patience(request: &Request) -> Duration {
 /// How long a successor is waited for.
 const RESTART: Duration = Duration::from_secs(10);
 
-/// How soon it is looked for again.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How soon it is looked for again: within a quarter of the time that nobody was there, so that who is back in moments is
+/// found in moments, and who stays away is not looked for all the time.
+fn pause(away: Duration) -> Duration {
+    (away / 4).clamp(Duration::from_millis(2), Duration::from_millis(50))
+}
 
 /// How many daemons are asked that go away with the question. More would rather be the question's fault.
 const DAEMONS: u32 = 5;
@@ -64,11 +67,13 @@ pub(crate) fn daemon(
             away_since = Instant::now();
         }
         let now = Instant::now();
-        let over = asked >= DAEMONS || now - away_since + PAUSE > RESTART || now - begun + PAUSE > patience;
+        let away = now - away_since;
+        let wait = pause(away);
+        let over = asked >= DAEMONS || away + wait > RESTART || now - begun + wait > patience;
         if over {
             return outcome;
         }
-        sleep(PAUSE);
+        sleep(wait);
         left = patience.saturating_sub(begun.elapsed());
     }
 }

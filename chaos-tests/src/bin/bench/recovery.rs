@@ -11,6 +11,7 @@ use crate::aims::{Aim, Aims};
 use crate::burst::{self, Filled};
 use crate::place::PODS;
 
+const USUAL: Aim = Aim { name: "the median", most: 40.0, noise: 0.25, unit: " ms" };
 /// The longest of some: one that the machine held up is among them.
 const FIRST_ADD: Aim = Aim { name: "the longest", most: 100.0, noise: 0.5, unit: " ms" };
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,8 +31,9 @@ pub(crate) fn run(times: usize, aims: &mut Aims) -> anyhow::Result<Value> {
         let summary = latencies.summary().context("measured at least once")?;
         println!("  {name:<34} median {:>8}", readable(summary.median_us));
         #[allow(clippy::cast_precision_loss, reason = "a few digits are told")]
-        let aim = aims.hold(FIRST_ADD, summary.max_us as f64 / 1000.0);
-        told[key] = json!({ "latency": summary, "aims": aim });
+        let told_of = [(USUAL, summary.median_us), (FIRST_ADD, summary.max_us)]
+            .map(|(aim, us)| aims.hold(aim, us as f64 / 1000.0));
+        told[key] = json!({ "latency": summary, "aims": told_of });
     }
     println!("  incumbent, to serving: 0.61 s with EC2 at once, 1.5 s with its delays, never without EC2");
     Ok(told)
