@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -180,6 +181,9 @@ pub(crate) struct Kernel {
     /// What comparing a pod shows.
     pub(crate) differences: Vec<String>,
     pub(crate) liveness: Liveness,
+    /// Whether looking for a sandbox hangs, and how often it was begun.
+    pub(crate) looks_hang: bool,
+    pub(crate) looks: u32,
     /// Whose rules and routes it was told to remove.
     pub(crate) unwired: Vec<PodWiring>,
     /// What it was told to put right.
@@ -292,6 +296,10 @@ impl HostNet for Host {
     }
 
     async fn liveness(&self, _netns: NetnsRef, pod: PodWiring) -> Liveness {
+        self.kernel().looks += 1;
+        while self.kernel().looks_hang {
+            pass(1).await;
+        }
         let kernel = self.kernel();
         if kernel.pods.get(&pod.host_veth).is_some_and(|(_, link)| *link) {
             Liveness::Joined
@@ -342,6 +350,8 @@ impl Desk {
             apply: None,
             differences: Vec::new(),
             liveness: Liveness::Unknown,
+            looks_hang: false,
+            looks: 0,
             unwired: Vec::new(),
             applied: Vec::new(),
         });
@@ -466,7 +476,16 @@ impl Desk {
     }
 
     pub(crate) async fn check(&self, container: &str) -> Result<Vec<String>, Stopped> {
-        timely(self.engine.check(sandbox(container), None, Vec::new())).await
+        self.check_for(container, &[]).await
+    }
+
+    /// A CHECK by a runtime that expects the pod to have these.
+    pub(crate) async fn check_for(
+        &self,
+        container: &str,
+        expected: &[IpAddr],
+    ) -> Result<Vec<String>, Stopped> {
+        timely(self.engine.check(sandbox(container), None, expected.to_vec())).await
     }
 
     pub(crate) async fn gc(&self, network: &str, valid: &[&str]) -> Result<(), Stopped> {
