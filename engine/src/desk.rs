@@ -166,6 +166,10 @@ pub(crate) struct Kernel {
     pub(crate) pods: BTreeMap<String, (PodWiring, bool)>,
     pub(crate) way_out: bool,
     pub(crate) forward_drops: Vec<String>,
+    /// Whose packets go elsewhere, and where.
+    pub(crate) diverted: Vec<(LinkAlias, String)>,
+    /// How often it was asked for that.
+    pub(crate) ways_asked: u64,
     pub(crate) nat: NatSeen,
     /// What reading it fails with.
     pub(crate) unreadable: Option<HostFault>,
@@ -275,6 +279,13 @@ impl HostNet for Host {
         Ok(self.kernel().differences.clone())
     }
 
+    async fn diverted(&self, pods: Vec<PodWiring>) -> Result<Vec<(LinkAlias, String)>, HostFault> {
+        let mut kernel = self.kernel();
+        kernel.ways_asked += 1;
+        let asked = |alias: &LinkAlias| pods.iter().any(|pod| pod.alias == *alias);
+        Ok(kernel.diverted.iter().filter(|(alias, _)| asked(alias)).cloned().collect())
+    }
+
     async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {
         let inode = path.rsplit('/').next().and_then(|inode| inode.parse().ok()).unwrap_or(0);
         Ok((netns(), NetnsRef { path, inode }))
@@ -322,6 +333,8 @@ impl Desk {
             pods: BTreeMap::new(),
             way_out: true,
             forward_drops: Vec::new(),
+            diverted: Vec::new(),
+            ways_asked: 0,
             nat: NatSeen::Differs,
             unreadable: None,
             wire: None,

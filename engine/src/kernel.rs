@@ -92,6 +92,7 @@ impl<W: World> Engine<W> {
         self.mend(&observed);
         self.look_for_the_unreached(&observed);
         self.look_for_the_unlinked(&observed);
+        self.look_for_the_diverted();
     }
 
     fn note_way_out(&mut self, way_out: Option<bool>) {
