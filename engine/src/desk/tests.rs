@@ -1,5 +1,7 @@
 //! The engine between its requests and its ports.
 
+mod looks;
+
 use holdfast_model::config::{Setting, WarmTargets};
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::refusal::Refusal;
