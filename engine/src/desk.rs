@@ -178,6 +178,13 @@ pub(crate) struct Kernel {
     pub(crate) wire: Option<HostFault>,
     pub(crate) unwire: Option<HostFault>,
     pub(crate) apply: Option<HostFault>,
+    /// How long a look at it takes till its links are read, and from there to its end. Its rules and routes are read first.
+    pub(crate) look_takes: (Duration, Duration),
+    /// How long wiring takes after the link is there, and putting things right.
+    pub(crate) wire_takes: Duration,
+    pub(crate) apply_takes: Duration,
+    /// The MTU of the primary ENI's link, if that is there.
+    pub(crate) eni: Option<u32>,
     /// What comparing a pod shows.
     pub(crate) differences: Vec<String>,
     pub(crate) liveness: Liveness,
@@ -188,6 +195,31 @@ pub(crate) struct Kernel {
     pub(crate) unwired: Vec<PodWiring>,
     /// What it was told to put right.
     pub(crate) applied: Vec<HostAction>,
+}
+
+impl Kernel {
+    fn links(&self) -> Vec<LinkSeen> {
+        let eni = self.eni.map(|mtu| LinkSeen {
+            index: 1,
+            name: "ens5".into(),
+            mac: Some(PRIMARY),
+            mtu,
+            up: true,
+            ..LinkSeen::default()
+        });
+        let linked = self.pods.values().filter(|(_, link)| *link);
+        let pods = linked.map(|(pod, _)| LinkSeen {
+            index: index(pod),
+            name: pod.host_veth.clone(),
+            mac: Some(pod.host_mac),
+            mtu: pod.mtu,
+            up: true,
+            rp_filter: Some(PodWiring::RP_FILTER),
+            alias: Some(pod.alias.clone()),
+            ..LinkSeen::default()
+        });
+        eni.into_iter().chain(pods).collect()
+    }
 }
 
 pub(crate) struct Host(Mutex<Kernel>, Notify);
@@ -207,47 +239,45 @@ fn or<T>(fault: Option<&HostFault>, done: T) -> Result<T, HostFault> {
     fault.cloned().map_or(Ok(done), Err)
 }
 
+/// The index of a pod's link.
+fn index(pod: &PodWiring) -> u32 {
+    let IpAddr::V4(address) = pod.address else { panic!("there are none") };
+    10 + u32::from(address.octets()[3])
+}
+
+async fn takes_time(takes: Duration) {
+    if !takes.is_zero() {
+        tokio::time::sleep(takes).await;
+    }
+}
+
 impl HostNet for Host {
     async fn observe(&self, _nat: &NatWanted) -> Result<HostObserved, HostFault> {
-        let kernel = self.kernel();
-        let mut seen = HostObserved {
-            links: vec![LinkSeen {
-                index: 1,
-                name: "ens5".into(),
-                mac: Some(PRIMARY),
-                mtu: 9001,
-                up: true,
-                ..LinkSeen::default()
-            }],
-            rules: vec![Rule::marked(priority::MARKED, PRIMARY_MARK, MAIN_TABLE)],
-            nat: kernel.nat,
-            forwarding: Some(true),
-            way_out: Some(kernel.way_out),
-            forward_drops: Some(kernel.forward_drops.clone()),
-            ..HostObserved::default()
-        };
-        for (at, (pod, link)) in kernel.pods.values().enumerate() {
-            seen.rules.extend(pod.rules());
-            if !link {
-                continue;
+        let (mut seen, takes) = {
+            let kernel = self.kernel();
+            let mut seen = HostObserved {
+                rules: vec![Rule::marked(priority::MARKED, PRIMARY_MARK, MAIN_TABLE)],
+                nat: kernel.nat,
+                forwarding: Some(true),
+                way_out: Some(kernel.way_out),
+                forward_drops: Some(kernel.forward_drops.clone()),
+                ..HostObserved::default()
+            };
+            for (pod, link) in kernel.pods.values() {
+                seen.rules.extend(pod.rules());
+                seen.routes.extend(link.then(|| pod.route(index(pod))));
             }
-            let index = u32::try_from(at).unwrap() + 10;
-            seen.links.push(LinkSeen {
-                index,
-                name: pod.host_veth.clone(),
-                mac: Some(pod.host_mac),
-                mtu: pod.mtu,
-                up: true,
-                rp_filter: Some(PodWiring::RP_FILTER),
-                alias: Some(pod.alias.clone()),
-                ..LinkSeen::default()
-            });
-            seen.routes.push(pod.route(index));
-        }
-        or(kernel.unreadable.as_ref(), seen)
+            (seen, kernel.look_takes)
+        };
+        takes_time(takes.0).await;
+        seen.links = self.kernel().links();
+        takes_time(takes.1).await;
+        or(self.kernel().unreadable.as_ref(), seen)
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
+        let takes = self.kernel().apply_takes;
+        takes_time(takes).await;
         let mut kernel = self.kernel();
         if kernel.apply.is_none() && actions.iter().any(|action| matches!(action, HostAction::ReplaceNat(_)))
         {
@@ -262,11 +292,15 @@ impl HostNet for Host {
     }
 
     async fn wire_pod(&self, wiring: PodWiring, _netns: Netns) -> Result<PodWired, HostFault> {
-        let mut kernel = self.kernel();
-        if kernel.wire.is_none() {
-            kernel.pods.insert(wiring.host_veth.clone(), (wiring, true));
-        }
-        or(kernel.wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
+        let takes = {
+            let mut kernel = self.kernel();
+            if kernel.wire.is_none() {
+                kernel.pods.insert(wiring.host_veth.clone(), (wiring, true));
+            }
+            kernel.wire_takes
+        };
+        takes_time(takes).await;
+        or(self.kernel().wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
     }
 
     async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
@@ -348,6 +382,10 @@ impl Desk {
             wire: None,
             unwire: None,
             apply: None,
+            look_takes: (Duration::ZERO, Duration::ZERO),
+            wire_takes: Duration::ZERO,
+            apply_takes: Duration::ZERO,
+            eni: Some(9001),
             differences: Vec::new(),
             liveness: Liveness::Unknown,
             looks_hang: false,

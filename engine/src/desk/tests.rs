@@ -4,6 +4,7 @@ mod addresses;
 mod failing_disk;
 mod hints;
 mod host;
+mod looks;
 mod lost_links;
 mod pods;
 mod starts;
