@@ -32,6 +32,7 @@ pub mod intents;
 pub mod lease;
 pub mod lifecycle;
 pub mod limits;
+mod looks;
 pub mod observed;
 pub mod orphan;
 pub mod outcome;

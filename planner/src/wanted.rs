@@ -60,6 +60,7 @@ enum Pacing {
     Contradicted(EniId),
     Miscounted,
     Unanswered(EniId),
+    Looked(EniId),
     Range(SubnetId),
     Addresses,
     Hinted(HintDiff),
@@ -86,9 +87,11 @@ impl Pacing {
         let seconds = Duration::from_secs;
         match self {
             // An ENI waits for these.
-            Self::Contradicted(_) | Self::Miscounted | Self::Unanswered(_) | Self::Range(_) => {
-                (seconds(5), seconds(300))
-            }
+            Self::Contradicted(_)
+            | Self::Miscounted
+            | Self::Unanswered(_)
+            | Self::Looked(_)
+            | Self::Range(_) => (seconds(5), seconds(300)),
             // Nothing is served before it is over.
             Self::PrimaryNotShown | Self::LedgerLost => (seconds(1), seconds(300)),
             Self::Addresses => (seconds(30), seconds(1200)),
@@ -121,8 +124,8 @@ pub struct WantedReads {
     under_way: Vec<CloudRead>,
     last_full: Option<BootTime>,
     last_unattached: Option<BootTime>,
-    /// When the last read of an ENI by its id began that was answered.
-    last_of: BTreeMap<EniId, BootTime>,
+    /// When the last read began that showed an ENI and was taken into the ledger about it.
+    shown: BTreeMap<EniId, BootTime>,
 }
 
 impl WantedReads {
@@ -152,9 +155,36 @@ impl WantedReads {
         self.last_full
     }
 
-    /// When the last read of this ENI by its id began that was answered.
-    pub(crate) fn last_of(&self, eni: &EniId) -> Option<BootTime> {
-        self.last_of.get(eni).copied()
+    /// When the last read began that showed this ENI and was taken into the ledger about it.
+    pub(crate) fn shown(&self, eni: &EniId) -> Option<BootTime> {
+        self.shown.get(eni).copied()
+    }
+
+    /// A read was taken into this ledger, and showed these ENIs of it. One that it was to show and did not is not looked for
+    /// without a pause.
+    pub(crate) fn looked(
+        &mut self,
+        read: &CloudRead,
+        began: BootTime,
+        shown: BTreeSet<EniId>,
+        ledger: &Ledger,
+    ) {
+        if let CloudRead::Enis { enis } = read {
+            for eni in enis.iter().filter(|eni| !shown.contains(*eni)) {
+                self.looked_in_vain(Pacing::Looked(eni.clone()), began);
+            }
+        }
+        for eni in shown {
+            self.paces.remove(&Pacing::Looked(eni.clone()));
+            let latest = self.shown.entry(eni).or_insert(began);
+            *latest = began.max(*latest);
+        }
+        self.shown.retain(|eni, _| ledger.enis.contains_key(eni));
+    }
+
+    fn looked_in_vain(&mut self, pacing: Pacing, began: BootTime) {
+        let reads = self.paces.get(&pacing).map_or(1, |pace| pace.reads.saturating_add(1));
+        self.paces.insert(pacing, Pace { reads, last: began });
     }
 
     /// Whether a read of this ENI by its id is under way.
@@ -207,7 +237,7 @@ impl WantedReads {
     }
 
     /// A read has shown this address after all.
-    pub(crate) fn shown(&mut self, ip: IpAddr) {
+    pub(crate) fn address_shown(&mut self, ip: IpAddr) {
         if self.wanted.remove(&Reason::NotShown(ip)).is_some() {
             self.settle(|_, _| false);
         }
@@ -259,10 +289,9 @@ impl WantedReads {
             }
             CloudRead::InstanceEnis { .. } => self.last_full = self.last_full.max(Some(began)),
             CloudRead::AvailableEnis { .. } => self.last_unattached = self.last_unattached.max(Some(began)),
-            CloudRead::Enis { enis } => self.last_of.extend(enis.iter().map(|eni| (eni.clone(), began))),
+            CloudRead::Enis { .. } => {}
             CloudRead::Subnets { subnets } => self.subnets_told(subnets, began, ledger),
         }
-        self.last_of.retain(|eni, _| ledger.enis.contains_key(eni));
         self.paces.retain(|pacing, pace| match pacing {
             Pacing::Unanswered(eni) => unanswered.contains(eni),
             _ => began.since(pace.last) < pacing.distances().1 * FORGOTTEN_AFTER,
@@ -280,8 +309,7 @@ impl WantedReads {
             )
             .collect();
         for pacing in told {
-            let pace = self.paces.entry(pacing).or_insert(Pace { reads: 0, last: began });
-            *pace = Pace { reads: pace.reads.saturating_add(1), last: began };
+            self.looked_in_vain(pacing, began);
         }
         // Whether it bears out the others, its contents tell.
         self.settle(|reason, from| {
@@ -295,17 +323,18 @@ impl WantedReads {
     pub(crate) fn forget(&mut self) {
         self.last_full = None;
         self.last_unattached = None;
-        self.last_of.clear();
+        self.shown.clear();
         self.paces.clear();
     }
 
-    /// The reads that are due. `unanswered` are ENIs of which it is not known what became of a change; `jitter` spreads
-    /// the periodic reads of many nodes.
+    /// The reads that are due. `unanswered` are ENIs of which it is not known what became of a change, `looks` those that are to
+    /// be seen before they go; `jitter` spreads the periodic reads of many nodes.
     pub(crate) fn due(
         &self,
         instance: &InstanceId,
         ledger: &Ledger,
         unanswered: &BTreeSet<EniId>,
+        looks: &BTreeSet<EniId>,
         jitter: Duration,
         agenda: &mut Agenda,
     ) -> Vec<CloudRead> {
@@ -325,8 +354,10 @@ impl WantedReads {
         });
         let unanswered =
             unanswered.iter().map(|eni| (eni, self.paced(&Pacing::Unanswered(eni.clone()), BootTime(0))));
+        let looks = looks.iter().map(|eni| (eni, self.paced(&Pacing::Looked(eni.clone()), BootTime(0))));
         let enis: BTreeSet<&EniId> = doubted
             .chain(unanswered)
+            .chain(looks)
             .filter(|(eni, _)| !self.is_read(eni))
             .filter(|(eni, _)| !(full_comes && tells_of(&full, eni, ledger)))
             .filter(|(_, from)| agenda.reached(*from))
@@ -364,8 +395,7 @@ impl WantedReads {
             if ledger.subnets.get(subnet).is_some_and(|known| known.ipv4.is_some()) {
                 self.paces.remove(&pacing);
             } else {
-                let reads = self.paces.get(&pacing).map_or(1, |pace| pace.reads.saturating_add(1));
-                self.paces.insert(pacing, Pace { reads, last: began });
+                self.looked_in_vain(pacing, began);
             }
         }
     }

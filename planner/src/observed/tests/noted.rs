@@ -33,7 +33,14 @@ fn id(number: u128) -> IntentId {
 /// The reads that are due at an instant, as far as no intent asks for one.
 fn due(observed: &Observed, ledger: &Ledger, now: &Now) -> Vec<CloudRead> {
     let instance = InstanceId::new("i-1");
-    observed.reads.due(&instance, ledger, &BTreeSet::new(), Duration::ZERO, &mut Agenda::new(now))
+    observed.reads.due(
+        &instance,
+        ledger,
+        &BTreeSet::new(),
+        &BTreeSet::new(),
+        Duration::ZERO,
+        &mut Agenda::new(now),
+    )
 }
 
 /// A node whose listings were read a while ago, and to which nothing has happened since.

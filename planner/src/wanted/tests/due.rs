@@ -20,7 +20,14 @@ fn of(nth: u8) -> CloudRead {
 fn due(world: &World, jitter: u64, at: BootTime) -> Vec<CloudRead> {
     let now = Now { boottime: at, ..world.now.clone() };
     let jitter = Duration::from_secs(jitter);
-    world.reads.due(&instance(), &world.ledger, &world.unanswered, jitter, &mut Agenda::new(&now))
+    world.reads.due(
+        &instance(),
+        &world.ledger,
+        &world.unanswered,
+        &BTreeSet::new(),
+        jitter,
+        &mut Agenda::new(&now),
+    )
 }
 
 #[test]
