@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
+use holdfast_model::cloud::{
+    Api, AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView,
+};
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::host::{
@@ -80,6 +82,8 @@ struct Ec2 {
     /// What is attached besides the primary.
     others: Mutex<Vec<EniView>>,
     fault: Mutex<CloudFault>,
+    /// Whatever was asked of it, in order.
+    calls: Mutex<Vec<Api>>,
     changes: AtomicU64,
     reads: AtomicU64,
 }
@@ -123,6 +127,7 @@ fn primary() -> EniView {
 
 impl Cloud for Ec2 {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        self.calls.lock().unwrap().push(call.api());
         if matches!(call, CloudCall::Read(_)) {
             self.reads.fetch_add(1, Ordering::SeqCst);
         }
@@ -379,6 +384,7 @@ impl Desk {
         let cloud = Arc::new(Ec2 {
             others: Mutex::new(Vec::new()),
             fault: Mutex::new(CloudFault::Denied),
+            calls: Mutex::new(Vec::new()),
             changes: AtomicU64::new(0),
             reads: AtomicU64::new(0),
         });
@@ -449,6 +455,11 @@ impl Desk {
         for view in self.cloud.others.lock().unwrap().iter_mut() {
             view.tags.insert(tag.to_owned(), value.to_owned());
         }
+    }
+
+    /// What EC2 was asked since the last call of this.
+    pub(crate) fn calls(&self) -> Vec<Api> {
+        std::mem::take(&mut self.cloud.calls.lock().unwrap())
     }
 
     /// How often EC2 was read.

@@ -639,6 +639,29 @@ async fn a_hint_that_differs_leads_to_a_read() {
     assert_eq!(ranges(&desk), vpc_cidrs);
 }
 
+/// The disk took the intent of a call that takes something away, and told of it an hour later.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waited_for_the_disk_leaves_after_a_look() {
+    let warm = WarmTargets { warm_ips: 1, ..WarmTargets::default() };
+    let desk = Desk::start(Config { warm: Setting::from_environment(warm), ..Config::default() });
+    let given_back = Api::UnassignPrivateIpAddresses;
+    while !desk.calls().contains(&given_back) {
+        pass(1).await;
+    }
+    // It was refused, and is tried again in a while.
+    pass(1).await;
+    desk.disk_hangs(true);
+    pass(3600).await;
+    assert_eq!(desk.disk.ledger().intents.len(), 0);
+    let waits = desk.dump().await.unwrap().ledger.intents;
+    assert!(waits.values().any(|intent| intent.change.api() == given_back), "{waits:?}");
+    desk.calls();
+    desk.disk_hangs(false);
+    pass(60).await;
+    let calls = desk.calls();
+    assert_eq!(calls[..2], [Api::DescribeNetworkInterfaces, given_back], "{calls:?}");
+}
+
 /// Tags are in reads of EC2 only.
 #[tokio::test(start_paused = true)]
 async fn a_tag_that_others_set_is_noticed_within_the_interval_and_so_is_the_next_one() {
