@@ -20,6 +20,7 @@ use crate::attachments::Attachments;
 use crate::before_look::BeforeLook;
 use crate::book::{Book, SLOW_DISK, Then, Turned};
 use crate::condition::{Condition, Facts};
+use crate::diverted::Diversions;
 use crate::event::Event;
 use crate::handle::EngineHandle;
 use crate::request::Request;
@@ -50,6 +51,8 @@ pub struct Engine<W: World> {
     pub(crate) before_look: BeforeLook,
     /// Pods that were answered for and that nothing reaches, and why.
     pub(crate) unreached: Unreached,
+    /// What the kernel was asked of the ways of pods' packets.
+    pub(crate) diversions: Diversions,
     /// Sandboxes that are being looked for since their link is gone.
     pub(crate) looked_for: BTreeSet<SandboxKey>,
     /// When pods were wired anew.
@@ -130,6 +133,7 @@ impl<W: World> Engine<W> {
             macs: None,
             before_look: BeforeLook::default(),
             unreached: Unreached::default(),
+            diversions: Diversions::default(),
             looked_for: BTreeSet::new(),
             rewirings: Rewirings::default(),
             nat_ready: false,
@@ -219,6 +223,7 @@ impl<W: World> Engine<W> {
             Event::Unwired { sandbox, result } => self.unwired(&sandbox, result),
             Event::LinksRemoved { removed } => self.links_removed(removed),
             Event::Sighted { seen } => self.sighted(&seen),
+            Event::WaysAsked { whose, diverted } => self.ways_asked(&whose, diverted),
             Event::Rewired { sandbox, result } => self.rewired(&sandbox, result),
             Event::Changed { intent, result } => self.cloud_changed(intent, result),
             Event::Read { read, began, result } => {

@@ -54,11 +54,16 @@ impl<W: World> Engine<W> {
     }
 
     pub(crate) fn host_seen(&mut self, result: Result<HostObserved, HostFault>) {
-        let now = self.now();
+        // It is held against what there was when it began, so the next one begins after that.
+        self.look_ended(result);
         self.observing = false;
         if std::mem::take(&mut self.observe_again) {
             self.observe();
         }
+    }
+
+    fn look_ended(&mut self, result: Result<HostObserved, HostFault>) {
+        let now = self.now();
         timers::sooner(&mut self.timers.observe, now.boottime.after(OBSERVE_EVERY));
         let observed = match result {
             Ok(observed) => observed,
@@ -92,6 +97,7 @@ impl<W: World> Engine<W> {
         self.mend(&observed);
         self.look_for_the_unreached(&observed);
         self.look_for_the_unlinked(&observed);
+        self.look_for_the_diverted();
     }
 
     fn note_way_out(&mut self, way_out: Option<bool>) {
