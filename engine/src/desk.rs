@@ -1,7 +1,7 @@
 //! A running engine over a world that is told what to answer, in virtual time: for tests of what lies between requests,
 //! decisions and ports.
 //!
-//! EC2 has one ENI with three addresses for pods and gives no more. The kernel keeps what it is told to make.
+//! EC2 has one ENI with three addresses for pods, and others that it is told to have, and gives no more. The kernel keeps what it is told to make.
 
 pub(crate) mod disk;
 mod tests;
@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
+use holdfast_model::cloud::{
+    Api, AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView,
+};
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::host::{
@@ -78,7 +80,11 @@ impl Clock for Time {
 
 /// EC2. Whatever would change something has this fault.
 struct Ec2 {
+    /// What is attached besides the primary.
+    others: Mutex<Vec<EniView>>,
     fault: Mutex<CloudFault>,
+    /// Whatever was asked of it, in order.
+    calls: Mutex<Vec<Api>>,
     changes: AtomicU64,
     reads: AtomicU64,
 }
@@ -122,12 +128,14 @@ fn primary() -> EniView {
 
 impl Cloud for Ec2 {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        self.calls.lock().unwrap().push(call.api());
         if matches!(call, CloudCall::Read(_)) {
             self.reads.fetch_add(1, Ordering::SeqCst);
         }
         match call {
             CloudCall::Read(CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) => {
-                Ok(CloudAnswer::Enis(vec![primary()]))
+                let others = self.others.lock().unwrap().clone();
+                Ok(CloudAnswer::Enis([primary()].into_iter().chain(others).collect()))
             }
             CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
             CloudCall::Change { .. } => {
@@ -163,6 +171,8 @@ fn silent() -> MetadataError {
 
 /// What the kernel has, and what it is told to say.
 pub(crate) struct Kernel {
+    /// Links of ENIs besides the primary's.
+    pub(crate) other_enis: Vec<MacAddr>,
     /// Wired pods, by host link, and whether that link is there.
     pub(crate) pods: BTreeMap<String, (PodWiring, bool)>,
     pub(crate) way_out: bool,
@@ -207,6 +217,14 @@ impl Kernel {
             up: true,
             ..LinkSeen::default()
         });
+        let others = self.other_enis.iter().enumerate().map(|(at, mac)| LinkSeen {
+            index: u32::try_from(at).unwrap() + 2,
+            name: format!("ens{}", at + 6),
+            mac: Some(*mac),
+            mtu: 9001,
+            up: true,
+            ..LinkSeen::default()
+        });
         let linked = self.pods.values().filter(|(_, link)| *link);
         let pods = linked.map(|(pod, _)| LinkSeen {
             index: index(pod),
@@ -218,7 +236,7 @@ impl Kernel {
             alias: Some(pod.alias.clone()),
             ..LinkSeen::default()
         });
-        eni.into_iter().chain(pods).collect()
+        eni.into_iter().chain(others).chain(pods).collect()
     }
 }
 
@@ -372,6 +390,7 @@ impl Desk {
     /// The same, with a metadata service that answers or not.
     pub(crate) fn start_with(config: Config, answers: bool) -> Self {
         let kernel = Mutex::new(Kernel {
+            other_enis: Vec::new(),
             pods: BTreeMap::new(),
             way_out: true,
             forward_drops: Vec::new(),
@@ -424,7 +443,9 @@ impl Desk {
     fn on(config: Config, answers: bool, host: Arc<Host>, disk: Disk, boot: &'static str) -> Self {
         let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
         let cloud = Arc::new(Ec2 {
+            others: Mutex::new(Vec::new()),
             fault: Mutex::new(CloudFault::Denied),
+            calls: Mutex::new(Vec::new()),
             changes: AtomicU64::new(0),
             reads: AtomicU64::new(0),
         });
@@ -473,6 +494,33 @@ impl Desk {
     /// What was asked of the metadata service since the last call of this.
     pub(crate) fn hints_asked(&self) -> Vec<HintAsked> {
         std::mem::take(&mut self.imds.asked.lock().unwrap())
+    }
+
+    /// Somebody has attached an ENI of their own.
+    pub(crate) fn attached_by_others(&self) -> EniId {
+        let (id, mac) = (EniId::new("eni-others"), MacAddr([2, 0, 0, 0, 0, 9]));
+        let attachment = primary().attachment.map(|attachment| AttachmentView {
+            id: AttachmentId::new("eni-attach-9"),
+            slot: EniSlot { card: 0, device: 1 },
+            ..attachment
+        });
+        let (primary_ipv4, secondary) = (Some([10, 0, 0, 90].into()), vec![[10, 0, 0, 91].into()]);
+        let view = EniView { id: id.clone(), mac, primary_ipv4, secondary, attachment, ..primary() };
+        self.cloud.others.lock().unwrap().push(view);
+        self.host.kernel().other_enis.push(mac);
+        id
+    }
+
+    /// Somebody gives all of others' ENIs this tag.
+    pub(crate) fn tagged_by_others(&self, tag: &str, value: &str) {
+        for view in self.cloud.others.lock().unwrap().iter_mut() {
+            view.tags.insert(tag.to_owned(), value.to_owned());
+        }
+    }
+
+    /// What EC2 was asked since the last call of this.
+    pub(crate) fn calls(&self) -> Vec<Api> {
+        std::mem::take(&mut self.cloud.calls.lock().unwrap())
     }
 
     /// How often EC2 was read.

@@ -85,7 +85,8 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         None => steps.extend(grown.changes.into_iter().map(Step::Open)),
     }
     steps.extend(shrink(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
-    let reads = reads(ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
+    let reads =
+        reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
     let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();
     let steps = affordable(steps, ledger, observed, now, &mut agenda);
     Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }

@@ -20,8 +20,11 @@ use crate::host::wants_set_up;
 #[cfg(test)]
 mod tests;
 
-/// The safety net against what no hint tells.
-pub(crate) const FULL_READ_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// ENIs of ours that hang unattached are looked for no more often than this: where one is known, it is looked at before anything
+/// is done with it.
+const UNATTACHED_READ_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// A read is answered within this time.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// A full read because of a hint begins at least this long after the last one: the metadata service may show something
 /// else at each look.
 const HINT_READ_EVERY: Duration = Duration::from_secs(60);
@@ -112,6 +115,26 @@ impl Pace {
     fn next(self, pacing: &Pacing) -> BootTime {
         let (first, longest) = pacing.distances();
         self.last.after((first * 2_u32.pow(self.reads.saturating_sub(1).min(16))).min(longest))
+    }
+}
+
+/// How often each listing is read although nothing calls for it: the safety net against what no hint tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Periods {
+    full: Duration,
+    unattached: Duration,
+}
+
+impl Periods {
+    /// What others do is to be noticed within this interval, so jitter, which spreads the reads of many nodes, shortens it: by an
+    /// eighth at most.
+    pub(crate) fn of(interval: Duration, jitter: Duration) -> Self {
+        let within = |interval: Duration| {
+            let span = u64::try_from((interval / 8).as_millis()).unwrap_or(u64::MAX).max(1);
+            let jitter = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX) % span;
+            interval.saturating_sub(ANSWERED_WITHIN + Duration::from_millis(jitter))
+        };
+        Self { full: within(interval), unattached: within(interval.max(UNATTACHED_READ_EVERY)) }
     }
 }
 
@@ -328,23 +351,23 @@ impl WantedReads {
     }
 
     /// The reads that are due. `unanswered` are ENIs of which it is not known what became of a change, `looks` those that are to
-    /// be seen before they go; `jitter` spreads the periodic reads of many nodes.
+    /// be seen before they go.
     pub(crate) fn due(
         &self,
         instance: &InstanceId,
         ledger: &Ledger,
         unanswered: &BTreeSet<EniId>,
         looks: &BTreeSet<EniId>,
-        jitter: Duration,
+        periods: Periods,
         agenda: &mut Agenda,
     ) -> Vec<CloudRead> {
         let mut due = Vec::new();
         let full = CloudRead::InstanceEnis { instance: instance.clone() };
-        if self.is_due(&full, self.full_from(jitter), agenda) {
+        if self.is_due(&full, self.full_from(periods.full), agenda) {
             due.push(full.clone());
         }
         let unattached = CloudRead::AvailableEnis { instance: instance.clone() };
-        if self.is_due(&unattached, self.unattached_from(jitter), agenda) {
+        if self.is_due(&unattached, self.unattached_from(periods.unattached), agenda) {
             due.push(unattached);
         }
         let full_comes = due.contains(&full) || self.under_way.contains(&full);
@@ -405,9 +428,9 @@ impl WantedReads {
     }
 
     /// From when on the instance's ENIs are to be read; `None`: they never were.
-    fn full_from(&self, jitter: Duration) -> Option<BootTime> {
+    fn full_from(&self, every: Duration) -> Option<BootTime> {
         let last = self.last_full?;
-        let periodic = last.after(FULL_READ_EVERY + jitter);
+        let periodic = last.after(every);
         // One that began when it can tell has told what it can.
         let addresses = self
             .wanted
@@ -431,8 +454,8 @@ impl WantedReads {
     }
 
     /// From when on our unattached ENIs are to be read; `None`: they never were.
-    fn unattached_from(&self, jitter: Duration) -> Option<BootTime> {
-        let periodic = self.last_unattached?.after(FULL_READ_EVERY + jitter);
+    fn unattached_from(&self, every: Duration) -> Option<BootTime> {
+        let periodic = self.last_unattached?.after(every);
         let suspected = self.wanted.get(&Reason::IntentsLost);
         let suspected = suspected.map(|from| self.paced(&Pacing::IntentsLost, *from));
         suspected.into_iter().chain([periodic]).min()

@@ -8,6 +8,7 @@ mod looks;
 mod lost_links;
 mod pods;
 mod starts;
+mod tags;
 
 use super::*;
 use crate::{Deleted, Status};

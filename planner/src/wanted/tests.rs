@@ -110,7 +110,7 @@ impl World {
                 &self.ledger,
                 &self.unanswered,
                 &self.looks,
-                Duration::ZERO,
+                Periods::of(6 * 3600 * SECOND, Duration::ZERO),
                 &mut agenda,
             );
             if due.is_empty() {

@@ -13,7 +13,7 @@ use super::*;
 use crate::agenda::Agenda;
 use crate::orphan::STRAY_AFTER;
 use crate::toy::cloud::view;
-use crate::wanted::Reason;
+use crate::wanted::{Periods, Reason};
 use crate::{PauseScope, Setback, Step};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ fn due(observed: &Observed, ledger: &Ledger, now: &Now) -> Vec<CloudRead> {
         ledger,
         &BTreeSet::new(),
         &BTreeSet::new(),
-        Duration::ZERO,
+        Periods::of(Duration::from_secs(6 * 3600), Duration::ZERO),
         &mut Agenda::new(now),
     )
 }
