@@ -168,6 +168,8 @@ pub(crate) struct Kernel {
     pub(crate) way_out: bool,
     pub(crate) forward_drops: Vec<String>,
     pub(crate) nat: NatSeen,
+    /// How long it takes from what is read to the answer.
+    pub(crate) look_takes: Duration,
     /// What reading it fails with.
     pub(crate) unreadable: Option<HostFault>,
     /// What wiring, unwiring and putting things right fail with.
@@ -184,6 +186,46 @@ pub(crate) struct Kernel {
     pub(crate) unwired: Vec<PodWiring>,
     /// What it was told to put right.
     pub(crate) applied: Vec<HostAction>,
+}
+
+impl Kernel {
+    fn seen(&self) -> Result<HostObserved, HostFault> {
+        let mut seen = HostObserved {
+            links: vec![LinkSeen {
+                index: 1,
+                name: "ens5".into(),
+                mac: Some(PRIMARY),
+                mtu: 9001,
+                up: true,
+                ..LinkSeen::default()
+            }],
+            rules: vec![Rule::marked(priority::MARKED, PRIMARY_MARK, MAIN_TABLE)],
+            nat: self.nat,
+            forwarding: Some(true),
+            way_out: Some(self.way_out),
+            forward_drops: Some(self.forward_drops.clone()),
+            ..HostObserved::default()
+        };
+        for (at, (pod, link)) in self.pods.values().enumerate() {
+            seen.rules.extend(pod.rules());
+            if !link {
+                continue;
+            }
+            let index = u32::try_from(at).unwrap() + 10;
+            seen.links.push(LinkSeen {
+                index,
+                name: pod.host_veth.clone(),
+                mac: Some(pod.host_mac),
+                mtu: pod.mtu,
+                up: true,
+                rp_filter: Some(PodWiring::RP_FILTER),
+                alias: Some(pod.alias.clone()),
+                ..LinkSeen::default()
+            });
+            seen.routes.push(pod.route(index));
+        }
+        or(self.unreadable.as_ref(), seen)
+    }
 }
 
 pub(crate) struct Host(Mutex<Kernel>, Notify);
@@ -205,42 +247,10 @@ fn or<T>(fault: Option<&HostFault>, done: T) -> Result<T, HostFault> {
 
 impl HostNet for Host {
     async fn observe(&self, _nat: &NatWanted) -> Result<HostObserved, HostFault> {
-        let kernel = self.kernel();
-        let mut seen = HostObserved {
-            links: vec![LinkSeen {
-                index: 1,
-                name: "ens5".into(),
-                mac: Some(PRIMARY),
-                mtu: 9001,
-                up: true,
-                ..LinkSeen::default()
-            }],
-            rules: vec![Rule::marked(priority::MARKED, PRIMARY_MARK, MAIN_TABLE)],
-            nat: kernel.nat,
-            forwarding: Some(true),
-            way_out: Some(kernel.way_out),
-            forward_drops: Some(kernel.forward_drops.clone()),
-            ..HostObserved::default()
-        };
-        for (at, (pod, link)) in kernel.pods.values().enumerate() {
-            seen.rules.extend(pod.rules());
-            if !link {
-                continue;
-            }
-            let index = u32::try_from(at).unwrap() + 10;
-            seen.links.push(LinkSeen {
-                index,
-                name: pod.host_veth.clone(),
-                mac: Some(pod.host_mac),
-                mtu: pod.mtu,
-                up: true,
-                rp_filter: Some(PodWiring::RP_FILTER),
-                alias: Some(pod.alias.clone()),
-                ..LinkSeen::default()
-            });
-            seen.routes.push(pod.route(index));
-        }
-        or(kernel.unreadable.as_ref(), seen)
+        let seen = self.kernel().seen();
+        let takes = self.kernel().look_takes;
+        tokio::time::sleep(takes).await;
+        seen
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
@@ -331,6 +341,7 @@ impl Desk {
             way_out: true,
             forward_drops: Vec::new(),
             nat: NatSeen::Differs,
+            look_takes: Duration::ZERO,
             unreadable: None,
             wire: None,
             unwire: None,

@@ -46,7 +46,7 @@ pub struct Engine<W: World> {
     pub(crate) looked: bool,
     /// Those of the kernel's links, as it was last read.
     pub(crate) macs: Option<BTreeSet<MacAddr>>,
-    /// What there was when the look at the host's network began that is under way.
+    /// What there was when the look at the host's network began that is under way or being made use of.
     pub(crate) before_look: BeforeLook,
     /// Pods that were answered for and that nothing reaches, and why.
     pub(crate) unreached: Unreached,
@@ -70,6 +70,7 @@ pub struct Engine<W: World> {
     stale: bool,
     /// The ledger that the last plan was made for.
     planned: u64,
+    /// Whether such a look is under way or being made use of.
     pub(crate) observing: bool,
     pub(crate) observe_again: bool,
     pub(crate) mending: bool,

@@ -53,12 +53,17 @@ impl<W: World> Engine<W> {
         });
     }
 
+    /// A look ended. The next one begins when this one was made use of: what had been there before it is held against it.
     pub(crate) fn host_seen(&mut self, result: Result<HostObserved, HostFault>) {
-        let now = self.now();
+        self.make_use_of(result);
         self.observing = false;
         if std::mem::take(&mut self.observe_again) {
             self.observe();
         }
+    }
+
+    fn make_use_of(&mut self, result: Result<HostObserved, HostFault>) {
+        let now = self.now();
         timers::sooner(&mut self.timers.observe, now.boottime.after(OBSERVE_EVERY));
         let observed = match result {
             Ok(observed) => observed,
