@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer as TextWriter;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
 use queue::Queue;
 use writer::LineWriter;
@@ -50,19 +52,15 @@ pub(crate) fn set_up(level: LevelFilter, terminal: bool) -> anyhow::Result<Log> 
     writer::spawn(Arc::clone(&queue), LineWriter::new(out, lost)).context("starting the log's writer")?;
 
     // The SDK's and the HTTP stack's own chatter says nothing that our spans do not.
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
-        .parse_lossy(format!("warn,holdfast={level}"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = Targets::new().with_default(LevelFilter::WARN).with_target("holdfast", level);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(ToQueue(Arc::clone(&queue)))
+        .with_target(false)
         // They would go to standard error, past the queue.
         .log_internal_errors(false);
-    if terminal {
-        builder.with_target(false).init();
-    } else {
-        builder.json().flatten_event(true).with_target(false).with_span_list(false).init();
-    }
+    let lines: Box<dyn Layer<Registry> + Send + Sync> =
+        if terminal { lines.boxed() } else { lines.json().flatten_event(true).with_span_list(false).boxed() };
+    tracing_subscriber::registry().with(lines).with(wanted).init();
     // A panic is a defect: it belongs into the log like everything else, whole and on one line.
     std::panic::set_hook(Box::new(|panic| tracing::error!(panic = %panic, "panicked")));
     Ok(Log { queue })

@@ -5,6 +5,7 @@
 
 mod actions;
 mod check;
+mod diverted;
 mod drift;
 mod eni;
 mod links;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, LinkAlias, NatWanted, PodWired, PodWiring};
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::host::{HostFault, HostNet, Liveness};
 use holdfast_ports::netns::Netns;
@@ -148,6 +149,11 @@ impl HostNet for Host {
 
     async fn check_pod(&self, wiring: PodWiring, netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
         self.pool.run("check a pod", move |worker| check::check(worker, &wiring, netns.as_ref())).await
+    }
+
+    async fn diverted(&self, pods: Vec<PodWiring>) -> Result<Vec<(LinkAlias, String)>, HostFault> {
+        let look = move |worker: &mut Worker| diverted::look(&mut worker.socket, &pods).map_err(refused);
+        self.pool.run("ask for pods' ways", look).await
     }
 
     async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {

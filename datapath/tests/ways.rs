@@ -153,6 +153,36 @@ fn check_says_what_took_a_pods_way() {
     assert!(found.contains("(marked 0x80) do not go by table 254 but by route to"), "{found}");
 }
 
+/// Of pods that run it is asked without being asked for by a runtime: each whose packets go elsewhere, and no other.
+#[test]
+fn of_running_pods_those_are_named_whose_packets_others_send_elsewhere() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let (running, _sandboxes): (Vec<_>, Vec<_>) = (0..13_u8)
+        .map(|number| {
+            let address = format!("10.0.1.{}", 110 + number);
+            vpc.pod_of(with_ways(wiring(10 + number, &address, 2)))
+        })
+        .unzip();
+    let absent = with_ways(wiring(40, "10.0.1.140", 2));
+    let asked: Vec<_> = running.iter().cloned().chain([absent]).collect();
+    let diverted = || rt.block_on(vpc.host.diverted(asked.clone())).unwrap();
+    assert_eq!(diverted(), Vec::new());
+    let one = from(1000, "10.0.1.111/32", 99);
+    socket(&vpc.node).apply_all(&[blackhole(99, "0.0.0.0/0"), Change::AddRule(one.clone())]).unwrap();
+    let found = diverted();
+    assert_eq!(found.iter().map(|(alias, _)| alias).collect::<Vec<_>>(), [&running[1].alias]);
+    assert!(found[0].1.contains("a foreign rule 1000 from 10.0.1.111/32 lookup 99"), "{found:?}");
+    let all = from(900, "10.0.1.0/24", 99);
+    socket(&vpc.node).apply(&Change::AddRule(all.clone())).unwrap();
+    let found = diverted();
+    assert_eq!(found.len(), running.len(), "{found:?}");
+    assert!(found[9].1.contains("a foreign rule 900 from 10.0.1.0/24 lookup 99"), "{found:?}");
+    assert_eq!(found[12].1, "packets from or to 10.0.1.122 go elsewhere, like those of 10.0.1.110");
+    socket(&vpc.node).apply_all(&[Change::DeleteRule(one), Change::DeleteRule(all)]).unwrap();
+    assert_eq!(diverted(), Vec::new());
+}
+
 #[test]
 fn what_diverts_packets_inside_the_sandbox_is_told() {
     let (vpc, rt) = (vpc(), runtime());

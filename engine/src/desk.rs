@@ -1,7 +1,7 @@
 //! A running engine over a world that is told what to answer, in virtual time: for tests of what lies between requests,
 //! decisions and ports.
 //!
-//! EC2 has one ENI with three addresses for pods and gives no more. The kernel keeps what it is told to make.
+//! EC2 has one ENI with three addresses for pods, and others that it is told to have, and gives no more. The kernel keeps what it is told to make.
 
 pub(crate) mod disk;
 mod tests;
@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
+use holdfast_model::cloud::{
+    Api, AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView,
+};
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::host::{
@@ -78,7 +80,11 @@ impl Clock for Time {
 
 /// EC2. Whatever would change something has this fault.
 struct Ec2 {
+    /// What is attached besides the primary.
+    others: Mutex<Vec<EniView>>,
     fault: Mutex<CloudFault>,
+    /// Whatever was asked of it, in order.
+    calls: Mutex<Vec<Api>>,
     changes: AtomicU64,
     reads: AtomicU64,
 }
@@ -122,12 +128,14 @@ fn primary() -> EniView {
 
 impl Cloud for Ec2 {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        self.calls.lock().unwrap().push(call.api());
         if matches!(call, CloudCall::Read(_)) {
             self.reads.fetch_add(1, Ordering::SeqCst);
         }
         match call {
             CloudCall::Read(CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) => {
-                Ok(CloudAnswer::Enis(vec![primary()]))
+                let others = self.others.lock().unwrap().clone();
+                Ok(CloudAnswer::Enis([primary()].into_iter().chain(others).collect()))
             }
             CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
             CloudCall::Change { .. } => {
@@ -163,19 +171,30 @@ fn silent() -> MetadataError {
 
 /// What the kernel has, and what it is told to say.
 pub(crate) struct Kernel {
+    /// Links of ENIs besides the primary's.
+    pub(crate) other_enis: Vec<MacAddr>,
     /// Wired pods, by host link, and whether that link is there.
     pub(crate) pods: BTreeMap<String, (PodWiring, bool)>,
     pub(crate) way_out: bool,
     pub(crate) forward_drops: Vec<String>,
+    /// Whose packets go elsewhere, and where.
+    pub(crate) diverted: Vec<(LinkAlias, String)>,
+    /// How often it was asked for that.
+    pub(crate) ways_asked: u64,
     pub(crate) nat: NatSeen,
-    /// How long it takes from what is read to the answer.
-    pub(crate) look_takes: Duration,
     /// What reading it fails with.
     pub(crate) unreadable: Option<HostFault>,
     /// What wiring, unwiring and putting things right fail with.
     pub(crate) wire: Option<HostFault>,
     pub(crate) unwire: Option<HostFault>,
     pub(crate) apply: Option<HostFault>,
+    /// How long a look at it takes till its links are read, and from there to its end. Its rules and routes are read first.
+    pub(crate) look_takes: (Duration, Duration),
+    /// How long wiring takes after the link is there, and putting things right.
+    pub(crate) wire_takes: Duration,
+    pub(crate) apply_takes: Duration,
+    /// The MTU of the primary ENI's link, if that is there.
+    pub(crate) eni: Option<u32>,
     /// What comparing a pod shows.
     pub(crate) differences: Vec<String>,
     pub(crate) liveness: Liveness,
@@ -189,42 +208,35 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    fn seen(&self) -> Result<HostObserved, HostFault> {
-        let mut seen = HostObserved {
-            links: vec![LinkSeen {
-                index: 1,
-                name: "ens5".into(),
-                mac: Some(PRIMARY),
-                mtu: 9001,
-                up: true,
-                ..LinkSeen::default()
-            }],
-            rules: vec![Rule::marked(priority::MARKED, PRIMARY_MARK, MAIN_TABLE)],
-            nat: self.nat,
-            forwarding: Some(true),
-            way_out: Some(self.way_out),
-            forward_drops: Some(self.forward_drops.clone()),
-            ..HostObserved::default()
-        };
-        for (at, (pod, link)) in self.pods.values().enumerate() {
-            seen.rules.extend(pod.rules());
-            if !link {
-                continue;
-            }
-            let index = u32::try_from(at).unwrap() + 10;
-            seen.links.push(LinkSeen {
-                index,
-                name: pod.host_veth.clone(),
-                mac: Some(pod.host_mac),
-                mtu: pod.mtu,
-                up: true,
-                rp_filter: Some(PodWiring::RP_FILTER),
-                alias: Some(pod.alias.clone()),
-                ..LinkSeen::default()
-            });
-            seen.routes.push(pod.route(index));
-        }
-        or(self.unreadable.as_ref(), seen)
+    fn links(&self) -> Vec<LinkSeen> {
+        let eni = self.eni.map(|mtu| LinkSeen {
+            index: 1,
+            name: "ens5".into(),
+            mac: Some(PRIMARY),
+            mtu,
+            up: true,
+            ..LinkSeen::default()
+        });
+        let others = self.other_enis.iter().enumerate().map(|(at, mac)| LinkSeen {
+            index: u32::try_from(at).unwrap() + 2,
+            name: format!("ens{}", at + 6),
+            mac: Some(*mac),
+            mtu: 9001,
+            up: true,
+            ..LinkSeen::default()
+        });
+        let linked = self.pods.values().filter(|(_, link)| *link);
+        let pods = linked.map(|(pod, _)| LinkSeen {
+            index: index(pod),
+            name: pod.host_veth.clone(),
+            mac: Some(pod.host_mac),
+            mtu: pod.mtu,
+            up: true,
+            rp_filter: Some(PodWiring::RP_FILTER),
+            alias: Some(pod.alias.clone()),
+            ..LinkSeen::default()
+        });
+        eni.into_iter().chain(others).chain(pods).collect()
     }
 }
 
@@ -245,15 +257,45 @@ fn or<T>(fault: Option<&HostFault>, done: T) -> Result<T, HostFault> {
     fault.cloned().map_or(Ok(done), Err)
 }
 
+/// The index of a pod's link.
+fn index(pod: &PodWiring) -> u32 {
+    let IpAddr::V4(address) = pod.address else { panic!("there are none") };
+    10 + u32::from(address.octets()[3])
+}
+
+async fn takes_time(takes: Duration) {
+    if !takes.is_zero() {
+        tokio::time::sleep(takes).await;
+    }
+}
+
 impl HostNet for Host {
     async fn observe(&self, _nat: &NatWanted) -> Result<HostObserved, HostFault> {
-        let seen = self.kernel().seen();
-        let takes = self.kernel().look_takes;
-        tokio::time::sleep(takes).await;
-        seen
+        let (mut seen, takes) = {
+            let kernel = self.kernel();
+            let mut seen = HostObserved {
+                rules: vec![Rule::marked(priority::MARKED, PRIMARY_MARK, MAIN_TABLE)],
+                nat: kernel.nat,
+                forwarding: Some(true),
+                way_out: Some(kernel.way_out),
+                forward_drops: Some(kernel.forward_drops.clone()),
+                ..HostObserved::default()
+            };
+            for (pod, link) in kernel.pods.values() {
+                seen.rules.extend(pod.rules());
+                seen.routes.extend(link.then(|| pod.route(index(pod))));
+            }
+            (seen, kernel.look_takes)
+        };
+        takes_time(takes.0).await;
+        seen.links = self.kernel().links();
+        takes_time(takes.1).await;
+        or(self.kernel().unreadable.as_ref(), seen)
     }
 
     async fn apply(&self, actions: Vec<HostAction>) -> Result<(), HostFault> {
+        let takes = self.kernel().apply_takes;
+        takes_time(takes).await;
         let mut kernel = self.kernel();
         if kernel.apply.is_none() && actions.iter().any(|action| matches!(action, HostAction::ReplaceNat(_)))
         {
@@ -268,11 +310,15 @@ impl HostNet for Host {
     }
 
     async fn wire_pod(&self, wiring: PodWiring, _netns: Netns) -> Result<PodWired, HostFault> {
-        let mut kernel = self.kernel();
-        if kernel.wire.is_none() {
-            kernel.pods.insert(wiring.host_veth.clone(), (wiring, true));
-        }
-        or(kernel.wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
+        let takes = {
+            let mut kernel = self.kernel();
+            if kernel.wire.is_none() {
+                kernel.pods.insert(wiring.host_veth.clone(), (wiring, true));
+            }
+            kernel.wire_takes
+        };
+        takes_time(takes).await;
+        or(self.kernel().wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
     }
 
     async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
@@ -287,6 +333,13 @@ impl HostNet for Host {
 
     async fn check_pod(&self, _wiring: PodWiring, _netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
         Ok(self.kernel().differences.clone())
+    }
+
+    async fn diverted(&self, pods: Vec<PodWiring>) -> Result<Vec<(LinkAlias, String)>, HostFault> {
+        let mut kernel = self.kernel();
+        kernel.ways_asked += 1;
+        let asked = |alias: &LinkAlias| pods.iter().any(|pod| pod.alias == *alias);
+        Ok(kernel.diverted.iter().filter(|(alias, _)| asked(alias)).cloned().collect())
     }
 
     async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {
@@ -337,15 +390,21 @@ impl Desk {
     /// The same, with a metadata service that answers or not.
     pub(crate) fn start_with(config: Config, answers: bool) -> Self {
         let kernel = Mutex::new(Kernel {
+            other_enis: Vec::new(),
             pods: BTreeMap::new(),
             way_out: true,
             forward_drops: Vec::new(),
+            diverted: Vec::new(),
+            ways_asked: 0,
             nat: NatSeen::Differs,
-            look_takes: Duration::ZERO,
             unreadable: None,
             wire: None,
             unwire: None,
             apply: None,
+            look_takes: (Duration::ZERO, Duration::ZERO),
+            wire_takes: Duration::ZERO,
+            apply_takes: Duration::ZERO,
+            eni: Some(9001),
             differences: Vec::new(),
             liveness: Liveness::Unknown,
             looks_hang: false,
@@ -384,7 +443,9 @@ impl Desk {
     fn on(config: Config, answers: bool, host: Arc<Host>, disk: Disk, boot: &'static str) -> Self {
         let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
         let cloud = Arc::new(Ec2 {
+            others: Mutex::new(Vec::new()),
             fault: Mutex::new(CloudFault::Denied),
+            calls: Mutex::new(Vec::new()),
             changes: AtomicU64::new(0),
             reads: AtomicU64::new(0),
         });
@@ -433,6 +494,33 @@ impl Desk {
     /// What was asked of the metadata service since the last call of this.
     pub(crate) fn hints_asked(&self) -> Vec<HintAsked> {
         std::mem::take(&mut self.imds.asked.lock().unwrap())
+    }
+
+    /// Somebody has attached an ENI of their own.
+    pub(crate) fn attached_by_others(&self) -> EniId {
+        let (id, mac) = (EniId::new("eni-others"), MacAddr([2, 0, 0, 0, 0, 9]));
+        let attachment = primary().attachment.map(|attachment| AttachmentView {
+            id: AttachmentId::new("eni-attach-9"),
+            slot: EniSlot { card: 0, device: 1 },
+            ..attachment
+        });
+        let (primary_ipv4, secondary) = (Some([10, 0, 0, 90].into()), vec![[10, 0, 0, 91].into()]);
+        let view = EniView { id: id.clone(), mac, primary_ipv4, secondary, attachment, ..primary() };
+        self.cloud.others.lock().unwrap().push(view);
+        self.host.kernel().other_enis.push(mac);
+        id
+    }
+
+    /// Somebody gives all of others' ENIs this tag.
+    pub(crate) fn tagged_by_others(&self, tag: &str, value: &str) {
+        for view in self.cloud.others.lock().unwrap().iter_mut() {
+            view.tags.insert(tag.to_owned(), value.to_owned());
+        }
+    }
+
+    /// What EC2 was asked since the last call of this.
+    pub(crate) fn calls(&self) -> Vec<Api> {
+        std::mem::take(&mut self.cloud.calls.lock().unwrap())
     }
 
     /// How often EC2 was read.

@@ -20,6 +20,7 @@ use crate::attachments::Attachments;
 use crate::before_look::BeforeLook;
 use crate::book::{Book, SLOW_DISK, Then, Turned};
 use crate::condition::{Condition, Facts};
+use crate::diverted::Diversions;
 use crate::event::Event;
 use crate::handle::EngineHandle;
 use crate::request::Request;
@@ -46,10 +47,12 @@ pub struct Engine<W: World> {
     pub(crate) looked: bool,
     /// Those of the kernel's links, as it was last read.
     pub(crate) macs: Option<BTreeSet<MacAddr>>,
-    /// What there was when the look at the host's network began that is under way or being made use of.
+    /// What there was when the look at the host's network began that is under way.
     pub(crate) before_look: BeforeLook,
     /// Pods that were answered for and that nothing reaches, and why.
     pub(crate) unreached: Unreached,
+    /// What the kernel was asked of the ways of pods' packets.
+    pub(crate) diversions: Diversions,
     /// Sandboxes that are being looked for since their link is gone.
     pub(crate) looked_for: BTreeSet<SandboxKey>,
     /// When pods were wired anew.
@@ -70,7 +73,6 @@ pub struct Engine<W: World> {
     stale: bool,
     /// The ledger that the last plan was made for.
     planned: u64,
-    /// Whether such a look is under way or being made use of.
     pub(crate) observing: bool,
     pub(crate) observe_again: bool,
     pub(crate) mending: bool,
@@ -131,6 +133,7 @@ impl<W: World> Engine<W> {
             macs: None,
             before_look: BeforeLook::default(),
             unreached: Unreached::default(),
+            diversions: Diversions::default(),
             looked_for: BTreeSet::new(),
             rewirings: Rewirings::default(),
             nat_ready: false,
@@ -220,6 +223,7 @@ impl<W: World> Engine<W> {
             Event::Unwired { sandbox, result } => self.unwired(&sandbox, result),
             Event::LinksRemoved { removed } => self.links_removed(removed),
             Event::Sighted { seen } => self.sighted(&seen),
+            Event::WaysAsked { whose, diverted } => self.ways_asked(&whose, diverted),
             Event::Rewired { sandbox, result } => self.rewired(&sandbox, result),
             Event::Changed { intent, result } => self.cloud_changed(intent, result),
             Event::Read { read, began, result } => {

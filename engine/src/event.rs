@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::cloud::{CloudAnswer, CloudRead};
-use holdfast_model::host::HostObserved;
+use holdfast_model::host::{HostObserved, LinkAlias};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
@@ -44,6 +44,11 @@ pub(crate) enum Event {
     /// Sandboxes were looked for.
     Sighted {
         seen: BTreeMap<SandboxKey, Sighting>,
+    },
+    /// The kernel has said where it sends these pods' packets.
+    WaysAsked {
+        whose: BTreeMap<LinkAlias, SandboxKey>,
+        diverted: Result<Vec<(LinkAlias, String)>, HostFault>,
     },
     /// A sandbox that had lost its link was wired anew, or not.
     Rewired {
@@ -93,6 +98,7 @@ impl std::fmt::Debug for Event {
             Self::Unwired { .. } => "Unwired",
             Self::LinksRemoved { .. } => "LinksRemoved",
             Self::Sighted { .. } => "Sighted",
+            Self::WaysAsked { .. } => "WaysAsked",
             Self::Rewired { .. } => "Rewired",
             Self::Changed { .. } => "Changed",
             Self::Read { .. } => "Read",

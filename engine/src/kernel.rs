@@ -53,16 +53,16 @@ impl<W: World> Engine<W> {
         });
     }
 
-    /// A look ended. The next one begins when this one was made use of: what had been there before it is held against it.
     pub(crate) fn host_seen(&mut self, result: Result<HostObserved, HostFault>) {
-        self.make_use_of(result);
+        // It is held against what there was when it began, so the next one begins after that.
+        self.look_ended(result);
         self.observing = false;
         if std::mem::take(&mut self.observe_again) {
             self.observe();
         }
     }
 
-    fn make_use_of(&mut self, result: Result<HostObserved, HostFault>) {
+    fn look_ended(&mut self, result: Result<HostObserved, HostFault>) {
         let now = self.now();
         timers::sooner(&mut self.timers.observe, now.boottime.after(OBSERVE_EVERY));
         let observed = match result {
@@ -97,6 +97,7 @@ impl<W: World> Engine<W> {
         self.mend(&observed);
         self.look_for_the_unreached(&observed);
         self.look_for_the_unlinked(&observed);
+        self.look_for_the_diverted();
     }
 
     fn note_way_out(&mut self, way_out: Option<bool>) {

@@ -17,6 +17,7 @@ mod condition;
 mod dels;
 #[cfg(test)]
 mod desk;
+mod diverted;
 mod dump;
 mod engine;
 mod event;

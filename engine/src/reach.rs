@@ -11,14 +11,19 @@ use crate::world::World;
 impl<W: World> Engine<W> {
     /// After a look: which pods nothing reaches. Of one that is being made, changed or taken away it says nothing.
     pub(crate) fn look_for_the_unreached(&mut self, observed: &HostObserved) {
-        let settled = |sandbox: &SandboxKey| {
-            self.before_look.settled.contains(sandbox) && !self.attachments.is_busy(sandbox)
-        };
         let mut seen = planner::unreached(self.book.ledger(), observed);
-        seen.retain(|sandbox, _| settled(sandbox));
+        seen.retain(|sandbox, _| self.is_settled(sandbox));
         self.unreached.unmended.retain(|sandbox, _| seen.contains_key(sandbox));
         self.unreached.seen = seen;
+        let mut diverted = std::mem::take(&mut self.unreached.diverted);
+        diverted.retain(|sandbox, _| self.is_settled(sandbox));
+        self.unreached.diverted = diverted;
         self.tell_who_is_unreached();
+    }
+
+    /// Whether it was served when the last look began, and nothing is under way for it.
+    pub(crate) fn is_settled(&self, sandbox: &SandboxKey) -> bool {
+        self.before_look.settled.contains(sandbox) && !self.attachments.is_busy(sandbox)
     }
 
     /// Its link is there again.
@@ -47,7 +52,7 @@ impl<W: World> Engine<W> {
         self.tell_who_is_unreached();
     }
 
-    fn tell_who_is_unreached(&mut self) {
+    pub(crate) fn tell_who_is_unreached(&mut self) {
         let ledger = self.book.ledger();
         let told = |sandbox: &SandboxKey| {
             let cause = self.unreached.cause(sandbox)?;
@@ -55,7 +60,7 @@ impl<W: World> Engine<W> {
             let addresses: Vec<_> = lease.addresses().map(|address| address.to_string()).collect();
             Some(Told { pod: format!("{} ({})", lease.pod, addresses.join(", ")), cause })
         };
-        let seen = self.unreached.seen.keys();
+        let seen = self.unreached.seen.keys().chain(self.unreached.diverted.keys());
         let told = seen.filter_map(|sandbox| Some((sandbox.clone(), told(sandbox)?))).collect();
         self.unreached.update(told);
     }

@@ -16,6 +16,8 @@ pub(crate) struct Unreached {
     pub(crate) seen: BTreeMap<SandboxKey, UnreachedBy>,
     /// Why those are without a link that are: it could not be put back.
     pub(crate) unmended: BTreeMap<SandboxKey, String>,
+    /// Whose packets others send elsewhere, and where.
+    pub(crate) diverted: BTreeMap<SandboxKey, String>,
     /// As it was told.
     pub(crate) pods: BTreeMap<SandboxKey, Told>,
 }
@@ -43,9 +45,10 @@ impl Unreached {
 
     /// A link that is gone is told of once it is clear that it stays so.
     pub(crate) fn cause(&self, sandbox: &SandboxKey) -> Option<String> {
-        match self.seen.get(sandbox)? {
-            UnreachedBy::LinkGone(_) => self.unmended.get(sandbox).cloned(),
-            other => Some(other.to_string()),
+        match self.seen.get(sandbox) {
+            Some(UnreachedBy::LinkGone(_)) => self.unmended.get(sandbox).cloned(),
+            Some(other) => Some(other.to_string()),
+            None => self.diverted.get(sandbox).cloned(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, LinkAlias, NatWanted, PodWired, PodWiring};
 use holdfast_model::sandbox::NetnsRef;
 
 use crate::netns::Netns;
@@ -44,6 +44,13 @@ pub trait HostNet: Send + Sync + 'static {
         wiring: PodWiring,
         netns: Option<Netns>,
     ) -> impl Future<Output = Result<Vec<String>, HostFault>> + Send;
+
+    /// Asks the kernel where it sends packets of these pods, and packets to them, on the host's side. Gives each whose
+    /// packets go elsewhere than they should, with what takes them there, in words. Of one without a link it says nothing.
+    fn diverted(
+        &self,
+        pods: Vec<PodWiring>,
+    ) -> impl Future<Output = Result<Vec<(LinkAlias, String)>, HostFault>> + Send;
 
     /// Opens the namespace at a path and tells which it is.
     fn open_netns(&self, path: String) -> impl Future<Output = Result<(Netns, NetnsRef), HostFault>> + Send;

@@ -21,7 +21,7 @@ use holdfast_wire::ids::{PodRef, VethPrefix};
 use holdfast_wire::message::{Add, Answer, AnswerFrame, Request, RequestFrame};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, sendmsg};
 
-use crate::{code, one_node, still_serves};
+use crate::{code, one_node, refused, still_serves};
 
 /// The daemon's answer to raw bytes; `None` when it closed without one.
 fn talk(socket: &Path, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Option<Answer> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::ledger::refuses_and_recovers;
-use crate::{new_node, still_serves};
+use crate::{new_node, refused, still_serves};
 
 /// A small disk for the ledger, seen by this test only.
 struct SmallDisk<'a>(&'a Path);

@@ -116,35 +116,90 @@ fn described(route: &Route) -> String {
     }
 }
 
+/// A packet that goes elsewhere than it should.
+pub(super) struct Astray {
+    packet: Packet,
+    answer: Answer,
+    should: Should,
+}
+
+enum Should {
+    /// Leave by this table, on one of the pod's ways.
+    Leave { way: Way, table: u32 },
+    /// Reach the pod.
+    Reach,
+}
+
+impl Astray {
+    /// Where it goes and what takes it there, in words. This reads all rules, and tables.
+    pub(super) fn words(&self, link: &Link, host: &mut Socket) -> Result<String, NetlinkError> {
+        let Packet { from, to, .. } = self.packet;
+        if let (Should::Reach, Answer::Goes(route)) = (&self.should, &self.answer)
+            && route.table == LOCAL_TABLE
+        {
+            return Ok(format!("the host itself bears {to}: take it off there"));
+        }
+        let fate = self.packet.fate(&self.answer, host)?;
+        Ok(match self.should {
+            Should::Leave { way, table } => {
+                format!("packets from {from} to {way} do not go by table {table} but {fate}")
+            }
+            Should::Reach => {
+                let whose = match self.packet.iif {
+                    Some(_) => format!("packets from {from}"),
+                    None => "packets of the host's".to_owned(),
+                };
+                format!("{whose} to {to} do not go to {} but {fate}", link.name)
+            }
+        })
+    }
+}
+
 /// What is wrong with the ways between the pod and each of its destinations, in words.
 pub(super) fn through_the_host(
     host: &mut Socket,
     link: &Link,
     wiring: &PodWiring,
 ) -> Result<Vec<String>, NetlinkError> {
+    astray(host, link, wiring)?.iter().map(|astray| astray.words(link, host)).collect()
+}
+
+/// Asks for packets of the pod's and to it, on the host's side.
+pub(super) fn astray(
+    host: &mut Socket,
+    link: &Link,
+    wiring: &PodWiring,
+) -> Result<Vec<Astray>, NetlinkError> {
     let own = Packet { from: Ipv4Addr::UNSPECIFIED.into(), to: wiring.address, iif: None, mark: None };
-    if let Some(words) = wrong_way_in(&own, link, host)? {
+    if let Some(astray) = does_not_reach(own, link, host)? {
         // Nor would the kernel take packets of the pod's then, and what it said of them would be no help.
-        return Ok(vec![words]);
+        return Ok(vec![astray]);
     }
-    let mut wrong = Vec::new();
+    let mut found = Vec::new();
     for &way in &wiring.ways {
-        let from_pod =
+        let packet =
             Packet { from: wiring.address, to: IpAddr::V4(way.to), iif: Some(link.index), mark: way.mark() };
-        let answer = from_pod.ask(host)?;
-        if let Some(words) = wrong_way_out(&from_pod, &answer, way, wiring, host)? {
-            wrong.push(words);
-            continue;
-        }
+        let answer = packet.ask(host)?;
+        let table = way.table(wiring.table);
+        let out = match &answer {
+            Answer::Goes(route) if route.table == table => route.link,
+            _ => {
+                found.push(Astray { packet, answer, should: Should::Leave { way, table } });
+                continue;
+            }
+        };
         // What is marked leaves as the node, and answers to it are not addressed to the pod.
-        let Answer::Goes(Route { link: Some(out), .. }) = answer else { continue };
-        if way.marked || out == link.index {
-            continue;
-        }
+        let Some(out) = out.filter(|out| !way.marked && *out != link.index) else { continue };
         let to_pod = Packet { from: IpAddr::V4(way.to), to: wiring.address, iif: Some(out), mark: None };
-        wrong.extend(wrong_way_in(&to_pod, link, host)?);
+        found.extend(does_not_reach(to_pod, link, host)?);
     }
-    Ok(wrong)
+    Ok(found)
+}
+
+fn does_not_reach(packet: Packet, link: &Link, host: &mut Socket) -> Result<Option<Astray>, NetlinkError> {
+    let answer = packet.ask(host)?;
+    let reaches = matches!(&answer, Answer::Goes(route) if leads_to(route, link));
+    Ok((!reaches).then_some(Astray { packet, answer, should: Should::Reach }))
 }
 
 /// Inside the sandbox everything leaves by the pod's gateway.
@@ -168,38 +223,6 @@ pub(super) fn in_the_sandbox(
         }
     }
     Ok(wrong)
-}
-
-fn wrong_way_out(
-    packet: &Packet,
-    answer: &Answer,
-    way: Way,
-    wiring: &PodWiring,
-    host: &mut Socket,
-) -> Result<Option<String>, NetlinkError> {
-    let table = way.table(wiring.table);
-    if matches!(answer, Answer::Goes(route) if route.table == table) {
-        return Ok(None);
-    }
-    let fate = packet.fate(answer, host)?;
-    Ok(Some(format!("packets from {} to {way} do not go by table {table} but {fate}", packet.from)))
-}
-
-fn wrong_way_in(packet: &Packet, link: &Link, host: &mut Socket) -> Result<Option<String>, NetlinkError> {
-    let answer = packet.ask(host)?;
-    match &answer {
-        Answer::Goes(route) if leads_to(route, link) => return Ok(None),
-        Answer::Goes(route) if route.table == LOCAL_TABLE => {
-            return Ok(Some(format!("the host itself bears {}: take it off there", packet.to)));
-        }
-        _ => {}
-    }
-    let fate = packet.fate(&answer, host)?;
-    let whose = match packet.iif {
-        Some(_) => format!("packets from {}", packet.from),
-        None => "packets of the host's".to_owned(),
-    };
-    Ok(Some(format!("{whose} to {} do not go to {} but {fate}", packet.to, link.name)))
 }
 
 fn leads_to(route: &Route, link: &Link) -> bool {

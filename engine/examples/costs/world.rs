@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use holdfast_engine::{AddRequest, Engine, EngineHandle, Ports, RuntimeTasks, World};
 use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
 use holdfast_model::config::Config;
-use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, LinkAlias, NatWanted, PodWired, PodWiring};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
@@ -111,6 +111,10 @@ impl HostNet for Stage {
     }
 
     async fn check_pod(&self, _: PodWiring, _: Option<Netns>) -> Result<Vec<String>, HostFault> {
+        Ok(Vec::new())
+    }
+
+    async fn diverted(&self, _: Vec<PodWiring>) -> Result<Vec<(LinkAlias, String)>, HostFault> {
         Ok(Vec::new())
     }
 

@@ -4,9 +4,11 @@ mod addresses;
 mod failing_disk;
 mod hints;
 mod host;
+mod looks;
 mod lost_links;
 mod pods;
 mod starts;
+mod tags;
 
 use super::*;
 use crate::{Deleted, Status};

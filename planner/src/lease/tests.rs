@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use holdfast_model::block::{Block, BlockState};
@@ -16,7 +17,7 @@ use holdfast_model::uses::Suspicion;
 
 use super::*;
 use crate::toy::{Fate, Toy, by_address, by_eni};
-use crate::{Shortage, free_addresses};
+use crate::{Here, Shortage, free_addresses};
 
 fn request(container: &str) -> LeaseRequest {
     LeaseRequest {
@@ -287,16 +288,27 @@ fn while_the_ledger_is_known_to_be_old_nothing_is_leased_before_ec2_was_read() {
     assert!(choose(&toy).is_ok());
 }
 
+/// The ledger's primary ENI has no link here, and metadata has not said who we are: the disk may be another instance's.
 #[test]
 fn nothing_is_changed_in_ec2_while_it_is_not_sure_which_instance_this_is() {
+    let primary = crate::toy::identity("t3.small").primary_mac;
+    let (ours, anothers) = (BTreeSet::from([primary]), BTreeSet::from([MacAddr([2, 0, 0, 0, 0, 99])]));
+    for (macs, sure) in [(None, true), (Some(&ours), true), (Some(&anothers), false)] {
+        let mut toy = rested();
+        toy.observed.weigh_who(&toy.ledger, Here { identity: None, macs });
+        toy.set_waiting(4);
+        let calls = toy.cloud.calls.len();
+        toy.run_to_rest();
+        assert_eq!(toy.cloud.calls.len() > calls, sure, "{macs:?}");
+    }
     let mut toy = rested();
-    toy.observed.unsure_who = true;
+    toy.observed.weigh_who(&toy.ledger, Here { identity: None, macs: Some(&anothers) });
     toy.set_waiting(40);
     let calls = toy.cloud.calls.len();
     toy.run_to_rest();
     assert_eq!(toy.cloud.calls.len(), calls);
     assert_eq!(toy.last.refusal(), Some(&Refusal::NotReady));
-    toy.observed.unsure_who = false;
+    toy.observed.who_is_known();
     toy.run_to_rest();
     assert!(toy.cloud.calls.len() > calls);
 }

@@ -1,4 +1,5 @@
 mod noted;
+mod others;
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::{EniId, InstanceId, IntentId};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::refusal::CredentialsFault;
-use holdfast_model::time::Now;
+use holdfast_model::time::{BootTime, Now};
 
 use crate::toy::{Toy, by_eni, now_at};
 use crate::{Fault, Observed, Reading, Settlement};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_datapath::Host;
-use holdfast_model::host::{EniWiring, HostAction, HostObserved, NatWanted, PodWired, PodWiring};
+use holdfast_model::host::{EniWiring, HostAction, HostObserved, LinkAlias, NatWanted, PodWired, PodWiring};
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
 
@@ -80,6 +80,10 @@ impl HostNet for CountedHost {
 
     async fn check_pod(&self, wiring: PodWiring, netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
         self.read(self.host.check_pod(wiring, netns)).await
+    }
+
+    async fn diverted(&self, pods: Vec<PodWiring>) -> Result<Vec<(LinkAlias, String)>, HostFault> {
+        self.read(self.host.diverted(pods)).await
     }
 
     async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
-    EniWiring, HostAction, HostObserved, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PodWired, PodWiring,
-    Route, Rule, priority,
+    EniWiring, HostAction, HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PodWired,
+    PodWiring, Route, Rule, priority,
 };
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
@@ -343,6 +343,11 @@ impl HostNet for SimHost {
             return Err(HostFault::Refused { step: "read the pod's rules".to_owned(), cause });
         }
         Ok(state.differences(&wiring))
+    }
+
+    /// Of others' rules and routes this kernel has none.
+    async fn diverted(&self, _pods: Vec<PodWiring>) -> Result<Vec<(LinkAlias, String)>, HostFault> {
+        Ok(Vec::new())
     }
 
     async fn open_netns(&self, path: String) -> Result<(Netns, NetnsRef), HostFault> {

@@ -1,5 +1,6 @@
 //! A disk that refuses or hangs.
 
+use holdfast_model::config::{Setting, WarmTargets};
 use holdfast_model::refusal::Refusal;
 
 use super::*;
@@ -57,4 +58,27 @@ async fn a_pod_is_deleted_while_the_disk_hangs() {
     pass(60).await;
     assert!(desk.disk.ledger().leases.is_empty());
     assert_eq!(desk.status().await, Ok(Status::Ready));
+}
+
+/// The disk took the intent of a call that takes something away, and told of it an hour later.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waited_for_the_disk_leaves_after_a_look() {
+    let warm = WarmTargets { warm_ips: 1, ..WarmTargets::default() };
+    let desk = Desk::start(Config { warm: Setting::from_environment(warm), ..Config::default() });
+    let given_back = Api::UnassignPrivateIpAddresses;
+    while !desk.calls().contains(&given_back) {
+        pass(1).await;
+    }
+    // It was refused, and is tried again in a while.
+    pass(1).await;
+    desk.disk_hangs(true);
+    pass(3600).await;
+    assert_eq!(desk.disk.ledger().intents.len(), 0);
+    let waits = desk.dump().await.unwrap().ledger.intents;
+    assert!(waits.values().any(|intent| intent.change.api() == given_back), "{waits:?}");
+    desk.calls();
+    desk.disk_hangs(false);
+    pass(60).await;
+    let calls = desk.calls();
+    assert_eq!(calls[..2], [Api::DescribeNetworkInterfaces, given_back], "{calls:?}");
 }

@@ -1,6 +1,5 @@
 //! What the host's network lacks, and what it is left to be.
 
-use holdfast_model::ledger::Standing;
 use holdfast_model::refusal::Refusal;
 
 use super::*;
@@ -112,23 +111,4 @@ async fn a_sign_of_drift_leads_to_a_look() {
         }
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
-}
-
-/// A look takes time, and something may ask for the next one meanwhile: what went since it began was seen, and is no sign
-/// of a ledger that has lost something.
-#[tokio::test(start_paused = true)]
-async fn what_went_during_a_look_is_no_trace_of_another_sandbox() {
-    let desk = Desk::serving(Config::default()).await;
-    let address = desk.add("a").await.unwrap().faces[0].address;
-    pass(130).await;
-    let reads = desk.reads();
-    desk.host.kernel().look_takes = Duration::from_secs(5);
-    desk.host.drifts();
-    pass(1).await;
-    desk.del("a").await.unwrap();
-    desk.host.drifts();
-    pass(6).await;
-    let ledger = desk.dump().await.unwrap().ledger;
-    assert!(matches!(ledger.standing(address), Standing::Cooling(_)), "{:?}", ledger.standing(address));
-    assert_eq!(desk.reads(), reads);
 }

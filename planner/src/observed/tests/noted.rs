@@ -7,14 +7,13 @@ use holdfast_model::cloud::{CloudChange, EniView, TAG_INSTANCE, TAG_INTENT};
 use holdfast_model::eni::EniKind;
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Change;
-use holdfast_model::time::BootTime;
 use uuid::Uuid;
 
 use super::*;
 use crate::agenda::Agenda;
 use crate::orphan::STRAY_AFTER;
 use crate::toy::cloud::view;
-use crate::wanted::Reason;
+use crate::wanted::{Periods, Reason};
 use crate::{PauseScope, Setback, Step};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -34,7 +33,14 @@ fn id(number: u128) -> IntentId {
 /// The reads that are due at an instant, as far as no intent asks for one.
 fn due(observed: &Observed, ledger: &Ledger, now: &Now) -> Vec<CloudRead> {
     let instance = InstanceId::new("i-1");
-    observed.reads.due(&instance, ledger, &BTreeSet::new(), Duration::ZERO, &mut Agenda::new(now))
+    observed.reads.due(
+        &instance,
+        ledger,
+        &BTreeSet::new(),
+        &BTreeSet::new(),
+        Periods::of(Duration::from_secs(6 * 3600), Duration::ZERO),
+        &mut Agenda::new(now),
+    )
 }
 
 /// A node whose listings were read a while ago, and to which nothing has happened since.
@@ -125,6 +131,28 @@ fn a_creation_that_was_sent_twice_and_refused_may_have_made_an_eni() {
         let expected = if suspected { vec![unattached()] } else { Vec::new() };
         assert_eq!(due(&toy.observed, &toy.ledger, &now), expected, "{api:?}, {twice}, {refused}");
     }
+}
+
+/// What the ledger does not take would be planned anew at once, and for ever.
+#[test]
+fn a_call_that_cannot_be_written_down_rests() {
+    let (assign, now) = (Api::AssignPrivateIpAddresses, now_at(100));
+    let mut observed = Observed::default();
+    observed.unkeepable(assign, "too large", &now, u64::MAX);
+    let rests = |api| observed.pause_of(api, None, None, &now).is_some();
+    assert!(rests(assign) && !rests(Api::CreateNetworkInterface));
+}
+
+#[test]
+fn people_are_told_what_is_read_for() {
+    let mut toy = rested();
+    assert_eq!(toy.observed.reads_wanted(&toy.now), [""; 0]);
+    let from = toy.now.boottime.after(SECOND);
+    toy.observed.reads.want_from(Reason::Miscounted, from);
+    let wanted = format!("Miscounted, from {} on", toy.now.wall_at(from));
+    assert_eq!(toy.observed.reads_wanted(&toy.now), [wanted]);
+    assert_eq!(toy.observed.why_read(&read(), &toy.ledger), ["Miscounted"]);
+    assert_eq!(toy.observed.why_read(&unattached(), &toy.ledger), [""; 0], "of that it tells nothing");
 }
 
 #[test]
