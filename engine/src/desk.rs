@@ -87,6 +87,11 @@ struct Ec2 {
     calls: Mutex<Vec<Api>>,
     changes: AtomicU64,
     reads: AtomicU64,
+    /// How long it takes to answer.
+    takes: Mutex<Duration>,
+    /// What it has not answered yet, and whether it was asked any such thing again.
+    under_way: Mutex<Vec<CloudCall>>,
+    asked_twice: AtomicBool,
 }
 
 fn identity() -> NodeIdentity {
@@ -131,6 +136,14 @@ impl Cloud for Ec2 {
         self.calls.lock().unwrap().push(call.api());
         if matches!(call, CloudCall::Read(_)) {
             self.reads.fetch_add(1, Ordering::SeqCst);
+        }
+        let takes = *self.takes.lock().unwrap();
+        if !takes.is_zero() {
+            let again = self.under_way.lock().unwrap().contains(call);
+            self.asked_twice.fetch_or(again, Ordering::SeqCst);
+            self.under_way.lock().unwrap().push(call.clone());
+            tokio::time::sleep(takes).await;
+            self.under_way.lock().unwrap().retain(|other| other != call);
         }
         match call {
             CloudCall::Read(CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) => {
@@ -448,6 +461,9 @@ impl Desk {
             calls: Mutex::new(Vec::new()),
             changes: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            takes: Mutex::new(Duration::ZERO),
+            under_way: Mutex::default(),
+            asked_twice: AtomicBool::new(false),
         });
         let imds = Arc::new(Imds {
             answers: AtomicBool::new(answers),
@@ -521,6 +537,16 @@ impl Desk {
     /// What EC2 was asked since the last call of this.
     pub(crate) fn calls(&self) -> Vec<Api> {
         std::mem::take(&mut self.cloud.calls.lock().unwrap())
+    }
+
+    /// From now on EC2 takes so long for each answer.
+    pub(crate) fn cloud_takes(&self, takes: Duration) {
+        *self.cloud.takes.lock().unwrap() = takes;
+    }
+
+    /// Whether EC2 was asked the very thing that it had not answered yet.
+    pub(crate) fn was_asked_twice(&self) -> bool {
+        self.cloud.asked_twice.load(Ordering::SeqCst)
     }
 
     /// How often EC2 was read.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_datapath::{handed, netns};
 use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status};
+use holdfast_model::chain;
 use holdfast_model::config::{Config, Origin};
 use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
@@ -23,7 +24,6 @@ use super::connection::start_of;
 use crate::aside::{self, Held};
 use crate::backend::Backend;
 use crate::keys::key_of;
-use holdfast_model::chain;
 
 /// An ADD is answered at least this long before its plugin gives up, so that the cause reaches the pod's events; a
 /// plugin with little patience gets a quarter of it.

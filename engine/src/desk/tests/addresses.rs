@@ -118,3 +118,19 @@ async fn who_waits_is_counted() {
     assert_eq!(desk.status().await, Ok(Status::Refusing(Refusal::NatAwaited)));
     assert_eq!(desk.changes_asked(), 1);
 }
+
+/// A call is under way until EC2 has answered: whatever happens meanwhile, it is not sent beside itself.
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_is_not_asked_again() {
+    let desk = Desk::start(three());
+    desk.cloud_says(CloudFault::Unknown);
+    desk.cloud_takes(Duration::from_secs(5));
+    let _wait = ["a", "b", "c", "d"].map(|container| desk.adding(request(container)));
+    // Each question has the engine plan anew.
+    for _ in 0..600 {
+        desk.status().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(desk.reads() > 0 && desk.changes_asked() > 1, "{} {}", desk.reads(), desk.changes_asked());
+    assert!(!desk.was_asked_twice());
+}
