@@ -177,6 +177,7 @@ pub(crate) struct Kernel {
     /// What wiring, unwiring and putting things right fail with.
     pub(crate) wire: Option<HostFault>,
     pub(crate) unwire: Option<HostFault>,
+    pub(crate) unlink: Option<HostFault>,
     pub(crate) apply: Option<HostFault>,
     /// How long a look at it takes till its links are read, and from there to its end. Its rules and routes are read first.
     pub(crate) look_takes: (Duration, Duration),
@@ -307,7 +308,13 @@ impl HostNet for Host {
     }
 
     async fn remove_links(&self, pods: Vec<PodWiring>) -> Vec<Result<(), HostFault>> {
-        pods.iter().map(|pod| drop(self.kernel().pods.remove(&pod.host_veth))).map(Ok).collect()
+        let mut kernel = self.kernel();
+        let unlink = |pod: &PodWiring| {
+            or(kernel.unlink.as_ref(), ())?;
+            kernel.pods.remove(&pod.host_veth);
+            Ok(())
+        };
+        pods.iter().map(unlink).collect()
     }
 
     async fn check_pod(&self, _wiring: PodWiring, _netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
@@ -374,6 +381,7 @@ impl Desk {
             unreadable: None,
             wire: None,
             unwire: None,
+            unlink: None,
             apply: None,
             look_takes: (Duration::ZERO, Duration::ZERO),
             wire_takes: Duration::ZERO,
@@ -428,7 +436,7 @@ impl Desk {
             cloud: cloud.clone(),
             metadata: imds.clone(),
             host: host.clone(),
-            clock: Arc::new(Time { boot, began: Instant::now(), drawn: AtomicU64::new(1) }),
+            clock: Arc::new(Time { boot, began: Instant::now(), drawn: AtomicU64::new(25_500) }),
             spawner: Arc::new(RuntimeTasks),
         };
         let (wake, woken) = mpsc::unbounded_channel();

@@ -1,6 +1,8 @@
 //! The engine between its requests and its ports.
 
 mod looks;
+mod releases;
+mod starts;
 
 use holdfast_model::config::{Setting, WarmTargets};
 use holdfast_model::lease::LeasePhase;
@@ -240,7 +242,9 @@ async fn stopping_refuses_who_waits_and_closes_the_file_in_order() {
     pass(1).await;
     let adding = desk.adding(request("a"));
     pass(1).await;
+    let began = Instant::now();
     desk.stop().await;
+    assert_eq!(began.elapsed().as_secs(), 0, "nothing is under way");
     assert_eq!(adding.await.unwrap(), Err(AddError::Stopping));
     assert_eq!(desk.add("b").await, Err(AddError::Stopping));
     assert!(desk.status().await.is_err() && desk.dump().await.is_err());
@@ -273,8 +277,10 @@ async fn what_the_runtime_does_not_list_is_released_when_it_is_gone() {
         kernel.pods.get_mut("eni-b").unwrap().1 = false;
     }
     desk.gc("another", &["a"]).await.unwrap();
+    pass(1).await;
+    assert_eq!(desk.disk.ledger().leases.len(), 2, "no look has found it");
     desk.gc("aws-cni", &["a"]).await.unwrap();
-    pass(5).await;
+    pass(1).await;
     assert_eq!(desk.disk.ledger().leases.keys().collect::<Vec<_>>(), [&sandbox("a")]);
 }
 
@@ -475,6 +481,12 @@ async fn who_waits_is_counted() {
     }
     pass(5).await;
     assert_eq!(desk.changes_asked(), 0);
+    let together = Desk::serving(three()).await;
+    for adding in ["a", "b", "c"].map(|container| together.adding(request(container))) {
+        adding.await.unwrap().unwrap();
+    }
+    pass(5).await;
+    assert_eq!(together.changes_asked(), 0);
     assert!(matches!(desk.add("d").await, Err(AddError::NoAddress { cause: Refusal::Denied { .. }, .. })));
     assert_eq!(desk.changes_asked(), 1);
 
