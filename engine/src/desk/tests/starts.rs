@@ -77,19 +77,38 @@ async fn the_first_hint_is_asked_for_in_this_nodes_share_of_the_time() {
     assert_eq!(desk.hints_asked().len(), 1);
 }
 
-/// The ledger is of an earlier day, and a sandbox lives that it does not know: calls may have been made of which it knows
-/// nothing.
+/// The ledger is of an earlier day, and a sandbox lives that it does not know: until EC2 was read it is not believed, and
+/// calls may have been made of which it knows nothing.
 #[tokio::test(start_paused = true)]
 async fn a_ledger_that_lacks_a_sandbox_is_doubted() {
     let desk = Desk::serving(Config::default()).await;
     let older = desk.disk.killed(&[]);
     let lease = desk.add("a").await.unwrap();
     let desk = desk.starts(true, older, "boot-1").await;
+    desk.cloud_is_silent(true);
+    let adding = desk.adding(request("b"));
+    pass(20).await;
+    assert!(desk.disk.ledger().leases.is_empty() && !adding.is_finished());
+    desk.cloud_is_silent(false);
     pass(2).await;
     let wanted = desk.dump().await.unwrap().reads_wanted;
     assert!(wanted.iter().any(|reason| reason.starts_with("IntentsLost")), "{wanted:?}");
-    // EC2 was read at once, and the kernel once more for its sake.
+    // The kernel was read once more for the sake of that read.
     assert_eq!(desk.disk.ledger().leases[&sandbox("a")].faces[0].address, lease.faces[0].address);
+    assert_ne!(adding.await.unwrap().unwrap().faces[0].address, lease.faces[0].address);
+}
+
+/// EC2 says what the node can carry; nothing is asked of it before.
+#[tokio::test(start_paused = true)]
+async fn a_node_of_a_type_that_nobody_knows_grows_when_ec2_has_told_of_it() {
+    let desk = Desk::start(Config::default());
+    desk.is_of_type("x9.unheard-of");
+    pass(300).await;
+    for container in ["a", "b", "c"] {
+        desk.add(container).await.unwrap();
+    }
+    assert!(desk.add("d").await.is_err());
+    assert_ne!(desk.changes_asked(), 0);
 }
 
 /// A call that never left leaves when the ledger says that it may have, not before.
@@ -104,7 +123,9 @@ async fn a_call_that_never_left_leaves_after_it_is_written_that_it_may_have() {
     desk.disk_hangs(true);
     pass(1).await;
     assert_eq!(desk.changes_asked(), 0);
+    desk.cloud_is_silent(true);
     desk.disk_hangs(false);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(desk.changes_asked(), 1);
+    assert_eq!(desk.disk.ledger().intents[&id], intent(Sending::MaybeSent));
 }
