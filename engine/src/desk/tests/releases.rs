@@ -76,3 +76,18 @@ async fn a_stop_waits_for_the_kernel_a_while() {
         assert_eq!(adding.await.unwrap().is_ok(), takes == 3);
     }
 }
+
+/// Where the packets of a pod go that is being taken away is of no interest.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_being_taken_away_is_not_told_of() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.add("a").await.unwrap();
+    desk.host.kernel().unwire = Some(refused());
+    desk.del("a").await.unwrap();
+    pass(1).await;
+    desk.host.kernel().diverted = vec![(LinkAlias::of(&sandbox("a")), "elsewhere".into())];
+    for _ in 0..60 {
+        pass(1).await;
+        assert_eq!(desk.dump().await.unwrap().cut_off, [""; 0]);
+    }
+}
