@@ -97,13 +97,12 @@ fn once(
     netns: Option<&Netns>,
     patience: Duration,
 ) -> Result<Answer, ClientError> {
-    let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     let begun = Instant::now();
     // A new one for each daemon: one that goes away may have asked by it, and the answers would be the next one's.
     let netlink = netns.and_then(Netns::netlink);
     let mut descriptors =
         netns.map(|netns| Descriptors { netns: netns.as_fd(), netlink: netlink.as_ref().map(AsFd::as_fd) });
-    let mut frame = RequestFrame::new(request.clone(), VERSION, patience_ms);
+    let mut frame = RequestFrame::new(request.clone(), VERSION, millis(patience));
     let mut answer = exchange(socket, &frame, descriptors, patience)?;
     // The plugin is put in place before the daemon that it came with runs.
     if let Some(older) = answer.speaks_only(frame.protocol) {
@@ -112,7 +111,13 @@ fn once(
             descriptors = descriptors.map(|came| Descriptors::of(came.netns));
         }
         let left = patience.saturating_sub(begun.elapsed());
+        frame.patience_ms = millis(left);
         answer = exchange(socket, &frame, descriptors, left)?;
     }
     Ok(answer.answer)
+}
+
+/// As a daemon is told it, to which none would mean that it is told nothing.
+fn millis(patience: Duration) -> u64 {
+    u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1)
 }

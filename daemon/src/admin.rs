@@ -14,8 +14,9 @@ use holdfast_wire::peer::Peer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 
-use crate::aside::Held;
+use crate::aside::{self, Held};
 use crate::backend::Backend;
 use crate::server::{self, Desk, Door, Listening, Lock};
 use crate::state::{self, Form};
@@ -71,23 +72,17 @@ async fn answer(mut stream: Held<UnixStream>, desk: &Desk, plugins: &Door) -> an
                 Some(cause) => json!({ "alive": true, "serving": "refusing", "cause": cause }),
                 None => alive,
             }
+            .to_string()
         }
         // Alive, and rightly so: a restart would not open the ledger.
         ("health", Backend::Refusing(cause)) => {
-            json!({ "alive": true, "serving": "refusing", "cause": cause })
+            json!({ "alive": true, "serving": "refusing", "cause": cause }).to_string()
         }
-        (word @ (DUMP | DUMP_RAW), backend) => {
-            let form = if word == DUMP { Form::Told } else { Form::Raw };
-            match backend {
-                Backend::Engine(engine) => state::live(desk.settings(), &engine.dump().await?, form)?,
-                Backend::Refusing(cause) => {
-                    state::without_engine(desk.config(), desk.settings(), &cause, form)?
-                }
-            }
-        }
-        (other, _) => json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW] }),
+        (DUMP, backend) => dump(desk, backend, Form::Told).await?,
+        (DUMP_RAW, backend) => dump(desk, backend, Form::Raw).await?,
+        (other, _) => json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW] }).to_string(),
     };
-    stream.write_all(answer.to_string().as_bytes()).await?;
+    stream.write_all(answer.as_bytes()).await?;
     // The asker reads to the end, which does not wait until the connection is closed.
     stream.shutdown().await?;
     Ok(())
@@ -107,6 +102,51 @@ async fn word_of(stream: &UnixStream) -> anyhow::Result<String> {
     }
     word.truncate(LONGEST);
     Ok(String::from_utf8(word)?)
+}
+
+/// Not on the loop that serves everybody: a full node's state takes its time to be written down, and the disk of a ledger
+/// that is not open may hang.
+async fn dump(desk: &Desk, backend: Backend, form: Form) -> anyhow::Result<String> {
+    static FILE: OneAtATime = OneAtATime(Semaphore::const_new(1));
+    let (config, settings) = (Arc::clone(desk.config()), Arc::clone(desk.settings()));
+    let cause = match backend {
+        Backend::Engine(engine) => {
+            let state = engine.dump().await?;
+            return aside::look(move || state::live(&settings, &state, form)).await.context(ENDED_BADLY)?;
+        }
+        Backend::Refusing(cause) => cause,
+    };
+    let of_file = {
+        let (cause, settings) = (cause.clone(), Arc::clone(&settings));
+        move || state::without_engine(&config, &settings, &cause, form)
+    };
+    match FILE.look(of_file).await {
+        Some(said) => said.context(ENDED_BADLY)?,
+        None => {
+            state::unread(&settings, &cause, "it is being read already, and its disk has not answered so far")
+        }
+    }
+}
+
+const ENDED_BADLY: &str = "putting the state into words ended badly";
+
+/// Looks that may hang: one, rather than as many as are asked for.
+struct OneAtATime(Semaphore);
+
+impl OneAtATime {
+    /// `None`: the one before has not ended. Inside: whether it did not panic.
+    async fn look<T: Send + 'static>(
+        &'static self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<Option<T>> {
+        let looking = self.0.try_acquire().ok()?;
+        // Whoever asked may be gone long before it ends.
+        let work = move || {
+            let _until_the_end = looking;
+            work()
+        };
+        Some(aside::look(work).await)
+    }
 }
 
 /// The engine's loop answers; everything else is for people.
@@ -173,8 +213,29 @@ pub(crate) fn health(config: &Config) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::sync::mpsc;
 
     use super::*;
+
+    /// On one thread: nobody else waits for it, and who asks as well is told.
+    #[tokio::test]
+    async fn a_ledger_whose_disk_hangs_is_read_once_and_holds_nobody() {
+        static FILE: OneAtATime = OneAtATime(Semaphore::const_new(1));
+        let (end, ended) = mpsc::channel::<()>();
+        let first = tokio::spawn(FILE.look(move || ended.recv_timeout(Duration::from_secs(20)).is_err()));
+        tokio::task::yield_now().await;
+        assert_eq!(FILE.look(|| 7).await, None);
+        // Whoever asked is gone; the read is not.
+        first.abort();
+        drop(first.await);
+        assert_eq!(FILE.look(|| 7).await, None);
+        drop(end);
+        let until = tokio::time::Instant::now() + Duration::from_secs(10);
+        while FILE.look(|| 7).await != Some(Some(7)) {
+            assert!(tokio::time::Instant::now() < until, "what is over hinders nobody");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 
     #[test]
     fn a_daemon_that_is_away_or_stuck_is_told_in_words() {

@@ -22,7 +22,7 @@ pub(crate) fn dump(config: &Config, settings: &Settings, ledger: &Path, form: Fo
         Ok(state) => state,
         Err(unreachable) => {
             crate::complain(&format!("{unreachable:#}; reading a copy of {}", ledger.display()));
-            offline(ledger, settings, form)?
+            serde_json::from_str(&offline(ledger, settings, form)?)?
         }
     };
     crate::print_json(&state)

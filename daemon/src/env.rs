@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use holdfast_model::config::{Config, Setting, WarmTargets};
+use holdfast_model::config::{Config, READ_INTERVALS, Setting, WarmTargets};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -117,7 +118,20 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn seconds(&mut self, name: &'static str, default: Duration) -> Setting<Duration> {
-        let Setting { value, origin } = self.get(name, Bad::Refused, default.as_secs(), seconds);
+        self.seconds_within(name, default, &(0..=u64::MAX))
+    }
+
+    fn seconds_within(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        bounds: &RangeInclusive<u64>,
+    ) -> Setting<Duration> {
+        let within = |text: &str| {
+            let wanted = || format!("want {} to {} seconds", bounds.start(), bounds.end());
+            seconds(text).and_then(|value| if bounds.contains(&value) { Ok(value) } else { Err(wanted()) })
+        };
+        let Setting { value, origin } = self.get(name, Bad::Refused, default.as_secs(), within);
         Setting { value: Duration::from_secs(value), origin }
     }
 }
@@ -182,6 +196,11 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Read {
         max_pods: reader.get("HOLDFAST_MAX_PODS", Bad::Refused, None, |text| count(text).map(Some)),
         cooldown: reader.seconds("IP_COOLDOWN_PERIOD", base.cooldown.value),
         add_hold: reader.seconds("HOLDFAST_ADD_HOLD", base.add_hold.value),
+        ec2_read_interval: reader.seconds_within(
+            "HOLDFAST_EC2_READ_INTERVAL",
+            base.ec2_read_interval.value,
+            &READ_INTERVALS,
+        ),
         eni_mtu,
         pod_mtu,
         veth_prefix: reader.get(
@@ -463,6 +482,25 @@ mod tests {
         assert_eq!(shown["WARM_ENI_TARGET"], json!({ "value": 1, "origin": "Default" }));
         assert_eq!(shown["IP_COOLDOWN_PERIOD"], json!({ "value": 7, "origin": "Environment" }));
         assert!(shown.keys().all(|name| !name.contains(|c: char| c.is_lowercase())), "{shown:?}");
+    }
+
+    /// From a minute to a day.
+    #[test]
+    fn ec2_is_read_neither_all_the_time_nor_never() {
+        let name = "HOLDFAST_EC2_READ_INTERVAL";
+        for (value, seconds) in [("60", 60), ("120", 120), ("86400", 86_400)] {
+            let read = from(&[(name, value)]);
+            assert!(read.refused.is_empty(), "{read:?}");
+            let asked = Setting::from_environment(Duration::from_secs(seconds));
+            assert_eq!(read.config.ec2_read_interval, asked);
+            assert_eq!(read.by_name[name], json!({ "value": seconds, "origin": "Environment" }));
+        }
+        for value in ["0", "59", "86401", "2m", "-60"] {
+            let read = from(&[(name, value)]);
+            assert_eq!(read.refused.len(), 1, "{value}");
+            assert_eq!(read.config.ec2_read_interval, Config::default().ec2_read_interval);
+        }
+        assert!(from(&[(name, "59")]).refused[0].to_string().ends_with("want 60 to 86400 seconds"));
     }
 
     #[test]

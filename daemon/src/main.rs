@@ -104,6 +104,7 @@ fn main() -> ExitCode {
 
 /// `holdfast run`. All that it says goes into its log.
 fn daemon() -> ExitCode {
+    holdfast_datapath::share_one_heap();
     let read = read_settings();
     let log = match logging::set_up(read.log_level, std::io::stderr().is_terminal()) {
         Ok(log) => log,

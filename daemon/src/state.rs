@@ -12,12 +12,13 @@ use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::time::Now;
 use holdfast_ports::Clock;
-use holdfast_store::Store;
-use serde::Serialize;
+use holdfast_store::{Inspected, Store};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::clock::KernelClock;
-use crate::told;
+use crate::told::{Lines, Told};
 
 /// Each variable that is read, with its value and where that comes from.
 pub(crate) type Settings = Map<String, Value>;
@@ -45,84 +46,116 @@ struct Dumped<'a, S> {
     state: S,
 }
 
+/// All that is said, written as it is read: of a full node that is megabytes.
 fn dumped(
     source: &'static str,
     settings: &Settings,
     now: &Now,
     state: impl Serialize,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<String> {
     let at = now.wall.to_string();
     let whole = Dumped { version: env!("CARGO_PKG_VERSION"), source, at, settings, state };
-    serde_json::to_value(whole).context("putting the state into JSON")
+    serde_json::to_string(&whole).context("putting the state into JSON")
 }
 
 /// Of a running engine.
-pub(crate) fn live(settings: &Settings, state: &Dump, form: Form) -> anyhow::Result<Value> {
+pub(crate) fn live(settings: &Settings, state: &Dump, form: Form) -> anyhow::Result<String> {
     let now = KernelClock::new()?.now();
-    let mut whole = dumped("daemon", settings, &now, state)?;
-    put_ledger(&mut whole, &state.ledger, &state.journal, form, &now)?;
-    Ok(whole)
+    let kept = Kept { ledger: &state.ledger, journal: &state.journal, form, now: &now };
+    dumped("daemon", settings, &now, State { said: state, kept })
 }
 
-/// Of a daemon whose ledger is not open: what there is of it, and why it is not open.
+/// Of a daemon whose ledger is not open: what there is of it, and why it is not open. Reads its file, on whose disk it may
+/// hang.
 pub(crate) fn without_engine(
     config: &Config,
     settings: &Settings,
     cause: &str,
     form: Form,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<String> {
     let now = KernelClock::new()?.now();
-    let state = match of_file(&config.ledger.value, form, &now) {
-        Ok(mut state) => {
-            state["refusing"] = cause.into();
-            state
+    let source = "daemon without ledger";
+    match read(&config.ledger.value) {
+        Ok(seen) => {
+            let mut said = said_of(&seen);
+            said["refusing"] = cause.into();
+            dumped(source, settings, &now, State { said, kept: Kept::of(&seen, form, &now) })
         }
-        Err(error) => json!({ "refusing": cause, "ledger_unreadable": format!("{error:#}") }),
-    };
-    dumped("daemon without ledger", settings, &now, state)
+        Err(error) => unread(settings, cause, &format!("{error:#}")),
+    }
+}
+
+/// Of a daemon whose ledger is not open, and cannot be read either.
+pub(crate) fn unread(settings: &Settings, cause: &str, why: &str) -> anyhow::Result<String> {
+    let now = KernelClock::new()?.now();
+    let said = json!({ "refusing": cause, "ledger_unreadable": why });
+    dumped("daemon without ledger", settings, &now, said)
 }
 
 /// When no daemon runs: of a copy of the ledger's file.
-pub(crate) fn offline(ledger: &Path, settings: &Settings, form: Form) -> anyhow::Result<Value> {
+pub(crate) fn offline(ledger: &Path, settings: &Settings, form: Form) -> anyhow::Result<String> {
     let now = KernelClock::new()?.now();
-    dumped("file", settings, &now, of_file(ledger, form, &now)?)
+    let seen = read(ledger)?;
+    dumped("file", settings, &now, State { said: said_of(&seen), kept: Kept::of(&seen, form, &now) })
 }
 
-/// What a copy of the ledger's file says.
-fn of_file(ledger: &Path, form: Form, now: &Now) -> anyhow::Result<Value> {
+/// A copy of the ledger's file.
+fn read(ledger: &Path) -> anyhow::Result<Inspected> {
     if !ledger.exists() {
         bail!(
             "there is no ledger at {}: no daemon has run with it yet, or HOLDFAST_LEDGER is not what it was started with",
             ledger.display()
         );
     }
-    let seen =
-        Store::inspect(ledger, JOURNAL).with_context(|| format!("reading a copy of {}", ledger.display()))?;
+    Store::inspect(ledger, JOURNAL).with_context(|| format!("reading a copy of {}", ledger.display()))
+}
+
+fn said_of(seen: &Inspected) -> Value {
     let limits = seen.ledger.node.as_ref().and_then(|node| InstanceLimits::of(&node.identity.instance_type));
-    let mut state = json!({
+    json!({
         "violations": invariants::check(&seen.ledger, limits.as_ref()),
         "schema": seen.schema,
         "closed_in_order": seen.closed,
-    });
-    put_ledger(&mut state, &seen.ledger, &seen.journal, form, now)?;
-    Ok(state)
+    })
 }
 
-fn put_ledger(
-    state: &mut Value,
-    ledger: &Ledger,
-    journal: &[JournalEntry],
+#[derive(Serialize)]
+struct State<'a, S> {
+    #[serde(flatten)]
+    said: S,
+    #[serde(flatten)]
+    kept: Kept<'a>,
+}
+
+/// The ledger and what happened to it.
+struct Kept<'a> {
+    ledger: &'a Ledger,
+    journal: &'a [JournalEntry],
     form: Form,
-    now: &Now,
-) -> anyhow::Result<()> {
-    let (ledger, journal) = match form {
-        Form::Raw => (serde_json::to_value(ledger), json!(journal)),
-        Form::Told => {
-            let told = |entry: &JournalEntry| json!({ "at": entry.at.to_string(), "what": entry.what });
-            (serde_json::to_value(told::tell(ledger, now)), journal.iter().map(told).collect())
+    now: &'a Now,
+}
+
+impl<'a> Kept<'a> {
+    fn of(seen: &'a Inspected, form: Form, now: &'a Now) -> Self {
+        Self { ledger: &seen.ledger, journal: &seen.journal, form, now }
+    }
+}
+
+impl Serialize for Kept<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { ledger, journal, form, now } = *self;
+        let mut kept = serializer.serialize_struct("Kept", 2)?;
+        match form {
+            Form::Raw => {
+                kept.serialize_field("ledger", ledger)?;
+                kept.serialize_field("journal", journal)?;
+            }
+            Form::Told => {
+                let told = |entry: &JournalEntry| json!({ "at": entry.at.to_string(), "what": entry.what });
+                kept.serialize_field("ledger", &Told { ledger, now })?;
+                kept.serialize_field("journal", &Lines(|| journal.iter().map(told)))?;
+            }
         }
-    };
-    state["ledger"] = ledger.context("putting the ledger into JSON")?;
-    state["journal"] = journal;
-    Ok(())
+        kept.end()
+    }
 }

@@ -10,44 +10,50 @@ use holdfast_model::lease::Lease;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::{Suspicion, Use};
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-/// What a ledger holds, told at an instant.
-#[derive(Serialize)]
-pub(crate) struct Told {
-    node: Value,
-    enis: Vec<Value>,
-    addresses: Vec<Value>,
-    leases: Vec<Value>,
-    intents: Vec<Value>,
-    subnets: Vec<Value>,
+/// A ledger at an instant, told line by line: of a full node's there are thousands. Its boot times mean something to who runs
+/// under the same boot: of another one's they are left out.
+pub(crate) struct Told<'a> {
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) now: &'a Now,
 }
 
-/// Tells a ledger. Its boot times mean something to who runs under the same boot: of another one's they are left out.
-pub(crate) fn tell(ledger: &Ledger, now: &Now) -> Told {
-    let teller = Teller { ledger, now };
-    Told {
-        node: json!(ledger.node),
-        enis: ledger.enis.values().map(|eni| teller.eni(eni)).collect(),
-        addresses: ledger
-            .blocks
-            .values()
-            .flat_map(|block| teller.block(block))
-            .chain(teller.elsewhere())
-            .collect(),
-        leases: ledger.leases.values().map(lease).collect(),
-        intents: ledger.intents.values().map(intent).collect(),
-        subnets: ledger.subnets.values().map(|subnet| json!(subnet)).collect(),
+impl Serialize for Told<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ledger = self.ledger;
+        let mut told = serializer.serialize_struct("Told", 6)?;
+        told.serialize_field("node", &ledger.node)?;
+        told.serialize_field("enis", &Lines(|| ledger.enis.values().map(|eni| self.eni(eni))))?;
+        told.serialize_field("addresses", &Lines(|| self.addresses()))?;
+        told.serialize_field("leases", &Lines(|| ledger.leases.values().map(lease)))?;
+        told.serialize_field("intents", &Lines(|| ledger.intents.values().map(intent)))?;
+        told.serialize_field("subnets", &Lines(|| ledger.subnets.values()))?;
+        told.end()
     }
 }
 
-struct Teller<'a> {
-    ledger: &'a Ledger,
-    now: &'a Now,
+/// A list that is made as it is written.
+pub(crate) struct Lines<F>(pub(crate) F);
+
+impl<F, I> Serialize for Lines<F>
+where
+    F: Fn() -> I,
+    I: Iterator,
+    I::Item: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
 }
 
-impl Teller<'_> {
+impl Told<'_> {
+    fn addresses(&self) -> impl Iterator<Item = Value> {
+        self.ledger.blocks.values().flat_map(|block| self.block(block)).chain(self.elsewhere())
+    }
+
     /// Zero stands for an earlier boot.
     fn at(&self, instant: BootTime) -> Option<String> {
         let same_boot = self.ledger.node.as_ref().is_some_and(|node| node.boot == self.now.boot);
@@ -162,6 +168,12 @@ mod tests {
         ledger
     }
 
+    /// As they are written.
+    fn addresses(ledger: &Ledger, boot: &str) -> Vec<Value> {
+        let whole = json!(Told { ledger, now: &now(boot) });
+        whole["addresses"].as_array().unwrap().clone()
+    }
+
     fn rest(period_ms: u64) -> Use {
         Use::Cooling(Cooldown { boot: BootId::new("b"), since: BootTime(80_000), period_ms })
     }
@@ -176,7 +188,7 @@ mod tests {
             ("10.0.1.18", Use::Leased(sandbox)),
             ("10.9.9.9", rest(30_000)),
         ]);
-        let told = tell(&ledger, &now("b")).addresses;
+        let told = addresses(&ledger, "b");
         let of = |address: &str| told.iter().find(|line| line["address"] == address).unwrap();
         assert_eq!(of("10.0.0.7")["use"], json!({ "cooling_until": "2024-10-04T00:01:50Z" }));
         assert_eq!(of("10.0.0.8")["use"], "free", "its rest is over at this very moment");
@@ -189,7 +201,7 @@ mod tests {
     #[test]
     fn instants_of_another_boot_are_not_told() {
         let mut ledger = ledger(&[]);
-        let shown = |ledger: &Ledger, boot| tell(ledger, &now(boot)).addresses[0]["shown_by_ec2"].clone();
+        let shown = |ledger: &Ledger, boot| addresses(ledger, boot)[0]["shown_by_ec2"].clone();
         assert_eq!(shown(&ledger, "b"), Value::Null, "nobody knows whose boot it counts from");
         let identity = NodeIdentity {
             instance: InstanceId::new("i-1"),

@@ -16,3 +16,4 @@ mod sys;
 mod sysctl;
 
 pub use host::{Host, HostOptions, LINK_GROUP, Step};
+pub use sys::share_one_heap;

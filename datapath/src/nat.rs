@@ -123,11 +123,12 @@ impl Nat {
         }
     }
 
-    /// Chains of others that drop what is forwarded unless a rule accepts it, by their names; `None` when that cannot be told.
-    pub fn forward_drops(&self) -> Option<Vec<String>> {
-        // A program that hangs is not waited for twice.
+    /// Finds out which chains of others drop what is forwarded unless a rule accepts it, by their names; `None` when that
+    /// cannot be told.
+    pub fn forward_drops(&self) -> impl FnOnce() -> Option<Vec<String>> + Send + use<> {
+        // Not where the last listing failed: what hangs there would hang here.
         let lists = self.lock().unlisted.is_none();
-        lists.then(forward::drops).flatten()
+        move || lists.then(forward::drops).flatten()
     }
 
     /// Removes the table; fine when there is none.

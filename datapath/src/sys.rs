@@ -2,8 +2,8 @@
 
 #![allow(
     unsafe_code,
-    reason = "ioctl(2), getsockopt(2) of what is both asked and answered or of a list, and descriptors by number have no \
-              safe form"
+    reason = "ioctl(2), getsockopt(2) of what is both asked and answered or of a list, descriptors by number and mallopt(3) \
+              have no safe form"
 )]
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -79,4 +79,13 @@ pub(crate) fn ask_ipv4(socket: &impl AsFd, option: libc::c_int, bytes: &mut [u8]
         )
     };
     Errno::result(outcome).map(drop)
+}
+
+/// Has all threads of the process share one heap, which is to be said before there is a second thread. The C library gives
+/// each a heap of its own, so that they need not wait for each other; ours do little and seldom at once, and of each heap
+/// the most that it ever held stays with the process. (Nothing to do with the kernel: here is the door.)
+pub fn share_one_heap() {
+    // SAFETY: sets a number of the C library's, under its own lock; it takes any number and reads no memory of ours.
+    #[cfg(target_env = "gnu")]
+    let _one_that_has_no_such_number = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }

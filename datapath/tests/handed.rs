@@ -147,6 +147,8 @@ fn whoever_keeps_a_copy_takes_answers_away_from_nobody_but_itself() {
         while stolen < 3 {
             let asked = Instant::now();
             match socket.links() {
+                // Of the two parts of the answer the first was taken, and its end was not.
+                Ok(links) if links.is_empty() => stolen += 1,
                 Ok(links) => assert_eq!(links.len(), 1),
                 Err(NetlinkError::Timeout { .. }) => stolen += 1,
                 Err(other) => panic!("{other}"),

@@ -145,7 +145,7 @@ fn packet_filters_that_drop_what_is_forwarded_are_named() {
         let output = run_in(netns, run).unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     };
-    let drops = |netns: &Netns| run_in(netns, || Nat::default().forward_drops()).unwrap().unwrap();
+    let drops = |netns: &Netns| run_in(netns, || Nat::default().forward_drops()()).unwrap().unwrap();
     for program in ["iptables-legacy", "iptables-nft"] {
         let host = namespace();
         replace(&host, &table());

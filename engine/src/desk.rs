@@ -1,7 +1,7 @@
 //! A running engine over a world that is told what to answer, in virtual time: for tests of what lies between requests,
 //! decisions and ports.
 //!
-//! EC2 has one ENI with three addresses for pods and gives no more. The kernel keeps what it is told to make.
+//! EC2 has one ENI with three addresses for pods, and others that it is told to have, and gives no more. The kernel keeps what it is told to make.
 
 pub(crate) mod disk;
 mod tests;
@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
+use holdfast_model::cloud::{
+    Api, AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView,
+};
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::host::{
@@ -80,7 +82,11 @@ impl Clock for Time {
 /// EC2. Whatever would change something has this fault, and nothing is answered while it is silent.
 struct Ec2 {
     silent: AtomicBool,
+    /// What is attached besides the primary.
+    others: Mutex<Vec<EniView>>,
     fault: Mutex<CloudFault>,
+    /// Whatever was asked of it, in order.
+    calls: Mutex<Vec<Api>>,
     changes: AtomicU64,
     reads: AtomicU64,
 }
@@ -124,6 +130,7 @@ fn primary() -> EniView {
 
 impl Cloud for Ec2 {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
+        self.calls.lock().unwrap().push(call.api());
         if matches!(call, CloudCall::Read(_)) {
             self.reads.fetch_add(1, Ordering::SeqCst);
         } else {
@@ -134,7 +141,8 @@ impl Cloud for Ec2 {
         }
         match call {
             CloudCall::Read(CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) => {
-                Ok(CloudAnswer::Enis(vec![primary()]))
+                let others = self.others.lock().unwrap().clone();
+                Ok(CloudAnswer::Enis([primary()].into_iter().chain(others).collect()))
             }
             CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
             CloudCall::Change { .. } => {
@@ -176,6 +184,8 @@ fn silent() -> MetadataError {
 
 /// What the kernel has, and what it is told to say.
 pub(crate) struct Kernel {
+    /// Links of ENIs besides the primary's.
+    pub(crate) other_enis: Vec<MacAddr>,
     /// Wired pods, by host link, and whether that link is there.
     pub(crate) pods: BTreeMap<String, (PodWiring, bool)>,
     pub(crate) way_out: bool,
@@ -202,6 +212,9 @@ pub(crate) struct Kernel {
     /// What comparing a pod shows.
     pub(crate) differences: Vec<String>,
     pub(crate) liveness: Liveness,
+    /// Whether looking for a sandbox hangs, and how often it was begun.
+    pub(crate) looks_hang: bool,
+    pub(crate) looks: u32,
     /// Whose rules and routes it was told to remove.
     pub(crate) unwired: Vec<PodWiring>,
     /// What it was told to put right.
@@ -218,6 +231,14 @@ impl Kernel {
             up: true,
             ..LinkSeen::default()
         });
+        let others = self.other_enis.iter().enumerate().map(|(at, mac)| LinkSeen {
+            index: u32::try_from(at).unwrap() + 2,
+            name: format!("ens{}", at + 6),
+            mac: Some(*mac),
+            mtu: 9001,
+            up: true,
+            ..LinkSeen::default()
+        });
         let linked = self.pods.values().filter(|(_, link)| *link);
         let pods = linked.map(|(pod, _)| LinkSeen {
             index: index(pod),
@@ -229,7 +250,7 @@ impl Kernel {
             alias: Some(pod.alias.clone()),
             ..LinkSeen::default()
         });
-        eni.into_iter().chain(pods).collect()
+        eni.into_iter().chain(others).chain(pods).collect()
     }
 }
 
@@ -345,6 +366,10 @@ impl HostNet for Host {
     }
 
     async fn liveness(&self, _netns: NetnsRef, pod: PodWiring) -> Liveness {
+        self.kernel().looks += 1;
+        while self.kernel().looks_hang {
+            pass(1).await;
+        }
         let kernel = self.kernel();
         if kernel.pods.get(&pod.host_veth).is_some_and(|(_, link)| *link) {
             Liveness::Joined
@@ -383,6 +408,7 @@ impl Desk {
     /// The same, with a metadata service that answers or not.
     pub(crate) fn start_with(config: Config, answers: bool) -> Self {
         let kernel = Mutex::new(Kernel {
+            other_enis: Vec::new(),
             pods: BTreeMap::new(),
             way_out: true,
             forward_drops: Vec::new(),
@@ -400,6 +426,8 @@ impl Desk {
             eni: Some(9001),
             differences: Vec::new(),
             liveness: Liveness::Unknown,
+            looks_hang: false,
+            looks: 0,
             unwired: Vec::new(),
             applied: Vec::new(),
         });
@@ -435,7 +463,9 @@ impl Desk {
         let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
         let cloud = Arc::new(Ec2 {
             silent: AtomicBool::new(false),
+            others: Mutex::new(Vec::new()),
             fault: Mutex::new(CloudFault::Denied),
+            calls: Mutex::new(Vec::new()),
             changes: AtomicU64::new(0),
             reads: AtomicU64::new(0),
         });
@@ -487,6 +517,33 @@ impl Desk {
         std::mem::take(&mut self.imds.asked.lock().unwrap())
     }
 
+    /// Somebody has attached an ENI of their own.
+    pub(crate) fn attached_by_others(&self) -> EniId {
+        let (id, mac) = (EniId::new("eni-others"), MacAddr([2, 0, 0, 0, 0, 9]));
+        let attachment = primary().attachment.map(|attachment| AttachmentView {
+            id: AttachmentId::new("eni-attach-9"),
+            slot: EniSlot { card: 0, device: 1 },
+            ..attachment
+        });
+        let (primary_ipv4, secondary) = (Some([10, 0, 0, 90].into()), vec![[10, 0, 0, 91].into()]);
+        let view = EniView { id: id.clone(), mac, primary_ipv4, secondary, attachment, ..primary() };
+        self.cloud.others.lock().unwrap().push(view);
+        self.host.kernel().other_enis.push(mac);
+        id
+    }
+
+    /// Somebody gives all of others' ENIs this tag.
+    pub(crate) fn tagged_by_others(&self, tag: &str, value: &str) {
+        for view in self.cloud.others.lock().unwrap().iter_mut() {
+            view.tags.insert(tag.to_owned(), value.to_owned());
+        }
+    }
+
+    /// What EC2 was asked since the last call of this.
+    pub(crate) fn calls(&self) -> Vec<Api> {
+        std::mem::take(&mut self.cloud.calls.lock().unwrap())
+    }
+
     /// How often EC2 was read.
     pub(crate) fn reads(&self) -> u64 {
         self.cloud.reads.load(Ordering::SeqCst)
@@ -536,7 +593,16 @@ impl Desk {
     }
 
     pub(crate) async fn check(&self, container: &str) -> Result<Vec<String>, Stopped> {
-        timely(self.engine.check(sandbox(container), None, Vec::new())).await
+        self.check_for(container, &[]).await
+    }
+
+    /// A CHECK by a runtime that expects the pod to have these.
+    pub(crate) async fn check_for(
+        &self,
+        container: &str,
+        expected: &[IpAddr],
+    ) -> Result<Vec<String>, Stopped> {
+        timely(self.engine.check(sandbox(container), None, expected.to_vec())).await
     }
 
     pub(crate) async fn gc(&self, network: &str, valid: &[&str]) -> Result<(), Stopped> {

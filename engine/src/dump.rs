@@ -7,10 +7,11 @@ use holdfast_model::ledger::Ledger;
 use holdfast_model::sandbox::SandboxKey;
 use serde::Serialize;
 
-/// What the engine knows and does at one instant.
+/// What the engine knows and does at one instant. The ledger and its journal are put into words by whoever shows them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Dump {
     /// The ledger.
+    #[serde(skip)]
     pub ledger: Ledger,
     /// Invariants that the ledger breaks. Any entry is a defect.
     pub violations: Vec<Violation>,
@@ -39,6 +40,7 @@ pub struct Dump {
     /// Pods that were answered for and that nothing reaches any more, each with the reason.
     pub cut_off: Vec<String>,
     /// What happened lately, oldest first.
+    #[serde(skip)]
     pub journal: Vec<JournalEntry>,
 }
 

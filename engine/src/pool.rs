@@ -111,6 +111,11 @@ impl<W: World> Engine<W> {
             self.observed.given_up(id);
             return;
         };
+        if !planner::may_leave(self.book.ledger(), &self.observed, intent, &self.now()) {
+            // It stays open, and the next plan reads first.
+            self.observed.given_up(id);
+            return;
+        }
         let call = planner::call_of(intent);
         tracing::info!(intent = %id, api = ?call.api(), "calling EC2");
         let cloud = self.ports.cloud.clone();

@@ -2,6 +2,7 @@
 //! daemon's work.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,10 @@ impl Default for WarmTargets {
     }
 }
 
+/// What an interval between reads of EC2 may be, in seconds. A node that read more often would take from the account's rate what
+/// its neighbours need; one that read more seldom would not be told of for days.
+pub const READ_INTERVALS: RangeInclusive<u64> = 60..=24 * 3600;
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -74,6 +79,9 @@ pub struct Config {
     pub cooldown: Setting<Duration>,
     /// `HOLDFAST_ADD_HOLD`: how long an ADD may wait for addresses that are on their way. Default 60 s.
     pub add_hold: Setting<Duration>,
+    /// `HOLDFAST_EC2_READ_INTERVAL`: within this time what others do that no hint tells is noticed, such as a tag on an ENI.
+    /// Default six hours; within [`READ_INTERVALS`].
+    pub ec2_read_interval: Setting<Duration>,
     /// `AWS_VPC_ENI_MTU`: MTU of ENI links. Default 9001.
     pub eni_mtu: Setting<u32>,
     /// `POD_MTU`: MTU of pod links; default the ENI's.
@@ -121,6 +129,7 @@ impl Default for Config {
             max_pods: Setting::default_of(None),
             cooldown: Setting::default_of(Duration::from_secs(30)),
             add_hold: Setting::default_of(Duration::from_secs(60)),
+            ec2_read_interval: Setting::default_of(Duration::from_secs(6 * 3600)),
             eni_mtu: Setting::default_of(9001),
             pod_mtu: Setting::default_of(9001),
             veth_prefix: Setting::default_of("eni".to_owned()),

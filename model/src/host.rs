@@ -19,7 +19,7 @@ use crate::sandbox::SandboxKey;
 
 pub use eni::{EniChange, EniWiring};
 pub use pod::{PodDifference, PodWired, PodWiring, Way};
-pub use seen::{EniLink, HostObserved, LinkSeen, Look, NatSeen, Route, Rule};
+pub use seen::{EniLink, HostObserved, LinkSeen, Look, NatSeen, Route, Rule, SetOf};
 
 /// The protocol number on routes and rules that we made (`rtm_protocol`, `FRA_PROTOCOL`). Unassigned upstream
 /// of us: `/etc/iproute2/rt_protos` gives 72 to nobody.

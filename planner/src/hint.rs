@@ -37,6 +37,9 @@ pub struct HintDiff {
     pub missing: BTreeSet<EniId>,
     /// MACs that the ledger lacks, or has on ENIs that are not attached.
     pub unknown: BTreeSet<MacAddr>,
+    /// Where there are any: ENIs that are gone and keep their place for their pods. Who sits in one of those is not taken in, however
+    /// often it is read; when one of them has left, it is another difference.
+    pub kept: BTreeSet<EniId>,
     /// The primary's security groups, where they are others than the ledger has.
     pub groups: Option<BTreeSet<SecurityGroupId>>,
 }
@@ -102,6 +105,10 @@ pub fn compare_hint(
         .any(|intent| matches!(intent.change, holdfast_model::cloud::CloudChange::CreateEni { .. }));
     if !creating {
         diff.unknown = enis.keys().filter(|mac| !known.contains(*mac)).copied().collect();
+    }
+    if !diff.unknown.is_empty() {
+        let kept = ledger.enis.values().filter(|eni| eni.attachment().is_some() && is_away(ledger, eni));
+        diff.kept = kept.map(|eni| eni.id.clone()).collect();
     }
     (diff != HintDiff::default()).then_some(diff)
 }

@@ -6,7 +6,7 @@ pub(crate) mod settle;
 use holdfast_model::cloud::CloudCall;
 use holdfast_model::intent::Intent;
 
-pub use open::open;
+pub use open::{may_leave, open};
 pub use settle::settle;
 
 /// The call that carries out an intent: the same each time.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::cloud::{Api, CloudChange, CloudRead};
+use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
@@ -15,6 +15,7 @@ use crate::agenda::Agenda;
 use crate::claims::{busy, claimed_slots, lowest_free_slot};
 use crate::desired::Desired;
 use crate::host::{eni_wiring, wants_set_up};
+use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{Pool, targets};
 use crate::proof::Brake;
@@ -34,9 +35,6 @@ pub(crate) const DETACHMENT_TAKES_AT_MOST: Duration = Duration::from_secs(30);
 /// A deletion right after the detachment only answers that the ENI is still in use.
 const DETACHMENT_TAKES: Duration = Duration::from_secs(2);
 
-/// For so long an unattached ENI passes for what it was seen to be.
-const LOOKED_AT_FOR: Duration = Duration::from_secs(300);
-
 /// Steps that bring each ENI to its next phase.
 pub(crate) fn advance(
     desired: &Desired<'_>,
@@ -44,6 +42,7 @@ pub(crate) fn advance(
     observed: &Observed,
     pool: &Pool<'_>,
     now: &Now,
+    looks: &mut Looks<'_>,
     agenda: &mut Agenda,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -100,7 +99,10 @@ pub(crate) fn advance(
                         instance: node.identity.instance.clone(),
                         slot,
                     };
-                    steps.extend(looked_at(eni, attach, observed, now));
+                    // While EC2 refused it, or we had no cause to act, somebody may have made it theirs.
+                    if looks.known(eni) {
+                        steps.push(Step::Open(attach));
+                    }
                 }
             }
             EniPhase::Attached { attachment, delete_on_termination: false }
@@ -118,32 +120,21 @@ pub(crate) fn advance(
                 }));
             }
             EniPhase::Draining { .. } if pause(Api::DetachNetworkInterface).is_none() => {
-                steps.extend(idle.and_then(|idle| idle.detach()).map(Step::Open));
+                let detach = idle.and_then(|idle| idle.detach(looks.seen(eni)?));
+                steps.extend(detach.map(Step::Open));
             }
             EniPhase::Detached
                 if agenda.reached(eni.since.after(DETACHMENT_TAKES))
                     && pause(Api::DeleteNetworkInterface).is_none() =>
             {
-                let delete = idle.and_then(|idle| idle.delete());
-                steps.extend(delete.and_then(|delete| looked_at(eni, delete, observed, now)));
+                let delete = idle.and_then(|idle| idle.delete(looks.seen(eni)?));
+                steps.extend(delete.map(Step::Open));
             }
             _ => {}
         }
     }
     steps.reverse();
     steps
-}
-
-/// A change of an unattached ENI, or the read that comes before it: while EC2 refused it, or we had no cause to act, somebody
-/// may have made it theirs.
-fn looked_at(eni: &EniRecord, change: CloudChange, observed: &Observed, now: &Now) -> Option<Step> {
-    let known = eni.since.max(observed.reads.last_of(&eni.id).unwrap_or(eni.since));
-    if now.boottime.since(known) < LOOKED_AT_FOR {
-        return Some(Step::Open(change));
-    }
-    let rests = observed.pause_of(Api::DescribeNetworkInterfaces, None, None, now).is_some();
-    let waits = rests || observed.reads.is_read(&eni.id);
-    (!waits).then(|| Step::Read(CloudRead::Enis { enis: vec![eni.id.clone()] }))
 }
 
 /// ENIs that were to be given back and are wanted after all: no detachment of them is under way, and none was carried

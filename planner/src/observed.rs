@@ -292,6 +292,7 @@ impl Observed {
         let unanswered = self.unanswered(ledger);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
         self.note_strays(ledger, reading);
+        self.note_looked_at(ledger, reading);
         self.note_shown(ledger, reading);
         self.note_not_shown(ledger, reading);
         self.note_unbound(ledger, reading);
@@ -322,6 +323,21 @@ impl Observed {
             self.reads.want_from(Reason::IntentsLost, at);
         }
         self.strays = shown;
+    }
+
+    /// Which ENIs of ours the read has shown. The list of unattached ones is for what the ledger lacks, and lags; and a read
+    /// that began before a call of ours ended was not taken in.
+    fn note_looked_at(&mut self, ledger: &Ledger, reading: Reading<'_>) {
+        if !matches!(reading.read, CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) {
+            return;
+        }
+        let taken_in = |record: &&EniRecord| {
+            reading.began >= record.changed
+                && !ledger.intents_on(&record.id).any(|intent| self.is_under_way(intent.id))
+        };
+        let shown = reading.views.iter().filter_map(|view| ledger.enis.get(&view.id)).filter(taken_in);
+        let shown = shown.map(|record| record.id.clone()).collect();
+        self.reads.looked(reading.read, reading.began, shown, ledger);
     }
 
     /// What the read has borne out, and what a later one has to.
@@ -363,7 +379,7 @@ impl Observed {
                 let ip = block.net.addr();
                 let idle = block.state == BlockState::Held && !ledger.is_somebodys(block);
                 if view.secondary.contains(&ip) || !idle {
-                    self.reads.shown(ip);
+                    self.reads.address_shown(ip);
                 } else {
                     let from = record.changed.after(ABSENCE_BELIEVED_AFTER);
                     self.reads.want_from(Reason::NotShown(ip), from);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::cloud::CloudChange;
-use holdfast_model::intent::Sending;
+use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
@@ -14,6 +14,7 @@ use crate::desired::Desired;
 use crate::grow::growth;
 use crate::lifecycle;
 use crate::limits;
+use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::SETBACKS_FORGOTTEN_AFTER;
@@ -62,16 +63,15 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         agenda.at(instant);
     }
     let pool = Pool::of(PoolKey::DEFAULT, desired, ledger, observed, now);
+    let mut looks = Looks::new(observed, now);
     let mut steps = Vec::new();
-    steps.extend(limits::ask(ledger, observed, now));
-    steps.extend(reads(ledger, observed, node, now, &mut agenda).into_iter().map(Step::Read));
     if observed.may_change(desired) {
-        steps.extend(repeats(ledger, observed, now));
+        steps.extend(repeats(ledger, observed, now, &mut looks));
     }
     steps.extend(lifecycle::forget(ledger, now, &mut agenda));
     let taken_back = lifecycle::take_back(desired, ledger, observed, &pool, now);
     if taken_back.is_none() {
-        steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut agenda));
+        steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
     }
     if observed.may_change(desired) {
         steps.extend(source::follow_groups(ledger, observed, now));
@@ -84,7 +84,10 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         Some(step) => steps.push(step),
         None => steps.extend(grown.changes.into_iter().map(Step::Open)),
     }
-    steps.extend(shrink(desired, ledger, observed, &pool, now, &mut agenda));
+    steps.extend(shrink(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
+    let reads =
+        reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
+    let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();
     let steps = affordable(steps, ledger, observed, now, &mut agenda);
     Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }
 }
@@ -104,8 +107,16 @@ fn affordable(
 }
 
 /// Open intents whose call is sent again: those with a token, those of which a second one does no harm, and those
-/// whose first never left.
-fn repeats(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
+/// whose first never left. After a silence of EC2's the ENI may be somebody else's by now, so it is looked at before.
+fn repeats(ledger: &Ledger, observed: &Observed, now: &Now, looks: &mut Looks<'_>) -> Vec<Step> {
+    let mut known = |intent: &Intent| {
+        let Some(record) = intent.change.eni().and_then(|eni| ledger.enis.get(eni)) else { return true };
+        match &intent.change {
+            change if change.gives_back() => looks.seen(record).is_some(),
+            CloudChange::AttachEni { .. } => looks.known(record),
+            _ => true,
+        }
+    };
     ledger
         .intents
         .values()
@@ -123,6 +134,7 @@ fn repeats(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
             };
             eni.is_none_or(|eni| !observed.doubted(eni))
                 && observed.pause_of(intent.change.api(), eni, subnet, now).is_none()
+                && known(intent)
         })
         .map(|intent| Step::Repeat(intent.id))
         .collect()

@@ -8,7 +8,7 @@
 //! | a lease, with its links, rules and routes | [`Ended`] | the runtime's word; an ADD that was never answered; a namespace and a host link that are both gone |
 //! | all leases | `NewBoot` | the kernel's boot id: sandboxes do not outlive a boot |
 //! | the whole ledger | `Anothers` | metadata names another instance, and the host's links bear it out |
-//! | an address or an ENI in EC2 | `Idle` | ledger and kernel agree that nobody holds it, and EC2 was read by this process |
+//! | an address or an ENI in EC2 | `Idle` and `Seen` | ledger and kernel agree that nobody holds it; and a read has shown the ENI as ours, five minutes ago at most and since it was chosen to go. A call that is repeated stands on `Seen` anew |
 //! | an ENI that hangs unattached | [`crate::orphan`] | it bears this instance's tag and an intent's, or was left behind for longer than anybody takes to attach it |
 //! | an address or an ENI in the book | `Left` | EC2 carried our own call out, or does not know it; a whole read shows it gone, half a minute after our last change |
 //!
@@ -18,8 +18,10 @@ mod idle;
 mod lease;
 mod ledger;
 mod left;
+mod seen;
 
 pub(crate) use idle::Brake;
 pub use lease::{Ended, NetnsSeen, Sighting, collect_garbage, reap};
 pub(crate) use ledger::{Anothers, NewBoot, Whose, whose};
 pub(crate) use left::Left;
+pub(crate) use seen::{LOOKED_AT_FOR, Seen};

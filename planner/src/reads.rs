@@ -1,22 +1,29 @@
-//! Which reads of EC2 are due: what the queue says, and what open intents need.
+//! Which reads of EC2 are due: what the queue says, what open intents need, and what is to be looked at before it is given back.
 //!
-//! At rest there are two in six hours: a full one, and one for ENIs of ours that hang unattached.
+//! At rest there are two in six hours, or as often as is set: a full one, and one for ENIs of ours that hang unattached.
+
+use std::collections::BTreeSet;
 
 use holdfast_model::cloud::{Api, CloudRead};
+use holdfast_model::ids::EniId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeRecord;
 use holdfast_model::time::Now;
 
 use crate::agenda::Agenda;
+use crate::desired::Desired;
 use crate::observed::Observed;
+use crate::wanted::Periods;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) fn reads(
+    desired: &Desired<'_>,
     ledger: &Ledger,
     observed: &Observed,
     node: &NodeRecord,
+    looks: &BTreeSet<EniId>,
     now: &Now,
     agenda: &mut Agenda,
 ) -> Vec<CloudRead> {
@@ -28,7 +35,8 @@ pub(crate) fn reads(
     let mut due = Vec::new();
     if !enis_rest {
         let unanswered = observed.unanswered(ledger);
-        due = observed.reads.due(&node.identity.instance, ledger, &unanswered, observed.jitter, agenda);
+        let periods = Periods::of(desired.config.ec2_read_interval.value, observed.jitter);
+        due = observed.reads.due(&node.identity.instance, ledger, &unanswered, looks, periods, agenda);
     }
     if !subnets_rest {
         due.extend(observed.reads.subnets_due(ledger, agenda));

@@ -12,6 +12,7 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
+use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{EniPool, Pool, targets};
 use crate::proof::Brake;
@@ -31,6 +32,7 @@ pub(crate) fn shrink(
     observed: &Observed,
     pool: &Pool<'_>,
     now: &Now,
+    looks: &mut Looks<'_>,
     agenda: &mut Agenda,
 ) -> Vec<Step> {
     let growing = ledger.intents.values().any(|intent| {
@@ -85,7 +87,8 @@ pub(crate) fn shrink(
         }
         let addresses = share.free.iter().rev().take(count as usize).copied().collect();
         if let Some(idle) = brake.addresses(share.eni, addresses) {
-            steps.push(Step::Open(idle.unassign()));
+            // What waits for a look is as good as given back: others do not go in its place.
+            steps.extend(looks.seen(share.eni).map(|seen| Step::Open(idle.unassign(seen))));
             over -= count;
         }
     }

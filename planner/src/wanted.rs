@@ -20,8 +20,11 @@ use crate::host::wants_set_up;
 #[cfg(test)]
 mod tests;
 
-/// The safety net against what no hint tells.
-pub(crate) const FULL_READ_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// ENIs of ours that hang unattached are looked for no more often than this: where one is known, it is looked at before anything
+/// is done with it.
+const UNATTACHED_READ_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// A read is answered within this time.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// A full read because of a hint begins at least this long after the last one: the metadata service may show something
 /// else at each look.
 const HINT_READ_EVERY: Duration = Duration::from_secs(60);
@@ -60,6 +63,7 @@ enum Pacing {
     Contradicted(EniId),
     Miscounted,
     Unanswered(EniId),
+    Looked(EniId),
     Range(SubnetId),
     Addresses,
     Hinted(HintDiff),
@@ -86,9 +90,11 @@ impl Pacing {
         let seconds = Duration::from_secs;
         match self {
             // An ENI waits for these.
-            Self::Contradicted(_) | Self::Miscounted | Self::Unanswered(_) | Self::Range(_) => {
-                (seconds(5), seconds(300))
-            }
+            Self::Contradicted(_)
+            | Self::Miscounted
+            | Self::Unanswered(_)
+            | Self::Looked(_)
+            | Self::Range(_) => (seconds(5), seconds(300)),
             // Nothing is served before it is over.
             Self::PrimaryNotShown | Self::LedgerLost => (seconds(1), seconds(300)),
             Self::Addresses => (seconds(30), seconds(1200)),
@@ -112,6 +118,26 @@ impl Pace {
     }
 }
 
+/// How often each listing is read although nothing calls for it: the safety net against what no hint tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Periods {
+    full: Duration,
+    unattached: Duration,
+}
+
+impl Periods {
+    /// What others do is to be noticed within this interval, so jitter, which spreads the reads of many nodes, shortens it: by an
+    /// eighth at most.
+    pub(crate) fn of(interval: Duration, jitter: Duration) -> Self {
+        let within = |interval: Duration| {
+            let span = u64::try_from((interval / 8).as_millis()).unwrap_or(u64::MAX).max(1);
+            let jitter = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX) % span;
+            interval.saturating_sub(ANSWERED_WITHIN + Duration::from_millis(jitter))
+        };
+        Self { full: within(interval), unattached: within(interval.max(UNATTACHED_READ_EVERY)) }
+    }
+}
+
 /// The queue of wanted reads, those under way, and when the listings were last read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WantedReads {
@@ -121,8 +147,8 @@ pub struct WantedReads {
     under_way: Vec<CloudRead>,
     last_full: Option<BootTime>,
     last_unattached: Option<BootTime>,
-    /// When the last read of an ENI by its id began that was answered.
-    last_of: BTreeMap<EniId, BootTime>,
+    /// When the last read began that showed an ENI and was taken into the ledger about it.
+    shown: BTreeMap<EniId, BootTime>,
 }
 
 impl WantedReads {
@@ -152,9 +178,36 @@ impl WantedReads {
         self.last_full
     }
 
-    /// When the last read of this ENI by its id began that was answered.
-    pub(crate) fn last_of(&self, eni: &EniId) -> Option<BootTime> {
-        self.last_of.get(eni).copied()
+    /// When the last read began that showed this ENI and was taken into the ledger about it.
+    pub(crate) fn shown(&self, eni: &EniId) -> Option<BootTime> {
+        self.shown.get(eni).copied()
+    }
+
+    /// A read was taken into this ledger, and showed these ENIs of it. One that it was to show and did not is not looked for
+    /// without a pause.
+    pub(crate) fn looked(
+        &mut self,
+        read: &CloudRead,
+        began: BootTime,
+        shown: BTreeSet<EniId>,
+        ledger: &Ledger,
+    ) {
+        if let CloudRead::Enis { enis } = read {
+            for eni in enis.iter().filter(|eni| !shown.contains(*eni)) {
+                self.looked_in_vain(Pacing::Looked(eni.clone()), began);
+            }
+        }
+        for eni in shown {
+            self.paces.remove(&Pacing::Looked(eni.clone()));
+            let latest = self.shown.entry(eni).or_insert(began);
+            *latest = began.max(*latest);
+        }
+        self.shown.retain(|eni, _| ledger.enis.contains_key(eni));
+    }
+
+    fn looked_in_vain(&mut self, pacing: Pacing, began: BootTime) {
+        let reads = self.paces.get(&pacing).map_or(1, |pace| pace.reads.saturating_add(1));
+        self.paces.insert(pacing, Pace { reads, last: began });
     }
 
     /// Whether a read of this ENI by its id is under way.
@@ -207,7 +260,7 @@ impl WantedReads {
     }
 
     /// A read has shown this address after all.
-    pub(crate) fn shown(&mut self, ip: IpAddr) {
+    pub(crate) fn address_shown(&mut self, ip: IpAddr) {
         if self.wanted.remove(&Reason::NotShown(ip)).is_some() {
             self.settle(|_, _| false);
         }
@@ -259,10 +312,9 @@ impl WantedReads {
             }
             CloudRead::InstanceEnis { .. } => self.last_full = self.last_full.max(Some(began)),
             CloudRead::AvailableEnis { .. } => self.last_unattached = self.last_unattached.max(Some(began)),
-            CloudRead::Enis { enis } => self.last_of.extend(enis.iter().map(|eni| (eni.clone(), began))),
+            CloudRead::Enis { .. } => {}
             CloudRead::Subnets { subnets } => self.subnets_told(subnets, began, ledger),
         }
-        self.last_of.retain(|eni, _| ledger.enis.contains_key(eni));
         self.paces.retain(|pacing, pace| match pacing {
             Pacing::Unanswered(eni) => unanswered.contains(eni),
             _ => began.since(pace.last) < pacing.distances().1 * FORGOTTEN_AFTER,
@@ -280,8 +332,7 @@ impl WantedReads {
             )
             .collect();
         for pacing in told {
-            let pace = self.paces.entry(pacing).or_insert(Pace { reads: 0, last: began });
-            *pace = Pace { reads: pace.reads.saturating_add(1), last: began };
+            self.looked_in_vain(pacing, began);
         }
         // Whether it bears out the others, its contents tell.
         self.settle(|reason, from| {
@@ -295,27 +346,28 @@ impl WantedReads {
     pub(crate) fn forget(&mut self) {
         self.last_full = None;
         self.last_unattached = None;
-        self.last_of.clear();
+        self.shown.clear();
         self.paces.clear();
     }
 
-    /// The reads that are due. `unanswered` are ENIs of which it is not known what became of a change; `jitter` spreads
-    /// the periodic reads of many nodes.
+    /// The reads that are due. `unanswered` are ENIs of which it is not known what became of a change, `looks` those that are to
+    /// be seen before they go.
     pub(crate) fn due(
         &self,
         instance: &InstanceId,
         ledger: &Ledger,
         unanswered: &BTreeSet<EniId>,
-        jitter: Duration,
+        looks: &BTreeSet<EniId>,
+        periods: Periods,
         agenda: &mut Agenda,
     ) -> Vec<CloudRead> {
         let mut due = Vec::new();
         let full = CloudRead::InstanceEnis { instance: instance.clone() };
-        if self.is_due(&full, self.full_from(jitter), agenda) {
+        if self.is_due(&full, self.full_from(periods.full), agenda) {
             due.push(full.clone());
         }
         let unattached = CloudRead::AvailableEnis { instance: instance.clone() };
-        if self.is_due(&unattached, self.unattached_from(jitter), agenda) {
+        if self.is_due(&unattached, self.unattached_from(periods.unattached), agenda) {
             due.push(unattached);
         }
         let full_comes = due.contains(&full) || self.under_way.contains(&full);
@@ -325,8 +377,10 @@ impl WantedReads {
         });
         let unanswered =
             unanswered.iter().map(|eni| (eni, self.paced(&Pacing::Unanswered(eni.clone()), BootTime(0))));
+        let looks = looks.iter().map(|eni| (eni, self.paced(&Pacing::Looked(eni.clone()), BootTime(0))));
         let enis: BTreeSet<&EniId> = doubted
             .chain(unanswered)
+            .chain(looks)
             .filter(|(eni, _)| !self.is_read(eni))
             .filter(|(eni, _)| !(full_comes && tells_of(&full, eni, ledger)))
             .filter(|(_, from)| agenda.reached(*from))
@@ -364,8 +418,7 @@ impl WantedReads {
             if ledger.subnets.get(subnet).is_some_and(|known| known.ipv4.is_some()) {
                 self.paces.remove(&pacing);
             } else {
-                let reads = self.paces.get(&pacing).map_or(1, |pace| pace.reads.saturating_add(1));
-                self.paces.insert(pacing, Pace { reads, last: began });
+                self.looked_in_vain(pacing, began);
             }
         }
     }
@@ -375,9 +428,9 @@ impl WantedReads {
     }
 
     /// From when on the instance's ENIs are to be read; `None`: they never were.
-    fn full_from(&self, jitter: Duration) -> Option<BootTime> {
+    fn full_from(&self, every: Duration) -> Option<BootTime> {
         let last = self.last_full?;
-        let periodic = last.after(FULL_READ_EVERY + jitter);
+        let periodic = last.after(every);
         // One that began when it can tell has told what it can.
         let addresses = self
             .wanted
@@ -401,8 +454,8 @@ impl WantedReads {
     }
 
     /// From when on our unattached ENIs are to be read; `None`: they never were.
-    fn unattached_from(&self, jitter: Duration) -> Option<BootTime> {
-        let periodic = self.last_unattached?.after(FULL_READ_EVERY + jitter);
+    fn unattached_from(&self, every: Duration) -> Option<BootTime> {
+        let periodic = self.last_unattached?.after(every);
         let suspected = self.wanted.get(&Reason::IntentsLost);
         let suspected = suspected.map(|from| self.paced(&Pacing::IntentsLost, *from));
         suspected.into_iter().chain([periodic]).min()

@@ -9,7 +9,9 @@ use holdfast_wire::code;
 use holdfast_wire::message::{Answer, EnforcingMode, Failed, Request, RequestError};
 use serde_json::{Value, json};
 
-use crate::fake_daemon::{FakeDaemon, Heard, Reply, added, broken_replies, failed, of_add, serve};
+use crate::fake_daemon::{
+    FakeDaemon, Heard, REFUSAL_TAKES, Reply, added, broken_replies, failed, of_add, serve,
+};
 use crate::runtime::Runtime;
 
 #[test]
@@ -156,6 +158,8 @@ fn a_daemon_of_an_older_protocol_is_asked_again_in_its_own() {
             heard[1].descriptors.as_ref().is_some_and(|came| came.netlink.is_none()) && heard[1].extra == 0,
             "{command}: the namespace and nothing else"
         );
+        let [first, second] = [0, 1].map(|at: usize| Duration::from_millis(heard[at].request.patience_ms));
+        assert!(second + REFUSAL_TAKES <= first, "{command}: it is told what is left: {first:?}, {second:?}");
     }
 }
 

@@ -29,9 +29,12 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     /// Nothing until the plugin gives up.
     Silence,
-    /// As a daemon does that speaks protocol 1 alone: a refusal in it, or this.
+    /// As a daemon does that speaks protocol 1 alone: a refusal in it, which takes [`REFUSAL_TAKES`], or this.
     Protocol1(Answer),
 }
+
+/// How long a daemon of an older protocol takes to say so.
+pub(crate) const REFUSAL_TAKES: Duration = Duration::from_millis(30);
 
 pub(crate) struct FakeDaemon {
     stop: Arc<AtomicBool>,
@@ -95,6 +98,7 @@ pub(crate) fn serve(mut stream: UnixStream, reply: &Reply) -> Heard {
     let request = RequestFrame::decode(&body).unwrap();
     match reply {
         Reply::Protocol1(_) if request.protocol != 1 => {
+            thread::sleep(REFUSAL_TAKES);
             let refusal = RequestError::Protocol { asked: request.protocol }.answer();
             stream.write_all(&AnswerFrame::new(refusal, 1, "fake").encode().unwrap()).unwrap();
         }

@@ -24,11 +24,15 @@ const V4: AddressFamily = AddressFamily::Inet;
 /// link is the first piece to appear, of what is taken down the last to go. So what a read missed of a thing in the
 /// making can be put there twice, which does no harm, and of one in the taking down there is less than was seen.
 pub(crate) fn observe(worker: &mut Worker, wanted: &NatWanted, nat: &Nat) -> Result<HostObserved, HostFault> {
-    let mut observed = read(&mut worker.socket, &worker.sysctl).map_err(refused)?;
-    observed.nat = nat_seen(wanted, nat, &observed);
-    observed.forward_drops = nat.forward_drops();
-    observed.forwarding = worker.sysctl.read(FORWARDING).map(|value| value == "1");
-    Ok(observed)
+    // Two programs are waited for: both at once. A thread is in the namespace of who starts it.
+    std::thread::scope(|scope| {
+        let drops = scope.spawn(nat.forward_drops());
+        let mut observed = read(&mut worker.socket, &worker.sysctl).map_err(refused)?;
+        observed.nat = nat_seen(wanted, nat, &observed);
+        observed.forwarding = worker.sysctl.read(FORWARDING).map(|value| value == "1");
+        observed.forward_drops = drops.join().unwrap_or_default();
+        Ok(observed)
+    })
 }
 
 /// All but the NAT table and forwarding.

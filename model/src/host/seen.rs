@@ -1,7 +1,9 @@
 //! What was seen in the host's network namespace, and how it is looked through.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -223,13 +225,16 @@ impl<'o> EniLink<'o> {
     }
 }
 
+/// Of thousands, to ask whether one is among them. The same in each run, like all that decides.
+pub type SetOf<T> = HashSet<T, BuildHasherDefault<DefaultHasher>>;
+
 /// What was seen, found by what it is looked for by: a node has hundreds of pods, and each is looked for.
 pub struct Look<'o> {
     enis: BTreeMap<MacAddr, Vec<&'o LinkSeen>>,
     pods: BTreeMap<&'o str, &'o LinkSeen>,
-    rules: BTreeSet<&'o Rule>,
-    routes: BTreeSet<&'o Route>,
-    rp_filter: u8,
+    observed: &'o HostObserved,
+    rules: SetOf<&'o Rule>,
+    routes: SetOf<&'o Route>,
 }
 
 impl<'o> Look<'o> {
@@ -245,9 +250,9 @@ impl<'o> Look<'o> {
         Self {
             enis,
             pods: pods.map(|link| (link.name.as_str(), link)).collect(),
+            observed,
             rules: observed.rules.iter().collect(),
             routes: observed.routes.iter().collect(),
-            rp_filter: observed.rp_filter,
         }
     }
 
@@ -275,19 +280,19 @@ impl<'o> Look<'o> {
         self.routes.contains(route)
     }
 
-    /// Our rules.
-    pub fn rules(&self) -> impl Iterator<Item = &'o Rule> + '_ {
-        self.rules.iter().copied()
+    /// Our rules, as they were listed.
+    pub fn rules(&self) -> impl Iterator<Item = &'o Rule> + use<'o> {
+        self.observed.rules.iter()
     }
 
-    /// Our routes.
-    pub fn routes(&self) -> impl Iterator<Item = &'o Route> + '_ {
-        self.routes.iter().copied()
+    /// Our routes, as they were listed.
+    pub fn routes(&self) -> impl Iterator<Item = &'o Route> + use<'o> {
+        self.observed.routes.iter()
     }
 
     /// Whether the kernel drops what comes in by the link from where its answer would leave by another.
     pub fn is_strict(&self, link: &LinkSeen) -> bool {
-        link.rp_filter.unwrap_or(0).max(self.rp_filter) == 1
+        link.rp_filter.unwrap_or(0).max(self.observed.rp_filter) == 1
     }
 }
 

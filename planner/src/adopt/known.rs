@@ -1,7 +1,7 @@
 //! ENIs that the ledger has.
 
 use holdfast_model::block::BlockState;
-use holdfast_model::cloud::{AttachmentStatus, CloudChange, CloudRead, EniView};
+use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, Management};
 
 use crate::adopt::unknown::make_room;
@@ -61,8 +61,13 @@ impl Merge<'_> {
         };
 
         let Some(mut next) = draft.ledger.enis.get(&record.id).cloned() else { return };
+        let management = self.shown_management(record, view, here);
         match &mut next.phase {
             EniPhase::Available | EniPhase::Attached { .. } => next.phase = Self::attached(here),
+            // It is not ours to give back any more.
+            EniPhase::Draining { .. } if management == Management::Unmanaged => {
+                next.phase = Self::attached(here);
+            }
             EniPhase::Draining { attachment } => *attachment = here.id.clone(),
             // Our own detachment, seen late; after that much time it is somebody's new attachment.
             EniPhase::Detached if self.reading.began.since(record.since) >= TOMBSTONE => {
@@ -73,7 +78,14 @@ impl Merge<'_> {
                 next.phase = Self::attached(here);
                 next.place = EniPlace::Device(here.slot);
             }
-            EniPhase::Detached | EniPhase::Gone => return,
+            EniPhase::Detached => {
+                // Its tags are as new as the view, though its attachment may be an old one.
+                if let Some(left) = Left::taken(view, &self.me) {
+                    draft.bury(&view.id, &left);
+                }
+                return;
+            }
+            EniPhase::Gone => return,
         }
         if std::mem::discriminant(&next.phase) != std::mem::discriminant(&record.phase) {
             next.since = draft.now();
@@ -83,16 +95,21 @@ impl Merge<'_> {
         if next.place != there && !leased && !claimed_slots(&draft.ledger).contains(&here.slot) {
             next.place = there;
         }
-        // An empty set of tags says nothing: upstream's rule, from an outage where tags were missing.
-        if !view.tags.is_empty() || next.management == Management::Excluded {
-            next.management = self.management(view, here.slot);
-        }
+        next.management = management;
         next.source = source_of(view);
-        let managed = next.management == Management::Managed;
         draft.put_eni(next);
-        if managed {
+        if management == Management::Managed {
             self.addresses(draft, record, view, new);
         }
+    }
+
+    /// Whose an ENI of the ledger is that is attached here. An empty set of tags says nothing: upstream's rule, from an outage
+    /// where tags were missing.
+    fn shown_management(&self, record: &EniRecord, view: &EniView, here: &AttachmentView) -> Management {
+        if view.tags.is_empty() && record.management != Management::Excluded {
+            return record.management;
+        }
+        self.management(view, here.slot)
     }
 
     /// An ENI that the read does not show where the ledger has it. `view` is what it shows instead.
@@ -170,6 +187,10 @@ impl Merge<'_> {
     /// Closes the open intents on this ENI that the read settles. None of them is under way.
     fn settle_by_read(&self, draft: &mut Draft<'_>, record: &EniRecord, view: Option<&EniView>) {
         let here = view.and_then(|view| self.here(view));
+        // What is others' now is not asked for again, whatever became of the first call.
+        let others = view
+            .zip(here)
+            .is_some_and(|(view, here)| self.shown_management(record, view, here) == Management::Unmanaged);
         for mut intent in draft.intents_on(&record.id) {
             let id = intent.id;
             match &mut intent.change {
@@ -187,7 +208,7 @@ impl Merge<'_> {
                     }
                     if left.is_empty() {
                         draft.drop_intent(id);
-                    } else if self.proves_absence(record).is_some() && view.is_some() {
+                    } else if others || (self.proves_absence(record).is_some() && view.is_some()) {
                         // Shown so long after the last call: no call has taken them away, nor will one any more.
                         not_unassigned(draft, &intent);
                     } else {
@@ -199,7 +220,7 @@ impl Merge<'_> {
                     draft.drop_intent(id);
                     draft.enter(&record.id, EniPhase::Detached);
                 }
-                CloudChange::DetachEni { .. } if self.proves_absence(record).is_some() => {
+                CloudChange::DetachEni { .. } if others || self.proves_absence(record).is_some() => {
                     draft.drop_intent(id);
                 }
                 CloudChange::DeleteEni { .. } => {

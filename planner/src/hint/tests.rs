@@ -215,3 +215,52 @@ fn what_is_shown_and_passes_for_detached_is_seen() {
         assert_eq!(hint.agrees_with(&toy.ledger), away, "{phase:?} {management:?}");
     }
 }
+
+/// Somebody attached another ENI in the place of one that they deleted under its pods. It waits for them to go, for hours or
+/// days, and no longer.
+#[test]
+fn a_newcomer_costs_few_reads_while_it_waits_and_is_taken_in_soon_when_its_place_is_free() {
+    let mut toy = Toy::new("t3.small", by_eni(1));
+    toy.add_pods(4);
+    toy.run_to_rest();
+    // Nothing else leads to a read.
+    toy.config.provisioning_disabled.value = true;
+    let gone = EniId::new("eni-0001");
+    let device = toy.ledger.enis[&gone].slot().unwrap().device;
+    toy.cloud.enis.remove(&gone);
+    let newcomer = EniId::new("eni-newcomer");
+    toy.cloud.attach_foreign("eni-newcomer", device, holdfast_model::eni::EniKind::Standard, &[]);
+    let hints = |toy: &mut Toy, seconds: u64| {
+        toy.cloud.calls.clear();
+        for at in 0..seconds {
+            toy.sleep(Duration::from_secs(1));
+            if at % 82 == 81 {
+                let attached = toy.cloud.attached();
+                let hint = attached
+                    .map(|eni| {
+                        let own = [IpAddr::V4(eni.primary)];
+                        (eni.mac, eni.secondary.iter().copied().chain(own).collect())
+                    })
+                    .collect();
+                let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now);
+                toy.observed.hinted(diff, &toy.now);
+            }
+            while toy.round() {}
+        }
+        toy.cloud.calls.len()
+    };
+    hints(&mut toy, 4 * 3600);
+    assert!(toy.ledger.leases_on(&gone).next().is_some() && !toy.ledger.enis.contains_key(&newcomer));
+    let reads = hints(&mut toy, 5 * 3600);
+    // One an hour, and the two listings of each six hours.
+    assert!((1..=8).contains(&reads), "{reads}");
+
+    toy.delete_all_pods();
+    // They rest, and what hangs about is read.
+    hints(&mut toy, 60);
+    let left = toy.ledger.enis.get(&gone).is_none_or(|eni| eni.attachment().is_none());
+    assert!(left, "{:?}", toy.ledger.enis.get(&gone));
+    let reads = hints(&mut toy, 180);
+    assert!(toy.ledger.enis.contains_key(&newcomer), "its place is free");
+    assert!((1..=3).contains(&reads), "{reads}");
+}

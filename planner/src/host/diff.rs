@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
     EniLink, EniWiring, HostAction, HostDesired, HostObserved, Look, MAIN_TABLE, NatSeen, NatWanted,
-    PodDifference, PodWiring, Route, Rule,
+    PodDifference, PodWiring, Route, Rule, SetOf,
 };
 
 use crate::host::{Spared, marked};
@@ -82,8 +82,8 @@ fn is_to_be_set_up(eni: &EniWiring, look: &Look<'_>) -> bool {
 /// What should be there, given the links that are.
 #[derive(Default)]
 struct Wanted {
-    rules: BTreeSet<Rule>,
-    routes: BTreeSet<Route>,
+    rules: SetOf<Rule>,
+    routes: SetOf<Route>,
     /// Addresses of pods whose link was not seen.
     pods_unseen: BTreeSet<IpAddr>,
     /// Tables of secondary ENIs whose link was not seen.

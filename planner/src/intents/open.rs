@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::claims::{busy, claimed_slots};
 use crate::observed::Observed;
-use crate::proof::Brake;
+use crate::proof::{Brake, Seen};
 use crate::source::follows;
 
 /// Makes a planned change an intent: the changes to commit before the call is sent. `None` when the ledger no
@@ -94,6 +94,14 @@ pub fn open(
     }
     changes.push(Change::PutIntent(Intent { id, change, sending: Sending::MaybeSent, planned: now.wall }));
     Some(changes)
+}
+
+/// Whether an intent's call may leave now. Between the plan and that moment lies the disk, which may have hung for long: what is
+/// to be given back is then looked at again.
+pub fn may_leave(ledger: &Ledger, observed: &Observed, intent: &Intent, now: &Now) -> bool {
+    let record = intent.change.eni().and_then(|eni| ledger.enis.get(eni));
+    let Some(record) = record.filter(|_| intent.change.gives_back()) else { return true };
+    Seen::lately(observed, record, now).is_some()
 }
 
 fn idle<'a>(ledger: &'a Ledger, eni: &EniId) -> Option<&'a EniRecord> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::CloudChange;
-use holdfast_model::eni::{EniKind, EniPhase, EniRecord};
+use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ids::EniId;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::Now;
@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::claims::busy;
 use crate::limits::limits_of;
 use crate::observed::Observed;
+use crate::proof::Seen;
 
 #[cfg(test)]
 mod tests;
@@ -41,9 +42,11 @@ impl<'a> Brake<'a> {
         self.observed.reads.are_whole() && limits_of(self.ledger, self.observed).is_some()
     }
 
-    /// An ENI that no lease, rest, suspicion or call under way speaks of. The primary belongs to the instance.
+    /// An ENI that no lease, rest, suspicion or call under way speaks of. The primary belongs to the instance, and what others
+    /// have marked as not to be managed to them.
     pub(crate) fn eni(&self, record: &'a EniRecord) -> Option<Idle<&'a EniRecord>> {
         let idle = !record.is_primary()
+            && record.management != Management::Unmanaged
             && !busy(self.ledger, &record.id)
             && !self.observed.doubted(&record.id)
             && !in_use(self.ledger, &record.id, self.now);
@@ -74,6 +77,7 @@ impl<'a> Brake<'a> {
             block.is_some_and(|block| block.eni == record.id && block.state == BlockState::Held)
         };
         let idle = self.chooses()
+            && record.management == Management::Managed
             && matches!(record.phase, EniPhase::Attached { .. })
             && !busy(self.ledger, &record.id)
             && !self.observed.doubted(&record.id)
@@ -84,17 +88,18 @@ impl<'a> Brake<'a> {
 
     /// Whether this change, as planned, may be made an intent now.
     pub(crate) fn allows(&self, change: &CloudChange) -> bool {
-        let record = |eni: &EniId| self.ledger.enis.get(eni);
-        match change {
-            CloudChange::UnassignAddresses { eni, addresses } => {
-                record(eni).is_some_and(|eni| self.addresses(eni, addresses.clone()).is_some())
-            }
-            CloudChange::DetachEni { eni, .. } | CloudChange::DeleteEni { eni } => {
-                let planned = record(eni).and_then(|eni| self.eni(eni));
-                planned.is_some_and(|idle| idle.detach().or(idle.delete()).as_ref() == Some(change))
-            }
-            _ => true,
+        if !change.gives_back() {
+            return true;
         }
+        let Some(record) = change.eni().and_then(|eni| self.ledger.enis.get(eni)) else { return false };
+        let Some(seen) = Seen::lately(self.observed, record, self.now) else { return false };
+        let planned = match change {
+            CloudChange::UnassignAddresses { addresses, .. } => {
+                self.addresses(record, addresses.clone()).map(|idle| idle.unassign(seen))
+            }
+            _ => self.eni(record).and_then(|idle| idle.detach(seen).or(idle.delete(seen))),
+        };
+        planned.as_ref() == Some(change)
     }
 }
 
@@ -115,13 +120,13 @@ impl Idle<&EniRecord> {
     }
 
     /// The call that detaches it, if it is to go.
-    pub(crate) fn detach(&self) -> Option<CloudChange> {
+    pub(crate) fn detach(&self, _seen: Seen) -> Option<CloudChange> {
         let EniPhase::Draining { attachment } = &self.0.phase else { return None };
         Some(CloudChange::DetachEni { eni: self.0.id.clone(), attachment: attachment.clone() })
     }
 
     /// The call that deletes it, if it is detached.
-    pub(crate) fn delete(&self) -> Option<CloudChange> {
+    pub(crate) fn delete(&self, _seen: Seen) -> Option<CloudChange> {
         let detached = self.0.phase == EniPhase::Detached;
         detached.then(|| CloudChange::DeleteEni { eni: self.0.id.clone() })
     }
@@ -129,7 +134,7 @@ impl Idle<&EniRecord> {
 
 impl Idle<(&EniRecord, Vec<IpAddr>)> {
     /// The call that gives them back.
-    pub(crate) fn unassign(self) -> CloudChange {
+    pub(crate) fn unassign(self, _seen: Seen) -> CloudChange {
         let (record, addresses) = self.0;
         CloudChange::UnassignAddresses { eni: record.id.clone(), addresses }
     }

@@ -45,12 +45,12 @@ impl Left {
         (asked && view.is_none()).then_some(Self(How::NotFound))
     }
 
-    /// A read shows an ENI that we have not attached bound to another instance by somebody else, or, unattached, marked as
-    /// none of ours.
+    /// A read shows an ENI that we have not attached bound to another instance by somebody else, or marked as none of ours.
     pub(crate) fn taken(view: &EniView, me: &InstanceId) -> Option<Self> {
         match &view.attachment {
-            Some(at) => (at.instance != *me).then_some(Self(How::Elsewhere)),
-            None => is_claimed(view, me).then_some(Self(How::Claimed)),
+            Some(at) if at.instance != *me => Some(Self(How::Elsewhere)),
+            // By us it is detached, whatever a late view still shows: its tags are as new as the view.
+            _ => is_claimed(view, me).then_some(Self(How::Claimed)),
         }
     }
 

@@ -168,6 +168,8 @@ fn a_block_that_was_taken_away_leaves_with_its_last_user() {
     assert_eq!(leaves(&ledger, &[own, more], None), 1, "once, for both");
     assert_eq!(leaves(&ledger, &[own], None), 0, "the other one is used still");
     assert_eq!(leaves(&ledger, &[own, more], Some(own)), 0, "somebody may use it");
+    let elsewhere = "10.0.2.17".parse().unwrap();
+    assert_eq!(leaves(&ledger, &[own, more, elsewhere], Some(elsewhere)), 1, "no address of this block");
     ledger.apply(&Change::PutUse(others, lease("b")));
     assert_eq!(leaves(&ledger, &[own, more], None), 0, "another sandbox uses a third");
     ledger.apply(&Change::PutUse(

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use holdfast_model::cloud::{Api, CloudChange};
+use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::eni::{EniKind, EniPhase};
 use holdfast_model::ids::EniId;
 use holdfast_model::ledger::Change;
@@ -127,6 +127,7 @@ fn nothing_is_given_back_while_growth_is_under_way_or_nothing_may_be_changed() {
 
     // One more is wanted than there is, for a moment.
     let mut toy = with_an_idle_eni();
+    toy.has_seen(&EniId::new("eni-0001"));
     toy.open(CloudChange::AssignAddresses { eni: EniId::new("eni-0002"), count: 1 });
     assert_eq!(given_back(&toy), (false, Vec::new()));
 }
@@ -137,5 +138,9 @@ fn surplus_addresses_are_taken_from_an_idle_eni_first() {
     let mut toy = with_an_idle_eni();
     assert_eq!((toy.ledger.leases.len(), toy.shape().iter().sum::<usize>()), (10, 27));
     toy.config.warm.value = by_address(14, 0);
+    assert_eq!(given_back(&toy), (false, vec![]), "it is looked at before");
+    let read = Step::Read(CloudRead::Enis { enis: vec![EniId::new("eni-0001")] });
+    assert!(toy.planned().steps.contains(&read));
+    toy.has_seen(&EniId::new("eni-0001"));
     assert_eq!(given_back(&toy), (false, vec![(EniId::new("eni-0001"), 3)]));
 }

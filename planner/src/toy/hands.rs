@@ -1,6 +1,6 @@
 //! What tests do to the small world by hand.
 
-use holdfast_model::cloud::{Api, CloudChange};
+use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::eni::EniRecord;
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::ledger::Change;
@@ -16,8 +16,11 @@ impl Toy {
         self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now))
     }
 
-    /// A change is made an intent, and its call is under way from now on.
+    /// A change is made an intent, after a look at its ENI if it needs one, and its call is under way from now on.
     pub(crate) fn open(&mut self, change: CloudChange) -> IntentId {
+        if let Some(eni) = change.eni().filter(|_| change.gives_back()) {
+            self.has_seen(&eni.clone());
+        }
         self.next += 1;
         let (id, api) = (IntentId(Uuid::from_u128(u128::from(self.next) << 64)), change.api());
         let changes = open(&self.ledger, &self.observed, change, id, &self.now).expect("it is admitted");
@@ -31,6 +34,13 @@ impl Toy {
         let subnet = holdfast_model::ids::SubnetId::new("subnet-1");
         let setback = Setback::of(api, scope, fault.as_ref(), "no", Some(&subnet));
         self.observed.pauses.setback(&setback, self.now.boottime, &self.now, 400);
+    }
+
+    /// A read has just shown an ENI as the ledger has it.
+    pub(crate) fn has_seen(&mut self, eni: &EniId) {
+        let (read, shown) = (CloudRead::Enis { enis: vec![eni.clone()] }, [eni.clone()].into());
+        self.observed.reads.failed(&read);
+        self.observed.reads.looked(&read, self.now.boottime, shown, &self.ledger);
     }
 
     /// An ENI's record becomes another one.

@@ -22,6 +22,7 @@ enum Whim {
     HintAgrees,
     LosesIntents,
     LeavesUnanswered(u8),
+    HidesWhatIsToGo(u8),
     Waits(u8),
 }
 
@@ -35,6 +36,7 @@ fn whim() -> impl Strategy<Value = Whim> {
         Just(Whim::HintAgrees),
         Just(Whim::LosesIntents),
         (0..2_u8).prop_map(Whim::LeavesUnanswered),
+        (0..2_u8).prop_map(Whim::HidesWhatIsToGo),
         any::<u8>().prop_map(Whim::Waits),
     ]
 }
@@ -51,6 +53,7 @@ fn hint(nth: u8) -> HintDiff {
 struct World {
     reads: WantedReads,
     unanswered: BTreeSet<EniId>,
+    looks: BTreeSet<EniId>,
     ledger: Ledger,
     now: Now,
     made: Vec<(u64, CloudRead)>,
@@ -61,6 +64,7 @@ impl World {
         let mut world = Self {
             reads: WantedReads::default(),
             unanswered: BTreeSet::new(),
+            looks: BTreeSet::new(),
             ledger: Ledger::default(),
             now: now_at(1000),
             made: Vec::new(),
@@ -86,6 +90,7 @@ impl World {
             Whim::HintAgrees => self.reads.hinted(None, &self.now),
             Whim::LosesIntents => self.reads.want_from(Reason::IntentsLost, now),
             Whim::LeavesUnanswered(nth) => drop(self.unanswered.insert(eni(nth))),
+            Whim::HidesWhatIsToGo(nth) => drop(self.looks.insert(eni(nth))),
             Whim::Waits(_) => {}
         }
         self.read_all();
@@ -100,8 +105,14 @@ impl World {
     fn read_all(&mut self) {
         for _ in 0..4 {
             let mut agenda = Agenda::new(&self.now);
-            let due =
-                self.reads.due(&instance(), &self.ledger, &self.unanswered, Duration::ZERO, &mut agenda);
+            let due = self.reads.due(
+                &instance(),
+                &self.ledger,
+                &self.unanswered,
+                &self.looks,
+                Periods::of(6 * 3600 * SECOND, Duration::ZERO),
+                &mut agenda,
+            );
             if due.is_empty() {
                 return;
             }
@@ -111,6 +122,7 @@ impl World {
                 self.now.boottime = BootTime(self.now.boottime.0 + 1);
                 let began = BootTime(self.now.boottime.0 - 1);
                 self.reads.answered(&read, began, &self.ledger, &self.unanswered);
+                self.reads.looked(&read, began, BTreeSet::new(), &self.ledger);
             }
         }
         panic!("answers lead to reads at once: {:?}", self.made);
@@ -133,10 +145,11 @@ const SECOND: Duration = Duration::from_secs(1);
 fn no_reason_leads_to_more_than_a_few_reads() {
     /// A name, the whim of each second, and how many reads there may be in two minutes and in an hour.
     type Case = (&'static str, fn(u64) -> Whim, usize, usize);
-    let each: [Case; 9] = [
+    let each: [Case; 10] = [
         ("contradicted", |_| Whim::Contradicts(0), 6, 20),
         ("miscounted", |_| Whim::Miscounts, 6, 20),
         ("unanswered", |_| Whim::LeavesUnanswered(0), 6, 20),
+        ("what is to go is not shown", |_| Whim::HidesWhatIsToGo(0), 6, 20),
         ("one address hidden", |_| Whim::HidesAddress(7), 4, 12),
         ("ever other addresses hidden", |at| Whim::HidesAddress(at as u8), 4, 12),
         ("ever other addresses shown", |at| Whim::ShowsAddress(at as u8), 4, 12),

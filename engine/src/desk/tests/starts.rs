@@ -1,131 +1,158 @@
-//! What a start is told late, or never: who we are, the primary ENI's link, the NAT table.
+//! How it starts, after whatever, and how it stops.
 
-use holdfast_model::cloud::CloudChange;
-use holdfast_model::ids::IntentId;
-use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::lease::LeasePhase;
+use holdfast_model::refusal::Refusal;
+use holdfast_store::Found;
 
 use super::*;
 
-/// The table that an earlier process has written stands: nobody waits for it.
+/// Before it is known who we are nobody is refused for want of an address, and nobody waits for ever.
 #[tokio::test(start_paused = true)]
-async fn a_nat_table_that_is_there_is_not_waited_for() {
-    let desk = Desk::serving(Config::default()).await;
-    let desk = desk.restarted(false, &[]).await;
-    pass(1).await;
-    assert!(matches!(desk.status().await, Ok(Status::Ready | Status::Growing)));
-}
-
-/// Before it is known who we are there is no table to wait for: the time for it begins when that is told.
-#[tokio::test(start_paused = true)]
-async fn the_nat_table_has_its_time_from_when_the_node_is_known() {
+async fn while_the_node_is_not_known_an_add_is_held_and_told_so() {
     let desk = Desk::start_with(Config::default(), false);
-    desk.host.kernel().apply = Some(refused());
-    pass(60).await;
+    pass(10).await;
+    assert_eq!(desk.status().await, Ok(Status::Refusing(Refusal::NotReady)));
+    let adding = desk.adding(request("a"));
+    pass(30).await;
+    assert!(!adding.is_finished());
+    let waiting = desk.dump().await.unwrap().waiting;
+    assert_eq!((waiting.len(), waiting[0].stage.as_str()), (1, "waits for an address"));
+    assert_eq!((waiting[0].sandbox.clone(), waiting[0].for_ms), (sandbox("a"), 30_000));
+    let Err(AddError::HeldTooLong { seconds: 60, cause, .. }) = adding.await.unwrap() else { panic!("held") };
+    assert_eq!(cause, Refusal::NotReady.to_string());
     desk.metadata_answers();
-    while desk.dump().await.unwrap().ledger.node.is_none() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    pass(4).await;
-    assert_eq!(desk.status().await, Ok(Status::Refusing(Refusal::NatAwaited)));
-    pass(2).await;
-    assert_ne!(desk.status().await, Ok(Status::Refusing(Refusal::NatAwaited)));
+    pass(300).await;
+    desk.add("a").await.unwrap();
 }
 
-/// Whose ledger it is the primary ENI's link tells, when it comes, though metadata is silent.
+/// The ledger names the node: nothing else is needed to serve, or to say that nothing can be served.
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_started_anew_is_known_by_its_link_however_late_that_is() {
+async fn a_restart_needs_no_metadata() {
+    let desk = Desk::serving(Config::default()).await;
+    let lease = desk.add("a").await.unwrap();
+    let desk = desk.restarted(false, &[]).await;
+    pass(5).await;
+    assert_eq!(desk.add("a").await.unwrap().faces, lease.faces);
+    let dump = desk.dump().await.unwrap();
+    assert!(!dump.identified && dump.host_read && dump.ledger.node.is_some());
+    pass(300).await;
+    for container in ["b", "c"] {
+        desk.add(container).await.unwrap();
+    }
+    let began = Instant::now();
+    assert!(matches!(desk.add("d").await, Err(AddError::NoAddress { .. })));
+    assert_eq!(began.elapsed().as_secs(), 0);
+    assert_eq!(desk.host.kernel().pods.len(), 3, "what was wired stays so");
+    desk.metadata_answers();
+    pass(120).await;
+    assert!(desk.dump().await.unwrap().identified);
+}
+
+/// Killed between the lease and the answer: what is wired is adopted, what is not is undone.
+#[tokio::test(start_paused = true)]
+async fn a_restart_takes_up_what_was_cut_off() {
+    for wired in [true, false] {
+        let desk = Desk::serving(Config::default()).await;
+        desk.add("a").await.unwrap();
+        let mut pending = desk.disk.ledger().leases[&sandbox("a")].clone();
+        pending.phase = LeasePhase::Pending;
+        if !wired {
+            let mut kernel = desk.host.kernel();
+            kernel.pods.clear();
+            kernel.differences = vec!["its link is missing".into()];
+            kernel.liveness = Liveness::Severed;
+        }
+        let desk = desk.restarted(true, &[Change::PutLease(pending)]).await;
+        pass(30).await;
+        let phases: Vec<_> = desk.disk.ledger().leases.values().map(|lease| lease.phase).collect();
+        assert_eq!(phases, if wired { vec![LeasePhase::Active] } else { vec![] });
+    }
+    // A release goes on.
     let desk = Desk::serving(Config::default()).await;
     desk.add("a").await.unwrap();
-    desk.host.kernel().eni = None;
-    let desk = desk.rebooted(false).await;
-    pass(300).await;
-    assert_eq!(desk.status().await, Ok(Status::Refusing(Refusal::NotReady)));
-    assert_eq!(desk.disk.ledger().leases.len(), 1, "what may be another's is not touched");
-    desk.host.kernel().eni = Some(9001);
-    desk.host.drifts();
-    pass(5).await;
-    assert!(desk.disk.ledger().leases.is_empty());
-    desk.add("b").await.unwrap();
-}
-
-/// The ledger may be another instance's.
-#[tokio::test(start_paused = true)]
-async fn nothing_is_asked_of_ec2_while_the_primary_has_no_link_and_metadata_is_silent() {
-    let desk = Desk::serving(Config::default()).await;
-    for container in ["a", "b", "c"] {
-        desk.add(container).await.unwrap();
-    }
-    desk.host.kernel().eni = None;
-    let desk = desk.restarted(false, &[]).await;
-    let _waits = desk.adding(request("d"));
+    desk.host.kernel().unwire = Some(refused());
+    desk.del("a").await.unwrap();
+    assert_eq!(desk.disk.ledger().leases[&sandbox("a")].phase, LeasePhase::Releasing);
+    desk.host.kernel().unwire = None;
+    let desk = desk.restarted(true, &[]).await;
     pass(30).await;
-    assert_eq!(desk.changes_asked(), 0);
-    desk.host.kernel().eni = Some(9001);
-    desk.host.drifts();
-    pass(5).await;
-    assert_ne!(desk.changes_asked(), 0);
+    assert!(desk.disk.ledger().leases.is_empty() && desk.host.kernel().pods.is_empty());
 }
 
-/// Many nodes start together: their hints are spread.
+/// Each pod gets its lease back from its link, when EC2 has shown its address; until then nothing of it is touched.
 #[tokio::test(start_paused = true)]
-async fn the_first_hint_is_asked_for_in_this_nodes_share_of_the_time() {
-    let desk = Desk::start(Config::default());
-    // Half of what lies between two hints, and half of this node's share: it has drawn the half.
-    pass(61).await;
-    assert_eq!(desk.hints_asked(), []);
-    pass(1).await;
-    assert_eq!(desk.hints_asked().len(), 1);
-}
-
-/// The ledger is of an earlier day, and a sandbox lives that it does not know: until EC2 was read it is not believed, and
-/// calls may have been made of which it knows nothing.
-#[tokio::test(start_paused = true)]
-async fn a_ledger_that_lacks_a_sandbox_is_doubted() {
+async fn a_lost_ledger_is_read_back_from_the_kernel() {
     let desk = Desk::serving(Config::default()).await;
-    let older = desk.disk.killed(&[]);
     let lease = desk.add("a").await.unwrap();
-    let desk = desk.starts(true, older, "boot-1").await;
-    desk.cloud_is_silent(true);
-    let adding = desk.adding(request("b"));
-    pass(20).await;
-    assert!(desk.disk.ledger().leases.is_empty() && !adding.is_finished());
-    desk.cloud_is_silent(false);
-    pass(2).await;
-    let wanted = desk.dump().await.unwrap().reads_wanted;
-    assert!(wanted.iter().any(|reason| reason.starts_with("IntentsLost")), "{wanted:?}");
-    // The kernel was read once more for the sake of that read.
-    assert_eq!(desk.disk.ledger().leases[&sandbox("a")].faces[0].address, lease.faces[0].address);
-    assert_ne!(adding.await.unwrap().unwrap().faces[0].address, lease.faces[0].address);
-}
-
-/// EC2 says what the node can carry; nothing is asked of it before.
-#[tokio::test(start_paused = true)]
-async fn a_node_of_a_type_that_nobody_knows_grows_when_ec2_has_told_of_it() {
-    let desk = Desk::start(Config::default());
-    desk.is_of_type("x9.unheard-of");
+    desk.host.kernel().applied.clear();
+    let desk = desk.ledger_lost().await;
     pass(300).await;
-    for container in ["a", "b", "c"] {
-        desk.add(container).await.unwrap();
+    let rebuilt = desk.disk.ledger().leases[&sandbox("a")].clone();
+    assert_eq!(rebuilt.faces[0].address, lease.faces[0].address);
+    assert_eq!(desk.host.kernel().applied, [], "all is as it was");
+    for container in ["b", "c"] {
+        assert_ne!(desk.add(container).await.unwrap().faces[0].address, lease.faces[0].address);
     }
-    assert!(desk.add("d").await.is_err());
-    assert_ne!(desk.changes_asked(), 0);
+    desk.del("a").await.unwrap();
+    pass(5).await;
+    assert!(!desk.host.kernel().pods.contains_key("eni-a"));
 }
 
-/// A call that never left leaves when the ledger says that it may have, not before.
+/// Sandboxes do not outlive a boot. Their addresses rest, counted from the boot.
 #[tokio::test(start_paused = true)]
-async fn a_call_that_never_left_leaves_after_it_is_written_that_it_may_have() {
-    let desk = Desk::serving(three()).await;
-    let eni = EniId::new("eni-primary");
-    let change = CloudChange::AssignAddresses { eni, count: 1 };
-    let id = IntentId(uuid::Uuid::from_u128(1));
-    let intent = |sending| Intent { id, change: change.clone(), sending, planned: WallTime(1) };
-    let desk = desk.restarted(true, &[Change::PutIntent(intent(Sending::NeverSent))]).await;
-    desk.disk_hangs(true);
+async fn a_reboot_ends_every_lease() {
+    for answers in [true, false] {
+        let desk = Desk::serving(Config::default()).await;
+        for container in ["a", "b", "c"] {
+            desk.add(container).await.unwrap();
+        }
+        let desk = desk.rebooted(answers).await;
+        pass(10).await;
+        assert!(desk.disk.ledger().leases.is_empty());
+        for container in ["d", "e", "f"] {
+            desk.add(container).await.unwrap();
+        }
+        assert_eq!(desk.disk.ledger().node.unwrap().boot, BootId::new("boot-2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_refuses_who_waits_and_closes_the_file_in_order() {
+    let desk = Desk::start_with(Config::default(), false);
     pass(1).await;
-    assert_eq!(desk.changes_asked(), 0);
-    desk.cloud_is_silent(true);
+    let adding = desk.adding(request("a"));
+    pass(1).await;
+    let began = Instant::now();
+    desk.stop().await;
+    assert_eq!(began.elapsed().as_secs(), 0, "nothing is under way");
+    assert_eq!(adding.await.unwrap(), Err(AddError::Stopping));
+    assert_eq!(desk.add("b").await, Err(AddError::Stopping));
+    assert!(desk.status().await.is_err() && desk.dump().await.is_err());
+    assert!(desk.life.is_finished());
+    assert_eq!(desk.disk.open_anew().found, Found::Intact);
+
+    // With a disk that hangs it ends too, after a while.
+    let desk = Desk::serving(Config::default()).await;
+    desk.disk_hangs(true);
+    assert!(desk.add("a").await.is_err());
+    let began = Instant::now();
+    desk.stop().await;
+    assert!((1..60).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+/// While it waits for the disk, nothing new is begun.
+#[tokio::test(start_paused = true)]
+async fn while_it_stops_nobody_new_is_served() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.disk_hangs(true);
+    let _waits = desk.adding(request("a"));
+    pass(1).await;
+    let stopping = desk.stopping();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let began = Instant::now();
+    assert_eq!(desk.add("b").await, Err(AddError::Stopping));
+    assert!(began.elapsed() < Duration::from_millis(10) && !stopping.is_finished());
     desk.disk_hangs(false);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(desk.changes_asked(), 1);
-    assert_eq!(desk.disk.ledger().intents[&id], intent(Sending::MaybeSent));
+    stopping.await.unwrap();
+    assert!(!desk.disk.ledger().leases.contains_key(&sandbox("b")));
 }

@@ -5,6 +5,7 @@ use holdfast_model::ids::{AttachmentId, InstanceId, SecurityGroupId, SubnetId};
 use uuid::Uuid;
 
 use super::*;
+use crate::proof::LOOKED_AT_FOR;
 use crate::toy::{Toy, by_eni};
 
 const ID: IntentId = IntentId(Uuid::from_u128(0xfeed));
@@ -13,11 +14,12 @@ fn second() -> EniId {
     EniId::new("eni-0001")
 }
 
-/// A second ENI at the first free slot, with nothing on it.
+/// A second ENI at the first free slot, with nothing on it; it was just looked at.
 fn toy() -> Toy {
     let mut toy = Toy::new("t3.small", by_eni(1));
     toy.add_pods(1);
     toy.run_to_rest();
+    toy.has_seen(&second());
     toy
 }
 
@@ -115,6 +117,9 @@ fn addresses_are_given_back_from_the_eni_that_has_them() {
     let block = withdrawn.ledger.block_of(here).unwrap().clone();
     withdrawn.ledger.apply(&Change::PutBlock(Block { state: BlockState::Withdrawn, ..block }));
     assert!(!admitted(&withdrawn, &give_back(vec![here])), "EC2 has it there no more");
+    let mut long_ago = self::toy();
+    long_ago.sleep(LOOKED_AT_FOR);
+    assert!(!admitted(&long_ago, &give_back(vec![here])), "somebody may have made the ENI theirs");
 }
 
 /// A sandbox that no lease explains may hold anything: nothing is given back, and all else goes on.

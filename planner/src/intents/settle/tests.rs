@@ -21,6 +21,7 @@ fn with_open(change: impl Fn(&Toy) -> CloudChange) -> Toy {
     let mut toy = Toy::new("m5.large", by_address(4, 0));
     toy.run_to_rest();
     let change = change(&toy);
+    toy.has_seen(&EniId::new("eni-primary"));
     let changes = open(&toy.ledger, &toy.observed, change, ID, &toy.now).expect("admitted");
     toy.commit(&changes);
     toy
@@ -179,6 +180,7 @@ fn a_plan_that_is_too_late_is_not_admitted() {
     let attachment = record.attachment().unwrap().clone();
     record.phase = EniPhase::Draining { attachment: attachment.clone() };
     toy.ledger.apply(&Change::PutEni(record.clone()));
+    toy.has_seen(&eni);
     let detach = CloudChange::DetachEni { eni: eni.clone(), attachment };
     assert_eq!(open(&toy.ledger, &toy.observed, detach, ID, &toy.now), None);
     record.phase = EniPhase::Detached;
@@ -195,6 +197,7 @@ fn an_eni_that_is_gone_already_is_no_setback() {
     let mut record = toy.ledger.enis[&eni].clone();
     record.phase = EniPhase::Detached;
     toy.ledger.apply(&Change::PutEni(record));
+    toy.has_seen(&eni);
     toy.commit(
         &open(&toy.ledger, &toy.observed, CloudChange::DeleteEni { eni: eni.clone() }, ID, &toy.now).unwrap(),
     );
@@ -348,6 +351,7 @@ fn an_eni_is_not_detached_under_a_rest_or_a_suspicion() {
         let block = toy.ledger.blocks_on(&eni).next().unwrap().net;
         let what = what(&toy);
         toy.commit(&[Change::PutEni(record)]);
+        toy.has_seen(&eni);
         let detach = CloudChange::DetachEni { eni, attachment };
         assert!(open(&toy.ledger, &toy.observed, detach.clone(), ID, &toy.now).is_some());
         toy.commit(&[Change::PutUse(block.addr(), what)]);
@@ -383,6 +387,7 @@ fn a_detachment_that_was_surely_not_carried_out_is_over() {
     let attachment = record.attachment().unwrap().clone();
     record.phase = EniPhase::Draining { attachment: attachment.clone() };
     toy.commit(&[Change::PutEni(record)]);
+    toy.has_seen(&eni);
     let detach = CloudChange::DetachEni { eni: eni.clone(), attachment };
     let opened = open(&toy.ledger, &toy.observed, detach, ID, &toy.now).unwrap();
     toy.commit(&opened);

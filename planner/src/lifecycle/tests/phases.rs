@@ -69,6 +69,8 @@ fn what_is_to_go_is_detached_and_deleted_when_ec2_lets_us() {
     draining(&mut toy);
     // It may go: the primary's free addresses are enough.
     toy.config.warm.value = by_address(1, 0);
+    assert!(!opens(&toy.planned(), DETACH), "it is looked at before");
+    toy.has_seen(&second());
     assert!(opens(&toy.planned(), DETACH));
     toy.set_back(DETACH, PauseScope::Api, Some(Fault::Denied));
     assert!(!opens(&toy.planned(), DETACH));
@@ -80,6 +82,8 @@ fn what_is_to_go_is_detached_and_deleted_when_ec2_lets_us() {
     assert!(!opens(&made, DELETE), "EC2 still has it attached");
     assert_eq!(made.next_look, Some(toy.now.boottime.after(Duration::from_secs(2))));
     toy.sleep(Duration::from_secs(2));
+    assert!(!opens(&toy.planned(), DELETE), "it is looked at before");
+    toy.has_seen(&second());
     assert!(opens(&toy.planned(), DELETE));
     toy.set_back(DELETE, PauseScope::Eni(second()), Some(Fault::Conflict));
     assert!(!opens(&toy.planned(), DELETE));
@@ -115,7 +119,7 @@ fn an_eni_that_ec2_will_not_attach_is_given_up_unless_ec2_is_merely_slow() {
         assert!(reads(&toy.planned()) && !opens(&toy.planned(), ATTACH), "it may be another's by now");
         toy.observed.read_began(&read, &toy.now);
         assert!(!reads(&toy.planned()) && !opens(&toy.planned(), ATTACH));
-        toy.observed.reads.answered(&read, toy.now.boottime, &toy.ledger, &std::collections::BTreeSet::new());
+        toy.has_seen(&second());
         assert!(!reads(&toy.planned()) && opens(&toy.planned(), ATTACH));
         toy.set_back(ATTACH, PauseScope::Api, fault);
         let made = toy.planned();

@@ -13,7 +13,7 @@ use super::*;
 use crate::agenda::Agenda;
 use crate::orphan::STRAY_AFTER;
 use crate::toy::cloud::view;
-use crate::wanted::Reason;
+use crate::wanted::{Periods, Reason};
 use crate::{PauseScope, Setback, Step};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,7 +33,14 @@ fn id(number: u128) -> IntentId {
 /// The reads that are due at an instant, as far as no intent asks for one.
 fn due(observed: &Observed, ledger: &Ledger, now: &Now) -> Vec<CloudRead> {
     let instance = InstanceId::new("i-1");
-    observed.reads.due(&instance, ledger, &BTreeSet::new(), Duration::ZERO, &mut Agenda::new(now))
+    observed.reads.due(
+        &instance,
+        ledger,
+        &BTreeSet::new(),
+        &BTreeSet::new(),
+        Periods::of(Duration::from_secs(6 * 3600), Duration::ZERO),
+        &mut Agenda::new(now),
+    )
 }
 
 /// A node whose listings were read a while ago, and to which nothing has happened since.

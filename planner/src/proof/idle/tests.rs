@@ -35,12 +35,15 @@ fn each_of_these_keeps_an_eni_and_its_addresses() {
     assert!(drains(&toy, &eni) && unassigns(&toy, &eni), "nothing speaks against it");
     let first = |toy: &Toy| toy.ledger.blocks_on(&eni).next().unwrap().net.addr();
     let stranger = || toy.ledger.leases.keys().map(LinkAlias::of).collect();
-    let obstacles: [(&str, Put<'_>); 6] = [
+    let obstacles: [(&str, Put<'_>); 7] = [
         ("the kernel was not looked at", &|toy| toy.observed.traces.looked = false),
         ("a link that no lease explains", &|toy| toy.observed.traces.links = stranger()),
         ("EC2 was not read", &|toy| toy.observed.reads = WantedReads::default()),
         ("an answer in doubt", &|toy| {
             toy.observed.reads.want(Reason::Contradicted(eni.clone()), toy.now.boottime);
+        }),
+        ("others, who have it marked", &|toy| {
+            toy.alter(&eni, |eni| eni.management = Management::Unmanaged);
         }),
         ("a suspicion", &|toy| {
             toy.ledger.apply(&Change::PutUse(first(toy), Use::Suspect(Suspicion::MaybeInUse)));

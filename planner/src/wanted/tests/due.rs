@@ -19,8 +19,15 @@ fn of(nth: u8) -> CloudRead {
 
 fn due(world: &World, jitter: u64, at: BootTime) -> Vec<CloudRead> {
     let now = Now { boottime: at, ..world.now.clone() };
-    let jitter = Duration::from_secs(jitter);
-    world.reads.due(&instance(), &world.ledger, &world.unanswered, jitter, &mut Agenda::new(&now))
+    let periods = Periods::of(6 * 3600 * SECOND, Duration::from_secs(jitter));
+    world.reads.due(
+        &instance(),
+        &world.ledger,
+        &world.unanswered,
+        &BTreeSet::new(),
+        periods,
+        &mut Agenda::new(&now),
+    )
 }
 
 #[test]
@@ -60,16 +67,34 @@ fn what_each_read_tells() {
 }
 
 #[test]
-fn each_listing_is_read_every_six_hours_and_a_nodes_own_jitter() {
+fn each_listing_is_read_every_six_hours_but_for_a_nodes_own_jitter() {
     let world = World::new();
     let last = world.reads.last_full().unwrap();
     let six_hours = 6 * HOUR;
     for (jitter, after, reads) in
-        [(0, six_hours - 1, 0), (0, six_hours + 1, 2), (600, six_hours + 599, 0), (600, six_hours + 601, 2)]
+        [(0, six_hours - 6, 0), (0, six_hours - 4, 2), (600, six_hours - 606, 0), (600, six_hours - 604, 2)]
     {
         let at = last.after(Duration::from_secs(after));
         assert_eq!(due(&world, jitter, at).len(), reads, "jitter {jitter}, after {after}");
     }
+}
+
+/// What is noticed within the interval is read more often than that; and no node reads much more often than another.
+#[test]
+fn what_is_attached_is_read_as_often_as_is_set_and_what_is_not_no_more_often_than_every_six_hours() {
+    for interval in [60, 61, 120, 3600, 6 * HOUR, 24 * HOUR] {
+        for jitter in [0, 1, 7500, 81_999] {
+            let jitter = Duration::from_millis(jitter);
+            let periods = Periods::of(Duration::from_secs(interval), jitter);
+            let took = Duration::from_secs(interval).checked_sub(periods.full).unwrap();
+            let most = ANSWERED_WITHIN + Duration::from_secs(interval) / 8;
+            assert!((ANSWERED_WITHIN..most).contains(&took), "{interval} {jitter:?}: {periods:?}");
+            let seldom = Duration::from_secs(interval).max(UNATTACHED_READ_EVERY);
+            assert_eq!(periods.unattached, Periods::of(seldom, jitter).full);
+        }
+    }
+    let [one, other] = [100, 200].map(|jitter| Periods::of(120 * SECOND, Duration::from_millis(jitter)).full);
+    assert_ne!(one, other, "they drift apart");
 }
 
 /// Which ENI has more than the ledger, EC2 did not say.
