@@ -28,6 +28,7 @@ use holdfast_model::ids::{
 };
 use holdfast_model::lease::Lease;
 use holdfast_model::ledger::Change;
+use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::time::{BootTime, Now, WallTime};
@@ -78,8 +79,9 @@ impl Clock for Time {
     }
 }
 
-/// EC2. Whatever would change something has this fault.
+/// EC2. Whatever would change something has this fault, and nothing is answered while it is silent.
 struct Ec2 {
+    silent: AtomicBool,
     /// What is attached besides the primary.
     others: Mutex<Vec<EniView>>,
     fault: Mutex<CloudFault>,
@@ -136,6 +138,11 @@ impl Cloud for Ec2 {
         self.calls.lock().unwrap().push(call.api());
         if matches!(call, CloudCall::Read(_)) {
             self.reads.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
+        while self.silent.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let takes = *self.takes.lock().unwrap();
         if !takes.is_zero() {
@@ -152,24 +159,30 @@ impl Cloud for Ec2 {
             }
             CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
             CloudCall::Change { .. } => {
-                self.changes.fetch_add(1, Ordering::SeqCst);
                 let fault = *self.fault.lock().unwrap();
                 Err(CloudError { fault, code: "No".to_owned(), message: "it is told to say so".to_owned() })
             }
         }
+    }
+
+    async fn limits_of(&self, _instance_type: &str) -> Result<InstanceLimits, CloudError> {
+        Ok(InstanceLimits::of("t3.small").unwrap())
     }
 }
 
 /// The metadata service: it says who we are, or nothing.
 struct Imds {
     answers: AtomicBool,
+    instance_type: Mutex<String>,
     hint: Mutex<Option<MetadataHint>>,
     asked: Mutex<Vec<HintAsked>>,
 }
 
 impl Metadata for Imds {
     async fn identity(&self) -> Result<NodeIdentity, MetadataError> {
-        self.answers.load(Ordering::SeqCst).then(identity).ok_or_else(silent)
+        let instance_type = self.instance_type.lock().unwrap().clone();
+        let answer = NodeIdentity { instance_type, ..identity() };
+        self.answers.load(Ordering::SeqCst).then_some(answer).ok_or_else(silent)
     }
 
     async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {
@@ -200,10 +213,11 @@ pub(crate) struct Kernel {
     /// What wiring, unwiring and putting things right fail with.
     pub(crate) wire: Option<HostFault>,
     pub(crate) unwire: Option<HostFault>,
+    pub(crate) unlink: Option<HostFault>,
     pub(crate) apply: Option<HostFault>,
     /// How long a look at it takes till its links are read, and from there to its end. Its rules and routes are read first.
     pub(crate) look_takes: (Duration, Duration),
-    /// How long wiring takes after the link is there, and putting things right.
+    /// How long wiring takes, and putting things right.
     pub(crate) wire_takes: Duration,
     pub(crate) apply_takes: Duration,
     /// The MTU of the primary ENI's link, if that is there.
@@ -323,15 +337,13 @@ impl HostNet for Host {
     }
 
     async fn wire_pod(&self, wiring: PodWiring, _netns: Netns) -> Result<PodWired, HostFault> {
-        let takes = {
-            let mut kernel = self.kernel();
-            if kernel.wire.is_none() {
-                kernel.pods.insert(wiring.host_veth.clone(), (wiring, true));
-            }
-            kernel.wire_takes
-        };
+        let takes = self.kernel().wire_takes;
         takes_time(takes).await;
-        or(self.kernel().wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
+        let mut kernel = self.kernel();
+        if kernel.wire.is_none() {
+            kernel.pods.insert(wiring.host_veth.clone(), (wiring, true));
+        }
+        or(kernel.wire.as_ref(), PodWired { host_ifindex: 10, pod_mac: PRIMARY })
     }
 
     async fn unwire_pod(&self, wiring: PodWiring) -> Result<(), HostFault> {
@@ -341,7 +353,13 @@ impl HostNet for Host {
     }
 
     async fn remove_links(&self, pods: Vec<PodWiring>) -> Vec<Result<(), HostFault>> {
-        pods.iter().map(|pod| drop(self.kernel().pods.remove(&pod.host_veth))).map(Ok).collect()
+        let mut kernel = self.kernel();
+        let unlink = |pod: &PodWiring| {
+            or(kernel.unlink.as_ref(), ())?;
+            kernel.pods.remove(&pod.host_veth);
+            Ok(())
+        };
+        pods.iter().map(unlink).collect()
     }
 
     async fn check_pod(&self, _wiring: PodWiring, _netns: Option<Netns>) -> Result<Vec<String>, HostFault> {
@@ -413,6 +431,7 @@ impl Desk {
             unreadable: None,
             wire: None,
             unwire: None,
+            unlink: None,
             apply: None,
             look_takes: (Duration::ZERO, Duration::ZERO),
             wire_takes: Duration::ZERO,
@@ -456,6 +475,7 @@ impl Desk {
     fn on(config: Config, answers: bool, host: Arc<Host>, disk: Disk, boot: &'static str) -> Self {
         let store = Store::on_medium(disk.clone(), &OpenOptions::at(WallTime(0))).unwrap().store;
         let cloud = Arc::new(Ec2 {
+            silent: AtomicBool::new(false),
             others: Mutex::new(Vec::new()),
             fault: Mutex::new(CloudFault::Denied),
             calls: Mutex::new(Vec::new()),
@@ -467,6 +487,7 @@ impl Desk {
         });
         let imds = Arc::new(Imds {
             answers: AtomicBool::new(answers),
+            instance_type: Mutex::new("t3.small".to_owned()),
             hint: Mutex::new(None),
             asked: Mutex::new(Vec::new()),
         });
@@ -474,7 +495,7 @@ impl Desk {
             cloud: cloud.clone(),
             metadata: imds.clone(),
             host: host.clone(),
-            clock: Arc::new(Time { boot, began: Instant::now(), drawn: AtomicU64::new(1) }),
+            clock: Arc::new(Time { boot, began: Instant::now(), drawn: AtomicU64::new(25_500) }),
             spawner: Arc::new(RuntimeTasks),
         };
         let (wake, woken) = mpsc::unbounded_channel();
@@ -561,6 +582,16 @@ impl Desk {
 
     pub(crate) fn cloud_says(&self, fault: CloudFault) {
         *self.cloud.fault.lock().unwrap() = fault;
+    }
+
+    /// EC2 leaves what it is asked unanswered, or answers it.
+    pub(crate) fn cloud_is_silent(&self, silent: bool) {
+        self.cloud.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// From now on metadata says that the node is of this type.
+    pub(crate) fn is_of_type(&self, instance_type: &str) {
+        instance_type.clone_into(&mut self.imds.instance_type.lock().unwrap());
     }
 
     pub(crate) fn metadata_answers(&self) {

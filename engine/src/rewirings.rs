@@ -66,6 +66,7 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         let other = SandboxKey { container_id: "d".into(), ..sandbox.clone() };
         assert_eq!(rewirings.rests_until(&other, now), None, "each pod has its own");
+        rewirings.begun(&sandbox, now);
         now = now.after(LASTED);
         rewirings.begun(&sandbox, now);
         assert_eq!(rewirings.rests_until(&sandbox, now), Some(now.after(PAUSES.0)), "it had lasted");

@@ -27,11 +27,10 @@ pub(crate) fn is_claimed(view: &EniView, me: &InstanceId) -> bool {
     is_kept(view) || view.tags.get(TAG_INSTANCE).is_some_and(|owner| owner != me.as_str())
 }
 
-/// Whether an unattached ENI of this instance's that bears no intent was left behind: it was seen so since that instant,
-/// and is not to be spared.
+/// Whether an unattached ENI of this instance's that bears no intent, and that nobody keeps from us, was left behind: it was
+/// seen so since that instant, and is of the kind that is made for pods.
 pub(crate) fn is_stray(view: &EniView, since: Option<BootTime>, began: BootTime) -> bool {
-    let spared = view.kind != EniKind::Standard || is_kept(view);
-    !spared && since.is_some_and(|since| began.since(since) >= STRAY_AFTER)
+    view.kind == EniKind::Standard && since.is_some_and(|since| began.since(since) >= STRAY_AFTER)
 }
 
 /// Whether an ENI that we made was detached by others and was kept for its pods, of whom none is left.

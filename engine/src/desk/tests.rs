@@ -7,8 +7,10 @@ mod host;
 mod looks;
 mod lost_links;
 mod pods;
+mod releases;
 mod starts;
 mod tags;
+mod told_late;
 
 use super::*;
 use crate::{Deleted, Status};

@@ -210,6 +210,9 @@ fn what_is_shown_and_passes_for_detached_is_seen() {
         // What it would bear out does not hang on how long ago it was.
         let away = matches!(phase, EniPhase::Available | EniPhase::Detached) || news;
         assert_eq!(hint.agrees_with(&toy.ledger), !away, "{phase:?} {management:?}");
+        let hint = HintDiff { missing: [attached.id.clone()].into(), ..HintDiff::default() };
+        let away = phase != attached.phase || news;
+        assert_eq!(hint.agrees_with(&toy.ledger), away, "{phase:?} {management:?}");
     }
 }
 

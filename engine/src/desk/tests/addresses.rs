@@ -45,7 +45,12 @@ async fn an_add_that_gets_no_address_waits_for_what_may_pass() {
             desk.add(container).await.unwrap();
         }
         let began = Instant::now();
-        let told = desk.add("d").await;
+        let adding = desk.adding(request("d"));
+        if held {
+            pass(10).await;
+            assert!(matches!(desk.status().await, Ok(Status::Short(_))), "{fault:?}");
+        }
+        let told = adding.await.unwrap();
         match told {
             Err(AddError::HeldTooLong { seconds: 60, .. }) => assert!(held, "{fault:?}"),
             Err(AddError::NoAddress { .. }) => assert!(!held, "{fault:?}"),

@@ -122,7 +122,9 @@ async fn stopping_refuses_who_waits_and_closes_the_file_in_order() {
     pass(1).await;
     let adding = desk.adding(request("a"));
     pass(1).await;
+    let began = Instant::now();
     desk.stop().await;
+    assert_eq!(began.elapsed().as_secs(), 0, "nothing is under way");
     assert_eq!(adding.await.unwrap(), Err(AddError::Stopping));
     assert_eq!(desk.add("b").await, Err(AddError::Stopping));
     assert!(desk.status().await.is_err() && desk.dump().await.is_err());

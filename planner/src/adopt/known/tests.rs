@@ -1,10 +1,11 @@
 //! Others detach ENIs of ours.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, AttachmentView, CloudRead, TAG_INTENT, TAG_NO_MANAGE};
 use holdfast_model::eni::{EniKind, EniPhase, Management};
-use holdfast_model::ids::{EniId, InstanceId};
+use holdfast_model::ids::{EniId, InstanceId, SecurityGroupId};
 use holdfast_model::refusal::Refusal;
 
 use crate::toy::{Toy, by_address, by_eni};
@@ -328,5 +329,42 @@ fn one_that_ec2_refuses_for_long_is_looked_at_before_the_next_try() {
         assert!(toy.cloud.enis.contains_key(&second()) && !toy.cloud.is_attached(&second()), "{api:?}");
         assert!(!toy.ledger.enis.contains_key(&second()), "{api:?}");
         assert!(reads <= 8, "{api:?}: {reads} reads");
+    }
+}
+
+/// Tags that were lost say nothing of an ENI that served; others than ours say that it is somebody else's.
+#[test]
+fn whose_one_is_that_hangs_about_its_tags_tell_if_it_has_any() {
+    for (tags, ours) in [(&[][..], true), (&[("Name", "db-0")], false)] {
+        let mut toy = rested(false);
+        toy.config.manage_untagged.value = false;
+        toy.config.max_enis.value = Some(2);
+        let eni = toy.cloud.enis.get_mut(&second()).unwrap();
+        eni.tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        detach(&mut toy, &second());
+        live(&mut toy, 60);
+        assert_eq!(toy.cloud.is_attached(&second()), ours, "{tags:?}");
+        assert_eq!(toy.ledger.enis.contains_key(&second()), ours, "{tags:?}");
+    }
+}
+
+/// As EC2 shows it, from then on: what we were giving back has only to be deleted, the rest may be attached again.
+#[test]
+fn one_that_others_detached_is_taken_in_as_it_is() {
+    for draining in [false, true] {
+        let mut toy = rested(false);
+        toy.alter(&second(), |eni| {
+            if draining {
+                eni.phase = EniPhase::Draining { attachment: eni.attachment().unwrap().clone() };
+            }
+        });
+        let groups = [SecurityGroupId::new("sg-9")].into();
+        detach(&mut toy, &second());
+        toy.cloud.enis.get_mut(&second()).unwrap().groups = BTreeSet::clone(&groups);
+        let now = toy.now.boottime;
+        toy.read(&CloudRead::Enis { enis: vec![second()] }, now, 0);
+        let known = &toy.ledger.enis[&second()];
+        assert_eq!(known.phase, if draining { EniPhase::Detached } else { EniPhase::Available });
+        assert_eq!((known.since, &known.source.security_groups), (now, &Some(groups)));
     }
 }

@@ -208,16 +208,30 @@ fn an_orphan_is_taken_over_and_managed() {
         assert_eq!((&record.phase, record.management), (&phase, Management::Managed), "{most}");
         assert_eq!(record.place, EniPlace::Device(EniSlot { card: 0, device: 2 }));
     }
-    // One that bears no intent, and was seen before for long enough.
-    let mut toy = idle();
-    toy.cloud.attach_foreign("eni-stray", 9, EniKind::Standard, &ours[..1]);
-    toy.cloud.enis.get_mut(&EniId::new("eni-stray")).unwrap().attachment = None;
-    toy.observed.strays.insert(EniId::new("eni-stray"), toy.now.boottime);
-    toy.sleep(crate::orphan::STRAY_AFTER);
-    let began = toy.now.boottime;
-    toy.read(&orphans, began, 0);
-    let record = &toy.ledger.enis[&EniId::new("eni-stray")];
-    assert_eq!((&record.phase, record.management), (&EniPhase::Detached, Management::Managed));
+}
+
+/// Whoever made it to attach it never will. What is kept from us, or is no ENI for pods, may hang about for other reasons.
+#[test]
+fn an_eni_that_bears_no_intent_and_hung_about_for_long_is_deleted() {
+    let orphans = CloudRead::AvailableEnis { instance: InstanceId::new("i-1") };
+    let (ours, kept) = ((TAG_INSTANCE, "i-1"), (holdfast_model::cloud::TAG_NO_MANAGE, "true"));
+    let stray = || EniId::new("eni-stray");
+    for (kind, tags, goes) in [
+        (EniKind::Standard, &[ours][..], true),
+        (EniKind::Efa, &[ours], false),
+        (EniKind::Standard, &[ours, kept], false),
+    ] {
+        let mut toy = idle();
+        toy.cloud.attach_foreign("eni-stray", 9, kind, tags);
+        toy.cloud.enis.get_mut(&stray()).unwrap().attachment = None;
+        toy.observed.strays.insert(stray(), toy.now.boottime);
+        toy.sleep(crate::orphan::STRAY_AFTER);
+        let began = toy.now.boottime;
+        toy.read(&orphans, began, 0);
+        let record = toy.ledger.enis.get(&stray()).map(|record| (&record.phase, record.management));
+        let deleted = goes.then_some((&EniPhase::Detached, Management::Managed));
+        assert_eq!(record, deleted, "{kind:?} {tags:?}");
+    }
 }
 
 /// Kept from us, or made over to another instance: it is neither attached nor deleted any more, whichever read tells.

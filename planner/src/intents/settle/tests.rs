@@ -2,7 +2,7 @@ mod refused;
 
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::EniPhase;
-use holdfast_model::ids::{AttachmentId, EniId, IntentId, SubnetId};
+use holdfast_model::ids::{AttachmentId, EniId, InstanceId, IntentId, SubnetId};
 use holdfast_model::ledger::Change;
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::uses::{Suspicion, Use};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use holdfast_model::cloud::{CloudChange, EniView, TAG_INSTANCE, TAG_INTENT};
-use holdfast_model::eni::EniKind;
+use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Change;
 use uuid::Uuid;
@@ -130,6 +130,20 @@ fn a_creation_that_was_sent_twice_and_refused_may_have_made_an_eni() {
         now.boottime = now.boottime.after(Duration::from_secs(60));
         let expected = if suspected { vec![unattached()] } else { Vec::new() };
         assert_eq!(due(&toy.observed, &toy.ledger, &now), expected, "{api:?}, {twice}, {refused}");
+    }
+}
+
+#[test]
+fn a_slot_where_something_is_said_to_be_is_tried_again_after_an_hour() {
+    let slot = EniSlot { card: 0, device: 2 };
+    let taken = Settlement { taken: Some(slot), ..Settlement::default() };
+    let attach = Api::AttachNetworkInterface;
+    for (later, avoided) in [(3599, true), (3600, false)] {
+        let (mut observed, later) = (Observed::default(), now_at(later));
+        observed.settled(id(1), attach, &taken, &now_at(0), 0);
+        assert_eq!(observed.avoided_slots(&later).contains(&slot), avoided);
+        observed.settled(id(2), attach, &Settlement::default(), &later, 0);
+        assert_eq!(observed.taken_slots.contains_key(&slot), avoided);
     }
 }
 

@@ -94,6 +94,14 @@ fn an_attachment_that_was_refused() {
         let expected = if gives_up { EniPhase::Detached } else { EniPhase::Available };
         assert_eq!(*phase(&toy), expected, "{fault:?} after {after:?}");
     }
+    // More are attached than the ledger has, or sit where it has none: only a read of all tells.
+    for fault in [Fault::AttachmentLimit, Fault::SlotTaken] {
+        let mut toy = with_second(Some(EniPhase::Available));
+        let change = attach(&toy);
+        let all = CloudRead::InstanceEnis { instance: InstanceId::new("i-1") };
+        assert_eq!(ends(&mut toy, change, Duration::ZERO, &refuse(fault)).doubt, Some(all), "{fault:?}");
+        assert_eq!(*phase(&toy), EniPhase::Available, "{fault:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! What a start is told late, or never: who we are, the primary ENI's link, the NAT table.
+
+use holdfast_model::cloud::CloudChange;
+use holdfast_model::ids::IntentId;
+use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::refusal::Refusal;
+
+use super::*;
+
+/// The table that an earlier process has written stands: nobody waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_nat_table_that_is_there_is_not_waited_for() {
+    let desk = Desk::serving(Config::default()).await;
+    let desk = desk.restarted(false, &[]).await;
+    pass(1).await;
+    assert!(matches!(desk.status().await, Ok(Status::Ready | Status::Growing)));
+}
+
+/// Before it is known who we are there is no table to wait for: the time for it begins when that is told.
+#[tokio::test(start_paused = true)]
+async fn the_nat_table_has_its_time_from_when_the_node_is_known() {
+    let desk = Desk::start_with(Config::default(), false);
+    desk.host.kernel().apply = Some(refused());
+    pass(60).await;
+    desk.metadata_answers();
+    while desk.dump().await.unwrap().ledger.node.is_none() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    pass(4).await;
+    assert_eq!(desk.status().await, Ok(Status::Refusing(Refusal::NatAwaited)));
+    pass(2).await;
+    assert_ne!(desk.status().await, Ok(Status::Refusing(Refusal::NatAwaited)));
+}
+
+/// Whose ledger it is the primary ENI's link tells, when it comes, though metadata is silent.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_started_anew_is_known_by_its_link_however_late_that_is() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.add("a").await.unwrap();
+    desk.host.kernel().eni = None;
+    let desk = desk.rebooted(false).await;
+    pass(300).await;
+    assert_eq!(desk.status().await, Ok(Status::Refusing(Refusal::NotReady)));
+    assert_eq!(desk.disk.ledger().leases.len(), 1, "what may be another's is not touched");
+    desk.host.kernel().eni = Some(9001);
+    desk.host.drifts();
+    pass(5).await;
+    assert!(desk.disk.ledger().leases.is_empty());
+    desk.add("b").await.unwrap();
+}
+
+/// The ledger may be another instance's.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_of_ec2_while_the_primary_has_no_link_and_metadata_is_silent() {
+    let desk = Desk::serving(Config::default()).await;
+    for container in ["a", "b", "c"] {
+        desk.add(container).await.unwrap();
+    }
+    desk.host.kernel().eni = None;
+    let desk = desk.restarted(false, &[]).await;
+    let _waits = desk.adding(request("d"));
+    pass(30).await;
+    assert_eq!(desk.changes_asked(), 0);
+    desk.host.kernel().eni = Some(9001);
+    desk.host.drifts();
+    pass(5).await;
+    assert_ne!(desk.changes_asked(), 0);
+}
+
+/// Many nodes start together: their hints are spread.
+#[tokio::test(start_paused = true)]
+async fn the_first_hint_is_asked_for_in_this_nodes_share_of_the_time() {
+    let desk = Desk::start(Config::default());
+    // Half of what lies between two hints, and half of this node's share: it has drawn the half.
+    pass(61).await;
+    assert_eq!(desk.hints_asked(), []);
+    pass(1).await;
+    assert_eq!(desk.hints_asked().len(), 1);
+}
+
+/// The ledger is of an earlier day, and a sandbox lives that it does not know: until EC2 was read it is not believed, and
+/// calls may have been made of which it knows nothing.
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_lacks_a_sandbox_is_doubted() {
+    let desk = Desk::serving(Config::default()).await;
+    let older = desk.disk.killed(&[]);
+    let lease = desk.add("a").await.unwrap();
+    let desk = desk.starts(true, older, "boot-1").await;
+    desk.cloud_is_silent(true);
+    let adding = desk.adding(request("b"));
+    pass(20).await;
+    assert!(desk.disk.ledger().leases.is_empty() && !adding.is_finished());
+    desk.cloud_is_silent(false);
+    pass(2).await;
+    let wanted = desk.dump().await.unwrap().reads_wanted;
+    assert!(wanted.iter().any(|reason| reason.starts_with("IntentsLost")), "{wanted:?}");
+    // The kernel was read once more for the sake of that read.
+    assert_eq!(desk.disk.ledger().leases[&sandbox("a")].faces[0].address, lease.faces[0].address);
+    assert_ne!(adding.await.unwrap().unwrap().faces[0].address, lease.faces[0].address);
+}
+
+/// EC2 says what the node can carry; nothing is asked of it before.
+#[tokio::test(start_paused = true)]
+async fn a_node_of_a_type_that_nobody_knows_grows_when_ec2_has_told_of_it() {
+    let desk = Desk::start(Config::default());
+    desk.is_of_type("x9.unheard-of");
+    pass(300).await;
+    for container in ["a", "b", "c"] {
+        desk.add(container).await.unwrap();
+    }
+    assert!(desk.add("d").await.is_err());
+    assert_ne!(desk.changes_asked(), 0);
+}
+
+/// A call that never left leaves when the ledger says that it may have, not before.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_left_leaves_after_it_is_written_that_it_may_have() {
+    let desk = Desk::serving(Config::default()).await;
+    let eni = EniId::new("eni-primary");
+    let change = CloudChange::AssignAddresses { eni, count: 1 };
+    let id = IntentId(uuid::Uuid::from_u128(1));
+    let intent = |sending| Intent { id, change: change.clone(), sending, planned: WallTime(1) };
+    let desk = desk.restarted(true, &[Change::PutIntent(intent(Sending::NeverSent))]).await;
+    desk.disk_hangs(true);
+    pass(1).await;
+    assert_eq!(desk.changes_asked(), 0);
+    desk.cloud_is_silent(true);
+    desk.disk_hangs(false);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(desk.changes_asked(), 1);
+    assert_eq!(desk.disk.ledger().intents[&id], intent(Sending::MaybeSent));
+}
