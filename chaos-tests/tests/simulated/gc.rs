@@ -42,6 +42,8 @@ fn gc_releases_what_the_runtime_has_not_got_and_keeps_what_it_has() {
             life.add(name, name).await.unwrap();
         }
         life.quiet().await;
+        // A look at the host's network would find out by itself; the one that follows from the ADDs is over by then.
+        tokio::time::sleep(Duration::from_secs(15)).await;
         life.forget("forgotten");
         // Its namespace is gone and its DEL is still to come.
         node.kernel.end_sandbox_unseen(node.pods()["named"].netns.inode);
