@@ -121,9 +121,9 @@ impl Imds {
         lines(&self.text(path).await?).map(|line| parse(path, line)).collect()
     }
 
-    async fn groups_of(&self, mac: &MacAddr) -> Result<BTreeSet<SecurityGroupId>, MetadataError> {
-        let text = self.text(&format!("{MACS}/{mac}/security-group-ids")).await?;
-        Ok(lines(&text).map(SecurityGroupId::new).collect())
+    async fn groups_of(&self, mac: &MacAddr) -> Result<Option<BTreeSet<SecurityGroupId>>, MetadataError> {
+        let text = self.optional(&format!("{MACS}/{mac}/security-group-ids")).await?;
+        Ok(text.map(|text| groups(&text).collect()))
     }
 
     async fn read_identity(&self) -> Result<NodeIdentity, MetadataError> {
@@ -140,7 +140,7 @@ impl Imds {
             primary_ipv4: self.value("local-ipv4").await?,
             subnet: SubnetId::new(self.text(&of_primary("subnet-id")).await?),
             subnet_cidr: self.value(&of_primary("subnet-ipv4-cidr-block")).await?,
-            security_groups: self.groups_of(&primary_mac).await?.into_iter().collect(),
+            security_groups: groups(&self.text(&of_primary("security-group-ids")).await?).collect(),
         })
     }
 
@@ -156,13 +156,14 @@ impl Imds {
         if !macs.contains(&primary) {
             return Err(failed(MACS, format!("the primary ENI {primary} is not listed")));
         }
-        let mut hint =
-            MetadataHint { security_groups: self.groups_of(&primary).await?, ..MetadataHint::default() };
+        let mut hint = MetadataHint::default();
         if !asked.vpc_known {
             hint.vpc_cidrs = self.values(&format!("{MACS}/{primary}/vpc-ipv4-cidr-blocks")).await?;
         }
         for mac in macs {
             hint.enis.insert(mac, self.addresses_of(&mac).await?);
+            // One that goes, or comes, at this very moment shows none.
+            hint.security_groups.extend(self.groups_of(&mac).await?.map(|groups| (mac, groups)));
             let path = format!("{MACS}/{mac}/subnet-ipv4-cidr-block");
             if !asked.ranges_known.contains(&mac)
                 && let Some(text) = self.optional(&path).await?
@@ -193,6 +194,10 @@ impl Imds {
             Err(_elapsed) => Err(failed(path, format!("no complete answer within {:?}", self.deadline))),
         }
     }
+}
+
+fn groups(text: &str) -> impl Iterator<Item = SecurityGroupId> + '_ {
+    lines(text).map(SecurityGroupId::new)
 }
 
 impl Metadata for Imds {

@@ -40,8 +40,8 @@ pub struct HintDiff {
     /// Where there are any: ENIs that are gone and keep their place for their pods. Who sits in one of those is not taken in, however
     /// often it is read; when one of them has left, it is another difference.
     pub kept: BTreeSet<EniId>,
-    /// The primary's security groups, where they are others than the ledger has.
-    pub groups: Option<BTreeSet<SecurityGroupId>>,
+    /// ENIs with other security groups than the ledger has, and those that are shown.
+    pub groups: BTreeMap<EniId, BTreeSet<SecurityGroupId>>,
 }
 
 impl HintDiff {
@@ -58,24 +58,27 @@ impl HintDiff {
         });
         let known = |mac| ledger.enis.values().any(|eni| eni.mac == mac && !is_away(ledger, eni));
         let unknown = self.unknown.iter().all(|mac| known(*mac));
-        let groups = self.groups.as_ref().is_none_or(|shown| !primary_has_others(ledger, shown));
+        let has_others = |id, shown| {
+            ledger
+                .enis
+                .get(id)
+                .is_some_and(|eni| eni.management == Management::Managed && has_others(eni, shown))
+        };
+        let groups = !self.groups.iter().any(|(id, shown)| has_others(id, shown));
         differing && missing && unknown && groups
     }
 }
 
-/// Compares the hint (addresses by MAC, the ENI's own included, and the primary's groups) with the ledger. Differences that a change of
-/// ours younger than a minute explains are left out. `None`: they agree. Sets are compared, never counts: equal
+/// Compares the hint (addresses by MAC, the ENI's own included, and security groups) with the ledger. Differences that a change
+/// of ours younger than a minute explains are left out. `None`: they agree. Sets are compared, never counts: equal
 /// counts hid a swap once (cni#3019).
 pub fn compare_hint(
     ledger: &Ledger,
     enis: &BTreeMap<MacAddr, BTreeSet<IpAddr>>,
-    groups: &BTreeSet<SecurityGroupId>,
+    groups: &BTreeMap<MacAddr, BTreeSet<SecurityGroupId>>,
     now: &Now,
 ) -> Option<HintDiff> {
     let mut diff = HintDiff::default();
-    if !groups.is_empty() && primary_has_others(ledger, groups) {
-        diff.groups = Some(groups.clone());
-    }
     let settled = |eni: &EniRecord| {
         now.boottime.since(eni.changed) >= LAG && ledger.intents_on(&eni.id).next().is_none()
     };
@@ -89,6 +92,17 @@ pub fn compare_hint(
                 diff.differing.insert(eni.id.clone(), shown.clone());
             }
             Some(_) => {}
+        }
+    }
+    // Those of the primary are never of our making, so no change of ours explains them.
+    let told = |eni: &&EniRecord| {
+        here(eni) && eni.management == Management::Managed && (eni.is_primary() || settled(eni))
+    };
+    for eni in ledger.enis.values().filter(told) {
+        // An ENI has some: none is shown for one that the service knows nothing of yet.
+        if let Some(shown) = groups.get(&eni.mac).filter(|shown| !shown.is_empty() && has_others(eni, shown))
+        {
+            diff.groups.insert(eni.id.clone(), shown.clone());
         }
     }
     let lately = |eni: &EniRecord| {
@@ -123,9 +137,8 @@ fn is_away(ledger: &Ledger, eni: &EniRecord) -> bool {
     }
 }
 
-fn primary_has_others(ledger: &Ledger, shown: &BTreeSet<SecurityGroupId>) -> bool {
-    let primary = ledger.enis.values().find(|eni| eni.is_primary());
-    primary.and_then(|eni| eni.source.security_groups.as_ref()).is_some_and(|known| known != shown)
+fn has_others(eni: &EniRecord, shown: &BTreeSet<SecurityGroupId>) -> bool {
+    eni.source.security_groups.as_ref().is_some_and(|known| known != shown)
 }
 
 /// What the hint would show if the ledger were right.

@@ -37,8 +37,8 @@ pub struct MetadataHint {
     pub subnet_cidrs: BTreeMap<MacAddr, Ipv4Net>,
     /// The VPC's IPv4 ranges, as the primary ENI shows them, where asked for.
     pub vpc_cidrs: Vec<Ipv4Net>,
-    /// The primary ENI's security groups.
-    pub security_groups: BTreeSet<SecurityGroupId>,
+    /// By MAC: the security groups.
+    pub security_groups: BTreeMap<MacAddr, BTreeSet<SecurityGroupId>>,
 }
 
 /// The metadata service did not tell.

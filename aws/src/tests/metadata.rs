@@ -36,7 +36,7 @@ fn tree() -> Tree {
         put("/subnet-id", "subnet-1");
         put("/vpc-id", "vpc-1");
         put("/vpc-ipv4-cidr-blocks", "10.0.0.0/16\n10.1.0.0/16");
-        put("/security-group-ids", "sg-1\nsg-2");
+        put("/security-group-ids", if mac == PRIMARY { "sg-1\nsg-2" } else { "sg-3" });
     }
     tree
 }
@@ -129,7 +129,8 @@ async fn the_hint_shows_each_eni() {
     assert_eq!(hint.enis[&mac(SECOND)], [[10, 0, 1, 10].into()].into());
     assert_eq!(hint.subnet_cidrs[&mac(SECOND)], "10.0.0.0/24".parse().unwrap());
     assert_eq!(hint.vpc_cidrs.len(), 2);
-    assert_eq!(hint.security_groups, ["sg-1", "sg-2"].map(SecurityGroupId::new).into());
+    assert_eq!(hint.security_groups[&mac(PRIMARY)], ["sg-1", "sg-2"].map(SecurityGroupId::new).into());
+    assert_eq!(hint.security_groups[&mac(SECOND)], ["sg-3"].map(SecurityGroupId::new).into());
 }
 
 /// At rest it is asked every minute or so, by every node: what is known is not asked for.
@@ -145,7 +146,7 @@ async fn what_is_known_is_not_asked_for() {
     assert_eq!((hint.vpc_cidrs.len(), hint.subnet_cidrs.len(), hint.enis.len()), (0, 0, 2));
     assert_eq!(hint.enis[&mac(PRIMARY)].len(), 2);
     let reads = server.seen().iter().filter(|request| request.method == "GET").count();
-    assert_eq!(reads, 4, "the list, the groups, and the addresses of each");
+    assert_eq!(reads, 5, "the list, and the addresses and groups of each");
 }
 
 #[tokio::test]

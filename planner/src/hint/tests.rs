@@ -20,7 +20,7 @@ fn rested() -> Toy {
 #[test]
 fn agreement_is_no_news() {
     let toy = rested();
-    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &toy.cloud.groups, &toy.now), None);
+    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &toy.cloud.shown_groups(), &toy.now), None);
 }
 
 /// cni#3019: one address swapped for another, so that the counts stay equal.
@@ -31,7 +31,7 @@ fn a_swap_one_for_one_is_seen() {
     let addresses = hint.values_mut().next().unwrap();
     addresses.pop_last();
     addresses.insert("10.0.99.99".parse().unwrap());
-    let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now).unwrap();
+    let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now).unwrap();
     assert_eq!(diff.differing.len(), 1);
     let shown = diff.differing.values().next().unwrap();
     assert!(shown.contains(&"10.0.99.99".parse::<IpAddr>().unwrap()), "it says what it saw: {diff:?}");
@@ -43,7 +43,7 @@ fn missing_and_unknown_enis_are_seen() {
     let mut hint = shown(&toy);
     let (mac, _) = hint.pop_last().unwrap();
     hint.insert(MacAddr([2, 7, 7, 7, 7, 7]), BTreeSet::new());
-    let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now).unwrap();
+    let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now).unwrap();
     assert_eq!(diff.unknown, BTreeSet::from([MacAddr([2, 7, 7, 7, 7, 7])]));
     let missing = &toy.ledger.enis.values().find(|eni| eni.mac == mac).unwrap().id;
     assert_eq!(diff.missing, BTreeSet::from([missing.clone()]));
@@ -60,9 +60,9 @@ fn what_we_changed_a_moment_ago_is_no_news() {
         let changed = toy.now.boottime;
         toy.ledger.apply(&Change::PutEni(EniRecord { changed, ..eni }));
     }
-    assert_eq!(compare_hint(&toy.ledger, &stale, &toy.cloud.groups, &toy.now), None);
+    assert_eq!(compare_hint(&toy.ledger, &stale, &toy.cloud.shown_groups(), &toy.now), None);
     toy.sleep(Duration::from_secs(60));
-    assert!(compare_hint(&toy.ledger, &stale, &toy.cloud.groups, &toy.now).is_some());
+    assert!(compare_hint(&toy.ledger, &stale, &toy.cloud.shown_groups(), &toy.now).is_some());
 }
 
 #[test]
@@ -92,6 +92,31 @@ fn a_hint_that_comes_too_soon_after_a_change_is_asked_for_again_when_it_can_tell
     assert_eq!(hint_settles(&toy.ledger, &toy.now), None);
 }
 
+/// What others give an ENI is put right, so it is news of each; what we gave it lately is none.
+#[test]
+fn security_groups_that_others_gave_an_eni_of_ours_differ_and_our_own_do_not() {
+    let mut toy = Toy::new("m5.large", by_eni(1));
+    toy.add_pods(12);
+    toy.run_to_rest();
+    toy.sleep(Duration::from_secs(120));
+    let others: BTreeSet<_> = [SecurityGroupId::new("sg-others")].into();
+    let secondary = toy.ledger.enis.values().find(|eni| !eni.is_primary()).unwrap().clone();
+    let mut groups = toy.cloud.shown_groups();
+    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &groups, &toy.now), None);
+    groups.insert(secondary.mac, others.clone());
+    let differs =
+        |toy: &Toy, groups: &BTreeMap<_, _>| compare_hint(&toy.ledger, &shown(toy), groups, &toy.now);
+    let diff = HintDiff { groups: [(secondary.id.clone(), others)].into(), ..HintDiff::default() };
+    assert_eq!(differs(&toy, &groups), Some(diff));
+    let mut lately = secondary.clone();
+    lately.changed = toy.now.boottime;
+    toy.ledger.apply(&Change::PutEni(lately));
+    assert_eq!(differs(&toy, &groups), None);
+    let unmanaged = EniRecord { management: Management::Unmanaged, ..secondary };
+    toy.ledger.apply(&Change::PutEni(unmanaged));
+    assert_eq!(differs(&toy, &groups), None, "its groups are its owner's affair");
+}
+
 /// A hint is borne out when the ledger has become what it showed, each part of it.
 #[test]
 fn a_hint_that_the_ledger_agrees_with_is_over() {
@@ -106,7 +131,7 @@ fn a_hint_that_the_ledger_agrees_with_is_over() {
     let missing = |id: &EniId| HintDiff { missing: [id.clone()].into(), ..HintDiff::default() };
     let unknown = |mac| HintDiff { unknown: [mac].into(), ..HintDiff::default() };
     let groups = |name| {
-        let groups = Some([SecurityGroupId::new(name)].into());
+        let groups = [(id.clone(), [SecurityGroupId::new(name)].into())].into();
         HintDiff { groups, ..HintDiff::default() }
     };
     for (hint, agrees) in [
@@ -199,11 +224,12 @@ fn what_is_shown_and_passes_for_detached_is_seen() {
             let state = BlockState::Withdrawn;
             toy.ledger.apply(&Change::PutBlock(holdfast_model::block::Block { state, ..block }));
         }
-        let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now).unwrap_or_default();
+        let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now).unwrap_or_default();
         assert_eq!(diff.unknown.contains(&attached.mac), news, "{phase:?} {management:?} {since}");
         let mut without = hint.clone();
         without.remove(&attached.mac);
-        let diff = compare_hint(&toy.ledger, &without, &toy.cloud.groups, &toy.now).unwrap_or_default();
+        let diff =
+            compare_hint(&toy.ledger, &without, &toy.cloud.shown_groups(), &toy.now).unwrap_or_default();
         let expected = phase == attached.phase && !news;
         assert_eq!(diff.missing.contains(&second), expected, "{phase:?} {management:?} {since}");
         let hint = HintDiff { unknown: [attached.mac].into(), ..HintDiff::default() };
@@ -242,7 +268,7 @@ fn a_newcomer_costs_few_reads_while_it_waits_and_is_taken_in_soon_when_its_place
                         (eni.mac, eni.secondary.iter().copied().chain(own).collect())
                     })
                     .collect();
-                let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.groups, &toy.now);
+                let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now);
                 toy.observed.hinted(diff, &toy.now);
             }
             while toy.round() {}

@@ -333,6 +333,11 @@ impl ToyCloud {
             .filter(|eni| eni.attachment.as_ref().is_some_and(|a| a.status == AttachmentStatus::Attached))
     }
 
+    /// As the metadata service shows them.
+    pub(crate) fn shown_groups(&self) -> BTreeMap<MacAddr, BTreeSet<SecurityGroupId>> {
+        self.attached().map(|eni| (eni.mac, eni.groups.clone())).collect()
+    }
+
     pub(crate) fn is_attached(&self, id: &EniId) -> bool {
         self.enis.get(id).is_some_and(|eni| eni.attachment.is_some())
     }

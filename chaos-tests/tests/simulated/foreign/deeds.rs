@@ -7,14 +7,15 @@ use std::time::Duration;
 use holdfast_chaos_tests::oracle::picture::{Eni, MAIN_TABLE};
 use holdfast_engine::Dump;
 use holdfast_model::block::BlockState;
+use holdfast_model::cloud::TAG_NO_MANAGE;
 use holdfast_model::eni::{EniPhase, Management};
 use holdfast_model::ids::MacAddr;
 use holdfast_sim::vpc::request::{
-    AssignPrivateIpAddresses, AttachNetworkInterface, AttachmentChange, CreateNetworkInterface,
+    AssignPrivateIpAddresses, AttachNetworkInterface, AttachmentChange, CreateNetworkInterface, CreateTags,
     DeleteNetworkInterface, DetachNetworkInterface, ModifyNetworkInterfaceAttribute,
     UnassignPrivateIpAddresses,
 };
-use holdfast_sim::vpc::{AttachmentId, EniId};
+use holdfast_sim::vpc::{AttachmentId, EniId, SecurityGroupId, Tags};
 
 use super::Chance;
 use crate::kernel::LinkOf;
@@ -27,6 +28,8 @@ pub(crate) struct Menu {
     pub(crate) again: bool,
     /// ENIs may be taken away.
     pub(crate) takes_enis: bool,
+    /// ENIs may be marked as not to be managed, which only a read of EC2 shows: EC2 is read every two minutes.
+    pub(crate) marks: bool,
 }
 
 /// What somebody else does.
@@ -64,6 +67,10 @@ pub(crate) enum Deed {
     PodRoute(IpAddr),
     /// Removes the NAT table.
     Nat,
+    /// Gives an ENI other security groups than the primary one has.
+    Groups(EniId),
+    /// Marks an ENI as not to be managed, or takes that back.
+    Mark(EniId, bool),
 }
 
 /// What of a node can be changed.
@@ -75,6 +82,12 @@ struct Target {
 }
 
 impl Target {
+    fn primary(node: &Node) -> EniId {
+        let target = Self::of(node);
+        let primary = target.attached.iter().find(|(eni, ..)| eni.is_primary());
+        primary.expect("a node has one").1
+    }
+
     fn of(node: &Node) -> Self {
         let cloud = node.shared.cloud_of(&node.instance);
         let truth = node.shared.now(|vpc| vpc.authoritative().network_interfaces_of(&node.instance));
@@ -105,10 +118,10 @@ impl Target {
 
 impl Deed {
     /// How many kinds there are.
-    pub(crate) const KINDS: usize = 16;
+    pub(crate) const KINDS: usize = 18;
 
-    /// So many of them take an ENI away.
-    pub(crate) const OF_TAKING: usize = 2;
+    /// So many of them come only where the menu says so.
+    pub(crate) const ON_THE_MENU: usize = 3;
 
     /// One that can be done now; nothing, where the one that was drawn cannot.
     pub(crate) fn draw(
@@ -154,6 +167,8 @@ impl Deed {
             13 => chance.pick(&pods).and_then(|pod| pod.address).map(Self::PodRuleFrom)?,
             14 => chance.pick(&pods).and_then(|pod| pod.address).map(Self::PodRoute)?,
             15 => Self::Nat,
+            16 => chance.pick(&open_secondary).map(|(_, id, _)| Self::Groups(*id))?,
+            17 if menu.marks => chance.pick(&open_secondary).map(|(_, id, _)| Self::Mark(*id, true))?,
             _ => return None,
         })
     }
@@ -177,6 +192,8 @@ impl Deed {
             Self::PodRuleFrom(_) => "rule from pod",
             Self::PodRoute(_) => "route to pod",
             Self::Nat => "NAT",
+            Self::Groups(_) => "groups",
+            Self::Mark(..) => "mark",
         }
     }
 
@@ -188,7 +205,17 @@ impl Deed {
             | Self::Assign(id)
             | Self::Swap(id, _)
             | Self::Detach(id, ..)
-            | Self::Delete(id, _) => Some(*id),
+            | Self::Delete(id, _)
+            | Self::Groups(id)
+            | Self::Mark(id, _) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// What is done later on, when this was noticed.
+    pub(crate) fn taken_back(&self) -> Option<Self> {
+        match self {
+            Self::Mark(id, true) => Some(Self::Mark(*id, false)),
             _ => None,
         }
     }
@@ -244,6 +271,12 @@ impl Deed {
             Self::PodRuleFrom(address) => node.kernel.remove_rules_from(*address),
             Self::PodRoute(address) => node.kernel.remove_routes_to(*address),
             Self::Nat => node.kernel.remove_nat(),
+            Self::Groups(id) => give_other_groups(node, *id),
+            Self::Mark(id, marked) => {
+                let tags = [(TAG_NO_MANAGE.to_owned(), marked.to_string())].into();
+                let mark = CreateTags { resources: vec![id.to_string()], tags };
+                node.shared.now(|vpc| vpc.foreign(mark)).unwrap();
+            }
         }
         true
     }
@@ -269,6 +302,17 @@ impl Deed {
                 let serves = dump.ready_enis.iter().filter(|ready| *ready == id.as_str());
                 serves.map(|id| format!("{id} is taken for ready")).collect()
             }
+            Self::Groups(id) => {
+                let [own, wanted] = [id, &Target::primary(node)].map(|id| groups_of(node, *id));
+                let differs = own != wanted;
+                differs.then(|| format!("{id} has {own:?}, the primary {wanted:?}")).into_iter().collect()
+            }
+            Self::Mark(id, marked) => {
+                let known = dump.ledger.enis.values().find(|known| known.id.as_str() == id.as_str());
+                let management = known.map(|known| known.management);
+                let noticed = management.is_none_or(|is| (is == Management::Unmanaged) == *marked);
+                (!noticed).then(|| format!("{id} is {management:?}")).into_iter().collect()
+            }
             _ => node.disorder(),
         }
     }
@@ -284,6 +328,26 @@ impl Deed {
         });
         over.map(|(container, _)| container.clone()).collect()
     }
+}
+
+fn groups_of(node: &Node, id: EniId) -> Vec<SecurityGroupId> {
+    let enis = node.shared.now(|vpc| vpc.authoritative().network_interfaces());
+    let eni = enis.iter().find(|eni| eni.network_interface_id == id);
+    eni.into_iter().flat_map(|eni| &eni.groups).map(|group| group.group_id).collect()
+}
+
+fn give_other_groups(node: &Node, id: EniId) {
+    node.shared.now(|vpc| {
+        let net = vpc.authoritative().subnets()[0].vpc_id;
+        let name = format!("others-{}", vpc.authoritative().security_groups().len());
+        let group = vpc.add_security_group(&net, &name, Tags::new()).unwrap();
+        vpc.foreign(ModifyNetworkInterfaceAttribute {
+            network_interface_id: id,
+            groups: vec![group],
+            ..ModifyNetworkInterfaceAttribute::default()
+        })
+        .unwrap();
+    });
 }
 
 /// What is being made or detached cannot be deleted yet; whoever wants to tries again.

@@ -7,7 +7,7 @@ fn shown() -> MetadataHint {
     let addresses = view.secondary.into_iter().chain(view.primary_ipv4.map(Into::into));
     MetadataHint {
         enis: [(PRIMARY, addresses.collect())].into(),
-        security_groups: view.security_groups,
+        security_groups: [(PRIMARY, view.security_groups)].into(),
         ..MetadataHint::default()
     }
 }
