@@ -98,7 +98,7 @@ fn a_missed_aim_ends_a_benchmark_badly() {
     let wrapped = Wrapped::make(sabotage::SLOW_ADDS, saboteur, place).unwrap();
     let mut bench = Command::new(SCRIPT);
     bench.arg("boxed").arg(env!("CARGO_BIN_EXE_bench")).args(["recovery", "--times", "1"]);
-    wrapped.is_found(bench, &["missed by more than noise: the longest: "]).unwrap();
+    wrapped.is_found(bench, &["missed by more than noise: the median: "]).unwrap();
 }
 
 /// The line that says it.

@@ -17,14 +17,15 @@ use crate::agenda::Agenda;
 use crate::hint::HintDiff;
 use crate::host::wants_set_up;
 
+mod pacing;
+mod periods;
 #[cfg(test)]
 mod tests;
 
-/// ENIs of ours that hang unattached are looked for no more often than this: where one is known, it is looked at before anything
-/// is done with it.
-const UNATTACHED_READ_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// A read is answered within this time.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) use periods::Periods;
+
+use pacing::{Pace, Pacing};
+
 /// A full read because of a hint begins at least this long after the last one: the metadata service may show something
 /// else at each look.
 const HINT_READ_EVERY: Duration = Duration::from_secs(60);
@@ -55,87 +56,6 @@ pub enum Reason {
     /// An ENI of ours may hang unattached: calls may have been carried out of which the ledger knows nothing, or somebody
     /// else has left one.
     IntentsLost,
-}
-
-/// What is spaced out together. Reasons of which EC2 can bring up ever new ones share one pace.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Pacing {
-    Contradicted(EniId),
-    Miscounted,
-    Unanswered(EniId),
-    Looked(EniId),
-    Range(SubnetId),
-    Addresses,
-    Hinted(HintDiff),
-    PrimaryNotShown,
-    LedgerLost,
-    IntentsLost,
-}
-
-impl Pacing {
-    fn of(reason: &Reason) -> Self {
-        match reason {
-            Reason::Contradicted(eni) => Self::Contradicted(eni.clone()),
-            Reason::Miscounted => Self::Miscounted,
-            Reason::NotShown(_) | Reason::Unasked(_) => Self::Addresses,
-            Reason::Hinted(hint) => Self::Hinted(hint.clone()),
-            Reason::PrimaryNotShown => Self::PrimaryNotShown,
-            Reason::LedgerLost => Self::LedgerLost,
-            Reason::IntentsLost => Self::IntentsLost,
-        }
-    }
-
-    /// The first and the longest distance between two reads that settle nothing.
-    fn distances(&self) -> (Duration, Duration) {
-        let seconds = Duration::from_secs;
-        match self {
-            // An ENI waits for these.
-            Self::Contradicted(_)
-            | Self::Miscounted
-            | Self::Unanswered(_)
-            | Self::Looked(_)
-            | Self::Range(_) => (seconds(5), seconds(300)),
-            // Nothing is served before it is over.
-            Self::PrimaryNotShown | Self::LedgerLost => (seconds(1), seconds(300)),
-            Self::Addresses => (seconds(30), seconds(1200)),
-            // The metadata service may be wrong for long.
-            Self::Hinted(_) | Self::IntentsLost => (seconds(60), seconds(3600)),
-        }
-    }
-}
-
-/// How often a reason was looked into in vain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pace {
-    reads: u32,
-    last: BootTime,
-}
-
-impl Pace {
-    fn next(self, pacing: &Pacing) -> BootTime {
-        let (first, longest) = pacing.distances();
-        self.last.after((first * 2_u32.pow(self.reads.saturating_sub(1).min(16))).min(longest))
-    }
-}
-
-/// How often each listing is read although nothing calls for it: the safety net against what no hint tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Periods {
-    full: Duration,
-    unattached: Duration,
-}
-
-impl Periods {
-    /// What others do is to be noticed within this interval, so jitter, which spreads the reads of many nodes, shortens it: by an
-    /// eighth at most.
-    pub(crate) fn of(interval: Duration, jitter: Duration) -> Self {
-        let within = |interval: Duration| {
-            let span = u64::try_from((interval / 8).as_millis()).unwrap_or(u64::MAX).max(1);
-            let jitter = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX) % span;
-            interval.saturating_sub(ANSWERED_WITHIN + Duration::from_millis(jitter))
-        };
-        Self { full: within(interval), unattached: within(interval.max(UNATTACHED_READ_EVERY)) }
-    }
 }
 
 /// The queue of wanted reads, those under way, and when the listings were last read.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::toy::{Toy, by_eni};
+use crate::wanted::periods::{ANSWERED_WITHIN, UNATTACHED_READ_EVERY};
 use holdfast_model::ledger::Change;
 use holdfast_model::subnet::SubnetRecord;
 
