@@ -30,6 +30,9 @@ pub(crate) const DUMP_RAW: &str = "dump raw";
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a ledger's disk is waited for: whoever asked is still there then.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The longest word that is taken.
 const LONGEST: usize = 64;
 
@@ -120,11 +123,9 @@ async fn dump(desk: &Desk, backend: Backend, form: Form) -> anyhow::Result<Strin
         let (cause, settings) = (cause.clone(), Arc::clone(&settings));
         move || state::without_engine(&config, &settings, &cause, form)
     };
-    match FILE.look(of_file).await {
-        Some(said) => said.context(ENDED_BADLY)?,
-        None => {
-            state::unread(&settings, &cause, "it is being read already, and its disk has not answered so far")
-        }
+    match tokio::time::timeout(DISK_PATIENCE, FILE.look(of_file)).await {
+        Ok(Some(said)) => said.context(ENDED_BADLY)?,
+        Ok(None) | Err(_) => state::unread(&settings, &cause, "its disk does not answer"),
     }
 }
 
@@ -162,18 +163,23 @@ async fn alive(engine: &EngineHandle) -> anyhow::Result<Value> {
     })
 }
 
-/// Asks a running daemon.
-pub(crate) fn ask(config: &Config, word: &str) -> anyhow::Result<Value> {
+/// Asks a running daemon. Inside: that nobody is there, in words.
+pub(crate) fn ask(config: &Config, word: &str) -> anyhow::Result<Result<Value, String>> {
     ask_at(&path(config), word, PATIENCE)
 }
 
-fn ask_at(path: &Path, word: &str, patience: Duration) -> anyhow::Result<Value> {
-    let answer = exchange(path, word, patience).map_err(|error| {
-        let at = path.display();
-        match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => anyhow!(
+fn ask_at(path: &Path, word: &str, patience: Duration) -> anyhow::Result<Result<Value, String>> {
+    let at = path.display();
+    let answer = match exchange(path, word, patience) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Ok(Err(format!(
                 "no daemon at {at} ({error}): it is not running, or HOLDFAST_SOCKET is not what it was started with"
-            ),
+            )));
+        }
+        asked => asked,
+    };
+    let answer = answer.map_err(|error| {
+        match error.kind() {
             // What a socket says whose time is over.
             ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!(
                 "the daemon at {at} runs and does not answer within {patience:?}: it is stuck; keep its log, then restart \
@@ -185,8 +191,9 @@ fn ask_at(path: &Path, word: &str, patience: Duration) -> anyhow::Result<Value> 
     if answer.is_empty() {
         bail!("the daemon at {} gave no answer: it was stopped, or its log says why", path.display());
     }
-    serde_json::from_str(&answer)
-        .with_context(|| format!("reading what the daemon at {} said", path.display()))
+    let answer = serde_json::from_str(&answer)
+        .with_context(|| format!("reading what the daemon at {} said", path.display()))?;
+    Ok(Ok(answer))
 }
 
 fn exchange(path: &Path, word: &str, patience: Duration) -> io::Result<String> {
@@ -202,7 +209,7 @@ fn exchange(path: &Path, word: &str, patience: Duration) -> io::Result<String> {
 
 /// `holdfast health`.
 pub(crate) fn health(config: &Config) -> anyhow::Result<()> {
-    let answer = ask(config, "health")?;
+    let answer = ask(config, "health")?.map_err(|nobody| anyhow!(nobody))?;
     crate::print(&answer.to_string())?;
     if answer["alive"] != true {
         bail!("the daemon does not say that it is alive");
@@ -241,8 +248,10 @@ mod tests {
     fn a_daemon_that_is_away_or_stuck_is_told_in_words() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
-        let said = || ask_at(&path, "health", Duration::from_millis(50)).unwrap_err().to_string();
-        assert!(said().contains("it is not running"), "{}", said());
+        let asked = || ask_at(&path, "health", Duration::from_millis(50));
+        let nobody = asked().unwrap().unwrap_err();
+        assert!(nobody.contains("it is not running"), "{nobody}");
+        let said = || asked().unwrap_err().to_string();
         // Takes connections, as the kernel does for a process that is stopped, and says nothing.
         let _stuck = UnixListener::bind(&path).unwrap();
         assert!(said().contains("does not answer within 50ms: it is stuck"), "{}", said());

@@ -2,26 +2,26 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::bail;
 use holdfast_model::config::Config;
 
 use crate::admin;
 use crate::state::{Form, Settings, offline};
 
-/// From the running daemon; from a copy of the file when none runs.
+/// From the running daemon; from a copy of the file when none runs. One that runs and does not answer may wait for the very disk
+/// that the file is on.
 pub(crate) fn dump(config: &Config, settings: &Settings, ledger: &Path, form: Form) -> anyhow::Result<()> {
     let word = match form {
         Form::Told => admin::DUMP,
         Form::Raw => admin::DUMP_RAW,
     };
-    let asked = admin::ask(config, word).and_then(|state| {
-        let knows = state.get("unknown").is_none();
-        knows.then_some(state).context("the daemon that runs is an older one and does not know that question")
-    });
-    let state = match asked {
+    let state = match admin::ask(config, word)? {
+        Ok(state) if state.get("unknown").is_some() => {
+            bail!("the daemon that runs is an older one and does not know that question");
+        }
         Ok(state) => state,
-        Err(unreachable) => {
-            crate::complain(&format!("{unreachable:#}; reading a copy of {}", ledger.display()));
+        Err(nobody) => {
+            crate::complain(&format!("{nobody}; reading a copy of {}", ledger.display()));
             serde_json::from_str(&offline(ledger, settings, form)?)?
         }
     };

@@ -13,8 +13,8 @@ use support::{Netns, address, dump, index, namespace, runtime, socket, sysctl, w
 
 /// One inside the VPC, one outside.
 fn with_ways(wiring: PodWiring) -> PodWiring {
-    let way = |to: &str, marked| Way { to: to.parse().unwrap(), marked };
-    PodWiring { ways: vec![way("10.0.0.2", false), way(INTERNET, true)], ..wiring }
+    let way = |to: &str, marked| Way { to: to.parse().unwrap(), marked, one_of_several: marked };
+    PodWiring { ways: vec![way("10.0.0.2", false), way(INTERNET, true), way("9.9.9.9", true)], ..wiring }
 }
 
 fn pods() -> [PodWiring; 2] {
@@ -151,6 +151,25 @@ fn check_says_what_took_a_pods_way() {
     vpc.apply(vec![HostAction::RemoveRule(marked())]);
     let found = check().join("\n");
     assert!(found.contains("(marked 0x80) do not go by table 254 but by route to"), "{found}");
+}
+
+/// Ranges that are nobody's are often sent nowhere, and pods miss nothing.
+#[test]
+fn what_takes_one_destination_outside_and_not_all_cuts_nobody_off() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let range = blackhole(MAIN_TABLE, "203.0.113.0/24");
+    socket(&vpc.node).apply(&range).unwrap();
+    let pods = pods().map(|wiring| vpc.pod_of(wiring));
+    let asked: Vec<_> = pods.iter().map(|(wiring, _)| wiring.clone()).collect();
+    assert_eq!(rt.block_on(vpc.host.diverted(asked.clone())).unwrap(), Vec::new());
+    socket(&vpc.node).apply(&blackhole(MAIN_TABLE, "9.0.0.0/8")).unwrap();
+    let found = rt.block_on(vpc.host.diverted(asked)).unwrap();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].1.starts_with("packets from 10.0.0.101 to 203.0.113.1 (marked 0x80) do not go by"),
+        "{found:?}"
+    );
 }
 
 /// Of pods that run it is asked without being asked for by a runtime: each whose packets go elsewhere, and no other.

@@ -56,18 +56,23 @@ pub fn wirings_of(ledger: &Ledger, config: &Config, lease: &Lease) -> Vec<PodWir
     lease.faces.iter().map(wiring).collect()
 }
 
-/// Destinations that stand for all others: in each of the VPC's ranges its resolver, which EC2 gives to nobody, and one
-/// that is nobody's. None while the node is not known.
+/// Destinations that stand for all others: in each of the VPC's ranges its resolver, which EC2 gives to nobody, and some outside.
+/// Nothing is sent there. None while the node is not known.
 fn ways(ledger: &Ledger, config: &Config) -> Vec<Way> {
-    const NOBODYS: [Ipv4Addr; 3] =
-        [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(192, 0, 2, 1)];
+    /// One that is nobody's, and two that are in use.
+    const OUTSIDE: [Ipv4Addr; 3] =
+        [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(9, 9, 9, 9)];
     let Some(node) = &ledger.node else { return Vec::new() };
     let resolver = |range: &Ipv4Net| Ipv4Addr::from(u32::from(range.network()).wrapping_add(2));
-    let inside = node.identity.vpc_cidrs.iter().map(resolver).map(|to| Way { to, marked: false });
+    let inside = node.identity.vpc_cidrs.iter().map(resolver).map(|to| Way {
+        to,
+        marked: false,
+        one_of_several: false,
+    });
     let kept = || node.identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value);
-    let outside = NOBODYS.into_iter().find(|to| !kept().any(|range| range.contains(to)));
+    let outside = OUTSIDE.into_iter().filter(|to| !kept().any(|range| range.contains(to)));
     let marked = !config.external_snat.value;
-    inside.chain(outside.map(|to| Way { to, marked })).collect()
+    inside.chain(outside.map(|to| Way { to, marked, one_of_several: true })).collect()
 }
 
 /// What is marked leaves by the primary ENI.

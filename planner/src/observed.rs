@@ -13,6 +13,7 @@ use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::PoolKey;
+use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
 use crate::budget::Budget;
@@ -165,6 +166,10 @@ impl Observed {
         }
         if let Some(setback) = &settlement.setback {
             self.pauses.setback(setback, sent, now, draw);
+            // What EC2 has against this one ENI may be somebody's who has it now.
+            if let (PauseScope::Eni(eni), Refusal::Rejected { .. }) = (&setback.scope, &setback.cause) {
+                self.reads.contradicted(eni);
+            }
             return;
         }
         self.pauses.recovered(api, settlement.eni.as_ref());

@@ -103,6 +103,11 @@ impl WantedReads {
         self.shown.get(eni).copied()
     }
 
+    /// EC2 has refused something about this ENI: it may not be any more what a read has shown.
+    pub(crate) fn contradicted(&mut self, eni: &EniId) {
+        self.shown.remove(eni);
+    }
+
     /// A read was taken into this ledger, and showed these ENIs of it. One that it was to show and did not is not looked for
     /// without a pause.
     pub(crate) fn looked(

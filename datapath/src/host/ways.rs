@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, Way};
+use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, Way, that_count};
 use nix::errno::Errno;
 
 use crate::netlink::{
@@ -184,16 +184,16 @@ pub(super) fn astray(
         let out = match &answer {
             Answer::Goes(route) if route.table == table => route.link,
             _ => {
-                found.push(Astray { packet, answer, should: Should::Leave { way, table } });
+                found.push((way, Astray { packet, answer, should: Should::Leave { way, table } }));
                 continue;
             }
         };
         // What is marked leaves as the node, and answers to it are not addressed to the pod.
         let Some(out) = out.filter(|out| !way.marked && *out != link.index) else { continue };
         let to_pod = Packet { from: IpAddr::V4(way.to), to: wiring.address, iif: Some(out), mark: None };
-        found.extend(does_not_reach(to_pod, link, host)?);
+        found.extend(does_not_reach(to_pod, link, host)?.map(|astray| (way, astray)));
     }
-    Ok(found)
+    Ok(that_count(&wiring.ways, found))
 }
 
 fn does_not_reach(packet: Packet, link: &Link, host: &mut Socket) -> Result<Option<Astray>, NetlinkError> {
@@ -216,13 +216,14 @@ pub(super) fn in_the_sandbox(
         });
         if !right {
             let goes = answer.map_or("nowhere".to_owned(), |route| format!("by {}", described(&route)));
-            wrong.push(format!(
-                "in the sandbox packets to {} do not go through {POD_GATEWAY} but {goes}",
-                way.to
+            let to = way.to;
+            wrong.push((
+                way,
+                format!("in the sandbox packets to {to} do not go through {POD_GATEWAY} but {goes}"),
             ));
         }
     }
-    Ok(wrong)
+    Ok(that_count(&wiring.ways, wrong))
 }
 
 fn leads_to(route: &Route, link: &Link) -> bool {

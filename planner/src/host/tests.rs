@@ -224,11 +224,12 @@ fn the_ways_that_the_kernel_is_asked_for_are_in_each_range_of_the_vpc_and_out_of
     let mut node = toy.ledger.node.clone().unwrap();
     node.identity.vpc_cidrs = ["10.0.0.0/16", "203.0.113.0/24"].map(|range| range.parse().unwrap()).into();
     toy.ledger.apply(&Change::PutNode(node));
-    let way = |to: &str, marked| Way { to: to.parse().unwrap(), marked };
+    let way = |to: &str, marked| Way { to: to.parse().unwrap(), marked, one_of_several: false };
     let inside = [way("10.0.0.2", false), way("203.0.113.2", false)];
-    assert_eq!(ways(&toy), [inside[0], inside[1], way("198.51.100.1", true)]);
+    let outside = |marked| ["1.1.1.1", "9.9.9.9"].map(|to| Way { one_of_several: true, ..way(to, marked) });
+    assert_eq!(ways(&toy), [inside, outside(true)].concat());
     toy.config.external_snat.value = true;
-    assert_eq!(ways(&toy), [inside[0], inside[1], way("198.51.100.1", false)]);
+    assert_eq!(ways(&toy), [inside, outside(false)].concat());
     toy.config.snat_exclusions.value = vec!["0.0.0.0/0".parse().unwrap()];
     assert_eq!(ways(&toy), inside, "nothing is outside");
     toy.ledger.node = None;

@@ -131,7 +131,7 @@ fn a_rule_of_ours_about_the_address_that_the_pod_does_not_have_is_in_the_way() {
 fn what_is_marked_leaves_by_the_primary_eni_and_all_else_by_the_pods_own() {
     let to = Ipv4Addr::new(203, 0, 113, 1);
     for (marked, mark, table) in [(true, Some(PRIMARY_MARK), MAIN_TABLE), (false, None, 3)] {
-        let way = Way { to, marked };
+        let way = Way { to, marked, one_of_several: true };
         assert_eq!((way.mark(), way.table(3)), (mark, table));
     }
 }

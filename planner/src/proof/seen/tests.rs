@@ -92,6 +92,31 @@ fn an_eni_that_was_marked_while_it_waits_for_its_detachment_serves_whoever_marke
     assert_left_alone(&toy, &eni);
 }
 
+/// Its detachment takes ten seconds more.
+fn hang_about(toy: &mut Toy, eni: &EniId) {
+    let primary = toy.ledger.enis.values().find(|eni| eni.is_primary()).unwrap();
+    let attachment = toy.cloud.enis[&primary.id].attachment.clone().unwrap();
+    let status = holdfast_model::cloud::AttachmentStatus::Detaching;
+    let hanging = toy.cloud.enis.get_mut(eni).unwrap();
+    hanging.attachment = Some(holdfast_model::cloud::AttachmentView { status, ..attachment });
+    hanging.detached_at = toy.now.wall.0 + 10_000;
+}
+
+/// That EC2 refuses to delete it may be somebody's doing who has it now.
+#[test]
+fn an_eni_whose_deletion_was_refused_is_read_before_the_next_one() {
+    let (mut toy, eni) = needed(by_eni(1));
+    toy.delete_all_pods();
+    until(&mut toy, |toy| toy.ledger.enis[&eni].phase == EniPhase::Detached);
+    hang_about(&mut toy, &eni);
+    until(&mut toy, |toy| toy.cloud.count(Api::DeleteNetworkInterface) > 0);
+    assert!(toy.cloud.enis.contains_key(&eni), "it is in use");
+    mark(&mut toy, &eni);
+    toy.run_to_rest();
+    assert!(toy.cloud.enis.contains_key(&eni), "{:?}", toy.cloud.calls);
+    assert!(!toy.ledger.enis.contains_key(&eni), "it is none of ours");
+}
+
 #[test]
 fn an_eni_that_was_marked_or_taken_once_it_is_detached_is_not_deleted() {
     type Deed = fn(&mut Toy, &EniId);
@@ -99,12 +124,7 @@ fn an_eni_that_was_marked_or_taken_once_it_is_detached_is_not_deleted() {
         ("marked", mark),
         ("marked, and still being detached", |toy, eni| {
             mark(toy, eni);
-            let attachment = toy.ledger.enis.values().find(|eni| eni.is_primary()).unwrap();
-            let attachment = toy.cloud.enis[&attachment.id].attachment.clone().unwrap();
-            let status = holdfast_model::cloud::AttachmentStatus::Detaching;
-            let marked = toy.cloud.enis.get_mut(eni).unwrap();
-            marked.attachment = Some(holdfast_model::cloud::AttachmentView { status, ..attachment });
-            marked.detached_at = toy.now.wall.0 + 10_000;
+            hang_about(toy, eni);
         }),
         ("another instance's", |toy, eni| {
             let tags = &mut toy.cloud.enis.get_mut(eni).unwrap().tags;
