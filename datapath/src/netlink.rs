@@ -48,6 +48,6 @@ pub use ipv6::Ipv6Settings;
 pub use link::{Link, LinkRef, LinkSettings, Macvlan, Veth, VethEnd};
 pub use neighbour::Neighbour;
 pub use route::{Lookup, Route, RouteFilter};
-pub use rule::Rule;
+pub use rule::{Listed, Rule};
 pub use socket::{Looked, Socket};
 pub use watch::{Group, Notice, Watch};

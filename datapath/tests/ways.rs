@@ -153,6 +153,37 @@ fn check_says_what_took_a_pods_way() {
     assert!(found.contains("(marked 0x80) do not go by table 254 but by route to"), "{found}");
 }
 
+/// Whatever it does with them.
+#[test]
+fn rules_that_drop_and_rules_that_are_turned_round_are_named_too() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let [_, second] = pods();
+    let (wiring, _sandbox) = vpc.pod_of(second);
+    socket(&vpc.node).apply(&blackhole(99, "0.0.0.0/0")).unwrap();
+    for (rule, words) in [
+        ("from 10.0.1.102 blackhole", "nowhere: a foreign rule 700 from 10.0.1.102/32 blackhole"),
+        ("from 10.0.0.0/16 prohibit", "nowhere: a foreign rule 700 from 10.0.0.0/16 prohibit"),
+        ("to 10.0.0.0/30 unreachable", "nowhere: a foreign rule 700 to 10.0.0.0/30 unreachable"),
+        (
+            "not from 10.9.0.0/16 lookup 99",
+            "a foreign rule 700 not from 10.9.0.0/16 lookup 99, whose table has blackhole",
+        ),
+    ] {
+        let ip = |verb: &str| {
+            let words: Vec<&str> =
+                ["rule", verb, "priority", "700"].into_iter().chain(rule.split(' ')).collect();
+            let run = || std::process::Command::new("ip").args(words).status().unwrap();
+            assert!(holdfast_datapath::netns::run_in(&vpc.node, run).unwrap().success(), "{verb} {rule}");
+        };
+        ip("add");
+        let found = rt.block_on(vpc.host.diverted(vec![wiring.clone()])).unwrap();
+        assert!(found.len() == 1 && found[0].1.contains(words), "{rule}: {found:?}");
+        ip("del");
+    }
+    assert_eq!(rt.block_on(vpc.host.diverted(vec![wiring])).unwrap(), Vec::new());
+}
+
 /// Ranges that are nobody's are often sent nowhere, and pods miss nothing.
 #[test]
 fn what_takes_one_destination_outside_and_not_all_cuts_nobody_off() {

@@ -7,7 +7,7 @@ use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, Way, th
 use nix::errno::Errno;
 
 use crate::netlink::{
-    AddressFamily, Link, LinkRef, Lookup, NetlinkError, Route, RouteFilter, RouteType, Rule, Socket,
+    AddressFamily, Link, LinkRef, Listed, Lookup, NetlinkError, Route, RouteFilter, RouteType, Rule, Socket,
 };
 
 /// The table of the host's own addresses, which all packets are looked up in first.
@@ -68,10 +68,23 @@ impl Packet {
     /// What makes the kernel answer so, in words: the first rule whose table has something for the packet.
     fn cause(&self, host: &mut Socket) -> Result<Cause, NetlinkError> {
         let v4 = AddressFamily::Inet;
-        let rules = host.rules(v4)?;
+        let rules = host.deciding_rules(v4)?;
         let iif = self.came_by(host)?;
-        let matches = |rule: &&Rule| rule.table != LOCAL_TABLE && self.matches(rule, iif.as_deref());
-        for rule in rules.iter().filter(matches) {
+        let matches = |listed: &&Listed| {
+            let Listed { rule, inverted, instead } = listed;
+            (instead.is_some() || rule.table != LOCAL_TABLE)
+                && self.matches(rule, iif.as_deref()) != *inverted
+        };
+        for listed in rules.iter().filter(matches) {
+            let rule = &listed.rule;
+            let whose = match rule.protocol {
+                PROTOCOL => "our",
+                KERNEL => "the kernel's own",
+                _ => "a foreign",
+            };
+            if listed.instead.is_some() {
+                return Ok(Cause { words: format!("{whose} {listed}"), is_way: false });
+            }
             let in_table = RouteFilter { table: Some(rule.table), ..RouteFilter::default() };
             let routes = host.routes(v4, in_table)?;
             let best = routes
@@ -79,12 +92,7 @@ impl Packet {
                 .filter(|route| route.to.contains(&self.to))
                 .max_by_key(|route| (route.to.prefix_len(), std::cmp::Reverse(route.metric.unwrap_or(0))));
             if let Some(route) = best.filter(|route| route.kind != RouteType::Throw) {
-                let whose = match rule.protocol {
-                    PROTOCOL => "our",
-                    KERNEL => "the kernel's own",
-                    _ => "a foreign",
-                };
-                let words = format!("{whose} {rule}, whose table has {}", described(route));
+                let words = format!("{whose} {listed}, whose table has {}", described(route));
                 return Ok(Cause { words, is_way: route.kind == RouteType::Unicast });
             }
         }

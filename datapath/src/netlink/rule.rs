@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use netlink_packet_core::{DecodeError, Emitable, Parseable};
 use netlink_packet_route::route::RouteProtocol;
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::libc::RTM_NEWRULE;
 use rtnetlink::MulticastGroup;
@@ -65,16 +65,56 @@ impl Rule {
     }
 
     fn decode(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let listed = Listed::decode(kind, payload)?;
+        Ok(listed.filter(|listed| listed.instead.is_none()).map(|listed| listed.rule))
+    }
+
+    fn selectors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(from) = self.from {
+            write!(f, " from {from}")?;
+        }
+        if let Some(to) = self.to {
+            write!(f, " to {to}")?;
+        }
+        if let Some((mark, mask)) = self.mark {
+            write!(f, " fwmark {mark:#x}/{mask:#x}")?;
+        }
+        if let Some(iif) = &self.iif {
+            write!(f, " iif {iif}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Any policy rule that decides about packets, whoever made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its place and its selectors.
+    pub rule: Rule,
+    /// Whether it takes the packets that its selectors do not match.
+    pub inverted: bool,
+    /// What becomes of them, where they are not looked up in a table.
+    pub instead: Option<&'static str>,
+}
+
+impl Listed {
+    fn decode(kind: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         if kind != RTM_NEWRULE {
             return Ok(None);
         }
         let header = RuleHeader::parse(payload)?;
-        if header.action != RuleAction::ToTable {
-            return Ok(None);
-        }
+        let instead = match header.action {
+            RuleAction::ToTable => None,
+            RuleAction::Blackhole => Some("blackhole"),
+            RuleAction::Unreachable => Some("unreachable"),
+            RuleAction::Prohibit => Some("prohibit"),
+            // It leads on to other rules.
+            _ => return Ok(None),
+        };
+        let inverted = header.flags.contains(RuleFlags::Invert);
         let (mut mark, mut mask) = (None, None);
         let ipv6 = header.family == AddressFamily::Inet6;
-        let mut rule = Self { ipv6, ..Self::new(0, u32::from(header.table)) };
+        let mut rule = Rule { ipv6, ..Rule::new(0, u32::from(header.table)) };
         for told in attributes(payload, header.buffer_len()) {
             match RuleAttribute::parse(&told?)? {
                 RuleAttribute::Priority(priority) => rule.priority = priority,
@@ -89,25 +129,25 @@ impl Rule {
             }
         }
         rule.mark = mask.filter(|mask| *mask != 0).map(|mask| (mark.unwrap_or(0), mask));
-        Ok(Some(rule))
+        Ok(Some(Self { rule, inverted, instead }))
+    }
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}{}", self.rule.priority, if self.inverted { " not" } else { "" })?;
+        self.rule.selectors(f)?;
+        match self.instead {
+            Some(instead) => write!(f, " {instead}"),
+            None => write!(f, " lookup {}", self.rule.table),
+        }
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rule {}", self.priority)?;
-        if let Some(from) = self.from {
-            write!(f, " from {from}")?;
-        }
-        if let Some(to) = self.to {
-            write!(f, " to {to}")?;
-        }
-        if let Some((mark, mask)) = self.mark {
-            write!(f, " fwmark {mark:#x}/{mask:#x}")?;
-        }
-        if let Some(iif) = &self.iif {
-            write!(f, " iif {iif}")?;
-        }
+        self.selectors(f)?;
         write!(f, " lookup {}", self.table)
     }
 }
@@ -118,12 +158,25 @@ impl Socket {
     /// The kernel lists rules by position and does not say when the list changed meanwhile: a rule that goes makes
     /// it skip another. What is returned is complete all the same.
     pub fn rules(&mut self, family: AddressFamily) -> Result<Vec<Rule>, NetlinkError> {
+        self.list(family, Rule::decode)
+    }
+
+    /// Those, and those that drop.
+    pub fn deciding_rules(&mut self, family: AddressFamily) -> Result<Vec<Listed>, NetlinkError> {
+        self.list(family, Listed::decode)
+    }
+
+    fn list<T>(
+        &mut self,
+        family: AddressFamily,
+        decode: fn(u16, &[u8]) -> Result<Option<T>, DecodeError>,
+    ) -> Result<Vec<T>, NetlinkError> {
         let mut message = RuleMessage::default();
         message.header.family = family;
         let ipv6 = family == AddressFamily::Inet6;
         let group = if ipv6 { MulticastGroup::Ipv6Rule } else { MulticastGroup::Ipv4Rule };
         let barrier = Change::DeleteRule(Rule { ipv6, protocol: 255, ..Rule::new(u32::MAX, u32::MAX) });
-        self.dump_watched("list rules", RouteNetlinkMessage::GetRule(message), group, &barrier, Rule::decode)
+        self.dump_watched("list rules", RouteNetlinkMessage::GetRule(message), group, &barrier, decode)
     }
 }
 
