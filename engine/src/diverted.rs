@@ -1,13 +1,12 @@
 //! Pods whose packets somebody else's rules or routes send elsewhere. All of ours may be in its place, so no look at the
 //! host's network shows it; the kernel is asked for each pod's ways after such looks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_model::chain;
 use holdfast_model::host::LinkAlias;
 use holdfast_model::sandbox::SandboxKey;
-use holdfast_model::time::BootTime;
 use holdfast_ports::{HostFault, HostNet};
 
 use crate::engine::Engine;
@@ -20,16 +19,6 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// How soon what was found is asked for once more. Once may be by what was just being put right.
 const AGAIN: Duration = Duration::from_secs(2);
-
-/// What was asked.
-#[derive(Default)]
-pub(crate) struct Diversions {
-    asking: bool,
-    /// Not before.
-    next: Option<BootTime>,
-    /// Whose packets went elsewhere by the last answer.
-    suspected: BTreeSet<SandboxKey>,
-}
 
 impl<W: World> Engine<W> {
     /// After a look at the host's network. Of a pod that is being made, changed or taken away nothing is asked.

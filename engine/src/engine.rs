@@ -20,7 +20,7 @@ use crate::attachments::Attachments;
 use crate::before_look::BeforeLook;
 use crate::book::{Book, SLOW_DISK, Then, Turned};
 use crate::condition::{Condition, Facts};
-use crate::diverted::Diversions;
+use crate::diversions::Diversions;
 use crate::event::Event;
 use crate::handle::EngineHandle;
 use crate::request::Request;

@@ -17,6 +17,7 @@ mod condition;
 mod dels;
 #[cfg(test)]
 mod desk;
+mod diversions;
 mod diverted;
 mod dump;
 mod engine;
