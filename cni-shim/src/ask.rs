@@ -37,10 +37,10 @@ pub(crate) fn patience(request: &Request) -> Duration {
 /// How long a successor is waited for.
 const RESTART: Duration = Duration::from_secs(10);
 
-/// How soon it is looked for again: within a quarter of the time that nobody was there, so that who is back in moments is
+/// How soon it is looked for again: within an eighth of the time that nobody was there, so that who is back in moments is
 /// found in moments, and who stays away is not looked for all the time.
 fn pause(away: Duration) -> Duration {
-    (away / 4).clamp(Duration::from_millis(2), Duration::from_millis(50))
+    (away / 8).clamp(Duration::from_millis(1), Duration::from_millis(50))
 }
 
 /// How many daemons are asked that go away with the question. More would rather be the question's fault.
