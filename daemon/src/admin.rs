@@ -124,29 +124,27 @@ async fn dump(desk: &Desk, backend: Backend, form: Form) -> anyhow::Result<Strin
         move || state::without_engine(&config, &settings, &cause, form)
     };
     match tokio::time::timeout(DISK_PATIENCE, FILE.look(of_file)).await {
-        Ok(Some(said)) => said.context(ENDED_BADLY)?,
-        Ok(None) | Err(_) => state::unread(&settings, &cause, "its disk does not answer"),
+        Ok(said) => said.context(ENDED_BADLY)?,
+        Err(_elapsed) => state::unread(&settings, &cause, "its disk does not answer"),
     }
 }
 
 const ENDED_BADLY: &str = "putting the state into words ended badly";
 
-/// Looks that may hang: one, rather than as many as are asked for.
+/// Looks that may hang: one after the other, rather than as many at once as are asked for.
 struct OneAtATime(Semaphore);
 
 impl OneAtATime {
-    /// `None`: the one before has not ended. Inside: whether it did not panic.
-    async fn look<T: Send + 'static>(
-        &'static self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<Option<T>> {
-        let looking = self.0.try_acquire().ok()?;
+    /// Waits for the one before. `None`: it panicked.
+    async fn look<T: Send + 'static>(&'static self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        // It is never closed.
+        let looking = self.0.acquire().await.ok()?;
         // Whoever asked may be gone long before it ends.
         let work = move || {
             let _until_the_end = looking;
             work()
         };
-        Some(aside::look(work).await)
+        aside::look(work).await
     }
 }
 
@@ -224,24 +222,23 @@ mod tests {
 
     use super::*;
 
-    /// On one thread: nobody else waits for it, and who asks as well is told.
+    /// On one thread: nobody else waits for it.
     #[tokio::test]
     async fn a_ledger_whose_disk_hangs_is_read_once_and_holds_nobody() {
         static FILE: OneAtATime = OneAtATime(Semaphore::const_new(1));
         let (end, ended) = mpsc::channel::<()>();
         let first = tokio::spawn(FILE.look(move || ended.recv_timeout(Duration::from_secs(20)).is_err()));
         tokio::task::yield_now().await;
-        assert_eq!(FILE.look(|| 7).await, None);
+        let soon = Duration::from_millis(50);
+        let second = || tokio::time::timeout(soon, FILE.look(|| 7));
+        assert!(second().await.is_err(), "one is read already");
         // Whoever asked is gone; the read is not.
         first.abort();
         drop(first.await);
-        assert_eq!(FILE.look(|| 7).await, None);
+        assert!(second().await.is_err(), "it is being read still");
         drop(end);
-        let until = tokio::time::Instant::now() + Duration::from_secs(10);
-        while FILE.look(|| 7).await != Some(Some(7)) {
-            assert!(tokio::time::Instant::now() < until, "what is over hinders nobody");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let third = tokio::time::timeout(Duration::from_secs(10), FILE.look(|| 7));
+        assert_eq!(third.await, Ok(Some(7)), "what is over hinders nobody");
     }
 
     #[test]
