@@ -5,7 +5,7 @@ mod support;
 
 use std::net::IpAddr;
 
-use holdfast_datapath::netlink::{Change, Route, RouteScope, RouteType, Rule};
+use holdfast_datapath::netlink::{Change, LinkRef, Route, RouteScope, RouteType, Rule};
 use holdfast_model::host::{HostAction, MAIN_TABLE, PROTOCOL, PodWiring, Way};
 use holdfast_ports::host::{HostFault, HostNet};
 use support::vpc::{INTERNET, Vpc, marked, vpc};
@@ -182,6 +182,32 @@ fn rules_that_drop_and_rules_that_are_turned_round_are_named_too() {
         ip("del");
     }
     assert_eq!(rt.block_on(vpc.host.diverted(vec![wiring])).unwrap(), Vec::new());
+}
+
+/// A pod goes while the kernel is asked about it, and the others are told of all the same.
+#[test]
+fn a_pod_that_goes_meanwhile_hides_no_other() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let [first, second] = pods();
+    let (diverted, _sandbox) = vpc.pod_of(second);
+    let takes = from(700, "10.0.1.102/32", 99);
+    socket(&vpc.node).apply_all(&[blackhole(99, "0.0.0.0/0"), Change::AddRule(takes)]).unwrap();
+    // So often that it goes in the midst of every question there is.
+    for round in 0..40 {
+        let (going, its_sandbox) = (first.clone(), namespace());
+        rt.block_on(vpc.host.wire_pod(going.clone(), its_sandbox.clone().into())).unwrap();
+        let asked = std::iter::repeat_n(&going, 400).chain([&diverted]).cloned().collect();
+        let link = index(&vpc.node, &going.host_veth);
+        let node = vpc.node.clone();
+        let goes = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_micros(1000 + 97 * round));
+            socket(&node).apply(&Change::DeleteLink(LinkRef::Index(link))).unwrap();
+        });
+        let found = rt.block_on(vpc.host.diverted(asked)).unwrap();
+        goes.join().unwrap();
+        assert!(found.iter().any(|(alias, _)| *alias == diverted.alias), "{round}: {} found", found.len());
+    }
 }
 
 /// Ranges that are nobody's are often sent nowhere, and pods miss nothing.
