@@ -1,6 +1,6 @@
 //! `holdfast`, the node daemon: reads the configuration once, wires the rooms together, and serves the plugin.
 //!
-//! Start reading at [`run`]; [`env`] says which settings there are, [`server`] what a plugin may ask, [`spool`] what
+//! Start reading at [`run`]; [`settings`] says which settings there are, [`server`] what a plugin may ask, [`spool`] what
 //! becomes of a DEL that no daemon heard.
 
 #[cfg(not(target_os = "linux"))]
@@ -13,13 +13,13 @@ mod clock;
 mod cloud;
 mod downgrade;
 mod dump;
-mod env;
 mod keys;
 mod limits;
 mod logging;
 mod rights;
 mod run;
 mod server;
+mod settings;
 mod spool;
 mod state;
 mod told;
@@ -30,6 +30,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::settings::{ClusterSettings, Layers};
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
 const BAD_CONFIGURATION: u8 = 64;
@@ -82,7 +84,7 @@ enum Verb {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Version => print(&format!("holdfast {}", env!("CARGO_PKG_VERSION"))),
-        Verb::Settings => return settings(),
+        Verb::Settings => return print_settings(),
         // These need the sockets' paths only; what else is wrong with the environment is the daemon's to say.
         Verb::Dump { ledger, raw } => {
             let read = read_settings();
@@ -140,7 +142,7 @@ fn daemon() -> ExitCode {
 }
 
 /// `holdfast settings`, with all that is wrong with them said at once.
-fn settings() -> ExitCode {
+fn print_settings() -> ExitCode {
     let read = read_settings();
     let refused = read.refused.iter().map(ToString::to_string);
     for problem in read.warnings().into_iter().chain(refused) {
@@ -158,8 +160,8 @@ fn settings() -> ExitCode {
     }
 }
 
-fn read_settings() -> env::Read {
-    env::read(|name| std::env::var(name).ok())
+fn read_settings() -> settings::Read {
+    settings::read(&Layers::new(|name| std::env::var(name).ok(), &ClusterSettings::default()))
 }
 
 fn complain(text: &str) {

@@ -1,5 +1,5 @@
 //! The whole state as JSON, for a support ticket. No secret is in it: the daemon's state holds none,
-//! and of the environment only the settings that [`crate::env`] reads are shown.
+//! and of the environment only the settings that [`crate::settings`] reads are shown.
 
 use std::path::Path;
 

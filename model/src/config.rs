@@ -15,6 +15,10 @@ pub enum Origin {
     Default,
     /// The environment of the process.
     Environment,
+    /// A ConfigMap of the cluster.
+    ConfigMap,
+    /// A group of nodes that this one is of.
+    NodeGroup,
 }
 
 /// A value and where it came from.

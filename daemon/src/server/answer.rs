@@ -230,7 +230,7 @@ fn added(lease: &Lease) -> Option<Added> {
 /// The node's own setting, where there is one; else what the network configuration says, within the ENI's.
 fn mtu_of(config: &Config, asked: u32) -> u32 {
     match config.pod_mtu.origin {
-        Origin::Environment => config.pod_mtu.value,
+        Origin::Environment | Origin::ConfigMap | Origin::NodeGroup => config.pod_mtu.value,
         Origin::Default => asked.min(config.eni_mtu.value),
     }
 }
@@ -304,12 +304,14 @@ fn failed(code: u32, msg: &str, details: String, retry: bool) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{self, ClusterSettings, Layers};
 
     #[test]
     fn the_nodes_mtu_goes_before_the_network_configurations() {
         let told = |pairs: &[(&str, &str)], asked| {
             let value_of = |name: &str| pairs.iter().find(|(known, _)| *known == name);
-            let read = crate::env::read(|name| value_of(name).map(|(_, value)| (*value).to_owned()));
+            let environment = |name: &str| value_of(name).map(|(_, value)| (*value).to_owned());
+            let read = settings::read(&Layers::new(environment, &ClusterSettings::default()));
             assert!(read.refused.is_empty(), "{read:?}");
             mtu_of(&read.config, asked)
         };

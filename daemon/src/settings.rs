@@ -1,0 +1,223 @@
+//! Settings, under upstream's names (reference: the Amazon VPC CNI's README), from [`layers`]: the cluster's ConfigMaps, the node's
+//! groups, the environment.
+//!
+//! Upstream takes its default for most values that it cannot read, and refuses to start for some. Both are kept, so
+//! that a manifest which works there works here; but every such value is reported, all at once. Of a list the entries
+//! that cannot be used are left out and the others count: one mistake does not undo what was asked for beside it.
+
+mod config_map;
+mod layers;
+mod node_group;
+mod not_yet;
+mod reader;
+mod values;
+
+use std::collections::BTreeMap;
+
+use holdfast_model::config::{Config, READ_INTERVALS, Setting, WarmTargets};
+use serde_json::{Map, Value};
+use tracing_subscriber::filter::LevelFilter;
+
+use layers::Place;
+pub(crate) use layers::{ClusterSettings, Layers};
+use not_yet::NOT_YET;
+pub(crate) use reader::Problem;
+use reader::{Bad, Reader};
+use values::{absolute, boolean, count, mtu, ranges, tags, veth_prefix};
+
+use crate::logging;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes of a value that are taken from the cluster: the ledger keeps them.
+const LONGEST: usize = 4096;
+
+/// Variables that a process has for itself: where its files are, of which another process has to know too.
+const OF_THE_PROCESS: &[&str] =
+    &["HOLDFAST_LEDGER", "HOLDFAST_PROC_SYS", "HOLDFAST_SOCKET", "HOLDFAST_SPOOL"];
+
+/// What may be said to a whole cluster, or to a group of nodes.
+const OF_THE_CLUSTER: &[&str] = &[
+    "ADDITIONAL_ENI_TAGS",
+    "AWS_VPC_CNI_NODE_PORT_SUPPORT",
+    "AWS_VPC_ENI_MTU",
+    "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
+    "AWS_VPC_K8S_CNI_EXTERNALSNAT",
+    "AWS_VPC_K8S_CNI_LOGLEVEL",
+    "AWS_VPC_K8S_CNI_VETHPREFIX",
+    "CLUSTER_NAME",
+    "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+    "HOLDFAST_ADD_HOLD",
+    "HOLDFAST_EC2_READ_INTERVAL",
+    "HOLDFAST_MAX_PODS",
+    "IP_COOLDOWN_PERIOD",
+    "MANAGE_UNTAGGED_ENI",
+    "MAX_ENI",
+    "MINIMUM_IP_TARGET",
+    "POD_MTU",
+    "WARM_ENI_TARGET",
+    "WARM_IP_TARGET",
+];
+
+/// Whether a variable is one that a cluster may set: those that are read, and those that are known and have no effect yet.
+fn is_for_clusters(name: &str) -> bool {
+    /// For modes that are none of this version's.
+    const IDLE: &[&str] = &["ANNOTATE_POD_IP", "AWS_MANAGE_ENIS_NON_SCHEDULABLE", "WARM_PREFIX_TARGET"];
+    OF_THE_CLUSTER.contains(&name) || IDLE.contains(&name) || NOT_YET.iter().any(|known| known.0 == name)
+}
+
+/// The data of the cluster's ConfigMaps; `None`: there is none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConfigMaps {
+    pub(crate) amazon_vpc_cni: Option<BTreeMap<String, String>>,
+    pub(crate) aws_node: Option<BTreeMap<String, String>>,
+    pub(crate) node_groups: Option<BTreeMap<String, String>>,
+}
+
+impl ClusterSettings {
+    /// What these ConfigMaps say to a node with these labels, and what is wrong with them.
+    pub(crate) fn of(maps: &ConfigMaps, labels: &BTreeMap<String, String>) -> (Self, Vec<Problem>) {
+        let mut wrong = Vec::new();
+        let amazon = maps.amazon_vpc_cni.as_ref().map(|data| config_map::amazon_vpc_cni(data, &mut wrong));
+        let aws_node = maps.aws_node.as_ref().map(|data| config_map::aws_node(data, &mut wrong));
+        let groups = maps.node_groups.as_ref().map(|data| node_group::layers(data, labels, &mut wrong));
+        let layers = amazon.into_iter().chain(aws_node).chain(groups.into_iter().flatten());
+        (Self { layers: layers.filter(|layer| !layer.values.is_empty()).collect() }, wrong)
+    }
+}
+
+/// The configuration, and what is wrong with what is given.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// What to run with.
+    pub(crate) config: Config,
+    /// What to log.
+    pub(crate) log_level: LevelFilter,
+    /// Each variable that is read, with its value and where that comes from.
+    pub(crate) by_name: Map<String, Value>,
+    /// Values in whose place stands what would hold without them.
+    pub(crate) ignored: Vec<Problem>,
+    /// Parts of values that are left out.
+    pub(crate) left_out: Vec<Problem>,
+    /// Values that are well formed and ask for what this version does not do.
+    pub(crate) unsupported: Vec<Problem>,
+    /// Values with which the daemon does not start.
+    pub(crate) refused: Vec<Problem>,
+}
+
+impl Read {
+    /// What does not keep the daemon from starting, with what becomes of it.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let all = [
+            (&self.ignored, "what would hold without it holds"),
+            (&self.left_out, "what is left is used"),
+            (&self.unsupported, "it has no effect"),
+        ];
+        let told = |(problems, effect): (&Vec<Problem>, &str)| {
+            problems.iter().map(|problem| format!("{problem}; {effect}")).collect::<Vec<_>>()
+        };
+        all.into_iter().flat_map(told).collect()
+    }
+}
+
+/// Reads all settings.
+pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Read {
+    let base = Config::default();
+    let mut reader = Reader::new(layers);
+
+    let mut unsupported = Vec::new();
+    for (name, asks_for_it, severity, wanted) in NOT_YET {
+        let counts = layers.of(name).into_iter().next();
+        if let Some(given) = counts.filter(|given| asks_for_it(&given.text)) {
+            let problem = Problem::of(&given, (*wanted).to_owned());
+            match (severity, given.place) {
+                (Bad::Refused, Place::Environment) => reader.refused.push(problem),
+                _ => unsupported.push(problem),
+            }
+        }
+    }
+
+    let warm_enis = reader.get("WARM_ENI_TARGET", Bad::Ignored, 1, count);
+    let warm_ips = reader.get("WARM_IP_TARGET", Bad::Ignored, 0, count);
+    let minimum_ips = reader.get("MINIMUM_IP_TARGET", Bad::Ignored, 0, count);
+    let origin = [warm_enis.origin, warm_ips.origin, minimum_ips.origin]
+        .into_iter()
+        .find(|origin| *origin != base.warm.origin)
+        .unwrap_or(base.warm.origin);
+    let warm = Setting {
+        value: WarmTargets {
+            warm_enis: warm_enis.value,
+            warm_ips: warm_ips.value,
+            minimum_ips: minimum_ips.value,
+        },
+        origin,
+    };
+    let eni_mtu = reader.get("AWS_VPC_ENI_MTU", Bad::Refused, base.eni_mtu.value, mtu);
+    let pod_mtu = reader.get_in_part("POD_MTU", Bad::Refused, eni_mtu.value, |text| {
+        let asked = mtu(text)?;
+        let most = eni_mtu.value;
+        // Pods would send what no ENI carries.
+        let over = (asked > most).then(|| format!("no more than the ENI's {most} can be carried"));
+        Ok((asked.min(most), over.into_iter().collect()))
+    });
+    let level = reader.get("AWS_VPC_K8S_CNI_LOGLEVEL", Bad::Ignored, "info".to_owned(), |text| {
+        logging::level(text).map(|_known| text.to_ascii_lowercase())
+    });
+    let log_level = logging::level(&level.value).unwrap_or(LevelFilter::INFO);
+    let config = Config {
+        warm,
+        max_enis: reader.get("MAX_ENI", Bad::Ignored, None, |text| {
+            // Upstream's "no limit" is any number below one.
+            text.parse::<i64>()
+                .map(|limit| u32::try_from(limit).ok().filter(|limit| *limit >= 1))
+                .map_err(|error| format!("want a whole number ({error})"))
+        }),
+        max_pods: reader.get("HOLDFAST_MAX_PODS", Bad::Refused, None, |text| count(text).map(Some)),
+        cooldown: reader.seconds("IP_COOLDOWN_PERIOD", base.cooldown.value),
+        add_hold: reader.seconds("HOLDFAST_ADD_HOLD", base.add_hold.value),
+        ec2_read_interval: reader.seconds_within(
+            "HOLDFAST_EC2_READ_INTERVAL",
+            base.ec2_read_interval.value,
+            &READ_INTERVALS,
+        ),
+        eni_mtu,
+        pod_mtu,
+        veth_prefix: reader.get(
+            "AWS_VPC_K8S_CNI_VETHPREFIX",
+            Bad::Refused,
+            base.veth_prefix.value,
+            veth_prefix,
+        ),
+        external_snat: reader.get("AWS_VPC_K8S_CNI_EXTERNALSNAT", Bad::Ignored, false, boolean),
+        node_ports: reader.get("AWS_VPC_CNI_NODE_PORT_SUPPORT", Bad::Ignored, true, boolean),
+        snat_exclusions: reader.get_in_part(
+            "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
+            Bad::Ignored,
+            Vec::new(),
+            |text| Ok(ranges(text)),
+        ),
+        cluster: reader.get("CLUSTER_NAME", Bad::Ignored, None, |text| Ok(Some(text.to_owned()))),
+        extra_tags: reader.get_in_part("ADDITIONAL_ENI_TAGS", Bad::Ignored, BTreeMap::new(), tags),
+        manage_untagged: reader.get("MANAGE_UNTAGGED_ENI", Bad::Ignored, true, boolean),
+        provisioning_disabled: reader.get(
+            "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+            Bad::Ignored,
+            false,
+            boolean,
+        ),
+        ledger: reader.get("HOLDFAST_LEDGER", Bad::Refused, base.ledger.value, absolute),
+        socket: reader.get("HOLDFAST_SOCKET", Bad::Refused, base.socket.value, absolute),
+        spool: reader.get("HOLDFAST_SPOOL", Bad::Refused, base.spool.value, absolute),
+        proc_sys: reader.get("HOLDFAST_PROC_SYS", Bad::Refused, base.proc_sys.value, absolute),
+    };
+    Read {
+        config,
+        log_level,
+        by_name: reader.by_name,
+        ignored: reader.ignored,
+        left_out: reader.left_out,
+        unsupported,
+        refused: reader.refused,
+    }
+}

@@ -1,0 +1,91 @@
+//! The cluster's ConfigMaps: `amazon-vpc-cni`, which the Amazon VPC CNI's chart makes and its node agent never reads, and `aws-node`,
+//! which articles name.
+
+use std::collections::BTreeMap;
+
+use super::layers::{Layer, Place};
+use super::reader::Problem;
+use super::{LONGEST, is_for_clusters};
+
+/// What the Amazon VPC CNI's chart calls its ConfigMap.
+pub(crate) const AMAZON_VPC_CNI: &str = "amazon-vpc-cni";
+
+/// What articles call theirs: variables under their own names.
+pub(crate) const AWS_NODE: &str = "aws-node";
+
+/// Keys of `amazon-vpc-cni`, and the variables that they stand for.
+const KEYS: &[(&str, &str)] = &[
+    ("annotate-pod-ip", "ANNOTATE_POD_IP"),
+    ("enable-custom-networking", "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG"),
+    ("enable-ipam-ip-allocation-on-non-schedulable-nodes", "AWS_MANAGE_ENIS_NON_SCHEDULABLE"),
+    ("enable-ipv4", "ENABLE_IPv4"),
+    ("enable-ipv6", "ENABLE_IPv6"),
+    ("enable-node-port-services", "AWS_VPC_CNI_NODE_PORT_SUPPORT"),
+    ("minimum-ip-target", "MINIMUM_IP_TARGET"),
+    ("warm-eni-target", "WARM_ENI_TARGET"),
+    ("warm-ip-target", "WARM_IP_TARGET"),
+    ("warm-prefix-target", "WARM_PREFIX_TARGET"),
+];
+
+/// Keys that are for others: for nodes with Windows, for controllers of the cluster.
+const OTHERS: &[&str] = &[
+    "branch-eni-cooldown",
+    "enable-network-policy-controller",
+    "enable-windows-ipam",
+    "enable-windows-prefix-delegation",
+    "windows-minimum-ip-target",
+    "windows-warm-ip-target",
+    "windows-warm-prefix-target",
+];
+
+/// What the Amazon VPC CNI's chart writes into every cluster, and for nodes with Windows: of other nodes it says nothing.
+const UNASKED: &[(&str, &str)] =
+    &[("minimum-ip-target", "3"), ("warm-ip-target", "1"), ("warm-prefix-target", "0")];
+
+/// What `amazon-vpc-cni` says.
+pub(super) fn amazon_vpc_cni(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> Layer {
+    let asked = data.iter().filter(|(key, text)| {
+        let unasked = UNASKED.contains(&(key.as_str(), text.trim()));
+        !unasked && !OTHERS.contains(&key.as_str())
+    });
+    layer(AMAZON_VPC_CNI, asked, wrong)
+}
+
+/// What `aws-node` says.
+pub(super) fn aws_node(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> Layer {
+    layer(AWS_NODE, data.iter(), wrong)
+}
+
+fn layer<'a>(
+    name: &str,
+    data: impl Iterator<Item = (&'a String, &'a String)>,
+    wrong: &mut Vec<Problem>,
+) -> Layer {
+    let place = Place::ConfigMap { name: name.to_owned() };
+    let variable = |key: &str| {
+        let by_key = KEYS.iter().find(|(known, _)| *known == key).map(|(_, variable)| *variable);
+        by_key.or_else(|| is_for_clusters(key).then_some(key)).map(str::to_owned)
+    };
+    let mut values: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for (key, text) in data {
+        let text = text.trim();
+        let problem = |wanted: String| Problem::new(&place, key, text, wanted);
+        let Some(variable) = variable(key) else {
+            wrong.push(problem("no setting that is read here".to_owned()));
+            continue;
+        };
+        if text.len() > LONGEST {
+            wrong.push(problem(format!("longer than {LONGEST} bytes")));
+            continue;
+        }
+        if let Some((first, _)) = values.get(&variable) {
+            wrong.push(problem(format!("{first} says the same, and counts")));
+            continue;
+        }
+        values.insert(variable, (key.clone(), text.to_owned()));
+    }
+    Layer { place, values }
+}
+
+#[cfg(test)]
+mod tests;

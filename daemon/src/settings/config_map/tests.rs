@@ -1,0 +1,75 @@
+use super::*;
+
+fn data(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn said(layer: &Layer) -> Vec<(&str, &str, &str)> {
+    layer.values.iter().map(|(name, (key, text))| (name.as_str(), key.as_str(), text.as_str())).collect()
+}
+
+/// For nodes with Windows: no node agent of the Amazon VPC CNI's reads it.
+#[test]
+fn what_the_incumbents_chart_writes_into_every_cluster_says_nothing() {
+    let mut wrong = Vec::new();
+    let layer = amazon_vpc_cni(
+        &data(&[
+            ("branch-eni-cooldown", "60"),
+            ("enable-network-policy-controller", "false"),
+            ("enable-windows-ipam", "false"),
+            ("enable-windows-prefix-delegation", "false"),
+            ("minimum-ip-target", "3"),
+            ("warm-ip-target", "1"),
+            ("warm-prefix-target", "0"),
+        ]),
+        &mut wrong,
+    );
+    assert_eq!((said(&layer), wrong), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn keys_stand_for_variables_and_variables_for_themselves() {
+    let mut wrong = Vec::new();
+    let given = data(&[
+        ("enable-node-port-services", "false"),
+        ("warm-ip-target", " 4 "),
+        ("minimum-ip-target", "3"),
+        ("MINIMUM_IP_TARGET", "12"),
+        ("branch-eni-cooldown", "30"),
+    ]);
+    let layer = amazon_vpc_cni(&given, &mut wrong);
+    assert_eq!(
+        said(&layer),
+        [
+            ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "enable-node-port-services", "false"),
+            ("MINIMUM_IP_TARGET", "MINIMUM_IP_TARGET", "12"),
+            ("WARM_IP_TARGET", "warm-ip-target", "4"),
+        ]
+    );
+    assert_eq!(wrong, []);
+}
+
+#[test]
+fn what_cannot_be_taken_is_told_and_the_rest_counts() {
+    let mut wrong = Vec::new();
+    let long = "x".repeat(5000);
+    let given = data(&[
+        ("WARM_IP_TARGET", "5"),
+        ("warm-ip-target", "6"),
+        ("HOLDFAST_LEDGER", "/elsewhere"),
+        ("warm-ip-targets", "7"),
+        ("CLUSTER_NAME", &long),
+    ]);
+    let layer = aws_node(&given, &mut wrong);
+    assert_eq!(said(&layer), [("WARM_IP_TARGET", "WARM_IP_TARGET", "5")]);
+    let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    for words in [
+        "HOLDFAST_LEDGER=\"/elsewhere\" in ConfigMap aws-node: no setting that is read here",
+        "warm-ip-targets=\"7\" in ConfigMap aws-node: no setting",
+        "warm-ip-target=\"6\" in ConfigMap aws-node: WARM_IP_TARGET says the same, and counts",
+        "longer than 4096 bytes",
+    ] {
+        assert!(wrong.iter().any(|told| told.contains(words)), "{words}: {wrong:?}");
+    }
+    assert!(wrong.len() == 4 && wrong.iter().all(|told| told.len() < 400), "{wrong:?}");
+}

@@ -1,0 +1,137 @@
+//! Reading one setting after the other, and keeping what is wrong with each.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use holdfast_model::config::Setting;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::layers::{Given, Layers, Place};
+use super::values::seconds;
+
+/// A value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}={value:?}{}: {wanted}", at(.place))]
+pub(crate) struct Problem {
+    pub(super) place: Place,
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) wanted: String,
+}
+
+impl Problem {
+    pub(super) fn new(place: &Place, name: &str, value: &str, wanted: String) -> Self {
+        /// As much as tells which it is.
+        const SHOWN: usize = 256;
+        let value = value.chars().take(SHOWN).collect();
+        Self { place: place.clone(), name: name.to_owned(), value, wanted }
+    }
+
+    pub(super) fn of(given: &Given, wanted: String) -> Self {
+        Self::new(&given.place, &given.key, &given.text, wanted)
+    }
+}
+
+fn at(place: &Place) -> String {
+    match place {
+        Place::Environment => String::new(),
+        elsewhere => format!(" in {elsewhere}"),
+    }
+}
+
+/// What becomes of a value in the environment that cannot be read. In the cluster it never keeps a daemon from starting: one slip
+/// there would stop all.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bad {
+    Ignored,
+    Refused,
+}
+
+pub(super) struct Reader<'a, F> {
+    pub(super) layers: &'a Layers<'a, F>,
+    pub(super) by_name: Map<String, Value>,
+    pub(super) ignored: Vec<Problem>,
+    pub(super) left_out: Vec<Problem>,
+    pub(super) refused: Vec<Problem>,
+}
+
+impl<'a, F: Fn(&str) -> Option<String>> Reader<'a, F> {
+    pub(super) fn new(layers: &'a Layers<'a, F>) -> Self {
+        Self { layers, by_name: Map::new(), ignored: Vec::new(), left_out: Vec::new(), refused: Vec::new() }
+    }
+
+    pub(super) fn get<T: Serialize>(
+        &mut self,
+        name: &'static str,
+        bad: Bad,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Setting<T> {
+        self.get_in_part(name, bad, default, |text| parse(text).map(|value| (value, Vec::new())))
+    }
+
+    /// A setting of which parts may be left out; `parse` says what is wrong with each. What cannot be read leaves the word to
+    /// the layer below.
+    pub(super) fn get_in_part<T: Serialize>(
+        &mut self,
+        name: &'static str,
+        bad: Bad,
+        default: T,
+        parse: impl Fn(&str) -> Result<(T, Vec<String>), String>,
+    ) -> Setting<T> {
+        let alone = self.layers.environment(name).and_then(|text| parse(&text).ok()).map(|(value, _)| value);
+        let upstreams = json!(alone.as_ref().unwrap_or(&default));
+        let mut found = None;
+        for given in self.layers.of(name) {
+            match parse(&given.text) {
+                Ok((value, left_out)) => {
+                    self.left_out.extend(left_out.into_iter().map(|wanted| Problem::of(&given, wanted)));
+                    found = Some((value, given));
+                    break;
+                }
+                Err(wanted) => {
+                    let problem = Problem::of(&given, wanted);
+                    match (bad, given.place) {
+                        (Bad::Refused, Place::Environment) => self.refused.push(problem),
+                        _ => self.ignored.push(problem),
+                    }
+                }
+            }
+        }
+        let (setting, given) = match found {
+            Some((value, given)) => (Setting { value, origin: given.place.origin() }, Some(given)),
+            None => (Setting::default_of(default), None),
+        };
+        let mut told = json!(setting);
+        if let Some(Given {
+            place: place @ (Place::ConfigMap { .. } | Place::NodeGroup { .. }), key, ..
+        }) = given
+        {
+            told["given"] = format!("{key} in {place}").into();
+            if !name.starts_with("HOLDFAST_") && told["value"] != upstreams {
+                told["amazon_vpc_cni_would_use"] = upstreams;
+            }
+        }
+        self.by_name.insert(name.to_owned(), told);
+        setting
+    }
+
+    pub(super) fn seconds(&mut self, name: &'static str, default: Duration) -> Setting<Duration> {
+        self.seconds_within(name, default, &(0..=u64::MAX))
+    }
+
+    pub(super) fn seconds_within(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        bounds: &RangeInclusive<u64>,
+    ) -> Setting<Duration> {
+        let within = |text: &str| {
+            let wanted = || format!("want {} to {} seconds", bounds.start(), bounds.end());
+            seconds(text).and_then(|value| if bounds.contains(&value) { Ok(value) } else { Err(wanted()) })
+        };
+        let Setting { value, origin } = self.get(name, Bad::Refused, default.as_secs(), within);
+        Setting { value: Duration::from_secs(value), origin }
+    }
+}

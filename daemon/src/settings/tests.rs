@@ -1,0 +1,285 @@
+use std::time::Duration;
+
+use holdfast_model::config::Origin;
+use serde_json::json;
+
+use super::*;
+
+fn from(pairs: &[(&str, &str)]) -> Read {
+    with(pairs, &ClusterSettings::default())
+}
+
+#[test]
+fn an_empty_environment_gives_the_defaults() {
+    let read = from(&[]);
+    assert_eq!(read.config, Config::default());
+    assert!(read.warnings().is_empty() && read.refused.is_empty());
+    assert_eq!(read.log_level, LevelFilter::INFO);
+}
+
+/// EC2 would refuse a creation with any of them, and the ledger a record that is as large as one can make it.
+#[test]
+fn tags_that_ec2_does_not_take_are_left_out_and_told() {
+    let (key, value) = ("k".repeat(129), "v".repeat(70_000));
+    let text = format!(r#"{{"{key}":"a","":"b","aws:x":"c","note":"{value}","team":"web"}}"#);
+    let (kept, wrong) = tags(&text).unwrap();
+    assert_eq!(kept.into_iter().collect::<Vec<_>>(), [("team".to_owned(), "web".to_owned())]);
+    let wrong = wrong.join("; ");
+    for words in ["129 characters", "0 characters", "\"aws:x\" is reserved", "\"note\" has 70000"] {
+        assert!(wrong.contains(words), "{words}: {wrong}");
+    }
+    let most = ("k".repeat(128), "ä".repeat(256));
+    let text = format!(r#"{{"{}":"{}"}}"#, most.0, most.1);
+    assert_eq!(tags(&text), Ok(([most].into(), Vec::new())));
+    let many: BTreeMap<String, String> = (0..60).map(|n| (format!("k{n:02}"), String::new())).collect();
+    let (kept, wrong) = tags(&serde_json::to_string(&many).unwrap()).unwrap();
+    assert_eq!((kept.len(), wrong.len()), (45, 15));
+}
+
+#[test]
+fn a_part_that_cannot_be_used_leaves_the_others() {
+    let read = from(&[
+        ("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "192.168.1.1/16,fd00::/8, 10.0.0.0/8, ten"),
+        ("ADDITIONAL_ENI_TAGS", r#"{"node.k8s.amazonaws.com/x":"y","team":"web"}"#),
+        ("AWS_VPC_ENI_MTU", "1500"),
+        ("POD_MTU", "9001"),
+    ]);
+    let ranges = ["192.168.0.0/16", "10.0.0.0/8"].map(|range| range.parse().unwrap());
+    assert_eq!(read.config.snat_exclusions, Setting::from_environment(ranges.to_vec()));
+    assert_eq!(read.config.extra_tags.value.keys().collect::<Vec<_>>(), ["team"]);
+    assert_eq!(read.config.pod_mtu, Setting::from_environment(1500));
+    assert!(read.refused.is_empty() && read.ignored.is_empty(), "{read:?}");
+    let told = read.warnings();
+    for (told, words) in
+        told.iter().zip(["than the ENI's 1500", "fd00::/8", "\"ten\"", "node.k8s.amazonaws.com/x"])
+    {
+        assert!(told.contains(words) && told.ends_with("what is left is used"), "{words}: {told}");
+    }
+    assert_eq!(told.len(), 4, "{told:?}");
+}
+
+#[test]
+fn a_level_that_is_none_is_told() {
+    let read = from(&[("AWS_VPC_K8S_CNI_LOGLEVEL", "loud")]);
+    assert_eq!(read.log_level, LevelFilter::INFO);
+    assert!(read.warnings()[0].starts_with("AWS_VPC_K8S_CNI_LOGLEVEL=\"loud\": want trace"), "{read:?}");
+    assert_eq!(from(&[("AWS_VPC_K8S_CNI_LOGLEVEL", "Fatal")]).log_level, LevelFilter::ERROR);
+}
+
+#[test]
+fn settings_are_shown_under_the_names_by_which_they_are_set() {
+    let shown = from(&[("WARM_IP_TARGET", "5"), ("IP_COOLDOWN_PERIOD", "7")]).by_name;
+    assert_eq!(shown["WARM_IP_TARGET"], json!({ "value": 5, "origin": "Environment" }));
+    assert_eq!(shown["WARM_ENI_TARGET"], json!({ "value": 1, "origin": "Default" }));
+    assert_eq!(shown["IP_COOLDOWN_PERIOD"], json!({ "value": 7, "origin": "Environment" }));
+    assert!(shown.keys().all(|name| !name.contains(|c: char| c.is_lowercase())), "{shown:?}");
+}
+
+/// From a minute to a day.
+#[test]
+fn ec2_is_read_neither_all_the_time_nor_never() {
+    let name = "HOLDFAST_EC2_READ_INTERVAL";
+    for (value, seconds) in [("60", 60), ("120", 120), ("86400", 86_400)] {
+        let read = from(&[(name, value)]);
+        assert!(read.refused.is_empty(), "{read:?}");
+        let asked = Setting::from_environment(Duration::from_secs(seconds));
+        assert_eq!(read.config.ec2_read_interval, asked);
+        assert_eq!(read.by_name[name], json!({ "value": seconds, "origin": "Environment" }));
+    }
+    for value in ["0", "59", "86401", "2m", "-60"] {
+        let read = from(&[(name, value)]);
+        assert_eq!(read.refused.len(), 1, "{value}");
+        assert_eq!(read.config.ec2_read_interval, Config::default().ec2_read_interval);
+    }
+    assert!(from(&[(name, "59")]).refused[0].to_string().ends_with("want 60 to 86400 seconds"));
+}
+
+#[test]
+fn prefixes_of_other_interfaces_and_patterns_are_refused() {
+    for prefix in ["eth", "ens", "vlan", "lo", "e%d"] {
+        let read = from(&[("AWS_VPC_K8S_CNI_VETHPREFIX", prefix)]);
+        assert_eq!(read.refused.len(), 1, "{prefix}");
+    }
+}
+
+#[test]
+fn what_upstreams_chart_sets_is_no_reason_to_complain_beyond_network_policy() {
+    let read = from(&[
+        ("ENABLE_IPv4", "true"),
+        ("ENABLE_IPv6", "false"),
+        ("ENABLE_PREFIX_DELEGATION", "false"),
+        ("ENABLE_POD_ENI", "false"),
+        ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false"),
+        ("AWS_VPC_K8S_CNI_RANDOMIZESNAT", "prng"),
+        ("AWS_VPC_K8S_CNI_VETHPREFIX", "eni"),
+        ("WARM_ENI_TARGET", "1"),
+        ("NETWORK_POLICY_ENFORCING_MODE", "standard"),
+    ]);
+    assert!(read.ignored.is_empty() && read.refused.is_empty(), "{read:?}");
+    assert_eq!(read.unsupported.len(), 1);
+}
+
+#[test]
+fn upstreams_names_are_read() {
+    let read = from(&[
+        ("WARM_IP_TARGET", "5"),
+        ("MINIMUM_IP_TARGET", "10"),
+        ("MAX_ENI", "-1"),
+        ("IP_COOLDOWN_PERIOD", "7"),
+        ("AWS_VPC_ENI_MTU", "1500"),
+        ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "T"),
+        ("AWS_VPC_CNI_NODE_PORT_SUPPORT", "False"),
+        ("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "192.168.1.1/16, 10.0.0.0/8"),
+        ("ADDITIONAL_ENI_TAGS", r#"{"team":"web"}"#),
+    ]);
+    assert!(read.ignored.is_empty() && read.refused.is_empty(), "{read:?}");
+    let config = read.config;
+    assert_eq!(config.warm.value, WarmTargets { warm_enis: 1, warm_ips: 5, minimum_ips: 10 });
+    assert_eq!(config.warm.origin, Origin::Environment);
+    assert_eq!(config.max_enis.value, None);
+    assert_eq!(config.cooldown.value, Duration::from_secs(7));
+    assert_eq!((config.eni_mtu.value, config.pod_mtu.value), (1500, 1500), "the pod's follows the ENI's");
+    assert!(config.external_snat.value && !config.node_ports.value);
+    assert_eq!(config.snat_exclusions.value.len(), 2);
+    assert_eq!(config.extra_tags.value["team"], "web");
+}
+
+#[test]
+fn all_bad_values_are_reported_at_once() {
+    let read = from(&[
+        ("WARM_ENI_TARGET", "many"),
+        ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "yes"),
+        ("ADDITIONAL_ENI_TAGS", r#"{"team":7}"#),
+        ("IP_COOLDOWN_PERIOD", "-3"),
+        ("AWS_VPC_ENI_MTU", "90000"),
+        ("AWS_VPC_K8S_CNI_VETHPREFIX", "eth"),
+        ("HOLDFAST_LEDGER", "ledger.redb"),
+        ("ENABLE_IPv6", "true"),
+        ("ENABLE_PREFIX_DELEGATION", "true"),
+        ("NETWORK_POLICY_ENFORCING_MODE", "Strict"),
+        ("AWS_VPC_K8S_CNI_CONNMARK", "0x100"),
+    ]);
+    let names =
+        |problems: &[Problem]| problems.iter().map(|problem| problem.name.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        names(&read.ignored),
+        ["WARM_ENI_TARGET", "AWS_VPC_K8S_CNI_EXTERNALSNAT", "ADDITIONAL_ENI_TAGS"]
+    );
+    assert_eq!(names(&read.unsupported), ["AWS_VPC_K8S_CNI_CONNMARK"]);
+    assert_eq!(
+        names(&read.refused),
+        [
+            "ENABLE_IPv6",
+            "ENABLE_PREFIX_DELEGATION",
+            "NETWORK_POLICY_ENFORCING_MODE",
+            "AWS_VPC_ENI_MTU",
+            "IP_COOLDOWN_PERIOD",
+            "AWS_VPC_K8S_CNI_VETHPREFIX",
+            "HOLDFAST_LEDGER"
+        ]
+    );
+    assert_eq!(read.config.warm, Config::default().warm, "what is ignored leaves the default");
+}
+
+fn with(pairs: &[(&str, &str)], cluster: &ClusterSettings) -> Read {
+    let value_of = |name: &str| pairs.iter().find(|(known, _)| *known == name);
+    read(&Layers::new(|name: &str| value_of(name).map(|(_, value)| (*value).to_owned()), cluster))
+}
+
+fn data(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// What is given beside the environment is written as people write it.
+fn of_a_cluster() -> ClusterSettings {
+    let maps = ConfigMaps {
+        amazon_vpc_cni: Some(data(&[
+            ("warm-ip-target", "2"),
+            ("IP_COOLDOWN_PERIOD", "20"),
+            ("MAX_ENI", "2"),
+        ])),
+        aws_node: Some(data(&[("WARM_IP_TARGET", "3"), ("MAX_ENI", "three")])),
+        node_groups: Some(data(&[
+            ("big", "selector=size=big\nWARM_IP_TARGET=10\nAWS_VPC_ENI_MTU=1500"),
+            ("small", "selector=size=small\nWARM_IP_TARGET=1"),
+        ])),
+    };
+    let (cluster, wrong) = ClusterSettings::of(&maps, &data(&[("size", "big")]));
+    assert_eq!(wrong, []);
+    cluster
+}
+
+#[test]
+fn the_narrowest_word_counts_and_each_setting_says_whose_it_is() {
+    let read = with(&[("IP_COOLDOWN_PERIOD", "7")], &of_a_cluster());
+    let config = &read.config;
+    assert_eq!((config.warm.value.warm_ips, config.warm.origin), (10, Origin::NodeGroup));
+    assert_eq!((config.cooldown.value.as_secs(), config.cooldown.origin), (7, Origin::Environment));
+    assert_eq!((config.eni_mtu.value, config.pod_mtu.value), (1500, 1500));
+    assert_eq!((config.max_enis.value, config.max_enis.origin), (Some(2), Origin::ConfigMap));
+    let told: Vec<String> = read.warnings();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("MAX_ENI=\"three\" in ConfigMap aws-node: want a whole number"), "{told:?}");
+    assert_eq!(
+        read.by_name["WARM_IP_TARGET"],
+        json!({ "value": 10, "origin": "NodeGroup", "given": "WARM_IP_TARGET in node group big", "amazon_vpc_cni_would_use": 0 })
+    );
+    assert_eq!(read.by_name["MAX_ENI"]["given"], "MAX_ENI in ConfigMap amazon-vpc-cni");
+    assert_eq!(read.by_name["IP_COOLDOWN_PERIOD"], json!({ "value": 7, "origin": "Environment" }));
+}
+
+/// Its manifest sets seventeen variables in every cluster; nobody has asked for any of them.
+#[test]
+fn what_the_incumbents_manifest_sets_unasked_counts_less_than_the_cluster_and_more_than_nothing() {
+    let unasked =
+        [("AWS_VPC_ENI_MTU", "9001"), ("WARM_ENI_TARGET", "1"), ("AWS_VPC_K8S_CNI_LOGLEVEL", "DEBUG")];
+    let read = with(&unasked, &of_a_cluster());
+    assert_eq!((read.config.eni_mtu.value, read.config.eni_mtu.origin), (1500, Origin::NodeGroup));
+    assert_eq!(read.log_level, LevelFilter::DEBUG);
+    assert_eq!(read.by_name["WARM_ENI_TARGET"], json!({ "value": 1, "origin": "Environment" }));
+    let asked = with(&[("AWS_VPC_ENI_MTU", "9000")], &of_a_cluster());
+    assert_eq!((asked.config.eni_mtu.value, asked.config.eni_mtu.origin), (9000, Origin::Environment));
+}
+
+/// A slip in a ConfigMap would stop the daemons of all nodes.
+#[test]
+fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
+    let maps = ConfigMaps {
+        amazon_vpc_cni: Some(data(&[
+            ("AWS_VPC_ENI_MTU", "9"),
+            ("ENABLE_PREFIX_DELEGATION", "true"),
+            ("enable-ipv6", "true"),
+        ])),
+        ..ConfigMaps::default()
+    };
+    let (cluster, wrong) = ClusterSettings::of(&maps, &BTreeMap::new());
+    let read = with(&[], &cluster);
+    assert_eq!((wrong, read.refused.len()), (Vec::new(), 0));
+    assert_eq!(read.config.eni_mtu, Config::default().eni_mtu);
+    let told = read.warnings().join("\n");
+    for words in [
+        "AWS_VPC_ENI_MTU=\"9\" in ConfigMap amazon-vpc-cni: want an MTU from 576 to 9001; what would hold without it holds",
+        "enable-ipv6=\"true\" in ConfigMap amazon-vpc-cni",
+        "ENABLE_PREFIX_DELEGATION=\"true\" in ConfigMap amazon-vpc-cni: this version assigns single addresses only",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+/// Each variable is read; each is either a process's or a cluster's to set.
+#[test]
+fn of_each_variable_it_is_known_who_may_set_it() {
+    let read: Vec<String> = from(&[]).by_name.keys().cloned().collect();
+    let mut known: Vec<&str> = OF_THE_CLUSTER.iter().chain(OF_THE_PROCESS).copied().collect();
+    known.sort_unstable();
+    assert_eq!(read, known);
+    assert!(!OF_THE_PROCESS.iter().any(|name| is_for_clusters(name)));
+}
+
+/// The ledger keeps what the cluster said last.
+#[test]
+fn what_a_cluster_says_is_kept_and_read_back_whole() {
+    let cluster = of_a_cluster();
+    let kept = serde_json::to_string(&cluster).unwrap();
+    assert_eq!(serde_json::from_str::<ClusterSettings>(&kept).unwrap(), cluster);
+}
