@@ -30,8 +30,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use holdfast_model::settings::ClusterSettings;
 
-use crate::settings::{ClusterSettings, Layers};
+use crate::settings::Layers;
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
 const BAD_CONFIGURATION: u8 = 64;

@@ -15,11 +15,12 @@ mod values;
 use std::collections::BTreeMap;
 
 use holdfast_model::config::{Config, READ_INTERVALS, Setting, WarmTargets};
+use holdfast_model::settings::{ClusterSettings, SettingsLayer};
 use serde_json::{Map, Value};
 use tracing_subscriber::filter::LevelFilter;
 
+pub(crate) use layers::Layers;
 use layers::Place;
-pub(crate) use layers::{ClusterSettings, Layers};
 use not_yet::NOT_YET;
 pub(crate) use reader::Problem;
 use reader::{Bad, Reader};
@@ -29,9 +30,6 @@ use crate::logging;
 
 #[cfg(test)]
 mod tests;
-
-/// Bytes of a value that are taken from the cluster: the ledger keeps them.
-const LONGEST: usize = 4096;
 
 /// Variables that a process has for itself: where its files are, of which another process has to know too.
 const OF_THE_PROCESS: &[&str] =
@@ -75,16 +73,34 @@ pub(crate) struct ConfigMaps {
     pub(crate) node_groups: Option<BTreeMap<String, String>>,
 }
 
-impl ClusterSettings {
-    /// What these ConfigMaps say to a node with these labels, and what is wrong with them.
-    pub(crate) fn of(maps: &ConfigMaps, labels: &BTreeMap<String, String>) -> (Self, Vec<Problem>) {
-        let mut wrong = Vec::new();
-        let amazon = maps.amazon_vpc_cni.as_ref().map(|data| config_map::amazon_vpc_cni(data, &mut wrong));
-        let aws_node = maps.aws_node.as_ref().map(|data| config_map::aws_node(data, &mut wrong));
-        let groups = maps.node_groups.as_ref().map(|data| node_group::layers(data, labels, &mut wrong));
-        let layers = amazon.into_iter().chain(aws_node).chain(groups.into_iter().flatten());
-        (Self { layers: layers.filter(|layer| !layer.values.is_empty()).collect() }, wrong)
+/// What these ConfigMaps say to a node with these labels, and what is wrong with them.
+pub(crate) fn of_cluster(
+    maps: &ConfigMaps,
+    labels: &BTreeMap<String, String>,
+) -> (ClusterSettings, Vec<Problem>) {
+    let mut wrong = Vec::new();
+    let amazon = maps.amazon_vpc_cni.as_ref().map(|data| config_map::amazon_vpc_cni(data, &mut wrong));
+    let aws_node = maps.aws_node.as_ref().map(|data| config_map::aws_node(data, &mut wrong));
+    let groups = maps.node_groups.as_ref().map(|data| node_group::layers(data, labels, &mut wrong));
+    let layers = amazon.into_iter().chain(aws_node).chain(groups.into_iter().flatten());
+    let mut said = ClusterSettings::default();
+    for layer in layers.filter(|layer| !layer.values.is_empty()) {
+        if said.bytes() + layer.bytes() > ClusterSettings::MOST {
+            wrong.push(too_long(&layer));
+        } else {
+            said.layers.push(layer);
+        }
     }
+    (said, wrong)
+}
+
+/// Of a layer that the ledger has no room for all is left out: half of it was meant by nobody.
+fn too_long(layer: &SettingsLayer) -> Problem {
+    let wanted =
+        format!("all that is said of a node's settings may have {} bytes together", ClusterSettings::MOST);
+    let longest = layer.values.iter().max_by_key(|(_, given)| given.text.len());
+    let (key, text) = longest.map_or(("", ""), |(_, given)| (given.key.as_str(), given.text.as_str()));
+    Problem::new(&Place::Cluster(layer.place.clone()), key, text, wanted)
 }
 
 /// The configuration, and what is wrong with what is given.

@@ -19,4 +19,6 @@ pub(crate) struct BeforeLook {
     pub(crate) settled: BTreeSet<SandboxKey>,
     /// ENIs that were set up.
     pub(crate) enis: BTreeSet<EniId>,
+    /// The NAT table that it is compared with is not the one that is wanted any more.
+    pub(crate) outdated: bool,
 }

@@ -29,6 +29,7 @@ use holdfast_model::ledger::Change;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::settings::ClusterSettings;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use holdfast_ports::{
     Clock, Cloud, CloudError, CloudFault, HintAsked, HostFault, Liveness, Metadata, MetadataError,
@@ -416,6 +417,10 @@ impl Desk {
 
     pub(crate) async fn dump(&self) -> Result<Dump, Stopped> {
         timely(self.engine.dump()).await
+    }
+
+    pub(crate) async fn configure(&self, config: Config, said: ClusterSettings) {
+        timely(self.engine.configure(Arc::new(config), said)).await.unwrap();
     }
 
     pub(crate) async fn stop(&self) {

@@ -77,6 +77,8 @@ pub struct Engine<W: World> {
     pub(crate) observe_again: bool,
     pub(crate) mending: bool,
     pub(crate) mend_again: bool,
+    /// What is being mended is not what is wanted any more.
+    pub(crate) mend_outdated: bool,
     pub(crate) asking_identity: bool,
     pub(crate) identity_pause: Duration,
     pub(crate) asking_hint: bool,
@@ -148,6 +150,7 @@ impl<W: World> Engine<W> {
             observe_again: false,
             mending: false,
             mend_again: false,
+            mend_outdated: false,
             asking_identity: false,
             identity_pause: timers::IDENTITY_RETRY.0,
             asking_hint: false,
@@ -255,6 +258,10 @@ impl<W: World> Engine<W> {
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Gc { network, valid, reply } => self.collect(&network, &valid, reply),
             Request::Dump { reply } => self.dump(reply),
+            Request::Configure { config, said, reply } => {
+                self.configure(config, said);
+                reply.send(()).ok();
+            }
             Request::Stop { reply } => self.stop(reply),
         }
     }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use holdfast_model::config::Config;
 use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::settings::ClusterSettings;
 use holdfast_ports::Netns;
 use tokio::sync::{mpsc, oneshot};
 
@@ -50,6 +53,11 @@ impl EngineHandle {
     /// Releases the leases of a network that the runtime does not list and whose sandbox is gone.
     pub async fn gc(&self, network: String, valid: BTreeSet<SandboxKey>) -> Result<(), Stopped> {
         self.ask(|reply| Request::Gc { network, valid, reply }).await
+    }
+
+    /// Other settings from now on, as one; what the cluster said of them is kept for a start without it.
+    pub async fn configure(&self, config: Arc<Config>, said: ClusterSettings) -> Result<(), Stopped> {
+        self.ask(|reply| Request::Configure { config, said, reply }).await
     }
 
     /// The whole state.

@@ -91,7 +91,8 @@ impl<W: World> Engine<W> {
         if let Some(drops) = &observed.forward_drops {
             self.note_forward_drops(drops);
         }
-        self.nat_ready |= !self.config.wants_nat_table() || observed.nat == NatSeen::AsWritten;
+        self.nat_ready |= !self.config.wants_nat_table()
+            || (observed.nat == NatSeen::AsWritten && !self.before_look.outdated);
         self.look_for_traces(&observed);
         self.rebuild();
         self.mend(&observed);
@@ -139,6 +140,7 @@ impl<W: World> Engine<W> {
             addresses: ledger.leases.values().flat_map(Lease::addresses).collect(),
             settled: ledger.leases.values().filter(settled).map(|lease| lease.sandbox.clone()).collect(),
             enis: ready.cloned().collect(),
+            outdated: false,
         }
     }
 
@@ -204,7 +206,7 @@ impl<W: World> Engine<W> {
         if std::mem::take(&mut self.mend_again) {
             self.observe();
         }
-        self.nat_ready |= nat && result.is_ok();
+        self.nat_ready |= nat && result.is_ok() && !std::mem::take(&mut self.mend_outdated);
         if nat && result.is_ok() {
             // Written, and not seen yet.
             self.nat_seen = NatSeen::Unknown;

@@ -14,6 +14,7 @@ mod attachments;
 mod before_look;
 mod book;
 mod condition;
+mod configure;
 mod dels;
 #[cfg(test)]
 mod desk;

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_model::config::Config;
 use holdfast_model::lease::Lease;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::settings::ClusterSettings;
 use holdfast_ports::{HostFault, Netns};
 use tokio::sync::oneshot;
 
@@ -150,6 +153,11 @@ pub(crate) enum Request {
     Gc {
         network: String,
         valid: BTreeSet<SandboxKey>,
+        reply: oneshot::Sender<()>,
+    },
+    Configure {
+        config: Arc<Config>,
+        said: ClusterSettings,
         reply: oneshot::Sender<()>,
     },
     Dump {

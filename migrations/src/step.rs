@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 pub enum Table {
     /// One row: whose ledger this is.
     Node,
+    /// One row: what the cluster says of the settings. From schema 3 on.
+    Settings,
     /// Subnets by id. From schema 2 on.
     Subnets,
     /// ENIs by id.
@@ -30,10 +32,11 @@ pub enum Table {
 impl Table {
     /// The tables of a schema, in the order in which they are read and written.
     pub fn of(schema: u8) -> &'static [Self] {
-        use Table::{Addresses, Blocks, Enis, Intents, Journal, Leases, Node, Subnets, Uses};
+        use Table::{Addresses, Blocks, Enis, Intents, Journal, Leases, Node, Settings, Subnets, Uses};
         match schema {
             0 | 1 => &[Node, Enis, Addresses, Leases, Intents, Journal],
-            _ => &[Node, Subnets, Enis, Blocks, Uses, Leases, Intents, Journal],
+            2 => &[Node, Subnets, Enis, Blocks, Uses, Leases, Intents, Journal],
+            _ => &[Node, Settings, Subnets, Enis, Blocks, Uses, Leases, Intents, Journal],
         }
     }
 
@@ -41,6 +44,7 @@ impl Table {
     pub fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
+            Self::Settings => "settings",
             Self::Subnets => "subnets",
             Self::Enis => "enis",
             Self::Addresses => "addresses",

@@ -21,6 +21,7 @@ use crate::journal::JournalEntry;
 use crate::lease::Lease;
 use crate::node::NodeRecord;
 use crate::sandbox::SandboxKey;
+use crate::settings::ClusterSettings;
 use crate::subnet::SubnetRecord;
 use crate::uses::Use;
 
@@ -33,6 +34,8 @@ pub use table::Table;
 pub struct Ledger {
     /// Whose ledger this is; `None` until the node's identity was learnt.
     pub node: Option<NodeRecord>,
+    /// What the cluster said last of the settings.
+    pub settings: ClusterSettings,
     /// Subnets by id.
     pub subnets: Table<SubnetId, SubnetRecord>,
     /// ENIs by id.
@@ -59,6 +62,8 @@ pub struct Ledger {
 pub enum Change {
     /// Write the node's page.
     PutNode(NodeRecord),
+    /// Write what the cluster says of the settings.
+    PutSettings(ClusterSettings),
     /// Write a subnet.
     PutSubnet(SubnetRecord),
     /// Forget a subnet.
@@ -92,6 +97,7 @@ impl Ledger {
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::PutNode(node) => self.node = Some(node.clone()),
+            Change::PutSettings(settings) => self.settings = settings.clone(),
             Change::PutSubnet(subnet) => self.subnets.put(subnet.id.clone(), subnet.clone()),
             Change::DropSubnet(id) => drop(self.subnets.take(id)),
             Change::PutEni(eni) => self.enis.put(eni.id.clone(), eni.clone()),
@@ -209,6 +215,8 @@ impl Ledger {
 #[derive(Deserialize)]
 struct Pages {
     node: Option<NodeRecord>,
+    #[serde(default)]
+    settings: ClusterSettings,
     subnets: BTreeMap<SubnetId, SubnetRecord>,
     enis: BTreeMap<EniId, EniRecord>,
     blocks: BTreeMap<IpNet, Block>,
@@ -219,7 +227,7 @@ struct Pages {
 
 impl From<Pages> for Ledger {
     fn from(pages: Pages) -> Self {
-        let mut ledger = Self::default();
+        let mut ledger = Self { settings: pages.settings, ..Self::default() };
         pages.node.into_iter().map(Change::PutNode).for_each(|change| ledger.apply(&change));
         let records = (pages.subnets.into_values().map(Change::PutSubnet))
             .chain(pages.enis.into_values().map(Change::PutEni))

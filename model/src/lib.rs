@@ -21,6 +21,7 @@ pub mod node;
 pub mod pool;
 pub mod refusal;
 pub mod sandbox;
+pub mod settings;
 pub mod subnet;
 pub mod time;
 pub mod uses;

@@ -5,6 +5,7 @@ mod eni;
 mod intent;
 mod lease;
 mod node;
+mod settings;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -3,6 +3,7 @@
 //! ```text
 //! meta       "format" -> "holdfast ledger", "schema" -> one byte     never changes its own shape
 //! node       "node"       -> whose ledger this is
+//! settings   "cluster"    -> what the cluster says of the settings
 //! subnets    subnet id    -> subnet
 //! enis       ENI id       -> ENI
 //! blocks     network      -> what EC2 gave
@@ -12,7 +13,7 @@
 //! journal    number       -> what happened; a ring
 //! ```
 
-use holdfast_migrations::v2::NODE_KEY;
+use holdfast_migrations::v3::{NODE_KEY, SETTINGS_KEY};
 use holdfast_migrations::{Row, Table};
 use holdfast_model::block::Block;
 use holdfast_model::eni::EniRecord;
@@ -21,6 +22,7 @@ use holdfast_model::journal::JournalEntry;
 use holdfast_model::lease::Lease;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::NodeRecord;
+use holdfast_model::settings::ClusterSettings;
 use holdfast_model::subnet::SubnetRecord;
 use redb::{
     Durability, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
@@ -67,6 +69,9 @@ pub(crate) fn writes(changes: &[Change]) -> Result<Vec<Write>, Unwritable> {
         .map(|change| {
             Ok(match change {
                 Change::PutNode(node) => Write::Put(row(Table::Node, NODE_KEY.to_vec(), node)?),
+                Change::PutSettings(settings) => {
+                    Write::Put(row(Table::Settings, SETTINGS_KEY.to_vec(), settings)?)
+                }
                 Change::PutEni(eni) => Write::Put(row(Table::Enis, eni_key(&eni.id), eni)?),
                 Change::DropEni(id) => Write::Drop(Table::Enis, eni_key(id)),
                 Change::PutSubnet(subnet) => Write::Put(row(Table::Subnets, subnet_key(&subnet.id), subnet)?),
@@ -92,6 +97,9 @@ pub(crate) fn rows_of(ledger: &Ledger, journal: &[JournalEntry]) -> Result<Vec<R
     let mut rows = Vec::new();
     if let Some(node) = &ledger.node {
         rows.push(row(Table::Node, NODE_KEY.to_vec(), node)?);
+    }
+    if ledger.settings != ClusterSettings::default() {
+        rows.push(row(Table::Settings, SETTINGS_KEY.to_vec(), &ledger.settings)?);
     }
     for subnet in ledger.subnets.values() {
         rows.push(row(Table::Subnets, subnet_key(&subnet.id), subnet)?);
@@ -125,6 +133,7 @@ pub(crate) fn content_of(rows: Vec<Row>) -> Result<(Ledger, Vec<JournalEntry>), 
         let key = row.key.as_slice();
         let change = match row.table {
             Table::Node => Change::PutNode(thaw(&row, |_: &NodeRecord| NODE_KEY.to_vec())?),
+            Table::Settings => Change::PutSettings(thaw(&row, |_: &ClusterSettings| SETTINGS_KEY.to_vec())?),
             Table::Subnets => Change::PutSubnet(thaw(&row, |subnet: &SubnetRecord| subnet_key(&subnet.id))?),
             Table::Enis => Change::PutEni(thaw(&row, |eni: &EniRecord| eni_key(&eni.id))?),
             Table::Blocks => Change::PutBlock(thaw(&row, |block: &Block| block_key(block.net))?),

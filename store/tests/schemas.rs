@@ -140,11 +140,12 @@ fn a_file_of_schema_one_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_file_of_schema_two_opens() {
+fn a_file_of_schema_two_is_brought_forward_whole() {
     let (_, ledger, found) = opened(2);
-    assert_eq!(SCHEMA, 2, "a newer schema brings this one forward: say what becomes of it");
-    assert_eq!(found, Found::Intact);
-    let expected = expected(2);
+    assert!(matches!(found, Found::Migrated { from: 2, .. }), "{found:?}");
+    let mut expected = expected(2);
+    // It was not kept then.
+    expected["settings"] = json!({ "layers": [] });
     for table in ["subnets", "enis", "blocks", "uses", "leases", "intents"] {
         assert!(list(&expected[table]).len() >= 4, "the fixture has some of everything: {table}");
     }
@@ -154,9 +155,44 @@ fn a_file_of_schema_two_opens() {
     assert!(kinds.len() >= 4, "{kinds:?}");
 }
 
+#[test]
+fn a_file_of_schema_three_opens() {
+    let (_, ledger, found) = opened(3);
+    assert_eq!(SCHEMA, 3, "a newer schema brings this one forward: say what becomes of it");
+    assert_eq!(found, Found::Intact);
+    let expected = expected(3);
+    for table in ["subnets", "enis", "blocks", "uses", "leases", "intents"] {
+        assert!(list(&expected[table]).len() >= 4, "the fixture has some of everything: {table}");
+    }
+    let places: Vec<String> =
+        list(&expected["settings"]["layers"]).iter().map(|layer| layer["place"].to_string()).collect();
+    assert!(
+        places.len() >= 2 && places[0].contains("ConfigMap") && places[1].contains("NodeGroup"),
+        "{places:?}"
+    );
+    assert_eq!(serde_json::to_value(&ledger).unwrap(), expected);
+}
+
+/// What the cluster says is not kept there; all else is.
+#[test]
+fn a_file_of_schema_three_goes_back_to_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
+    fs::copy(fixture(3), &path).unwrap();
+    let there = Store::open(&path, &options()).unwrap().ledger;
+    assert!(there.settings.bytes() > 0);
+    Store::bring_back(&path, 2, sample::NOW).unwrap().unwrap();
+    assert_eq!(Store::inspect(&path, 1).unwrap().schema, 2);
+    let mut back = Store::open(&path, &options()).unwrap().ledger;
+    assert_eq!(back.settings.bytes(), 0);
+    back.settings = there.settings.clone();
+    assert_eq!(back, there);
+}
+
 /// What the newest fixture holds.
 fn changes() -> Vec<Change> {
-    script(2026, 300).into_iter().flatten().chain([Change::PutNode(sample::node(9))]).collect()
+    let last = [Change::PutNode(sample::node(9)), Change::PutSettings(sample::settings(14))];
+    script(2026, 300).into_iter().flatten().chain(last).collect()
 }
 
 /// Writes the newest fixture. Only for a schema that is not yet released: a released file is never written again. Run
@@ -164,7 +200,7 @@ fn changes() -> Vec<Change> {
 #[test]
 #[ignore = "writes the checked-in file"]
 fn write_the_fixture() {
-    assert_eq!(SCHEMA, 2, "schema 2 is released: make a new test for the new schema");
+    assert_eq!(SCHEMA, 3, "schema 3 is released: make a new test for the new schema");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.redb");
     let options = OpenOptions { journal_limit: 16, ..options() };

@@ -303,8 +303,10 @@ fn failed(code: u32, msg: &str, details: String, retry: bool) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_model::settings::ClusterSettings;
+
     use super::*;
-    use crate::settings::{self, ClusterSettings, Layers};
+    use crate::settings::{self, Layers};
 
     #[test]
     fn the_nodes_mtu_goes_before_the_network_configurations() {

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::layers::{Layer, Place};
+use holdfast_model::settings::{SettingText, SettingsLayer, SettingsPlace};
+
+use super::is_for_clusters;
+use super::layers::Place;
 use super::reader::Problem;
-use super::{LONGEST, is_for_clusters};
 
 /// What the Amazon VPC CNI's chart calls its ConfigMap.
 pub(crate) const AMAZON_VPC_CNI: &str = "amazon-vpc-cni";
@@ -43,7 +45,7 @@ const UNASKED: &[(&str, &str)] =
     &[("minimum-ip-target", "3"), ("warm-ip-target", "1"), ("warm-prefix-target", "0")];
 
 /// What `amazon-vpc-cni` says.
-pub(super) fn amazon_vpc_cni(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> Layer {
+pub(super) fn amazon_vpc_cni(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> SettingsLayer {
     let asked = data.iter().filter(|(key, text)| {
         let unasked = UNASKED.contains(&(key.as_str(), text.trim()));
         !unasked && !OTHERS.contains(&key.as_str())
@@ -52,7 +54,7 @@ pub(super) fn amazon_vpc_cni(data: &BTreeMap<String, String>, wrong: &mut Vec<Pr
 }
 
 /// What `aws-node` says.
-pub(super) fn aws_node(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> Layer {
+pub(super) fn aws_node(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> SettingsLayer {
     layer(AWS_NODE, data.iter(), wrong)
 }
 
@@ -60,31 +62,27 @@ fn layer<'a>(
     name: &str,
     data: impl Iterator<Item = (&'a String, &'a String)>,
     wrong: &mut Vec<Problem>,
-) -> Layer {
-    let place = Place::ConfigMap { name: name.to_owned() };
+) -> SettingsLayer {
+    let place = SettingsPlace::ConfigMap(name.to_owned());
     let variable = |key: &str| {
         let by_key = KEYS.iter().find(|(known, _)| *known == key).map(|(_, variable)| *variable);
         by_key.or_else(|| is_for_clusters(key).then_some(key)).map(str::to_owned)
     };
-    let mut values: BTreeMap<String, (String, String)> = BTreeMap::new();
+    let mut values: BTreeMap<String, SettingText> = BTreeMap::new();
     for (key, text) in data {
         let text = text.trim();
-        let problem = |wanted: String| Problem::new(&place, key, text, wanted);
+        let problem = |wanted: String| Problem::new(&Place::Cluster(place.clone()), key, text, wanted);
         let Some(variable) = variable(key) else {
             wrong.push(problem("no setting that is read here".to_owned()));
             continue;
         };
-        if text.len() > LONGEST {
-            wrong.push(problem(format!("longer than {LONGEST} bytes")));
-            continue;
-        }
-        if let Some((first, _)) = values.get(&variable) {
+        if let Some(SettingText { key: first, .. }) = values.get(&variable) {
             wrong.push(problem(format!("{first} says the same, and counts")));
             continue;
         }
-        values.insert(variable, (key.clone(), text.to_owned()));
+        values.insert(variable, SettingText { key: key.clone(), text: text.to_owned() });
     }
-    Layer { place, values }
+    SettingsLayer { place, values }
 }
 
 #[cfg(test)]

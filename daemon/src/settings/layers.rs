@@ -4,45 +4,24 @@
 //! the Amazon VPC CNI's manifest sets unasked, to what holds anyway, is a word of nobody's: given in the environment so, it
 //! counts less than the cluster's.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use holdfast_model::config::Origin;
-use serde::{Deserialize, Serialize};
+use holdfast_model::settings::{ClusterSettings, SettingText, SettingsLayer, SettingsPlace};
 
 /// Where a value is given.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// The environment of the process.
     Environment,
-    /// A ConfigMap in the daemon's namespace.
-    ConfigMap {
-        /// Its name.
-        name: String,
-    },
-    /// A group of nodes.
-    NodeGroup {
-        /// What it is called.
-        name: String,
-    },
+    /// The cluster.
+    Cluster(SettingsPlace),
 }
 
 impl Place {
     pub(super) fn origin(&self) -> Origin {
         match self {
             Self::Environment => Origin::Environment,
-            Self::ConfigMap { .. } => Origin::ConfigMap,
-            Self::NodeGroup { .. } => Origin::NodeGroup,
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Environment => f.write_str("the environment"),
-            Self::ConfigMap { name } => write!(f, "ConfigMap {name}"),
-            Self::NodeGroup { name } => write!(f, "node group {name}"),
+            Self::Cluster(SettingsPlace::ConfigMap(_)) => Origin::ConfigMap,
+            Self::Cluster(SettingsPlace::NodeGroup(_)) => Origin::NodeGroup,
         }
     }
 }
@@ -54,20 +33,6 @@ pub(super) struct Given {
     /// What it is called there.
     pub(super) key: String,
     pub(super) text: String,
-}
-
-/// What one place in the cluster says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Layer {
-    pub(crate) place: Place,
-    /// By variable: what it is called there, and the text.
-    pub(crate) values: BTreeMap<String, (String, String)>,
-}
-
-/// What the cluster says, lowest layer first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ClusterSettings {
-    pub(crate) layers: Vec<Layer>,
 }
 
 /// All that is given.
@@ -94,9 +59,9 @@ impl<'a, F: Fn(&str) -> Option<String>> Layers<'a, F> {
             Some(given) if is_unasked(name, &given.text) => (None, Some(given)),
             said => (said, None),
         };
-        let of_layer = |layer: &Layer| {
-            let (key, text) = layer.values.get(name).filter(|(_, text)| !text.is_empty())?;
-            Some(Given { place: layer.place.clone(), key: key.clone(), text: text.clone() })
+        let of_layer = |layer: &SettingsLayer| {
+            let SettingText { key, text } = layer.values.get(name).filter(|given| !given.text.is_empty())?;
+            Some(Given { place: Place::Cluster(layer.place.clone()), key: key.clone(), text: text.clone() })
         };
         let cluster = self.cluster.layers.iter().rev().filter_map(of_layer);
         said.into_iter().chain(cluster).chain(unasked).collect()

@@ -14,9 +14,11 @@
 
 use std::collections::BTreeMap;
 
-use super::layers::{Layer, Place};
+use holdfast_model::settings::{SettingText, SettingsLayer, SettingsPlace};
+
+use super::is_for_clusters;
+use super::layers::Place;
 use super::reader::Problem;
-use super::{LONGEST, is_for_clusters};
 
 /// What the ConfigMap is called.
 pub(crate) const NODE_GROUPS: &str = "holdfast-node-groups";
@@ -28,7 +30,7 @@ pub(super) fn layers(
     data: &BTreeMap<String, String>,
     labels: &BTreeMap<String, String>,
     wrong: &mut Vec<Problem>,
-) -> Vec<Layer> {
+) -> Vec<SettingsLayer> {
     // A mistake in a group of others is theirs to be told.
     let of_one = |(name, text): (&String, &String)| {
         let (layer, selects, problems) = group(name, text, labels);
@@ -41,14 +43,18 @@ pub(super) fn layers(
 }
 
 /// A group, whether the node is of it, and what is wrong with it. `None`: that cannot be told.
-fn group(name: &str, text: &str, labels: &BTreeMap<String, String>) -> (Layer, Option<bool>, Vec<Problem>) {
-    let place = Place::NodeGroup { name: name.to_owned() };
+fn group(
+    name: &str,
+    text: &str,
+    labels: &BTreeMap<String, String>,
+) -> (SettingsLayer, Option<bool>, Vec<Problem>) {
+    let place = SettingsPlace::NodeGroup(name.to_owned());
     let (mut values, mut selects, mut wrong) = (BTreeMap::new(), None, Vec::new());
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     for line in lines {
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
         let (key, value) = (key.trim(), value.trim());
-        let problem = |wanted: String| Problem::new(&place, key, value, wanted);
+        let problem = |wanted: String| Problem::new(&Place::Cluster(place.clone()), key, value, wanted);
         if key == SELECTOR {
             match selected(value, labels) {
                 Ok(so) => selects = Some(so),
@@ -56,17 +62,15 @@ fn group(name: &str, text: &str, labels: &BTreeMap<String, String>) -> (Layer, O
             }
         } else if !is_for_clusters(key) {
             wrong.push(problem("no setting that is read here".to_owned()));
-        } else if value.len() > LONGEST {
-            wrong.push(problem(format!("longer than {LONGEST} bytes")));
         } else {
-            values.insert(key.to_owned(), (key.to_owned(), value.to_owned()));
+            values.insert(key.to_owned(), SettingText { key: key.to_owned(), text: value.to_owned() });
         }
     }
     if selects.is_none() && wrong.is_empty() {
         let wanted = "want a line like selector=eks.amazonaws.com/nodegroup=batch: no node is of this group";
-        wrong.push(Problem::new(&place, SELECTOR, "", wanted.to_owned()));
+        wrong.push(Problem::new(&Place::Cluster(place.clone()), SELECTOR, "", wanted.to_owned()));
     }
-    (Layer { place, values }, selects, wrong)
+    (SettingsLayer { place, values }, selects, wrong)
 }
 
 /// Whether all terms hold.

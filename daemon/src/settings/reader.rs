@@ -36,7 +36,7 @@ impl Problem {
 fn at(place: &Place) -> String {
     match place {
         Place::Environment => String::new(),
-        elsewhere => format!(" in {elsewhere}"),
+        Place::Cluster(place) => format!(" in {place}"),
     }
 }
 
@@ -104,10 +104,7 @@ impl<'a, F: Fn(&str) -> Option<String>> Reader<'a, F> {
             None => (Setting::default_of(default), None),
         };
         let mut told = json!(setting);
-        if let Some(Given {
-            place: place @ (Place::ConfigMap { .. } | Place::NodeGroup { .. }), key, ..
-        }) = given
-        {
+        if let Some(Given { place: Place::Cluster(place), key, .. }) = given {
             told["given"] = format!("{key} in {place}").into();
             if !name.starts_with("HOLDFAST_") && told["value"] != upstreams {
                 told["amazon_vpc_cni_would_use"] = upstreams;

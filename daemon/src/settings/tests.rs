@@ -204,7 +204,7 @@ fn of_a_cluster() -> ClusterSettings {
             ("small", "selector=size=small\nWARM_IP_TARGET=1"),
         ])),
     };
-    let (cluster, wrong) = ClusterSettings::of(&maps, &data(&[("size", "big")]));
+    let (cluster, wrong) = of_cluster(&maps, &data(&[("size", "big")]));
     assert_eq!(wrong, []);
     cluster
 }
@@ -252,7 +252,7 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
         ])),
         ..ConfigMaps::default()
     };
-    let (cluster, wrong) = ClusterSettings::of(&maps, &BTreeMap::new());
+    let (cluster, wrong) = of_cluster(&maps, &BTreeMap::new());
     let read = with(&[], &cluster);
     assert_eq!((wrong, read.refused.len()), (Vec::new(), 0));
     assert_eq!(read.config.eni_mtu, Config::default().eni_mtu);
@@ -282,4 +282,21 @@ fn what_a_cluster_says_is_kept_and_read_back_whole() {
     let cluster = of_a_cluster();
     let kept = serde_json::to_string(&cluster).unwrap();
     assert_eq!(serde_json::from_str::<ClusterSettings>(&kept).unwrap(), cluster);
+}
+
+/// ConfigMaps may be a mebibyte each.
+#[test]
+fn a_layer_that_the_ledger_has_no_room_for_is_left_out_and_told() {
+    let long = "x".repeat(ClusterSettings::MOST);
+    let maps = ConfigMaps {
+        amazon_vpc_cni: Some(data(&[("CLUSTER_NAME", &long), ("MAX_ENI", "2")])),
+        aws_node: Some(data(&[("WARM_IP_TARGET", "3")])),
+        node_groups: None,
+    };
+    let (cluster, wrong) = of_cluster(&maps, &BTreeMap::new());
+    assert_eq!(cluster.layers.len(), 1);
+    assert_eq!(with(&[], &cluster).config.warm.value.warm_ips, 3);
+    let told = wrong[0].to_string();
+    assert!(wrong.len() == 1 && told.contains("in ConfigMap amazon-vpc-cni: all that is said"), "{told}");
+    assert!(told.len() < 500, "{told}");
 }

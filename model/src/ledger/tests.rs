@@ -134,6 +134,7 @@ fn a_ledger_that_is_written_for_people_can_be_read_back() {
     ]);
     let pages = Pages {
         node: None,
+        settings: ClusterSettings::default(),
         subnets: BTreeMap::new(),
         enis: ledger.enis.iter().map(|(id, eni)| (id.clone(), eni.clone())).collect(),
         blocks: ledger.blocks.iter().map(|(net, block)| (*net, block.clone())).collect(),

@@ -17,6 +17,7 @@ use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::settings::{ClusterSettings, SettingText, SettingsLayer, SettingsPlace};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, WallTime};
 use holdfast_model::uses::{Cooldown, Suspicion, Use};
@@ -244,10 +245,27 @@ pub(crate) fn intent(number: u64, dice: &mut Dice) -> Intent {
     }
 }
 
+pub(crate) fn settings(number: u64) -> ClusterSettings {
+    let layer = |place| SettingsLayer {
+        place,
+        values: (0..number % 5)
+            .map(|nth| {
+                (
+                    format!("VARIABLE_{nth}"),
+                    SettingText { key: format!("key-{nth}"), text: number.to_string() },
+                )
+            })
+            .collect(),
+    };
+    let groups = (0..number % 3).map(|nth| layer(SettingsPlace::NodeGroup(format!("group-{nth}"))));
+    let of_all = layer(SettingsPlace::ConfigMap("amazon-vpc-cni".to_owned()));
+    ClusterSettings { layers: std::iter::once(of_all).chain(groups).collect() }
+}
+
 /// One change of any kind, over few enough keys that later ones meet earlier ones.
 pub(crate) fn change(dice: &mut Dice) -> Change {
     let number = dice.below(40);
-    match dice.below(14) {
+    match dice.below(15) {
         0 => Change::PutNode(node(number)),
         1 => Change::PutEni(eni(number % 8, dice)),
         2 => Change::DropEni(eni_id(number % 8)),
@@ -261,6 +279,7 @@ pub(crate) fn change(dice: &mut Dice) -> Change {
         10 => Change::DropSubnet(SubnetId::new(format!("subnet-{}", number % 8))),
         11 => Change::PutUse(ip(number), what(number, dice)),
         12 => Change::DropUse(ip(number)),
+        13 => Change::PutSettings(settings(number)),
         _ => Change::Journal(JournalEntry { at: NOW, what: format!("event {number}") }),
     }
 }

@@ -42,8 +42,8 @@ fn a_node_hears_the_groups_that_it_is_of_and_the_last_ones_word_counts() {
     let layers = layers(&data, &node, &mut wrong);
     let names: Vec<String> = layers.iter().map(|layer| layer.place.to_string()).collect();
     assert_eq!(names, ["node group a", "node group b"]);
-    assert_eq!(layers[0].values["WARM_IP_TARGET"].1, "2");
-    assert_eq!(layers[1].values["WARM_IP_TARGET"].1, "9");
+    assert_eq!(layers[0].values["WARM_IP_TARGET"].text, "2");
+    assert_eq!(layers[1].values["WARM_IP_TARGET"].text, "9");
     assert_eq!(wrong, [], "c is others' to be told of");
 }
 

@@ -1,0 +1,45 @@
+//! What the cluster says of the settings.
+
+use holdfast_migrations::v3;
+use holdfast_model::settings::{ClusterSettings, SettingText, SettingsLayer, SettingsPlace};
+
+use super::{BadRecord, Record};
+
+impl Record for ClusterSettings {
+    type Frozen = v3::Settings;
+
+    fn freeze(&self) -> v3::Settings {
+        v3::Settings { layers: self.layers.iter().map(freeze_layer).collect() }
+    }
+
+    fn thaw(frozen: v3::Settings) -> Result<Self, BadRecord> {
+        Ok(Self { layers: frozen.layers.into_iter().map(thaw_layer).collect::<Result<_, _>>()? })
+    }
+}
+
+fn freeze_layer(layer: &SettingsLayer) -> v3::SettingsLayer {
+    let place = match &layer.place {
+        SettingsPlace::ConfigMap(name) => v3::SettingsPlace::ConfigMap { name: name.clone() },
+        SettingsPlace::NodeGroup(name) => v3::SettingsPlace::NodeGroup { name: name.clone() },
+    };
+    let setting = |(variable, given): (&String, &SettingText)| v3::Setting {
+        variable: variable.clone(),
+        key: given.key.clone(),
+        text: given.text.clone(),
+    };
+    v3::SettingsLayer { place, values: layer.values.iter().map(setting).collect() }
+}
+
+fn thaw_layer(frozen: v3::SettingsLayer) -> Result<SettingsLayer, BadRecord> {
+    let place = match frozen.place {
+        v3::SettingsPlace::ConfigMap { name } => SettingsPlace::ConfigMap(name),
+        v3::SettingsPlace::NodeGroup { name } => SettingsPlace::NodeGroup(name),
+    };
+    let mut layer = SettingsLayer { place, values: Default::default() };
+    for v3::Setting { variable, key, text } in frozen.values {
+        if layer.values.insert(variable.clone(), SettingText { key, text }).is_some() {
+            return Err(BadRecord(format!("{variable} is set twice in {}", layer.place)));
+        }
+    }
+    Ok(layer)
+}
