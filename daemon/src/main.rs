@@ -13,6 +13,7 @@ mod clock;
 mod cloud;
 mod downgrade;
 mod dump;
+mod install;
 mod keys;
 mod limits;
 mod logging;
@@ -128,7 +129,7 @@ fn daemon() -> ExitCode {
             settings = %serde_json::Value::Object(read.by_name.clone()),
             "starting"
         );
-        match run::run(read.config, read.by_name) {
+        match run::run(read.config, read.by_name, read.install) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(error = %format!("{error:#}"), "the daemon ends");

@@ -25,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Backend;
 use crate::clock::{self, KernelClock};
 use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
+use crate::install::Install;
 use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
 use crate::state::Settings;
-use crate::{admin, limits, rights, server};
+use crate::{admin, install, limits, rights, server};
 
 /// How soon a ledger that could not be opened is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -44,7 +45,7 @@ const SLOW_OPENING: Duration = Duration::from_secs(5);
 const ANSWERS_OUT: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
-pub(crate) fn run(config: Config, settings: Map<String, Value>) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, settings: Map<String, Value>, install: Install) -> anyhow::Result<()> {
     rights::tell_what_lacks();
     let room = limits::connections();
     // The loop's own work is small; EC2, the kernel and the disk have threads or waits of their own.
@@ -53,13 +54,18 @@ pub(crate) fn run(config: Config, settings: Map<String, Value>) -> anyhow::Resul
         .max_blocking_threads(8)
         .build()
         .context("starting the runtime")?;
-    let served = runtime.block_on(serve(Arc::new(config), Arc::new(settings), room));
+    let served = runtime.block_on(serve(Arc::new(config), Arc::new(settings), install, room));
     // A disk that hangs must not keep the process.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(config: Arc<Config>, settings: Arc<Settings>, room: usize) -> anyhow::Result<()> {
+async fn serve(
+    config: Arc<Config>,
+    settings: Arc<Settings>,
+    install: Install,
+    room: usize,
+) -> anyhow::Result<()> {
     let stopping = stop_on_signal()?;
     let (backend, current) = watch::channel(Backend::Refusing("the daemon is starting".to_owned()));
     let spools = Spools::new(&config);
@@ -88,6 +94,7 @@ async fn serve(config: Arc<Config>, settings: Arc<Settings>, room: usize) -> any
     };
     tracing::info!("serving");
     tokio::spawn(spools.watch(handle.clone(), stopping.clone()));
+    tokio::spawn(install::keep(install, stopping.clone()));
 
     let ended = tokio::select! {
         () = stopping.cancelled() => None,

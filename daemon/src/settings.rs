@@ -7,6 +7,7 @@
 
 mod config_map;
 mod layers;
+mod node;
 mod node_group;
 mod not_yet;
 mod reader;
@@ -26,6 +27,7 @@ pub(crate) use reader::Problem;
 use reader::{Bad, Reader};
 use values::{absolute, boolean, count, mtu, ranges, tags, veth_prefix};
 
+use crate::install::Install;
 use crate::logging;
 
 #[cfg(test)]
@@ -108,6 +110,8 @@ fn too_long(layer: &SettingsLayer) -> Problem {
 pub(crate) struct Read {
     /// What to run with.
     pub(crate) config: Config,
+    /// What to put onto the node.
+    pub(crate) install: Install,
     /// What to log.
     pub(crate) log_level: LevelFilter,
     /// Each variable that is read, with its value and where that comes from.
@@ -227,8 +231,10 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
         spool: reader.get("HOLDFAST_SPOOL", Bad::Refused, base.spool.value, absolute),
         proc_sys: reader.get("HOLDFAST_PROC_SYS", Bad::Refused, base.proc_sys.value, absolute),
     };
+    let install = node::install(&mut reader, &config);
     Read {
         config,
+        install,
         log_level,
         by_name: reader.by_name,
         ignored: reader.ignored,

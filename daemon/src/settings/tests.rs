@@ -270,10 +270,11 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
 #[test]
 fn of_each_variable_it_is_known_who_may_set_it() {
     let read: Vec<String> = from(&[]).by_name.keys().cloned().collect();
-    let mut known: Vec<&str> = OF_THE_CLUSTER.iter().chain(OF_THE_PROCESS).copied().collect();
+    let mut known: Vec<&str> =
+        OF_THE_CLUSTER.iter().chain(OF_THE_PROCESS).chain(node::VARIABLES).copied().collect();
     known.sort_unstable();
     assert_eq!(read, known);
-    assert!(!OF_THE_PROCESS.iter().any(|name| is_for_clusters(name)));
+    assert!(!OF_THE_PROCESS.iter().chain(node::VARIABLES).any(|name| is_for_clusters(name)));
 }
 
 /// The ledger keeps what the cluster said last.

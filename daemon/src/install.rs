@@ -1,0 +1,129 @@
+//! What the node's runtime finds of us: the plugin, and the network configuration that names it.
+//!
+//! The configuration is put in place once the daemon answers from its ledger: a runtime takes its presence for a node that can
+//! have pods. It stays when the daemon restarts, when addresses run out and when EC2 is away.
+//!
+//! What is there and is as it should be is not written. While the daemon runs, what was taken away is put back; what somebody
+//! changed is left as it is till the next start, because others add their plugins to a configuration that is there.
+
+mod conflist;
+mod place;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use conflist::{CniVersion, Wanted};
+use place::{Mode, Placed, is_missing, place};
+
+use crate::aside;
+
+/// What a runtime looks for in its folder of plugins.
+const PLUGIN: &str = "aws-cni";
+
+/// What the Amazon VPC CNI calls its configuration, which other programs look for by name.
+const CONFLIST: &str = "10-aws.conflist";
+
+/// How soon what could not be put in place is tried again, at first and at the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How often it is looked whether both are there.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What is put onto the node, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Install {
+    /// The plugin's program, if it is not beside the daemon's, and the runtime's folder for it.
+    pub(crate) plugin: Option<(Option<PathBuf>, PathBuf)>,
+    /// The runtime's folder of network configurations.
+    pub(crate) configurations: Option<PathBuf>,
+    /// What the configuration says.
+    pub(crate) wanted: Wanted,
+}
+
+impl Install {
+    /// Puts in place what is not as it should be, or only what is not there. Blocks.
+    fn all(&self, only_missing: bool) -> anyhow::Result<()> {
+        let wanted = |path: &Path| !only_missing || is_missing(path);
+        if let Some((program, folder)) = &self.plugin
+            && wanted(&folder.join(PLUGIN))
+        {
+            let program = match program {
+                Some(program) => program.clone(),
+                None => std::env::current_exe().context("finding this program")?.with_file_name(PLUGIN),
+            };
+            let bytes = std::fs::read(&program).with_context(|| format!("reading {}", program.display()))?;
+            tell(&folder.join(PLUGIN), place(folder, PLUGIN, &bytes, Mode::Program)?);
+        }
+        if let Some(folder) = &self.configurations
+            && wanted(&folder.join(CONFLIST))
+        {
+            let text = self.wanted.text()?;
+            tell(&folder.join(CONFLIST), place(folder, CONFLIST, text.as_bytes(), Mode::Plain)?);
+        }
+        Ok(())
+    }
+
+    /// Whether one of them was taken away. Blocks.
+    fn lacks(&self) -> bool {
+        let plugin = self.plugin.as_ref().is_some_and(|(_, folder)| is_missing(&folder.join(PLUGIN)));
+        plugin || self.configurations.as_ref().is_some_and(|folder| is_missing(&folder.join(CONFLIST)))
+    }
+}
+
+fn tell(path: &Path, placed: Placed) {
+    match placed {
+        Placed::AsItWas => tracing::debug!(path = %path.display(), "in place"),
+        Placed::New => tracing::info!(path = %path.display(), "put in place"),
+        Placed::Replaced => tracing::info!(path = %path.display(), "put in the place of another version"),
+    }
+}
+
+/// Puts everything in place, and keeps it there. What cannot be is told once for each cause, and tried again.
+pub(crate) async fn keep(install: Install, stopping: CancellationToken) {
+    if install.plugin.is_none() && install.configurations.is_none() {
+        return;
+    }
+    let work = async {
+        let mut told = String::new();
+        let mut pause = RETRY.0;
+        let (mut wanted, mut only_missing) = (true, false);
+        loop {
+            if wanted {
+                let install = install.clone();
+                // A folder's disk may hang.
+                match aside::look(move || install.all(only_missing)).await {
+                    Some(Ok(())) => {
+                        (told, pause, wanted, only_missing) = (String::new(), RETRY.0, false, true);
+                    }
+                    Some(Err(error)) => {
+                        let cause = format!("{error:#}");
+                        if cause != told {
+                            tracing::error!(error = %cause, "the node's runtime cannot be given the plugin; trying again");
+                            told = cause;
+                        }
+                        tokio::time::sleep(pause).await;
+                        pause = (2 * pause).min(RETRY.1);
+                        continue;
+                    }
+                    None => {}
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            let look = install.clone();
+            wanted |= aside::look(move || look.lacks()).await.unwrap_or(false);
+            if wanted {
+                tracing::warn!("somebody took away the plugin or its configuration: putting it back");
+            }
+        }
+    };
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = work => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

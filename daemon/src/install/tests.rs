@@ -1,0 +1,63 @@
+use std::fs;
+use std::path::Path;
+
+use super::conflist::tests::wanted;
+use super::*;
+
+fn install(root: &Path) -> Install {
+    for folder in ["bin", "net.d"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    fs::write(root.join("program"), "plugin").unwrap();
+    Install {
+        plugin: Some((Some(root.join("program")), root.join("bin"))),
+        configurations: Some(root.join("net.d")),
+        wanted: wanted(),
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if holds() {
+            return;
+        }
+        // Work on other threads is waited for by the real clock.
+        std::thread::sleep(Duration::from_millis(5));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not within two hundred seconds: {what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_away_is_put_back_and_what_is_changed_is_left_till_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plugin, list) = (dir.path().join("bin/aws-cni"), dir.path().join("net.d/10-aws.conflist"));
+    let stopping = CancellationToken::new();
+    let kept = tokio::spawn(keep(install(dir.path()), stopping.clone()));
+    until("both are there", || plugin.exists() && list.exists()).await;
+    let ours = fs::read_to_string(&list).unwrap();
+    fs::write(&list, "somebody added a plugin of theirs").unwrap();
+    fs::remove_file(&plugin).unwrap();
+    until("the plugin is back", || fs::read(&plugin).is_ok_and(|bytes| bytes == b"plugin")).await;
+    assert_eq!(fs::read_to_string(&list).unwrap(), "somebody added a plugin of theirs");
+    stopping.cancel();
+    kept.await.unwrap();
+    assert!(list.exists() && plugin.exists(), "they stay");
+    let kept = tokio::spawn(keep(install(dir.path()), CancellationToken::new()));
+    until("ours again", || fs::read_to_string(&list).is_ok_and(|text| text == ours)).await;
+    kept.abort();
+}
+
+/// The folder of a node may be read-only, full or not there yet.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_put_in_place_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let install = install(dir.path());
+    fs::remove_dir(dir.path().join("net.d")).unwrap();
+    let kept = tokio::spawn(keep(install, CancellationToken::new()));
+    until("the plugin is there", || dir.path().join("bin/aws-cni").exists()).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    fs::create_dir(dir.path().join("net.d")).unwrap();
+    until("the configuration is there", || dir.path().join("net.d/10-aws.conflist").exists()).await;
+    kept.abort();
+}
