@@ -27,6 +27,9 @@ pub(crate) const DUMP: &str = "dump";
 /// Asks for the state, as the ledger keeps it.
 pub(crate) const DUMP_RAW: &str = "dump raw";
 
+/// Asks for the settings that hold.
+pub(crate) const SETTINGS: &str = "settings";
+
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,7 +52,7 @@ pub(crate) fn path(config: &Config) -> PathBuf {
 
 /// Serves the operator; `plugins` is where plugins come in.
 pub(crate) fn listen(desk: &Arc<Desk>, lock: Arc<Lock>, plugins: Arc<Door>) -> anyhow::Result<Listening> {
-    let (path, desk) = (path(desk.config()), Arc::clone(desk));
+    let (path, desk) = (path(&desk.settings().config), Arc::clone(desk));
     server::serve(&path, lock, CONNECTIONS, move |stream| {
         let (desk, plugins) = (Arc::clone(&desk), Arc::clone(&plugins));
         async move {
@@ -87,7 +90,8 @@ async fn answer(mut stream: Held<UnixStream>, desk: &Desk, plugins: &Door) -> an
         }
         (DUMP, backend) => dump(desk, backend, Form::Told).await?,
         (DUMP_RAW, backend) => dump(desk, backend, Form::Raw).await?,
-        (other, _) => json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW] }).to_string(),
+        (SETTINGS, _) => serde_json::to_string(&desk.settings().by_name)?,
+        (other, _) => json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW, SETTINGS] }).to_string(),
     };
     stream.write_all(answer.as_bytes()).await?;
     // The asker reads to the end, which does not wait until the connection is closed.
@@ -115,21 +119,23 @@ async fn word_of(stream: &UnixStream) -> anyhow::Result<String> {
 /// that is not open may hang.
 async fn dump(desk: &Desk, backend: Backend, form: Form) -> anyhow::Result<String> {
     static FILE: OneAtATime = OneAtATime(Semaphore::const_new(1));
-    let (config, settings) = (Arc::clone(desk.config()), Arc::clone(desk.settings()));
+    let settings = desk.settings();
     let cause = match backend {
         Backend::Engine(engine) => {
             let state = engine.dump().await?;
-            return aside::look(move || state::live(&settings, &state, form)).await.context(ENDED_BADLY)?;
+            return aside::look(move || state::live(&settings.by_name, &state, form))
+                .await
+                .context(ENDED_BADLY)?;
         }
         Backend::Refusing(cause) => cause,
     };
     let of_file = {
         let (cause, settings) = (cause.clone(), Arc::clone(&settings));
-        move || state::without_engine(&config, &settings, &cause, form)
+        move || state::without_engine(&settings.config, &settings.by_name, &cause, form)
     };
     match tokio::time::timeout(DISK_PATIENCE, FILE.look(of_file)).await {
         Ok(said) => said.context(ENDED_BADLY)?,
-        Err(_elapsed) => state::unread(&settings, &cause, "its disk does not answer"),
+        Err(_elapsed) => state::unread(&settings.by_name, &cause, "its disk does not answer"),
     }
 }
 

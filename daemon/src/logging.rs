@@ -20,7 +20,7 @@ use tracing_subscriber::fmt::format::Writer as TextWriter;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use queue::Queue;
 use writer::LineWriter;
@@ -44,15 +44,14 @@ impl Drop for Log {
 }
 
 /// Sets the process's logging up, on standard error. A terminal gets text.
-pub(crate) fn set_up(level: LevelFilter, terminal: bool) -> anyhow::Result<Log> {
+pub(crate) fn set_up(level: LevelFilter, terminal: bool) -> anyhow::Result<(Log, Level)> {
     // A descriptor of our own: the library's standard error has a lock, which a write that hangs would hold.
     let out = File::from(io::stderr().as_fd().try_clone_to_owned().context("opening the log")?);
     let queue = Arc::new(Queue::new(ROOM));
     let lost = if terminal { lost_as_text } else { lost_as_json };
     writer::spawn(Arc::clone(&queue), LineWriter::new(out, lost)).context("starting the log's writer")?;
 
-    // The SDK's and the HTTP stack's own chatter says nothing that our spans do not.
-    let wanted = Targets::new().with_default(LevelFilter::WARN).with_target("holdfast", level);
+    let (wanted, handle) = reload::Layer::new(wanted(level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(ToQueue(Arc::clone(&queue)))
         .with_target(false)
@@ -63,7 +62,29 @@ pub(crate) fn set_up(level: LevelFilter, terminal: bool) -> anyhow::Result<Log> 
     tracing_subscriber::registry().with(lines).with(wanted).init();
     // A panic is a defect: it belongs into the log like everything else, whole and on one line.
     std::panic::set_hook(Box::new(|panic| tracing::error!(panic = %panic, "panicked")));
-    Ok(Log { queue })
+    // Without a subscriber there is nothing to be set.
+    let level = Level::of(move |level| drop(handle.reload(self::wanted(level))));
+    Ok((Log { queue }, level))
+}
+
+/// The SDK's and the HTTP stack's own chatter says nothing that our spans do not.
+fn wanted(level: LevelFilter) -> Targets {
+    Targets::new().with_default(LevelFilter::WARN).with_target("holdfast", level)
+}
+
+/// How much is logged, which may change while the process runs.
+pub(crate) struct Level(Box<dyn Fn(LevelFilter) + Send + Sync>);
+
+impl Level {
+    /// Of whatever is told of another one.
+    pub(crate) fn of(set: impl Fn(LevelFilter) + Send + Sync + 'static) -> Self {
+        Self(Box::new(set))
+    }
+
+    /// From now on.
+    pub(crate) fn set(&self, level: LevelFilter) {
+        (self.0)(level);
+    }
 }
 
 /// Upstream's words for levels.

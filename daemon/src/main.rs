@@ -14,6 +14,7 @@ mod cloud;
 mod downgrade;
 mod dump;
 mod install;
+mod keeper;
 mod keys;
 mod limits;
 mod logging;
@@ -33,6 +34,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use holdfast_model::settings::ClusterSettings;
 
+use crate::keeper::Keeper;
 use crate::settings::Layers;
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
@@ -67,7 +69,8 @@ enum Verb {
     },
     /// Say whether the daemon is alive: exit code 0 when its loop answers. Depends on nothing outside the node.
     Health,
-    /// Print the settings that the daemon would run with, and where each comes from.
+    /// Print the settings that hold in the running daemon, whose word each is, and what the Amazon VPC CNI would use where that
+    /// differs; without a daemon, what the environment says.
     Settings,
     /// Bring the ledger of a stopped daemon back to the format of the version before, so that that one takes over with
     /// all pods. To be run by this version, before the older one, or while it says that the ledger is too new for it.
@@ -83,8 +86,15 @@ enum Verb {
     Version,
 }
 
+/// The program by which the Amazon VPC CNI's manifests probe, with an address and timeouts of that one's. Who carries our program
+/// under that name, as the image does, has such a probe answered as by `holdfast health`.
+const INCUMBENTS_PROBE: &str = "grpc-health-probe";
+
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().verb {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let probed = called.is_some_and(|path| path.file_name().is_some_and(|name| name == INCUMBENTS_PROBE));
+    let verb = if probed { Verb::Health } else { Cli::parse().verb };
+    let outcome = match verb {
         Verb::Version => print(&format!("holdfast {}", env!("CARGO_PKG_VERSION"))),
         Verb::Settings => return print_settings(),
         // These need the sockets' paths only; what else is wrong with the environment is the daemon's to say.
@@ -110,7 +120,7 @@ fn main() -> ExitCode {
 fn daemon() -> ExitCode {
     holdfast_datapath::share_one_heap();
     let read = read_settings();
-    let log = match logging::set_up(read.log_level, std::io::stderr().is_terminal()) {
+    let (log, level) = match logging::set_up(read.log_level, std::io::stderr().is_terminal()) {
         Ok(log) => log,
         Err(error) => {
             complain(&format!("{error:#}"));
@@ -129,7 +139,7 @@ fn daemon() -> ExitCode {
             settings = %serde_json::Value::Object(read.by_name.clone()),
             "starting"
         );
-        match run::run(read.config, read.by_name, read.install) {
+        match run::run(Keeper::new(environment, read, level)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(error = %format!("{error:#}"), "the daemon ends");
@@ -143,7 +153,8 @@ fn daemon() -> ExitCode {
     code
 }
 
-/// `holdfast settings`, with all that is wrong with them said at once.
+/// `holdfast settings`: those that hold in the daemon that runs, else what the environment says; with all that is wrong with that
+/// said at once.
 fn print_settings() -> ExitCode {
     let read = read_settings();
     let refused = read.refused.iter().map(ToString::to_string);
@@ -153,7 +164,19 @@ fn print_settings() -> ExitCode {
     if !read.refused.is_empty() {
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    match print_json(&read.by_name) {
+    let printed = match admin::ask(&read.config, admin::SETTINGS) {
+        Ok(Ok(held)) if held.get("unknown").is_none() => print_json(&held),
+        Ok(Ok(_older)) => {
+            complain("the daemon that runs is an older one: this is what its environment says");
+            print_json(&read.by_name)
+        }
+        Ok(Err(nobody)) => {
+            complain(&format!("{nobody}; this is what one would start with, without what the cluster says"));
+            print_json(&read.by_name)
+        }
+        Err(stuck) => Err(stuck),
+    };
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("{error:#}"));
@@ -163,7 +186,11 @@ fn print_settings() -> ExitCode {
 }
 
 fn read_settings() -> settings::Read {
-    settings::read(&Layers::new(|name| std::env::var(name).ok(), &ClusterSettings::default()))
+    settings::read(&Layers::new(environment, &ClusterSettings::default()))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn complain(text: &str) {

@@ -16,7 +16,6 @@ use holdfast_engine::{Engine, EngineHandle, Ports, RuntimeTasks};
 use holdfast_model::chain;
 use holdfast_model::config::Config;
 use holdfast_store::{Found, OpenError, OpenOptions, Opened, Store};
-use serde_json::{Map, Value};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -25,10 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Backend;
 use crate::clock::{self, KernelClock};
 use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
-use crate::install::Install;
+use crate::keeper::Keeper;
 use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
-use crate::state::Settings;
 use crate::{admin, install, limits, rights, server};
 
 /// How soon a ledger that could not be opened is tried again.
@@ -45,7 +43,7 @@ const SLOW_OPENING: Duration = Duration::from_secs(5);
 const ANSWERS_OUT: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
-pub(crate) fn run(config: Config, settings: Map<String, Value>, install: Install) -> anyhow::Result<()> {
+pub(crate) fn run(keeper: Keeper) -> anyhow::Result<()> {
     rights::tell_what_lacks();
     let room = limits::connections();
     // The loop's own work is small; EC2, the kernel and the disk have threads or waits of their own.
@@ -54,22 +52,18 @@ pub(crate) fn run(config: Config, settings: Map<String, Value>, install: Install
         .max_blocking_threads(8)
         .build()
         .context("starting the runtime")?;
-    let served = runtime.block_on(serve(Arc::new(config), Arc::new(settings), install, room));
+    let served = runtime.block_on(serve(keeper, room));
     // A disk that hangs must not keep the process.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(
-    config: Arc<Config>,
-    settings: Arc<Settings>,
-    install: Install,
-    room: usize,
-) -> anyhow::Result<()> {
+async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
+    let config = Arc::clone(&keeper.current().borrow().config);
     let stopping = stop_on_signal()?;
     let (backend, current) = watch::channel(Backend::Refusing("the daemon is starting".to_owned()));
     let spools = Spools::new(&config);
-    let desk = Arc::new(Desk::new(Arc::clone(&config), settings, current, spools.clone(), room));
+    let desk = Arc::new(Desk::new(keeper.current(), current, spools.clone(), room));
 
     // Before anything is touched: where another daemon serves, this one has no business, whatever its ledger.
     let places = tokio::select! {
@@ -83,7 +77,9 @@ async fn serve(
     };
     tell_found(&opened.found);
 
-    let (engine, handle) = build_engine(&config, opened).await?;
+    // What the cluster said last holds until it is heard again.
+    let settings = keeper.hear(&opened.ledger.settings, &[]);
+    let (engine, handle) = build_engine(&settings.config, opened).await?;
     let mut engine = tokio::spawn(engine.run());
     // What was deleted while no daemon ran goes first: an address it holds may be asked for next.
     spools.drain(&handle).await;
@@ -94,7 +90,7 @@ async fn serve(
     };
     tracing::info!("serving");
     tokio::spawn(spools.watch(handle.clone(), stopping.clone()));
-    tokio::spawn(install::keep(install, stopping.clone()));
+    tokio::spawn(install::keep(settings.install.clone(), stopping.clone()));
 
     let ended = tokio::select! {
         () = stopping.cancelled() => None,

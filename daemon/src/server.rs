@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_datapath::netns;
-use holdfast_model::config::Config;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
@@ -21,8 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::aside::Held;
 use crate::backend::Backend;
+use crate::settings::Read;
 use crate::spool::Spools;
-use crate::state::Settings;
 pub(crate) use door::Door;
 pub(crate) use lock::{Lock, LockError};
 
@@ -37,9 +36,7 @@ const LARGE_REQUESTS: usize = 4;
 
 /// All that a connection needs to be served.
 pub(crate) struct Desk {
-    config: Arc<Config>,
-    /// The same by the names under which they are set.
-    settings: Arc<Settings>,
+    settings: watch::Receiver<Arc<Read>>,
     backend: watch::Receiver<Backend>,
     spools: Spools,
     /// Connections served at once; more wait in the kernel's queue.
@@ -52,24 +49,18 @@ pub(crate) struct Desk {
 impl Desk {
     /// A desk with room for this many clients at once. Called in the host's own network namespace.
     pub(crate) fn new(
-        config: Arc<Config>,
-        settings: Arc<Settings>,
+        settings: watch::Receiver<Arc<Read>>,
         backend: watch::Receiver<Backend>,
         spools: Spools,
         room: usize,
     ) -> Self {
         let host = netns::current().and_then(|fd| netns::identity(&fd)).ok();
-        Self { config, settings, backend, spools, room, large: Semaphore::new(LARGE_REQUESTS), host }
+        Self { settings, backend, spools, room, large: Semaphore::new(LARGE_REQUESTS), host }
     }
 
-    /// The configuration.
-    pub(crate) fn config(&self) -> &Arc<Config> {
-        &self.config
-    }
-
-    /// The settings as an operator knows them.
-    pub(crate) fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+    /// The settings that hold now.
+    pub(crate) fn settings(&self) -> Arc<Read> {
+        Arc::clone(&self.settings.borrow())
     }
 
     /// Who answers, now and later.
@@ -114,7 +105,7 @@ impl Drop for Listening {
 /// Serves the plugin.
 pub(crate) fn listen(desk: &Arc<Desk>, lock: Arc<Lock>) -> anyhow::Result<Listening> {
     let desk = Arc::clone(desk);
-    let path = desk.config.socket.value.clone();
+    let path = desk.settings().config.socket.value.clone();
     serve(&path, lock, desk.room, move |stream| connection::serve(stream, Arc::clone(&desk)))
 }
 

@@ -14,6 +14,7 @@ mod reader;
 mod values;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use holdfast_model::config::{Config, READ_INTERVALS, Setting, WarmTargets};
 use holdfast_model::settings::{ClusterSettings, SettingsLayer};
@@ -109,7 +110,7 @@ fn too_long(layer: &SettingsLayer) -> Problem {
 #[derive(Debug)]
 pub(crate) struct Read {
     /// What to run with.
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     /// What to put onto the node.
     pub(crate) install: Install,
     /// What to log.
@@ -233,7 +234,7 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
     };
     let install = node::install(&mut reader, &config);
     Read {
-        config,
+        config: Arc::new(config),
         install,
         log_level,
         by_name: reader.by_name,

@@ -118,7 +118,7 @@ async fn add_answer(
         pod: PodRef { namespace: add.pod.namespace, name: add.pod.name, uid: add.pod.uid },
         netns,
         netns_ref: NetnsRef { path: add.netns_path, inode },
-        mtu: mtu_of(&desk.config, add.mtu),
+        mtu: mtu_of(&desk.settings().config, add.mtu),
         patience: Some(patience.saturating_sub(ANSWER_AHEAD.min(patience / 4))),
         sandbox,
     };

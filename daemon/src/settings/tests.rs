@@ -12,7 +12,7 @@ fn from(pairs: &[(&str, &str)]) -> Read {
 #[test]
 fn an_empty_environment_gives_the_defaults() {
     let read = from(&[]);
-    assert_eq!(read.config, Config::default());
+    assert_eq!(*read.config, Config::default());
     assert!(read.warnings().is_empty() && read.refused.is_empty());
     assert_eq!(read.log_level, LevelFilter::INFO);
 }
