@@ -13,6 +13,8 @@ use holdfast_model::ledger::Ledger;
 use holdfast_store::Store;
 
 const PODS: usize = 30;
+/// The schema of the version before.
+const BEFORE: u8 = 2;
 const EVERY: Duration = Duration::from_millis(10);
 
 fn schema(node: &NodeUnderTest) -> u8 {
@@ -80,13 +82,13 @@ fn a_ledger_of_the_version_before_is_taken_over_under_traffic() {
     let (mut stage, _) = Stage::set(None);
     let before = stage.node.state().unwrap();
     stage.has_all_pods(&before);
-    let before_this = schema(&stage.node) - 1;
-    let refused = stage.node.verb(&["downgrade", "--to", &before_this.to_string()]).unwrap();
+    let refused = stage.node.verb(&["downgrade", "--to", &BEFORE.to_string()]).unwrap();
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && words.contains("in use by another process"), "{words}");
     stage.under_traffic(|node| {
         assert!(node.terminate().unwrap().success());
-        downgrade(node, before_this);
+        assert_eq!(schema(node), BEFORE + 1);
+        downgrade(node, BEFORE);
         node.start_ready().unwrap();
     });
     assert_eq!(stage.node.log().matches("the ledger was brought forward").count(), 1, "{}", stage.node.log());
@@ -105,9 +107,10 @@ fn the_version_before_hands_over_and_takes_back() {
     let older = PathBuf::from(std::env::var_os("HOLDFAST_BIN_OLDER").expect("HOLDFAST_BIN_OLDER is set"));
     let (mut stage, newer) = Stage::set(Some(older.clone()));
     let newer = newer.unwrap();
-    let of_older = schema(&stage.node);
+    let mut of_older = 0;
     stage.under_traffic(|node| {
         node.kill().unwrap();
+        of_older = schema(node);
         node.run_instead(newer.clone());
         node.start_ready().unwrap();
     });
