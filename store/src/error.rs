@@ -94,8 +94,7 @@ pub enum OpenError {
     },
     /// A ledger cannot be brought back to that schema. It is unchanged.
     #[error(
-        "the ledger {path} is of schema {found}, and this version can bring it back to {oldest}, not to {to}: \
-         to go further back, do so with the version in between"
+        "the ledger {path} is of schema {found}, and this version can bring it back as far as {oldest}, not to {to}"
     )]
     NoReturn {
         /// The file.

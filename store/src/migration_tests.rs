@@ -187,7 +187,8 @@ fn a_ledger_is_brought_back_for_the_version_before() {
     assert_eq!((opened.found, opened.ledger), (Found::Intact, old));
     drop(opened.store);
 
-    for (to, words) in [(SCHEMA - 1, "this version can bring it back to"), (NEXT + 1, "is of schema")] {
+    for (to, words) in [(SCHEMA - 1, "this version can bring it back as far as"), (NEXT + 1, "is of schema")]
+    {
         let refused = Store::bring_back_as(&path, to, NOW, &next(forward)).unwrap_err().to_string();
         assert!(refused.contains(words), "{refused}");
     }

@@ -163,7 +163,7 @@ impl Store {
                 }
                 Unusable::Stuck { from, reason } => stuck(from, reason),
             })?;
-        let oldest = schema.steps.iter().map(|step| step.from).max().unwrap_or(found);
+        let oldest = schema.steps.iter().map(|step| step.from).min().unwrap_or(found);
         if found == to {
             return Ok(None);
         }
