@@ -8,6 +8,7 @@ use holdfast_model::settings::{SettingText, SettingsLayer, SettingsPlace};
 use super::is_for_clusters;
 use super::layers::Place;
 use super::reader::Problem;
+use super::values::boolean;
 
 /// What the Amazon VPC CNI's chart calls its ConfigMap.
 pub(crate) const AMAZON_VPC_CNI: &str = "amazon-vpc-cni";
@@ -40,15 +41,21 @@ const OTHERS: &[&str] = &[
     "windows-warm-prefix-target",
 ];
 
-/// What the Amazon VPC CNI's chart writes into every cluster, and for nodes with Windows: of other nodes it says nothing.
+/// Keys that are for nodes with Windows in a cluster that has them.
+const SHARED: &[&str] = &["minimum-ip-target", "warm-ip-target", "warm-prefix-target"];
+
+/// What the Amazon VPC CNI's chart writes into every cluster, whether it has such nodes or not.
 const UNASKED: &[(&str, &str)] =
     &[("minimum-ip-target", "3"), ("warm-ip-target", "1"), ("warm-prefix-target", "0")];
 
 /// What `amazon-vpc-cni` says.
 pub(super) fn amazon_vpc_cni(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> SettingsLayer {
+    let is_on = |key: &str| data.get(key).is_some_and(|text| boolean(text.trim()) == Ok(true));
+    let windows = is_on("enable-windows-ipam") || is_on("enable-windows-prefix-delegation");
     let asked = data.iter().filter(|(key, text)| {
         let unasked = UNASKED.contains(&(key.as_str(), text.trim()));
-        !unasked && !OTHERS.contains(&key.as_str())
+        let theirs = windows && SHARED.contains(&key.as_str());
+        !unasked && !theirs && !OTHERS.contains(&key.as_str())
     });
     layer(AMAZON_VPC_CNI, asked, wrong)
 }

@@ -31,6 +31,23 @@ fn what_the_incumbents_chart_writes_into_every_cluster_says_nothing() {
     assert_eq!((said(&layer), wrong), (Vec::new(), Vec::new()));
 }
 
+/// Where there are nodes with Windows the same keys are theirs; a variable's own name is nobody else's.
+#[test]
+fn targets_of_nodes_with_windows_are_not_ours() {
+    for key in ["enable-windows-ipam", "enable-windows-prefix-delegation"] {
+        let mut wrong = Vec::new();
+        let given = data(&[
+            (key, "true"),
+            ("warm-ip-target", "7"),
+            ("minimum-ip-target", "9"),
+            ("WARM_IP_TARGET", "2"),
+        ]);
+        let layer = amazon_vpc_cni(&given, &mut wrong);
+        assert_eq!(said(&layer), [("WARM_IP_TARGET", "WARM_IP_TARGET", "2")]);
+        assert_eq!(wrong, []);
+    }
+}
+
 #[test]
 fn keys_stand_for_variables_and_variables_for_themselves() {
     let mut wrong = Vec::new();
