@@ -1,0 +1,5 @@
+//! The door to the API server.
+//!
+//! Start reading at [`crd`].
+
+pub mod crd;
