@@ -9,6 +9,7 @@ use std::path::Path;
 /// Rooms that ship.
 const ROOMS: &[&str] = &[
     "aws",
+    "cluster",
     "cni-shim",
     "daemon",
     "datapath",

@@ -1,0 +1,145 @@
+//! The connection to the API server: one request, one answer or one fault.
+
+mod lines;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use http::{HeaderValue, Uri};
+use http_body_util::{BodyExt, Limited};
+use kube::client::{Body, Client};
+use kube::config::{AuthInfo, Config};
+use serde::de::DeserializeOwned;
+
+use crate::asked::Asked;
+use crate::deadline::{Deadlines, within};
+use crate::fault::{ApiFault, Cause, classify, excerpt};
+use crate::request::Prepared;
+
+pub use lines::Lines;
+
+/// More than any answer that is asked for here: a page of the largest objects that a store takes.
+const LARGEST_ANSWER: usize = 64 << 20;
+
+/// Where the API server is, and who asks.
+#[derive(Clone, Debug)]
+pub struct DoorSettings {
+    /// `https://` host and port.
+    pub server: Uri,
+    /// The certificates that it is trusted by, a file. Read anew now and then.
+    pub ca_file: PathBuf,
+    /// The file that holds the service account's token. Read anew now and then, since tokens are over after an hour.
+    pub token_file: PathBuf,
+    /// The limits of every wait.
+    pub deadlines: Deadlines,
+}
+
+/// Asks the API server. Every request is made once and has a deadline; what came of it is the answer or one [`ApiFault`].
+#[derive(Clone)]
+pub struct Door {
+    client: Client,
+    deadlines: Deadlines,
+}
+
+/// No door can be made from these settings.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection to the API server cannot be set up: {words}")]
+pub struct NoDoor {
+    /// What is wrong.
+    words: String,
+}
+
+impl Door {
+    /// Sets up the connection, and makes none yet. Within a runtime.
+    pub fn open(settings: DoorSettings) -> Result<Self, NoDoor> {
+        let mut config = Config::new(settings.server);
+        config.root_cert_file = Some(settings.ca_file);
+        config.auth_info = AuthInfo {
+            token_file: Some(settings.token_file.to_string_lossy().into_owned()),
+            ..AuthInfo::default()
+        };
+        config.connect_timeout = Some(settings.deadlines.connect);
+        config.default_retry = false;
+        let agent = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
+        config.headers = vec![(http::header::USER_AGENT, HeaderValue::from_static(agent))];
+        let client =
+            Client::try_from(config).map_err(|error| NoDoor { words: holdfast_model::chain(&error) })?;
+        Ok(Self { client, deadlines: settings.deadlines })
+    }
+
+    /// The limits of every wait.
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    /// Asks, and reads the whole answer.
+    pub async fn ask<T: DeserializeOwned>(&self, request: Prepared) -> Result<T, ApiFault> {
+        let Prepared { asked, http } = request;
+        let answer = async {
+            let response = self.send(http).await?;
+            let body = whole(response.into_body()).await?;
+            serde_json::from_slice(&body)
+                .map_err(|error| Cause::Malformed(format!("{error}: {}", excerpt(&body))))
+        };
+        within(self.deadlines.answer, answer)
+            .await
+            .flatten()
+            .map_err(|cause| ApiFault { asked: Box::new(asked), cause })
+    }
+
+    /// Asks, and hands the answer over line by line.
+    pub async fn listen(&self, request: Prepared) -> Result<Lines, ApiFault> {
+        let Prepared { asked, http } = request;
+        let answer = within(self.deadlines.answer, self.send(http)).await.flatten();
+        match answer {
+            Ok(response) => Ok(Lines::new(asked, response.into_body(), self.deadlines.silence)),
+            Err(cause) => Err(fault(&asked, cause)),
+        }
+    }
+
+    /// An answer that is a success.
+    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Body>, Cause> {
+        let response =
+            self.client.send(request.map(Body::from)).await.map_err(|error| not_answered(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (head, body) = response.into_parts();
+        // An answer that breaks off is told by what came of its head.
+        let body = whole(body).await.unwrap_or_default();
+        Err(classify(head.status, &head.headers, &body))
+    }
+}
+
+async fn whole(body: Body) -> Result<bytes::Bytes, Cause> {
+    let collected = Limited::new(body, LARGEST_ANSWER).collect().await;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            Cause::Malformed(format!("more than {LARGEST_ANSWER} bytes"))
+        } else {
+            Cause::Broken(holdfast_model::chain(error.as_ref()))
+        }
+    })
+}
+
+/// A failure before an answer.
+fn not_answered(error: &kube::Error) -> Cause {
+    let words = holdfast_model::chain(error);
+    if matches!(error, kube::Error::Auth(_)) {
+        return Cause::Unauthorized(words);
+    }
+    // A connection that stood and broke is not told from one that broke after the last byte.
+    let never_connected = find::<hyper_util::client::legacy::Error>(error)
+        .is_some_and(hyper_util::client::legacy::Error::is_connect);
+    if never_connected { Cause::NotReached(words) } else { Cause::Broken(words) }
+}
+
+/// The first error of this type in the chain.
+fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
+    std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref::<T>())
+}
+
+/// A fault of what was asked.
+pub(crate) fn fault(asked: &Asked, cause: Cause) -> ApiFault {
+    ApiFault { asked: Box::new(asked.clone()), cause }
+}
