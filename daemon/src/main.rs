@@ -11,6 +11,7 @@ mod aside;
 mod backend;
 mod clock;
 mod cloud;
+mod cluster;
 mod downgrade;
 mod dump;
 mod install;

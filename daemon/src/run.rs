@@ -27,7 +27,7 @@ use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
 use crate::keeper::Keeper;
 use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
-use crate::{admin, install, limits, rights, server};
+use crate::{admin, cluster, install, limits, rights, server};
 
 /// How soon a ledger that could not be opened is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -90,6 +90,9 @@ async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
     };
     tracing::info!("serving");
     tokio::spawn(spools.watch(handle.clone(), stopping.clone()));
+    if let Some(place) = settings.api_server.clone() {
+        tokio::spawn(cluster::hear(place, Arc::new(KernelClock::new()?), keeper, handle.clone()));
+    }
     tokio::spawn(install::keep(settings.install.clone(), stopping.clone()));
 
     let ended = tokio::select! {

@@ -5,6 +5,7 @@
 //! that a manifest which works there works here; but every such value is reported, all at once. Of a list the entries
 //! that cannot be used are left out and the others count: one mistake does not undo what was asked for beside it.
 
+mod cluster;
 mod config_map;
 mod layers;
 mod node;
@@ -21,8 +22,11 @@ use holdfast_model::settings::{ClusterSettings, SettingsLayer};
 use serde_json::{Map, Value};
 use tracing_subscriber::filter::LevelFilter;
 
+pub(crate) use cluster::ApiServer;
+pub(crate) use config_map::{AMAZON_VPC_CNI, AWS_NODE};
 pub(crate) use layers::Layers;
 use layers::Place;
+pub(crate) use node_group::NODE_GROUPS;
 use not_yet::NOT_YET;
 pub(crate) use reader::Problem;
 use reader::{Bad, Reader};
@@ -68,8 +72,18 @@ fn is_for_clusters(name: &str) -> bool {
     OF_THE_CLUSTER.contains(&name) || IDLE.contains(&name) || NOT_YET.iter().any(|known| known.0 == name)
 }
 
+/// What is wrong with a name that a cluster may not set.
+fn not_for_clusters(name: &str) -> String {
+    let of_the_process = [OF_THE_PROCESS, node::VARIABLES, cluster::VARIABLES];
+    if of_the_process.iter().any(|names| names.contains(&name)) {
+        "a setting of the environment only".to_owned()
+    } else {
+        "no setting that is read here".to_owned()
+    }
+}
+
 /// The data of the cluster's ConfigMaps; `None`: there is none.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConfigMaps {
     pub(crate) amazon_vpc_cni: Option<BTreeMap<String, String>>,
     pub(crate) aws_node: Option<BTreeMap<String, String>>,
@@ -111,6 +125,8 @@ fn too_long(layer: &SettingsLayer) -> Problem {
 pub(crate) struct Read {
     /// What to run with.
     pub(crate) config: Arc<Config>,
+    /// Where the cluster's API server is; nothing outside a cluster.
+    pub(crate) api_server: Option<ApiServer>,
     /// What to put onto the node.
     pub(crate) install: Install,
     /// What to log.
@@ -233,8 +249,10 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
         proc_sys: reader.get("HOLDFAST_PROC_SYS", Bad::Refused, base.proc_sys.value, absolute),
     };
     let install = node::install(&mut reader, &config);
+    let api_server = cluster::api_server(&mut reader);
     Read {
         config: Arc::new(config),
+        api_server,
         install,
         log_level,
         by_name: reader.by_name,

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use holdfast_model::settings::{SettingText, SettingsLayer, SettingsPlace};
 
-use super::is_for_clusters;
 use super::layers::Place;
 use super::reader::Problem;
 use super::values::boolean;
+use super::{is_for_clusters, not_for_clusters};
 
 /// What the Amazon VPC CNI's chart calls its ConfigMap.
 pub(crate) const AMAZON_VPC_CNI: &str = "amazon-vpc-cni";
@@ -80,7 +80,7 @@ fn layer<'a>(
         let text = text.trim();
         let problem = |wanted: String| Problem::new(&Place::Cluster(place.clone()), key, text, wanted);
         let Some(variable) = variable(key) else {
-            wrong.push(problem("no setting that is read here".to_owned()));
+            wrong.push(problem(not_for_clusters(key)));
             continue;
         };
         if let Some(SettingText { key: first, .. }) = values.get(&variable) {

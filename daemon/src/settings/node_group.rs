@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 
 use holdfast_model::settings::{SettingText, SettingsLayer, SettingsPlace};
 
-use super::is_for_clusters;
 use super::layers::Place;
 use super::reader::Problem;
+use super::{is_for_clusters, not_for_clusters};
 
 /// What the ConfigMap is called.
 pub(crate) const NODE_GROUPS: &str = "holdfast-node-groups";
@@ -61,7 +61,7 @@ fn group(
                 Err(wanted) => wrong.push(problem(wanted)),
             }
         } else if !is_for_clusters(key) {
-            wrong.push(problem("no setting that is read here".to_owned()));
+            wrong.push(problem(not_for_clusters(key)));
         } else {
             values.insert(key.to_owned(), SettingText { key: key.to_owned(), text: value.to_owned() });
         }

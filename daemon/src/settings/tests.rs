@@ -270,11 +270,17 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
 #[test]
 fn of_each_variable_it_is_known_who_may_set_it() {
     let read: Vec<String> = from(&[]).by_name.keys().cloned().collect();
-    let mut known: Vec<&str> =
-        OF_THE_CLUSTER.iter().chain(OF_THE_PROCESS).chain(node::VARIABLES).copied().collect();
+    let mut known: Vec<&str> = OF_THE_CLUSTER
+        .iter()
+        .chain(OF_THE_PROCESS)
+        .chain(node::VARIABLES)
+        .chain(cluster::VARIABLES)
+        .copied()
+        .collect();
     known.sort_unstable();
     assert_eq!(read, known);
-    assert!(!OF_THE_PROCESS.iter().chain(node::VARIABLES).any(|name| is_for_clusters(name)));
+    let mut own = OF_THE_PROCESS.iter().chain(node::VARIABLES).chain(cluster::VARIABLES);
+    assert!(!own.any(|name| is_for_clusters(name)));
 }
 
 /// The ledger keeps what the cluster said last.
@@ -300,4 +306,21 @@ fn a_layer_that_the_ledger_has_no_room_for_is_left_out_and_told() {
     let told = wrong[0].to_string();
     assert!(wrong.len() == 1 && told.contains("in ConfigMap amazon-vpc-cni: all that is said"), "{told}");
     assert!(told.len() < 500, "{told}");
+}
+
+#[test]
+fn the_api_server_is_found_as_kubelet_tells_or_as_the_incumbents_manifest_does() {
+    let server = |pairs: &[(&str, &str)]| {
+        let node = [("MY_NODE_NAME", "ip-10-0-0-4")];
+        from(&[pairs, &node].concat()).api_server.map(|found| found.server)
+    };
+    assert_eq!(server(&[]), None);
+    let usual = [("KUBERNETES_SERVICE_HOST", "172.20.0.1"), ("KUBERNETES_SERVICE_PORT", "6443")];
+    assert_eq!(server(&usual).as_deref(), Some("https://172.20.0.1:6443"));
+    assert_eq!(server(&[("KUBERNETES_SERVICE_HOST", "fd00::1")]).as_deref(), Some("https://[fd00::1]:443"));
+    let with = |endpoint| server(&[&usual[..], &[("CLUSTER_ENDPOINT", endpoint)]].concat());
+    assert_eq!(with("https://abc.eks.amazonaws.com/").as_deref(), Some("https://abc.eks.amazonaws.com"));
+    assert_eq!(with("abc.eks.amazonaws.com").as_deref(), Some("https://abc.eks.amazonaws.com"));
+    assert_eq!(with("http://abc").as_deref(), Some("https://172.20.0.1:6443"), "told, and left out");
+    assert_eq!(from(&usual).api_server, None, "which node is this?");
 }

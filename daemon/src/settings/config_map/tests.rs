@@ -83,7 +83,7 @@ fn what_cannot_be_taken_is_told_and_the_rest_counts() {
     assert_eq!(said(&layer), [("WARM_IP_TARGET", "WARM_IP_TARGET", "5")]);
     let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     for words in [
-        "HOLDFAST_LEDGER=\"/elsewhere\" in ConfigMap aws-node: no setting that is read here",
+        "HOLDFAST_LEDGER=\"/elsewhere\" in ConfigMap aws-node: a setting of the environment only",
         "warm-ip-targets=\"7\" in ConfigMap aws-node: no setting",
         "warm-ip-target=\"6\" in ConfigMap aws-node: WARM_IP_TARGET says the same, and counts",
     ] {

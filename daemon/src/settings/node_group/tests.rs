@@ -55,7 +55,7 @@ fn what_is_wrong_with_a_group_is_told_to_its_nodes() {
         ("WARM_IP_TARGET=1", "want a line like selector=", 0),
         ("selector=size in (big)\nWARM_IP_TARGET=1", "is no term of a selector", 0),
         ("selector=size=big\nWARM_IP=1\nMAX_ENI=2", "WARM_IP=\"1\" in node group g: no setting", 1),
-        ("selector=size=big\nHOLDFAST_SOCKET=/x", "no setting that is read here", 1),
+        ("selector=size=big\nHOLDFAST_SOCKET=/x", "a setting of the environment only", 1),
     ] {
         let mut wrong = Vec::new();
         let found = layers(&labels(&[("g", text)]), &node, &mut wrong);

@@ -1,0 +1,168 @@
+//! What the cluster says of the node's settings: three ConfigMaps, and the node's own labels. Nothing waits for it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use holdfast_cluster::watch::objects::{
+    ConfigMapObject, ConfigMapView, NodeObject, NodeView, config_map, own_node,
+};
+use holdfast_cluster::watch::{View, follow};
+use holdfast_cluster::{Deadlines, Door, DoorSettings};
+use holdfast_engine::EngineHandle;
+use tokio::sync::watch;
+
+use crate::clock::KernelClock;
+use crate::keeper::Keeper;
+use crate::settings::{AMAZON_VPC_CNI, AWS_NODE, ApiServer, ConfigMaps, NODE_GROUPS, of_cluster};
+
+/// How soon it is tried again what the files of the service account do not allow.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Follows what the cluster says, and has the engine go by it, for as long as the engine lives.
+pub(crate) async fn hear(place: ApiServer, clock: Arc<KernelClock>, keeper: Keeper, engine: EngineHandle) {
+    let (door, namespace) = loop {
+        match door(&place) {
+            Ok(door) => break door,
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the cluster cannot be asked; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    };
+    let views = Views::default();
+    let [amazon_vpc_cni, aws_node, node_groups] = [AMAZON_VPC_CNI, AWS_NODE, NODE_GROUPS].map(|name| {
+        let known = views.map_of(name).clone();
+        follow::<ConfigMapObject>(door.clone(), config_map(&namespace, name), Arc::clone(&clock), known)
+    });
+    let node =
+        follow::<NodeObject>(door.clone(), own_node(&place.node), Arc::clone(&clock), views.node.clone());
+    tokio::select! {
+        ((), (), (), ()) = async { tokio::join!(amazon_vpc_cni, aws_node, node_groups, node) } => {}
+        () = go_by(&views, keeper, &engine) => {}
+    }
+}
+
+/// The connection to make, and the namespace that the process is in.
+fn door(place: &ApiServer) -> anyhow::Result<(Door, String)> {
+    let in_account = |name: &str| -> std::path::PathBuf { Path::join(&place.account, name) };
+    let file = in_account("namespace");
+    let namespace = std::fs::read_to_string(&file)
+        .with_context(|| format!("reading {}", file.display()))?
+        .trim()
+        .to_owned();
+    let door = Door::open(DoorSettings {
+        server: place.server.parse().with_context(|| format!("{} is no address", place.server))?,
+        ca_file: in_account("ca.crt"),
+        token_file: in_account("token"),
+        deadlines: Deadlines::USUAL,
+    })?;
+    Ok((door, namespace))
+}
+
+/// What is known of the objects that say something.
+#[derive(Default)]
+struct Views {
+    amazon_vpc_cni: watch::Sender<View<ConfigMapView>>,
+    aws_node: watch::Sender<View<ConfigMapView>>,
+    node_groups: watch::Sender<View<ConfigMapView>>,
+    node: watch::Sender<View<NodeView>>,
+}
+
+/// What they say, as far as it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Heard {
+    maps: ConfigMaps,
+    labels: BTreeMap<String, String>,
+}
+
+impl Views {
+    fn map_of(&self, name: &str) -> &watch::Sender<View<ConfigMapView>> {
+        match name {
+            AMAZON_VPC_CNI => &self.amazon_vpc_cni,
+            AWS_NODE => &self.aws_node,
+            _ => &self.node_groups,
+        }
+    }
+
+    /// Nothing, until each of them was read whole and the node is known: what counts may be what lacks yet.
+    fn heard(&self) -> Option<Heard> {
+        let data = |known: &watch::Sender<View<ConfigMapView>>| {
+            let view = known.borrow();
+            view.complete.then(|| view.only().map(|map| map.data.clone()))
+        };
+        let maps = ConfigMaps {
+            amazon_vpc_cni: data(&self.amazon_vpc_cni)?,
+            aws_node: data(&self.aws_node)?,
+            node_groups: data(&self.node_groups)?,
+        };
+        let labels = self.node.borrow().only()?.labels.clone();
+        Some(Heard { maps, labels })
+    }
+}
+
+/// Has the engine go by each new word.
+async fn go_by(views: &Views, mut keeper: Keeper, engine: &EngineHandle) {
+    let mut maps = [&views.amazon_vpc_cni, &views.aws_node, &views.node_groups].map(watch::Sender::subscribe);
+    let mut node = views.node.subscribe();
+    let mut before = None;
+    loop {
+        if let Some(heard) = views.heard().filter(|heard| before.as_ref() != Some(heard)) {
+            let (said, wrong) = of_cluster(&heard.maps, &heard.labels);
+            let read = keeper.hear(&said, &wrong);
+            if engine.configure(Arc::clone(&read.config), said).await.is_err() {
+                return;
+            }
+            before = Some(heard);
+        }
+        let [first, second, third] = &mut maps;
+        // Their senders live as long as this.
+        let _changed = tokio::select! {
+            changed = first.changed() => changed,
+            changed = second.changed() => changed,
+            changed = third.changed() => changed,
+            changed = node.changed() => changed,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_cluster::watch::ObjectKey;
+
+    use super::*;
+
+    fn read<V: Clone>(known: &watch::Sender<View<V>>, complete: bool, object: Option<V>) {
+        known.send_modify(|view| {
+            view.complete = complete;
+            view.objects = object.into_iter().map(|object| (ObjectKey::default(), object)).collect();
+        });
+    }
+
+    fn map(key: &str, value: &str) -> ConfigMapView {
+        ConfigMapView {
+            data: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+            ..ConfigMapView::default()
+        }
+    }
+
+    /// What has not been read may say the opposite.
+    #[test]
+    fn nothing_is_gone_by_before_everything_was_read_whole() {
+        let views = Views::default();
+        read(&views.amazon_vpc_cni, true, Some(map("warm-ip-target", "5")));
+        read(&views.aws_node, true, None);
+        read(&views.node, true, Some(NodeView::default()));
+        assert_eq!(views.heard(), None, "the groups were not read");
+        read(&views.node_groups, false, Some(map("a", "selector=x\nWARM_IP_TARGET=1")));
+        assert_eq!(views.heard(), None, "not whole");
+        read(&views.node_groups, true, None);
+        let heard = views.heard().unwrap();
+        assert_eq!(heard.maps.amazon_vpc_cni.unwrap()["warm-ip-target"], "5");
+        assert_eq!((heard.maps.aws_node, heard.maps.node_groups), (None, None));
+        read(&views.node, true, None);
+        assert_eq!(views.heard(), None, "of a node that is not known it is not known which groups it is of");
+    }
+}
