@@ -41,8 +41,8 @@ fn a_stage_whose_maker_is_killed_half_way_ends_by_itself() {
     // A kill in the middle of its work, and nobody tells the keeper.
     maker.kill().unwrap();
     maker.wait().unwrap();
-    stage.wait_for_traces("no process", |traces| traces.processes.is_empty());
-    assert!(stage.output(&["status"]).contains("what is left"), "{}", stage.output(&["status"]));
+    stage.wait_for_status("what is left");
+    assert!(stage.traces().processes.is_empty(), "{:?}", stage.traces());
     stage.run(&["down"]);
     stage.assert_gone(&traces);
 }
@@ -54,8 +54,8 @@ fn a_killed_stage_is_told_and_the_next_one_takes_its_place() {
     assert!(stage.refused(&["up", "--nodes", "1", "--plugin", "ptp"]).contains("is up already"));
     let traces = stage.traces();
     stage.kill_keeper();
-    stage.wait_for_traces("no process", |traces| traces.processes.is_empty());
-    assert!(stage.output(&["status"]).contains("what is left"), "{}", stage.output(&["status"]));
+    stage.wait_for_status("what is left");
+    assert!(stage.traces().processes.is_empty(), "{:?}", stage.traces());
     stage.run(&["up", "--nodes", "1", "--plugin", "ptp"]);
     assert_eq!(stage.nodes_ready(), ["node-a"]);
     stage.run(&["down"]);

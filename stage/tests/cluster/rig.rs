@@ -155,6 +155,14 @@ impl Stage {
         }
     }
 
+    /// Waits until `status` says so.
+    pub(crate) fn wait_for_status(&self, words: &str) {
+        let begun = Instant::now();
+        while !self.output(&["status"]).contains(words) {
+            assert!(begun.elapsed() < PATIENCE, "not so: {}", self.output(&["status"]));
+        }
+    }
+
     /// Nothing is there any more, of what there was neither.
     pub(crate) fn assert_gone(&self, before: &Traces) {
         assert_eq!(self.traces(), Traces::default());

@@ -120,11 +120,13 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// Debian's static busybox dies when its `wget` looks a name up, even of a number; its `nc` does not look.
     fn fetch(&self, from: &Pod, address: &str, port: u16) -> String {
-        let url = format!("http://{address}:{port}/hostname");
-        let answer =
-            self.stage.kubectl(&["exec", &from.name, "--", "wget", "-T", "10", "-q", "-O", "-", &url]);
-        answer.trim().to_owned()
+        let ask = format!("printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {address} {port}");
+        let answer = self.stage.kubectl(&["exec", &from.name, "--", "/bin/sh", "-c", &ask]);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{address}: {answer:?}"));
+        assert!(head.contains(" 200 "), "{address}: {head}");
+        body.trim().to_owned()
     }
 
     fn first_of_each_node(&self) -> BTreeMap<&str, &Pod> {
