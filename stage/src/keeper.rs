@@ -50,7 +50,7 @@ fn bring_up(
     // What programs keep there is the stage's, and in memory.
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
         .map_err(Error::kernel("mounting a file system in memory on /run"))?;
-    let places = Places::new(root, &state.plan.release.kubernetes);
+    let places = Places::new(root, &state.plan.release);
     let mut up = BringUp::new(&state, &places, run);
     let live = up.carry_out(draw, &mut |done| drop(tell(&Word::Done(done.to_owned()))))?;
     write_json(&run.live(), &live)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
+use crate::release::{Product, Release, modules};
 
 /// Longest name of a stage: it is part of cgroups' and hosts' names.
 const LONGEST_NAME: usize = 24;
@@ -13,18 +14,18 @@ const LONGEST_NAME: usize = 24;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     root: PathBuf,
-    kubernetes: String,
+    release: Release,
 }
 
 impl Places {
-    /// `kubernetes`: the release's version.
-    pub fn new(root: &Path, kubernetes: &str) -> Self {
-        Self { root: root.to_owned(), kubernetes: kubernetes.to_owned() }
+    /// Of a release.
+    pub fn new(root: &Path, release: &Release) -> Self {
+        Self { root: root.to_owned(), release: release.clone() }
     }
 
-    /// The module files.
-    pub fn go(&self) -> PathBuf {
-        go_of(&self.root)
+    /// The folder of a product's module file.
+    pub fn modules(&self, product: Product) -> PathBuf {
+        modules(&go_of(&self.root), self.release.name.as_deref(), product)
     }
 
     /// Everything that is made.
@@ -34,7 +35,7 @@ impl Places {
 
     /// The programs and images of the release.
     pub fn bin(&self) -> PathBuf {
-        self.target().join(&self.kubernetes).join("bin")
+        self.target().join(&self.release.kubernetes).join("bin")
     }
 
     /// A stage's folder.

@@ -92,6 +92,7 @@ pub(crate) mod tests {
     pub(crate) fn plan(plugin: Plugin) -> Plan {
         let version = |version: &str| version.to_owned();
         let release = Release {
+            name: None,
             kubernetes: version("1.37.1"),
             containerd: version("2.3.7"),
             etcd: version("3.6.16"),

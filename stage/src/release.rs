@@ -1,7 +1,7 @@
 //! Which versions make a cluster: read from the `go.mod` of each product, which is where they are chosen.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 /// What a cluster is made of, as `1.37.1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
+    /// Its name, if it is not the newest one: that of the folder in which its own module files are.
+    pub name: Option<String>,
     /// Kubernetes; the folder of the built programs bears its name.
     pub kubernetes: String,
     /// containerd.
@@ -56,15 +58,21 @@ impl Product {
 }
 
 impl Release {
-    /// Reads the `go.mod` files below `go`.
-    pub fn read(go: &Path) -> Result<Self> {
+    /// Reads the `go.mod` files below `go`, of the newest release or of the one of this name.
+    pub fn read(go: &Path, name: Option<&str>) -> Result<Self> {
+        if let Some(name) = name
+            && !(numbers(name).len() == 2 && go.join(name).is_dir())
+        {
+            return Err(Error::Refused(format!("there is no release {name:?} in {}", go.display())));
+        }
         let version = |product: Product| {
-            let path = go.join(product.folder()).join("go.mod");
+            let path = modules(go, name, product).join("go.mod");
             let text = fs::read_to_string(&path).map_err(Error::io(format!("reading {}", path.display())))?;
             required(&text, product.module())
                 .ok_or_else(|| Error::Refused(format!("{} requires no {}", path.display(), product.module())))
         };
         Ok(Self {
+            name: name.map(str::to_owned),
             kubernetes: version(Product::Kubernetes)?,
             containerd: version(Product::Containerd)?,
             etcd: version(Product::Etcd)?,
@@ -86,6 +94,12 @@ impl Release {
     pub fn containerd_config(&self) -> u8 {
         if numbers(&self.containerd) < vec![2, 3] { 3 } else { 4 }
     }
+}
+
+/// The folder of a product's module file. A release has its own of what it has in another version than the newest.
+pub(crate) fn modules(go: &Path, name: Option<&str>, product: Product) -> PathBuf {
+    let own = name.map(|name| go.join(name).join(product.folder()));
+    own.filter(|own| own.is_dir()).unwrap_or_else(|| go.join(product.folder()))
 }
 
 /// The version, without its `v`, in which a `go.mod` requires a module.
@@ -117,14 +131,20 @@ mod tests {
     }
 
     #[test]
-    fn the_repository_names_a_whole_release() {
-        let release = Release::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/go"))).unwrap();
-        assert_eq!(numbers(&release.kubernetes).len(), 3, "{release:?}");
+    fn the_repository_names_whole_releases() {
+        let go = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/go"));
+        let newest = Release::read(go, None).unwrap();
+        assert_eq!(numbers(&newest.kubernetes).len(), 3, "{newest:?}");
+        let older = Release::read(go, Some("1.35")).unwrap();
+        assert!(older.kubernetes.starts_with("1.35."), "{older:?}");
+        assert_eq!(older.etcd, newest.etcd, "what it has no file of its own for");
+        assert!(["1.2", "kubernetes", "..", ""].iter().all(|name| Release::read(go, Some(name)).is_err()));
     }
 
     #[test]
     fn the_configuration_follows_containerd() {
         let release = |containerd: &str| Release {
+            name: None,
             kubernetes: String::new(),
             containerd: containerd.to_owned(),
             etcd: String::new(),

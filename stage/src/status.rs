@@ -56,7 +56,7 @@ pub fn command_in(root: &Path, run: &RunFolder, place: &Place, argv: &[String]) 
     let words = from_outside(keeper, &live, place, &folder)?;
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).args(argv);
-    let bin = Places::new(root, &state.plan.release.kubernetes).bin();
+    let bin = Places::new(root, &state.plan.release).bin();
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}", bin.display())).env("KUBECONFIG", run.kubeconfig());
     Ok(command)

@@ -24,7 +24,7 @@ const BEGUN_WITHIN: Duration = Duration::from_secs(30);
 /// Brings a stage up and returns when all its nodes are ready. What a stage of this name has left that was killed is removed
 /// before. If it cannot be brought up nothing of it runs any more, and its folder tells why.
 pub fn up(root: &Path, name: &str, plan: &Plan, progress: &mut dyn FnMut(&str)) -> Result<()> {
-    let places = Places::new(root, &plan.release.kubernetes);
+    let places = Places::new(root, &plan.release);
     refuse_without_programs(&places, plan)?;
     let run = places.run(name)?;
     let _lock = lock(&run)?;

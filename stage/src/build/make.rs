@@ -67,7 +67,7 @@ fn make(
     to: &Path,
     still: &mut dyn FnMut(),
 ) -> Result<()> {
-    let folder = places.go().join(recipe.product().folder());
+    let folder = places.modules(recipe.product());
     let mut command = match &recipe.part {
         Part::Go { package, tags, stamps, .. } => {
             let mut command = go_command(toolchain, &folder);
@@ -180,7 +180,7 @@ fn marks(places: &Places, recipes: &[Recipe]) -> BTreeMap<String, String> {
 fn sources(places: &Places) -> Result<Sources> {
     let read = |product: Product| {
         let text = |name: &str| {
-            let path = places.go().join(product.folder()).join(name);
+            let path = places.modules(product).join(name);
             fs::read_to_string(&path).map_err(Error::io(format!("reading {}", path.display())))
         };
         Ok((product, [text("go.mod")?, text("go.sum")?]))
@@ -196,9 +196,9 @@ mod tests {
     fn a_program_counts_only_with_its_file_and_its_mark() {
         let root = tempfile::tempdir().unwrap();
         let repository = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        let release = Release::read(&repository.join("stage/go")).unwrap();
+        let release = Release::read(&repository.join("stage/go"), None).unwrap();
         std::os::unix::fs::symlink(repository.join("stage"), root.path().join("stage")).unwrap();
-        let places = Places::new(root.path(), &release.kubernetes);
+        let places = Places::new(root.path(), &release);
         let names = || -> Vec<&str> {
             missing(&places, &release).unwrap().into_iter().map(|recipe| recipe.name).collect()
         };

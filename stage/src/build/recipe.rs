@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn each_program_has_one_recipe_and_its_package_is_a_tool_of_its_module() {
         let go = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/go"));
-        let recipes = recipes(&Release::read(go).unwrap());
+        let recipes = recipes(&Release::read(go, None).unwrap());
         let names: BTreeSet<_> = recipes.iter().map(|recipe| recipe.name).collect();
         assert_eq!(names.len(), recipes.len());
         for recipe in &recipes {

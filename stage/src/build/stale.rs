@@ -36,6 +36,7 @@ mod tests {
     fn release() -> Release {
         let version = |version: &str| version.to_owned();
         Release {
+            name: None,
             kubernetes: version("1.37.1"),
             containerd: version("2.3.7"),
             etcd: version("3.6.16"),

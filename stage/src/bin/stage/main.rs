@@ -19,6 +19,9 @@ struct Cli {
     /// The repository: its module files, and the folder `target` in which everything is made.
     #[arg(long, global = true, default_value = ".")]
     root: PathBuf,
+    /// Another release than the newest, such as 1.35: for `build` and `up`.
+    #[arg(long, global = true)]
+    release: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -92,6 +95,9 @@ struct Which {
 struct UpArguments {
     #[command(flatten)]
     which: Which,
+    /// Builds first what is not built yet.
+    #[arg(long)]
+    build: bool,
     /// How many nodes.
     #[arg(long, default_value_t = 2)]
     nodes: u8,
@@ -134,8 +140,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let root = std::path::absolute(&cli.root).context("the repository")?;
     let folder = |which: &Which| RunFolder::new(&root, &which.name);
     match cli.command {
-        Command::Build => build_all(&root)?,
-        Command::Up(arguments) => bring_up(&root, arguments)?,
+        Command::Build => build_all(&root, cli.release.as_deref())?,
+        Command::Up(arguments) => bring_up(&root, cli.release.as_deref(), arguments)?,
         Command::Status(which) => println!("stage {:?}: {}", which.name, status(&folder(&which)?)?),
         Command::Down(which) => take_down(&folder(&which)?)?,
         Command::Kubectl { which, arguments } => {
@@ -157,10 +163,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn build_all(root: &Path) -> anyhow::Result<()> {
+fn build_all(root: &Path, release: Option<&str>) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let release = Release::read(&go_of(root))?;
-    let places = Places::new(root, &release.kubernetes);
+    let release = Release::read(&go_of(root), release)?;
+    let places = Places::new(root, &release);
     build::build(&places, &release, &mut |what| say(begun, what))?;
     let place = places.bin();
     println!(
@@ -172,10 +178,13 @@ fn build_all(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bring_up(root: &Path, arguments: UpArguments) -> anyhow::Result<()> {
+fn bring_up(root: &Path, release: Option<&str>, arguments: UpArguments) -> anyhow::Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "containers need root: run this as root");
+    if arguments.build {
+        build_all(root, release)?;
+    }
     let begun = Instant::now();
-    let release = Release::read(&go_of(root))?;
+    let release = Release::read(&go_of(root), release)?;
     let programs = Programs {
         stage: std::env::current_exe().context("the path of this program")?,
         vpcsim: arguments.vpcsim,
