@@ -23,6 +23,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cni", &["wire"]),
     // The fabric is made of the same kernel objects, through the same door.
     ("sim", &["datapath"]),
+    // Starts programs and knows no room's inside, `vpcsim` included.
+    ("stage", &[]),
     ("chaos-tests", &["model", "wire", "store", "datapath", "sim"]),
 ];
 

@@ -1,0 +1,18 @@
+//! The cluster's programs, built from Go modules into `target/stage/VERSION`, once for each version.
+//!
+//! ```text
+//!   stage/go/PRODUCT/go.mod ── recipe ── stale? ── go build ── bin/.building-NAME ── rename ── bin/NAME ── bin/.built/NAME
+//! ```
+//!
+//! A program counts as built when its mark says that it was made from what there is now; the mark is written last. So a
+//! half-written program never counts, and what was built is not looked at again.
+
+mod go;
+mod images;
+mod make;
+mod recipe;
+mod stale;
+
+pub use images::{AGNHOST, Archive, BUSYBOX, PAUSE};
+pub use make::{build, missing};
+pub use recipe::{Part, Recipe, recipes};

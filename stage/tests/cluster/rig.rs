@@ -1,0 +1,224 @@
+//! A stage under test, and the traces that one leaves on a machine.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// How long something may take that takes a second: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A stage of this repository. Taken down when dropped.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    name: String,
+    root: PathBuf,
+}
+
+/// What of a stage is on the machine.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traces {
+    /// Processes in its cgroup.
+    pub(crate) processes: Vec<u32>,
+    /// Their namespaces that are not the machine's.
+    pub(crate) namespaces: BTreeSet<String>,
+    /// Its cgroups.
+    pub(crate) cgroups: Vec<PathBuf>,
+    /// What this program sees mounted below its folder.
+    pub(crate) mounts: Vec<String>,
+    /// Its folder.
+    pub(crate) folder: bool,
+}
+
+impl Stage {
+    /// None yet; what an earlier run of the test left is removed.
+    pub(crate) fn new(name: &str) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "containers need root: run this as root");
+        let root = fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();
+        let this = Self { name: name.to_owned(), root };
+        this.run(&["down"]);
+        this.assert_gone(&Traces::default());
+        this
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stage"));
+        command
+            .args(&arguments[..1])
+            .args(["--name", &self.name, "--root"])
+            .arg(&self.root)
+            .args(&arguments[1..]);
+        command
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs a verb, which must succeed.
+    pub(crate) fn run(&self, arguments: &[&str]) {
+        self.output(arguments);
+    }
+
+    /// The same; gives what it printed.
+    pub(crate) fn output(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a verb, which must fail; gives why.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments);
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Starts a verb and does not wait.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// What kubectl prints.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        self.output(&[&["kubectl", "--"], arguments].concat())
+    }
+
+    /// The same of a command that asks for JSON.
+    pub(crate) fn get(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.kubectl(&[&["get", "--output=json"], arguments].concat())).unwrap()
+    }
+
+    /// The names of the nodes that say that they are ready.
+    pub(crate) fn nodes_ready(&self) -> Vec<String> {
+        let nodes = self.get(&["nodes"]);
+        let is_ready = |node: &&Value| {
+            let conditions = node["status"]["conditions"].as_array().unwrap();
+            conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        };
+        let ready = nodes["items"].as_array().unwrap().iter().filter(is_ready);
+        ready.map(|node| node["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Kills the process that made the stage's namespaces.
+    pub(crate) fn kill_keeper(&self) {
+        let state: Value =
+            serde_json::from_slice(&fs::read(self.folder().join("state.json")).unwrap()).unwrap();
+        let pid = state["keeper"]["outer"]["pid"].as_i64().unwrap();
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.root.join("target/stage/run").join(&self.name)
+    }
+
+    /// What there is of the stage.
+    pub(crate) fn traces(&self) -> Traces {
+        // Its end is a digest, of the folder's path: other repositories' stages are no concern of ours.
+        let prefix = format!("holdfast-stage-{}-", self.name);
+        let state = fs::read(self.folder().join("state.json")).ok();
+        let state: Option<Value> = state.and_then(|state| serde_json::from_slice(&state).ok());
+        let cgroup = state.and_then(|state| state["cgroup"].as_str().map(str::to_owned)).unwrap_or(prefix);
+        let processes = processes_in(&cgroup);
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let folder = self.folder().display().to_string();
+        Traces {
+            namespaces: processes
+                .iter()
+                .flat_map(|pid| namespaces(*pid))
+                .collect::<BTreeSet<_>>()
+                .difference(&own())
+                .cloned()
+                .collect(),
+            cgroups: cgroups(&cgroup),
+            mounts: mounts.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect(),
+            folder: self.folder().exists(),
+            processes,
+        }
+    }
+
+    /// Waits until they are so; gives them.
+    pub(crate) fn wait_for_traces(&self, what: &str, is_so: impl Fn(&Traces) -> bool) -> Traces {
+        let begun = Instant::now();
+        loop {
+            let traces = self.traces();
+            if is_so(&traces) {
+                return traces;
+            }
+            assert!(begun.elapsed() < PATIENCE, "not {what} within {} s: {traces:?}", PATIENCE.as_secs());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until `status` says so.
+    pub(crate) fn wait_for_status(&self, words: &str) {
+        let begun = Instant::now();
+        while !self.output(&["status"]).contains(words) {
+            assert!(begun.elapsed() < PATIENCE, "not so: {}", self.output(&["status"]));
+        }
+    }
+
+    /// Nothing is there any more, of what there was neither.
+    pub(crate) fn assert_gone(&self, before: &Traces) {
+        assert_eq!(self.traces(), Traces::default());
+        // A namespace lives as long as anybody is in it.
+        for entry in fs::read_dir("/proc").unwrap() {
+            let Some(pid) = entry.unwrap().file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let still: Vec<_> = namespaces(pid).intersection(&before.namespaces).cloned().collect();
+            assert!(still.is_empty(), "process {pid} is still in {still:?}");
+        }
+        let bound = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let still: Vec<_> = before.namespaces.iter().filter(|namespace| bound.contains(*namespace)).collect();
+        assert!(still.is_empty(), "still mounted: {still:?}");
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let output = self.ask(&["down"]);
+        if !output.status.success() {
+            eprintln!("down: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+/// Processes whose cgroup's path holds this. One that has ended has none.
+fn processes_in(cgroup: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let entry = entry.unwrap();
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let of = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        if of.contains(&format!("/{cgroup}")) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+fn namespaces(pid: u32) -> BTreeSet<String> {
+    let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
+    let read = |kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
+    kinds.into_iter().filter_map(read).map(|link| link.display().to_string()).collect()
+}
+
+fn own() -> BTreeSet<String> {
+    namespaces(std::process::id())
+}
+
+fn cgroups(prefix: &str) -> Vec<PathBuf> {
+    let entries = |folder: &Path| {
+        fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+    };
+    let hierarchies = entries(Path::new("/sys/fs/cgroup"));
+    let of_stage =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+    hierarchies.flat_map(|hierarchy| entries(&hierarchy).filter(of_stage).collect::<Vec<_>>()).collect()
+}
