@@ -41,6 +41,9 @@ pub(crate) struct Kernel {
     /// How long wiring takes, and putting things right.
     pub(crate) wire_takes: Duration,
     pub(crate) apply_takes: Duration,
+    /// How long setting an ENI up takes, and how often it was begun.
+    pub(crate) set_up_takes: Duration,
+    pub(crate) set_ups: u32,
     /// The MTU of the primary ENI's link, if that is there.
     pub(crate) eni: Option<u32>,
     /// What comparing a pod shows.
@@ -73,6 +76,8 @@ impl Default for Kernel {
             look_takes: (Duration::ZERO, Duration::ZERO),
             wire_takes: Duration::ZERO,
             apply_takes: Duration::ZERO,
+            set_up_takes: Duration::ZERO,
+            set_ups: 0,
             eni: Some(9001),
             differences: Vec::new(),
             liveness: Liveness::Unknown,
@@ -187,6 +192,12 @@ impl HostNet for Host {
     }
 
     async fn set_up_eni(&self, _wiring: EniWiring) -> Result<(), HostFault> {
+        let takes = {
+            let mut kernel = self.kernel();
+            kernel.set_ups += 1;
+            kernel.set_up_takes
+        };
+        takes_time(takes).await;
         Ok(())
     }
 

@@ -124,12 +124,14 @@ async fn who_waits_is_counted() {
     assert_eq!(desk.changes_asked(), 1);
 }
 
-/// A call is under way until EC2 has answered: whatever happens meanwhile, it is not sent beside itself.
+/// A call is under way until EC2 has answered, and an ENI's set-up until the kernel has: whatever happens meanwhile, neither is
+/// begun beside itself.
 #[tokio::test(start_paused = true)]
 async fn what_is_under_way_is_not_asked_again() {
     let desk = Desk::start(three());
     desk.cloud_says(CloudFault::Unknown);
     desk.cloud_takes(Duration::from_secs(5));
+    desk.host.kernel().set_up_takes = Duration::from_secs(5);
     let _wait = ["a", "b", "c", "d"].map(|container| desk.adding(request(container)));
     // Each question has the engine plan anew.
     for _ in 0..600 {
@@ -138,4 +140,5 @@ async fn what_is_under_way_is_not_asked_again() {
     }
     assert!(desk.reads() > 0 && desk.changes_asked() > 1, "{} {}", desk.reads(), desk.changes_asked());
     assert!(!desk.was_asked_twice());
+    assert_eq!(desk.host.kernel().set_ups, 1);
 }

@@ -1,5 +1,9 @@
 //! Pods that are gone without a DEL, and those that live without their link.
 
+use holdfast_model::host::PodWiring;
+use holdfast_model::lease::Face;
+use holdfast_model::uses::Use;
+
 use super::*;
 
 /// A runtime's list says whom to look for; only what is gone is released.
@@ -83,6 +87,35 @@ async fn what_another_sandbox_has_by_now_is_left_to_it() {
         assert_eq!(unwired, if anothers { vec![] } else { vec![lease.faces[0].address] });
         assert_eq!(kernel.pods.contains_key("eni-x"), anothers);
     }
+}
+
+/// A pod has two addresses, and another sandbox has one of them by now: it is not wired anew with the other either.
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_whose_addresses_another_sandbox_has_one_is_left_without_its_link() {
+    let desk = Desk::serving(Config::default()).await;
+    let mut lease = desk.add("a").await.unwrap();
+    let second = if lease.faces[0].address == IpAddr::from([10, 0, 0, 5]) { 6 } else { 5 };
+    let second = Face {
+        ifname: "eth1".into(),
+        address: [10, 0, 0, second].into(),
+        host_veth: "eni-a1".into(),
+        ..lease.faces[0].clone()
+    };
+    {
+        let mut kernel = desk.host.kernel();
+        kernel.liveness = Liveness::Severed;
+        let pod = kernel.pods.remove("eni-a").unwrap().0;
+        let alias = LinkAlias::of(&sandbox("x"));
+        let others = PodWiring { address: second.address, host_veth: "eni-x".into(), alias, ..pod };
+        kernel.pods.insert("eni-x".into(), (others, true));
+    }
+    let used = Change::PutUse(second.address, Use::Leased(sandbox("a")));
+    lease.faces.push(second);
+    let desk = desk.restarted(true, &[Change::PutLease(lease), used]).await;
+    pass(130).await;
+    assert_eq!(desk.host.kernel().pods.keys().collect::<Vec<_>>(), ["eni-x"]);
+    let cut_off = desk.dump().await.unwrap().cut_off;
+    assert!(cut_off.iter().any(|words| words.contains("another sandbox has its address")), "{cut_off:?}");
 }
 
 /// Its link goes, and its sandbox lives.

@@ -112,21 +112,72 @@ async fn a_node_of_a_type_that_nobody_knows_grows_when_ec2_has_told_of_it() {
     assert_ne!(desk.changes_asked(), 0);
 }
 
-/// A call that never left leaves when the ledger says that it may have, not before.
+/// Each question has the engine plan anew, for so long.
+async fn asked_for(desk: &Desk, tenths: u32) {
+    for _ in 0..tenths {
+        desk.status().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// While EC2 has not answered it is not asked again, whatever happens meanwhile.
+#[tokio::test(start_paused = true)]
+async fn ec2_is_asked_of_a_type_once_till_it_has_answered() {
+    let desk = Desk::start(Config::default());
+    desk.is_of_type("x9.unheard-of");
+    desk.cloud_is_silent(true);
+    asked_for(&desk, 300).await;
+    let of_the_type = |api: &&Api| **api == Api::DescribeInstanceTypes;
+    assert_eq!(desk.calls().iter().filter(of_the_type).count(), 1);
+    desk.cloud_is_silent(false);
+    asked_for(&desk, 300).await;
+    assert_eq!(desk.calls().iter().filter(of_the_type).count(), 0, "it has told");
+}
+
+fn open_intent(change: CloudChange, sending: Sending) -> Intent {
+    Intent { id: IntentId(uuid::Uuid::from_u128(1)), change, sending, planned: WallTime(1) }
+}
+
+/// A call that never left leaves when the ledger says that it may have, not before, and then once.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_never_left_leaves_after_it_is_written_that_it_may_have() {
     let desk = Desk::serving(Config::default()).await;
-    let eni = EniId::new("eni-primary");
-    let change = CloudChange::AssignAddresses { eni, count: 1 };
-    let id = IntentId(uuid::Uuid::from_u128(1));
-    let intent = |sending| Intent { id, change: change.clone(), sending, planned: WallTime(1) };
+    let change = CloudChange::AssignAddresses { eni: EniId::new("eni-primary"), count: 1 };
+    let intent = |sending| open_intent(change.clone(), sending);
     let desk = desk.restarted(true, &[Change::PutIntent(intent(Sending::NeverSent))]).await;
     desk.disk_hangs(true);
-    pass(1).await;
+    asked_for(&desk, 10).await;
     assert_eq!(desk.changes_asked(), 0);
     desk.cloud_is_silent(true);
     desk.disk_hangs(false);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    asked_for(&desk, 5).await;
     assert_eq!(desk.changes_asked(), 1);
-    assert_eq!(desk.disk.ledger().intents[&id], intent(Sending::MaybeSent));
+    assert_eq!(desk.disk.ledger().intents[&IntentId(uuid::Uuid::from_u128(1))], intent(Sending::MaybeSent));
+}
+
+/// EC2 refuses to create an ENI that it may have been asked for before: that one is looked for. What never left has made none.
+#[tokio::test(start_paused = true)]
+async fn an_eni_that_an_earlier_process_may_have_made_is_looked_for() {
+    for (sending, made) in [(Sending::NeverSent, false), (Sending::MaybeSent, true)] {
+        let desk = Desk::serving(Config::default()).await;
+        let change = CloudChange::CreateEni {
+            subnet: identity().subnet,
+            security_groups: identity().security_groups,
+            secondary_addresses: 1,
+            slot: EniSlot { card: 0, device: 1 },
+            description: String::new(),
+            tags: BTreeMap::new(),
+        };
+        let desk = desk.restarted(true, &[Change::PutIntent(open_intent(change, sending))]).await;
+        asked_for(&desk, 100).await;
+        assert!(desk.calls().contains(&Api::CreateNetworkInterface), "{sending:?}");
+        let dump = desk.dump().await.unwrap();
+        assert!(dump.ledger.intents.is_empty(), "{sending:?}: it was refused");
+        let wanted = dump.reads_wanted;
+        assert_eq!(
+            wanted.iter().any(|reason| reason.starts_with("IntentsLost")),
+            made,
+            "{sending:?}: {wanted:?}"
+        );
+    }
 }

@@ -161,3 +161,21 @@ fn a_link_is_found_only_when_it_is_the_only_one() {
     assert_eq!(EniLink::Several(vec![&seen, &seen]).found(), None);
     assert_eq!(EniLink::Missing.found(), None);
 }
+
+/// Of several ways to one thing each may be barred on purpose; when all are, that thing is out of reach, and that is said once.
+#[test]
+fn what_goes_astray_on_one_of_several_ways_counts_when_it_does_on_all() {
+    let way = |last, one_of_several| Way { to: Ipv4Addr::new(10, 0, 0, last), marked: false, one_of_several };
+    let (inside, first, second) = (way(1, false), way(2, true), way(3, true));
+    let count = |astray: &[Way]| {
+        let astray = astray.iter().map(|way| (*way, way.to.octets()[3])).collect();
+        that_count(&[inside, first, second], astray)
+    };
+    assert_eq!(count(&[]), []);
+    assert_eq!(count(&[inside]), [1]);
+    assert_eq!(count(&[first]), []);
+    assert_eq!(count(&[second]), []);
+    assert_eq!(count(&[inside, second]), [1]);
+    assert_eq!(count(&[first, second]), [2]);
+    assert_eq!(count(&[inside, first, second]), [1, 2]);
+}
