@@ -10,8 +10,9 @@ use crate::aims::{Aim, Aims};
 use crate::burst;
 use crate::place::PODS;
 
-/// Runs differ by a few hundred kilobytes.
-const RESIDENT: Aim = Aim { name: "resident memory", most: 20_000.0, noise: 0.03, unit: " kB" };
+/// With the Kubernetes client in the program, though it asks nobody here; without it 20 MB were held. Runs differ by a few
+/// hundred kilobytes.
+const RESIDENT: Aim = Aim { name: "resident memory", most: 25_000.0, noise: 0.03, unit: " kB" };
 
 /// The incumbent with as many pods, on the same simulated EC2.
 const INCUMBENT: u64 = 64_000;
