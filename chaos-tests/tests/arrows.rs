@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("aws", &["model", "ports"]),
     ("cluster", &["model", "ports"]),
     ("datapath", &["model", "ports"]),
-    ("daemon", &["model", "planner", "ports", "wire", "store", "engine", "aws", "datapath"]),
+    ("daemon", &["model", "planner", "ports", "wire", "store", "engine", "aws", "cluster", "datapath"]),
     ("cni", &["wire"]),
     // The fabric is made of the same kernel objects, through the same door.
     ("sim", &["datapath"]),

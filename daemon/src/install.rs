@@ -23,6 +23,9 @@ use crate::aside;
 /// What a runtime looks for in its folder of plugins.
 const PLUGIN: &str = "aws-cni";
 
+/// Reference plugins that may be beside ours, as in an image, for nodes that have none.
+const REFERENCE: &[&str] = &["bandwidth", "loopback", "portmap", "tuning"];
+
 /// What the Amazon VPC CNI calls its configuration, which other programs look for by name.
 const CONFLIST: &str = "10-aws.conflist";
 
@@ -47,20 +50,33 @@ impl Install {
     /// Puts in place what is not as it should be, or only what is not there. Blocks.
     fn all(&self, only_missing: bool) -> anyhow::Result<()> {
         let wanted = |path: &Path| !only_missing || is_missing(path);
-        if let Some((program, folder)) = &self.plugin
-            && wanted(&folder.join(PLUGIN))
-        {
+        if let Some((program, folder)) = &self.plugin {
             let program = match program {
                 Some(program) => program.clone(),
                 None => std::env::current_exe().context("finding this program")?.with_file_name(PLUGIN),
             };
-            let bytes = std::fs::read(&program).with_context(|| format!("reading {}", program.display()))?;
-            tell(&folder.join(PLUGIN), place(folder, PLUGIN, &bytes, Mode::Program)?);
+            let put = |from: &Path, name: &str| -> anyhow::Result<()> {
+                let bytes = std::fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+                tell(&folder.join(name), place(folder, name, &bytes, Mode::Program)?);
+                Ok(())
+            };
+            if wanted(&folder.join(PLUGIN)) {
+                put(&program, PLUGIN)?;
+            }
+            // The node's own come with its image, and are newer or older for a reason.
+            for name in REFERENCE {
+                let from = program.with_file_name(name);
+                if from.is_file() && is_missing(&folder.join(name)) {
+                    put(&from, name)?;
+                }
+            }
         }
         if let Some(folder) = &self.configurations
             && wanted(&folder.join(CONFLIST))
         {
-            let text = self.wanted.text()?;
+            // A configuration that names a plugin which is not there makes every pod fail.
+            let plugins = self.plugin.as_ref().map(|(_, folder)| folder);
+            let text = self.wanted.text(|name| plugins.is_none_or(|folder| folder.join(name).exists()))?;
             tell(&folder.join(CONFLIST), place(folder, CONFLIST, text.as_bytes(), Mode::Plain)?);
         }
         Ok(())

@@ -61,19 +61,19 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// The file's text. Reads the user's template, if there is one.
-    pub(super) fn text(&self) -> anyhow::Result<String> {
+    /// The file's text. Reads the user's template, if there is one. Of ours those plugins are left out that are not there.
+    pub(super) fn text(&self, is_there: impl Fn(&str) -> bool) -> anyhow::Result<String> {
         match &self.template {
             Some(path) => {
                 let text =
                     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
                 self.filled(&text).with_context(|| format!("the network configuration {}", path.display()))
             }
-            None => Ok(format!("{:#}\n", self.ours())),
+            None => Ok(format!("{:#}\n", self.ours(is_there))),
         }
     }
 
-    fn ours(&self) -> Value {
+    fn ours(&self, is_there: impl Fn(&str) -> bool) -> Value {
         let mut own = json!({
             "name": "aws-cni",
             "type": "aws-cni",
@@ -86,12 +86,24 @@ impl Wanted {
             "capabilities": { "io.kubernetes.cri.pod-annotations": true },
         });
         self.say_where(&mut own);
-        let mut plugins =
-            vec![own, json!({ "type": "portmap", "capabilities": { "portMappings": true }, "snat": true })];
-        if self.bandwidth {
+        let mut plugins = vec![own];
+        let chains = |name: &str, lost: &str| {
+            let there = is_there(name);
+            if !there {
+                tracing::warn!(
+                    "{name} is not among the runtime's plugins and left out of the configuration: {lost}"
+                );
+            }
+            there
+        };
+        if chains("portmap", "pods' hostPort does not work") {
+            plugins
+                .push(json!({ "type": "portmap", "capabilities": { "portMappings": true }, "snat": true }));
+        }
+        if self.bandwidth && chains("bandwidth", "pods' bandwidth is not limited") {
             plugins.push(json!({ "type": "bandwidth", "capabilities": { "bandwidth": true } }));
         }
-        if self.without_ipv6 {
+        if self.without_ipv6 && chains("tuning", "pods have IPv6 on their links") {
             let off = |scope: &str| (format!("net.ipv6.conf.{scope}.disable_ipv6"), Value::from("1"));
             let sysctl: serde_json::Map<String, Value> =
                 ["all", "default", "lo"].map(off).into_iter().collect();

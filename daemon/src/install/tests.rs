@@ -48,6 +48,25 @@ async fn what_is_taken_away_is_put_back_and_what_is_changed_is_left_till_the_nex
     kept.abort();
 }
 
+/// An image may carry the reference plugins along. A node that has its own keeps them.
+#[tokio::test(start_paused = true)]
+async fn reference_plugins_are_brought_to_nodes_that_have_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let install = install(dir.path());
+    fs::write(dir.path().join("portmap"), "ours").unwrap();
+    fs::write(dir.path().join("tuning"), "ours").unwrap();
+    fs::write(dir.path().join("unknown"), "ours").unwrap();
+    fs::write(dir.path().join("bin/tuning"), "the node's").unwrap();
+    let list = dir.path().join("net.d/10-aws.conflist");
+    let kept = tokio::spawn(keep(install, CancellationToken::new()));
+    until("the configuration is there", || list.exists()).await;
+    kept.abort();
+    assert_eq!(fs::read(dir.path().join("bin/portmap")).unwrap(), b"ours");
+    assert_eq!(fs::read(dir.path().join("bin/tuning")).unwrap(), b"the node's");
+    assert!(!dir.path().join("bin/unknown").exists());
+    assert!(fs::read_to_string(&list).unwrap().contains("portmap"));
+}
+
 /// The folder of a node may be read-only, full or not there yet.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_put_in_place_is_tried_again() {

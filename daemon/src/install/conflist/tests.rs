@@ -33,7 +33,7 @@ fn handed(list: &Value) -> NetConf {
 #[test]
 fn ours_is_what_our_plugin_reads() {
     let wanted = Wanted { mtu: 1500, veth_prefix: "pod".into(), ..wanted() };
-    let list: Value = serde_json::from_str(&wanted.text().unwrap()).unwrap();
+    let list: Value = serde_json::from_str(&wanted.text(|_| true).unwrap()).unwrap();
     assert_eq!((&list["name"], &list["cniVersion"]), (&json!("aws-cni"), &json!("0.4.0")));
     assert_eq!(types(&list), ["aws-cni", "portmap"]);
     let handed = handed(&list);
@@ -46,7 +46,7 @@ fn ours_is_what_our_plugin_reads() {
 #[test]
 fn where_the_daemon_is_elsewhere_the_plugin_is_told() {
     let wanted = Wanted { socket: "/run/other/cni.sock".into(), spool: "/var/other".into(), ..wanted() };
-    let list: Value = serde_json::from_str(&wanted.text().unwrap()).unwrap();
+    let list: Value = serde_json::from_str(&wanted.text(|_| true).unwrap()).unwrap();
     assert_eq!(handed(&list).socket().unwrap(), Path::new("/run/other/cni.sock"));
     assert_eq!(handed(&list).spool().unwrap(), Path::new("/var/other"));
 }
@@ -54,7 +54,7 @@ fn where_the_daemon_is_elsewhere_the_plugin_is_told() {
 #[test]
 fn other_plugins_are_chained_when_they_are_asked_for() {
     let wanted = Wanted { bandwidth: true, without_ipv6: true, version: CniVersion::V110, ..wanted() };
-    let list: Value = serde_json::from_str(&wanted.text().unwrap()).unwrap();
+    let list: Value = serde_json::from_str(&wanted.text(|_| true).unwrap()).unwrap();
     assert_eq!(types(&list), ["aws-cni", "portmap", "bandwidth", "tuning"]);
     assert_eq!(list["cniVersion"], "1.1.0");
     assert_eq!(list["plugins"][3]["sysctl"].as_object().unwrap().len(), 3);
@@ -66,7 +66,7 @@ fn a_users_own_is_taken_with_its_gaps_filled() {
     let path = dir.path().join("10-aws.conflist");
     let of = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        Wanted { template: Some(path.clone()), socket: "/run/x.sock".into(), ..wanted() }.text()
+        Wanted { template: Some(path.clone()), socket: "/run/x.sock".into(), ..wanted() }.text(|_| true)
     };
     let text = r#"{"cniVersion":"1.0.0","name":"mine","plugins":[
         {"type":"aws-cni","vethPrefix":"__VETHPREFIX__","mtu":"__MTU__","pluginLogFile":"__PLUGINLOGFILE__"},
@@ -85,6 +85,19 @@ fn a_users_own_is_taken_with_its_gaps_filled() {
         assert!(refused.contains(words) && refused.contains("10-aws.conflist"), "{refused}");
     }
     std::fs::remove_file(&path).unwrap();
-    let absent = Wanted { template: Some(path), ..wanted() }.text();
+    let absent = Wanted { template: Some(path), ..wanted() }.text(|_| true);
     assert!(format!("{:#}", absent.unwrap_err()).contains("reading"));
+}
+
+#[test]
+fn what_is_not_among_the_runtimes_plugins_is_not_named() {
+    let wanted = Wanted { bandwidth: true, without_ipv6: true, ..wanted() };
+    for (there, named) in [
+        ("", vec!["aws-cni"]),
+        ("portmap", vec!["aws-cni", "portmap"]),
+        ("tuning", vec!["aws-cni", "tuning"]),
+    ] {
+        let list: Value = serde_json::from_str(&wanted.text(|name| name == there).unwrap()).unwrap();
+        assert_eq!(types(&list), named);
+    }
 }
