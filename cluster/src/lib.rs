@@ -11,6 +11,7 @@ pub mod request;
 
 pub mod version;
 pub mod watch;
+pub mod write;
 
 pub use deadline::Deadlines;
 pub use door::{Door, DoorSettings};
