@@ -1,4 +1,5 @@
-//! What the cluster says of the node's settings: three ConfigMaps, and the node's own labels. Nothing waits for it.
+//! The cluster that the node is of: what it says of the settings, in three ConfigMaps and the node's own labels, and what it is told.
+//! Nothing waits for it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,22 +8,32 @@ use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_cluster::watch::objects::{
-    ConfigMapObject, ConfigMapView, NodeObject, NodeView, config_map, own_node,
+    CniNodeView, ConfigMapObject, ConfigMapView, NodeObject, NodeView, PodObject, PodView, config_map,
+    local_pods, own_node,
 };
-use holdfast_cluster::watch::{View, follow};
+use holdfast_cluster::watch::{ObjectKey, View, follow};
+use holdfast_cluster::write::{Sources, Wanted, WriterSettings, write};
 use holdfast_cluster::{Deadlines, Door, DoorSettings};
 use holdfast_engine::EngineHandle;
 use tokio::sync::watch;
 
 use crate::clock::KernelClock;
 use crate::keeper::Keeper;
-use crate::settings::{AMAZON_VPC_CNI, AWS_NODE, ApiServer, ConfigMaps, NODE_GROUPS, of_cluster};
+use crate::settings::{AMAZON_VPC_CNI, AWS_NODE, ApiServer, ConfigMaps, NODE_GROUPS, Read, of_cluster};
+use crate::telling::tell;
+use crate::troubles::Troubles;
 
 /// How soon it is tried again what the files of the service account do not allow.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Follows what the cluster says, and has the engine go by it, for as long as the engine lives.
-pub(crate) async fn hear(place: ApiServer, clock: Arc<KernelClock>, keeper: Keeper, engine: EngineHandle) {
+/// Follows what the cluster says, and has the engine go by it; tells the cluster how things stand; for as long as the engine lives.
+pub(crate) async fn join(
+    place: ApiServer,
+    clock: Arc<KernelClock>,
+    keeper: Keeper,
+    engine: EngineHandle,
+    troubles: Arc<Troubles>,
+) {
     let (door, namespace) = loop {
         match door(&place) {
             Ok(door) => break door,
@@ -39,9 +50,46 @@ pub(crate) async fn hear(place: ApiServer, clock: Arc<KernelClock>, keeper: Keep
     });
     let node =
         follow::<NodeObject>(door.clone(), own_node(&place.node), Arc::clone(&clock), views.node.clone());
+    let (wanted, told) = (watch::Sender::<Wanted>::default(), Told::default());
+    let sources = Sources {
+        wanted: wanted.subscribe(),
+        pods: told.pods.subscribe(),
+        node: views.node.subscribe(),
+        cni_node: told.cni_node.subscribe(),
+    };
+    // The node's name as instance: what a token of another node's writes says so.
+    let settings = WriterSettings { node: place.node.clone(), instance: place.node.clone() };
+    let writing = write(door.clone(), settings, sources, Arc::clone(&clock));
+    let current = keeper.current();
+    let pods = follow_pods(current.clone(), door, &place.node, Arc::clone(&clock), told.pods.clone());
+    let own_pod = place.pod.map(|name| ObjectKey::new(&namespace, name));
+    let telling = tell(engine.clone(), troubles, current, own_pod, clock, wanted);
     tokio::select! {
-        ((), (), (), ()) = async { tokio::join!(amazon_vpc_cni, aws_node, node_groups, node) } => {}
+        _never = async { tokio::join!(amazon_vpc_cni, aws_node, node_groups, node, pods) } => {}
         () = go_by(&views, keeper, &engine) => {}
+        () = writing => {}
+        () = telling => {}
+    }
+}
+
+/// What is looked at before it is written.
+#[derive(Default)]
+struct Told {
+    pods: watch::Sender<View<PodView>>,
+    /// Nothing is asked of it yet.
+    cni_node: watch::Sender<View<CniNodeView>>,
+}
+
+/// From the time on that they are to be annotated: nobody else needs them.
+async fn follow_pods(
+    mut settings: watch::Receiver<Arc<Read>>,
+    door: Door,
+    node: &str,
+    clock: Arc<KernelClock>,
+    known: watch::Sender<View<PodView>>,
+) {
+    if settings.wait_for(|read| read.annotates).await.is_ok() {
+        follow::<PodObject>(door, local_pods(node), clock, known).await;
     }
 }
 
@@ -130,8 +178,6 @@ async fn go_by(views: &Views, mut keeper: Keeper, engine: &EngineHandle) {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_cluster::watch::ObjectKey;
-
     use super::*;
 
     fn read<V: Clone>(known: &watch::Sender<View<V>>, complete: bool, object: Option<V>) {

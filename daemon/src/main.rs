@@ -25,7 +25,9 @@ mod server;
 mod settings;
 mod spool;
 mod state;
+mod telling;
 mod told;
+mod troubles;
 mod turns;
 
 use std::io::{IsTerminal as _, Write as _};

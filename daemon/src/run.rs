@@ -27,6 +27,7 @@ use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
 use crate::keeper::Keeper;
 use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
+use crate::troubles::Troubles;
 use crate::{admin, cluster, install, limits, rights, server};
 
 /// How soon a ledger that could not be opened is tried again.
@@ -63,7 +64,8 @@ async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
     let stopping = stop_on_signal()?;
     let (backend, current) = watch::channel(Backend::Refusing("the daemon is starting".to_owned()));
     let spools = Spools::new(&config);
-    let desk = Arc::new(Desk::new(keeper.current(), current, spools.clone(), room));
+    let troubles = Arc::new(Troubles::default());
+    let desk = Arc::new(Desk::new(keeper.current(), current, spools.clone(), Arc::clone(&troubles), room));
 
     // Before anything is touched: where another daemon serves, this one has no business, whatever its ledger.
     let places = tokio::select! {
@@ -91,7 +93,7 @@ async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
     tracing::info!("serving");
     tokio::spawn(spools.watch(handle.clone(), stopping.clone()));
     if let Some(place) = settings.api_server.clone() {
-        tokio::spawn(cluster::hear(place, Arc::new(KernelClock::new()?), keeper, handle.clone()));
+        tokio::spawn(cluster::join(place, Arc::new(KernelClock::new()?), keeper, handle.clone(), troubles));
     }
     tokio::spawn(install::keep(settings.install.clone(), stopping.clone()));
 

@@ -22,6 +22,7 @@ use crate::aside::Held;
 use crate::backend::Backend;
 use crate::settings::Read;
 use crate::spool::Spools;
+use crate::troubles::Troubles;
 pub(crate) use door::Door;
 pub(crate) use lock::{Lock, LockError};
 
@@ -39,6 +40,8 @@ pub(crate) struct Desk {
     settings: watch::Receiver<Arc<Read>>,
     backend: watch::Receiver<Backend>,
     spools: Spools,
+    /// Pods that got no network.
+    troubles: Arc<Troubles>,
     /// Connections served at once; more wait in the kernel's queue.
     room: usize,
     large: Semaphore,
@@ -52,10 +55,11 @@ impl Desk {
         settings: watch::Receiver<Arc<Read>>,
         backend: watch::Receiver<Backend>,
         spools: Spools,
+        troubles: Arc<Troubles>,
         room: usize,
     ) -> Self {
         let host = netns::current().and_then(|fd| netns::identity(&fd)).ok();
-        Self { settings, backend, spools, room, large: Semaphore::new(LARGE_REQUESTS), host }
+        Self { settings, backend, spools, troubles, room, large: Semaphore::new(LARGE_REQUESTS), host }
     }
 
     /// The settings that hold now.

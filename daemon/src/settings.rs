@@ -45,6 +45,7 @@ const OF_THE_PROCESS: &[&str] =
 /// What may be said to a whole cluster, or to a group of nodes.
 const OF_THE_CLUSTER: &[&str] = &[
     "ADDITIONAL_ENI_TAGS",
+    "ANNOTATE_POD_IP",
     "AWS_VPC_CNI_NODE_PORT_SUPPORT",
     "AWS_VPC_ENI_MTU",
     "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
@@ -68,7 +69,7 @@ const OF_THE_CLUSTER: &[&str] = &[
 /// Whether a variable is one that a cluster may set: those that are read, and those that are known and have no effect yet.
 fn is_for_clusters(name: &str) -> bool {
     /// For modes that are none of this version's.
-    const IDLE: &[&str] = &["ANNOTATE_POD_IP", "AWS_MANAGE_ENIS_NON_SCHEDULABLE", "WARM_PREFIX_TARGET"];
+    const IDLE: &[&str] = &["AWS_MANAGE_ENIS_NON_SCHEDULABLE", "WARM_PREFIX_TARGET"];
     OF_THE_CLUSTER.contains(&name) || IDLE.contains(&name) || NOT_YET.iter().any(|known| known.0 == name)
 }
 
@@ -125,6 +126,8 @@ fn too_long(layer: &SettingsLayer) -> Problem {
 pub(crate) struct Read {
     /// What to run with.
     pub(crate) config: Arc<Config>,
+    /// Whether pods are annotated with their address (`ANNOTATE_POD_IP`).
+    pub(crate) annotates: bool,
     /// Where the cluster's API server is; nothing outside a cluster.
     pub(crate) api_server: Option<ApiServer>,
     /// What to put onto the node.
@@ -250,8 +253,10 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
     };
     let install = node::install(&mut reader, &config);
     let api_server = cluster::api_server(&mut reader);
+    let annotates = reader.get("ANNOTATE_POD_IP", Bad::Ignored, false, boolean).value;
     Read {
         config: Arc::new(config),
+        annotates,
         api_server,
         install,
         log_level,

@@ -34,6 +34,7 @@ impl<W: World> Engine<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use holdfast_model::config::{Setting, WarmTargets};
@@ -45,7 +46,7 @@ mod tests {
 
     fn said() -> ClusterSettings {
         let place = SettingsPlace::ConfigMap("amazon-vpc-cni".to_owned());
-        ClusterSettings { layers: vec![SettingsLayer { place, values: Default::default() }] }
+        ClusterSettings { layers: vec![SettingsLayer { place, values: BTreeMap::default() }] }
     }
 
     fn with(change: impl FnOnce(&mut Config)) -> Config {

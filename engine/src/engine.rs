@@ -258,6 +258,7 @@ impl<W: World> Engine<W> {
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Gc { network, valid, reply } => self.collect(&network, &valid, reply),
             Request::Dump { reply } => self.dump(reply),
+            Request::Pods { reply } => drop(reply.send(self.pods())),
             Request::Configure { config, said, reply } => {
                 self.configure(config, said);
                 reply.send(()).ok();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use holdfast_model::config::Config;
 use holdfast_model::lease::Lease;
-use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::sandbox::{PodRef, SandboxKey};
 use holdfast_model::settings::ClusterSettings;
 use holdfast_ports::Netns;
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +53,11 @@ impl EngineHandle {
     /// Releases the leases of a network that the runtime does not list and whose sandbox is gone.
     pub async fn gc(&self, network: String, valid: BTreeSet<SandboxKey>) -> Result<(), Stopped> {
         self.ask(|reply| Request::Gc { network, valid, reply }).await
+    }
+
+    /// The pods that have an address here, each with its first.
+    pub async fn pods(&self) -> Result<Vec<(PodRef, IpAddr)>, Stopped> {
+        self.ask(|reply| Request::Pods { reply }).await
     }
 
     /// Other settings from now on, as one; what the cluster said of them is kept for a start without it.

@@ -155,6 +155,9 @@ pub(crate) enum Request {
         valid: BTreeSet<SandboxKey>,
         reply: oneshot::Sender<()>,
     },
+    Pods {
+        reply: oneshot::Sender<Vec<(PodRef, IpAddr)>>,
+    },
     Configure {
         config: Arc<Config>,
         said: ClusterSettings,

@@ -1,8 +1,12 @@
 //! Would an ADD work now?
 
+use std::net::IpAddr;
+
 use holdfast_model::chain;
 use holdfast_model::host::NatSeen;
+use holdfast_model::lease::LeasePhase;
 use holdfast_model::pool::PoolKey;
+use holdfast_model::sandbox::PodRef;
 use holdfast_planner as planner;
 use holdfast_ports::HostFault;
 
@@ -27,6 +31,12 @@ impl<W: World> Engine<W> {
         let report = planner::report(pool, &self.desired(), ledger, &self.observed, &now);
         let shortage = report.shortage(self.config.add_hold.value, &now);
         if shortage.hold && !shortage.hindered { Status::Growing } else { Status::Short(shortage.cause) }
+    }
+
+    /// Those that were answered for; of a pod with several addresses the first.
+    pub(crate) fn pods(&self) -> Vec<(PodRef, IpAddr)> {
+        let answered = self.book.ledger().leases.values().filter(|lease| lease.phase == LeasePhase::Active);
+        answered.filter_map(|lease| Some((lease.pod.clone(), lease.faces.first()?.address))).collect()
     }
 
     /// What may keep packets from pods although all that is ours is as it should be.

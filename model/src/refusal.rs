@@ -152,6 +152,32 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// In one word, for events and conditions.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::InstanceFull { .. } => "InstanceFull",
+            Self::ConfiguredLimit { .. } => "ConfiguredLimit",
+            Self::SubnetFull { .. } => "SubnetFull",
+            Self::EniQuota => "NetworkInterfaceQuota",
+            Self::Throttled { .. } => "Throttled",
+            Self::Denied { .. } => "MissingIAMPermissions",
+            Self::Credentials { .. } => "NoCredentials",
+            Self::Unreachable { .. } => "EC2Unreachable",
+            Self::Rejected { .. } => "EC2Refuses",
+            Self::NotReady => "IdentityUnknown",
+            Self::HostNotRead => "HostNotRead",
+            Self::NatAwaited => "NATNotWritten",
+            Self::NotReadYet => "EC2NotRead",
+            Self::LinkAwaited { .. } => "LinkAwaited",
+            Self::EniTaken { .. } => "NetworkInterfaceTaken",
+            Self::ProvisioningDisabled => "ProvisioningDisabled",
+            Self::LedgerClosed { .. } => "LedgerClosed",
+            Self::AllCooling { .. } => "AddressesResting",
+            Self::EniFull { .. } => "NetworkInterfaceFull",
+            Self::Miscounted { .. } => "Miscounted",
+        }
+    }
+
     /// Whether it says nothing about what was asked for: EC2 is in trouble, or we are with EC2.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Throttled { .. } | Self::Unreachable { .. } | Self::Credentials { .. })

@@ -23,6 +23,7 @@ use super::Desk;
 use super::connection::start_of;
 use crate::aside::{self, Held};
 use crate::backend::Backend;
+use crate::clock;
 use crate::keys::key_of;
 
 /// An ADD is answered at least this long before its plugin gives up, so that the cause reaches the pod's events; a
@@ -146,6 +147,7 @@ async fn add_answer(
                 let details = format!("the lease of {sandbox} names no address");
                 return failed(code::FAILED, "the pod's network could not be set up", details, false);
             };
+            desk.troubles.over(&pod);
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             // Beside, so that the plugin has its answer before the log has its lines.
             tokio::spawn(async move {
@@ -157,7 +159,9 @@ async fn add_answer(
         }
         Err(error) => {
             let (code, message) = in_cni(&error);
-            failed(code, message, chain(&error), error.worth_retrying())
+            let details = chain(&error);
+            desk.troubles.refused(&pod, &details, clock::wall());
+            failed(code, message, details, error.worth_retrying())
         }
     }
 }

@@ -12,6 +12,7 @@ pub(super) const VARIABLES: &[&str] = &[
     "KUBERNETES_SERVICE_HOST",
     "KUBERNETES_SERVICE_PORT",
     "MY_NODE_NAME",
+    "MY_POD_NAME",
 ];
 
 /// Where kubelet mounts a pod's service account.
@@ -26,13 +27,15 @@ pub(crate) struct ApiServer {
     pub(crate) account: PathBuf,
     /// What this node is called there.
     pub(crate) node: String,
+    /// What this process's pod is called, where it runs in one.
+    pub(crate) pod: Option<String>,
 }
 
 /// Nothing: this process is in no cluster, or is not told of its node.
 pub(super) fn api_server<F: Fn(&str) -> Option<String>>(reader: &mut Reader<'_, F>) -> Option<ApiServer> {
     let mut given = |name| reader.get(name, Bad::Ignored, None, |text| Ok(Some(text.to_owned()))).value;
     let (host, port) = (given("KUBERNETES_SERVICE_HOST"), given("KUBERNETES_SERVICE_PORT"));
-    let node = given("MY_NODE_NAME");
+    let (node, pod) = (given("MY_NODE_NAME"), given("MY_POD_NAME"));
     let endpoint = reader.get("CLUSTER_ENDPOINT", Bad::Ignored, None, |text| https(text).map(Some)).value;
     let account =
         reader.get("HOLDFAST_SERVICE_ACCOUNT", Bad::Refused, SERVICE_ACCOUNT.into(), absolute).value;
@@ -40,7 +43,7 @@ pub(super) fn api_server<F: Fn(&str) -> Option<String>>(reader: &mut Reader<'_, 
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         format!("https://{host}:{}", port.unwrap_or_else(|| "443".to_owned()))
     });
-    Some(ApiServer { server: endpoint.or(usual)?, account, node: node? })
+    Some(ApiServer { server: endpoint.or(usual)?, account, node: node?, pod })
 }
 
 /// As upstream, which is given it by EKS as a whole address.

@@ -1,5 +1,7 @@
 //! What the cluster says of the settings.
 
+use std::collections::BTreeMap;
+
 use holdfast_migrations::v3;
 use holdfast_model::settings::{ClusterSettings, SettingText, SettingsLayer, SettingsPlace};
 
@@ -35,7 +37,7 @@ fn thaw_layer(frozen: v3::SettingsLayer) -> Result<SettingsLayer, BadRecord> {
         v3::SettingsPlace::ConfigMap { name } => SettingsPlace::ConfigMap(name),
         v3::SettingsPlace::NodeGroup { name } => SettingsPlace::NodeGroup(name),
     };
-    let mut layer = SettingsLayer { place, values: Default::default() };
+    let mut layer = SettingsLayer { place, values: BTreeMap::default() };
     for v3::Setting { variable, key, text } in frozen.values {
         if layer.values.insert(variable.clone(), SettingText { key, text }).is_some() {
             return Err(BadRecord(format!("{variable} is set twice in {}", layer.place)));
