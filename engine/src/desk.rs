@@ -62,11 +62,20 @@ struct Time {
     boot: &'static str,
     began: Instant,
     drawn: AtomicU64,
+    asked: AtomicU64,
+}
+
+impl Time {
+    /// In virtual time nothing else tells who never rests from who works: it is asked for the time at each turn.
+    fn rests(&self, passed: u64) -> bool {
+        self.asked.fetch_add(1, Ordering::SeqCst) < 50_000 + passed / 2
+    }
 }
 
 impl Clock for Time {
     fn now(&self) -> Now {
         let passed = u64::try_from(self.began.elapsed().as_millis()).unwrap();
+        assert!(self.rests(passed), "the engine has no rest");
         Now {
             boot: BootId::new(self.boot),
             boottime: BootTime(1_000_000 + passed),
@@ -279,7 +288,12 @@ impl Desk {
             cloud: cloud.clone(),
             metadata: imds.clone(),
             host: host.clone(),
-            clock: Arc::new(Time { boot, began: Instant::now(), drawn: AtomicU64::new(25_500) }),
+            clock: Arc::new(Time {
+                boot,
+                began: Instant::now(),
+                drawn: AtomicU64::new(25_500),
+                asked: AtomicU64::new(0),
+            }),
             spawner: Arc::new(RuntimeTasks),
         };
         let (wake, woken) = mpsc::unbounded_channel();

@@ -67,7 +67,12 @@ pub(crate) struct Toy {
     /// Intents whose call left, whatever came of it.
     left: BTreeSet<IntentId>,
     next: u64,
+    /// Rounds since time went on, and in all.
+    rounds: (u32, u32),
 }
+
+/// How many rounds there may be without a pause, and in all: a test whose end never comes fails, and does not hang.
+const MOST_ROUNDS: (u32, u32) = (500, 50_000);
 
 pub(crate) fn identity(instance_type: &str) -> NodeIdentity {
     NodeIdentity {
@@ -117,6 +122,7 @@ impl Toy {
             freed: BTreeMap::new(),
             left: BTreeSet::new(),
             next: 0,
+            rounds: (0, 0),
         };
         let kind = toy.start(&identity(instance_type));
         assert_eq!(kind, Recovery::Fresh);
@@ -177,6 +183,7 @@ impl Toy {
         self.now.boottime.0 += by;
         self.now.wall.0 += by;
         self.cloud.at = self.now.wall.0;
+        self.rounds.0 = 0;
     }
 
     pub(crate) fn waiting(&self) -> u32 {
@@ -272,6 +279,9 @@ impl Toy {
 
     /// Looks, plans once and carries the plan out. False when there was nothing to do.
     pub(crate) fn round(&mut self) -> bool {
+        self.rounds = (self.rounds.0 + 1, self.rounds.1 + 1);
+        let ends = self.rounds.0 <= MOST_ROUNDS.0 && self.rounds.1 <= MOST_ROUNDS.1;
+        assert!(ends, "it goes on for ever: {:?}", self.last);
         self.look();
         self.observed.note_unwanted(&self.ledger);
         let made = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));

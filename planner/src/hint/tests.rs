@@ -242,6 +242,36 @@ fn what_is_shown_and_passes_for_detached_is_seen() {
     }
 }
 
+/// With an unknown MAC it is told which ENIs are gone and keep their place: whoever sits there may be it. Others are no part of it.
+#[test]
+fn an_unknown_mac_comes_with_the_places_that_are_kept_and_no_others() {
+    let second = EniId::new("eni-0001");
+    let attached = rested().ledger.enis[&second].phase.clone();
+    for (phase, gone, kept) in
+        [(attached.clone(), true, true), (attached, false, false), (EniPhase::Available, false, false)]
+    {
+        let mut toy = rested();
+        toy.alter(&second, |eni| {
+            eni.phase = phase.clone();
+            eni.management = if gone { Management::Excluded } else { Management::Managed };
+        });
+        let blocks: Vec<_> = toy.ledger.blocks_on(&second).cloned().collect();
+        for block in blocks.into_iter().filter(|_| gone) {
+            let state = BlockState::Withdrawn;
+            toy.ledger.apply(&Change::PutBlock(holdfast_model::block::Block { state, ..block }));
+        }
+        let mut hint = shown(&toy);
+        let told = |toy: &Toy, hint: &BTreeMap<_, _>| {
+            compare_hint(&toy.ledger, hint, &toy.cloud.shown_groups(), &toy.now)
+        };
+        hint.remove(&toy.ledger.enis[&second].mac);
+        assert!(told(&toy, &hint).unwrap_or_default().kept.is_empty(), "nobody may sit there");
+        hint.insert(MacAddr([2, 7, 7, 7, 7, 7]), BTreeSet::new());
+        let expected: BTreeSet<_> = kept.then(|| second.clone()).into_iter().collect();
+        assert_eq!(told(&toy, &hint).unwrap().kept, expected, "{phase:?} {gone}");
+    }
+}
+
 /// Somebody attached another ENI in the place of one that they deleted under its pods. It waits for them to go, for hours or
 /// days, and no longer.
 #[test]

@@ -220,7 +220,9 @@ fn one_that_is_anothers_by_now_is_left_to_it() {
     toy.config.warm.value = by_address(1, 1);
     let there = toy.cloud.enis[&second()].attachment.clone().unwrap();
     detach(&mut toy, &second());
+    let began = toy.now.boottime;
     while toy.ledger.enis.contains_key(&second()) {
+        assert!(toy.now.boottime.since(began) < Duration::from_secs(1200), "it is kept: {:?}", toy.last);
         let detached = toy.ledger.enis[&second()].phase == EniPhase::Detached;
         if detached && toy.cloud.enis[&second()].attachment.is_none() {
             let elsewhere = AttachmentView { instance: InstanceId::new("i-2"), ..there.clone() };

@@ -123,6 +123,31 @@ fn an_eni_that_we_detach_is_let_go() {
     }
 }
 
+/// What is on an unattached one comes with it when it is attached again. One that is just being detached, or is to be deleted, is
+/// not.
+#[test]
+fn what_is_on_an_unattached_eni_is_taken_in_unless_it_goes() {
+    for (phase, detaching, taken_in) in [
+        (EniPhase::Available, false, true),
+        (EniPhase::Available, true, false),
+        (EniPhase::Detached, false, false),
+    ] {
+        let mut toy = idle();
+        toy.alter(&second(), |eni| eni.phase = phase.clone());
+        let lacked = toy.ledger.blocks_on(&second()).next().unwrap().net;
+        toy.ledger.apply(&Change::DropBlock(lacked));
+        let view = shown(&toy, |view| {
+            if detaching {
+                bound(view, "i-1", AttachmentStatus::Detaching);
+            } else {
+                view.attachment = None;
+            }
+        });
+        let ledger = read_second(&toy, &of_second(), Some(view));
+        assert_eq!(ledger.blocks.contains_key(&lacked), taken_in, "{phase:?} {detaching}");
+    }
+}
+
 /// Where EC2 has it, unless pods are wired for where it was or another ENI has that slot in the book.
 #[test]
 fn an_eni_is_where_ec2_has_it() {

@@ -134,3 +134,20 @@ fn what_gives_nothing_back_needs_no_proof() {
     toy.observed.traces.looked = true;
     assert!(admitted(&toy, &unassign));
 }
+
+/// Between the plan and the call lies the disk, which may hang: a look does not last so long. What takes nothing away needs none.
+#[test]
+fn a_call_that_takes_something_away_leaves_while_the_look_before_it_is_fresh() {
+    let ip = toy().ledger.blocks_on(&second()).next().unwrap().net.addr();
+    for (change, needs_a_look) in [
+        (CloudChange::UnassignAddresses { eni: second(), addresses: vec![ip] }, true),
+        (CloudChange::AssignAddresses { eni: second(), count: 1 }, false),
+    ] {
+        let mut toy = toy();
+        let id = toy.open(change);
+        let leaves = |toy: &Toy| may_leave(&toy.ledger, &toy.observed, &toy.ledger.intents[&id], &toy.now);
+        assert!(leaves(&toy));
+        toy.sleep(LOOKED_AT_FOR);
+        assert_eq!(leaves(&toy), !needs_a_look);
+    }
+}

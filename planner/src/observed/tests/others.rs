@@ -88,3 +88,25 @@ fn an_eni_that_a_read_shows_as_not_bound_here_is_read_again() {
         assert_eq!(toy.observed.doubted(&second()), again, "{status:?} at {instance}");
     }
 }
+
+/// A read that began before our last change of an ENI, or that comes while a call about it is under way, was not taken in: it
+/// has not shown it.
+#[test]
+fn a_read_has_shown_an_eni_when_nothing_of_ours_came_between() {
+    for (changed, under_way, shown) in
+        [(false, false, true), (true, false, false), (false, true, false), (true, true, false)]
+    {
+        let mut toy = rested();
+        let began = toy.now.boottime;
+        toy.sleep(Duration::from_secs(1));
+        if under_way {
+            toy.open(CloudChange::AssignAddresses { eni: second(), count: 1 });
+        }
+        let at = if changed { toy.now.boottime } else { began };
+        toy.alter(&second(), |eni| eni.changed = at);
+        let views = [view(&second(), &toy.cloud.enis[&second()])];
+        let read = CloudRead::Enis { enis: vec![second()] };
+        toy.observed.read_adopted(&toy.ledger, Reading { read: &read, views: &views, began });
+        assert_eq!(toy.observed.reads.shown(&second()) == Some(began), shown, "{changed} {under_way}");
+    }
+}

@@ -3,10 +3,14 @@
 use holdfast_model::cloud::{Api, CloudChange, TAG_NO_MANAGE};
 use holdfast_model::config::WarmTargets;
 use holdfast_model::eni::{EniPhase, Management};
-use holdfast_model::ids::{EniId, InstanceId};
+use holdfast_model::ids::{EniId, InstanceId, IntentId};
+use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::ledger::Change;
+use holdfast_model::time::BootTime;
 
 use super::*;
 use crate::Step;
+use crate::looks::Looks;
 use crate::toy::{Fate, Toy, by_address, by_eni};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -277,7 +281,9 @@ fn what_is_still_ours_is_asked_for_again() {
     for (silence, reads) in [(Duration::from_secs(60), false), (2 * HOUR, true)] {
         let (mut toy, eni) = needed(by_eni(1));
         toy.delete_all_pods();
+        let began = toy.now.boottime;
         let intent = loop {
+            assert!(toy.now.boottime.since(began) < HOUR, "it is never to be deleted: {:?}", toy.last);
             toy.round();
             toy.sleep(Duration::from_millis(500));
             let decided = toy.ledger.enis[&eni].phase == EniPhase::Detached;
@@ -329,4 +335,35 @@ fn a_look_is_of_this_eni_since_it_is_in_its_phase_and_not_old() {
     toy.alter(&eni, |eni| eni.changed = since);
     toy.read(&read, began, 0);
     assert!(!seen(&toy, &eni));
+}
+
+/// Its being made or found is a look at it too.
+#[test]
+fn what_takes_nothing_away_is_done_without_a_look_while_an_eni_is_new() {
+    let (mut toy, eni) = needed(by_eni(1));
+    for (ago, known) in [(299, true), (300, false)] {
+        let since = BootTime(toy.now.boottime.0 - ago * 1000);
+        toy.alter(&eni, |eni| eni.since = since);
+        let mut looks = Looks::new(&toy.observed, &toy.now);
+        assert_eq!(looks.known(&toy.ledger.enis[&eni]), known, "{ago}");
+        assert_eq!(looks.wanted().contains(&eni), !known, "{ago}");
+    }
+}
+
+/// Its attachment never left, and meanwhile it may have become somebody's.
+#[test]
+fn an_attachment_that_never_left_leaves_after_a_look_unless_the_eni_is_new() {
+    let (mut toy, eni) = needed(by_eni(1));
+    let slot = toy.ledger.enis[&eni].slot().unwrap();
+    let change = CloudChange::AttachEni { eni: eni.clone(), instance: InstanceId::new("i-1"), slot };
+    let (id, sending, planned) = (IntentId(uuid::Uuid::from_u128(1)), Sending::NeverSent, toy.now.wall);
+    toy.ledger.apply(&Change::PutIntent(Intent { id, change, sending, planned }));
+    for (ago, leaves) in [(60, true), (3600, false)] {
+        let since = BootTime(toy.now.boottime.0 - ago * 1000);
+        toy.alter(&eni, |eni| (eni.phase, eni.since) = (EniPhase::Available, since));
+        let made = toy.planned();
+        let read = Step::Read(holdfast_model::cloud::CloudRead::Enis { enis: vec![eni.clone()] });
+        assert_eq!(made.steps.contains(&Step::Repeat(id)), leaves, "{ago}: {made:?}");
+        assert_eq!(made.steps.contains(&read), !leaves, "{ago}: {made:?}");
+    }
 }
