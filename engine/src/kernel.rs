@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use holdfast_model::chain;
-use holdfast_model::host::{HostAction, HostObserved, LinkAlias, NatSeen, NatWanted, PodWiring};
-use holdfast_model::ids::EniId;
+use holdfast_model::host::{
+    EniLink, HostAction, HostObserved, LinkAlias, Look, NatSeen, NatWanted, PodWiring,
+};
+use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_planner::{self as planner, Spared};
 use holdfast_ports::{HostFault, HostNet};
@@ -77,7 +79,7 @@ impl<W: World> Engine<W> {
         if self.book.failing().is_some() {
             return;
         }
-        let macs = self.macs.insert(observed.links.iter().filter_map(|link| link.mac).collect()).clone();
+        self.macs = Some(observed.links.iter().filter_map(|link| link.mac).collect());
         if !self.looked {
             self.first_look();
         } else if self.is_in_doubt() {
@@ -85,7 +87,10 @@ impl<W: World> Engine<W> {
             self.recover(None);
         }
         self.weigh_identity();
-        self.observed.links_seen(self.book.ledger(), &macs, &now);
+        let look = Look::over(&observed);
+        let here = |mac: &MacAddr| !matches!(look.eni_link(*mac), EniLink::Missing);
+        let enis = self.book.ledger().enis.values().map(|eni| eni.mac).filter(here).collect();
+        self.observed.links_seen(self.book.ledger(), &enis, &now);
         self.nat_seen = observed.nat;
         self.note_way_out(observed.way_out);
         if let Some(drops) = &observed.forward_drops {

@@ -26,7 +26,7 @@ use crate::limits::limits_of;
 use crate::observed::{DESCRIBES_LAG, Observed};
 use crate::proof::Left;
 use crate::quarantine::rest;
-use crate::reading::Reading;
+use crate::reading::{Reading, VIEWS_ARE_OLD_AT_MOST};
 
 #[cfg(test)]
 mod tests;
@@ -136,6 +136,7 @@ impl Merge<'_> {
             };
             if !shown
                 && known.state == BlockState::Held
+                && self.is_believed_of(draft, &known)
                 && let Some(left) = self.proves_absence(record)
             {
                 draft.withdraw(&known, &left);
@@ -172,6 +173,12 @@ impl Merge<'_> {
                 None => self.found(draft, &record.id, ip, new),
             }
         }
+    }
+
+    /// Whether it is believed that what was not shown is not there. A live pod is not told dead by a view that may be older than its
+    /// address; what is nobody's comes back as it went.
+    fn is_believed_of(&self, draft: &Draft<'_>, known: &Block) -> bool {
+        !draft.ledger.is_somebodys(known) || self.reading.began.since(known.shown) >= VIEWS_ARE_OLD_AT_MOST
     }
 
     /// Delegated prefixes: nothing is leased from them, and they take up room.

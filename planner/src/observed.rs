@@ -25,7 +25,7 @@ use crate::host::wants_set_up;
 use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
-use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
+use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, VIEWS_ARE_OLD_AT_MOST};
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
@@ -384,12 +384,14 @@ impl Observed {
             };
             for block in ledger.blocks_on(&record.id).filter(|block| block.is_host()) {
                 let ip = block.net.addr();
-                let idle = block.state == BlockState::Held && !ledger.is_somebodys(block);
-                if view.secondary.contains(&ip) || !idle {
+                if view.secondary.contains(&ip) || block.state != BlockState::Held {
                     self.reads.address_shown(ip);
                 } else {
-                    let from = record.changed.after(ABSENCE_BELIEVED_AFTER);
-                    self.reads.want_from(Reason::NotShown(ip), from);
+                    let settled = record.changed.after(ABSENCE_BELIEVED_AFTER);
+                    let of_a_pod =
+                        ledger.is_somebodys(block).then(|| block.shown.after(VIEWS_ARE_OLD_AT_MOST));
+                    self.reads
+                        .want_from(Reason::NotShown(ip), of_a_pod.map_or(settled, |from| from.max(settled)));
                 }
             }
         }
@@ -483,7 +485,7 @@ impl Observed {
         self.set_up_rests.get(eni).is_some_and(|rest| now.boottime.since(rest.since) >= LINK_TAKES_AT_MOST)
     }
 
-    /// The kernel's links were read. An ENI whose link is gone serves nobody until it was set up again; and somebody may have
+    /// The kernel's links were read; `macs` are those of ENIs that have one. An ENI whose link is gone serves nobody until it was set up again; and somebody may have
     /// detached it, which metadata was seen to hide for as long as the instance runs.
     pub fn links_seen(&mut self, ledger: &Ledger, macs: &BTreeSet<MacAddr>, now: &Now) {
         let shown = ledger.enis.values().filter(|eni| macs.contains(&eni.mac));

@@ -9,6 +9,10 @@ use holdfast_model::time::BootTime;
 /// Describes lag behind changes: absence is believed only by a read that began this long after our last change.
 pub const ABSENCE_BELIEVED_AFTER: Duration = Duration::from_secs(30);
 
+/// A view that is no older than this shows what there was before: an address that was given, or shown, less long ago may lack in
+/// one that is merely late. Views were seen to be a minute old.
+pub const VIEWS_ARE_OLD_AT_MOST: Duration = Duration::from_secs(90);
+
 /// How long a tombstone is kept. Describes were seen to lag by tens of seconds, IMDS by minutes.
 pub const TOMBSTONE: Duration = Duration::from_secs(300);
 

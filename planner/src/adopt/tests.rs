@@ -16,7 +16,7 @@ mod enis;
 
 use super::*;
 use crate::free_addresses;
-use crate::reading::TOMBSTONE;
+use crate::reading::{TOMBSTONE, VIEWS_ARE_OLD_AT_MOST};
 use crate::toy::{Toy, by_address, by_eni, writes};
 
 fn full() -> CloudRead {
@@ -109,6 +109,7 @@ fn an_address_somebody_took_is_dropped_when_free_and_kept_when_leased() {
         toy.ledger.leases.values().filter(|l| l.faces[0].eni == eni).map(|l| l.faces[0].address).collect();
     assert_eq!(held.len(), 1);
     toy.cloud.enis.get_mut(&eni).unwrap().secondary.clear();
+    toy.sleep(VIEWS_ARE_OLD_AT_MOST);
     read_now(&mut toy);
     let left: Vec<_> = toy.ledger.blocks_on(&eni).cloned().collect();
     assert_eq!(left.len(), 1);

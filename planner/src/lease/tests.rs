@@ -121,7 +121,7 @@ fn an_address_that_was_taken_away_leaves_with_its_lease() {
     let mut toy = rested();
     let lease = toy.ledger.leases.values().next().unwrap().clone();
     toy.cloud.enis.get_mut(&lease.faces[0].eni).unwrap().secondary.remove(&lease.faces[0].address);
-    toy.sleep(Duration::from_secs(60));
+    toy.sleep(Duration::from_secs(120));
     let node = toy.ledger.node.clone().unwrap();
     let began = toy.now.boottime;
     toy.read(&CloudRead::InstanceEnis { instance: node.identity.instance }, began, 0);

@@ -280,7 +280,7 @@ fn a_free_address_that_was_not_shown_is_not_proven_until_it_is() {
     assert!(!unproven(&toy, free), "the view is older than our change");
     adopted(&mut toy, &one, &[lacking], changed);
     assert!(unproven(&toy, free));
-    assert!(!unproven(&toy, leased), "what a pod has is not in question");
+    assert!(unproven(&toy, leased), "another read tells whether its pod is cut off");
     adopted(&mut toy, &one, &[whole], changed.after(SECOND));
     assert!(!unproven(&toy, free));
 }
