@@ -182,6 +182,10 @@ impl Setback {
             Some(Fault::AttachmentLimit) => {
                 of(scope, Refusal::Miscounted { api, cause }, seconds(10), seconds(600))
             }
+            // The ENI has more addresses than this instance's type can carry, which asking again does not change.
+            Some(Fault::AddressLimit) if api == Api::AttachNetworkInterface => {
+                of(scope, Refusal::Rejected { api, cause }, seconds(2), seconds(600))
+            }
             // The next call asks for less, down to nothing, or for another slot, so it may come soon.
             Some(Fault::AddressLimit | Fault::SlotTaken) => {
                 of(scope, Refusal::Miscounted { api, cause }, Duration::from_millis(500), seconds(10))

@@ -93,3 +93,17 @@ fn success_ends_what_it_disproves() {
         assert_eq!(pauses.iter().count() == 0, ends, "{scope:?}, {api:?} about {about:?}");
     }
 }
+
+/// Of an assignment the next one asks for less; an attachment asks for the same again.
+#[test]
+fn an_attachment_that_the_type_has_no_room_for_is_tried_ever_later() {
+    let limit = |api| {
+        Setback::of(api, PauseScope::Eni(eni("eni-a")), Some(&crate::Fault::AddressLimit), "too many", None)
+    };
+    let attach = limit(Api::AttachNetworkInterface);
+    assert_eq!(attach.longest, Duration::from_secs(600));
+    assert!(matches!(attach.cause, Refusal::Rejected { .. }), "nothing is miscounted: {:?}", attach.cause);
+    let assign = limit(ASSIGN);
+    assert_eq!(assign.longest, Duration::from_secs(10));
+    assert!(matches!(assign.cause, Refusal::Miscounted { .. }));
+}
