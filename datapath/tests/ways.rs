@@ -7,14 +7,20 @@ use std::net::IpAddr;
 
 use holdfast_datapath::netlink::{Change, LinkRef, Route, RouteScope, RouteType, Rule};
 use holdfast_model::host::{HostAction, MAIN_TABLE, PROTOCOL, PodWiring, Way};
+use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::{HostFault, HostNet};
 use support::vpc::{INTERNET, Vpc, marked, vpc};
 use support::{Netns, address, dump, index, namespace, runtime, socket, sysctl, wiring};
 
 /// One inside the VPC, one outside.
 fn with_ways(wiring: PodWiring) -> PodWiring {
-    let way = |to: &str, marked| Way { to: to.parse().unwrap(), marked, one_of_several: marked };
-    PodWiring { ways: vec![way("10.0.0.2", false), way(INTERNET, true), way("9.9.9.9", true)], ..wiring }
+    let way = |to: &str, marked: bool| {
+        let secondary = !marked && wiring.table != MAIN_TABLE;
+        let by = Some(MacAddr([2, 0, 0, 0, 0, if secondary { 0x20 } else { 0x10 }]));
+        Way { to: to.parse().unwrap(), marked, place: u8::from(marked), by }
+    };
+    let ways = vec![way("10.0.0.2", false), way(INTERNET, true), way("9.9.9.9", true)];
+    PodWiring { ways, ..wiring }
 }
 
 fn pods() -> [PodWiring; 2] {
@@ -244,6 +250,64 @@ fn what_takes_one_destination_outside_and_not_all_cuts_nobody_off() {
         found[0].1.starts_with("packets from 10.0.0.101 to 203.0.113.1 (marked 0x80) do not go by"),
         "{found:?}"
     );
+}
+
+/// As a DHCP client does that looks after a secondary ENI, too. Pods that run are told of; none is refused for it.
+#[test]
+fn what_leaves_by_the_wrong_eni_is_told_and_refuses_nobody() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let running = pods().map(|wiring| vpc.pod_of(wiring));
+    let asked: Vec<_> = running.iter().map(|(wiring, _)| wiring.clone()).collect();
+    assert_eq!(rt.block_on(vpc.host.diverted(asked.clone())).unwrap(), Vec::new());
+    for half in ["0.0.0.0/1", "128.0.0.0/1"] {
+        ip(&vpc, &format!("route add {half} via 10.0.0.1 dev eth1 onlink"));
+    }
+    let found = rt.block_on(vpc.host.diverted(asked.clone())).unwrap();
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (_, words) in &found {
+        assert!(
+            words
+                .contains("(marked 0x80) do not leave by the ENI with MAC 02:00:00:00:00:10 but by route to")
+                && words.contains("dev eth1 table 254: our rule 1024"),
+            "{words}"
+        );
+    }
+    let comes = with_ways(wiring(9, "10.0.0.109", MAIN_TABLE));
+    rt.block_on(vpc.host.wire_pod(comes, namespace().into())).unwrap();
+}
+
+/// A cause that is not so would cost the time of who believes it.
+#[test]
+fn what_takes_packets_by_conditions_that_are_not_looked_at_is_not_blamed_on_others() {
+    let (vpc, rt) = (vpc(), runtime());
+    vpc.serve();
+    let [_, second] = pods();
+    let (wiring, _sandbox) = vpc.pod_of(second);
+    socket(&vpc.node).apply(&blackhole(99, "0.0.0.0/0")).unwrap();
+    for rules in [
+        // The rule that is jumped over takes nothing.
+        vec![
+            "priority 40 from 10.0.1.102 goto 60",
+            "priority 50 from 10.0.1.102 blackhole",
+            "priority 60 from 10.0.1.102 lookup 99",
+        ],
+        vec!["priority 60 from 10.0.1.102 goto 2000", "priority 2000 from 10.0.1.102 lookup 99"],
+        vec!["priority 60 uidrange 0-0 to 10.0.1.102 lookup 99"],
+    ] {
+        for rule in rules.iter().rev() {
+            ip(&vpc, &format!("rule add {rule}"));
+        }
+        let found = rt.block_on(vpc.host.diverted(vec![wiring.clone()])).unwrap();
+        assert!(
+            found.len() == 1 && found[0].1.contains("conditions are not looked at"),
+            "{rules:?}: {found:?}"
+        );
+        assert!(!found[0].1.contains("our rule") && !found[0].1.contains("foreign rule 50"), "{found:?}");
+        for rule in &rules {
+            ip(&vpc, &format!("rule del {rule}"));
+        }
+    }
 }
 
 /// Of pods that run it is asked without being asked for by a runtime: each whose packets go elsewhere, and no other.

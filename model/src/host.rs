@@ -18,7 +18,7 @@ use crate::ids::MacAddr;
 use crate::sandbox::SandboxKey;
 
 pub use eni::{EniChange, EniWiring};
-pub use pod::{PodDifference, PodWired, PodWiring, Way, that_count};
+pub use pod::{PodDifference, PodWired, PodWiring, Way, places};
 pub use seen::{EniLink, HostObserved, LinkSeen, Look, NatSeen, Route, Rule, SetOf};
 
 /// The protocol number on routes and rules that we made (`rtm_protocol`, `FRA_PROTOCOL`). Unassigned upstream

@@ -12,7 +12,7 @@ use holdfast_model::host::{
     EniWiring, HostDesired, LinkAlias, MAIN_TABLE, NatTable, NatWanted, PRIMARY_MARK, PodWiring, Rule,
     SourceNat, Way, priority,
 };
-use holdfast_model::ids::EniId;
+use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
@@ -42,7 +42,6 @@ pub struct Spared {
 
 /// The wiring of a lease, face by face.
 pub fn wirings_of(ledger: &Ledger, config: &Config, lease: &Lease) -> Vec<PodWiring> {
-    let ways = ways(ledger, config);
     let wiring = |face: &Face| PodWiring {
         alias: LinkAlias::of(&SandboxKey { ifname: face.ifname.clone(), ..lease.sandbox.clone() }),
         host_veth: face.host_veth.clone(),
@@ -51,28 +50,30 @@ pub fn wirings_of(ledger: &Ledger, config: &Config, lease: &Lease) -> Vec<PodWir
         address: face.address,
         mtu: face.mtu,
         table: face.place.route_table(),
-        ways: ways.clone(),
+        ways: ways(ledger, config, ledger.enis.get(&face.eni).map(|eni| eni.mac)),
     };
     lease.faces.iter().map(wiring).collect()
 }
 
-/// Destinations that stand for all others: in each of the VPC's ranges its resolver, which EC2 gives to nobody, and some outside.
-/// Nothing is sent there. None while the node is not known.
-fn ways(ledger: &Ledger, config: &Config) -> Vec<Way> {
+/// Destinations that stand for all others, from a pod whose ENI has this MAC: in each of the VPC's ranges its resolver, which EC2 gives
+/// to nobody, and two that may be somebody's; and some outside. Nothing is sent there. None while the node is not known.
+fn ways(ledger: &Ledger, config: &Config, own: Option<MacAddr>) -> Vec<Way> {
     /// One that is nobody's, and two that are in use.
     const OUTSIDE: [Ipv4Addr; 3] =
         [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(9, 9, 9, 9)];
     let Some(node) = &ledger.node else { return Vec::new() };
-    let resolver = |range: &Ipv4Net| Ipv4Addr::from(u32::from(range.network()).wrapping_add(2));
-    let inside = node.identity.vpc_cidrs.iter().map(resolver).map(|to| Way {
-        to,
-        marked: false,
-        one_of_several: false,
-    });
+    let within = |range: &Ipv4Net| {
+        let (first, last) = (u32::from(range.network()), u32::from(range.broadcast()));
+        [first.wrapping_add(2), first + (last - first) / 2 + 2, last.wrapping_sub(1)].map(Ipv4Addr::from)
+    };
+    let ranges = node.identity.vpc_cidrs.iter().zip(1_u8..);
+    let inside =
+        ranges.flat_map(|(range, place)| within(range).map(|to| Way { to, marked: false, place, by: own }));
     let kept = || node.identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value);
     let outside = OUTSIDE.into_iter().filter(|to| !kept().any(|range| range.contains(to)));
     let marked = !config.external_snat.value;
-    inside.chain(outside.map(|to| Way { to, marked, one_of_several: true })).collect()
+    let by = if marked { Some(node.identity.primary_mac) } else { own };
+    inside.chain(outside.map(|to| Way { to, marked, place: 0, by })).collect()
 }
 
 /// What is marked leaves by the primary ENI.

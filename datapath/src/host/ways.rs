@@ -1,9 +1,11 @@
 //! Asking the kernel where it would send packets of a pod's and packets to it, and finding what makes it send them
 //! elsewhere.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, Way, that_count};
+use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, Way, places};
+use holdfast_model::ids::MacAddr;
 use nix::errno::Errno;
 
 use crate::netlink::{
@@ -30,12 +32,25 @@ enum Answer {
     Nowhere,
 }
 
-/// What a packet meets first.
+/// What a packet meets first, by what can be read of rules and routes.
 struct Cause {
     words: String,
-    /// By which link it would be sent on there.
-    way: Option<u32>,
+    end: End,
 }
+
+/// Where that leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Out of this link, by a route of this table.
+    Leaves { link: u32, table: u32 },
+    /// To the host itself, or nowhere.
+    Stays,
+    /// A rule jumps, and it is not followed.
+    Jumps,
+}
+
+/// What the kernel says goes before what can be read: it knows of conditions that are not looked at.
+const UNTOLD: &str = "by a rule, a route or a setting of the link's whose conditions are not looked at here";
 
 impl Packet {
     fn ask(&self, host: &mut Socket) -> Result<Answer, NetlinkError> {
@@ -83,8 +98,9 @@ impl Packet {
                 KERNEL => "the kernel's own",
                 _ => "a foreign",
             };
-            if listed.instead.is_some() {
-                return Ok(Cause { words: format!("{whose} {listed}"), way: None });
+            if let Some(instead) = listed.instead {
+                let end = if instead == "goto" { End::Jumps } else { End::Stays };
+                return Ok(Cause { words: format!("{whose} {listed}"), end });
             }
             let in_table = RouteFilter { table: Some(rule.table), ..RouteFilter::default() };
             let routes = host.routes(v4, in_table)?;
@@ -102,27 +118,47 @@ impl Packet {
             };
             if let Some(route) = best.filter(counts) {
                 let words = format!("{whose} {listed}, whose table has {}", described(route, host)?);
-                return Ok(Cause { words, way: route.link.filter(|_| route.kind == RouteType::Unicast) });
+                let leaves = route.link.filter(|_| route.kind == RouteType::Unicast);
+                let end = leaves.map_or(End::Stays, |link| End::Leaves { link, table: route.table });
+                return Ok(Cause { words, end });
             }
         }
-        Ok(Cause { words: "no rule leads to a table that has a way".to_owned(), way: None })
+        Ok(Cause { words: "no rule leads to a table that has a way".to_owned(), end: End::Stays })
     }
 
     /// Where it goes, and why, in words.
     fn fate(&self, answer: &Answer, host: &mut Socket) -> Result<String, NetlinkError> {
         let cause = self.cause(host)?;
-        Ok(match (answer, self.came_by(host)?) {
-            (Answer::Goes(route), _) => format!("by {}: {}", described(route, host)?, cause.words),
-            (Answer::Nowhere, Some(link)) if cause.way.is_some() => {
-                // There is a way on, so the kernel does not believe its source: answers would come in where it leaves.
-                let back = Self { from: self.to, to: self.from, iif: cause.way, mark: None };
-                let back = back.cause(host)?.words;
-                format!(
-                    "nowhere: they are not taken in by {link}, since answers to them go elsewhere: {back}"
-                )
+        match answer {
+            Answer::Goes(route) => {
+                let explains = match cause.end {
+                    End::Leaves { link, table } => route.link == Some(link) && route.table == table,
+                    End::Stays => route.kind != RouteType::Unicast,
+                    End::Jumps => false,
+                };
+                let words = if explains { &cause.words } else { UNTOLD };
+                Ok(format!("by {}: {words}", described(route, host)?))
             }
-            (Answer::Nowhere, _) => format!("nowhere: {}", cause.words),
-        })
+            Answer::Nowhere => match (cause.end, self.came_by(host)?) {
+                (End::Stays, _) => Ok(format!("nowhere: {}", cause.words)),
+                // There is a way on, so the kernel may not believe its source: answers would come in where it leaves.
+                (End::Leaves { link, .. }, Some(name)) => {
+                    let back = Self { from: self.to, to: self.from, iif: Some(link), mark: None };
+                    let back = back.cause(host)?;
+                    let elsewhere = !matches!(back.end, End::Leaves { link, .. } if Some(link) == self.iif)
+                        && back.end != End::Jumps;
+                    Ok(if elsewhere {
+                        let words = back.words;
+                        format!(
+                            "nowhere: they are not taken in by {name}, since answers to them go elsewhere: {words}"
+                        )
+                    } else {
+                        format!("nowhere, {UNTOLD}")
+                    })
+                }
+                (End::Leaves { .. } | End::Jumps, _) => Ok(format!("nowhere, {UNTOLD}")),
+            },
+        }
     }
 }
 
@@ -145,6 +181,8 @@ pub(super) struct Astray {
 enum Should {
     /// Leave by this table, on one of the pod's ways.
     Leave { way: Way, table: u32 },
+    /// Leave by the link of the ENI with this MAC.
+    LeaveBy { way: Way, mac: MacAddr },
     /// Reach the pod.
     Reach,
 }
@@ -163,6 +201,9 @@ impl Astray {
             Should::Leave { way, table } => {
                 format!("packets from {from} to {way} do not go by table {table} but {fate}")
             }
+            Should::LeaveBy { way, mac } => {
+                format!("packets from {from} to {way} do not leave by the ENI with MAC {mac} but {fate}")
+            }
             Should::Reach => {
                 let whose = match self.packet.iif {
                     Some(_) => format!("packets from {from}"),
@@ -174,20 +215,38 @@ impl Astray {
     }
 }
 
-/// What is wrong with the ways between the pod and each of its destinations, in words.
+/// What is wrong with the ways between the pod and each of its destinations, in words. By which link of several the host sends what
+/// leaves is its own affair here: an ADD is not refused for it.
 pub(super) fn through_the_host(
     host: &mut Socket,
     link: &Link,
     wiring: &PodWiring,
 ) -> Result<Vec<String>, NetlinkError> {
-    astray(host, link, wiring)?.iter().map(|astray| astray.words(link, host)).collect()
+    astray(host, link, wiring, None)?.iter().map(|astray| astray.words(link, host)).collect()
 }
 
-/// Asks for packets of the pod's and to it, on the host's side.
+/// The MACs of links that packets leave by, each asked for once.
+#[derive(Default)]
+pub(super) struct Uplinks(HashMap<u32, Option<MacAddr>>);
+
+impl Uplinks {
+    /// The MAC that its hardware came with, where it tells: a bond gives its members its own.
+    fn mac_of(&mut self, index: u32, host: &mut Socket) -> Result<Option<MacAddr>, NetlinkError> {
+        if let Some(known) = self.0.get(&index) {
+            return Ok(*known);
+        }
+        let mac = host.link(&LinkRef::Index(index))?.and_then(|link| link.permanent_mac.or(link.mac));
+        self.0.insert(index, mac);
+        Ok(mac)
+    }
+}
+
+/// Asks for packets of the pod's and to it, on the host's side. With `uplinks` also whether they leave by the right one.
 pub(super) fn astray(
     host: &mut Socket,
     link: &Link,
     wiring: &PodWiring,
+    mut uplinks: Option<&mut Uplinks>,
 ) -> Result<Vec<Astray>, NetlinkError> {
     let own = Packet { from: Ipv4Addr::UNSPECIFIED.into(), to: wiring.address, iif: None, mark: None };
     if let Some(astray) = does_not_reach(own, link, host)? {
@@ -195,24 +254,47 @@ pub(super) fn astray(
         return Ok(vec![astray]);
     }
     let mut found = Vec::new();
-    for &way in &wiring.ways {
-        let packet =
-            Packet { from: wiring.address, to: IpAddr::V4(way.to), iif: Some(link.index), mark: way.mark() };
-        let answer = packet.ask(host)?;
-        let table = way.table(wiring.table);
-        let out = match &answer {
-            Answer::Goes(route) if route.table == table => route.link,
-            _ => {
-                found.push((way, Astray { packet, answer, should: Should::Leave { way, table } }));
-                continue;
+    for place in places(&wiring.ways) {
+        let mut first = None;
+        for &way in place {
+            match on_the_way(way, host, link, wiring, uplinks.as_deref_mut())? {
+                None => {
+                    // One that is reached is enough.
+                    first = None;
+                    break;
+                }
+                astray => first = first.or(astray),
             }
-        };
-        // What is marked leaves as the node, and answers to it are not addressed to the pod.
-        let Some(out) = out.filter(|out| !way.marked && *out != link.index) else { continue };
-        let to_pod = Packet { from: IpAddr::V4(way.to), to: wiring.address, iif: Some(out), mark: None };
-        found.extend(does_not_reach(to_pod, link, host)?.map(|astray| (way, astray)));
+        }
+        found.extend(first);
     }
-    Ok(that_count(&wiring.ways, found))
+    Ok(found)
+}
+
+fn on_the_way(
+    way: Way,
+    host: &mut Socket,
+    link: &Link,
+    wiring: &PodWiring,
+    uplinks: Option<&mut Uplinks>,
+) -> Result<Option<Astray>, NetlinkError> {
+    let packet =
+        Packet { from: wiring.address, to: IpAddr::V4(way.to), iif: Some(link.index), mark: way.mark() };
+    let answer = packet.ask(host)?;
+    let table = way.table(wiring.table);
+    let out = match &answer {
+        Answer::Goes(route) if route.table == table => route.link,
+        _ => return Ok(Some(Astray { packet, answer, should: Should::Leave { way, table } })),
+    };
+    if let (Some(uplinks), Some(out), Some(mac)) = (uplinks, out, way.by)
+        && uplinks.mac_of(out, host)?.is_some_and(|found| found != mac)
+    {
+        return Ok(Some(Astray { packet, answer, should: Should::LeaveBy { way, mac } }));
+    }
+    // What is marked leaves as the node, and answers to it are not addressed to the pod.
+    let Some(out) = out.filter(|out| !way.marked && *out != link.index) else { return Ok(None) };
+    let to_pod = Packet { from: IpAddr::V4(way.to), to: wiring.address, iif: Some(out), mark: None };
+    does_not_reach(to_pod, link, host)
 }
 
 fn does_not_reach(packet: Packet, link: &Link, host: &mut Socket) -> Result<Option<Astray>, NetlinkError> {
@@ -228,24 +310,29 @@ pub(super) fn in_the_sandbox(
     wiring: &PodWiring,
 ) -> Result<Vec<String>, NetlinkError> {
     let mut wrong = Vec::new();
-    for &way in &wiring.ways {
-        let answer = pod.route_to(IpAddr::V4(way.to), &Lookup::default())?;
-        let right = answer.as_ref().is_some_and(|route| {
-            route.link == Some(link_index) && route.via == Some(IpAddr::V4(POD_GATEWAY))
-        });
-        if !right {
+    for place in places(&wiring.ways) {
+        let mut first = None;
+        for way in place {
+            let answer = pod.route_to(IpAddr::V4(way.to), &Lookup::default())?;
+            let right = answer.as_ref().is_some_and(|route| {
+                route.link == Some(link_index) && route.via == Some(IpAddr::V4(POD_GATEWAY))
+            });
+            if right {
+                first = None;
+                break;
+            }
             let goes = match answer {
                 Some(route) => format!("by {}", described(&route, pod)?),
                 None => "nowhere".to_owned(),
             };
             let to = way.to;
-            wrong.push((
-                way,
-                format!("in the sandbox packets to {to} do not go through {POD_GATEWAY} but {goes}"),
-            ));
+            first = first.or(Some(format!(
+                "in the sandbox packets to {to} do not go through {POD_GATEWAY} but {goes}"
+            )));
         }
+        wrong.extend(first);
     }
-    Ok(that_count(&wiring.ways, wrong))
+    Ok(wrong)
 }
 
 fn leads_to(route: &Route, link: &Link) -> bool {

@@ -97,7 +97,7 @@ pub struct Listed {
     pub narrowed: bool,
     /// Routes of its table with prefixes no longer than this do not count.
     pub suppressed: Option<u32>,
-    /// What becomes of them, where they are not looked up in a table.
+    /// What becomes of them, where they are not looked up in a table: they are dropped, or jump over other rules.
     pub instead: Option<&'static str>,
 }
 
@@ -112,7 +112,8 @@ impl Listed {
             RuleAction::Blackhole => Some("blackhole"),
             RuleAction::Unreachable => Some("unreachable"),
             RuleAction::Prohibit => Some("prohibit"),
-            // It leads on to other rules.
+            RuleAction::Goto => Some("goto"),
+            // It does nothing.
             _ => return Ok(None),
         };
         let inverted = header.flags.contains(RuleFlags::Invert);
@@ -135,7 +136,9 @@ impl Listed {
                 | RuleAttribute::DestinationPortRange(_)
                 | RuleAttribute::UidRange(_)
                 | RuleAttribute::TunId(_)
-                | RuleAttribute::Oifname(_) => narrowed = true,
+                | RuleAttribute::Oifname(_)
+                // What is newer than this program.
+                | RuleAttribute::Other(_) => narrowed = true,
                 // All bits set: none are.
                 RuleAttribute::SuppressPrefixLen(longest) if longest != u32::MAX => {
                     suppressed = Some(longest);

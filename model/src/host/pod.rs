@@ -37,18 +37,16 @@ pub struct Way {
     pub to: Ipv4Addr,
     /// Whether they are marked to leave by the primary ENI, as the node.
     pub marked: bool,
-    /// Whether it is one of several that stand for the whole internet: what takes one and not all is somebody's will about that
-    /// one (ranges that are nobody's are often sent nowhere).
-    pub one_of_several: bool,
+    /// Which place it stands for. Of several to one place what takes one and not all is somebody's will about that one: ranges
+    /// that are nobody's are often sent nowhere, and a cache may bear a resolver's address.
+    pub place: u8,
+    /// The MAC of the ENI that its packets leave by.
+    pub by: Option<MacAddr>,
 }
 
-/// Of the ways on which packets go astray those that count: of several that stand for one thing the first, if it is all.
-pub fn that_count<T>(ways: &[Way], astray: Vec<(Way, T)>) -> Vec<T> {
-    let several = ways.iter().filter(|way| way.one_of_several).count();
-    let all = astray.iter().filter(|(way, _)| way.one_of_several).count() == several;
-    let mut first = true;
-    let mut counts = |way: &Way| !way.one_of_several || (all && std::mem::take(&mut first));
-    astray.into_iter().filter(|(way, _)| counts(way)).map(|(_, found)| found).collect()
+/// The ways to each place.
+pub fn places(ways: &[Way]) -> impl Iterator<Item = &[Way]> {
+    ways.chunk_by(|one, other| one.place == other.place)
 }
 
 /// What a wired pod looks like, read back.

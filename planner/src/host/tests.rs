@@ -224,12 +224,19 @@ fn the_ways_that_the_kernel_is_asked_for_are_in_each_range_of_the_vpc_and_out_of
     let mut node = toy.ledger.node.clone().unwrap();
     node.identity.vpc_cidrs = ["10.0.0.0/16", "203.0.113.0/24"].map(|range| range.parse().unwrap()).into();
     toy.ledger.apply(&Change::PutNode(node));
-    let way = |to: &str, marked| Way { to: to.parse().unwrap(), marked, one_of_several: false };
-    let inside = [way("10.0.0.2", false), way("203.0.113.2", false)];
-    let outside = |marked| ["1.1.1.1", "9.9.9.9"].map(|to| Way { one_of_several: true, ..way(to, marked) });
-    assert_eq!(ways(&toy), [inside, outside(true)].concat());
+    let lease = toy.ledger.leases.values().next().unwrap();
+    let own = Some(toy.ledger.enis[&lease.faces[0].eni].mac);
+    let primary = Some(toy.ledger.node.as_ref().unwrap().identity.primary_mac);
+    let way = |place, to: &str| Way { to: to.parse().unwrap(), marked: false, place, by: own };
+    let inside = [
+        ["10.0.0.2", "10.0.128.1", "10.0.255.254"].map(|to| way(1, to)),
+        ["203.0.113.2", "203.0.113.129", "203.0.113.254"].map(|to| way(2, to)),
+    ]
+    .concat();
+    let outside = |marked, by| ["1.1.1.1", "9.9.9.9"].map(|to| Way { marked, by, ..way(0, to) }).to_vec();
+    assert_eq!(ways(&toy), [inside.clone(), outside(true, primary)].concat());
     toy.config.external_snat.value = true;
-    assert_eq!(ways(&toy), [inside, outside(false)].concat());
+    assert_eq!(ways(&toy), [inside.clone(), outside(false, own)].concat());
     toy.config.snat_exclusions.value = vec!["0.0.0.0/0".parse().unwrap()];
     assert_eq!(ways(&toy), inside, "nothing is outside");
     toy.ledger.node = None;

@@ -131,7 +131,7 @@ fn a_rule_of_ours_about_the_address_that_the_pod_does_not_have_is_in_the_way() {
 fn what_is_marked_leaves_by_the_primary_eni_and_all_else_by_the_pods_own() {
     let to = Ipv4Addr::new(203, 0, 113, 1);
     for (marked, mark, table) in [(true, Some(PRIMARY_MARK), MAIN_TABLE), (false, None, 3)] {
-        let way = Way { to, marked, one_of_several: true };
+        let way = Way { to, marked, place: 0, by: None };
         assert_eq!((way.mark(), way.table(3)), (mark, table));
     }
 }
@@ -162,20 +162,11 @@ fn a_link_is_found_only_when_it_is_the_only_one() {
     assert_eq!(EniLink::Missing.found(), None);
 }
 
-/// Of several ways to one thing each may be barred on purpose; when all are, that thing is out of reach, and that is said once.
 #[test]
-fn what_goes_astray_on_one_of_several_ways_counts_when_it_does_on_all() {
-    let way = |last, one_of_several| Way { to: Ipv4Addr::new(10, 0, 0, last), marked: false, one_of_several };
-    let (inside, first, second) = (way(1, false), way(2, true), way(3, true));
-    let count = |astray: &[Way]| {
-        let astray = astray.iter().map(|way| (*way, way.to.octets()[3])).collect();
-        that_count(&[inside, first, second], astray)
-    };
-    assert_eq!(count(&[]), []);
-    assert_eq!(count(&[inside]), [1]);
-    assert_eq!(count(&[first]), []);
-    assert_eq!(count(&[second]), []);
-    assert_eq!(count(&[inside, second]), [1]);
-    assert_eq!(count(&[first, second]), [2]);
-    assert_eq!(count(&[inside, first, second]), [1, 2]);
+fn ways_to_one_place_are_together() {
+    let way = |last, place| Way { to: Ipv4Addr::new(10, 0, 0, last), marked: false, place, by: None };
+    let ways = [way(1, 0), way(2, 0), way(3, 1), way(4, 0)];
+    let told: Vec<Vec<u8>> =
+        places(&ways).map(|place| place.iter().map(|way| way.to.octets()[3]).collect()).collect();
+    assert_eq!(told, [vec![1, 2], vec![3], vec![4]]);
 }
