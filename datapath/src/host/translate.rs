@@ -65,6 +65,8 @@ pub(crate) fn link_seen(link: Link) -> LinkSeen {
         permanent_mac: link.permanent_mac,
         kind: link.kind,
         joined_elsewhere: link.peer_elsewhere,
+        part_of: link.master,
+        no_arp: link.no_arp,
         mtu: link.mtu,
         up: link.up,
         rp_filter: link.rp_filter,

@@ -57,6 +57,8 @@ pub struct Link {
     pub carrier: bool,
     /// Whether it is the loopback.
     pub loopback: bool,
+    /// Whether it asks nobody for MACs (`arp off`).
+    pub no_arp: bool,
     /// Its alias; `None` when it has none.
     pub alias: Option<String>,
     /// Its group; 0 unless somebody set one.
@@ -90,6 +92,7 @@ impl Link {
             up: header.flags.contains(LinkFlags::Up),
             carrier: header.flags.contains(LinkFlags::LowerUp),
             loopback: header.flags.contains(LinkFlags::Loopback),
+            no_arp: header.flags.contains(LinkFlags::Noarp),
             alias: None,
             group: 0,
             master: None,

@@ -49,6 +49,10 @@ pub struct LinkSeen {
     pub kind: Option<String>,
     /// Whether what it is joined to or stacked on is in another namespace.
     pub joined_elsewhere: bool,
+    /// Index of the bridge or the like that it is made part of, which then takes what comes in by it.
+    pub part_of: Option<u32>,
+    /// Whether it asks nobody for MACs (`arp off`).
+    pub no_arp: bool,
     /// Its MTU.
     pub mtu: u32,
     /// Whether it is administratively up.

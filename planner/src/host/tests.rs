@@ -433,6 +433,27 @@ fn who_is_unreached_and_why() {
     let mut without = seen.clone();
     without.links.retain(|link| link.mac != Some(eni.mac));
     assert_eq!(only(&toy.ledger, &without), UnreachedBy::EniLinkGone(eni.id.clone()));
+    let of_others = |link: &str, change: &dyn Fn(&mut LinkSeen)| {
+        let mut changed = seen.clone();
+        let bridge =
+            LinkSeen { index: 99, name: "br0".into(), kind: Some("bridge".into()), ..LinkSeen::default() };
+        change(changed.links.iter_mut().find(|seen| seen.name == link).unwrap());
+        changed.links.push(bridge);
+        changed
+    };
+    let eni_link = seen.links.iter().find(|link| link.mac == Some(eni.mac)).unwrap().name.clone();
+    let renamed = of_others(&face.host_veth, &|link| link.name = "foo0".into());
+    let is = UnreachedBy::LinkRenamed { was: face.host_veth.clone(), is: "foo0".into() };
+    assert_eq!(only(&toy.ledger, &renamed), is);
+    for link in [&face.host_veth, &eni_link] {
+        let part = of_others(link, &|link| link.part_of = Some(99));
+        assert_eq!(only(&toy.ledger, &part), UnreachedBy::PartOf { link: link.clone(), of: "br0".into() });
+        let silent = of_others(link, &|link| link.no_arp = true);
+        assert_eq!(only(&toy.ledger, &silent), UnreachedBy::NoArp(link.clone()));
+    }
+    let mut bonded = of_others(&eni_link, &|link| link.part_of = Some(99));
+    bonded.links.last_mut().unwrap().kind = Some("bond".into());
+    assert!(unreached(&toy.ledger, &bonded).is_empty(), "a bond is made of ENIs on purpose");
     let mut borne = seen.clone();
     let IpAddr::V4(address) = face.address else { panic!("IPv4") };
     borne.links[0].addresses.push(Ipv4Net::from(address));

@@ -23,6 +23,22 @@ pub enum UnreachedBy {
     EniLinkGone(EniId),
     /// Its host link is not there.
     LinkGone(String),
+    /// Its host link was given another name.
+    LinkRenamed {
+        /// What it was called.
+        was: String,
+        /// What it is called now.
+        is: String,
+    },
+    /// A link of its way was made part of something else, which takes what comes in by it.
+    PartOf {
+        /// Its own, or its ENI's.
+        link: String,
+        /// Of which.
+        of: String,
+    },
+    /// A link of its way asks nobody for MACs.
+    NoArp(String),
     /// The host itself answers for its address.
     BorneByHost {
         /// Which.
@@ -41,6 +57,15 @@ impl fmt::Display for UnreachedBy {
             Self::EniGone(eni) => write!(f, "its ENI {eni} is not attached to this node any more"),
             Self::EniLinkGone(eni) => write!(f, "its ENI {eni} has no link on this node"),
             Self::LinkGone(link) => write!(f, "its host link {link} is gone"),
+            Self::LinkRenamed { was, is } => {
+                write!(f, "its host link {was} was renamed to {is}: give it its name back")
+            }
+            Self::PartOf { link, of } => {
+                write!(f, "its link {link} was made part of {of}: take it out (ip link set {link} nomaster)")
+            }
+            Self::NoArp(link) => {
+                write!(f, "its link {link} does no ARP: turn it on (ip link set {link} arp on)")
+            }
             Self::BorneByHost { address, link } => {
                 write!(f, "the host itself bears {address}, on {link}: take it off there")
             }
@@ -52,8 +77,8 @@ impl fmt::Display for UnreachedBy {
 pub fn unreached(ledger: &Ledger, observed: &HostObserved) -> BTreeMap<SandboxKey, UnreachedBy> {
     let look = Look::over(observed);
     let borne = borne(observed);
-    let linked: BTreeMap<&LinkAlias, &str> =
-        observed.links.iter().filter_map(|link| Some((link.alias.as_ref()?, link.name.as_str()))).collect();
+    let linked: BTreeMap<&LinkAlias, &LinkSeen> =
+        observed.links.iter().filter_map(|link| Some((link.alias.as_ref()?, link))).collect();
     let active = ledger.leases.values().filter(|lease| lease.phase == LeasePhase::Active);
     let of_face = |lease: &Lease, face: &Face| {
         let alias = LinkAlias::of(&SandboxKey { ifname: face.ifname.clone(), ..lease.sandbox.clone() });
@@ -68,11 +93,22 @@ pub fn unreached(ledger: &Ledger, observed: &HostObserved) -> BTreeMap<SandboxKe
         if !shown {
             return Some(UnreachedBy::AddressTaken(face.address));
         }
-        if look.eni_link(eni.mac) == EniLink::Missing {
+        let eni_link = look.eni_link(eni.mac);
+        if eni_link == EniLink::Missing {
             return Some(UnreachedBy::EniLinkGone(eni.id.clone()));
         }
-        if !linked.contains_key(&alias) {
+        let Some(link) = linked.get(&alias) else {
             return Some(UnreachedBy::LinkGone(face.host_veth.clone()));
+        };
+        if link.name != face.host_veth {
+            return Some(UnreachedBy::LinkRenamed { was: face.host_veth.clone(), is: link.name.clone() });
+        }
+        // A bond is made of ENIs on purpose.
+        let eni_link = eni_link.found().filter(|eni| !is_part_of(eni, observed, |kind| kind == "bond"));
+        if let Some(taken) =
+            [Some(*link), eni_link].into_iter().flatten().find_map(|link| taken(link, observed))
+        {
+            return Some(taken);
         }
         borne
             .get(&face.address)
@@ -80,6 +116,22 @@ pub fn unreached(ledger: &Ledger, observed: &HostObserved) -> BTreeMap<SandboxKe
     };
     let reason = |lease: &Lease| lease.faces.iter().find_map(|face| of_face(lease, face));
     active.filter_map(|lease| Some((lease.sandbox.clone(), reason(lease)?))).collect()
+}
+
+/// What of a link keeps packets from going on by it, although it is there.
+fn taken(link: &LinkSeen, observed: &HostObserved) -> Option<UnreachedBy> {
+    let name = link.name.clone();
+    if let Some(index) = link.part_of {
+        let of = observed.links.iter().find(|other| other.index == index);
+        let of = of.map_or_else(|| format!("link #{index}"), |of| of.name.clone());
+        return Some(UnreachedBy::PartOf { link: name, of });
+    }
+    link.no_arp.then_some(UnreachedBy::NoArp(name))
+}
+
+fn is_part_of(link: &LinkSeen, observed: &HostObserved, of_kind: impl Fn(&str) -> bool) -> bool {
+    let of = observed.links.iter().find(|other| Some(other.index) == link.part_of);
+    of.and_then(|of| of.kind.as_deref()).is_some_and(of_kind)
 }
 
 /// The addresses that the host itself bears, and on which link.
