@@ -42,8 +42,11 @@ const DISK_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest word that is taken.
 const LONGEST: usize = 64;
 
-/// Operators served at once.
-const CONNECTIONS: usize = 8;
+/// Operators served at once. Most of a crowd only keep a connection open, and are sent away after [`WORD_PATIENCE`].
+const CONNECTIONS: usize = 64;
+
+/// States put into words at once: of a full node each takes megabytes.
+const DUMPS: usize = 4;
 
 /// Where the operator's socket is.
 pub(crate) fn path(config: &Config) -> PathBuf {
@@ -119,6 +122,9 @@ async fn word_of(stream: &UnixStream) -> anyhow::Result<String> {
 /// that is not open may hang.
 async fn dump(desk: &Desk, backend: Backend, form: Form) -> anyhow::Result<String> {
     static FILE: OneAtATime = OneAtATime(Semaphore::const_new(1));
+    static ROOM: Semaphore = Semaphore::const_new(DUMPS);
+    // It is never closed.
+    let _room = ROOM.acquire().await;
     let settings = desk.settings();
     let cause = match backend {
         Backend::Engine(engine) => {
@@ -236,6 +242,9 @@ mod tests {
     #[tokio::test]
     async fn a_ledger_whose_disk_hangs_is_read_once_and_holds_nobody() {
         static FILE: OneAtATime = OneAtATime(Semaphore::const_new(1));
+        static ROOM: Semaphore = Semaphore::const_new(DUMPS);
+        // It is never closed.
+        let _room = ROOM.acquire().await;
         let (end, ended) = mpsc::channel::<()>();
         let first = tokio::spawn(FILE.look(move || ended.recv_timeout(Duration::from_secs(20)).is_err()));
         tokio::task::yield_now().await;

@@ -19,6 +19,9 @@ use crate::event::Event;
 use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY, STUBBORN_RETRY};
 use crate::world::World;
 
+/// As many of hundreds of repairs as tell what is going on.
+const SHOWN: usize = 8;
+
 impl<W: World> Engine<W> {
     /// Reads the host's network, unless a read is under way.
     pub(crate) fn observe(&mut self) {
@@ -199,7 +202,8 @@ impl<W: World> Engine<W> {
             }
             return;
         }
-        tracing::info!(?actions, "the host's network is put right");
+        let some: Vec<_> = actions.iter().take(SHOWN).collect();
+        tracing::info!(count = actions.len(), actions = ?some, "the host's network is put right");
         self.mending = true;
         let nat = actions.iter().any(|action| matches!(action, HostAction::ReplaceNat(_)));
         let host = self.ports.host.clone();

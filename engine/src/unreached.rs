@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner::UnreachedBy;
 
+/// How many are told of in lines of their own at a time.
+const LINES: usize = 10;
+
 /// How many are named in one line.
 const NAMED: usize = 3;
 
@@ -52,14 +55,24 @@ impl Unreached {
         }
     }
 
+    /// Where one thing cuts off hundreds, a few lines and their number say as much, however often it comes and goes.
     pub(crate) fn update(&mut self, now: BTreeMap<SandboxKey, Told>) {
-        for (sandbox, told) in &now {
-            if self.pods.get(sandbox).is_none_or(|before| before.cause != told.cause) {
-                tracing::error!(%sandbox, pod = told.pod, cause = told.cause, "a pod is cut off");
-            }
+        let news = |(sandbox, told): &(&SandboxKey, &Told)| {
+            self.pods.get(*sandbox).is_none_or(|before| before.cause != told.cause)
+        };
+        let new: Vec<_> = now.iter().filter(news).collect();
+        for (sandbox, told) in new.iter().take(LINES) {
+            tracing::error!(%sandbox, pod = told.pod, cause = told.cause, "a pod is cut off");
         }
-        for (sandbox, told) in self.pods.iter().filter(|(sandbox, _)| !now.contains_key(*sandbox)) {
+        if new.len() > LINES {
+            tracing::error!(more = new.len() - LINES, "more pods are cut off; `holdfast dump` lists all");
+        }
+        let over: Vec<_> = self.pods.iter().filter(|(sandbox, _)| !now.contains_key(*sandbox)).collect();
+        for (sandbox, told) in over.iter().take(LINES) {
             tracing::info!(%sandbox, pod = told.pod, "the pod is cut off no more, or gone");
+        }
+        if over.len() > LINES {
+            tracing::info!(more = over.len() - LINES, "more pods are cut off no more, or gone");
         }
         self.pods = now;
     }
