@@ -168,6 +168,28 @@ fn a_store_that_was_set_back_is_listed_anew() {
 }
 
 #[test]
+fn a_watch_without_a_word_is_a_reason_to_list() {
+    let silent = || fault(Cause::Silent(Duration::from_secs(150)));
+    let (mut follow, mut view) = watching();
+    follow.failed(silent(), AT, &mut view);
+    assert_eq!(follow.next(), watch("10"), "it was not even taken on");
+    assert!(view.stale.is_some());
+    assert!(follow.listening(&mut view));
+    follow.failed(silent(), AT, &mut view);
+    assert_eq!(follow.next(), list(None));
+    assert_eq!(
+        (names(&view), view.stale.clone()),
+        (vec!["a", "b"], None),
+        "the list will tell whether it is trouble"
+    );
+    assert!(!follow.page(page(&[("a", 1), ("b", 2)], "4", None), &mut view));
+    assert_eq!(follow.next(), watch("4"));
+    // And the next silence is one before it is taken on.
+    follow.failed(silent(), AT, &mut view);
+    assert_eq!(follow.next(), watch("4"));
+}
+
+#[test]
 fn watches_that_end_at_once_are_not_asked_for_in_a_loop() {
     let (mut follow, mut view) = watching();
     follow.ended();
