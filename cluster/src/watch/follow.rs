@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_model::time::BootTime;
 
 use super::pause::Pauses;
-use super::view::{ObjectKey, Staleness, View};
+use super::view::{ObjectKey, View};
 use crate::fault::{ApiFault, Cause};
 use crate::version::Version;
 
@@ -202,8 +202,7 @@ impl Follow {
         if matches!(fault.cause, Cause::Gone) && view.stale.is_none() && self.pauses.failures() == 1 {
             return;
         }
-        let since = view.stale.as_ref().map_or(now, |stale| stale.since);
-        view.stale = Some(Staleness { since, fault });
+        view.fail(fault, now);
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod faults;
 mod follow;
+mod footprint;
 mod objects;
 mod proxy;
 mod server;

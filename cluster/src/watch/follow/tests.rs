@@ -1,5 +1,5 @@
 use super::*;
-use crate::asked::{Asked, Kind, Verb};
+use crate::asked::{Asked, Kind, Server, Verb};
 
 type Known = View<u32>;
 
@@ -30,8 +30,14 @@ fn bookmark(version: &str) -> Event<u32> {
 }
 
 fn fault(cause: Cause) -> ApiFault {
-    let asked =
-        Asked { verb: Verb::Watch, kind: Kind::PODS, subresource: None, namespace: None, which: None };
+    let asked = Asked {
+        server: Server::Api,
+        verb: Verb::Watch,
+        kind: Kind::PODS,
+        subresource: None,
+        namespace: None,
+        which: None,
+    };
     ApiFault { asked: Box::new(asked), cause }
 }
 
