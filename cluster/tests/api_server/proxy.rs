@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use kube::Client;
 use kube::client::Body;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::server::ApiServer;
@@ -34,6 +35,8 @@ pub(crate) enum Fault {
     Answer(u16, Vec<(&'static str, &'static str)>, String),
     /// The server does it, and nobody hears of it.
     Lose,
+    /// It reaches the server when the first is told, whoever has given up on it by then; the second is told once it has.
+    Late(Arc<Notify>, Arc<Notify>),
 }
 
 struct Rule {
@@ -125,6 +128,17 @@ async fn serve(
     match fault {
         None => forward(client, request).await,
         Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Late(release, done)) => {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            tokio::spawn(async move {
+                release.notified().await;
+                let answer = pass_on(&client, head, body).await.map(|answer| answer.status());
+                println!("a late {line} was answered with {answer:?}");
+                done.notify_one();
+            });
+            std::future::pending().await
+        }
         Some(Fault::Lose) => {
             forward(client, request).await?.into_body().collect().await?;
             Err("lost".into())
@@ -150,9 +164,13 @@ async fn serve(
 }
 
 async fn forward(client: Client, request: Request<Incoming>) -> Result<Answer, Failure> {
-    let (mut head, body) = request.into_parts();
-    head.headers.remove(http::header::HOST);
+    let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
+    pass_on(&client, head, body).await
+}
+
+async fn pass_on(client: &Client, mut head: http::request::Parts, body: Bytes) -> Result<Answer, Failure> {
+    head.headers.remove(http::header::HOST);
     let answer = client.send(Request::from_parts(head, Body::from(body))).await?;
     Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
 }

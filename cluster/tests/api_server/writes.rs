@@ -1,6 +1,8 @@
 //! What is written, judged by what stands there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_cluster::crd::cninode::Feature;
 use holdfast_cluster::watch::ObjectKey;
@@ -14,11 +16,11 @@ use holdfast_model::time::WallTime;
 use kube::Client;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::objects::*;
 use crate::proxy::{Fault, PROXY, Proxy};
-use crate::server::{ApiServer, TestClock, alone};
+use crate::server::{ApiServer, PATIENCE, TestClock, alone};
 
 const KEY: &str = "vpc.amazonaws.com/pod-ips";
 const TYPE: &str = "holdfast.example/AddressesAvailable";
@@ -141,6 +143,32 @@ fn annotations_survive_faults_and_strangers() {
         let value = pods(&client).get("a").await.unwrap().metadata.annotations.unwrap();
         assert_eq!(value[KEY], "10.0.1.3");
 
+        // A write that arrives after its successor changes nothing; nor does one that arrives at another pod of the name.
+        for is_recreated in [false, true] {
+            let name = if is_recreated { "recreated" } else { "late" };
+            let part = if is_recreated { "/pods/recreated" } else { "/pods/late" };
+            let (release, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            proxy.next("PATCH", part, Fault::Late(release.clone(), done.clone()));
+            let mut made = make(&pods(&client), pod(name, "node-1")).await;
+            stage.lease(&made, "10.0.2.1");
+            let sent = async {
+                while !proxy.all_had_their_turn() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, sent).await.expect("the first write is sent");
+            if is_recreated {
+                pods(&client).delete(name, &DeleteParams::default()).await.unwrap();
+                made = make(&pods(&client), pod(name, "node-1")).await;
+            }
+            stage.lease(&made, "10.0.2.2");
+            stage.annotated(name, "10.0.2.2").await;
+            let before = pods(&client).get(name).await.unwrap().metadata.resource_version;
+            release.notify_one();
+            tokio::time::timeout(PATIENCE, done.notified()).await.expect("the late one reaches the server");
+            assert_eq!(pods(&client).get(name).await.unwrap().metadata.resource_version, before, "{name}");
+        }
+
         // What ended is emptied.
         stage.wanted.send_modify(|wanted| wanted.pod_ips.as_mut().unwrap().clear());
         stage.annotated("b", "").await;
@@ -241,18 +269,21 @@ fn conditions_features_and_warnings_stand_there() {
                     if list.first().is_some_and(|event| count < 2 || event.data["series"]["count"] == count) {
                         return list;
                     }
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         };
-        let patience = crate::server::PATIENCE;
+        let patience = PATIENCE;
         let list = tokio::time::timeout(patience, seen(1)).await.expect("the event is there");
         assert_eq!(list[0].data["reason"], "NoAddress");
         assert_eq!(list[0].data["type"], "Warning");
         assert_eq!(list[0].data["message"], "subnet-1 has no free addresses: free some there");
-        while proxy.requests("POST", "/events").len() < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        let repeated = async {
+            while proxy.requests("POST", "/events").len() < 2 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(patience, repeated).await.expect("a lost answer is asked for again");
         warn(&on_pod, "NoAddress", 7);
         let list = tokio::time::timeout(patience, seen(7)).await.expect("it is counted up");
         assert_eq!(list.len(), 1);
@@ -261,7 +292,7 @@ fn conditions_features_and_warnings_stand_there() {
         let of_node = ListParams::default().fields("involvedObject.kind=Node,involvedObject.uid=node-1");
         let there = async {
             while events.list(&of_node).await.unwrap().items.is_empty() {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         tokio::time::timeout(patience, there).await.expect("where `kubectl describe node` looks for it");
