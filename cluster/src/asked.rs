@@ -76,9 +76,29 @@ impl fmt::Display for Verb {
     }
 }
 
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// The cluster's API server.
+    Api,
+    /// The own node's kubelet.
+    Kubelet,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Api => "the API server",
+            Self::Kubelet => "kubelet",
+        })
+    }
+}
+
 /// What was asked for, in the words that roles use: a fault names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
+    /// Of whom.
+    pub server: Server,
     /// What was to be done.
     pub verb: Verb,
     /// Of which kind.

@@ -14,7 +14,8 @@ pub struct Deadlines {
     /// For a whole answer: of a change, of a page of a list, and for the beginning of a watch.
     pub answer: Duration,
     /// For the next word of a watch. A server speaks about once a minute where nothing changes, so one that is silent for
-    /// longer than two is gone, or there is something in between that dropped the connection without a word.
+    /// longer than two is gone, or something in between dropped the connection without a word, or the server waits for a
+    /// version that it will not have for long: what is followed is listed anew.
     pub silence: Duration,
     /// How long the server is asked to let a watch last, at most.
     pub watch: Duration,

@@ -49,6 +49,8 @@ pub enum Cause {
     Gone,
     /// Not carried out: that version is newer than any that it has. Its store was set back, or it lags: list anew.
     Ahead(String),
+    /// Not carried out: it has just started, and does not know yet. That proves nothing.
+    NotReady(String),
     /// Not carried out, and the same request will fail again: the request itself is refused, by the server or by an
     /// admission rule.
     Refused(String),
@@ -76,6 +78,7 @@ impl Cause {
             | Self::Silent(_)
             | Self::Broken(_)
             | Self::Busy { .. }
+            | Self::NotReady(_)
             | Self::Unauthorized(_)
             | Self::Failing { .. } => true,
             Self::Forbidden(_)
@@ -92,42 +95,44 @@ impl Cause {
 }
 
 fn told(asked: &Asked, cause: &Cause) -> String {
+    let who = asked.server;
     match cause {
         Cause::NotReached(words) => format!(
-            "the API server cannot be reached to {asked}: {words}: see that this node has a way to it and trusts its certificate"
+            "{who} cannot be reached to {asked}: {words}: see that this node has a way to it and trusts its certificate"
         ),
         Cause::Silent(after) => {
-            format!("the API server did not answer within {after:?} when asked to {asked}")
+            format!("{who} did not answer within {after:?} when asked to {asked}")
         }
         Cause::Broken(words) => {
-            format!("the connection to the API server broke when it was asked to {asked}: {words}")
+            format!("the connection to {who} broke when it was asked to {asked}: {words}")
         }
         Cause::Busy { retry_after: Some(after) } => {
-            format!("the API server is too busy to {asked}, and asks to wait {after:?}")
+            format!("{who} is too busy to {asked}, and asks to wait {after:?}")
         }
-        Cause::Busy { retry_after: None } => format!("the API server is too busy to {asked}"),
+        Cause::Busy { retry_after: None } => format!("{who} is too busy to {asked}"),
         Cause::Unauthorized(words) => format!(
-            "the API server does not know who asks to {asked}: {words}: see that the service account's token is mounted and not over"
+            "{who} does not know who asks to {asked}: {words}: see that the service account's token is mounted and not over"
         ),
         Cause::Forbidden(words) => {
             format!("not allowed to {asked}: {words}: {}", Remedy(asked))
         }
         Cause::NotFound => format!("cannot {asked}: there is none"),
         Cause::NotServed => {
-            format!("cannot {asked}: the API server has no {}: install their definition", asked.kind)
+            format!("cannot {asked}: {who} has no {}: install their definition", asked.kind)
         }
         Cause::Conflict(words) => format!("cannot {asked} yet, it was changed meanwhile: {words}"),
         Cause::Exists => format!("cannot {asked}: there is one already"),
         Cause::Gone => format!("cannot {asked} from where it was left off: it is listed anew"),
         Cause::Ahead(words) => {
-            format!("cannot {asked}, the API server has older data than were seen: {words}")
+            format!("cannot {asked}, {who} has older data than were seen: {words}")
         }
-        Cause::Refused(words) => format!("the API server refuses to {asked}: {words}"),
+        Cause::NotReady(words) => format!("{who} cannot tell yet when asked to {asked}: {words}"),
+        Cause::Refused(words) => format!("{who} refuses to {asked}: {words}"),
         Cause::Failing { status, words } => {
-            format!("the API server failed ({status}) when asked to {asked}: {words}")
+            format!("{who} failed ({status}) when asked to {asked}: {words}")
         }
         Cause::Malformed(words) => {
-            format!("what came when the API server was asked to {asked} cannot be read: {words}")
+            format!("what came when {who} was asked to {asked} cannot be read: {words}")
         }
     }
 }

@@ -1,14 +1,37 @@
-//! The door to the API server.
+//! The door to the API server: what is followed there, what is written there, and the custom resources that a node is told by.
+//! The only crate that sees kube; of its types none but those of the custom resources appear in what this crate exports.
 //!
-//! Start reading at [`crd`].
+//! What it owns: one request at a time with a deadline ([`door`]), what became of it ([`fault`]), views of objects that are never
+//! emptied by a failure ([`watch`]), and writes that are repeated until they stand ([`write`]).
+//!
+//! What it never does: decide what should stand in the cluster, keep anything over a restart, or make anybody wait. Server, token
+//! and clock come in as arguments; nothing is read from the environment.
+//!
+//! # How it is put to use
+//!
+//! ```text
+//!   Door::open ── one for all
+//!     follow::<NodeObject>(own_node) ──────────> View<NodeView> ────┐
+//!     follow::<PodObject>(local_pods) ─────────> View<PodView> ─────┤
+//!     follow::<CniNodeObject>(own_cni_node) ───> View<CniNodeView> ─┼──> write(…) ──> the API server
+//!     follow_kubelet ──────────────────────────> View<PodView>   (whose id and annotations are known without the API server)
+//!     follow::<EniConfigObject>(eni_configs)     (configuration)    │
+//!     follow::<ConfigMapObject>(config_map)      (configuration)    │
+//!   the daemon, from its ledger ───────────────> Wanted ────────────┘
+//! ```
+//!
+//! Each of these is a future that is spawned and lasts as long as the daemon; dropping it ends it. The HTTP client below logs each
+//! server error by itself: a filter should leave `kube_client` and `tower_http` out, since every fault is told here.
+//!
+//! Start reading at [`watch`], then [`write`].
 
 pub mod asked;
 pub mod crd;
 pub mod deadline;
 pub mod door;
 pub mod fault;
+pub mod pods_api;
 pub mod request;
-
 pub mod version;
 pub mod watch;
 pub mod write;

@@ -5,7 +5,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use kube::api::{ListParams, WatchParams};
 use kube::core::Request as Path;
 
-use crate::asked::{Asked, Kind, Verb};
+use crate::asked::{Asked, Kind, Server, Verb};
 use crate::fault::{ApiFault, Cause};
 
 /// Objects that are followed: all of a kind, or those that a field selector picks. The selector is the server's work: what
@@ -34,6 +34,7 @@ pub struct Prepared {
 impl Selection {
     fn asked(&self, verb: Verb) -> Asked {
         Asked {
+            server: Server::Api,
             verb,
             kind: self.kind,
             subresource: None,
@@ -126,6 +127,7 @@ pub fn patch(
         path = format!("{path}/{part}");
     }
     let asked = Asked {
+        server: Server::Api,
         verb: Verb::Patch,
         kind,
         subresource,
@@ -155,6 +157,7 @@ pub fn patch(
 /// Makes one object. The answer is its metadata alone.
 pub fn create(kind: Kind, namespace: &str, body: Vec<u8>) -> Result<Prepared, ApiFault> {
     let asked = Asked {
+        server: Server::Api,
         verb: Verb::Create,
         kind,
         subresource: None,

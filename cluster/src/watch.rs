@@ -1,11 +1,11 @@
 //! What is known of objects in the cluster, kept up to date.
 //!
 //! ```text
-//!            ┌──────────── 410, a store set back, nonsense ────────────┐
+//!            ┌──────── 410, a store set back, nonsense, silence ───────┐
 //!            v                                                         │
 //!   list: page, page, … ──last page──> watch from the list's version ──┤
 //!            ^                          ^                              │
-//!            └─ same page, after a pause └── broken, silent, ended ────┘
+//!            └─ same page, after a pause └────── broken, ended ────────┘
 //! ```
 //!
 //! What was seen stays known until a *complete* list lacks it, or the server says that it was deleted: a list that ended

@@ -1,10 +1,10 @@
 use http::HeaderValue;
 
 use super::*;
-use crate::asked::{Kind, Verb};
+use crate::asked::{Kind, Server, Verb};
 
 fn asked(verb: Verb, kind: Kind) -> Asked {
-    Asked { verb, kind, subresource: None, namespace: None, which: None }
+    Asked { server: Server::Api, verb, kind, subresource: None, namespace: None, which: None }
 }
 
 fn of(status: u16, retry_after: Option<&'static str>, body: &str) -> Cause {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_model::time::BootTime;
 
 use super::pause::Pauses;
-use super::view::{ObjectKey, Staleness, View};
+use super::view::{ObjectKey, View};
 use crate::fault::{ApiFault, Cause};
 use crate::version::Version;
 
@@ -67,8 +67,17 @@ pub enum Event<V> {
 
 #[derive(Clone, Debug)]
 enum State {
-    Listing { continued: Option<String>, listed: BTreeSet<ObjectKey> },
-    Watching { version: Version, heard: bool },
+    Listing {
+        continued: Option<String>,
+        listed: BTreeSet<ObjectKey>,
+    },
+    Watching {
+        version: Version,
+        /// Whether the server took the watch on that is under way.
+        open: bool,
+        /// Whether it has said anything.
+        heard: bool,
+    },
 }
 
 /// The machine. What is known is the caller's; each input says whether it changed it.
@@ -122,18 +131,21 @@ impl Follow {
         changed |= known != view.objects.len();
         changed |= !std::mem::replace(&mut view.complete, true);
         changed |= view.stale.take().is_some();
-        self.state = State::Watching { version: page.version, heard: false };
+        self.state = State::Watching { version: page.version, open: false, heard: false };
         changed
     }
 
     /// The server took the watch on.
     pub fn listening<V>(&mut self, view: &mut View<V>) -> bool {
+        if let State::Watching { open, heard, .. } = &mut self.state {
+            (*open, *heard) = (true, false);
+        }
         view.stale.take().is_some()
     }
 
     /// A line came. An error is a reason to end the watch and goes to [`Follow::failed`].
     pub fn event<V: PartialEq>(&mut self, event: Event<V>, view: &mut View<V>) -> Result<bool, Cause> {
-        let State::Watching { version: at, heard } = &mut self.state else {
+        let State::Watching { version: at, heard, .. } = &mut self.state else {
             return Ok(false);
         };
         let (version, changed) = match event {
@@ -157,9 +169,9 @@ impl Follow {
 
     /// The watch came to its end, which each one does.
     pub fn ended(&mut self) {
-        if let State::Watching { heard, .. } = &mut self.state
-            && !std::mem::replace(heard, false)
-        {
+        let State::Watching { open, heard, .. } = &mut self.state else { return };
+        *open = false;
+        if !std::mem::replace(heard, false) {
             // One that ends before it says a word is no end in order, and the next one may fare the same.
             self.pauses.failed(&Cause::Broken(String::new()));
         }
@@ -167,6 +179,13 @@ impl Follow {
 
     /// A request failed, or a watch broke. All that was known stays known.
     pub fn failed<V>(&mut self, fault: ApiFault, now: BootTime, view: &mut View<V>) {
+        if let (State::Watching { open: true, .. }, Cause::Silent(_)) = (&self.state, &fault.cause) {
+            // A watch where nothing happens has a word each minute all the same. Where none comes the connection is gone, or
+            // the server waits for a version that its store, set back, is far from: only a list tells which, and whether
+            // there is trouble.
+            self.state = list_anew();
+            return;
+        }
         self.pauses.failed(&fault.cause);
         let given_up = match &fault.cause {
             Cause::Gone | Cause::Ahead(_) | Cause::Malformed(_) => true,
@@ -176,15 +195,14 @@ impl Follow {
         };
         match &mut self.state {
             _ if given_up => self.state = list_anew(),
-            State::Watching { heard, .. } => *heard = false,
+            State::Watching { open, heard, .. } => (*open, *heard) = (false, false),
             State::Listing { .. } => {}
         }
         // The server's own words, and no trouble: the next request settles it.
         if matches!(fault.cause, Cause::Gone) && view.stale.is_none() && self.pauses.failures() == 1 {
             return;
         }
-        let since = view.stale.as_ref().map_or(now, |stale| stale.since);
-        view.stale = Some(Staleness { since, fault });
+        view.fail(fault, now);
     }
 }
 

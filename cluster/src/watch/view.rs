@@ -69,4 +69,10 @@ impl<V> View<V> {
     pub fn surely_lacks(&self, key: &ObjectKey) -> bool {
         self.complete && !self.objects.contains_key(key)
     }
+
+    /// What is known may be old from now on, or since an earlier failure.
+    pub(crate) fn fail(&mut self, fault: ApiFault, now: BootTime) {
+        let since = self.stale.as_ref().map_or(now, |stale| stale.since);
+        self.stale = Some(Staleness { since, fault });
+    }
 }

@@ -1,5 +1,8 @@
 //! What to send next.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use holdfast_model::time::{BootTime, Now};
 use serde::Deserialize;
 
@@ -16,8 +19,6 @@ use crate::request::{PatchType, Prepared, create, patch};
 use crate::version::Version;
 use crate::watch::objects::{CniNodeView, NodeView, PodView};
 use crate::watch::{Meta, ObjectKey, View};
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// A condition that flaps is written so often and no more.
 const CONDITION: Rate = Rate { burst: 3, interval: Duration::from_secs(10) };
@@ -206,7 +207,7 @@ impl Writer {
             return;
         };
         match cause {
-            Cause::NotReached(_) | Cause::Busy { .. } | Cause::Unauthorized(_) => {
+            Cause::NotReached(_) | Cause::NotReady(_) | Cause::Busy { .. } | Cause::Unauthorized(_) => {
                 self.server.failed(&(), cause, None, now, random);
             }
             // It may be the server, and it may be a hook that this object alone is shown to: others come first.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::asked::{Asked, Kind, Verb};
+use crate::asked::{Asked, Kind, Server, Verb};
 
 type Known = View<u32>;
 
@@ -30,8 +30,14 @@ fn bookmark(version: &str) -> Event<u32> {
 }
 
 fn fault(cause: Cause) -> ApiFault {
-    let asked =
-        Asked { verb: Verb::Watch, kind: Kind::PODS, subresource: None, namespace: None, which: None };
+    let asked = Asked {
+        server: Server::Api,
+        verb: Verb::Watch,
+        kind: Kind::PODS,
+        subresource: None,
+        namespace: None,
+        which: None,
+    };
     ApiFault { asked: Box::new(asked), cause }
 }
 
@@ -165,6 +171,28 @@ fn a_store_that_was_set_back_is_listed_anew() {
     // Its list has a lower version, and is the truth all the same.
     assert!(follow.page(page(&[("a", 1)], "9", None), &mut view));
     assert_eq!((names(&view), follow.next()), (vec!["a"], watch("9")));
+}
+
+#[test]
+fn a_watch_without_a_word_is_a_reason_to_list() {
+    let silent = || fault(Cause::Silent(Duration::from_secs(150)));
+    let (mut follow, mut view) = watching();
+    follow.failed(silent(), AT, &mut view);
+    assert_eq!(follow.next(), watch("10"), "it was not even taken on");
+    assert!(view.stale.is_some());
+    assert!(follow.listening(&mut view));
+    follow.failed(silent(), AT, &mut view);
+    assert_eq!(follow.next(), list(None));
+    assert_eq!(
+        (names(&view), view.stale.clone()),
+        (vec!["a", "b"], None),
+        "the list will tell whether it is trouble"
+    );
+    assert!(!follow.page(page(&[("a", 1), ("b", 2)], "4", None), &mut view));
+    assert_eq!(follow.next(), watch("4"));
+    // And the next silence is one before it is taken on.
+    follow.failed(silent(), AT, &mut view);
+    assert_eq!(follow.next(), watch("4"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Pods of this node.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::{Meta, ObjectKey, Trimmed, Version};
@@ -37,6 +39,25 @@ pub struct PodView {
 }
 
 impl PodView {
+    pub(crate) fn new(
+        uid: String,
+        version: Version,
+        mut annotations: BTreeMap<String, String>,
+        deleting: bool,
+    ) -> Self {
+        let annotated = !annotations.is_empty();
+        let mut take = |name: &str| annotations.remove(name).map(String::into_boxed_str);
+        Self {
+            uid: uid.into(),
+            runtime_uid: take(MIRROR),
+            version,
+            annotated,
+            pod_ips: take(POD_IPS),
+            pod_eni: take(POD_ENI),
+            deleting,
+        }
+    }
+
     /// Whether the runtime means this pod by this id.
     pub fn is(&self, runtime_uid: &str) -> bool {
         self.runtime_uid.as_deref().unwrap_or(&self.uid) == runtime_uid
@@ -49,21 +70,8 @@ impl Trimmed for PodObject {
     fn trim(self) -> (ObjectKey, PodView) {
         let mut meta = self.metadata;
         let key = meta.key();
-        let mut annotations = meta.annotations.unwrap_or_default();
-        let mut take = |name: &str| annotations.remove(name).map(String::into_boxed_str);
-        let (runtime_uid, pod_ips, pod_eni) = (take(MIRROR), take(POD_IPS), take(POD_ENI));
-        let annotated =
-            !annotations.is_empty() || runtime_uid.is_some() || pod_ips.is_some() || pod_eni.is_some();
-        let view = PodView {
-            uid: meta.uid.into(),
-            runtime_uid,
-            version: meta.resource_version,
-            annotated,
-            pod_ips,
-            pod_eni,
-            deleting: meta.deletion_timestamp,
-        };
-        (key, view)
+        let annotations = meta.annotations.unwrap_or_default();
+        (key, PodView::new(meta.uid, meta.resource_version, annotations, meta.deletion_timestamp))
     }
 
     fn version(&self) -> &Version {

@@ -6,7 +6,7 @@ use holdfast_model::time::WallTime;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::asked::{Asked, Verb};
+use crate::asked::{Asked, Server, Verb};
 use crate::crd::cninode::Feature;
 use crate::watch::objects::ConditionView;
 use crate::write::{Condition, ConditionStatus, PodId, Regarding, Warning};
@@ -99,8 +99,14 @@ impl Stage {
     }
 
     fn refused(&mut self, write: &Write, cause: Cause) {
-        let asked =
-            Asked { verb: Verb::Patch, kind: Kind::PODS, subresource: None, namespace: None, which: None };
+        let asked = Asked {
+            server: Server::Api,
+            verb: Verb::Patch,
+            kind: Kind::PODS,
+            subresource: None,
+            namespace: None,
+            which: None,
+        };
         let fault = ApiFault { asked: Box::new(asked), cause };
         self.writer.done(write, Err(&fault), BootTime(self.now), 7);
     }
