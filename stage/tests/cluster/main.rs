@@ -64,6 +64,16 @@ fn a_killed_stage_is_told_and_the_next_one_takes_its_place() {
 }
 
 #[test]
+fn a_stage_whose_folder_was_deleted_is_found_by_its_cgroup() {
+    let stage = Stage::new("test-deleted");
+    stage.run(&["up", "--nodes", "1", "--plugin", "ptp"]);
+    let traces = stage.traces();
+    stage.delete_folder();
+    assert!(stage.output(&["down"]).contains("is removed"));
+    stage.assert_gone(&traces);
+}
+
+#[test]
 fn a_part_that_fails_is_named_with_its_own_words_and_nothing_runs_on() {
     let stage = Stage::new("test-failed");
     let said = stage.refused(&["up", "--plugin", "ptp", "--vpcsim", "/bin/false"]);

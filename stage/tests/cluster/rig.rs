@@ -113,6 +113,11 @@ impl Stage {
         kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
     }
 
+    /// As `cargo clean` does.
+    pub(crate) fn delete_folder(&self) {
+        fs::remove_dir_all(self.folder()).unwrap();
+    }
+
     fn folder(&self) -> PathBuf {
         self.root.join("target/stage/run").join(&self.name)
     }
