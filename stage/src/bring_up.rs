@@ -45,7 +45,8 @@ pub(crate) struct BringUp {
 impl BringUp {
     pub(crate) fn new(state: &State, places: &Places, run: &RunFolder) -> Self {
         let bin = places.bin();
-        let crew = Crew::new(&state.plan.programs.stage, &state.cgroup, &bin, &run.path().join("logs"));
+        let logs = run.path().join("logs");
+        let crew = Crew::new(&state.plan.programs.stage, &state.cgroup, &bin, &logs, PATIENCE);
         Self { state: state.clone(), bin, run: run.clone(), crew }
     }
 

@@ -44,8 +44,7 @@ pub fn down(run: &RunFolder) -> Result<Removed> {
 
 /// One at a time brings a stage up or takes it down.
 pub(crate) fn lock(run: &RunFolder) -> Result<Flock<File>> {
-    // Beside the folder: it outlives it.
-    let path = run.path().with_extension("lock");
+    let path = run.lock();
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(Error::io(format!("making {}", folder.display())))?;
     let file = File::create(&path).map_err(Error::io(format!("opening {}", path.display())))?;
