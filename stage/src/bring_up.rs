@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::places::{Places, RunFolder};
 use crate::plan::{Plan, Plugin};
 use crate::record::write_json;
-use crate::state::{Live, LiveNode, Phase, State};
+use crate::state::{Live, LiveNode, State};
 use crate::vpc::{self, CONTROL, VpcBox};
 
 /// How long one part may take to be ready: the machine may be busy.
@@ -92,7 +92,7 @@ impl BringUp {
         self.wait_for_cluster(&plan)?;
         done("all nodes are ready");
         let control = simulated.instance(CONTROL)?.netns.clone();
-        Ok(Live { phase: Phase::Up, control, nodes, parts: self.crew.parts() })
+        Ok(Live { control, nodes, parts: self.crew.parts() })
     }
 
     fn simulate(&mut self, plan: &Plan) -> Result<VpcBox> {

@@ -185,10 +185,16 @@ fn bring_up(root: &Path, release: Option<&str>, arguments: UpArguments) -> anyho
     }
     let begun = Instant::now();
     let release = Release::read(&go_of(root), release)?;
+    // Parts are started elsewhere, by the same paths.
+    let absolute =
+        |path: PathBuf| std::path::absolute(&path).with_context(|| format!("the path {}", path.display()));
+    let holdfast = arguments.daemon.zip(arguments.cni).map(|(daemon, plugin)| -> anyhow::Result<_> {
+        Ok(Holdfast { daemon: absolute(daemon)?, plugin: absolute(plugin)? })
+    });
     let programs = Programs {
         stage: std::env::current_exe().context("the path of this program")?,
-        vpcsim: arguments.vpcsim,
-        holdfast: arguments.daemon.zip(arguments.cni).map(|(daemon, plugin)| Holdfast { daemon, plugin }),
+        vpcsim: absolute(arguments.vpcsim)?,
+        holdfast: holdfast.transpose()?,
     };
     let plugin = match arguments.plugin {
         Network::Ptp => Plugin::Ptp,
