@@ -20,7 +20,7 @@ struct Cli {
     #[arg(long, global = true, default_value = ".")]
     root: PathBuf,
     /// Another release than the newest, such as 1.35: for `build` and `up`.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "HOLDFAST_STAGE_RELEASE")]
     release: Option<String>,
     #[command(subcommand)]
     command: Command,
