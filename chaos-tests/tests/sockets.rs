@@ -75,6 +75,17 @@ fn a_second_daemon_with_a_ledger_of_its_own_waits_until_the_first_has_gone() {
     second.wait_serving().unwrap();
 }
 
+/// A probe has five seconds.
+#[test]
+fn whoever_keeps_the_operators_socket_open_and_says_nothing_holds_up_no_probe() {
+    let (_rig, node) = one_node();
+    let path = node.socket().with_file_name("admin.sock");
+    let idle: Vec<_> = (0..24).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
+    let health = node.verb(&["health"]).unwrap();
+    assert!(health.status.success(), "{}", String::from_utf8_lossy(&health.stderr));
+    drop(idle);
+}
+
 /// What a broken program makes of these tests.
 #[test]
 fn broken_programs_are_found() {

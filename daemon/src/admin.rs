@@ -30,6 +30,9 @@ pub(crate) const DUMP_RAW: &str = "dump raw";
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an operator has to say the word: whoever only keeps a connection open is not to hold up who asks.
+const WORD_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a ledger's disk is waited for: whoever asked is still there then.
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -67,7 +70,8 @@ async fn answer(mut stream: Held<UnixStream>, desk: &Desk, plugins: &Door) -> an
     if !peer.may_command(nix::unistd::geteuid().as_raw()) {
         bail!("uid {} may not ask", peer.uid);
     }
-    let word = word_of(&stream).await?;
+    let word = tokio::time::timeout(WORD_PATIENCE, word_of(&stream)).await;
+    let word = word.with_context(|| format!("nothing was asked within {WORD_PATIENCE:?}"))??;
     let answer = match (word.trim(), backend) {
         ("health", Backend::Engine(engine)) => {
             let alive = alive(&engine).await?;

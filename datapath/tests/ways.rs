@@ -153,6 +153,11 @@ fn check_says_what_took_a_pods_way() {
     assert!(found.contains("(marked 0x80) do not go by table 254 but by route to"), "{found}");
 }
 
+fn ip(vpc: &Vpc, words: &str) {
+    let run = || std::process::Command::new("ip").args(words.split(' ')).status().unwrap();
+    assert!(holdfast_datapath::netns::run_in(&vpc.node, run).unwrap().success(), "{words}");
+}
+
 /// Whatever it does with them.
 #[test]
 fn rules_that_drop_and_rules_that_are_turned_round_are_named_too() {
@@ -160,26 +165,38 @@ fn rules_that_drop_and_rules_that_are_turned_round_are_named_too() {
     vpc.serve();
     let [_, second] = pods();
     let (wiring, _sandbox) = vpc.pod_of(second);
-    socket(&vpc.node).apply(&blackhole(99, "0.0.0.0/0")).unwrap();
+    let primary = Route::default_via(97, "10.0.0.1".parse().unwrap(), index(&vpc.node, "eth0"));
+    let by_primary = Change::AddRoute(Route { onlink: true, ..primary });
+    socket(&vpc.node).apply_all(&[blackhole(99, "0.0.0.0/0"), by_primary]).unwrap();
+    // What the packets that are asked for do not meet takes none of them, though it comes first.
+    for innocent in [
+        "ipproto tcp blackhole",
+        "dport 53 lookup 99",
+        "sport 53 lookup 99",
+        "tos 0x10 blackhole",
+        "oif eth0 lookup 99",
+        "uidrange 1000-2000 blackhole",
+        "lookup 97 suppress_prefixlength 0",
+    ] {
+        ip(&vpc, &format!("rule add priority 300 {innocent}"));
+    }
     for (rule, words) in [
-        ("from 10.0.1.102 blackhole", "nowhere: a foreign rule 700 from 10.0.1.102/32 blackhole"),
-        ("from 10.0.0.0/16 prohibit", "nowhere: a foreign rule 700 from 10.0.0.0/16 prohibit"),
-        ("to 10.0.0.0/30 unreachable", "nowhere: a foreign rule 700 to 10.0.0.0/30 unreachable"),
+        ("from 10.0.1.102 blackhole", "nowhere: a foreign rule 400 from 10.0.1.102/32 blackhole"),
+        ("from 10.0.0.0/16 prohibit", "nowhere: a foreign rule 400 from 10.0.0.0/16 prohibit"),
+        ("to 10.0.0.0/30 unreachable", "nowhere: a foreign rule 400 to 10.0.0.0/30 unreachable"),
         (
             "not from 10.9.0.0/16 lookup 99",
-            "a foreign rule 700 not from 10.9.0.0/16 lookup 99, whose table has blackhole",
+            "a foreign rule 400 not from 10.9.0.0/16 lookup 99, whose table has blackhole",
+        ),
+        (
+            "to 10.0.1.102 iif eth1 lookup 97",
+            "a foreign rule 400 to 10.0.1.102/32 iif eth1 lookup 97, whose table has route to 0.0.0.0/0 via 10.0.0.1 dev eth0",
         ),
     ] {
-        let ip = |verb: &str| {
-            let words: Vec<&str> =
-                ["rule", verb, "priority", "700"].into_iter().chain(rule.split(' ')).collect();
-            let run = || std::process::Command::new("ip").args(words).status().unwrap();
-            assert!(holdfast_datapath::netns::run_in(&vpc.node, run).unwrap().success(), "{verb} {rule}");
-        };
-        ip("add");
+        ip(&vpc, &format!("rule add priority 400 {rule}"));
         let found = rt.block_on(vpc.host.diverted(vec![wiring.clone()])).unwrap();
         assert!(found.len() == 1 && found[0].1.contains(words), "{rule}: {found:?}");
-        ip("del");
+        ip(&vpc, &format!("rule del priority 400 {rule}"));
     }
     assert_eq!(rt.block_on(vpc.host.diverted(vec![wiring])).unwrap(), Vec::new());
 }

@@ -20,6 +20,9 @@ const EVERY: Duration = Duration::from_secs(10);
 /// How soon what was found is asked for once more. Once may be by what was just being put right.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// What is found a second time within this is told: it lasts, or comes and goes all the time.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
 impl<W: World> Engine<W> {
     /// After a look at the host's network. Of a pod that is being made, changed or taken away nothing is asked.
     pub(crate) fn look_for_the_diverted(&mut self) {
@@ -68,8 +71,11 @@ impl<W: World> Engine<W> {
                 found.entry(sandbox.clone()).or_insert(words);
             }
         }
-        let suspected = std::mem::replace(&mut self.diversions.suspected, found.keys().cloned().collect());
-        let told = |sandbox: &SandboxKey| suspected.contains(sandbox);
+        let suspected = &mut self.diversions.suspected;
+        suspected.retain(|_, last| now.since(*last) <= REMEMBERED);
+        let before = suspected.clone();
+        suspected.extend(found.keys().map(|sandbox| (sandbox.clone(), now)));
+        let told = |sandbox: &SandboxKey| before.contains_key(sandbox);
         if !found.keys().all(told) {
             let next = now.after(AGAIN);
             self.diversions.next = Some(next);
@@ -140,6 +146,29 @@ mod tests {
         desk.host.kernel().diverted.clear();
         pass(65).await;
         assert_eq!(cut_off(&desk).await, Vec::<String>::new());
+    }
+
+    /// Some program fights with another about a rule.
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_and_goes_all_the_time_is_told_too() {
+        let desk = Desk::serving(Config::default()).await;
+        desk.add("a").await.unwrap();
+        pass(60).await;
+        let asked = || desk.host.kernel().ways_asked;
+        // Whenever the kernel is asked the second time, all is well again.
+        let mut told = 0;
+        for _ in 0..4 {
+            divert(&desk, "a");
+            let before = asked();
+            while asked() == before {
+                pass(1).await;
+            }
+            told += cut_off(&desk).await.len();
+            desk.host.kernel().diverted.clear();
+            desk.host.drifts();
+            pass(11).await;
+        }
+        assert_eq!(told, 3, "from the second time on");
     }
 
     /// Hundreds of questions go to the kernel each time.

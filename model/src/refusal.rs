@@ -22,14 +22,14 @@ pub enum CredentialsFault {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// Every slot and every address of the instance type is taken.
-    #[error(
-        "all {addresses} pod addresses that a {instance_type} can carry are in use: move pods to another node, or use a larger instance type"
-    )]
+    #[error("{}", instance_full(*.addresses, instance_type, *.set_aside))]
     InstanceFull {
         /// How many addresses the instance can carry for pods.
         addresses: u32,
         /// The type.
         instance_type: String,
+        /// How many of them are nobody's by the ledger, and may be in use all the same.
+        set_aside: u32,
     },
     /// `MAX_ENI` or the pod limit keeps the pool from growing.
     #[error("the configured limit ({setting}) is reached")]
@@ -156,6 +156,17 @@ impl Refusal {
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Throttled { .. } | Self::Unreachable { .. } | Self::Credentials { .. })
     }
+}
+
+fn instance_full(addresses: u32, instance_type: &str, set_aside: u32) -> String {
+    let all = format!("all {addresses} pod addresses that a {instance_type} can carry are in use");
+    if set_aside == 0 {
+        return format!("{all}: move pods to another node, or use a larger instance type");
+    }
+    format!(
+        "{all}, or set aside because something on this host uses them that no lease explains ({set_aside}; `holdfast dump` \
+         lists them): each serves again when what uses it has gone"
+    )
 }
 
 fn credentials(api: Api, fault: CredentialsFault, cause: &str) -> String {

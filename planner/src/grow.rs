@@ -17,6 +17,7 @@ use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
+use holdfast_model::uses::Use;
 
 use crate::claims::{busy, claimed_slots, lowest_free_slot};
 use crate::desired::Desired;
@@ -307,9 +308,11 @@ fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) ->
         .count();
     let most = desired.limits.as_ref().map_or(0, |limits| limits.enis_on(0));
     let ours = most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
+    let set_aside = ledger.uses.values().filter(|what| matches!(what, Use::Suspect(_))).count();
     Refusal::InstanceFull {
         addresses: ours * desired.per_eni().unwrap_or(0),
         instance_type: node.instance_type.clone(),
+        set_aside: u32::try_from(set_aside).unwrap_or(u32::MAX),
     }
 }
 

@@ -100,6 +100,8 @@ pub struct Observed {
     pub type_limits: Option<InstanceLimits>,
     /// EC2 is being asked that.
     pub asking_limits: bool,
+    /// ENIs whose links the last look at the kernel showed, if there was one.
+    pub(crate) links: Option<BTreeSet<EniId>>,
     /// What the last complete look at the kernel showed that no lease explains.
     pub traces: Traces,
     /// The primary ENI that the ledger knows has no link here, and metadata has not said who we are: nothing is changed in
@@ -484,6 +486,8 @@ impl Observed {
     /// The kernel's links were read. An ENI whose link is gone serves nobody until it was set up again; and somebody may have
     /// detached it, which metadata was seen to hide for as long as the instance runs.
     pub fn links_seen(&mut self, ledger: &Ledger, macs: &BTreeSet<MacAddr>, now: &Now) {
+        let shown = ledger.enis.values().filter(|eni| macs.contains(&eni.mac));
+        self.links = Some(shown.map(|eni| eni.id.clone()).collect());
         let gone = self
             .ready_enis
             .extract_if(.., |id| ledger.enis.get(id).is_none_or(|eni| !macs.contains(&eni.mac)));
@@ -492,6 +496,11 @@ impl Observed {
             let from = eni.changed.max(now.boottime).after(ABSENCE_BELIEVED_AFTER);
             self.reads.want_from(Reason::Contradicted(eni.id.clone()), from);
         }
+    }
+
+    /// Whether an ENI's link is on this host, as far as anybody has looked.
+    pub(crate) fn may_have_link(&self, eni: &EniRecord) -> bool {
+        self.links.as_ref().is_none_or(|links| links.contains(&eni.id))
     }
 
     /// The kernel's links changed: ENIs that rest after a failed set-up are tried again at once.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_model::cloud::{Api, CloudCall, CloudChange, CloudRead};
+use holdfast_model::cloud::{Api, AttachmentView, CloudCall, CloudChange, CloudRead};
 use holdfast_model::config::{Config, Setting, WarmTargets};
 use holdfast_model::eni::{EniPhase, EniSlot};
 use holdfast_model::ids::{BootId, InstanceId, IntentId, MacAddr, SecurityGroupId, SubnetId, VpcId};
@@ -262,8 +262,17 @@ impl Toy {
         assert_eq!(self.ledger.leases.len(), 0, "each deletion ends a lease");
     }
 
-    /// Plans once and carries the plan out. False when there was nothing to do.
+    /// Looks at the kernel: what is attached here has a link.
+    pub(crate) fn look(&mut self) {
+        let here = |at: &AttachmentView| at.instance == InstanceId::new("i-1");
+        let attached = self.cloud.enis.values().filter(|eni| eni.attachment.as_ref().is_some_and(here));
+        let macs = attached.map(|eni| eni.mac).collect();
+        self.observed.links_seen(&self.ledger, &macs, &self.now);
+    }
+
+    /// Looks, plans once and carries the plan out. False when there was nothing to do.
     pub(crate) fn round(&mut self) -> bool {
+        self.look();
         self.observed.note_unwanted(&self.ledger);
         let made = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
         let again = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
@@ -446,6 +455,7 @@ impl Toy {
             return;
         }
         let reading = Reading { read, views: &views, began };
+        self.look();
         let changes =
             self.with_desired(|desired| adopt(desired, &self.ledger, &self.observed, reading, &self.now));
         self.observed.note_found(&self.ledger, &changes, began);

@@ -33,8 +33,8 @@ enum Answer {
 /// What a packet meets first.
 struct Cause {
     words: String,
-    /// Whether it would be sent on there.
-    is_way: bool,
+    /// By which link it would be sent on there.
+    way: Option<u32>,
 }
 
 impl Packet {
@@ -71,9 +71,10 @@ impl Packet {
         let rules = host.deciding_rules(v4)?;
         let iif = self.came_by(host)?;
         let matches = |listed: &&Listed| {
-            let Listed { rule, inverted, instead } = listed;
-            (instead.is_some() || rule.table != LOCAL_TABLE)
-                && self.matches(rule, iif.as_deref()) != *inverted
+            let Listed { rule, inverted, narrowed, instead, .. } = listed;
+            // Nothing is asked of one protocol or port.
+            let meets = !narrowed && self.matches(rule, iif.as_deref());
+            (instead.is_some() || rule.table != LOCAL_TABLE) && meets != *inverted
         };
         for listed in rules.iter().filter(matches) {
             let rule = &listed.rule;
@@ -83,7 +84,7 @@ impl Packet {
                 _ => "a foreign",
             };
             if listed.instead.is_some() {
-                return Ok(Cause { words: format!("{whose} {listed}"), is_way: false });
+                return Ok(Cause { words: format!("{whose} {listed}"), way: None });
             }
             let in_table = RouteFilter { table: Some(rule.table), ..RouteFilter::default() };
             let routes = host.routes(v4, in_table)?;
@@ -91,22 +92,30 @@ impl Packet {
                 .iter()
                 .filter(|route| route.to.contains(&self.to))
                 .max_by_key(|route| (route.to.prefix_len(), std::cmp::Reverse(route.metric.unwrap_or(0))));
-            if let Some(route) = best.filter(|route| route.kind != RouteType::Throw) {
-                let words = format!("{whose} {listed}, whose table has {}", described(route));
-                return Ok(Cause { words, is_way: route.kind == RouteType::Unicast });
+            // Only what leads on is suppressed.
+            let counts = |route: &&Route| match route.kind {
+                RouteType::Throw => false,
+                RouteType::Unicast => {
+                    listed.suppressed.is_none_or(|longest| u32::from(route.to.prefix_len()) > longest)
+                }
+                _ => true,
+            };
+            if let Some(route) = best.filter(counts) {
+                let words = format!("{whose} {listed}, whose table has {}", described(route, host)?);
+                return Ok(Cause { words, way: route.link.filter(|_| route.kind == RouteType::Unicast) });
             }
         }
-        Ok(Cause { words: "no rule leads to a table that has a way".to_owned(), is_way: false })
+        Ok(Cause { words: "no rule leads to a table that has a way".to_owned(), way: None })
     }
 
     /// Where it goes, and why, in words.
     fn fate(&self, answer: &Answer, host: &mut Socket) -> Result<String, NetlinkError> {
         let cause = self.cause(host)?;
         Ok(match (answer, self.came_by(host)?) {
-            (Answer::Goes(route), _) => format!("by {}: {}", described(route), cause.words),
-            (Answer::Nowhere, Some(link)) if cause.is_way => {
-                // There is a way on, so the kernel does not believe its source.
-                let back = Self { from: self.to, to: self.from, iif: None, mark: None };
+            (Answer::Goes(route), _) => format!("by {}: {}", described(route, host)?, cause.words),
+            (Answer::Nowhere, Some(link)) if cause.way.is_some() => {
+                // There is a way on, so the kernel does not believe its source: answers would come in where it leaves.
+                let back = Self { from: self.to, to: self.from, iif: cause.way, mark: None };
                 let back = back.cause(host)?.words;
                 format!(
                     "nowhere: they are not taken in by {link}, since answers to them go elsewhere: {back}"
@@ -117,11 +126,13 @@ impl Packet {
     }
 }
 
-fn described(route: &Route) -> String {
-    match route.kind {
-        RouteType::Unicast => route.to_string(),
-        kind => format!("{} {route}", format!("{kind:?}").to_lowercase()),
-    }
+fn described(route: &Route, asked: &mut Socket) -> Result<String, NetlinkError> {
+    let link = route.link.map(|index| asked.link(&LinkRef::Index(index))).transpose()?.flatten();
+    let words = route.words(link.as_ref().map(|link| link.name.as_str()));
+    Ok(match route.kind {
+        RouteType::Unicast => words,
+        kind => format!("{} {words}", format!("{kind:?}").to_lowercase()),
+    })
 }
 
 /// A packet that goes elsewhere than it should.
@@ -223,7 +234,10 @@ pub(super) fn in_the_sandbox(
             route.link == Some(link_index) && route.via == Some(IpAddr::V4(POD_GATEWAY))
         });
         if !right {
-            let goes = answer.map_or("nowhere".to_owned(), |route| format!("by {}", described(&route)));
+            let goes = match answer {
+                Some(route) => format!("by {}", described(&route, pod)?),
+                None => "nowhere".to_owned(),
+            };
             let to = way.to;
             wrong.push((
                 way,

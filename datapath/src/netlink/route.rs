@@ -196,16 +196,18 @@ fn everywhere(ipv6: bool) -> IpNet {
     if ipv6 { Ipv6Net::default().into() } else { Ipv4Net::default().into() }
 }
 
+impl Route {
+    /// In words, with its link called so.
+    pub fn words(&self, link: Option<&str>) -> String {
+        let via = self.via.map_or(String::new(), |via| format!(" via {via}"));
+        let link = link.map_or(String::new(), |link| format!(" dev {link}"));
+        format!("route to {}{via}{link} table {}", self.to, self.table)
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "route to {}", self.to)?;
-        if let Some(via) = self.via {
-            write!(f, " via {via}")?;
-        }
-        if let Some(link) = self.link {
-            write!(f, " dev #{link}")?;
-        }
-        write!(f, " table {}", self.table)
+        f.write_str(&self.words(self.link.map(|index| format!("#{index}")).as_deref()))
     }
 }
 

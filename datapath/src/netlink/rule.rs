@@ -93,6 +93,10 @@ pub struct Listed {
     pub rule: Rule,
     /// Whether it takes the packets that its selectors do not match.
     pub inverted: bool,
+    /// It is about some packets of these only: of one protocol, port, user, service type, or leaving by one link.
+    pub narrowed: bool,
+    /// Routes of its table with prefixes no longer than this do not count.
+    pub suppressed: Option<u32>,
     /// What becomes of them, where they are not looked up in a table.
     pub instead: Option<&'static str>,
 }
@@ -113,6 +117,7 @@ impl Listed {
         };
         let inverted = header.flags.contains(RuleFlags::Invert);
         let (mut mark, mut mask) = (None, None);
+        let (mut narrowed, mut suppressed) = (header.tos != 0, None);
         let ipv6 = header.family == AddressFamily::Inet6;
         let mut rule = Rule { ipv6, ..Rule::new(0, u32::from(header.table)) };
         for told in attributes(payload, header.buffer_len()) {
@@ -125,11 +130,21 @@ impl Listed {
                 RuleAttribute::Iifname(name) => rule.iif = Some(name),
                 RuleAttribute::Table(table) => rule.table = table,
                 RuleAttribute::Protocol(protocol) => rule.protocol = protocol.into(),
+                RuleAttribute::IpProtocol(_)
+                | RuleAttribute::SourcePortRange(_)
+                | RuleAttribute::DestinationPortRange(_)
+                | RuleAttribute::UidRange(_)
+                | RuleAttribute::TunId(_)
+                | RuleAttribute::Oifname(_) => narrowed = true,
+                // All bits set: none are.
+                RuleAttribute::SuppressPrefixLen(longest) if longest != u32::MAX => {
+                    suppressed = Some(longest);
+                }
                 _ => {}
             }
         }
         rule.mark = mask.filter(|mask| *mask != 0).map(|mask| (mark.unwrap_or(0), mask));
-        Ok(Some(Self { rule, inverted, instead }))
+        Ok(Some(Self { rule, inverted, narrowed, suppressed, instead }))
     }
 }
 

@@ -120,9 +120,9 @@ impl Merge<'_> {
         self.settle_by_read(draft, record, view);
         let Some(current) = draft.ledger.enis.get(&record.id).cloned() else { return };
         let still_busy = draft.ledger.intents_on(&record.id).next().is_some();
-        let Some(left) = self.proves_absence(record).filter(|_| !still_busy && !current.is_primary()) else {
-            return;
-        };
+        let may_have_link = current.attachment().is_some() && self.observed.may_have_link(&current);
+        let left = Left::unbound(self.reading, record, may_have_link);
+        let Some(left) = left.filter(|_| !still_busy && !current.is_primary()) else { return };
         match &current.phase {
             EniPhase::Available | EniPhase::Detached => {
                 let taken = || view.and_then(|view| Left::taken(view, &self.me));

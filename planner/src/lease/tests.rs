@@ -147,7 +147,7 @@ fn a_shortage_names_its_cause_and_says_whether_to_wait() {
     assert!(growing.hold && !growing.hindered, "addresses are on their way: {growing:?}");
     toy.run_to_rest();
     let full = choose(&toy).unwrap_err();
-    let refusal = Refusal::InstanceFull { addresses: 9, instance_type: "t3.small".into() };
+    let refusal = Refusal::InstanceFull { addresses: 9, instance_type: "t3.small".into(), set_aside: 0 };
     assert_eq!(full, Shortage { cause: refusal, hold: false, hindered: true, ready: None });
     toy.delete_pod(0);
     toy.sleep(Duration::from_secs(10));

@@ -1,6 +1,7 @@
 //! What EC2 no longer has for us.
 
 use std::fmt;
+use std::time::Duration;
 
 use holdfast_model::cloud::{CloudChange, CloudRead, EniView};
 use holdfast_model::eni::EniRecord;
@@ -9,7 +10,7 @@ use holdfast_model::intent::Intent;
 
 use crate::orphan::is_claimed;
 use crate::outcome::Fault;
-use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
+use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, TOMBSTONE};
 
 #[cfg(test)]
 mod tests;
@@ -56,7 +57,18 @@ impl Left {
 
     /// A read that would show it, if it were there, does not; our last change of it is too long ago for a view that lags.
     pub(crate) fn not_shown(reading: Reading<'_>, record: &EniRecord) -> Option<Self> {
-        (reading.began.since(record.changed) >= ABSENCE_BELIEVED_AFTER).then_some(Self(How::NotShown))
+        Self::not_shown_for(ABSENCE_BELIEVED_AFTER, reading, record)
+    }
+
+    /// The same of an ENI whose link may still be on this host: EC2 takes the link away with the attachment, so it speaks
+    /// against a view that lags, for as long as views were seen to.
+    pub(crate) fn unbound(reading: Reading<'_>, record: &EniRecord, may_have_link: bool) -> Option<Self> {
+        let waits = if may_have_link { TOMBSTONE } else { ABSENCE_BELIEVED_AFTER };
+        Self::not_shown_for(waits, reading, record)
+    }
+
+    fn not_shown_for(waits: Duration, reading: Reading<'_>, record: &EniRecord) -> Option<Self> {
+        (reading.began.since(record.changed) >= waits).then_some(Self(How::NotShown))
     }
 }
 

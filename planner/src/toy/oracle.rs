@@ -179,7 +179,7 @@ fn a_full_instance_says_so_and_serves_after_the_rest() {
     toy.add_pods(10);
     toy.run_to_rest();
     assert_eq!(toy.waiting(), 1, "nine is all it can carry");
-    let refusal = Refusal::InstanceFull { addresses: 9, instance_type: "t3.small".into() };
+    let refusal = Refusal::InstanceFull { addresses: 9, instance_type: "t3.small".into(), set_aside: 0 };
     assert_eq!(toy.last.refusal(), Some(&refusal));
     toy.cloud.calls.clear();
     toy.delete_pod(4);

@@ -1,5 +1,7 @@
 //! What a read makes of each ENI that it shows otherwise than the ledger has it.
 
+use std::collections::BTreeSet;
+
 use holdfast_model::cloud::{AttachmentView, CloudChange};
 use holdfast_model::eni::EniSlot;
 use holdfast_model::ids::IntentId;
@@ -39,7 +41,10 @@ fn read_second(toy: &Toy, read: &CloudRead, shown: Option<EniView>) -> Ledger {
     let views: Vec<EniView> = shown.into_iter().collect();
     let reading = Reading { read, views: &views, began: toy.now.boottime };
     let mut ledger = toy.ledger.clone();
-    ledger.apply_all(&adopt(&desired, &toy.ledger, &toy.observed, reading, &toy.now));
+    // As the view says, so it is.
+    let mut observed = toy.observed.clone();
+    observed.links_seen(&toy.ledger, &BTreeSet::new(), &toy.now);
+    ledger.apply_all(&adopt(&desired, &toy.ledger, &observed, reading, &toy.now));
     ledger
 }
 
@@ -262,6 +267,41 @@ fn an_unattached_eni_that_is_somebody_elses_by_its_tags_is_let_go() {
             toy.ledger.apply(&Change::PutIntent(intent));
             let ledger = read_second(&toy, &of_second(), Some(view));
             assert_eq!((phase(&ledger), ledger.intents.is_empty()), (Some(left), goes), "{key}={word}");
+        }
+    }
+}
+
+/// Describes were seen to lag by more than half a minute, and then they lack what has just been attached.
+#[test]
+fn a_view_that_lacks_an_eni_whose_link_is_here_lags() {
+    let mut toy = idle();
+    let full = CloudRead::InstanceEnis { instance: InstanceId::new("i-1") };
+    let changed = toy.now.boottime;
+    toy.alter(&second(), |eni| eni.changed = changed);
+    let primary = toy.cloud.read(&full, 0).into_iter().find(|view| view.id != second()).unwrap();
+    let unattached = shown(&toy, |view| view.attachment = None);
+    let left = |toy: &Toy, links: Option<&[EniId]>, view: Option<&EniView>| {
+        let views: Vec<EniView> = std::iter::once(&primary).chain(view).cloned().collect();
+        let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
+        let observed = crate::observed::Observed {
+            links: links.map(|links| links.iter().cloned().collect()),
+            ..toy.observed.clone()
+        };
+        let reading = Reading { read: &full, views: &views, began: toy.now.boottime };
+        let mut ledger = toy.ledger.clone();
+        ledger.apply_all(&adopt(&desired, &toy.ledger, &observed, reading, &toy.now));
+        !ledger.enis.get(&second()).is_some_and(EniRecord::serves_pods)
+    };
+    let (here, gone) = ([primary.id.clone(), second()], [primary.id.clone()]);
+    // Without its link, half a minute after the last change; with it, or while nobody has looked, after five.
+    for (seconds, by_link, by_time) in
+        [(29, false, false), (30, true, false), (299, true, false), (300, true, true)]
+    {
+        toy.sleep(changed.after(Duration::from_secs(seconds)).since(toy.now.boottime));
+        for view in [None, Some(&unattached)] {
+            assert_eq!(left(&toy, Some(&gone), view), by_link, "gone, {seconds} s");
+            assert_eq!(left(&toy, Some(&here), view), by_time, "here, {seconds} s");
+            assert_eq!(left(&toy, None, view), by_time, "not looked, {seconds} s");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use holdfast_model::eni::EniKind;
 use holdfast_model::ids::{EniId, SubnetId};
+use holdfast_model::ledger::Change;
+use holdfast_model::uses::{Suspicion, Use};
 
 use super::*;
 use crate::grow::held_up;
@@ -138,7 +140,7 @@ fn an_eni_is_full_on_ec2s_word_only_when_its_type_could_carry_more() {
 fn a_full_instance_is_told_from_a_configured_limit() {
     for (max_enis, cause) in [
         (2, Refusal::ConfiguredLimit { setting: "MAX_ENI".into() }),
-        (3, Refusal::InstanceFull { addresses: 18, instance_type: "m5.large".into() }),
+        (3, Refusal::InstanceFull { addresses: 18, instance_type: "m5.large".into(), set_aside: 0 }),
     ] {
         let mut toy = Toy::new("m5.large", by_eni(0));
         toy.cloud.attach_foreign("eni-trunk", 1, EniKind::Trunk, &[]);
@@ -147,6 +149,26 @@ fn a_full_instance_is_told_from_a_configured_limit() {
         toy.run_to_rest();
         assert_eq!(toy.planned().refusal(), Some(&cause));
     }
+}
+
+/// After a lost ledger most of a full node's addresses may be nobody's by the book.
+#[test]
+fn a_node_full_of_addresses_that_are_set_aside_says_so() {
+    let mut toy = Toy::new("t3.small", by_eni(0));
+    toy.add_pods(20);
+    toy.run_to_rest();
+    let said = |toy: &Toy| toy.planned().refusal().unwrap().to_string();
+    assert!(
+        said(&toy).ends_with("move pods to another node, or use a larger instance type"),
+        "{}",
+        said(&toy)
+    );
+    for _ in 0..2 {
+        let address = toy.ledger.leases.values().next().unwrap().faces[0].address;
+        toy.delete_pod(0);
+        toy.commit(&[Change::PutUse(address, Use::Suspect(Suspicion::MaybeInUse))]);
+    }
+    assert!(said(&toy).contains("no lease explains (2; `holdfast dump`"), "{}", said(&toy));
 }
 
 /// What is being taken from an ENI comes to an end soon, unless its call rests.

@@ -34,6 +34,7 @@ fn a_list_without_the_primary_eni_proves_no_absence() {
     assert!(Reading { read: &read, views: &whole, began: toy.now.boottime }.is_whole(&toy.ledger));
     let other: Vec<_> = whole.into_iter().filter(|view| view.id == primary).collect();
     let reading = Reading { read: &read, views: &other, began: toy.now.boottime };
+    toy.observed.links_seen(&toy.ledger, &std::collections::BTreeSet::new(), &toy.now);
     let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
     assert_ne!(adopt(&desired, &toy.ledger, &toy.observed, reading, &toy.now), [], "the other ENI has left");
 }
