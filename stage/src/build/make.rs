@@ -73,7 +73,7 @@ fn make(
     still: &mut dyn FnMut(),
 ) -> Result<()> {
     let folder = places.modules(recipe.product());
-    let mut command = match &recipe.part {
+    let command = match &recipe.part {
         Part::Go { package, tags, stamps, .. } => {
             let mut command = go_command(toolchain, &folder);
             command.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", tags]);
