@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::places::{Places, RunFolder};
 use crate::plan::{Plan, Plugin};
 use crate::record::write_json;
-use crate::state::{Live, LiveNode, Phase, State};
+use crate::state::{Live, LiveNode, State};
 use crate::vpc::{self, CONTROL, VpcBox};
 
 /// How long one part may take to be ready: the machine may be busy.
@@ -45,7 +45,8 @@ pub(crate) struct BringUp {
 impl BringUp {
     pub(crate) fn new(state: &State, places: &Places, run: &RunFolder) -> Self {
         let bin = places.bin();
-        let crew = Crew::new(&state.plan.programs.stage, &state.cgroup, &bin, &run.path().join("logs"));
+        let logs = run.path().join("logs");
+        let crew = Crew::new(&state.plan.programs.stage, &state.cgroup, &bin, &logs, PATIENCE);
         Self { state: state.clone(), bin, run: run.clone(), crew }
     }
 
@@ -59,20 +60,15 @@ impl BringUp {
         let simulated = self.simulate(&plan)?;
         done("the simulated VPC stands");
         let address = simulated.instance(CONTROL)?.address()?;
-        let authority = self.run.control().join("pki/apiserver.crt");
+        let bin = self.bin.clone();
+        let authority = self.run.control().join("ca.crt");
         let access = Access { address, authority: authority.display().to_string() };
         let tokens = draw_tokens(&plan, draw)?;
         self.start_api(&access, &tokens)?;
         let mut nodes = Vec::new();
         for name in &plan.nodes {
             let instance = simulated.instance(name)?;
-            let node = Node {
-                name,
-                address: instance.address()?,
-                instance: &instance.instance,
-                plan: &plan,
-                bin: &self.bin.clone(),
-            };
+            let node = Node::of(instance, &plan, &bin)?;
             let holder = self.start_node(&node, &instance.netns, &access, &tokens)?;
             let network = self.network(&plan, instance)?;
             self.lay_network(&node, holder, &network)?;
@@ -82,28 +78,21 @@ impl BringUp {
         }
         self.import(&plan, &simulated)?;
         done("the nodes' runtimes have their images");
+        self.take_authority(Path::new(&access.authority))?;
         self.crew.wait_ready("kube-apiserver", PATIENCE)?;
         done(&format!("the API server answers at {address}"));
         for part in control::controllers(&self.bin, &self.run.control(), &access) {
             self.crew.start(&part)?;
         }
         for name in &plan.nodes {
-            let instance = simulated.instance(name)?;
-            let node = Node {
-                name,
-                address: instance.address()?,
-                instance: &instance.instance,
-                plan: &plan,
-                bin: &self.bin.clone(),
-            };
-            for part in node.agents() {
+            for part in Node::of(simulated.instance(name)?, &plan, &bin)?.agents() {
                 self.crew.start(&part)?;
             }
         }
         self.wait_for_cluster(&plan)?;
         done("all nodes are ready");
         let control = simulated.instance(CONTROL)?.netns.clone();
-        Ok(Live { phase: Phase::Up, control, nodes, parts: self.crew.parts() })
+        Ok(Live { control, nodes, parts: self.crew.parts() })
     }
 
     fn simulate(&mut self, plan: &Plan) -> Result<VpcBox> {
@@ -137,6 +126,18 @@ impl BringUp {
         Ok(())
     }
 
+    /// Takes the authority out of the certificates that the API server makes for itself.
+    fn take_authority(&mut self, to: &Path) -> Result<()> {
+        let made = self.run.control().join("pki/apiserver.crt");
+        self.crew.wait("the API server's certificate made", PATIENCE, Some("kube-apiserver"), |_| {
+            let Some(authority) = fs::read_to_string(&made).ok().and_then(|pem| control::authority(&pem))
+            else {
+                return Ok(Err(format!("{} is not whole", made.display())));
+            };
+            write(to, &authority).map(Ok)
+        })
+    }
+
     /// Makes a node with its runtime; gives the holder of its namespaces.
     fn start_node(&mut self, node: &Node<'_>, net: &Path, access: &Access, tokens: &Tokens) -> Result<u32> {
         let disk = self.run.node(node.name);
@@ -146,6 +147,7 @@ impl BringUp {
             disk: disk.clone(),
             plugins: PLUGINS.map(|plugin| self.bin.join(plugin)).to_vec(),
             hierarchies: self.state.hierarchies.clone(),
+            machine_id: node.machine_id(),
         };
         let file = disk.join("init.json");
         write_json(&file, &order)?;
@@ -214,14 +216,7 @@ impl BringUp {
         }
         let crew = &self.crew;
         let import = |name: &String| -> Result<()> {
-            let instance = simulated.instance(name)?;
-            let node = Node {
-                name,
-                address: instance.address()?,
-                instance: &instance.instance,
-                plan,
-                bin: &self.bin,
-            };
+            let node = Node::of(simulated.instance(name)?, plan, &self.bin)?;
             for archive in [PAUSE, BUSYBOX, AGNHOST] {
                 crew.run(&Place::Node(name.clone()), &node.import(archive.name))?;
             }

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::process_id::ProcessId;
 
 /// One mounted hierarchy of version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,32 @@ pub(crate) fn join(hierarchies: &[Hierarchy], path: &str) -> Result<()> {
         fs::write(&file, "0").map_err(Error::io(format!("writing {}", file.display())))?;
     }
     Ok(())
+}
+
+/// Whether there is a cgroup of this path in any hierarchy.
+pub(crate) fn exists(hierarchies: &[Hierarchy], path: &str) -> bool {
+    hierarchies.iter().any(|hierarchy| hierarchy.at.join(path).is_dir())
+}
+
+/// The processes in a cgroup and those below it.
+pub(crate) fn members(hierarchies: &[Hierarchy], path: &str) -> Vec<ProcessId> {
+    let mut open: Vec<PathBuf> = hierarchies.iter().map(|hierarchy| hierarchy.at.join(path)).collect();
+    let mut found = Vec::new();
+    while let Some(at) = open.pop() {
+        let below = fs::read_dir(&at).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        open.extend(below.filter(|path| path.is_dir()));
+        let file = at.join("cgroup.procs");
+        let list = || fs::read_to_string(&file).unwrap_or_default();
+        let listed = list();
+        let processes = listed.lines().filter_map(|pid| ProcessId::of(pid.parse().ok()?));
+        let processes: Vec<ProcessId> = processes.collect();
+        // Who has its number and its start now, and is in the list after that as well, is the one that was listed.
+        let again = list();
+        found.extend(
+            processes.into_iter().filter(|process| again.lines().any(|pid| pid == process.pid.to_string())),
+        );
+    }
+    found
 }
 
 /// How much memory a cgroup holds, page cache left out.

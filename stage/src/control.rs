@@ -65,7 +65,7 @@ impl Tokens {
 pub(crate) struct Access {
     /// Its address.
     pub(crate) address: Ipv4Addr,
-    /// The file of its certificate, which it makes itself, and which is its own authority.
+    /// The file of the authority that its certificate is of.
     pub(crate) authority: String,
 }
 
@@ -81,6 +81,15 @@ impl Access {
         });
         text(&config)
     }
+}
+
+/// The authority's certificate: the last of the two that the API server makes for itself, once both are there. The first
+/// one is its own, and no authority.
+pub(crate) fn authority(pem: &str) -> Option<String> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let mut parts: Vec<&str> = pem.split_inclusive(END).collect();
+    parts.retain(|part| part.ends_with(END));
+    parts.get(1).map(|certificate| format!("{}\n", certificate.trim()))
 }
 
 /// As a file's text.
@@ -184,6 +193,14 @@ pub(crate) fn controllers(bin: &Path, control: &Path, access: &Access) -> Vec<Co
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_authority_is_the_second_certificate_once_it_is_whole() {
+        let one = |text: &str| format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        assert_eq!(authority(&one("a")), None);
+        assert_eq!(authority(&format!("{}-----BEGIN CERTIFICATE-----\nb", one("a"))), None);
+        assert_eq!(authority(&format!("{}{}", one("a"), one("b"))), Some(one("b")));
+    }
 
     #[test]
     fn each_user_has_a_token_of_its_own_and_nodes_are_nodes() {

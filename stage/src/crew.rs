@@ -36,6 +36,7 @@ pub(crate) struct Crew {
     cgroup: String,
     bin: PathBuf,
     logs: PathBuf,
+    asks_within: Duration,
     /// Where places are.
     pub(crate) doors: Doors,
     parts: Vec<Part>,
@@ -52,12 +53,13 @@ struct Part {
 }
 
 impl Crew {
-    /// Nobody yet. `stage`: this program; `cgroup`: the stage's; `bin`: of the cluster's programs.
-    pub(crate) fn new(stage: &Path, cgroup: &str, bin: &Path, logs: &Path) -> Self {
+    /// Nobody yet. `stage`: this program; `cgroup`: the stage's; `bin`: of the cluster's programs; `asks_within`: how long
+    /// a command may take that is waited for.
+    pub(crate) fn new(stage: &Path, cgroup: &str, bin: &Path, logs: &Path, asks_within: Duration) -> Self {
         let doors = Doors::default();
         let (stage, cgroup, bin, logs) =
             (stage.to_owned(), cgroup.to_owned(), bin.to_owned(), logs.to_owned());
-        Self { stage, cgroup, bin, logs, doors, parts: Vec::new() }
+        Self { stage, cgroup, bin, logs, asks_within, doors, parts: Vec::new() }
     }
 
     /// Starts a part, and does not wait. It is killed when this program ends.
@@ -152,12 +154,18 @@ impl Crew {
         }
     }
 
-    /// Runs a command at a place and gives what it printed, or its complaint.
+    /// Runs a command at a place and gives what it printed, or its complaint. It is killed when it takes too long.
     pub(crate) fn ask(&self, place: &Place, argv: &[String]) -> Result<std::result::Result<String, String>> {
-        let output = self.command(place, argv)?.stdin(Stdio::null()).output();
+        let within = format!("{:.3}", self.asks_within.as_secs_f64());
+        let bounded =
+            [vec!["timeout".to_owned(), "--signal=KILL".to_owned(), within], argv.to_vec()].concat();
+        let output = self.command(place, &bounded)?.stdin(Stdio::null()).output();
         let output = output.map_err(Error::io(format!("running {}", argv.join(" "))))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
+        if output.status.success() {
+            return Ok(Ok(text(&output.stdout)));
+        }
+        Ok(Err(format!("{}: {}", output.status, text(&output.stderr))))
     }
 
     /// The same where a complaint is an error.
@@ -260,6 +268,49 @@ fn late(what: &str, patience: Duration, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A crew whose way into a place is short: the program that stands for this one becomes the command at once.
+    fn crew(folder: &Path, asks_within: Duration) -> Crew {
+        let stage = folder.join("stage");
+        fs::write(&stage, "#!/bin/sh\nshift 3\nexec \"$@\"\n").unwrap();
+        fs::set_permissions(&stage, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        Crew::new(&stage, "none", folder, folder, asks_within)
+    }
+
+    fn sh(text: &str) -> Vec<String> {
+        ["sh", "-c", text].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_ended_and_one_that_fails_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let crew = crew(folder.path(), Duration::from_millis(200));
+        let begun = Instant::now();
+        let said = crew.ask(&Place::Keeper, &sh("sleep 600")).unwrap().unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(60) && said.contains("signal"), "{said}");
+        let folder = tempfile::tempdir().unwrap();
+        let crew = self::crew(folder.path(), Duration::from_secs(60));
+        assert_eq!(crew.ask(&Place::Keeper, &sh("echo yes")).unwrap(), Ok("yes".to_owned()));
+        let error = crew.run(&Place::Keeper, &sh("echo no >&2; exit 3")).unwrap_err().to_string();
+        assert!(error.contains("exit status: 3: no"), "{error}");
+    }
+
+    #[test]
+    fn a_part_that_ends_while_others_are_waited_for_is_told_with_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut crew = crew(folder.path(), Duration::from_secs(60));
+        let never = Ready::File(folder.path().join("never"));
+        crew.start(&Component::new("good", Place::Keeper, sh("exec sleep 600")).ready(never)).unwrap();
+        let late = crew.wait_ready("good", Duration::from_millis(10)).unwrap_err().to_string();
+        assert!(late.contains("not good ready within") && late.contains("never is not there"), "{late}");
+        crew.start(&Component::new("bad", Place::Keeper, sh("echo so it is; exit 4"))).unwrap();
+        let ended = crew.wait_ready("good", Duration::from_secs(60)).unwrap_err().to_string();
+        assert!(ended.contains("bad ended with exit status: 4") && ended.contains("so it is"), "{ended}");
+        for part in &mut crew.parts {
+            drop(part.child.kill());
+            part.child.wait().unwrap();
+        }
+    }
 
     #[test]
     fn the_end_of_a_log_is_its_last_lines() {

@@ -11,8 +11,9 @@ use nix::mount::{MntFlags, umount2};
 use crate::cgroups;
 use crate::error::{Error, Result};
 use crate::places::RunFolder;
+use crate::process_id::ProcessId;
 use crate::record::read_json;
-use crate::state::State;
+use crate::state::{Keeper, State};
 
 /// How long processes and cgroups may take to be gone after the kernel was told.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +31,8 @@ pub enum Removed {
 
 /// Ends a stage and removes all of it. Well if there is none.
 pub fn down(run: &RunFolder) -> Result<Removed> {
-    if !run.path().exists() {
+    let hierarchies = cgroups::hierarchies()?;
+    if !run.path().exists() && !cgroups::exists(&hierarchies, &run.cgroup()) {
         return Ok(Removed::Nothing);
     }
     let _lock = lock(run)?;
@@ -42,8 +44,7 @@ pub fn down(run: &RunFolder) -> Result<Removed> {
 
 /// One at a time brings a stage up or takes it down.
 pub(crate) fn lock(run: &RunFolder) -> Result<Flock<File>> {
-    // Beside the folder: it outlives it.
-    let path = run.path().with_extension("lock");
+    let path = run.lock();
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(Error::io(format!("making {}", folder.display())))?;
     let file = File::create(&path).map_err(Error::io(format!("opening {}", path.display())))?;
@@ -68,14 +69,30 @@ pub(crate) fn clear(run: &RunFolder) -> Result<()> {
 
 /// Ends what runs, and removes what is outside the folder.
 pub(crate) fn end_all(run: &RunFolder) -> Result<()> {
-    let Some(state) = read_json::<State>(&run.state())? else { return Ok(()) };
-    if let Some(keeper) = state.keeper {
+    let (hierarchies, cgroup) = (cgroups::hierarchies()?, run.cgroup());
+    let state: Option<State> = read_json(&run.state())?;
+    // Whoever deletes the folder of a stage that is up, with the rest of `target`, leaves it nothing but its cgroup.
+    let keeper =
+        state.and_then(|state| state.keeper).or_else(|| keeper_of(&cgroups::members(&hierarchies, &cgroup)));
+    if let Some(keeper) = keeper {
         // The kernel ends all others with the first, and lets it be gone when they are. Who made it then ends by itself.
         keeper.first.end(PATIENCE)?;
         keeper.outer.end(PATIENCE)?;
     }
-    cgroups::remove(&state.hierarchies, &state.cgroup, PATIENCE)?;
+    // Such as one that was to become the keeper, and was not written down.
+    for process in cgroups::members(&hierarchies, &cgroup) {
+        process.end(PATIENCE)?;
+    }
+    cgroups::remove(&hierarchies, &cgroup, PATIENCE)?;
     unmount_below(run.path())
+}
+
+/// All processes of a stage descend from one, which descends from none of them.
+fn keeper_of(members: &[ProcessId]) -> Option<Keeper> {
+    let is_member = |pid| members.iter().any(|member| member.pid == pid);
+    let outer =
+        members.iter().copied().find(|member| member.parent().is_some_and(|parent| !is_member(parent)))?;
+    Some(Keeper { outer, first: outer.child()? })
 }
 
 /// The stage mounts in its own namespace only. What somebody else has mounted below its folder would be emptied with it.

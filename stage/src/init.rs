@@ -40,6 +40,8 @@ const KEPT: [&str; 5] =
 pub struct NodeInit {
     /// Its host name.
     pub name: String,
+    /// What tells it from other machines.
+    pub machine_id: String,
     /// Its disk.
     pub disk: PathBuf,
     /// Where the reference plugins are, and which.
@@ -74,6 +76,9 @@ fn lay_out(node: &NodeInit) -> Result<()> {
             }
             _ => make_folder(Path::new(place))?,
         }
+    }
+    for (file, text) in [("/etc/hostname", &node.name), ("/etc/machine-id", &node.machine_id)] {
+        fs::write(file, format!("{text}\n")).map_err(Error::io(format!("writing {file}")))?;
     }
     for place in KEPT {
         let on_disk = disk.join(place.trim_start_matches('/'));

@@ -20,7 +20,7 @@ use crate::bring_up::BringUp;
 use crate::error::{Error, Result};
 use crate::places::{Places, RunFolder};
 use crate::record::{read_json, write_json};
-use crate::state::{GO, Live, Phase, STAY, State, Word};
+use crate::state::{GO, Live, STAY, State, Word};
 
 /// How often it looks whether a part has ended.
 const ROUND: Duration = Duration::from_millis(200);
@@ -32,7 +32,7 @@ pub fn keep(root: &Path, name: &str, draw: &mut dyn FnMut() -> Result<String>) -
     let outcome = bring_up(root, &run, draw);
     match outcome {
         Ok((mut up, live)) => {
-            // Nobody listens any more: then nobody tells us to stay either, and the watch below ends us.
+            // If nobody listens any more, nobody tells us to stay either: see `wait_for_go`.
             drop(tell(&Word::Up));
             watch(&mut up, live, &run)
         }
@@ -63,8 +63,8 @@ fn watch(up: &mut BringUp, mut live: Live, run: &RunFolder) -> Result<()> {
         std::thread::sleep(ROUND);
         if up.crew.look()? {
             live.parts = up.crew.parts();
-            live.phase = Phase::Up;
-            write_json(&run.live(), &live)?;
+            // Fails when the folder was deleted: what runs is to be ended in order all the same.
+            drop(write_json(&run.live(), &live));
         }
     }
 }

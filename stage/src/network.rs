@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::component::{Component, Content, Place, words};
 use crate::control::text;
-use crate::plan::{Holdfast, Plugin};
+use crate::plan::Holdfast;
 
 /// A node's network.
 #[derive(Debug, Clone, Default)]
@@ -65,16 +65,6 @@ pub(crate) fn holdfast(node: &str, programs: &Holdfast, environment: &BTreeMap<S
         files: vec![conflist("10-aws.conflist", &list)],
         plugins: vec![programs.plugin.clone()],
         parts: vec![daemon],
-    }
-}
-
-impl Plugin {
-    /// Its name, as the command line has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ptp => "ptp",
-            Self::Holdfast => "holdfast",
-        }
     }
 }
 

@@ -4,12 +4,14 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::build::PAUSE;
 use crate::component::{Component, Content, Place, Ready, words};
 use crate::control::{Access, DNS, PROXY, Tokens, text};
+use crate::error::Result;
 use crate::plan::Plan;
-use crate::vpc::ZONE;
+use crate::vpc::{Instance, ZONE};
 
 /// Where a node finds its disk, see `init`.
 const CONFIG: &str = "/run/stage/disk/config";
@@ -26,7 +28,23 @@ pub(crate) struct Node<'a> {
     pub(crate) bin: &'a Path,
 }
 
-impl Node<'_> {
+impl<'a> Node<'a> {
+    /// An instance of the VPC as a node.
+    pub(crate) fn of(instance: &'a Instance, plan: &'a Plan, bin: &'a Path) -> Result<Self> {
+        Ok(Self {
+            name: &instance.name,
+            address: instance.address()?,
+            instance: &instance.instance,
+            plan,
+            bin,
+        })
+    }
+
+    /// A machine's own, and the same whenever it boots.
+    pub(crate) fn machine_id(&self) -> String {
+        format!("{:x}", Sha256::digest(self.instance))[..32].to_owned()
+    }
+
     /// Its files, below the folder `config` of its disk.
     pub(crate) fn files(&self, access: &Access, tokens: &Tokens) -> Vec<Content> {
         let content = |path: &str, text: String| Content { path: path.into(), text };

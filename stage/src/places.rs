@@ -52,8 +52,8 @@ pub fn go_of(root: &Path) -> PathBuf {
 /// The folder of one stage, there or not. What belongs to the stage is found from it.
 ///
 /// ```text
-/// target/stage/run/NAME/lock        held by who brings it up or takes it down
-///                       state.json  who keeps it, see `state`; written before anything is made
+/// target/stage/run/NAME.lock        held by who brings it up or takes it down
+/// target/stage/run/NAME/state.json  who keeps it, see `state`; written before anything is made
 ///                       live.json   what the keeper says of itself
 ///                       logs/       one file for each part
 ///                       control/    the control plane's files: keys, tokens, etcd's data
@@ -95,9 +95,9 @@ impl RunFolder {
         format!("holdfast-stage-{}-{}", self.name, &digest[..8])
     }
 
-    /// The lock.
+    /// The lock, beside the folder, which it outlives.
     pub fn lock(&self) -> PathBuf {
-        self.path.join("lock")
+        self.path.with_extension("lock")
     }
 
     /// The state.

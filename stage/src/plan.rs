@@ -21,6 +21,16 @@ pub enum Plugin {
     Holdfast,
 }
 
+impl Plugin {
+    /// Its name, as the command line has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ptp => "ptp",
+            Self::Holdfast => "holdfast",
+        }
+    }
+}
+
 /// A whole stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

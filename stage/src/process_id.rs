@@ -39,6 +39,12 @@ impl ProcessId {
         self.is_alive().then_some(Self { pid, start: stat.start })
     }
 
+    /// The number of its parent.
+    pub(crate) fn parent(self) -> Option<u32> {
+        let stat = Stat::of(self.pid).filter(|stat| stat.start == self.start)?;
+        Some(stat.parent)
+    }
+
     /// Whether it runs still. One that has ended and was not waited for does not.
     pub fn is_alive(self) -> bool {
         Stat::of(self.pid)

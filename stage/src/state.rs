@@ -30,27 +30,15 @@ pub struct Keeper {
     pub first: ProcessId,
 }
 
-/// Written by the keeper: what there is.
+/// Written by the keeper, first when all nodes were ready: what there is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
-    /// How far it is.
-    pub phase: Phase,
     /// The network namespace of the control plane, as the keeper finds it.
     pub control: PathBuf,
     /// Its nodes.
     pub nodes: Vec<LiveNode>,
     /// Its parts.
     pub parts: Vec<LivePart>,
-}
-
-/// How far a stage is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// Being brought up.
-    Coming,
-    /// All nodes were ready.
-    Up,
 }
 
 /// A node.

@@ -138,3 +138,20 @@ fn find_keeper(child: &mut Child) -> Result<Keeper> {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plugin;
+    use crate::plan::tests::plan;
+
+    #[test]
+    fn nothing_is_made_where_programs_are_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let repository = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        std::os::unix::fs::symlink(repository.join("stage"), root.path().join("stage")).unwrap();
+        let why = up(root.path(), "x", &plan(Plugin::Ptp), &mut |_| ()).unwrap_err().to_string();
+        assert!(why.contains("are not built, etcd among them: run `./dev stage build`"), "{why}");
+        assert!(!root.path().join("target").exists());
+    }
+}

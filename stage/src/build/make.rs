@@ -22,6 +22,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 /// How long one program may take: kube-apiserver takes four minutes on two idle cores.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// What is being made is called so, and so is what a killed build has left.
+const HALF: &str = ".building-";
+
 /// The programs of a release that are not built from what there is now.
 pub fn missing(places: &Places, release: &Release) -> Result<Vec<Recipe>> {
     let recipes = recipes(release);
@@ -40,6 +43,7 @@ pub fn build(places: &Places, release: &Release, progress: &mut dyn FnMut(&str))
     let file = File::create(&lock).map_err(Error::io(format!("opening {}", lock.display())))?;
     let _lock = Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::Kernel { what: format!("locking {}", lock.display()), errno })?;
+    remove_halves(&places.bin())?;
     let sources = sources(places)?;
     let all = recipes(release);
     let todo = stale(&all, &sources, &marks(places, &all));
@@ -50,7 +54,8 @@ pub fn build(places: &Places, release: &Release, progress: &mut dyn FnMut(&str))
         progress(&format!("building {title}"));
         let mut still =
             || progress(&format!("building {title}, {} s since the start", begun.elapsed().as_secs()));
-        let half = places.bin().join(format!(".building-{}", recipe.name));
+        // A compiler that outlived a killed build would write to another name.
+        let half = places.bin().join(format!("{HALF}{}-{}", std::process::id(), recipe.name));
         make(places, release, &toolchain, recipe, &half, &mut still)?;
         let whole = places.bin().join(recipe.name);
         fs::rename(&half, &whole).map_err(Error::io(format!("putting {} in place", whole.display())))?;
@@ -68,7 +73,7 @@ fn make(
     still: &mut dyn FnMut(),
 ) -> Result<()> {
     let folder = places.modules(recipe.product());
-    let mut command = match &recipe.part {
+    let command = match &recipe.part {
         Part::Go { package, tags, stamps, .. } => {
             let mut command = go_command(toolchain, &folder);
             command.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", tags]);
@@ -85,7 +90,7 @@ fn make(
         }
         Part::Image(archive) => return images::pack(*archive, &places.bin(), to),
     };
-    run(&mut command, recipe.name, still)
+    run(&command, recipe.name, still)
 }
 
 /// A build depends on nothing of the caller's settings but where modules come from.
@@ -102,18 +107,29 @@ fn go_command(toolchain: &Path, folder: &Path) -> Command {
 fn module_folder(toolchain: &Path, folder: &Path, product: Product) -> Result<PathBuf> {
     let mut command = go_command(toolchain, folder);
     command.args(["mod", "download", product.module()]);
-    run(&mut command, product.module(), &mut || ())?;
+    run(&command, product.module(), &mut || ())?;
     let mut command = go_command(toolchain, folder);
     let output = command.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", product.module()]).output();
     let output = output.map_err(Error::io("running go list"))?;
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
-/// What the command says is shown when it fails.
-fn run(command: &mut Command, name: &str, still: &mut dyn FnMut()) -> Result<()> {
-    let mut said = tempfile(name)?;
-    let show = said.1.try_clone().map_err(Error::io("a log's second descriptor"))?;
-    let mut child = command
+fn remove_halves(bin: &Path) -> Result<()> {
+    let what = || format!("tidying {}", bin.display());
+    for entry in fs::read_dir(bin).map_err(Error::io(what()))? {
+        let entry = entry.map_err(Error::io(what()))?;
+        if entry.file_name().to_string_lossy().starts_with(HALF) {
+            fs::remove_file(entry.path()).map_err(Error::io(what()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the command says is shown when it fails. It ends when this program does.
+fn run(command: &Command, name: &str, still: &mut dyn FnMut()) -> Result<()> {
+    let mut said = nameless_file(name)?;
+    let show = said.try_clone().map_err(Error::io("a log's second descriptor"))?;
+    let mut child = dies_with_us(command)
         .stdin(Stdio::null())
         .stdout(show.try_clone().map_err(Error::io("a log's third descriptor"))?)
         .stderr(show)
@@ -147,21 +163,30 @@ fn run(command: &mut Command, name: &str, still: &mut dyn FnMut()) -> Result<()>
         return Ok(());
     }
     let mut words = String::new();
-    std::io::Seek::rewind(&mut said.1)
-        .and_then(|()| std::io::Read::read_to_string(&mut said.1, &mut words))
+    std::io::Seek::rewind(&mut said)
+        .and_then(|()| std::io::Read::read_to_string(&mut said, &mut words))
         .map_err(Error::io("reading what the build said"))?;
     Err(Error::Failed { what: format!("building {name}"), said: format!("{status}\n{}", words.trim()) })
 }
 
+/// The same command, killed when this program ends.
+fn dies_with_us(command: &Command) -> Command {
+    let mut bound = Command::new("setpriv");
+    bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    bound.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    bound.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    bound
+}
+
 /// A file that is gone when it is closed.
-fn tempfile(name: &str) -> Result<(PathBuf, File)> {
+fn nameless_file(name: &str) -> Result<File> {
     let path =
         std::env::temp_dir().join(format!("holdfast-stage-{}-{name}", std::process::id()).replace('/', "-"));
     let what = || format!("making {}", path.display());
     let file =
         File::options().create_new(true).read(true).write(true).open(&path).map_err(Error::io(what()))?;
     fs::remove_file(&path).map_err(Error::io(what()))?;
-    Ok((path, file))
+    Ok(file)
 }
 
 fn marks_at(places: &Places) -> PathBuf {
@@ -214,6 +239,8 @@ mod tests {
         for half in [".building-etcd", "containerd", "ptp"] {
             fs::write(places.bin().join(half), b"half").unwrap();
         }
+        remove_halves(&places.bin()).unwrap();
+        assert!(!places.bin().join(".building-etcd").exists() && places.bin().join("containerd").exists());
         let expected: Vec<&str> = all.iter().copied().filter(|name| *name != ptp).collect();
         assert_eq!(names(), expected);
     }
@@ -222,7 +249,7 @@ mod tests {
     fn what_a_failed_build_says_is_told() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; echo two >&2; exit 3"]);
-        let error = run(&mut command, "x", &mut || ()).unwrap_err().to_string();
+        let error = run(&command, "x", &mut || ()).unwrap_err().to_string();
         assert!(error.contains("building x") && error.contains("one\ntwo"), "{error}");
     }
 }

@@ -53,6 +53,8 @@ fn a_killed_stage_is_told_and_the_next_one_takes_its_place() {
     stage.run(&["up", "--nodes", "1", "--plugin", "ptp"]);
     assert!(stage.refused(&["up", "--nodes", "1", "--plugin", "ptp"]).contains("is up already"));
     let traces = stage.traces();
+    stage.run(&["exec", "node-a", "sh", "-c", "kill -KILL $(pidof kube-proxy)"]);
+    stage.wait_for_status("node-a-kube-proxy has ended");
     stage.kill_keeper();
     stage.wait_for_status("what is left");
     assert!(stage.traces().processes.is_empty(), "{:?}", stage.traces());
@@ -61,6 +63,16 @@ fn a_killed_stage_is_told_and_the_next_one_takes_its_place() {
     stage.run(&["down"]);
     stage.assert_gone(&traces);
     assert!(stage.output(&["down"]).contains("is not there"));
+}
+
+#[test]
+fn a_stage_whose_folder_was_deleted_is_found_by_its_cgroup() {
+    let stage = Stage::new("test-deleted");
+    stage.run(&["up", "--nodes", "1", "--plugin", "ptp"]);
+    let traces = stage.traces();
+    stage.delete_folder();
+    assert!(stage.output(&["down"]).contains("is removed"));
+    stage.assert_gone(&traces);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use holdfast_stage::RunFolder;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -27,6 +28,8 @@ pub(crate) struct Traces {
     pub(crate) processes: Vec<u32>,
     /// Their namespaces that are not the machine's.
     pub(crate) namespaces: BTreeSet<String>,
+    /// Whoever is in these, by number and start: numbers of namespaces are given again as those of processes are.
+    inhabitants: BTreeSet<(u32, u64)>,
     /// Its cgroups.
     pub(crate) cgroups: Vec<PathBuf>,
     /// What this program sees mounted below its folder.
@@ -113,31 +116,33 @@ impl Stage {
         kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
     }
 
+    /// As `cargo clean` does.
+    pub(crate) fn delete_folder(&self) {
+        fs::remove_dir_all(self.folder()).unwrap();
+    }
+
     fn folder(&self) -> PathBuf {
         self.root.join("target/stage/run").join(&self.name)
     }
 
     /// What there is of the stage.
     pub(crate) fn traces(&self) -> Traces {
-        // Its end is a digest, of the folder's path: other repositories' stages are no concern of ours.
-        let prefix = format!("holdfast-stage-{}-", self.name);
-        let state = fs::read(self.folder().join("state.json")).ok();
-        let state: Option<Value> = state.and_then(|state| serde_json::from_slice(&state).ok());
-        let cgroup = state.and_then(|state| state["cgroup"].as_str().map(str::to_owned)).unwrap_or(prefix);
-        let processes = processes_in(&cgroup);
+        let run = RunFolder::new(&self.root, &self.name).unwrap();
+        let cgroup = run.cgroup();
+        let processes: Vec<u32> = all_processes().filter(|pid| is_in_cgroup(*pid, &cgroup)).collect();
+        let theirs: BTreeSet<String> = processes.iter().flat_map(|pid| namespaces(*pid)).collect();
+        let namespaces: BTreeSet<String> =
+            theirs.difference(&self::namespaces(std::process::id())).cloned().collect();
+        let lives_there = |pid: &u32| !self::namespaces(*pid).is_disjoint(&namespaces);
+        let inhabitants = all_processes().filter(lives_there).filter_map(|pid| Some((pid, start_of(pid)?)));
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let folder = self.folder().display().to_string();
+        let folder = run.path().display().to_string();
         Traces {
-            namespaces: processes
-                .iter()
-                .flat_map(|pid| namespaces(*pid))
-                .collect::<BTreeSet<_>>()
-                .difference(&own())
-                .cloned()
-                .collect(),
+            inhabitants: inhabitants.collect(),
             cgroups: cgroups(&cgroup),
             mounts: mounts.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect(),
-            folder: self.folder().exists(),
+            folder: run.path().exists(),
+            namespaces,
             processes,
         }
     }
@@ -167,16 +172,9 @@ impl Stage {
     pub(crate) fn assert_gone(&self, before: &Traces) {
         assert_eq!(self.traces(), Traces::default());
         // A namespace lives as long as anybody is in it.
-        for entry in fs::read_dir("/proc").unwrap() {
-            let Some(pid) = entry.unwrap().file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            let still: Vec<_> = namespaces(pid).intersection(&before.namespaces).cloned().collect();
-            assert!(still.is_empty(), "process {pid} is still in {still:?}");
-        }
-        let bound = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let still: Vec<_> = before.namespaces.iter().filter(|namespace| bound.contains(*namespace)).collect();
-        assert!(still.is_empty(), "still mounted: {still:?}");
+        let left = before.inhabitants.iter().filter(|(pid, start)| start_of(*pid) == Some(*start));
+        let left: Vec<_> = left.map(|(pid, _)| (pid, namespaces(*pid))).collect();
+        assert!(left.is_empty(), "still there: {left:?}");
     }
 }
 
@@ -189,18 +187,22 @@ impl Drop for Stage {
     }
 }
 
-/// Processes whose cgroup's path holds this. One that has ended has none.
-fn processes_in(cgroup: &str) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap() {
-        let entry = entry.unwrap();
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let of = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        if of.contains(&format!("/{cgroup}")) {
-            found.push(pid);
-        }
-    }
-    found
+fn all_processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// One that has ended is in none.
+fn is_in_cgroup(pid: u32, cgroup: &str) -> bool {
+    let of = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    of.contains(&format!("/{cgroup}"))
+}
+
+/// When a process was started; `None`: it has ended, seen off or not.
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    if fields[0] == "Z" { None } else { fields[19].parse().ok() }
 }
 
 fn namespaces(pid: u32) -> BTreeSet<String> {
@@ -209,16 +211,10 @@ fn namespaces(pid: u32) -> BTreeSet<String> {
     kinds.into_iter().filter_map(read).map(|link| link.display().to_string()).collect()
 }
 
-fn own() -> BTreeSet<String> {
-    namespaces(std::process::id())
-}
-
-fn cgroups(prefix: &str) -> Vec<PathBuf> {
+fn cgroups(name: &str) -> Vec<PathBuf> {
     let entries = |folder: &Path| {
         fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
     };
     let hierarchies = entries(Path::new("/sys/fs/cgroup"));
-    let of_stage =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
-    hierarchies.flat_map(|hierarchy| entries(&hierarchy).filter(of_stage).collect::<Vec<_>>()).collect()
+    hierarchies.map(|hierarchy| hierarchy.join(name)).filter(|cgroup| cgroup.exists()).collect()
 }

@@ -20,7 +20,7 @@ struct Cli {
     #[arg(long, global = true, default_value = ".")]
     root: PathBuf,
     /// Another release than the newest, such as 1.35: for `build` and `up`.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "HOLDFAST_STAGE_RELEASE")]
     release: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -185,10 +185,16 @@ fn bring_up(root: &Path, release: Option<&str>, arguments: UpArguments) -> anyho
     }
     let begun = Instant::now();
     let release = Release::read(&go_of(root), release)?;
+    // Parts are started elsewhere, by the same paths.
+    let absolute =
+        |path: PathBuf| std::path::absolute(&path).with_context(|| format!("the path {}", path.display()));
+    let holdfast = arguments.daemon.zip(arguments.cni).map(|(daemon, plugin)| -> anyhow::Result<_> {
+        Ok(Holdfast { daemon: absolute(daemon)?, plugin: absolute(plugin)? })
+    });
     let programs = Programs {
         stage: std::env::current_exe().context("the path of this program")?,
-        vpcsim: arguments.vpcsim,
-        holdfast: arguments.daemon.zip(arguments.cni).map(|(daemon, plugin)| Holdfast { daemon, plugin }),
+        vpcsim: absolute(arguments.vpcsim)?,
+        holdfast: holdfast.transpose()?,
     };
     let plugin = match arguments.plugin {
         Network::Ptp => Plugin::Ptp,
