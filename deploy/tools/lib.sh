@@ -105,13 +105,15 @@ image_test() {
   "$python" deploy/tests/image.py "$DEPLOY/holdfast.tar" "$DEPLOY/again.tar"
 }
 
-# The programs are those that HOLDFAST_BIN_ETCD, HOLDFAST_BIN_KUBE_APISERVER and HOLDFAST_BIN_KUBECTL name.
+# The programs are those that HOLDFAST_BIN_ETCD, HOLDFAST_BIN_KUBE_APISERVER, HOLDFAST_BIN_KUBE_CONTROLLER_MANAGER and
+# HOLDFAST_BIN_KUBECTL name.
 chart_server_test() {
   local python
   need unshare ip
   python=$(deploy_python)
   HELM=$(helm_of 3)
-  export HELM PYTHONDONTWRITEBYTECODE=1
+  HELM4=$(helm_of 4)
+  export HELM HELM4 PYTHONDONTWRITEBYTECODE=1
   say "the chart against a real API server"
   # In namespaces of their own: nothing listens on the machine's, and what is started ends with them.
   unshare --net --pid --fork --kill-child --mount-proc -- "$python" deploy/tests/server.py "$@"
