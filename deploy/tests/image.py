@@ -15,7 +15,7 @@ import time
 
 from render import objects, one, template
 
-PATIENCE = 30
+PATIENCE = 120
 
 
 def rendered():

@@ -18,7 +18,7 @@ def helm(*arguments):
     """Runs Helm with no settings of the user's; returns exit code, output and errors."""
     with tempfile.TemporaryDirectory() as home:
         environment = {"PATH": os.environ["PATH"], "HOME": home}
-        done = subprocess.run([os.environ["HELM"], *map(str, arguments)], capture_output=True, text=True, timeout=60, env=environment)
+        done = subprocess.run([os.environ["HELM"], *map(str, arguments)], capture_output=True, text=True, timeout=180, env=environment)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -28,7 +28,7 @@ def applied(cluster, text, *arguments):
 def definitions(cluster):
     for path in [*sorted((CHART / "crds").glob("*.yaml")), *sorted((HERE / "crds").glob("*.yaml"))]:
         applied(cluster, path.read_text())
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "customresourcedefinitions", "--all")
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=180s", "customresourcedefinitions", "--all")
 
 
 def check_dry_run(cluster):
@@ -57,7 +57,7 @@ def check_helm_installs_upgrades_and_leaves_the_definitions(cluster):
 def helm_run(cluster, helm, *arguments):
     environment = {"PATH": os.environ["PATH"], "HOME": str(cluster.place)}
     command = [helm, *map(str, arguments), "--namespace", NAMESPACE, "--kubeconfig", str(cluster.kubeconfig)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, f"{arguments}: {done.stderr}"
     return done.stdout
 
