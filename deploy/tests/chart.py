@@ -89,7 +89,7 @@ def test_rights_follow_the_features():
         role = one(objects(template(*(with_values(name) if name else []))), "ClusterRole")
         return {(each["apiGroups"][0], each["resources"][0]): each["verbs"] for each in role["rules"]}
 
-    reads = ["get", "list", "watch"]
+    reads = ["list", "watch"]
     base = rules(None)
     assert ("", "secrets") not in base and base["", "pods"] == reads and base["", "nodes"] == reads
     assert rules("annotate-pod-ip") == {**base, ("", "pods"): [*reads, "patch"]}
@@ -103,7 +103,7 @@ def test_rights_follow_the_features():
 def test_a_feature_that_a_secret_may_switch_on_has_its_rights():
     values = {"extraEnv": [{"name": "ANNOTATE_POD_IP", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}
     role = one(objects(template("--set-json", "extraEnv=" + json.dumps(values["extraEnv"]))), "ClusterRole")
-    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch"]} in role["rules"]
+    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "patch"]} in role["rules"]
 
 
 def test_the_incumbents_values_are_taken_and_what_is_ignored_is_named():

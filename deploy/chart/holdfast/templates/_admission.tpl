@@ -87,8 +87,8 @@ validations:
 {{- end }}
 
 {{/*
-An event says which node's daemon it comes from, and that is true. On which node the pod runs that it is about cannot be
-known here.
+An event says which daemon it comes from, by its pod's name, and that is true. On which node the pod runs that it is about
+cannot be known here.
 */}}
 {{- define "holdfast.admission.events" -}}
 matchConstraints:
@@ -98,14 +98,17 @@ matchConstraints:
       resources: [events]
       operations: [CREATE, UPDATE, DELETE]
 {{ include "holdfast.admission.variables" . }}
+  - name: pod
+    expression: >-
+      request.userInfo.?extra[?'authentication.kubernetes.io/pod-name'].orValue(['']).join('')
 validations:
   - expression: request.operation != 'DELETE'
     message: the network daemon may not delete events
   - expression: >-
       request.operation == 'DELETE' ||
-      (variables.node != '' && object.?reportingInstance.orValue('') == variables.node &&
-      (!variables.updates || oldObject.?reportingInstance.orValue('') == variables.node))
-    messageExpression: "'events of the network daemon of node ' + variables.node + ' have its name as reportingInstance'"
+      (variables.pod != '' && object.?reportingInstance.orValue('') == variables.pod &&
+      (!variables.updates || oldObject.?reportingInstance.orValue('') == variables.pod))
+    messageExpression: "'events of the network daemon of node ' + variables.node + ' have its pod as reportingInstance, ' + variables.pod"
   - expression: >-
       request.operation == 'DELETE' || object.?regarding.?kind.orValue('') != 'Node' ||
       object.regarding.?name.orValue('') == variables.node
@@ -126,4 +129,12 @@ validations:
     messageExpression: "'the network daemon of node ' + variables.node + ' may not change CNINode ' + request.name"
   - expression: variables.updates && request.?subResource.orValue('') == ''
     message: the network daemon may change what its CNINode asks for only
+  - expression: >-
+      !variables.updates ||
+      (object.?spec.?tags == oldObject.?spec.?tags &&
+      object.metadata.?labels == oldObject.metadata.?labels &&
+      object.metadata.?annotations == oldObject.metadata.?annotations &&
+      object.metadata.?finalizers == oldObject.metadata.?finalizers &&
+      object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences)
+    message: the network daemon may change nothing of its CNINode but the features
 {{- end }}
