@@ -8,12 +8,16 @@ variables:
     expression: request.operation == 'UPDATE'
 {{- end }}
 
-{{/* Of a node: one condition of its own status, and nothing else. */}}
+{{/*
+Of a node: one condition of its own status, and nothing else.
+A version is named here and below since the API server checks expressions against fields for named ones only; what comes
+by another is judged as if it came by this one.
+*/}}
 {{- define "holdfast.admission.nodes" -}}
 matchConstraints:
   resourceRules:
     - apiGroups: [""]
-      apiVersions: ["*"]
+      apiVersions: [v1]
       resources: [nodes, nodes/*]
       operations: [CREATE, UPDATE, DELETE]
 {{ include "holdfast.admission.variables" . }}
@@ -35,10 +39,11 @@ validations:
       (object.status.?conditions.orValue([]).filter(c, c.type != '{{ include "holdfast.condition" . }}') ==
       oldObject.status.?conditions.orValue([]).filter(c, c.type != '{{ include "holdfast.condition" . }}'))
     message: the network daemon may not change a condition other than {{ include "holdfast.condition" . }}
+  # `dyn`, since the API server's check of expressions does not know maps of quantities.
   - expression: >-
       !variables.updates ||
-      (object.status.?capacity == oldObject.status.?capacity &&
-      object.status.?allocatable == oldObject.status.?allocatable &&
+      (dyn(object.status).?capacity == dyn(oldObject.status).?capacity &&
+      dyn(object.status).?allocatable == dyn(oldObject.status).?allocatable &&
       object.status.?phase == oldObject.status.?phase &&
       object.status.?addresses == oldObject.status.?addresses &&
       object.status.?daemonEndpoints == oldObject.status.?daemonEndpoints &&
@@ -57,7 +62,7 @@ validations:
 matchConstraints:
   resourceRules:
     - apiGroups: [""]
-      apiVersions: ["*"]
+      apiVersions: [v1]
       resources: [pods, pods/*]
       operations: [CREATE, UPDATE, DELETE]
 {{ include "holdfast.admission.variables" . }}
@@ -94,7 +99,7 @@ cannot be known here.
 matchConstraints:
   resourceRules:
     - apiGroups: [events.k8s.io]
-      apiVersions: ["*"]
+      apiVersions: [v1]
       resources: [events]
       operations: [CREATE, UPDATE, DELETE]
 {{ include "holdfast.admission.variables" . }}
@@ -120,7 +125,7 @@ validations:
 matchConstraints:
   resourceRules:
     - apiGroups: [vpcresources.k8s.aws]
-      apiVersions: ["*"]
+      apiVersions: [v1alpha1]
       resources: [cninodes, cninodes/*]
       operations: [CREATE, UPDATE, DELETE]
 {{ include "holdfast.admission.variables" . }}
