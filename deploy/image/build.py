@@ -26,8 +26,19 @@ CERTIFICATES = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bun
 
 # Where the manifest mounts something. A runtime cannot make these in a root that is read-only, if it does not write below it.
 MOUNTS = [
-    "dev", "etc/holdfast/cni", "host/etc/cni/net.d", "host/opt/cni/bin", "host/proc/sys/net", "proc", "run/holdfast", "run/netns",
-    "run/secrets/kubernetes.io/serviceaccount", "sys", "tmp", "var/lib/holdfast", "var/lib/kubelet/pods-api",
+    "dev",
+    "etc/holdfast/cni",
+    "host/etc/cni/net.d",
+    "host/opt/cni/bin",
+    "host/proc/sys/net",
+    "proc",
+    "run/holdfast",
+    "run/netns",
+    "run/secrets/kubernetes.io/serviceaccount",
+    "sys",
+    "tmp",
+    "var/lib/holdfast",
+    "var/lib/kubelet/pods-api",
 ]
 
 
@@ -61,7 +72,11 @@ def licences(paths):
     found = {}
     for path in paths:
         # A merged /usr: dpkg knows a file by the one or the other path.
-        for name in {str(path), str(pathlib.Path(path).resolve()), re.sub(r"^/usr", "", str(pathlib.Path(path).resolve()))}:
+        for name in {
+            str(path),
+            str(pathlib.Path(path).resolve()),
+            re.sub(r"^/usr", "", str(pathlib.Path(path).resolve())),
+        }:
             done = subprocess.run(["dpkg-query", "--search", name], capture_output=True, text=True, timeout=30)
             if done.returncode == 0:
                 package = done.stdout.split(":")[0]
@@ -102,7 +117,11 @@ def add(archive, name, kind, mode, data=b"", link=""):
 
 def layer(files):
     """One layer as tar, folders before what is in them."""
-    folders = {str(parent) for name in [*files, *(f"{mount}/." for mount in MOUNTS)] for parent in pathlib.PurePosixPath(name).parents}
+    folders = {
+        str(parent)
+        for name in [*files, *(f"{mount}/." for mount in MOUNTS)]
+        for parent in pathlib.PurePosixPath(name).parents
+    }
     folders = sorted((folders | set(MOUNTS)) - {"."})
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -132,36 +151,70 @@ def pack(options):
             raise SystemExit(f"{program} is for {machine(program)}, the daemon for {architecture}")
     plain = layer(contents(options))
     packed = gzip.compress(plain, 9, mtime=0)
-    labels = {"org.opencontainers.image.title": "holdfast", "org.opencontainers.image.version": options.version, "org.opencontainers.image.licenses": "Apache-2.0"}
-    config = text({
-        "architecture": architecture,
-        "os": "linux",
-        "config": {"Entrypoint": ["/holdfast"], "Cmd": ["run"], "Env": ["PATH=/usr/sbin:/usr/bin:/app"], "User": "0:0", "WorkingDir": "/", "Labels": labels},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest(plain)}"]},
-        "history": [{"created_by": "deploy/image/build.py"}],
-    })
+    labels = {
+        "org.opencontainers.image.title": "holdfast",
+        "org.opencontainers.image.version": options.version,
+        "org.opencontainers.image.licenses": "Apache-2.0",
+    }
+    config = text(
+        {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {
+                "Entrypoint": ["/holdfast"],
+                "Cmd": ["run"],
+                "Env": ["PATH=/usr/sbin:/usr/bin:/app"],
+                "User": "0:0",
+                "WorkingDir": "/",
+                "Labels": labels,
+            },
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest(plain)}"]},
+            "history": [{"created_by": "deploy/image/build.py"}],
+        }
+    )
 
     def described(data, media, **more):
         return {"mediaType": media, "digest": f"sha256:{digest(data)}", "size": len(data), **more}
 
-    manifest = text({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": described(config, "application/vnd.oci.image.config.v1+json"),
-        "layers": [described(packed, "application/vnd.oci.image.layer.v1.tar+gzip")],
-        "annotations": labels,
-    })
+    manifest = text(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": described(config, "application/vnd.oci.image.config.v1+json"),
+            "layers": [described(packed, "application/vnd.oci.image.layer.v1.tar+gzip")],
+            "annotations": labels,
+        }
+    )
     reference = f"{options.name}:{options.version}"
     names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": options.version}
     platform = {"architecture": architecture, "os": "linux"}
-    index = text({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [described(manifest, "application/vnd.oci.image.manifest.v1+json", platform=platform, annotations=names)],
-    })
+    index = text(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [
+                described(
+                    manifest, "application/vnd.oci.image.manifest.v1+json", platform=platform, annotations=names
+                )
+            ],
+        }
+    )
     blobs = {f"blobs/sha256/{digest(data)}": data for data in (config, packed, manifest)}
-    docker = text([{"Config": f"blobs/sha256/{digest(config)}", "Layers": [f"blobs/sha256/{digest(packed)}"], "RepoTags": [reference]}])
-    files = {"oci-layout": text({"imageLayoutVersion": "1.0.0"}), "index.json": index, "manifest.json": docker, **blobs}
+    docker = text(
+        [
+            {
+                "Config": f"blobs/sha256/{digest(config)}",
+                "Layers": [f"blobs/sha256/{digest(packed)}"],
+                "RepoTags": [reference],
+            }
+        ]
+    )
+    files = {
+        "oci-layout": text({"imageLayoutVersion": "1.0.0"}),
+        "index.json": index,
+        "manifest.json": docker,
+        **blobs,
+    }
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for folder in ("blobs", "blobs/sha256"):
@@ -176,8 +229,14 @@ def main():
     parser.add_argument("--daemon", type=pathlib.Path, required=True)
     parser.add_argument("--plugin", type=pathlib.Path, required=True)
     parser.add_argument("--nft", type=pathlib.Path, default=shutil.which("nft"), help="default: the one in PATH")
-    parser.add_argument("--chained", type=pathlib.Path, action="append", default=[], help="a further CNI plugin to carry, as portmap")
-    parser.add_argument("--certificates", type=pathlib.Path, default=next(filter(lambda path: pathlib.Path(path).exists(), CERTIFICATES), None))
+    parser.add_argument(
+        "--chained", type=pathlib.Path, action="append", default=[], help="a further CNI plugin to carry, as portmap"
+    )
+    parser.add_argument(
+        "--certificates",
+        type=pathlib.Path,
+        default=next(filter(lambda path: pathlib.Path(path).exists(), CERTIFICATES), None),
+    )
     parser.add_argument("--name", default="localhost/holdfast")
     parser.add_argument("--version", required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
@@ -188,7 +247,9 @@ def main():
     if libraries(options.plugin):
         raise SystemExit(f"{options.plugin} is not static: it has to start on any node")
     data, packed, plain, name = pack(options)
-    print(f"{options.out}: {options.name}:{options.version}@sha256:{name}, {packed / 1e6:.1f} MB to fetch, {plain / 1e6:.1f} MB unpacked")
+    print(
+        f"{options.out}: {options.name}:{options.version}@sha256:{name}, {packed / 1e6:.1f} MB to fetch, {plain / 1e6:.1f} MB unpacked"
+    )
     if packed > MOST_PACKED:
         raise SystemExit(f"that is over {MOST_PACKED / 1e6:.0f} MB")
     new = options.out.with_name(options.out.name + ".new")

@@ -65,7 +65,11 @@ def compare(path, text):
         return
     kept = path.read_text() if path.exists() else ""
     if kept != text:
-        print("\n".join(difflib.unified_diff(kept.splitlines(), text.splitlines(), f"kept {path.name}", "now", lineterm="")))
+        print(
+            "\n".join(
+                difflib.unified_diff(kept.splitlines(), text.splitlines(), f"kept {path.name}", "now", lineterm="")
+            )
+        )
         raise AssertionError(f"{path} differs; if that is meant: ./dev chart-test --write")
 
 
@@ -113,7 +117,14 @@ def test_the_incumbents_values_are_taken_and_what_is_ignored_is_named():
     assert environment(found)["WARM_ENI_TARGET"] == "2"
     assert container(found)["livenessProbe"]["exec"]["command"][0] == "/app/grpc-health-probe"
     said = notes(*with_values("incumbent"))
-    for key in ("image.override", "init.image", "nodeAgent.logLevel", "securityContext.capabilities", "env.VPC_CNI_VERSION", "eniConfig.region"):
+    for key in (
+        "image.override",
+        "init.image",
+        "nodeAgent.logLevel",
+        "securityContext.capabilities",
+        "env.VPC_CNI_VERSION",
+        "eniConfig.region",
+    ):
         assert f"\n  {key}: " in said, key
     assert "WILL NOT START" not in said
     # What counts is not said to be ignored, and with no such values nothing is.
@@ -123,8 +134,14 @@ def test_the_incumbents_values_are_taken_and_what_is_ignored_is_named():
 
 def test_settings_that_the_daemon_refuses_are_set_and_said():
     for name, value in {
-        "ENABLE_IPv6": "true", "ENABLE_PREFIX_DELEGATION": "T", "ENABLE_POD_ENI": "1", "ENABLE_MULTI_NIC": "true", "ENABLE_IPv4": "false",
-        "ENABLE_IMDS_ONLY_MODE": "TRUE", "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG": "True", "NETWORK_POLICY_ENFORCING_MODE": "Strict",
+        "ENABLE_IPv6": "true",
+        "ENABLE_PREFIX_DELEGATION": "T",
+        "ENABLE_POD_ENI": "1",
+        "ENABLE_MULTI_NIC": "true",
+        "ENABLE_IPv4": "false",
+        "ENABLE_IMDS_ONLY_MODE": "TRUE",
+        "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG": "True",
+        "NETWORK_POLICY_ENFORCING_MODE": "Strict",
     }.items():
         given = ["--set-string", f"env.{name}={value}"]
         assert environment(objects(template(*given)))[name] == value
@@ -146,9 +163,11 @@ def test_mistakes_are_refused_with_words():
     }.items():
         assert words in refusal("--set-string", given), given
     assert "fileContents" in refusal("--set", "cniConfig.enabled=true")
+    assert "serviceAccount.name" in refusal("--set", "serviceAccount.create=false")
     assert "eniConfig.subnets" in refusal("--set", "eniConfig.create=true")
     assert "WARM_IP_TARGTE" in refusal("--set-json", 'extraEnv=[{"name":"WARM_IP_TARGTE","value":"1"}]')
     assert "1.29" in refusal("--kube-version", "1.29.0")
+    template("--set", "serviceAccount.create=false", "--set", "serviceAccount.name=other")
     template("--set-string", "enableNetworkPolicy=true", "--set", "holdfast.networkPolicyByOthers=true")
 
 

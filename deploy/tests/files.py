@@ -44,7 +44,9 @@ def test_no_policy_has_a_wildcard_action():
     for path in IAM.glob("*.json"):
         for action in actions(path.name):
             assert "*" not in action, path
-        assert json.dumps(json.loads(path.read_text()), indent=2) + "\n" == path.read_text(), f"{path} is not as json.dumps writes it"
+        assert (
+            json.dumps(json.loads(path.read_text()), indent=2) + "\n" == path.read_text()
+        ), f"{path} is not as json.dumps writes it"
 
 
 def test_each_action_has_its_reason():
@@ -82,7 +84,9 @@ def test_definitions_are_of_the_names_that_others_use():
     for path in (CHART / "crds").glob("*.yaml"):
         spec = yaml.safe_load(path.read_text())
         versions = spec["spec"]["versions"]
-        assert [(version["name"], version["served"], version["storage"]) for version in versions] == [("v1alpha1", True, True)]
+        assert [(version["name"], version["served"], version["storage"]) for version in versions] == [
+            ("v1alpha1", True, True)
+        ]
         found[spec["metadata"]["name"]] = (spec["spec"]["names"]["kind"], spec["spec"]["scope"])
     assert found == {
         "eniconfigs.crd.k8s.amazonaws.com": ("ENIConfig", "Cluster"),

@@ -23,7 +23,9 @@ def rendered():
     pod = one(objects(template()), "DaemonSet")["spec"]["template"]["spec"]
     sources = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"]}
     container = pod["containers"][0]
-    mounts = [(sources[each["name"]], each["mountPath"], each.get("readOnly", False)) for each in container["volumeMounts"]]
+    mounts = [
+        (sources[each["name"]], each["mountPath"], each.get("readOnly", False)) for each in container["volumeMounts"]
+    ]
     return container, mounts
 
 
@@ -79,10 +81,14 @@ class Container:
         (place / "config.json").write_text(json.dumps(spec))
         self.runc = ["runc", "--root", str(place / "runc")]
         log = (place / "log").open("wb")
-        self.process = subprocess.Popen([*self.runc, "run", "--bundle", str(place), self.name], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.process = subprocess.Popen(
+            [*self.runc, "run", "--bundle", str(place), self.name], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
 
     def execute(self, *command):
-        return subprocess.run([*self.runc, "exec", self.name, *command], capture_output=True, text=True, timeout=PATIENCE)
+        return subprocess.run(
+            [*self.runc, "exec", self.name, *command], capture_output=True, text=True, timeout=PATIENCE
+        )
 
     def log(self):
         return (self.place / "log").read_text(errors="replace")
@@ -97,7 +103,12 @@ class Container:
 
 
 def bind(source, target, read_only):
-    return {"destination": target, "type": "bind", "source": str(source), "options": ["rbind", "rslave", "ro" if read_only else "rw"]}
+    return {
+        "destination": target,
+        "type": "bind",
+        "source": str(source),
+        "options": ["rbind", "rslave", "ro" if read_only else "rw"],
+    }
 
 
 def finished(container):
@@ -132,7 +143,9 @@ def check_nft_works(place, image):
 
 def check_rights(place, image):
     """The kernel's settings can be written where the manifest mounts them and nowhere else; the root cannot."""
-    busybox = subprocess.run(["sh", "-c", "command -v busybox"], capture_output=True, text=True, check=True).stdout.strip()
+    busybox = subprocess.run(
+        ["sh", "-c", "command -v busybox"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     script = """
         echo 1 >/host/proc/sys/net/ipv4/ip_forward && echo settings-written
         ( echo 1 >/proc/sys/net/ipv4/ip_forward ) 2>/dev/null || echo own-proc-sys-is-read-only
@@ -144,7 +157,15 @@ def check_rights(place, image):
     """
     with Container(place, image, ["/busybox", "sh", "-c", script], [(busybox, "/busybox", True)]) as container:
         code, said = finished(container)
-    for words in ("settings-written", "own-proc-sys-is-read-only", "root-is-read-only", "folders-written", "probe-is-there", "no-users", "CapEff:\t0000000000001000"):
+    for words in (
+        "settings-written",
+        "own-proc-sys-is-read-only",
+        "root-is-read-only",
+        "folders-written",
+        "probe-is-there",
+        "no-users",
+        "CapEff:\t0000000000001000",
+    ):
         assert words in said, f"{words} is not in: {said}"
 
 
@@ -155,7 +176,9 @@ def check_daemon_runs(place, image):
         until("answer to `holdfast health`; " + container.log()[-2000:], alive)
         ledger = place / "node/var/lib/holdfast/ledger.redb"
         until("ledger on the node's disk", ledger.exists)
-        subprocess.run([*container.runc, "kill", container.name, "TERM"], check=True, capture_output=True, timeout=PATIENCE)
+        subprocess.run(
+            [*container.runc, "kill", container.name, "TERM"], check=True, capture_output=True, timeout=PATIENCE
+        )
         code, said = finished(container)
         assert code == 0, said[-2000:]
         assert "lacks CAP_NET_ADMIN" not in said, said[-2000:]

@@ -18,7 +18,9 @@ def helm(*arguments):
     """Runs Helm with no settings of the user's; returns exit code, output and errors."""
     with tempfile.TemporaryDirectory() as home:
         environment = {"PATH": os.environ["PATH"], "HOME": home}
-        done = subprocess.run([os.environ["HELM"], *map(str, arguments)], capture_output=True, text=True, timeout=180, env=environment)
+        done = subprocess.run(
+            [os.environ["HELM"], *map(str, arguments)], capture_output=True, text=True, timeout=180, env=environment
+        )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -50,7 +52,9 @@ def notes(*arguments):
     with tempfile.TemporaryDirectory() as place:
         copy = pathlib.Path(place) / "holdfast"
         shutil.copytree(CHART, copy)
-        show = 'apiVersion: v1\nkind: Notes\nmetadata: {name: notes}\ntext: {{ include "holdfast.notes" . | toJson }}\n'
+        show = (
+            'apiVersion: v1\nkind: Notes\nmetadata: {name: notes}\ntext: {{ include "holdfast.notes" . | toJson }}\n'
+        )
         (copy / "templates/notes.yaml").write_text(show)
         return one(objects(template(*arguments, chart=copy)), "Notes")["text"]
 

@@ -22,7 +22,9 @@ EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
 
 
 def applied(cluster, text, *arguments):
-    return cluster.kubectl("apply", "--server-side", "--force-conflicts", "--validate=strict", "--filename=-", *arguments, stdin=text)
+    return cluster.kubectl(
+        "apply", "--server-side", "--force-conflicts", "--validate=strict", "--filename=-", *arguments, stdin=text
+    )
 
 
 def definitions(cluster):
@@ -48,7 +50,9 @@ def check_helm_installs_upgrades_and_leaves_the_definitions(cluster):
         assert "is installed as DaemonSet kube-system/aws-node" in said and "do nothing" not in said, said
         said = run("upgrade", RELEASE, CHART, "--values", VALUES / "incumbent.yaml")
         assert "\n  image.override: " in said, said
-        containers = cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/aws-node")["spec"]["template"]["spec"]["containers"]
+        containers = cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/aws-node")["spec"][
+            "template"
+        ]["spec"]["containers"]
         assert {"name": "WARM_ENI_TARGET", "value": "2"} in containers[0]["env"]
         run("uninstall", RELEASE)
         cluster.ask("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/eniconfigs.crd.k8s.amazonaws.com")
@@ -70,7 +74,9 @@ def check_expressions(cluster, _tokens):
     def checked():
         found = {each["metadata"]["name"]: each for each in cluster.ask("GET", policies)["items"]}
         assert set(found) == expected, set(found)
-        return all(each["status"].get("observedGeneration") == each["metadata"]["generation"] for each in found.values())
+        return all(
+            each["status"].get("observedGeneration") == each["metadata"]["generation"] for each in found.values()
+        )
 
     cluster.until("policy checked", checked)
     for each in cluster.ask("GET", policies)["items"]:
@@ -98,12 +104,19 @@ def populate(cluster):
     tokens = {}
     for node in ("a", "b"):
         status = {
-            "capacity": {"pods": "10", "cpu": "2"}, "allocatable": {"pods": "10"}, "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
-            "conditions": [condition("Ready", "True")], "images": [{"names": [f"image-{number}"], "sizeBytes": 1} for number in range(50)],
+            "capacity": {"pods": "10", "cpu": "2"},
+            "allocatable": {"pods": "10"},
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+            "conditions": [condition("Ready", "True")],
+            "images": [{"names": [f"image-{number}"], "sizeBytes": 1} for number in range(50)],
         }
         cluster.ask("POST", "/api/v1/nodes", {"metadata": {"name": node, "labels": {"zone": "z"}}})
         cluster.patch(node_path(node) + "/status", {"status": status}, ADMIN)
-        cluster.ask("POST", "/apis/vpcresources.k8s.aws/v1alpha1/cninodes", {"apiVersion": "vpcresources.k8s.aws/v1alpha1", "kind": "CNINode", "metadata": {"name": node}})
+        cluster.ask(
+            "POST",
+            "/apis/vpcresources.k8s.aws/v1alpha1/cninodes",
+            {"apiVersion": "vpcresources.k8s.aws/v1alpha1", "kind": "CNINode", "metadata": {"name": node}},
+        )
         cluster.ask("POST", "/api/v1/namespaces/default/pods", pod(f"user-{node}", node, "default"))
         cluster.ask("POST", EVENTS, {**event(node), "metadata": {"name": f"seen-{node}", "namespace": "default"}})
         daemon = cluster.ask("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", pod(f"daemon-{node}", node, "aws-node"))
@@ -112,21 +125,42 @@ def populate(cluster):
 
 
 def pod(name, node, account):
-    containers = [{"name": "c", "image": "image:1", "env": [{"name": f"N{number}", "value": "v"} for number in range(20)]}]
+    containers = [
+        {"name": "c", "image": "image:1", "env": [{"name": f"N{number}", "value": "v"} for number in range(20)]}
+    ]
     metadata = {"name": name, "labels": {"app": "x"}, "annotations": {"kept": "1"}}
     return {"metadata": metadata, "spec": {"nodeName": node, "serviceAccountName": account, "containers": containers}}
 
 
 def condition(kind, status):
-    return {"type": kind, "status": status, "reason": "Test", "message": "m", "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    return {
+        "type": kind,
+        "status": status,
+        "reason": "Test",
+        "message": "m",
+        "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
 
 
 def event(node, kind="Pod", name="user-a"):
     return {
-        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"generateName": "e-", "namespace": "default"}, "type": "Warning",
-        "eventTime": "2026-01-01T00:00:00.000000Z", "action": "AddAddress", "reason": "NoAddress", "note": "all addresses are in use",
-        "reportingController": "holdfast", "reportingInstance": f"daemon-{node}",
-        "regarding": {"apiVersion": "v1", "kind": kind, "name": name, **({"namespace": "default"} if kind == "Pod" else {})},
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"generateName": "e-", "namespace": "default"},
+        "type": "Warning",
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "action": "AddAddress",
+        "reason": "NoAddress",
+        "note": "all addresses are in use",
+        "reportingController": "holdfast",
+        "reportingInstance": f"daemon-{node}",
+        "regarding": {
+            "apiVersion": "v1",
+            "kind": kind,
+            "name": name,
+            **({"namespace": "default"} if kind == "Pod" else {}),
+        },
     }
 
 
@@ -142,7 +176,12 @@ def writes(own, other):
         return ("PATCH", path, {"metadata": body}, strategic)
 
     series = {"series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}}
-    apply = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": own}, "status": {"conditions": [condition(CONDITION, "True")]}}
+    apply = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": own},
+        "status": {"conditions": [condition(CONDITION, "True")]},
+    }
     may = [
         ("PATCH", node_path(own) + "/status?fieldManager=holdfast", apply, "application/apply-patch+yaml"),
         ("PATCH", f"{EVENTS}/seen-{own}", series, "application/merge-patch+json"),
@@ -151,17 +190,38 @@ def writes(own, other):
         status(own, {"conditions": [{"$patch": "delete", "type": CONDITION}]}),
         metadata(pod_path(f"user-{own}"), {"annotations": {POD_IPS: "10.0.0.9"}}),
         metadata(pod_path(f"user-{own}"), {"annotations": {POD_IPS: None}}),
-        ("PATCH", pod_path(f"user-{own}"), [{"op": "add", "path": "/metadata/annotations/vpc.amazonaws.com~1pod-ips", "value": "10.0.0.9"}], "application/json-patch+json"),
+        (
+            "PATCH",
+            pod_path(f"user-{own}"),
+            [{"op": "add", "path": "/metadata/annotations/vpc.amazonaws.com~1pod-ips", "value": "10.0.0.9"}],
+            "application/json-patch+json",
+        ),
         ("POST", EVENTS, event(own), "application/json"),
         ("POST", EVENTS, event(own, "Node", own), "application/json"),
-        ("PATCH", cni_node_path(own), {"spec": {"features": [{"name": "SecurityGroupsForPods", "value": ""}]}}, "application/merge-patch+json"),
+        (
+            "PATCH",
+            cni_node_path(own),
+            {"spec": {"features": [{"name": "SecurityGroupsForPods", "value": ""}]}},
+            "application/merge-patch+json",
+        ),
     ]
     may_not = [
         (status(other, {"conditions": [condition(CONDITION, "False")]}), may_not_node),
         (status(own, {"conditions": [condition("Ready", "False")]}), "a condition other than"),
         (status(own, {"conditions": [{"$patch": "delete", "type": "Ready"}]}), "a condition other than"),
         (status(own, {"capacity": {"pods": "999"}}), "nothing of a node's status"),
-        (status(own, {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": "1.2.3.4"}]}), "nothing of a node's status"),
+        (
+            status(
+                own,
+                {
+                    "addresses": [
+                        {"type": "InternalIP", "address": "10.0.0.1"},
+                        {"type": "ExternalIP", "address": "1.2.3.4"},
+                    ]
+                },
+            ),
+            "nothing of a node's status",
+        ),
         (metadata(node_path(own) + "/status", {"labels": {"zone": "other"}}), "a node's metadata"),
         (metadata(node_path(own) + "/status", {"annotations": {"x": "y"}}), "a node's metadata"),
         (metadata(pod_path(f"user-{other}"), {"annotations": {POD_IPS: "10.0.0.9"}}), may_not_pod),
@@ -170,13 +230,35 @@ def writes(own, other):
         (metadata(pod_path(f"user-{own}"), {"annotations": {"more": "2"}}), "an annotation other than"),
         (metadata(pod_path(f"user-{own}"), {"labels": {"app": "y"}}), "nothing of a pod"),
         (metadata(pod_path(f"user-{own}"), {"finalizers": ["example.com/x"]}), "nothing of a pod"),
-        (("PATCH", pod_path(f"user-{own}"), {"spec": {"containers": [{"name": "c", "image": "evil:1"}]}}, strategic), "nothing of a pod"),
+        (
+            (
+                "PATCH",
+                pod_path(f"user-{own}"),
+                {"spec": {"containers": [{"name": "c", "image": "evil:1"}]}},
+                strategic,
+            ),
+            "nothing of a pod",
+        ),
         (("POST", EVENTS, event(other), "application/json"), "reportingInstance"),
         (("POST", EVENTS, event(own, "Node", other), "application/json"), "another node"),
         (("PATCH", f"{EVENTS}/seen-{other}", series, "application/merge-patch+json"), "reportingInstance"),
-        (("PATCH", cni_node_path(own), {"spec": {"tags": {"a": "b"}}}, "application/merge-patch+json"), "nothing of its CNINode"),
-        (("PATCH", cni_node_path(own), {"metadata": {"finalizers": ["example.com/x"]}}, "application/merge-patch+json"), "nothing of its CNINode"),
-        (("PATCH", cni_node_path(other), {"spec": {"features": []}}, "application/merge-patch+json"), "may not change CNINode"),
+        (
+            ("PATCH", cni_node_path(own), {"spec": {"tags": {"a": "b"}}}, "application/merge-patch+json"),
+            "nothing of its CNINode",
+        ),
+        (
+            (
+                "PATCH",
+                cni_node_path(own),
+                {"metadata": {"finalizers": ["example.com/x"]}},
+                "application/merge-patch+json",
+            ),
+            "nothing of its CNINode",
+        ),
+        (
+            ("PATCH", cni_node_path(other), {"spec": {"features": []}}, "application/merge-patch+json"),
+            "may not change CNINode",
+        ),
     ]
     return may, may_not
 
@@ -218,19 +300,32 @@ def check_rights(cluster, tokens):
     system, token = f"/api/v1/namespaces/{NAMESPACE}", tokens["a"]
     cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/aws-node", token=token)
     for path, field in (
-        ("/api/v1/nodes", "metadata.name=a"), ("/api/v1/pods", "spec.nodeName=a"), (f"{system}/configmaps", "metadata.name=amazon-vpc-cni"),
-        (f"{system}/configmaps", "metadata.name=aws-node"), ("/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs", ""),
+        ("/api/v1/nodes", "metadata.name=a"),
+        ("/api/v1/pods", "spec.nodeName=a"),
+        (f"{system}/configmaps", "metadata.name=amazon-vpc-cni"),
+        (f"{system}/configmaps", "metadata.name=aws-node"),
+        ("/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs", ""),
         ("/apis/vpcresources.k8s.aws/v1alpha1/cninodes", "metadata.name=a"),
     ):
         for watch in ("", "&watch=true&timeoutSeconds=1"):
             cluster.ask("GET", f"{path}?fieldSelector={field.replace('=', '%3D')}{watch}", token=token)
     for method, path, body in (
-        ("GET", node_path("a"), None), ("GET", pod_path("user-a"), None), ("GET", "/api/v1/secrets", None), ("GET", f"{system}/configmaps", None), ("GET", f"{system}/configmaps/kube-root-ca.crt", None),
-        ("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets", None), ("GET", "/api/v1/namespaces", None),
-        ("DELETE", pod_path("user-a"), None), ("DELETE", node_path("a"), None), ("DELETE", cni_node_path("a"), None),
-        ("POST", "/api/v1/namespaces/default/pods", pod("more", "a", "default")), ("POST", f"{system}/serviceaccounts/aws-node/token", {"spec": {}}),
-        ("PATCH", node_path("a"), {"spec": {"unschedulable": True}}), ("PATCH", pod_path("user-a") + "/status", {"status": {"phase": "Failed"}}),
-        ("PATCH", f"{system}/configmaps/amazon-vpc-cni", {"data": {}}), ("POST", "/api/v1/namespaces/default/events", {"metadata": {"name": "e"}}),
+        ("GET", node_path("a"), None),
+        ("GET", pod_path("user-a"), None),
+        ("GET", "/api/v1/secrets", None),
+        ("GET", f"{system}/configmaps", None),
+        ("GET", f"{system}/configmaps/kube-root-ca.crt", None),
+        ("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets", None),
+        ("GET", "/api/v1/namespaces", None),
+        ("DELETE", pod_path("user-a"), None),
+        ("DELETE", node_path("a"), None),
+        ("DELETE", cni_node_path("a"), None),
+        ("POST", "/api/v1/namespaces/default/pods", pod("more", "a", "default")),
+        ("POST", f"{system}/serviceaccounts/aws-node/token", {"spec": {}}),
+        ("PATCH", node_path("a"), {"spec": {"unschedulable": True}}),
+        ("PATCH", pod_path("user-a") + "/status", {"status": {"phase": "Failed"}}),
+        ("PATCH", f"{system}/configmaps/amazon-vpc-cni", {"data": {}}),
+        ("POST", "/api/v1/namespaces/default/events", {"metadata": {"name": "e"}}),
     ):
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         try:
@@ -245,7 +340,10 @@ def check_the_policies_are_what_refuses(cluster, tokens):
     """Without the bindings RBAC alone lets all of it pass: else the refusals above would prove nothing."""
     cluster.kubectl("delete", "validatingadmissionpolicybindings", "--all")
     for request, _ in writes("a", "b")[1]:
-        cluster.until(f"leave for {request[:2]} without the policy", lambda request=request: refused(cluster, request, tokens["a"]) is None)
+        cluster.until(
+            f"leave for {request[:2]} without the policy",
+            lambda request=request: refused(cluster, request, tokens["a"]) is None,
+        )
 
 
 def main():

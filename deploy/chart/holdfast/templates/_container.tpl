@@ -4,6 +4,9 @@
 {{- if and (include "holdfast.on" .Values.enableNetworkPolicy) (not .Values.holdfast.networkPolicyByOthers) -}}
 {{- fail "enableNetworkPolicy: this version enforces no network policy, so pods that a policy isolates would be reachable. Set it to \"false\"; or, where another program enforces them, set holdfast.networkPolicyByOthers=true." -}}
 {{- end -}}
+{{- if not (or .Values.serviceAccount.create .Values.serviceAccount.name) -}}
+{{- fail "serviceAccount.create is false: serviceAccount.name must say which account; the namespace's default one would give every pod there these rights" -}}
+{{- end -}}
 {{- if and .Values.cniConfig.enabled (not .Values.cniConfig.fileContents) -}}
 {{- fail "cniConfig.enabled: cniConfig.fileContents must have the network configuration" -}}
 {{- end -}}

@@ -8,8 +8,7 @@
 {{- end }}
 
 {{- define "holdfast.serviceAccountName" -}}
-{{- $made := ternary (include "holdfast.fullname" .) "default" (.Values.serviceAccount.create | default false) -}}
-{{- .Values.serviceAccount.name | default $made -}}
+{{- .Values.serviceAccount.name | default (include "holdfast.fullname" .) -}}
 {{- end }}
 
 {{/* The DaemonSet's selector, which cannot be changed once it is there. */}}
