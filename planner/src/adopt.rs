@@ -3,8 +3,8 @@
 //! A read proves something about an ENI only if it began after EC2 was last asked to change it, and only if no
 //! call about it is under way. A list that lacks what must be there shows what it
 //! shows, and proves no absence. What it shows is then taken in. What it does not show is believed only half a
-//! minute after the last change, because describes lag, or later where an ENI's link speaks against it; and even then nothing that is leased or rests is
-//! forgotten. Tombstones are not revived.
+//! minute after the last change, because describes lag, or later where an ENI's link speaks against it; and even then
+//! nothing that is leased or rests is forgotten. Tombstones are not revived.
 
 mod known;
 pub(crate) mod unknown;

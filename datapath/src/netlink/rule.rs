@@ -138,7 +138,7 @@ impl Listed {
                 | RuleAttribute::Oifname(_) => narrowed = true,
                 // All bits set: none are.
                 RuleAttribute::SuppressPrefixLen(longest) if longest != u32::MAX => {
-                    suppressed = Some(longest)
+                    suppressed = Some(longest);
                 }
                 _ => {}
             }
