@@ -55,7 +55,7 @@ class Container:
                 source = place / "node" / source.lstrip("/")
                 source.mkdir(parents=True, exist_ok=True)
             binds.append(bind(source, target, read_only))
-        node = {"HOLDFAST_PROC_SYS": "/host/proc/sys", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"}
+        node = {"HOLDFAST_PROC_SYS": "/host/proc/sys", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://metadata.test:9"}
         spec = {
             "ociVersion": "1.0.2",
             "process": {
@@ -171,11 +171,15 @@ def check_rights(place, image):
 
 def check_daemon_runs(place, image):
     """The daemon itself, with no EC2, no metadata service and no API server there: alive, and ended by SIGTERM."""
-    with Container(place, image, [*image["Entrypoint"], *image["Cmd"]]) as container:
+    hosts = place / "hosts"
+    hosts.write_text("127.0.0.1 metadata.test\n")
+    with Container(place, image, [*image["Entrypoint"], *image["Cmd"]], [(hosts, "/etc/hosts", True)]) as container:
         alive = lambda: container.execute("/holdfast", "health").returncode == 0  # noqa: E731
         until("answer to `holdfast health`; " + container.log()[-2000:], alive)
         ledger = place / "node/var/lib/holdfast/ledger.redb"
         until("ledger on the node's disk", ledger.exists)
+        # Names are looked up by what the image has for that.
+        until("refused connection to the metadata service", lambda: "Connection refused" in container.log())
         subprocess.run(
             [*container.runc, "kill", container.name, "TERM"], check=True, capture_output=True, timeout=PATIENCE
         )
