@@ -50,11 +50,22 @@ def check_helm_installs_upgrades_and_leaves_the_definitions(cluster):
         assert "is installed as DaemonSet kube-system/aws-node" in said and "do nothing" not in said, said
         said = run("upgrade", RELEASE, CHART, "--values", VALUES / "incumbent.yaml")
         assert "\n  image.override: " in said, said
-        containers = cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/aws-node")["spec"][
-            "template"
-        ]["spec"]["containers"]
+        daemon_set = cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/aws-node")
+        containers = daemon_set["spec"]["template"]["spec"]["containers"]
         assert {"name": "WARM_ENI_TARGET", "value": "2"} in containers[0]["env"]
         run("uninstall", RELEASE)
+        config_maps = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+        cluster.ask("DELETE", f"{config_maps}/amazon-vpc-cni")
+        # Beside another daemon, on a cluster that has the ConfigMap already; and that stays.
+        cluster.ask(
+            "POST", config_maps, {"metadata": {"name": "amazon-vpc-cni"}, "data": {"enable-windows-ipam": "true"}}
+        )
+        force = ["--force-conflicts"] if helm == os.environ["HELM4"] else []
+        run("install", "beside", CHART, "--values", VALUES / "beside.yaml", "--take-ownership", *force)
+        run("uninstall", "beside")
+        config = cluster.ask("GET", f"{config_maps}/amazon-vpc-cni")
+        assert config["data"]["enable-windows-ipam"] == "false"
+        cluster.ask("DELETE", f"{config_maps}/amazon-vpc-cni")
         cluster.ask("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/eniconfigs.crd.k8s.amazonaws.com")
 
 

@@ -53,7 +53,8 @@ render_manifests() {
 # no registry serves localhost/holdfast.
 TXT
   "$(helm_of 3)" template aws-node "$CHART" --namespace kube-system --include-crds --set originalMatchLabels=true |
-    grep -Ev '^ *(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*|# Source: .*)$'
+    grep -Ev '^ *(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*|# Source: .*)$' |
+    sed '/^  annotations:$/ { N; /helm\.sh\/resource-policy/d }'
 }
 manifests() {
   local file=deploy/manifests/holdfast.yaml new=$DEPLOY/holdfast.yaml
