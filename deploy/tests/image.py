@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import time
 
-from render import objects, one, template
+from render import VALUES, objects, one, template
 
 PATIENCE = 120
 
@@ -27,6 +27,12 @@ def rendered():
         (sources[each["name"]], each["mountPath"], each.get("readOnly", False)) for each in container["volumeMounts"]
     ]
     return container, mounts
+
+
+def incumbents():
+    """The container that the chart makes of the Amazon VPC CNI's values: its probes start another program's name."""
+    pod = one(objects(template("--values", VALUES / "incumbent.yaml")), "DaemonSet")["spec"]["template"]["spec"]
+    return pod["containers"][0]
 
 
 def unpack(archive, where):
@@ -176,6 +182,9 @@ def check_daemon_runs(place, image):
     with Container(place, image, [*image["Entrypoint"], *image["Cmd"]], [(hosts, "/etc/hosts", True)]) as container:
         alive = lambda: container.execute("/holdfast", "health").returncode == 0  # noqa: E731
         until("answer to `holdfast health`; " + container.log()[-2000:], alive)
+        for kind in ("livenessProbe", "readinessProbe"):
+            probe = container.execute(*incumbents()[kind]["exec"]["command"])
+            assert probe.returncode == 0, f"{kind}: {probe.stderr}"
         ledger = place / "node/var/lib/holdfast/ledger.redb"
         until("ledger on the node's disk", ledger.exists)
         # Names are looked up by what the image has for that.
