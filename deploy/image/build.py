@@ -38,7 +38,6 @@ MOUNTS = [
     "sys",
     "tmp",
     "var/lib/holdfast",
-    "var/lib/kubelet/pods-api",
 ]
 
 

@@ -61,7 +61,8 @@ class Container:
                 source = place / "node" / source.lstrip("/")
                 source.mkdir(parents=True, exist_ok=True)
             binds.append(bind(source, target, read_only))
-        node = {"HOLDFAST_PROC_SYS": "/host/proc/sys", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://metadata.test:9"}
+        node = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+        node["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = "http://metadata.test:9"
         spec = {
             "ociVersion": "1.0.2",
             "process": {
@@ -187,6 +188,9 @@ def check_daemon_runs(place, image):
             assert probe.returncode == 0, f"{kind}: {probe.stderr}"
         ledger = place / "node/var/lib/holdfast/ledger.redb"
         until("ledger on the node's disk", ledger.exists)
+        plugin, conflist = place / "node/opt/cni/bin/aws-cni", place / "node/etc/cni/net.d/10-aws.conflist"
+        until("plugin and network configuration on the node", lambda: plugin.exists() and conflist.exists())
+        assert plugin.read_bytes() == (place / "root/app/aws-cni").read_bytes()
         # Names are looked up by what the image has for that.
         until("refused connection to the metadata service", lambda: "Connection refused" in container.log())
         subprocess.run(

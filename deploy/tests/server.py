@@ -165,7 +165,7 @@ def event(node, kind="Pod", name="user-a"):
         "reason": "NoAddress",
         "note": "all addresses are in use",
         "reportingController": "holdfast",
-        "reportingInstance": f"daemon-{node}",
+        "reportingInstance": node,
         "regarding": {
             "apiVersion": "v1",
             "kind": kind,
@@ -309,12 +309,12 @@ def check_tokens(cluster, tokens):
 def check_rights(cluster, tokens):
     """RBAC: each read that the daemon makes, and what it must not even ask for."""
     system, token = f"/api/v1/namespaces/{NAMESPACE}", tokens["a"]
-    cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/aws-node", token=token)
     for path, field in (
         ("/api/v1/nodes", "metadata.name=a"),
         ("/api/v1/pods", "spec.nodeName=a"),
         (f"{system}/configmaps", "metadata.name=amazon-vpc-cni"),
         (f"{system}/configmaps", "metadata.name=aws-node"),
+        (f"{system}/configmaps", "metadata.name=holdfast-node-groups"),
         ("/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs", ""),
         ("/apis/vpcresources.k8s.aws/v1alpha1/cninodes", "metadata.name=a"),
     ):

@@ -92,7 +92,7 @@ validations:
 {{- end }}
 
 {{/*
-An event says which daemon it comes from, by its pod's name, and that is true. On which node the pod runs that it is about
+An event says from which node's daemon it comes, and that is true. On which node the pod runs that it is about
 cannot be known here.
 */}}
 {{- define "holdfast.admission.events" -}}
@@ -103,17 +103,14 @@ matchConstraints:
       resources: [events]
       operations: [CREATE, UPDATE, DELETE]
 {{ include "holdfast.admission.variables" . }}
-  - name: pod
-    expression: >-
-      request.userInfo.?extra[?'authentication.kubernetes.io/pod-name'].orValue(['']).join('')
 validations:
   - expression: request.operation != 'DELETE'
     message: the network daemon may not delete events
   - expression: >-
       request.operation == 'DELETE' ||
-      (variables.pod != '' && object.?reportingInstance.orValue('') == variables.pod &&
-      (!variables.updates || oldObject.?reportingInstance.orValue('') == variables.pod))
-    messageExpression: "'events of the network daemon of node ' + variables.node + ' have its pod as reportingInstance, ' + variables.pod"
+      (variables.node != '' && object.?reportingInstance.orValue('') == variables.node &&
+      (!variables.updates || oldObject.?reportingInstance.orValue('') == variables.node))
+    messageExpression: "'events of the network daemon of node ' + variables.node + ' have its name as reportingInstance'"
   - expression: >-
       request.operation == 'DELETE' || object.?regarding.?kind.orValue('') != 'Node' ||
       object.regarding.?name.orValue('') == variables.node

@@ -31,6 +31,12 @@
       fieldPath: metadata.name
 - name: HOLDFAST_PROC_SYS
   value: /host/proc/sys
+- name: HOLDFAST_PLUGIN
+  value: /app/aws-cni
+- name: HOST_CNI_BIN_PATH
+  value: /host/opt/cni/bin
+- name: HOST_CNI_CONFDIR_PATH
+  value: /host/etc/cni/net.d
 {{- if .Values.cniConfig.enabled }}
 - name: HOLDFAST_CONFLIST
   value: /etc/holdfast/cni/10-aws.conflist

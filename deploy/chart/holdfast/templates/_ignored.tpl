@@ -38,8 +38,6 @@ that is there was given.
   "cri" "the runtime is not asked"
   "env.VPC_CNI_VERSION" "it names another program's version"
   "env.AWS_VPC_K8S_CNI_LOG_FILE" "the daemon logs to its container's output"
-  "env.AWS_VPC_K8S_PLUGIN_LOG_FILE" "the plugin logs where the network configuration says"
-  "env.AWS_VPC_K8S_PLUGIN_LOG_LEVEL" "the plugin logs as the network configuration says"
   "env.WARM_PREFIX_TARGET" "it is for prefix delegation, which this version has not"
   "env.ENABLE_SUBNET_DISCOVERY" "interfaces are made in the node's own subnet"
   "env.DISABLE_METRICS" "this version serves no metrics"
@@ -52,16 +50,11 @@ that is there was given.
   "env.AWS_EXTERNAL_SERVICE_CIDRS" "this version makes no rules for them"
   "env.AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER" "upstream does not look at it any more"
   "env.ENABLE_NFTABLES" "upstream does not look at it any more"
-  "env.POD_SECURITY_GROUP_ENFORCING_MODE" "it is for security groups for pods, which this version has not"
-  "env.ANNOTATE_POD_IP" "this version does not write to pods"
   "env.ENABLE_V4_EGRESS" "it is for IPv6 clusters"
   "env.ENABLE_V6_EGRESS" "this version serves IPv4"
-  "env.DISABLE_POD_V6" "this version gives pods no IPv6 address"
-  "env.ENABLE_BANDWIDTH_PLUGIN" "chain it in a network configuration of your own, cniConfig"
   "env.AWS_EC2_ENDPOINT" "the AWS SDK's own AWS_ENDPOINT_URL_EC2 works"
   "env.HTTP_TIMEOUT" "the deadlines are the daemon's own"
-  "env.AWS_VPC_K8S_CNI_BACKING_STORE" "the ledger is in /var/lib/holdfast"
-  "env.CLUSTER_ENDPOINT" "this version asks nothing of the API server" -}}
+  "env.AWS_VPC_K8S_CNI_BACKING_STORE" "the ledger is in /var/lib/holdfast" -}}
 {{- $values := mustFromJson (toJson .Values) -}}
 {{- range $path := keys $reasons | sortAlpha -}}
 {{- $at := $values -}}

@@ -44,6 +44,7 @@ ENABLE_V6_EGRESS
 ENI_CONFIG_ANNOTATION_DEF
 ENI_CONFIG_LABEL_DEF
 HOLDFAST_ADD_HOLD
+HOLDFAST_CNI_VERSION
 HOLDFAST_EC2_READ_INTERVAL
 HOLDFAST_MAX_PODS
 HTTP_TIMEOUT
@@ -68,6 +69,8 @@ HOLDFAST_SOCKET
 HOLDFAST_SPOOL
 HOLDFAST_PROC_SYS
 HOLDFAST_CONFLIST
+HOLDFAST_PLUGIN
+HOLDFAST_SERVICE_ACCOUNT
 HOST_CNI_BIN_PATH
 HOST_CNI_CONFDIR_PATH
 MY_NODE_NAME
@@ -81,6 +84,9 @@ MY_POD_NAME
 {{- $names := keys (.Values.env | default dict) | sortAlpha -}}
 {{- range .Values.extraEnv -}}
 {{- $names = append $names .name -}}
+{{- end -}}
+{{- range .Values.holdfast.nodeGroups -}}
+{{- $names = concat $names (keys (.settings | default dict)) -}}
 {{- end -}}
 {{- range $names -}}
 {{- if has . $own -}}
