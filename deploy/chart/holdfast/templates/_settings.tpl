@@ -1,0 +1,98 @@
+{{/*
+What the daemon or the Amazon VPC CNI knows by name. A name of the same families that is not here is a mistake.
+*/}}
+{{- define "holdfast.knownSettings" -}}
+ADDITIONAL_ENI_TAGS
+ANNOTATE_POD_IP
+AWS_EC2_ENDPOINT
+AWS_EXTERNAL_SERVICE_CIDRS
+AWS_MANAGE_ENIS_NON_SCHEDULABLE
+AWS_VPC_CNI_NODE_PORT_SUPPORT
+AWS_VPC_ENI_MTU
+AWS_VPC_K8S_CNI_BACKING_STORE
+AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER
+AWS_VPC_K8S_CNI_CONNMARK
+AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG
+AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS
+AWS_VPC_K8S_CNI_EXTERNALSNAT
+AWS_VPC_K8S_CNI_LOGLEVEL
+AWS_VPC_K8S_CNI_LOG_FILE
+AWS_VPC_K8S_CNI_RANDOMIZESNAT
+AWS_VPC_K8S_CNI_VETHPREFIX
+AWS_VPC_K8S_EGRESS_V4_PLUGIN_LOG_FILE
+AWS_VPC_K8S_EGRESS_V6_PLUGIN_LOG_FILE
+AWS_VPC_K8S_PLUGIN_LOG_FILE
+AWS_VPC_K8S_PLUGIN_LOG_LEVEL
+CLUSTER_ENDPOINT
+CLUSTER_NAME
+DISABLE_INTROSPECTION
+DISABLE_LEAKED_ENI_CLEANUP
+DISABLE_METRICS
+DISABLE_NETWORK_RESOURCE_PROVISIONING
+DISABLE_POD_V6
+ENABLE_BANDWIDTH_PLUGIN
+ENABLE_IMDS_ONLY_MODE
+ENABLE_IPv4
+ENABLE_IPv6
+ENABLE_MULTI_NIC
+ENABLE_NFTABLES
+ENABLE_POD_ENI
+ENABLE_PREFIX_DELEGATION
+ENABLE_SUBNET_DISCOVERY
+ENABLE_V4_EGRESS
+ENABLE_V6_EGRESS
+ENI_CONFIG_ANNOTATION_DEF
+ENI_CONFIG_LABEL_DEF
+HOLDFAST_ADD_HOLD
+HOLDFAST_CNI_VERSION
+HOLDFAST_EC2_READ_INTERVAL
+HOLDFAST_MAX_PODS
+HTTP_TIMEOUT
+INTROSPECTION_BIND_ADDRESS
+IP_COOLDOWN_PERIOD
+MANAGE_UNTAGGED_ENI
+MAX_ENI
+MINIMUM_IP_TARGET
+NETWORK_POLICY_ENFORCING_MODE
+POD_MTU
+POD_SECURITY_GROUP_ENFORCING_MODE
+VPC_CNI_VERSION
+WARM_ENI_TARGET
+WARM_IP_TARGET
+WARM_PREFIX_TARGET
+{{- end }}
+
+{{/* The chart sets these, to match what it mounts. */}}
+{{- define "holdfast.ownSettings" -}}
+HOLDFAST_LEDGER
+HOLDFAST_SOCKET
+HOLDFAST_SPOOL
+HOLDFAST_PROC_SYS
+HOLDFAST_CONFLIST
+HOLDFAST_PLUGIN
+HOLDFAST_SERVICE_ACCOUNT
+HOST_CNI_BIN_PATH
+HOST_CNI_CONFDIR_PATH
+MY_NODE_NAME
+MY_POD_NAME
+{{- end }}
+
+{{/* Fails for a name that would be taken for a setting and is none. */}}
+{{- define "holdfast.checkSettings" -}}
+{{- $known := splitList "\n" (include "holdfast.knownSettings" . | trim) -}}
+{{- $own := splitList "\n" (include "holdfast.ownSettings" . | trim) -}}
+{{- $names := keys (.Values.env | default dict) | sortAlpha -}}
+{{- range .Values.extraEnv -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- range .Values.holdfast.nodeGroups -}}
+{{- $names = concat $names (keys (.settings | default dict)) -}}
+{{- end -}}
+{{- range $names -}}
+{{- if has . $own -}}
+{{- fail (printf "env: %s is set by the chart, to match what it mounts" .) -}}
+{{- else if and (regexMatch "^(WARM|MINIMUM|MAX|ENABLE|DISABLE|IP_|ENI_|MANAGE|ADDITIONAL|ANNOTATE|CLUSTER|POD_|AWS_VPC|AWS_MANAGE|AWS_EXTERNAL|HOLDFAST|MY_|HOST_CNI)" .) (not (has . $known)) -}}
+{{- fail (printf "env: neither this daemon nor the Amazon VPC CNI has a setting %s" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,238 @@
+"""Tests of the chart that need no cluster. `./dev chart-test` runs them with Helm 3 and Helm 4.
+
+chart.py          compares with what is in golden/
+chart.py --write  writes it, for a change that was meant
+"""
+
+import difflib
+import json
+import pathlib
+import re
+import sys
+
+from render import CHART, ROOT, VALUES, helm, notes, objects, one, template
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+FEATURES = sorted(path.stem for path in VALUES.glob("*.yaml"))
+
+
+def with_values(name):
+    return ["--values", VALUES / f"{name}.yaml"]
+
+
+def container(found):
+    return one(found, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
+
+
+def environment(found):
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container(found)["env"]}
+
+
+def refusal(*arguments):
+    """Why Helm does not render this."""
+    try:
+        template(*arguments)
+    except RuntimeError as error:
+        return str(error)
+    raise AssertionError(f"{arguments} is rendered")
+
+
+def test_lint():
+    for name in FEATURES:
+        code, out, err = helm("lint", "--strict", CHART, *with_values(name))
+        assert code == 0, f"{name}: {out}{err}"
+
+
+def test_golden():
+    """Each feature's render as a difference to the default one, which is itself deploy/manifests (another check)."""
+    default = lines(template())
+    for name in FEATURES:
+        text = template(*with_values(name))
+        objects(text)
+        changed = difflib.unified_diff(default, lines(text), "default", name, lineterm="", n=2)
+        # Without the lines' numbers: what is added above moves nothing here.
+        changed = ("@@" if line.startswith("@@ ") else line for line in changed)
+        compare(GOLDEN / f"{name}.diff", "\n".join(changed) + "\n")
+    compare(GOLDEN / "incumbent.notes", notes(*with_values("incumbent")))
+
+
+def lines(text):
+    """Helm 4 puts an empty line after each object."""
+    return re.sub(r"\n\n---\n", "\n---\n", text).splitlines()
+
+
+def compare(path, text):
+    if "--write" in sys.argv:
+        path.write_text(text)
+        return
+    kept = path.read_text() if path.exists() else ""
+    if kept != text:
+        print(
+            "\n".join(
+                difflib.unified_diff(kept.splitlines(), text.splitlines(), f"kept {path.name}", "now", lineterm="")
+            )
+        )
+        raise AssertionError(f"{path} differs; if that is meant: ./dev chart-test --write")
+
+
+def test_every_golden_file_has_its_values():
+    stale = {path.stem for path in GOLDEN.glob("*.diff")} - set(FEATURES)
+    assert not stale, stale
+
+
+def test_no_privilege_beyond_what_is_needed():
+    for name in FEATURES:
+        found = objects(template(*with_values(name)))
+        pod, context = one(found, "DaemonSet")["spec"]["template"]["spec"], container(found)["securityContext"]
+        assert "privileged" not in context and "initContainers" not in pod and "hostPID" not in pod, name
+        wanted = ["NET_ADMIN", "SYS_ADMIN"] if name == "enter-namespaces" else ["NET_ADMIN"]
+        assert context["capabilities"] == {"drop": ["ALL"], "add": wanted}, name
+        assert context["readOnlyRootFilesystem"] is True and context["allowPrivilegeEscalation"] is False, name
+
+
+def test_rights_follow_the_features():
+    def rules(name):
+        role = one(objects(template(*(with_values(name) if name else []))), "ClusterRole")
+        return {(each["apiGroups"][0], each["resources"][0]): each["verbs"] for each in role["rules"]}
+
+    reads = ["list", "watch"]
+    base = rules(None)
+    assert base == {
+        ("", "nodes"): reads,
+        ("", "nodes/status"): ["patch"],
+        ("events.k8s.io", "events"): ["create", "patch"],
+    }
+    assert rules("annotate-pod-ip") == {**base, ("", "pods"): [*reads, "patch"]}
+    assert rules("custom-networking") == {**base, ("crd.k8s.amazonaws.com", "eniconfigs"): reads}
+    assert rules("pod-eni") == {**base, ("vpcresources.k8s.aws", "cninodes"): [*reads, "patch"]}
+    for wildcard in ("*", "escalate", "bind", "impersonate", "delete"):
+        for name in FEATURES:
+            assert all(wildcard not in verbs and wildcard not in key for key, verbs in rules(name).items()), name
+
+
+def test_a_feature_that_a_secret_may_switch_on_has_its_rights():
+    values = {"extraEnv": [{"name": "ANNOTATE_POD_IP", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}
+    role = one(objects(template("--set-json", "extraEnv=" + json.dumps(values["extraEnv"]))), "ClusterRole")
+    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "patch"]} in role["rules"]
+
+
+def test_the_incumbents_values_are_taken_and_what_is_ignored_is_named():
+    found = objects(template(*with_values("incumbent")))
+    image = container(found)["image"]
+    assert image.startswith("localhost/holdfast:"), f"{image}: another program's image would run"
+    assert environment(found)["WARM_ENI_TARGET"] == "2"
+    assert container(found)["livenessProbe"]["exec"]["command"][0] == "/app/grpc-health-probe"
+    said = notes(*with_values("incumbent"))
+    for key in (
+        "image.override",
+        "init.image",
+        "nodeAgent.logLevel",
+        "securityContext.capabilities",
+        "env.VPC_CNI_VERSION",
+        "eniConfig.region",
+    ):
+        assert f"\n  {key}: " in said, key
+    assert "WILL NOT START" not in said
+    # What counts is not said to be ignored, and with no such values nothing is.
+    assert "pullPolicy" not in said and "WARM_ENI_TARGET" not in said
+    assert "do nothing" not in notes()
+
+
+def test_settings_that_the_daemon_refuses_are_set_and_said():
+    for name, value in {
+        "ENABLE_IPv6": "true",
+        "ENABLE_PREFIX_DELEGATION": "T",
+        "ENABLE_POD_ENI": "1",
+        "ENABLE_MULTI_NIC": "true",
+        "ENABLE_IPv4": "false",
+        "ENABLE_IMDS_ONLY_MODE": "TRUE",
+        "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG": "True",
+        "NETWORK_POLICY_ENFORCING_MODE": "Strict",
+    }.items():
+        given = ["--set-string", f"env.{name}={value}"]
+        assert environment(objects(template(*given)))[name] == value
+        said = notes(*given)
+        assert "WILL NOT START" in said and f"\n  {name}\n" in said, name
+    own = {"MY_NODE_NAME", "MY_POD_NAME", "HOLDFAST_PROC_SYS", "HOLDFAST_PLUGIN", "HOST_CNI_BIN_PATH", "HOST_CNI_CONFDIR_PATH"}
+    assert set(environment(objects(template()))) == own
+
+
+def test_mistakes_are_refused_with_words():
+    for given, words in {
+        "env.WARM_IP_TARGTE=1": "WARM_IP_TARGTE",
+        "env.HOLDFAST_LEDGER=/tmp/x": "HOLDFAST_LEDGER is set by the chart",
+        "tolerationz=1": "tolerationz",
+        "holdfast.image.repo=x": "repo",
+        "holdfast.nodeReadinessRule.taintKey=example.com/x": "taintKey",
+        "enableNetworkPolicy=true": "networkPolicyByOthers",
+        "enableNetworkPolicy=yes": "enableNetworkPolicy",
+        "holdfast.image.digest=latest": "digest",
+    }.items():
+        assert words in refusal("--set-string", given), given
+    assert "fileContents" in refusal("--set", "cniConfig.enabled=true")
+    assert "serviceAccount.name" in refusal("--set", "serviceAccount.create=false")
+    assert "eniConfig.subnets" in refusal("--set", "eniConfig.create=true")
+    assert "WARM_IP_TARGTE" in refusal("--set-json", 'extraEnv=[{"name":"WARM_IP_TARGTE","value":"1"}]')
+    group = {"selector": "a=b", "settings": {"WARM_IP_TARGTE": 1}}
+    assert "WARM_IP_TARGTE" in refusal("--set-json", "holdfast.nodeGroups=" + json.dumps({"g": group}))
+    assert "selector" in refusal("--set-json", 'holdfast.nodeGroups={"g":{"settings":{}}}')
+    assert "1.29" in refusal("--kube-version", "1.29.0")
+    template("--set", "serviceAccount.create=false", "--set", "serviceAccount.name=other")
+    template("--set-string", "enableNetworkPolicy=true", "--set", "holdfast.networkPolicyByOthers=true")
+
+
+def test_the_chart_knows_each_setting_of_the_daemon():
+    read, not_yet = set(), set()
+    for path in (ROOT / "daemon/src").rglob("*.rs"):
+        if "tests" in path.parts or path.stem == "tests":
+            continue
+        code = path.read_text().split("#[cfg(test)]\nmod tests {")[0]
+        found = set(re.findall(r'"([A-Z][A-Za-z0-9]*_[A-Za-z0-9_]+)"', code))
+        read |= {name for name in found if not name.startswith(("CARGO_", "KUBERNETES_SERVICE_"))}
+        not_yet |= found if path.stem == "not_yet" else set()
+        for table in re.findall(r"const (?:NOT_YET|IDLE)\b.*?\];", code, re.DOTALL):
+            not_yet |= set(re.findall(r'"([A-Z][A-Za-z0-9]*_[A-Za-z0-9_]+)"', table))
+    assert len(read) > 30, read
+    known = (CHART / "templates/_settings.tpl").read_text().split()
+    assert read <= set(known), read - set(known)
+    # Nor are those that count said to do nothing.
+    ignored = set(re.findall(r'"env\.([A-Za-z0-9_]+)"', (CHART / "templates/_ignored.tpl").read_text()))
+    assert not ignored & (read - not_yet), ignored & (read - not_yet)
+
+
+def test_names_of_settings_are_there_once():
+    found = objects(template(*with_values("overrides")))
+    names = [each["name"] for each in container(found)["env"]]
+    assert len(names) == len(set(names)), names
+    settings = environment(found)
+    assert settings["WARM_IP_TARGET"] == "1000000" and settings["MINIMUM_IP_TARGET"] == "20"
+    assert settings["CLUSTER_NAME"] == {"configMapKeyRef": {"name": "cluster", "key": "name"}}
+    labels = one(found, "DaemonSet")["spec"]["template"]["metadata"]["labels"]
+    assert labels["k8s-app"] == "aws-node" and labels["team"] == "network"
+    selector = one(found, "DaemonSet")["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= labels.items()
+
+
+def test_targets_for_windows_are_not_there_to_be_taken_for_linux():
+    config = one(objects(template(*with_values("incumbent"))), "ConfigMap", "amazon-vpc-cni")["data"]
+    assert not [key for key in config if key.startswith(("warm-", "minimum-"))], config
+    config = one(objects(template(*with_values("windows"))), "ConfigMap", "amazon-vpc-cni")["data"]
+    assert config["warm-prefix-target"] == "2" and config["minimum-ip-target"] == "3"
+
+
+def main():
+    failed = 0
+    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
+    for name, test in tests:
+        try:
+            test()
+            print(f"ok      {name}")
+        except Exception as error:  # noqa: BLE001: each test is judged by itself
+            failed += 1
+            print(f"FAILED  {name}: {type(error).__name__}: {error}")
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
