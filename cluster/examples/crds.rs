@@ -1,5 +1,5 @@
 //! Writes the definitions of the custom resources that the chart installs, one file each, to the folder given or to
-//! `deploy/crds`.
+//! `deploy/chart/holdfast/crds`.
 
 use std::path::PathBuf;
 

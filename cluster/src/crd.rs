@@ -2,7 +2,7 @@
 //! controllers that make them, so that what is in a cluster already is read as it stands.
 //!
 //! Two of them are installed by Holdfast's chart where nobody else has done it, and [`installed`] is where their definitions
-//! come from. `cargo run -p holdfast-cluster --example crds` writes them to `deploy/crds`.
+//! come from. `cargo run -p holdfast-cluster --example crds` writes them to `deploy/chart/holdfast/crds`.
 
 pub mod cluster_network_policy;
 pub mod cninode;

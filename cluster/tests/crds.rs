@@ -1,4 +1,4 @@
-//! The definitions in `deploy/crds` are those that the types say.
+//! The definitions in `deploy/chart/holdfast/crds` are those that the types say.
 
 use std::collections::BTreeSet;
 

@@ -3,7 +3,7 @@
 use holdfast_cluster::crd;
 
 /// Where they are kept.
-pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds");
+pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/chart/holdfast/crds");
 
 /// Name and text of each file.
 pub(crate) fn files() -> anyhow::Result<Vec<(String, String)>> {
