@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn node() -> (Rig, NodeUnderTest, PathBuf, PathBuf) {
 }
 
 /// As a runtime calls the first plugin of a list.
-fn runner(plugin: &PathBuf, list: &Value) -> Runner {
+fn runner(plugin: &Path, list: &Value) -> Runner {
     let mut conf = list["plugins"][0].clone();
     conf["name"] = list["name"].clone();
     conf["cniVersion"] = list["cniVersion"].clone();

@@ -37,11 +37,8 @@ pub(super) enum Placed {
 /// also after a power cut.
 pub(super) fn place(folder: &Path, name: &str, bytes: &[u8], mode: Mode) -> anyhow::Result<Placed> {
     let path = folder.join(name);
-    let before = match read(&path) {
-        Ok(before) => before,
-        // A link into nowhere, a folder: replaced, or told by what follows.
-        Err(_unreadable) => None,
-    };
+    // What cannot be read is replaced, or told by what follows.
+    let before = read(&path).unwrap_or_default();
     let bits = |file: &fs::Metadata| file.permissions().mode() & 0o777;
     if let Some((known, metadata)) = &before
         && known == bytes
