@@ -2,7 +2,7 @@
 //! The only crate that sees kube; of its types none but those of the custom resources appear in what this crate exports.
 //!
 //! What it owns: one request at a time with a deadline ([`door`]), what became of it ([`fault`]), views of objects that are never
-//! emptied by a failure ([`watch`]), and writes that are repeated until they stand ([`write`]).
+//! emptied by a failure ([`watch`]), and writes that are repeated until they stand ([`mod@write`]).
 //!
 //! What it never does: decide what should stand in the cluster, keep anything over a restart, or make anybody wait. Server, token
 //! and clock come in as arguments; nothing is read from the environment.
@@ -23,7 +23,7 @@
 //! Each of these is a future that is spawned and lasts as long as the daemon; dropping it ends it. The HTTP client below logs each
 //! server error by itself: a filter should leave `kube_client` and `tower_http` out, since every fault is told here.
 //!
-//! Start reading at [`watch`], then [`write`].
+//! Start reading at [`watch`], then [`mod@write`].
 
 pub mod asked;
 pub mod crd;
