@@ -1,4 +1,4 @@
-//! Why the API server did not do what was asked, put into one class, once, by [`classify`].
+//! Why the API server did not do what was asked, put into one class, once, by `classify`.
 
 use std::fmt;
 use std::time::Duration;
