@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::build::{AGNHOST, BUSYBOX, PAUSE};
+use crate::build::{AGNHOST, BUSYBOX, COREDNS, PAUSE};
 use crate::cluster::all_ready;
 use crate::component::{Component, Content, Place, Ready, words};
 use crate::control::{self, ADMIN, Access, Tokens};
 use crate::crew::Crew;
+use crate::dns;
 use crate::error::{Error, Result};
 use crate::init::NodeInit;
 use crate::network::{self, Network};
@@ -89,6 +90,12 @@ impl BringUp {
                 self.crew.start(&part)?;
             }
         }
+        let manifests = self.run.control().join("dns.json");
+        write(&manifests, &control::text(&dns::manifests()))?;
+        self.crew.run(
+            &Place::Control,
+            &self.kubectl(&["apply", "--filename", &manifests.display().to_string()]),
+        )?;
         self.wait_for_cluster(&plan)?;
         done("all nodes are ready");
         let control = simulated.instance(CONTROL)?.netns.clone();
@@ -217,7 +224,7 @@ impl BringUp {
         let crew = &self.crew;
         let import = |name: &String| -> Result<()> {
             let node = Node::of(simulated.instance(name)?, plan, &self.bin)?;
-            for archive in [PAUSE, BUSYBOX, AGNHOST] {
+            for archive in [PAUSE, BUSYBOX, COREDNS, AGNHOST] {
                 crew.run(&Place::Node(name.clone()), &node.import(archive.name))?;
             }
             Ok(())
@@ -229,16 +236,17 @@ impl BringUp {
         })
     }
 
+    fn kubectl(&self, request: &[&str]) -> Vec<String> {
+        let mut argv = vec![self.bin.join("kubectl").display().to_string()];
+        argv.push(format!("--kubeconfig={}", self.run.kubeconfig().display()));
+        argv.extend(request.iter().map(|&word| word.to_owned()));
+        argv
+    }
+
     /// Until all nodes are ready, and the account that pods run as exists.
     fn wait_for_cluster(&mut self, plan: &Plan) -> Result<()> {
-        let kubectl = |request: &[&str]| {
-            let mut argv = vec![self.bin.join("kubectl").display().to_string()];
-            argv.push(format!("--kubeconfig={}", self.run.kubeconfig().display()));
-            argv.extend(request.iter().map(|&word| word.to_owned()));
-            argv
-        };
-        let nodes = kubectl(&["get", "nodes", "--output=json"]);
-        let account = kubectl(&["get", "serviceaccount", "default", "--output=name"]);
+        let nodes = self.kubectl(&["get", "nodes", "--output=json"]);
+        let account = self.kubectl(&["get", "serviceaccount", "default", "--output=name"]);
         self.crew.wait("all nodes ready", PATIENCE, None, |crew| {
             Ok(crew.ask(&Place::Control, &nodes)?.and_then(|list| all_ready(&list, &plan.nodes)))
         })?;

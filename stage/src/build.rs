@@ -13,6 +13,6 @@ mod make;
 mod recipe;
 mod stale;
 
-pub use images::{AGNHOST, Archive, BUSYBOX, PAUSE};
+pub use images::{AGNHOST, Archive, BUSYBOX, COREDNS, PAUSE};
 pub use make::{build, missing};
 pub use recipe::{Part, Recipe, recipes};

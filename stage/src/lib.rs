@@ -23,6 +23,7 @@ mod cluster;
 mod component;
 mod control;
 mod crew;
+mod dns;
 mod down;
 mod enter;
 mod error;

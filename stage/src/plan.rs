@@ -107,6 +107,7 @@ pub(crate) mod tests {
             containerd: version("2.3.7"),
             etcd: version("3.6.16"),
             plugins: version("1.10.0"),
+            coredns: version("1.15.0"),
         };
         let programs = Programs {
             stage: "/p/stage".into(),

@@ -20,6 +20,8 @@ pub struct Release {
     pub etcd: String,
     /// The reference CNI plugins.
     pub plugins: String,
+    /// CoreDNS.
+    pub coredns: String,
 }
 
 /// A product: what one `go.mod` builds.
@@ -33,9 +35,14 @@ pub enum Product {
     Etcd,
     /// The reference CNI plugins.
     Tools,
+    /// The cluster's DNS.
+    CoreDns,
 }
 
 impl Product {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Kubernetes, Self::Containerd, Self::Etcd, Self::Tools, Self::CoreDns];
+
     /// Its folder.
     pub fn folder(self) -> &'static str {
         match self {
@@ -43,6 +50,7 @@ impl Product {
             Self::Containerd => "containerd",
             Self::Etcd => "etcd",
             Self::Tools => "tools",
+            Self::CoreDns => "coredns",
         }
     }
 
@@ -53,6 +61,7 @@ impl Product {
             Self::Containerd => "github.com/containerd/containerd/v2",
             Self::Etcd => "go.etcd.io/etcd/server/v3",
             Self::Tools => "github.com/containernetworking/plugins",
+            Self::CoreDns => "github.com/coredns/coredns",
         }
     }
 }
@@ -77,6 +86,7 @@ impl Release {
             containerd: version(Product::Containerd)?,
             etcd: version(Product::Etcd)?,
             plugins: version(Product::Tools)?,
+            coredns: version(Product::CoreDns)?,
         })
     }
 
@@ -87,6 +97,7 @@ impl Release {
             Product::Containerd => &self.containerd,
             Product::Etcd => &self.etcd,
             Product::Tools => &self.plugins,
+            Product::CoreDns => &self.coredns,
         }
     }
 
@@ -149,6 +160,7 @@ mod tests {
             containerd: containerd.to_owned(),
             etcd: String::new(),
             plugins: String::new(),
+            coredns: String::new(),
         };
         assert_eq!(
             ["2.2.9", "2.3.0", "2.10.1"].map(|version| release(version).containerd_config()),

@@ -20,6 +20,10 @@ pub const BUSYBOX: Archive =
 pub const AGNHOST: Archive =
     Archive { name: "image-agnhost", reference: "stage.invalid/agnhost:1", program: "agnhost" };
 
+/// The cluster's DNS.
+pub const COREDNS: Archive =
+    Archive { name: "image-coredns", reference: "stage.invalid/coredns:1", program: "coredns" };
+
 /// One image's archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Archive {
@@ -45,6 +49,10 @@ pub(super) fn pack(archive: Archive, bin: &Path, to: &Path) -> Result<()> {
         "pause" => {
             content.file("pause", read(&program)?);
             content.entrypoint = vec!["/pause"];
+        }
+        "coredns" => {
+            content.file("coredns", read(&program)?);
+            content.entrypoint = vec!["/coredns"];
         }
         "busybox" => content.shell()?,
         other => {

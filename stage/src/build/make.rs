@@ -208,9 +208,11 @@ fn sources(places: &Places) -> Result<Sources> {
             let path = places.modules(product).join(name);
             fs::read_to_string(&path).map_err(Error::io(format!("reading {}", path.display())))
         };
-        Ok((product, [text("go.mod")?, text("go.sum")?]))
+        // Most products' programs are their modules' own.
+        let own = places.modules(product).join("main.go").is_file().then(|| text("main.go")).transpose()?;
+        Ok((product, [text("go.mod")?, text("go.sum")?].into_iter().chain(own).collect()))
     };
-    [Product::Kubernetes, Product::Containerd, Product::Etcd, Product::Tools].into_iter().map(read).collect()
+    Product::ALL.into_iter().map(read).collect()
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 
-use super::images::{AGNHOST, Archive, BUSYBOX, PAUSE};
+use super::images::{AGNHOST, Archive, BUSYBOX, COREDNS, PAUSE};
 use crate::release::{Product, Release};
+
+/// The program beside the module file.
+const OWN: &str = ".";
 
 /// One program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,6 +83,8 @@ pub fn recipes(release: &Release) -> Vec<Recipe> {
         image(PAUSE),
         image(BUSYBOX),
         image(AGNHOST),
+        go(Product::CoreDns, "", "", "coredns", OWN),
+        image(COREDNS),
         of_kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
         of_kubernetes("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
         of_kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
@@ -113,6 +118,10 @@ mod tests {
         assert_eq!(names.len(), recipes.len());
         for recipe in &recipes {
             let Part::Go { product, package, .. } = &recipe.part else { continue };
+            if *package == OWN {
+                assert!(go.join(product.folder()).join("main.go").is_file(), "{recipe:?}");
+                continue;
+            }
             let file = std::fs::read_to_string(go.join(product.folder()).join("go.mod")).unwrap();
             let is_tool = file.lines().any(|line| line.trim().trim_start_matches("tool ") == *package);
             assert!(is_tool, "{} has no tool line for {package}", product.folder());

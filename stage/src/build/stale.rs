@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::recipe::Recipe;
 use crate::release::Product;
 
-/// What a product's programs are made from: the text of its `go.mod` and `go.sum`.
-pub(super) type Sources = BTreeMap<Product, [String; 2]>;
+/// What a product's programs are made from: the texts of its `go.mod`, of its `go.sum`, and of its own program if it has one.
+pub(super) type Sources = BTreeMap<Product, Vec<String>>;
 
 /// What a program's mark says when it was made by this recipe from these sources.
 pub(super) fn mark(recipe: &Recipe, sources: &Sources) -> String {
@@ -41,13 +41,14 @@ mod tests {
             containerd: version("2.3.7"),
             etcd: version("3.6.16"),
             plugins: version("1.10.0"),
+            coredns: version("1.15.0"),
         }
     }
 
     fn sources(sum: &str) -> Sources {
-        [Product::Kubernetes, Product::Containerd, Product::Etcd, Product::Tools]
+        Product::ALL
             .into_iter()
-            .map(|product| (product, [format!("module {}", product.folder()), sum.to_owned()]))
+            .map(|product| (product, vec![format!("module {}", product.folder()), sum.to_owned()]))
             .collect()
     }
 

@@ -26,6 +26,7 @@ fn serves_and_leaves_nothing(name: &str, plugin: &str) {
     workload.pods_reach_each_other_over_nodes();
     workload.pods_reach_the_service();
     workload.pods_reach_the_api_server_by_its_service();
+    workload.pods_find_names();
     let traces = stage.traces();
     assert!(traces.processes.len() > 20 && traces.namespaces.len() > 20, "the look is not blind: {traces:?}");
     assert!(!traces.cgroups.is_empty(), "{traces:?}");

@@ -120,6 +120,21 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// A Service's name is found from each node, and one that is not there is told so at once.
+    pub(crate) fn pods_find_names(&self) {
+        let dns = ["rollout", "status", "deployment/coredns", "--namespace=kube-system", "--timeout=120s"];
+        self.stage.kubectl(&dns);
+        for from in self.first_of_each_node().values() {
+            let ask = |name: &str| format!("nslookup {name}; true");
+            let exec =
+                |name: &str| self.stage.kubectl(&["exec", &from.name, "--", "/bin/sh", "-c", &ask(name)]);
+            let found = exec(&format!("{NAME}.default.svc.cluster.local"));
+            assert!(found.contains(&self.service), "from {from:?}: {found}");
+            let absent = exec("web.example.");
+            assert!(absent.contains("NXDOMAIN"), "from {from:?}: {absent}");
+        }
+    }
+
     /// Debian's static busybox dies when its `wget` looks a name up, even of a number; its `nc` does not look.
     fn fetch(&self, from: &Pod, address: &str, port: u16) -> String {
         let ask = format!("printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {address} {port}");
