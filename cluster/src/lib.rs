@@ -23,6 +23,17 @@
 //! Each of these is a future that is spawned and lasts as long as the daemon; dropping it ends it. The HTTP client below logs each
 //! server error by itself: a filter should leave `kube_client` and `tower_http` out, since every fault is told here.
 //!
+//! # What its role must allow
+//!
+//! | API group | resource | verbs |
+//! |---|---|---|
+//! | core | `nodes` (the own one, by name), `configmaps` (by name) | list, watch |
+//! | core | `nodes/status` | patch |
+//! | core | `pods` (those of the own node, metadata only) | list, watch; patch where addresses are annotated |
+//! | `events.k8s.io` | `events` | create, patch |
+//! | `crd.k8s.amazonaws.com` | `eniconfigs` | list, watch |
+//! | `vpcresources.k8s.aws` | `cninodes` (the own one, by name) | list, watch; patch where features are asked for |
+//!
 //! Start reading at [`watch`], then [`mod@write`].
 
 pub mod asked;

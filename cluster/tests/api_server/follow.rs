@@ -16,7 +16,8 @@ fn objects_are_followed_and_the_definitions_taken() {
     alone(|| async {
         let server = ApiServer::start().await;
         let client = server.client("admin").unwrap();
-        let door = server.door(SERVER, "admin");
+        grant(&client).await;
+        let door = server.door(SERVER, "daemon");
 
         // A kind that is not there yet is no empty list.
         let mut enis = followed::<EniConfigObject>(&door, followed::eni_configs());

@@ -79,6 +79,31 @@ pub(crate) async fn install_definitions(client: &Client) {
     tokio::time::timeout(PATIENCE, served).await.expect("the kinds are served");
 }
 
+/// Gives the user `daemon` what the crate says that its role must allow, and nothing else.
+pub(crate) async fn grant(client: &Client) {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    let rule = |group: &str, resource: &str, verbs: &[&str], names: &[&str]| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs, "resourceNames": names});
+    let read = &["list", "watch"];
+    let rules = json!([
+        rule("", "nodes", read, &["node-1"]),
+        rule("", "configmaps", read, &["aws-node"]),
+        rule("", "nodes/status", &["patch"], &["node-1"]),
+        rule("", "pods", &["list", "watch", "patch"], &[]),
+        rule("events.k8s.io", "events", &["create", "patch"], &[]),
+        rule("crd.k8s.amazonaws.com", "eniconfigs", read, &[]),
+        rule("vpcresources.k8s.aws", "cninodes", &["list", "watch", "patch"], &["node-1"]),
+    ]);
+    let api_version = format!("{GROUP}/v1");
+    let role = json!({"apiVersion": api_version, "kind": "ClusterRole", "metadata": {"name": "daemon"}, "rules": rules});
+    make(&api(client, GROUP, "v1", "ClusterRole", "clusterroles", None), role).await;
+    let binding = json!({
+        "apiVersion": api_version, "kind": "ClusterRoleBinding", "metadata": {"name": "daemon"},
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": "daemon"},
+        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": "daemon"}],
+    });
+    make(&api(client, GROUP, "v1", "ClusterRoleBinding", "clusterrolebindings", None), binding).await;
+}
+
 pub(crate) async fn make_node(client: &Client, name: &str) -> DynamicObject {
     let node =
         json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"zone": "a"}}});

@@ -93,10 +93,11 @@ impl ApiServer {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        let tokens = "admin,admin,1,\"system:masters\"\nnobody,nobody,2,\n";
+        let tokens = "admin,admin,1,\"system:masters\"\nnobody,nobody,2,\ndaemon,daemon,3,\n";
         std::fs::write(file("tokens"), tokens).unwrap();
         std::fs::write(file("admin.token"), "admin").unwrap();
         std::fs::write(file("nobody.token"), "nobody").unwrap();
+        std::fs::write(file("daemon.token"), "daemon").unwrap();
         run("openssl", &["genrsa", "-out", &file("sa.key"), "2048"]);
         let mut pair = Self { folder, etcd: None, server: None };
         pair.start_etcd();

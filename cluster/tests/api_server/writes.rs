@@ -35,7 +35,7 @@ struct Stage {
 
 impl Stage {
     fn start(server: &ApiServer) -> Self {
-        let door = server.door(PROXY, "admin");
+        let door = server.door(PROXY, "daemon");
         let (wanted, receiver) = watch::channel(Wanted::default());
         let pods = followed::<PodObject>(&door, local_pods("node-1"));
         let node = followed::<NodeObject>(&door, own_node("node-1"));
@@ -81,6 +81,7 @@ fn annotations_survive_faults_and_strangers() {
     alone(|| async {
         let server = ApiServer::start().await;
         let client = server.client("admin").unwrap();
+        grant(&client).await;
         make_node(&client, "node-1").await;
         let proxy = Proxy::start(&server).await;
         let mut stage = Stage::start(&server);
@@ -198,6 +199,7 @@ fn conditions_features_and_warnings_stand_there() {
     alone(|| async {
         let server = ApiServer::start().await;
         let client = server.client("admin").unwrap();
+        grant(&client).await;
         install_definitions(&client).await;
         make_node(&client, "node-1").await;
         let proxy = Proxy::start(&server).await;
