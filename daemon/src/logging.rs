@@ -73,6 +73,7 @@ fn wanted(level: LevelFilter) -> Targets {
         .with_default(LevelFilter::WARN)
         .with_target("holdfast", level)
         .with_target("kube_client", LevelFilter::OFF)
+        .with_target("tower_http", LevelFilter::OFF)
 }
 
 /// How much is logged, which may change while the process runs.
