@@ -20,6 +20,8 @@ use super::{PRIMARY, netns, pass};
 pub(crate) struct Kernel {
     /// Links of ENIs besides the primary's.
     pub(crate) other_enis: Vec<MacAddr>,
+    /// Bridges that bear these MACs.
+    pub(crate) bridges: Vec<MacAddr>,
     /// Wired pods, by host link, and whether that link is there.
     pub(crate) pods: BTreeMap<String, (PodWiring, bool)>,
     pub(crate) way_out: bool,
@@ -62,6 +64,7 @@ impl Default for Kernel {
     fn default() -> Self {
         Self {
             other_enis: Vec::new(),
+            bridges: Vec::new(),
             pods: BTreeMap::new(),
             way_out: true,
             forward_drops: Vec::new(),
@@ -107,6 +110,14 @@ impl Kernel {
             up: true,
             ..LinkSeen::default()
         });
+        let bridges = self.bridges.iter().enumerate().map(|(at, mac)| LinkSeen {
+            index: u32::try_from(at).unwrap() + 900,
+            name: format!("br{at}"),
+            mac: Some(*mac),
+            kind: Some("bridge".to_owned()),
+            up: true,
+            ..LinkSeen::default()
+        });
         let linked = self.pods.values().filter(|(_, link)| *link);
         let pods = linked.map(|(pod, _)| LinkSeen {
             index: index(pod),
@@ -118,7 +129,7 @@ impl Kernel {
             alias: Some(pod.alias.clone()),
             ..LinkSeen::default()
         });
-        eni.into_iter().chain(others).chain(pods).collect()
+        eni.into_iter().chain(others).chain(bridges).chain(pods).collect()
     }
 }
 

@@ -154,3 +154,23 @@ async fn what_cannot_be_put_right_is_tried_at_a_distance() {
     let further = tries(60).await;
     assert!((5..=8).contains(&further), "{further} in a minute");
 }
+
+/// Others detach an ENI, and a bridge of theirs bears its MAC: that is not its link, and a read is to tell what became of it.
+#[tokio::test(start_paused = true)]
+async fn a_bridge_with_an_enis_mac_does_not_stand_for_its_link() {
+    let desk = Desk::start(Config::default());
+    let eni = desk.attached_by_others();
+    pass(300).await;
+    let mac = desk.disk.ledger().enis[&eni].mac;
+    for bridge in [false, true] {
+        let before = desk.reads();
+        desk.host.kernel().other_enis.clear();
+        desk.host.kernel().bridges.extend(bridge.then_some(mac));
+        look(&desk).await;
+        pass(60).await;
+        assert!(desk.reads() > before, "nobody looks into it; bridge: {bridge}");
+        desk.host.kernel().other_enis.push(mac);
+        look(&desk).await;
+        pass(300).await;
+    }
+}
