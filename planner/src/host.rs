@@ -66,7 +66,7 @@ fn ways(ledger: &Ledger, config: &Config, own: Option<MacAddr>) -> Vec<Way> {
         let (first, last) = (u32::from(range.network()), u32::from(range.broadcast()));
         [first.wrapping_add(2), first + (last - first) / 2 + 2, last.wrapping_sub(1)].map(Ipv4Addr::from)
     };
-    let ranges = node.identity.vpc_cidrs.iter().zip(1_u8..);
+    let ranges = node.identity.vpc_cidrs.iter().zip(1..=u8::MAX);
     let inside =
         ranges.flat_map(|(range, place)| within(range).map(|to| Way { to, marked: false, place, by: own }));
     let kept = || node.identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value);

@@ -104,7 +104,7 @@ pub fn unreached(ledger: &Ledger, observed: &HostObserved) -> BTreeMap<SandboxKe
             return Some(UnreachedBy::LinkRenamed { was: face.host_veth.clone(), is: link.name.clone() });
         }
         // A bond is made of ENIs on purpose.
-        let eni_link = eni_link.found().filter(|eni| !is_part_of(eni, observed, |kind| kind == "bond"));
+        let eni_link = eni_link.found().filter(|eni| !is_bonded(eni, observed));
         if let Some(taken) =
             [Some(*link), eni_link].into_iter().flatten().find_map(|link| taken(link, observed))
         {
@@ -129,9 +129,9 @@ fn taken(link: &LinkSeen, observed: &HostObserved) -> Option<UnreachedBy> {
     link.no_arp.then_some(UnreachedBy::NoArp(name))
 }
 
-fn is_part_of(link: &LinkSeen, observed: &HostObserved, of_kind: impl Fn(&str) -> bool) -> bool {
+fn is_bonded(link: &LinkSeen, observed: &HostObserved) -> bool {
     let of = observed.links.iter().find(|other| Some(other.index) == link.part_of);
-    of.and_then(|of| of.kind.as_deref()).is_some_and(of_kind)
+    of.is_some_and(|of| of.kind.as_deref() == Some("bond"))
 }
 
 /// The addresses that the host itself bears, and on which link.
