@@ -2,7 +2,6 @@
 //! Nothing waits for it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +14,10 @@ use holdfast_cluster::watch::{ObjectKey, View, follow};
 use holdfast_cluster::write::{Sources, Wanted, WriterSettings, write};
 use holdfast_cluster::{Deadlines, Door, DoorSettings};
 use holdfast_engine::EngineHandle;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::aside;
 use crate::clock::KernelClock;
 use crate::keeper::Keeper;
 use crate::settings::{AMAZON_VPC_CNI, AWS_NODE, ApiServer, ConfigMaps, NODE_GROUPS, Read, of_cluster};
@@ -35,13 +36,21 @@ pub(crate) async fn join(
     troubles: Arc<Troubles>,
 ) {
     let (door, namespace) = loop {
-        match door(&place) {
-            Ok(door) => break door,
-            Err(error) => {
+        let (place, runtime) = (place.clone(), Handle::current());
+        // Files are read, whose disk may hang; and what is opened belongs to this runtime.
+        let opened = aside::look(move || {
+            let _within = runtime.enter();
+            door(&place)
+        });
+        match opened.await {
+            Some(Ok(door)) => break door,
+            Some(Err(error)) => {
                 tracing::warn!(error = %format!("{error:#}"), "the cluster cannot be asked; trying again");
-                tokio::time::sleep(RETRY).await;
             }
+            // A panic, which the log has.
+            None => {}
         }
+        tokio::time::sleep(RETRY).await;
     };
     let views = Views::default();
     let [amazon_vpc_cni, aws_node, node_groups] = [AMAZON_VPC_CNI, AWS_NODE, NODE_GROUPS].map(|name| {
@@ -95,7 +104,7 @@ async fn follow_pods(
 
 /// The connection to make, and the namespace that the process is in.
 fn door(place: &ApiServer) -> anyhow::Result<(Door, String)> {
-    let in_account = |name: &str| -> std::path::PathBuf { Path::join(&place.account, name) };
+    let in_account = |name: &str| place.account.join(name);
     let file = in_account("namespace");
     let namespace = std::fs::read_to_string(&file)
         .with_context(|| format!("reading {}", file.display()))?

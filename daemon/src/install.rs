@@ -129,9 +129,9 @@ pub(crate) async fn keep(install: Install, stopping: CancellationToken) {
             }
             tokio::time::sleep(LOOK_EVERY).await;
             let look = install.clone();
-            wanted |= aside::look(move || look.lacks()).await.unwrap_or(false);
-            if wanted {
+            if aside::look(move || look.lacks()).await.unwrap_or(false) {
                 tracing::warn!("somebody took away the plugin or its configuration: putting it back");
+                wanted = true;
             }
         }
     };

@@ -35,8 +35,8 @@ const MISSING_RIGHT: &str = "MissingIAMPermissions";
 struct Teller {
     /// Since when no address can be given.
     short_since: Option<BootTime>,
-    /// The calls that were refused, since when and how often looked at.
-    denied: BTreeMap<String, Warning>,
+    /// The call that is refused for want of a right.
+    denied: Option<Warning>,
     condition: Option<Condition>,
 }
 
@@ -122,18 +122,19 @@ impl Teller {
         now: WallTime,
     ) -> BTreeMap<WarningId, Warning> {
         let Status::Short(cause @ Refusal::Denied { api }) = status else {
-            self.denied.clear();
+            self.denied = None;
             return of_pods;
         };
         let action = format!("ec2:{api:?}");
-        self.denied.retain(|known, _| *known == action);
-        let warning = self.denied.entry(action.clone()).or_insert_with(|| Warning {
+        let before = self.denied.take().filter(|known| known.action == action);
+        let warning = before.unwrap_or_else(|| Warning {
             action,
             message: cause.to_string(),
             count: 1,
             first: now,
             last: now,
         });
+        self.denied = Some(warning.clone());
         let own = own_pod.map(|key| Regarding::Pod { key: key.clone(), uid: None });
         for regarding in own.into_iter().chain([Regarding::Node]) {
             of_pods.insert(WarningId { regarding, reason: MISSING_RIGHT.to_owned() }, warning.clone());
