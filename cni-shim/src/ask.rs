@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use holdfast_wire::client::{ClientError, exchange};
 use holdfast_wire::fd::Descriptors;
 use holdfast_wire::message::{Answer, NETLINK_SINCE, Request, RequestFrame};
+use holdfast_wire::trace::TraceParent;
 
 use crate::VERSION;
 use crate::netns::Netns;
@@ -52,14 +53,17 @@ pub(crate) fn daemon(
     request: Request,
     netns: Option<&Netns>,
     patience: Duration,
+    trace: Option<&TraceParent>,
 ) -> Result<Answer, ClientError> {
     let begun = Instant::now();
+    let mut frame = RequestFrame::new(request, VERSION, 0).of_trace(trace.cloned());
     let mut away_since = begun;
     let (mut asked, mut left) = (0, patience);
     loop {
-        let outcome = once(socket, &request, netns, left);
+        frame.patience_ms = millis(left);
+        let outcome = once(socket, &frame, netns, left);
         let had_it = had_it(&outcome);
-        if !request.may_be_repeated() || !(had_it || nobody_there(&outcome)) {
+        if !frame.request.may_be_repeated() || !(had_it || nobody_there(&outcome)) {
             return outcome;
         }
         if had_it {
@@ -93,7 +97,7 @@ fn had_it(outcome: &Result<Answer, ClientError>) -> bool {
 
 fn once(
     socket: &Path,
-    request: &Request,
+    frame: &RequestFrame,
     netns: Option<&Netns>,
     patience: Duration,
 ) -> Result<Answer, ClientError> {
@@ -102,11 +106,10 @@ fn once(
     let netlink = netns.and_then(Netns::netlink);
     let mut descriptors =
         netns.map(|netns| Descriptors { netns: netns.as_fd(), netlink: netlink.as_ref().map(AsFd::as_fd) });
-    let mut frame = RequestFrame::new(request.clone(), VERSION, millis(patience));
-    let mut answer = exchange(socket, &frame, descriptors, patience)?;
+    let mut answer = exchange(socket, frame, descriptors, patience)?;
     // The plugin is put in place before the daemon that it came with runs.
     if let Some(older) = answer.speaks_only(frame.protocol) {
-        frame.protocol = older;
+        let mut frame = RequestFrame { protocol: older, ..frame.clone() };
         if older < NETLINK_SINCE {
             descriptors = descriptors.map(|came| Descriptors::of(came.netns));
         }

@@ -37,8 +37,8 @@ pub(crate) fn run(call: &Call<'_>, stdin: impl FnOnce(u64) -> io::Result<Vec<u8>
         Command::Add => add(call, &conf),
         Command::Del => del::run(call, &conf),
         Command::Check => check(call, &conf),
-        Command::Status => status(&conf),
-        Command::Gc => gc(&conf),
+        Command::Status => status(call, &conf),
+        Command::Gc => gc(call, &conf),
     };
     Outcome { conf: Some(conf), result }
 }
@@ -71,7 +71,7 @@ fn add(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
         enforcing_mode: link.enforcing_mode,
     });
     let patience = conf.deadline()?.unwrap_or_else(|| ask::patience(&request));
-    match ask::daemon(&conf.socket()?, request, Some(&netns), patience)? {
+    match ask::daemon(&conf.socket()?, request, Some(&netns), patience, call.env.trace())? {
         Answer::Added(added) => {
             let result = CniResult::of_add(version, &added, &ifname, &netns_path, &pod);
             Ok(Success::printing(&chain::behind(previous, &result)?))
@@ -94,13 +94,13 @@ fn check(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     let netns = entered(&netns_path)?;
     let sandbox = SandboxKey { network, container_id, ifname };
     let request = Request::Check(Check { sandbox, netns_path, expected: conf.previous_addresses() });
-    ask_for_yes(conf, request, Some(&netns))
+    ask_for_yes(call, conf, request, Some(&netns))
 }
 
-fn status(conf: &NetConf) -> Result<Success, Failure> {
+fn status(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     conf.version_since(CniVersion::V1_1_0, "STATUS")?;
     let request = Request::Status(Status { network: conf.network()? });
-    match ask_for_yes(conf, request, None) {
+    match ask_for_yes(call, conf, request, None) {
         Err(Failure::Daemon(error)) => Err(Failure::NotAvailable(error)),
         // STATUS has codes of its own for "no".
         Err(Failure::Refused(mut failed)) => {
@@ -114,16 +114,21 @@ fn status(conf: &NetConf) -> Result<Success, Failure> {
     }
 }
 
-fn gc(conf: &NetConf) -> Result<Success, Failure> {
+fn gc(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     conf.version_since(CniVersion::V1_1_0, "GC")?;
     let request = Request::Gc(Gc { network: conf.network()?, valid: conf.valid_attachments()? });
-    ask_for_yes(conf, request, None)
+    ask_for_yes(call, conf, request, None)
 }
 
-fn ask_for_yes(conf: &NetConf, request: Request, netns: Option<&Netns>) -> Result<Success, Failure> {
+fn ask_for_yes(
+    call: &Call<'_>,
+    conf: &NetConf,
+    request: Request,
+    netns: Option<&Netns>,
+) -> Result<Success, Failure> {
     let patience = conf.deadline()?.unwrap_or_else(|| ask::patience(&request));
     let command = request.command();
-    match ask::daemon(&conf.socket()?, request, netns, patience)? {
+    match ask::daemon(&conf.socket()?, request, netns, patience, call.env.trace())? {
         Answer::Done => Ok(Success::silent()),
         Answer::Failed(failed) => Err(Failure::Refused(failed)),
         Answer::Added(_) => Err(Failure::Unexpected(command)),

@@ -43,7 +43,7 @@ pub(crate) fn run(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
     let netns = request.netns_path.as_deref().and_then(|path| Netns::open(path).ok());
     let asked = Request::Del(request.clone());
     let patience = conf.deadline().ok().flatten().unwrap_or_else(|| ask::patience(&asked));
-    let reason = match ask::daemon(&socket, asked, netns.as_ref(), patience) {
+    let reason = match ask::daemon(&socket, asked, netns.as_ref(), patience, call.env.trace()) {
         Ok(Answer::Done) => return Ok(Success::silent()),
         Ok(Answer::Failed(failed)) => format!("the daemon refused: {failed}"),
         Ok(Answer::Added(_)) => Failure::Unexpected("DEL").to_string(),

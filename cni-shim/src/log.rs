@@ -40,6 +40,7 @@ pub(crate) fn record(call: &Call<'_>, outcome: &Outcome, took: Duration) {
         "container": container,
         "ifname": ifname,
         "ms": took.as_secs_f64() * 1000.0,
+        "trace": call.env.trace(),
         "plugin": VERSION,
     });
     append(path, &format!("{line}\n"));

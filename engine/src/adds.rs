@@ -118,6 +118,7 @@ impl<W: World> Engine<W> {
             },
             host_mac: self.draw_mac(),
             mtu: add.request.mtu,
+            trace: add.request.trace.clone(),
         };
         let Some(changes) = planner::open_lease(self.book.ledger(), choice, request, now) else {
             return false;

@@ -489,6 +489,7 @@ pub(crate) fn request(container: &str) -> AddRequest {
         host_veth: format!("eni-{container}"),
         fallback_veth: format!("enf-{container}"),
         mtu: 9001,
+        trace: None,
         patience: None,
     }
 }

@@ -32,6 +32,8 @@ pub struct AddRequest {
     pub fallback_veth: String,
     /// MTU of both ends.
     pub mtu: u32,
+    /// The trace that it belongs to, for the journal.
+    pub trace: Option<Box<str>>,
     /// How long the asker waits at most: the ADD is answered before, at the latest with what it waited for.
     pub patience: Option<Duration>,
 }

@@ -34,6 +34,8 @@ pub struct LeaseRequest {
     pub host_mac: MacAddr,
     /// MTU of both ends.
     pub mtu: u32,
+    /// The trace that the ADD belongs to, for the journal.
+    pub trace: Option<Box<str>>,
 }
 
 /// A `Pending` lease on the chosen address. `None` when the address is not free any more, its ENI takes no
@@ -50,7 +52,7 @@ pub fn open_lease(ledger: &Ledger, choice: &Choice, request: LeaseRequest, now: 
     }
     Some(vec![
         Change::PutUse(choice.address, Use::Leased(request.sandbox.clone())),
-        note(format!("{} leased to {} ({})", choice.address, request.sandbox, request.pod), now),
+        note(leased(choice, &request), now),
         Change::PutLease(Lease {
             faces: vec![Face {
                 ifname: request.sandbox.ifname.clone(),
@@ -68,6 +70,14 @@ pub fn open_lease(ledger: &Ledger, choice: &Choice, request: LeaseRequest, now: 
             created: now.wall,
         }),
     ])
+}
+
+fn leased(choice: &Choice, request: &LeaseRequest) -> String {
+    let what = format!("{} leased to {} ({})", choice.address, request.sandbox, request.pod);
+    match &request.trace {
+        Some(trace) => format!("{what}, trace {trace}"),
+        None => what,
+    }
 }
 
 /// The wiring was read back: `Pending` becomes `Active`. Empty for any other lease.

@@ -234,6 +234,7 @@ impl Toy {
                 host_veth: format!("eni{:011x}", self.next),
                 host_mac: MacAddr([2, 1, 0, 0, 0, 1]),
                 mtu: 9001,
+                trace: None,
             };
             let changes = open_lease(&self.ledger, &choice, request, &self.now).expect("a choice is free");
             self.cloud.leased.insert(choice.address);

@@ -6,6 +6,7 @@
 //! * [`message`] in [`frame`]s: the protocol on the daemon's unix socket, with [`fd`] for the descriptors
 //!   that travel with a request, and [`peer`] for who is asking;
 //! * [`tombstone`] in a [`spool`]: a DEL that no daemon was there to hear;
+//! * [`trace`]: the trace that a call belongs to;
 //! * [`names`]: the interface names that both sides must derive alike.
 //!
 //! Plugin and daemon are replaced at different moments of every upgrade, so each format says its version, takes
@@ -25,6 +26,7 @@ pub mod names;
 pub mod peer;
 pub mod spool;
 pub mod tombstone;
+pub mod trace;
 
 /// The socket on which the daemon listens, unless the network configuration's `socket` says otherwise.
 ///

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::code;
 use crate::frame::{self, FrameError, MAX_ANSWER, MAX_REQUEST};
 use crate::ids::{Attachment, IfName, NetworkName, PodRef, SandboxKey, VethPrefix};
+use crate::trace::{self, TraceParent};
 
 /// The oldest protocol that this build speaks.
 pub const MIN_PROTOCOL: u16 = 1;
@@ -49,6 +50,9 @@ pub struct RequestFrame {
     /// that the true cause reaches the pod's events. 0: unknown.
     #[serde(default)]
     pub patience_ms: u64,
+    /// The trace that the call belongs to, for logs and the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::if_well_formed")]
+    pub trace: Option<TraceParent>,
     /// What is asked.
     pub request: Request,
 }
@@ -291,7 +295,13 @@ impl RequestError {
 impl RequestFrame {
     /// A request in this build's protocol.
     pub fn new(request: Request, plugin_version: &str, patience_ms: u64) -> Self {
-        Self { protocol: MAX_PROTOCOL, plugin_version: plugin_version.to_owned(), patience_ms, request }
+        let plugin_version = plugin_version.to_owned();
+        Self { protocol: MAX_PROTOCOL, plugin_version, patience_ms, trace: None, request }
+    }
+
+    /// The same, of this trace.
+    pub fn of_trace(self, trace: Option<TraceParent>) -> Self {
+        Self { trace, ..self }
     }
 
     /// The whole frame, length included.

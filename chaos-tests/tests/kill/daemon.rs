@@ -208,6 +208,7 @@ async fn add(handle: &EngineHandle, sandbox: AddSandbox) -> anyhow::Result<Lease
         host_veth: sandbox.host_veth,
         fallback_veth: sandbox.fallback_veth,
         mtu: 9001,
+        trace: None,
         patience: None,
     };
     Ok(handle.add(request).await?)

@@ -157,6 +157,7 @@ impl Life {
             netns: kernel::handle().expect("/dev/null opens"),
             netns_ref: pod.netns,
             mtu: 9001,
+            trace: None,
             patience: None,
         };
         let lease = self.answered.add(self.engine.add(request)).await?;

@@ -60,6 +60,24 @@ fn add_tells_the_daemon_all_it_knows_and_passes_the_namespace() {
 }
 
 #[test]
+fn the_callers_trace_is_passed_on_and_one_that_is_none_is_not() {
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (given, passed) in [(Some(trace), Some(trace)), (Some("4bf92f"), None), (None, None)] {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut runtime = Runtime::new().conf("pluginLogFile", log.path().display().to_string());
+        if let Some(given) = given {
+            runtime = runtime.env("TRACEPARENT", given);
+        }
+        let daemon = FakeDaemon::start(&runtime.socket(), added());
+        runtime.run("ADD").result();
+        let heard = daemon.only().request.trace;
+        assert_eq!(heard.as_ref().map(holdfast_wire::trace::TraceParent::as_str), passed, "{given:?}");
+        let line: Value = serde_json::from_str(&fs::read_to_string(log.path()).unwrap()).unwrap();
+        assert_eq!(line["trace"].as_str(), passed, "{given:?}");
+    }
+}
+
+#[test]
 fn results_speak_the_configurations_version() {
     for version in ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
         let runtime = Runtime::new().conf("cniVersion", version);

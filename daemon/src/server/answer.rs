@@ -18,6 +18,7 @@ use holdfast_wire::fd::Descriptors;
 use holdfast_wire::ids::{self, IfName};
 use holdfast_wire::message::{self, Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
 use holdfast_wire::names;
+use tracing::{Instrument as _, Span};
 
 use super::Desk;
 use super::connection::start_of;
@@ -55,10 +56,13 @@ pub(super) async fn answer(
         return failed(code::PROTOCOL, "no network namespace came with the request", String::new(), false);
     }
     let command = frame.request.command();
+    let trace = frame.trace.as_ref().map(|trace| trace.as_str().into());
+    // In every line about this request. Without a trace there is nothing to say, and nothing is paid.
+    let span = frame.trace.map_or_else(Span::none, |trace| tracing::info_span!("request", %trace));
     let answering = async {
         match frame.request {
             Request::Add(add) => match descriptors {
-                Some(came) => add_answer(add, came, patience, desk, &engine).await,
+                Some(came) => add_answer(add, came, patience, trace, desk, &engine).await,
                 None => stopping(),
             },
             Request::Del(del) => match engine.del(key_of(&del.sandbox)).await {
@@ -79,7 +83,9 @@ pub(super) async fn answer(
             Request::Gc(gc) => gc_answer(gc, &engine).await,
         }
     };
-    tokio::time::timeout(patience, answering).await.unwrap_or_else(|_elapsed| {
+    let in_time = tokio::time::timeout(patience, answering.instrument(span.clone())).await;
+    in_time.unwrap_or_else(|_elapsed| {
+        let _in_trace = span.enter();
         if patience < AMPLE {
             tracing::warn!(command, ?patience, "a request was not answered within its plugin's deadline");
         } else {
@@ -97,6 +103,7 @@ async fn add_answer(
     add: Add,
     came: Held<Descriptors<OwnedFd>>,
     patience: Duration,
+    trace: Option<Box<str>>,
     desk: &Desk,
     engine: &EngineHandle,
 ) -> Answer {
@@ -120,6 +127,7 @@ async fn add_answer(
         netns,
         netns_ref: NetnsRef { path: add.netns_path, inode },
         mtu: mtu_of(&desk.settings().config, add.mtu),
+        trace,
         patience: Some(patience.saturating_sub(ANSWER_AHEAD.min(patience / 4))),
         sandbox,
     };
@@ -150,11 +158,12 @@ async fn add_answer(
             desk.troubles.over(&pod);
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             // Beside, so that the plugin has its answer before the log has its lines.
-            tokio::spawn(async move {
+            let told = async move {
                 for face in &lease.faces {
                     tracing::info!(%sandbox, %pod, address = %face.address, eni = %face.eni, took_us, "ADD");
                 }
-            });
+            };
+            tokio::spawn(told.in_current_span());
             Answer::Added(added)
         }
         Err(error) => {

@@ -43,6 +43,7 @@ fn request(inode: u64) -> Box<AddRequest> {
         host_veth: "eni0".into(),
         fallback_veth: "eni1".into(),
         mtu: 9001,
+        trace: None,
         patience: None,
     })
 }

@@ -76,6 +76,7 @@ fn who_came_first_is_served_first_whatever_its_name() {
             host_veth: name.into(),
             fallback_veth: name.into(),
             mtu: 9001,
+            trace: None,
             patience: None,
         };
         let (reply, _answer) = oneshot::channel();

@@ -31,6 +31,7 @@ fn request(container: &str) -> LeaseRequest {
         host_veth: "eni0".into(),
         host_mac: MacAddr([2, 0, 0, 0, 0, 9]),
         mtu: 9001,
+        trace: None,
     }
 }
 
@@ -348,6 +349,17 @@ fn what_happens_to_a_lease_is_written_down() {
         assert!(words.contains(&address) && words.contains("web-0"), "{words}");
     }
     assert!(rewired.contains("wired anew"), "{rewired}");
+    let leased = |trace: Option<&str>| {
+        let request = LeaseRequest { trace: trace.map(Into::into), ..request("new") };
+        let changes = open_lease(&toy.ledger, &choose(&toy).unwrap(), request, &toy.now).unwrap();
+        let entries = changes.into_iter().filter_map(|change| match change {
+            Change::Journal(entry) => Some(entry.what),
+            _ => None,
+        });
+        entries.collect::<Vec<_>>().join("\n")
+    };
+    assert!(leased(Some("00-ab-cd-01")).ends_with("(default/web-0), trace 00-ab-cd-01"));
+    assert!(leased(None).ends_with("(default/web-0)"));
     assert_eq!(super::rewired(&toy.ledger, &request("unheard-of").sandbox, &toy.now), []);
 }
 

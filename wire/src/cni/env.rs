@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 use crate::ids::{BadName, ContainerId, IfName, PodRef};
+use crate::trace::{self, TraceParent};
 
 /// The longest name that Kubernetes gives to anything.
 const MAX_POD_NAME: usize = 253;
@@ -92,6 +93,7 @@ pub struct CniEnv {
     netns: Option<OsString>,
     ifname: Option<OsString>,
     args: Option<OsString>,
+    trace: Option<TraceParent>,
 }
 
 impl CniEnv {
@@ -103,6 +105,7 @@ impl CniEnv {
             netns: get("CNI_NETNS"),
             ifname: get("CNI_IFNAME"),
             args: get("CNI_ARGS"),
+            trace: get(trace::VARIABLE).and_then(|text| TraceParent::parse(text.to_str()?)),
         }
     }
 
@@ -143,6 +146,11 @@ impl CniEnv {
     /// `CNI_NETNS`, if it is there and readable as text.
     pub fn netns(&self) -> Option<&str> {
         self.netns.as_ref()?.to_str()
+    }
+
+    /// The trace that the call belongs to, if it has one.
+    pub fn trace(&self) -> Option<&TraceParent> {
+        self.trace.as_ref()
     }
 
     /// `CNI_CONTAINERID` and `CNI_IFNAME` as they are, for logs.

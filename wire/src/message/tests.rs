@@ -60,6 +60,21 @@ fn every_request_survives_the_wire() {
     }
 }
 
+/// A call does not fail for what its caller says of its trace.
+#[test]
+fn a_trace_survives_the_wire_if_it_is_one() {
+    let trace = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert!(trace.is_some());
+    let sent = RequestFrame::new(requests().remove(0), "1.2.3", 5000).of_trace(trace);
+    assert_eq!(RequestFrame::decode(&body(&sent.encode().unwrap())).unwrap(), sent);
+    for (told, is_one) in [(json!("00-no"), false), (Value::Null, false), (json!(sent.trace), true)] {
+        let mut value = serde_json::to_value(&sent).unwrap();
+        value["trace"] = told;
+        let read = RequestFrame::decode(value.to_string().as_bytes()).unwrap();
+        assert_eq!(read.trace.is_some(), is_one, "{value}");
+    }
+}
+
 #[test]
 fn every_answer_survives_the_wire() {
     let added = |more| Added { own: face(None), more };
