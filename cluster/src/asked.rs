@@ -20,6 +20,8 @@ impl Kind {
     pub const NODES: Self = Self { group: "", version: "v1", plural: "nodes" };
     /// `configmaps`.
     pub const CONFIG_MAPS: Self = Self { group: "", version: "v1", plural: "configmaps" };
+    /// `daemonsets`.
+    pub const DAEMON_SETS: Self = Self { group: "apps", version: "v1", plural: "daemonsets" };
     /// `events`, of the group that took over from the core one.
     pub const EVENTS: Self = Self { group: "events.k8s.io", version: "v1", plural: "events" };
     /// `eniconfigs`.

@@ -29,6 +29,7 @@
 //! |---|---|---|
 //! | core | `nodes` (the own one, by name), `configmaps` (by name) | list, watch |
 //! | core | `nodes/status` | patch |
+//! | `apps` | `daemonsets` (by name) | list, watch |
 //! | core | `pods` (those of the own node, metadata only) | list, watch; patch where addresses are annotated |
 //! | `events.k8s.io` | `events` | create, patch |
 //! | `crd.k8s.amazonaws.com` | `eniconfigs` | list, watch |

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_cluster::watch::objects::{
-    CniNodeView, ConfigMapObject, ConfigMapView, NodeObject, NodeView, PodObject, PodView, config_map,
-    local_pods, own_node,
+    CniNodeView, ConfigMapObject, ConfigMapView, DaemonSetObject, NodeObject, NodeView, PodObject, PodView,
+    config_map, daemon_set, local_pods, own_node,
 };
 use holdfast_cluster::watch::{ObjectKey, View, follow};
 use holdfast_cluster::write::{Sources, Wanted, WriterSettings, write};
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::aside;
 use crate::clock::KernelClock;
 use crate::keeper::Keeper;
+use crate::removal::Removal;
 use crate::settings::{AMAZON_VPC_CNI, AWS_NODE, ApiServer, ConfigMaps, NODE_GROUPS, Read, of_cluster};
 use crate::telling::tell;
 use crate::troubles::Troubles;
@@ -34,6 +35,7 @@ pub(crate) async fn join(
     keeper: Keeper,
     engine: EngineHandle,
     troubles: Arc<Troubles>,
+    removal: Removal,
 ) {
     let (door, namespace) = loop {
         let (place, runtime) = (place.clone(), Handle::current());
@@ -59,6 +61,8 @@ pub(crate) async fn join(
     });
     let node =
         follow::<NodeObject>(door.clone(), own_node(&place.node), Arc::clone(&clock), views.node.clone());
+    let removed =
+        follow_daemon_set(place.daemon_set.as_deref(), &door, &namespace, Arc::clone(&clock), removal);
     let (wanted, told) = (watch::Sender::<Wanted>::default(), Told::default());
     let sources = Sources {
         wanted: wanted.subscribe(),
@@ -70,11 +74,11 @@ pub(crate) async fn join(
     let settings = WriterSettings { node: place.node.clone(), instance: place.node.clone() };
     let writing = write(door.clone(), settings, sources, Arc::clone(&clock));
     let current = keeper.current();
-    let pods = follow_pods(current.clone(), door, &place.node, Arc::clone(&clock), told.pods.clone());
+    let pods = follow_pods(current.clone(), door.clone(), &place.node, Arc::clone(&clock), told.pods.clone());
     let own_pod = place.pod.map(|name| ObjectKey::new(&namespace, name));
     let telling = tell(engine.clone(), troubles, current, own_pod, clock, wanted);
     tokio::select! {
-        _never = async { tokio::join!(amazon_vpc_cni, aws_node, node_groups, node, pods) } => {}
+        _never = async { tokio::join!(amazon_vpc_cni, aws_node, node_groups, node, pods, removed) } => {}
         () = go_by(&views, keeper, &engine) => {}
         () = writing => {}
         () = telling => {}
@@ -87,6 +91,20 @@ struct Told {
     pods: watch::Sender<View<PodView>>,
     /// Nothing is asked of it yet.
     cni_node: watch::Sender<View<CniNodeView>>,
+}
+
+/// The own one, where it is told which that is.
+async fn follow_daemon_set(
+    name: Option<&str>,
+    door: &Door,
+    namespace: &str,
+    clock: Arc<KernelClock>,
+    removal: Removal,
+) {
+    let Some(name) = name else { return };
+    let known = watch::Sender::default();
+    let hearing = removal.hear(known.subscribe());
+    tokio::join!(follow::<DaemonSetObject>(door.clone(), daemon_set(namespace, name), clock, known), hearing);
 }
 
 /// From the time on that they are to be annotated: nobody else needs them.

@@ -5,6 +5,8 @@
 //!
 //! What is there and is as it should be is not written. While the daemon runs, what was taken away is put back; what somebody
 //! changed is left as it is till the next start, because others add their plugins to a configuration that is there.
+//!
+//! When the DaemonSet is removed the configuration goes; the plugin stays, for what is deleted by an older configuration.
 
 mod conflist;
 mod place;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
+use conflist::names_us;
 pub(crate) use conflist::{CniVersion, Wanted};
 use place::{Mode, Placed, is_missing, place};
 
@@ -74,9 +77,11 @@ impl Install {
         if let Some(folder) = &self.configurations
             && wanted(&folder.join(CONFLIST))
         {
-            // A configuration that names a plugin which is not there makes every pod fail.
+            // A configuration that names a plugin which is not there makes every pod fail. A link of the node's may lead where
+            // a container cannot see: it is there.
             let plugins = self.plugin.as_ref().map(|(_, folder)| folder);
-            let text = self.wanted.text(|name| plugins.is_none_or(|folder| folder.join(name).exists()))?;
+            let text =
+                self.wanted.text(|name| plugins.is_none_or(|folder| !is_missing(&folder.join(name))))?;
             tell(&folder.join(CONFLIST), place(folder, CONFLIST, text.as_bytes(), Mode::Plain)?);
         }
         Ok(())
@@ -139,6 +144,44 @@ pub(crate) async fn keep(install: Install, stopping: CancellationToken) {
         () = stopping.cancelled() => {}
         () = work => {}
     }
+}
+
+/// How long a disk may take to take the configuration away.
+const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Takes the network configuration away, ours or one that others have changed since: nobody is there any more to serve it.
+pub(crate) async fn withdraw(install: &Install) {
+    let Some(path) = install.configurations.as_ref().map(|folder| folder.join(CONFLIST)) else { return };
+    let at = path.clone();
+    let taken = tokio::time::timeout(WITHDRAWN_WITHIN, aside::look(move || remove(&at)));
+    match taken.await {
+        Ok(Some(Ok(()))) => {
+            tracing::info!(path = %path.display(), "the DaemonSet was removed: the network configuration is taken away");
+        }
+        Ok(Some(Err(error))) => {
+            let error = format!("{error:#}");
+            tracing::error!(path = %path.display(), error, "the network configuration cannot be taken away");
+        }
+        // The log has the panic.
+        Ok(None) => {}
+        Err(_elapsed) => {
+            tracing::error!(path = %path.display(), "its disk hangs: the network configuration may stay");
+        }
+    }
+}
+
+/// Its absence is what is wanted.
+fn remove(path: &Path) -> anyhow::Result<()> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => read.with_context(|| format!("reading {}", path.display()))?,
+    };
+    anyhow::ensure!(names_us(&text), "it does not name {PLUGIN}: somebody else's");
+    std::fs::remove_file(path)?;
+    // A name that comes back after a power cut would make the node ready for pods that nobody serves.
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all())?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod keeper;
 mod keys;
 mod limits;
 mod logging;
+mod removal;
 mod rights;
 mod run;
 mod server;

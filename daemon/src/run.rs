@@ -25,6 +25,7 @@ use crate::backend::Backend;
 use crate::clock::{self, KernelClock};
 use crate::cloud::{RealWorld, Region, RegionTeller, RegionalCloud};
 use crate::keeper::Keeper;
+use crate::removal::Removal;
 use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
 use crate::troubles::Troubles;
@@ -92,10 +93,12 @@ async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
     };
     tracing::info!("serving");
     tokio::spawn(spools.watch(handle.clone(), stopping.clone()));
+    let removal = Removal::default();
     if let Some(place) = settings.api_server.clone() {
-        tokio::spawn(cluster::join(place, Arc::new(KernelClock::new()?), keeper, handle.clone(), troubles));
+        let clock = Arc::new(KernelClock::new()?);
+        tokio::spawn(cluster::join(place, clock, keeper, handle.clone(), troubles, removal.clone()));
     }
-    tokio::spawn(install::keep(settings.install.clone(), stopping.clone()));
+    let installed = tokio::spawn(install::keep(settings.install.clone(), stopping.clone()));
 
     let ended = tokio::select! {
         () = stopping.cancelled() => None,
@@ -107,6 +110,11 @@ async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
         anyhow::bail!("the engine ended although nobody stopped it");
     }
     tracing::info!("stopping");
+    if removal.is_sure() {
+        // Before the plugin finds nobody: from then on the runtime knows of no network, and the node is not ready for pods.
+        drop(installed.await);
+        install::withdraw(&settings.install).await;
+    }
     serving.shut();
     handle.stop().await;
     engine.await.context("the engine ended badly")?;

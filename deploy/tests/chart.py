@@ -153,7 +153,7 @@ def test_settings_that_the_daemon_refuses_are_set_and_said():
         assert environment(objects(template(*given)))[name] == value
         said = notes(*given)
         assert "WILL NOT START" in said and f"\n  {name}\n" in said, name
-    own = {"MY_NODE_NAME", "MY_POD_NAME", "HOLDFAST_PROC_SYS", "HOLDFAST_PLUGIN", "HOST_CNI_BIN_PATH", "HOST_CNI_CONFDIR_PATH"}
+    own = {"MY_NODE_NAME", "MY_POD_NAME", "HOLDFAST_DAEMON_SET", "HOLDFAST_PROC_SYS", "HOLDFAST_PLUGIN", "HOST_CNI_BIN_PATH", "HOST_CNI_CONFDIR_PATH"}
     assert set(environment(objects(template()))) == own
 
 

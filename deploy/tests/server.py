@@ -315,6 +315,7 @@ def check_rights(cluster, tokens):
         (f"{system}/configmaps", "metadata.name=amazon-vpc-cni"),
         (f"{system}/configmaps", "metadata.name=aws-node"),
         (f"{system}/configmaps", "metadata.name=holdfast-node-groups"),
+        (f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets", "metadata.name=aws-node"),
         ("/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs", ""),
         ("/apis/vpcresources.k8s.aws/v1alpha1/cninodes", "metadata.name=a"),
     ):

@@ -93,6 +93,14 @@ image() {
   python3 deploy/image/build.py --daemon "$daemon" --plugin "$plugin" --version "$version" --out "$DEPLOY/holdfast.tar" "$@"
 }
 
+# Helm and the image, for those who install.
+installables() {
+  image
+  HOLDFAST_BIN_HELM=$(helm_of "${HELM_MAJOR:-4}")
+  HOLDFAST_IMAGE=$DEPLOY/holdfast.tar
+  export HOLDFAST_BIN_HELM HOLDFAST_IMAGE
+}
+
 image_test() {
   local python
   need runc busybox nft

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::build::{AGNHOST, BUSYBOX, COREDNS, PAUSE};
+use crate::chart;
 use crate::cluster::all_ready;
 use crate::component::{Component, Content, Place, Ready, words};
 use crate::control::{self, ADMIN, Access, Tokens};
@@ -96,6 +97,15 @@ impl BringUp {
             &Place::Control,
             &self.kubectl(&["apply", "--filename", &manifests.display().to_string()]),
         )?;
+        if let (Plugin::Chart, Some(installed)) = (plan.plugin, &plan.programs.chart) {
+            let ours = self.run.control().join("values.json");
+            let environment = &simulated.instance(&plan.nodes[0])?.environment;
+            write(&ours, &control::text(&chart::values(environment)))?;
+            let home = self.run.control().join("helm");
+            let install = chart::install(installed, &self.run.kubeconfig(), &ours, &home);
+            self.crew.run(&Place::Control, &install)?;
+            done("the chart is installed");
+        }
         self.wait_for_cluster(&plan)?;
         done("all nodes are ready");
         let control = simulated.instance(CONTROL)?.netns.clone();
@@ -169,6 +179,8 @@ impl BringUp {
                 Ok(network::holdfast(&instance.name, programs, &instance.environment))
             }
             (Plugin::Holdfast, None) => Err(Error::Refused("the plan names no daemon".to_owned())),
+            // Its daemon puts onto the node what is to be there.
+            (Plugin::Chart, _) => Ok(Network::default()),
             (Plugin::Ptp, _) => Ok(network::ptp(&self.prefixes(plan, instance)?)),
         }
     }
@@ -224,8 +236,9 @@ impl BringUp {
         let crew = &self.crew;
         let import = |name: &String| -> Result<()> {
             let node = Node::of(simulated.instance(name)?, plan, &self.bin)?;
-            for archive in [PAUSE, BUSYBOX, COREDNS, AGNHOST] {
-                crew.run(&Place::Node(name.clone()), &node.import(archive.name))?;
+            let packed = [PAUSE, BUSYBOX, COREDNS, AGNHOST].map(|archive| self.bin.join(archive.name));
+            for archive in packed.iter().chain(plan.programs.chart.iter().map(|chart| &chart.image)) {
+                crew.run(&Place::Node(name.clone()), &node.import(archive))?;
             }
             Ok(())
         };

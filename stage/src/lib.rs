@@ -13,18 +13,20 @@
 //! are in one PID namespace, whose first process takes them with it, and with them go mounts and networks. What is left is
 //! a cgroup and a folder, whose names are written down before they are made.
 //!
-//! What is to be is decided by pure functions (`plan`, `control`, `node`, `network`, `vpc`, `cluster`, the recipes of
+//! What is to be is decided by pure functions (`plan`, `control`, `node`, `network`, `chart`, `vpc`, `cluster`, the recipes of
 //! `build`); `bring_up` carries it out.
 
 mod bring_up;
 pub mod build;
 mod cgroups;
+mod chart;
 mod cluster;
 mod component;
 mod control;
 mod crew;
 mod dns;
 mod down;
+pub mod drive;
 mod enter;
 mod error;
 mod init;
@@ -49,7 +51,7 @@ pub use error::{Error, Result};
 pub use init::{NodeInit, run as init};
 pub use keeper::keep;
 pub use places::{Places, RunFolder, go_of};
-pub use plan::{Holdfast, Plan, Plugin, Programs};
+pub use plan::{Chart, Holdfast, Plan, Plugin, Programs};
 pub use release::{Product, Release};
 pub use status::{Status, command_in, status};
 pub use tend::{join, tend};

@@ -65,10 +65,10 @@ impl<'a> Node<'a> {
     }
 
     /// Has the runtime take an image in.
-    pub(crate) fn import(&self, archive: &str) -> Vec<String> {
+    pub(crate) fn import(&self, archive: &Path) -> Vec<String> {
         let mut argv = vec![self.program("ctr")];
         argv.extend(words(["--namespace=k8s.io", "images", "import", "--local"]));
-        argv.push(self.program(archive));
+        argv.push(archive.display().to_string());
         argv
     }
 
@@ -155,6 +155,8 @@ impl<'a> Node<'a> {
             // The disk and the memory are the machine's, and what others have of them is not the node's affair.
             "evictionHard": { "memory.available": "1Mi" },
             "imageGCHighThresholdPercent": 100,
+            // A container that is killed again and again is back at once, each time.
+            "crashLoopBackOff": { "maxContainerRestartPeriod": "1s" },
             "serializeImagePulls": false,
             "registryPullQPS": 0,
         }))

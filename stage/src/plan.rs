@@ -19,6 +19,8 @@ pub enum Plugin {
     Ptp,
     /// Holdfast: its daemon as a process of the node, its plugin in the runtime's folder.
     Holdfast,
+    /// Holdfast as it is installed: its chart, whose DaemonSet kubelet runs from the image.
+    Chart,
 }
 
 impl Plugin {
@@ -27,6 +29,7 @@ impl Plugin {
         match self {
             Self::Ptp => "ptp",
             Self::Holdfast => "holdfast",
+            Self::Chart => "chart",
         }
     }
 }
@@ -55,6 +58,8 @@ pub struct Programs {
     pub vpcsim: PathBuf,
     /// `holdfast` and `aws-cni`, where they are the network.
     pub holdfast: Option<Holdfast>,
+    /// Where it is installed by its chart.
+    pub chart: Option<Chart>,
 }
 
 /// The daemon and its plugin.
@@ -64,6 +69,19 @@ pub struct Holdfast {
     pub daemon: PathBuf,
     /// `aws-cni`.
     pub plugin: PathBuf,
+}
+
+/// What Holdfast is installed from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chart {
+    /// Helm, of any version that the chart is for.
+    pub helm: PathBuf,
+    /// The chart.
+    pub folder: PathBuf,
+    /// The image's archive.
+    pub image: PathBuf,
+    /// The user's values, in their order.
+    pub values: Vec<PathBuf>,
 }
 
 impl Plan {
@@ -81,6 +99,12 @@ impl Plan {
         if plugin == Plugin::Holdfast && programs.holdfast.is_none() {
             return Err(Error::Refused(
                 "a stage whose network is Holdfast needs its programs: name both the daemon and the plugin"
+                    .to_owned(),
+            ));
+        }
+        if plugin == Plugin::Chart && programs.chart.is_none() {
+            return Err(Error::Refused(
+                "a stage whose network is installed by the chart needs Helm and the image: name both"
                     .to_owned(),
             ));
         }
@@ -113,6 +137,7 @@ pub(crate) mod tests {
             stage: "/p/stage".into(),
             vpcsim: "/p/vpcsim".into(),
             holdfast: Some(Holdfast { daemon: "/p/holdfast".into(), plugin: "/p/aws-cni".into() }),
+            chart: None,
         };
         Plan::new(release, 2, "m5.xlarge", plugin, programs).unwrap()
     }
@@ -126,6 +151,8 @@ pub(crate) mod tests {
         assert!(of(0).is_err() && of(17).is_err());
         assert_eq!(of(16).unwrap().nodes[15], "node-p");
         let without = Programs { holdfast: None, ..two.programs.clone() };
-        assert!(Plan::new(two.release, 2, "m5.xlarge", Plugin::Holdfast, without).is_err());
+        for plugin in [Plugin::Holdfast, Plugin::Chart] {
+            assert!(Plan::new(two.release.clone(), 2, "m5.xlarge", plugin, without.clone()).is_err());
+        }
     }
 }

@@ -62,7 +62,7 @@ pub fn command_in(root: &Path, run: &RunFolder, place: &Place, argv: &[String]) 
     Ok(command)
 }
 
-fn running(run: &RunFolder) -> Result<(State, Keeper, Live)> {
+pub(crate) fn running(run: &RunFolder) -> Result<(State, Keeper, Live)> {
     match status(run)? {
         Status::Up { state, live, .. } => match state.keeper {
             Some(keeper) => Ok((*state, keeper, *live)),

@@ -52,11 +52,15 @@ fn refuse_without_programs(places: &Places, plan: &Plan) -> Result<()> {
             first.name
         )));
     }
-    let holdfast = plan.programs.holdfast.iter().flat_map(|holdfast| [&holdfast.daemon, &holdfast.plugin]);
-    match [&plan.programs.vpcsim].into_iter().chain(holdfast).find(|program| !program.is_file()) {
-        Some(program) => {
-            Err(Error::Refused(format!("{} is no program: run `./dev build`", program.display())))
-        }
+    let programs = &plan.programs;
+    let holdfast = programs.holdfast.iter().flat_map(|holdfast| [&holdfast.daemon, &holdfast.plugin]);
+    let built = [&programs.vpcsim].into_iter().chain(holdfast).map(|file| (file, "run `./dev build`"));
+    let chart = programs.chart.iter();
+    let helm = chart.clone().map(|chart| (&chart.helm, "`./dev stage up --plugin chart` builds it"));
+    let image = chart.clone().map(|chart| (&chart.image, "run `./dev image`"));
+    let values = chart.flat_map(|chart| &chart.values).map(|file| (file, "look what --values names"));
+    match built.chain(helm).chain(image).chain(values).find(|(file, _)| !file.is_file()) {
+        Some((file, remedy)) => Err(Error::Refused(format!("{} is no file: {remedy}", file.display()))),
         None => Ok(()),
     }
 }

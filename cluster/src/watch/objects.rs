@@ -2,6 +2,7 @@
 
 mod config_map;
 mod custom;
+mod daemon_set;
 mod node;
 mod pod;
 
@@ -13,6 +14,7 @@ use crate::version::Version;
 
 pub use config_map::{ConfigMapObject, ConfigMapView};
 pub use custom::{CniNodeObject, CniNodeView, EniConfigObject, EniConfigView, EniSource};
+pub use daemon_set::{DaemonSetObject, DaemonSetView};
 pub use node::{ConditionView, NodeObject, NodeView, Taint};
 pub use pod::{POD_ENI, POD_IPS, PodObject, PodView};
 
@@ -34,6 +36,11 @@ pub fn eni_configs() -> Selection {
 /// The ConfigMap of this name.
 pub fn config_map(namespace: &str, name: &str) -> Selection {
     by_name(Kind::CONFIG_MAPS, Some(namespace), name)
+}
+
+/// The DaemonSet of this name, its metadata only: whether it is there.
+pub fn daemon_set(namespace: &str, name: &str) -> Selection {
+    Selection { metadata_only: true, ..by_name(Kind::DAEMON_SETS, Some(namespace), name) }
 }
 
 /// The pods of this node, their metadata only: all that is used is there, and it is a fraction of the whole.

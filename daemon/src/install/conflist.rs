@@ -165,5 +165,11 @@ impl Wanted {
     }
 }
 
+/// Whether a configuration hands pods to our plugin.
+pub(super) fn names_us(text: &str) -> bool {
+    let list: Value = serde_json::from_str(text).unwrap_or_default();
+    list["plugins"].as_array().is_some_and(|plugins| plugins.iter().any(|plugin| plugin["type"] == "aws-cni"))
+}
+
 #[cfg(test)]
 pub(super) mod tests;

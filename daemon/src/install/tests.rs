@@ -57,6 +57,9 @@ async fn reference_plugins_are_brought_to_nodes_that_have_none() {
     fs::write(dir.path().join("tuning"), "ours").unwrap();
     fs::write(dir.path().join("unknown"), "ours").unwrap();
     fs::write(dir.path().join("bin/tuning"), "the node's").unwrap();
+    // Leads to where the node has it, which from inside a container is nowhere.
+    std::os::unix::fs::symlink("/nowhere/bandwidth", dir.path().join("bin/bandwidth")).unwrap();
+    let install = Install { wanted: Wanted { bandwidth: true, ..install.wanted }, ..install };
     let list = dir.path().join("net.d/10-aws.conflist");
     let kept = tokio::spawn(keep(install, CancellationToken::new()));
     until("the configuration is there", || list.exists()).await;
@@ -64,7 +67,8 @@ async fn reference_plugins_are_brought_to_nodes_that_have_none() {
     assert_eq!(fs::read(dir.path().join("bin/portmap")).unwrap(), b"ours");
     assert_eq!(fs::read(dir.path().join("bin/tuning")).unwrap(), b"the node's");
     assert!(!dir.path().join("bin/unknown").exists());
-    assert!(fs::read_to_string(&list).unwrap().contains("portmap"));
+    let named = fs::read_to_string(&list).unwrap();
+    assert!(named.contains("portmap") && named.contains("bandwidth"), "{named}");
 }
 
 /// The folder of a node may be read-only, full or not there yet.
@@ -79,4 +83,25 @@ async fn what_cannot_be_put_in_place_is_tried_again() {
     fs::create_dir(dir.path().join("net.d")).unwrap();
     until("the configuration is there", || dir.path().join("net.d/10-aws.conflist").exists()).await;
     kept.abort();
+}
+
+/// Of a DaemonSet that is gone nobody would answer the plugin.
+#[tokio::test]
+async fn a_configuration_that_names_the_plugin_is_withdrawn_and_no_other_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let install = install(dir.path());
+    let (plugin, list) = (dir.path().join("bin/aws-cni"), dir.path().join("net.d/10-aws.conflist"));
+    install.all(false).unwrap();
+    let ours = fs::read_to_string(&list).unwrap();
+    // Others add theirs.
+    fs::write(&list, ours.replacen("\"type\": \"aws-cni\"", "\"type\": \"aws-cni\", \"more\": 1", 1))
+        .unwrap();
+    withdraw(&install).await;
+    assert!(!list.exists() && plugin.exists());
+    withdraw(&install).await;
+    for others in [r#"{"name":"aws-cni","plugins":[{"type":"ptp"}]}"#, "no JSON"] {
+        fs::write(&list, others).unwrap();
+        withdraw(&install).await;
+        assert_eq!(fs::read_to_string(&list).unwrap(), others);
+    }
 }

@@ -8,6 +8,7 @@ use super::values::absolute;
 /// Variables about it, most of them set by kubelet.
 pub(super) const VARIABLES: &[&str] = &[
     "CLUSTER_ENDPOINT",
+    "HOLDFAST_DAEMON_SET",
     "HOLDFAST_SERVICE_ACCOUNT",
     "KUBERNETES_SERVICE_HOST",
     "KUBERNETES_SERVICE_PORT",
@@ -29,6 +30,8 @@ pub(crate) struct ApiServer {
     pub(crate) node: String,
     /// What this process's pod is called, where it runs in one.
     pub(crate) pod: Option<String>,
+    /// The DaemonSet whose pod that is.
+    pub(crate) daemon_set: Option<String>,
 }
 
 /// Nothing: this process is in no cluster, or is not told of its node.
@@ -36,6 +39,7 @@ pub(super) fn api_server<F: Fn(&str) -> Option<String>>(reader: &mut Reader<'_, 
     let mut given = |name| reader.get(name, Bad::Ignored, None, |text| Ok(Some(text.to_owned()))).value;
     let (host, port) = (given("KUBERNETES_SERVICE_HOST"), given("KUBERNETES_SERVICE_PORT"));
     let (node, pod) = (given("MY_NODE_NAME"), given("MY_POD_NAME"));
+    let daemon_set = given("HOLDFAST_DAEMON_SET");
     let endpoint = reader.get("CLUSTER_ENDPOINT", Bad::Ignored, None, |text| https(text).map(Some)).value;
     let account =
         reader.get("HOLDFAST_SERVICE_ACCOUNT", Bad::Refused, SERVICE_ACCOUNT.into(), absolute).value;
@@ -43,7 +47,7 @@ pub(super) fn api_server<F: Fn(&str) -> Option<String>>(reader: &mut Reader<'_, 
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         format!("https://{host}:{}", port.unwrap_or_else(|| "443".to_owned()))
     });
-    Some(ApiServer { server: endpoint.or(usual)?, account, node: node?, pod })
+    Some(ApiServer { server: endpoint.or(usual)?, account, node: node?, pod, daemon_set })
 }
 
 /// As upstream, which is given it by EKS as a whole address.

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod chart;
 mod rig;
+mod rolling;
 mod workload;
 
 use rig::Stage;

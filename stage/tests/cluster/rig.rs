@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use holdfast_stage::RunFolder;
+use holdfast_stage::drive::Cluster;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -92,6 +93,20 @@ impl Stage {
         self.output(&[&["kubectl", "--"], arguments].concat())
     }
 
+    /// What Helm prints, of the version that has installed the chart.
+    pub(crate) fn helm(&self, arguments: &[&str]) -> String {
+        let helm = std::env::var("HOLDFAST_BIN_HELM").expect("HOLDFAST_BIN_HELM, see `./dev stage test`");
+        let folder = self.folder();
+        let home = folder.join("control/helm");
+        let set = ["CACHE", "CONFIG", "DATA"]
+            .map(|kind| format!("HELM_{kind}_HOME={}", home.join(kind.to_lowercase()).display()));
+        let config = format!("KUBECONFIG={}", folder.join("admin.kubeconfig").display());
+        let mut command = vec!["exec", "control-plane", "--", "env", &config];
+        command.extend(set.iter().map(String::as_str));
+        command.push(&helm);
+        self.output(&[&command, arguments].concat())
+    }
+
     /// The same of a command that asks for JSON.
     pub(crate) fn get(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.kubectl(&[&["get", "--output=json"], arguments].concat())).unwrap()
@@ -108,6 +123,11 @@ impl Stage {
         ready.map(|node| node["metadata"]["name"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// It, once it is up.
+    pub(crate) fn cluster(&self) -> Cluster {
+        Cluster::new(&self.root, &RunFolder::new(&self.root, &self.name).unwrap())
+    }
+
     /// Kills the process that made the stage's namespaces.
     pub(crate) fn kill_keeper(&self) {
         let state: Value =
@@ -119,6 +139,11 @@ impl Stage {
     /// As `cargo clean` does.
     pub(crate) fn delete_folder(&self) {
         fs::remove_dir_all(self.folder()).unwrap();
+    }
+
+    /// A file of its folder.
+    pub(crate) fn file(&self, path: &str) -> String {
+        self.folder().join(path).display().to_string()
     }
 
     fn folder(&self) -> PathBuf {

@@ -29,6 +29,8 @@
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+- name: HOLDFAST_DAEMON_SET
+  value: {{ include "holdfast.fullname" . }}
 - name: HOLDFAST_PROC_SYS
   value: /host/proc/sys
 - name: HOLDFAST_PLUGIN

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use holdfast_stage::{
-    Holdfast, NodeInit, Place, Places, Plan, Plugin, Programs, Release, Removed, RunFolder, build,
+    Chart, Holdfast, NodeInit, Place, Places, Plan, Plugin, Programs, Release, Removed, RunFolder, build,
     command_in, down, go_of, place_of, status, up,
 };
 
@@ -116,14 +116,25 @@ struct UpArguments {
     /// Holdfast's CNI plugin.
     #[arg(long, env = "HOLDFAST_BIN_PLUGIN")]
     cni: Option<PathBuf>,
+    /// With `--plugin chart`: Helm.
+    #[arg(long, env = "HOLDFAST_BIN_HELM")]
+    helm: Option<PathBuf>,
+    /// With `--plugin chart`: the archive of Holdfast's image.
+    #[arg(long, env = "HOLDFAST_IMAGE")]
+    image: Option<PathBuf>,
+    /// With `--plugin chart`: a file of values, as given to Helm; may be given several times.
+    #[arg(long)]
+    values: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Network {
     /// The reference plugin.
     Ptp,
-    /// Holdfast.
+    /// Holdfast, as processes of the nodes.
     Holdfast,
+    /// Holdfast, installed by its chart.
+    Chart,
 }
 
 fn main() -> ExitCode {
@@ -191,14 +202,21 @@ fn bring_up(root: &Path, release: Option<&str>, arguments: UpArguments) -> anyho
     let holdfast = arguments.daemon.zip(arguments.cni).map(|(daemon, plugin)| -> anyhow::Result<_> {
         Ok(Holdfast { daemon: absolute(daemon)?, plugin: absolute(plugin)? })
     });
+    let values: Vec<PathBuf> = arguments.values.into_iter().map(absolute).collect::<Result<_, _>>()?;
+    let chart = arguments.helm.zip(arguments.image).map(|(helm, image)| -> anyhow::Result<_> {
+        let folder = root.join("deploy/chart/holdfast");
+        Ok(Chart { helm: absolute(helm)?, folder, image: absolute(image)?, values })
+    });
     let programs = Programs {
         stage: std::env::current_exe().context("the path of this program")?,
         vpcsim: absolute(arguments.vpcsim)?,
         holdfast: holdfast.transpose()?,
+        chart: chart.transpose()?,
     };
     let plugin = match arguments.plugin {
         Network::Ptp => Plugin::Ptp,
         Network::Holdfast => Plugin::Holdfast,
+        Network::Chart => Plugin::Chart,
     };
     let plan = Plan::new(release, arguments.nodes, &arguments.instance_type, plugin, programs)?;
     let name = &arguments.which.name;

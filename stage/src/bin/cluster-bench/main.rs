@@ -1,0 +1,174 @@
+//! `cluster-bench`: what pods wait for, with Holdfast installed by its chart and with the reference plugin `ptp`. Run by
+//! `./dev bench cluster`.
+//!
+//! One stage of one node after the other, the two networks in turn. Nothing is judged here but that all pods start.
+
+mod figures;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use holdfast_stage::RunFolder;
+use holdfast_stage::drive::Cluster;
+use serde_json::{Value, json};
+
+use figures::{Figures, first_pod, median, percentile, timer_lines};
+
+/// Start of pods beside the reference plugin's.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// How many pods are created at once.
+    #[arg(long, default_value_t = 30)]
+    pods: u16,
+    /// How often that is done on each stage.
+    #[arg(long, default_value_t = 2)]
+    bursts: u16,
+    /// How many stages of each network are brought up, in turn.
+    #[arg(long, default_value_t = 2)]
+    rounds: u16,
+    /// The repository.
+    #[arg(long, default_value = ".")]
+    root: PathBuf,
+}
+
+const NODE: &str = "node-a";
+const NAME: &str = "bench";
+const NAMESPACE: &str = "default";
+
+/// A network, and the plugin of it that is timed.
+const NETWORKS: [(&str, &str); 2] = [("ptp", "ptp"), ("chart", "aws-cni")];
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let mut figures = [Figures::default(), Figures::default()];
+    for round in 1..=cli.rounds {
+        for (at, (network, plugin)) in NETWORKS.iter().enumerate() {
+            println!("round {round} of {}: {network}", cli.rounds);
+            let measured = on_stage(cli, network, plugin);
+            let ended = stage(cli, &["down"]);
+            figures[at].add(measured.and_then(|figures| ended.map(|()| figures))?);
+        }
+    }
+    let [ptp, ours] = &figures;
+    let row = |what: &str, of: fn(&[f64]) -> f64, ptp: &[f64], ours: &[f64]| {
+        println!("{what:<58} {:>9.1} {:>9.1} {:>6.2}", of(ptp), of(ours), of(ours) / of(ptp));
+    };
+    println!("\n{:<58} {:>9} {:>9} {:>6}", "milliseconds", "ptp", "holdfast", "ratio");
+    row("ADD of the plugin, median", median, &ptp.adds, &ours.adds);
+    row("ADD of the plugin, 99th percentile", |of| percentile(of, 99), &ptp.adds, &ours.adds);
+    row("DEL of the plugin, median", median, &ptp.dels, &ours.dels);
+    row("all pods of a burst running, median", median, &ptp.bursts, &ours.bursts);
+    row("kubelet_first_network_pod_start_sli_duration, median", median, &ptp.first_pod, &ours.first_pod);
+    println!(
+        "{:<58} {:>9} {:>9.1}",
+        "start of the daemon's process to network ready, median",
+        "",
+        median(&ours.ready)
+    );
+    println!("({} ADDs with ptp, {} with Holdfast)", ptp.adds.len(), ours.adds.len());
+    Ok(())
+}
+
+fn on_stage(cli: &Cli, network: &str, plugin: &str) -> anyhow::Result<Figures> {
+    stage(cli, &["up", "--nodes", "1", "--plugin", network])?;
+    let root = std::path::absolute(&cli.root).context("the repository")?;
+    let cluster = Cluster::new(&root, &RunFolder::new(&root, NAME)?);
+    let mut figures = Figures::default();
+    if network == "chart" {
+        figures.ready.push(ready_after(&cluster)?);
+    }
+    // The first pod is the cluster's DNS.
+    cluster.kubectl(&[
+        "--namespace=kube-system",
+        "rollout",
+        "status",
+        "deployment/coredns",
+        "--timeout=120s",
+    ])?;
+    let metrics = cluster.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{NODE}/proxy/metrics")])?;
+    figures.first_pod.extend(first_pod(&metrics));
+    put_the_timer_before(&cluster, plugin)?;
+    for _ in 0..cli.bursts {
+        figures.bursts.push(burst(&cluster, cli.pods)?);
+    }
+    let log = cluster.exec(NODE, &["cat", "/run/cni-timer.log"])?;
+    figures.adds = timer_lines(&log, "ADD");
+    figures.dels = timer_lines(&log, "DEL");
+    ensure!(figures.adds.len() == usize::from(cli.pods * cli.bursts), "not each pod had one ADD: {log}");
+    Ok(figures)
+}
+
+/// Milliseconds from the start of the daemon's process to the moment at which the runtime finds its configuration.
+fn ready_after(cluster: &Cluster) -> anyhow::Result<f64> {
+    // Both by the wall clock; the kernel tells starts in hundredths of a second since the boot.
+    let ask = "pid=$(pidof holdfast); start=$(cut -d' ' -f22 /proc/$pid/stat); \
+               echo $start $(cut -d' ' -f1 /proc/uptime) $(date +%s.%N) $(stat --format=%.9Y /etc/cni/net.d/10-aws.conflist)";
+    let said = cluster.exec(NODE, &["sh", "-c", ask])?;
+    let numbers: Result<Vec<f64>, _> = said.split_whitespace().map(str::parse).collect();
+    match numbers.with_context(|| format!("reading {said:?}"))?[..] {
+        [start, uptime, now, ready] => Ok((ready - (now - uptime + start / 100.0)) * 1000.0),
+        _ => anyhow::bail!("no times: {said:?}"),
+    }
+}
+
+fn put_the_timer_before(cluster: &Cluster, plugin: &str) -> anyhow::Result<()> {
+    let timer = std::env::current_exe().context("the path of this program")?.with_file_name("cni-timer");
+    let move_it = format!(
+        "set -e; cd /opt/cni/bin; mkdir -p timed; cp -L {plugin} timed/{plugin}; cp {} new; mv new {plugin}",
+        timer.display()
+    );
+    cluster.exec(NODE, &["sh", "-c", &move_it])?;
+    Ok(())
+}
+
+/// Creates pods at once, waits until all run, and deletes them; gives the milliseconds until all ran.
+fn burst(cluster: &Cluster, pods: u16) -> anyhow::Result<f64> {
+    let pod = |number: u16| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": format!("burst-{number}"), "namespace": NAMESPACE, "labels": { "app": "burst" } },
+            "spec": {
+                "nodeName": NODE, "terminationGracePeriodSeconds": 0,
+                "containers": [{ "name": "pause", "image": "stage.invalid/pause:1", "imagePullPolicy": "Never" }],
+            },
+        })
+    };
+    let list: Vec<Value> = (0..pods).map(pod).collect();
+    let begun = Instant::now();
+    cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": list }))?;
+    let timeout = "--timeout=170s";
+    cluster.kubectl(&[
+        "wait",
+        "pods",
+        "--selector=app=burst",
+        "--for=jsonpath={.status.phase}=Running",
+        timeout,
+    ])?;
+    let took = begun.elapsed().as_secs_f64() * 1000.0;
+    cluster.kubectl(&["delete", "pods", "--selector=app=burst", "--wait=true", timeout])?;
+    Ok(took)
+}
+
+/// A verb of `stage`, which is beside this program.
+fn stage(cli: &Cli, arguments: &[&str]) -> anyhow::Result<()> {
+    let program =
+        Path::new(&std::env::current_exe().context("the path of this program")?).with_file_name("stage");
+    let mut command = Command::new(&program);
+    command.args(&arguments[..1]).args(["--name", NAME, "--root"]).arg(&cli.root).args(&arguments[1..]);
+    let status = command.status().with_context(|| format!("running {}", program.display()))?;
+    ensure!(status.success(), "stage {} failed", arguments[0]);
+    Ok(())
+}

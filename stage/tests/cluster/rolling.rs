@@ -1,0 +1,23 @@
+//! Pods replaced under load while the daemons that give them addresses are killed again and again.
+
+use std::time::Duration;
+
+use holdfast_stage::drive::App;
+
+use crate::rig::Stage;
+
+#[test]
+fn updates_under_killed_daemons_lose_nothing() {
+    let stage = Stage::new("test-rolling");
+    stage.run(&["up", "--nodes", "2", "--plugin", "chart"]);
+    let cluster = stage.cluster();
+    let app = App::deploy(&cluster, "web", 40).unwrap();
+    app.settle().unwrap();
+    let rolled = app.roll(&cluster, 3, Duration::from_secs(2), &mut |what| eprintln!("{what}")).unwrap();
+    eprintln!("{rolled:?}");
+    // Else little was shown.
+    assert!(rolled.kills >= 10 && rolled.pods >= 160 && rolled.asked.answers() > 500, "{rolled:?}");
+    assert_eq!(rolled.troubles, [""; 0], "pods started, and no probe failed");
+    assert_eq!(rolled.asked.failed, [], "clients were served");
+    assert!(rolled.doubled.is_empty(), "{:?}", rolled.doubled);
+}
