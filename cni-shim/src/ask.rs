@@ -44,8 +44,11 @@ fn pause(away: Duration) -> Duration {
     (away / 8).clamp(Duration::from_millis(1), Duration::from_millis(50))
 }
 
-/// How many daemons are asked that go away with the question. More would rather be the question's fault.
+/// How many daemons in a row are asked that go away soon with the question. More would rather be the question's fault.
 const DAEMONS: u32 = 5;
+
+/// A daemon that had the question for so long and then went away did not die of it.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Asks the daemon at `socket`; if it goes away, and the question may be repeated, the next one. All within `patience`.
 pub(crate) fn daemon(
@@ -61,13 +64,14 @@ pub(crate) fn daemon(
     let (mut asked, mut left) = (0, patience);
     loop {
         frame.patience_ms = millis(left);
+        let given = Instant::now();
         let outcome = once(socket, &frame, netns, left);
         let had_it = had_it(&outcome);
         if !frame.request.may_be_repeated() || !(had_it || nobody_there(&outcome)) {
             return outcome;
         }
         if had_it {
-            asked += 1;
+            asked = if given.elapsed() < SOON { asked + 1 } else { 0 };
             away_since = Instant::now();
         }
         let now = Instant::now();

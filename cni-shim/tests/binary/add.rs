@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -200,11 +200,43 @@ fn a_silent_daemon_is_given_up_at_the_deadline_that_it_was_told() {
     assert_eq!(daemon.only().request.patience_ms, 200);
 }
 
+/// Who comes within ten seconds.
+fn accepted(listener: &UnixListener) -> Option<UnixStream> {
+    listener.set_nonblocking(true).unwrap();
+    for _ in 0..1000 {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).unwrap();
+            return Some(stream);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
 /// Takes one request at `socket` and goes away as a killed daemon does: its socket's file stays.
 fn die_with_a_request(socket: &Path) -> Heard {
     let listener = UnixListener::bind(socket).unwrap();
     let (stream, _) = listener.accept().unwrap();
     serve(stream, &Reply::Bytes(Vec::new()))
+}
+
+/// Who kills daemons all the time is not the question's fault.
+#[test]
+fn daemons_that_lived_on_with_the_question_do_not_count() {
+    let runtime = Runtime::new();
+    thread::scope(|scope| {
+        let running = scope.spawn(|| runtime.run("ADD"));
+        for _ in 0..6 {
+            let listener = UnixListener::bind(runtime.socket()).unwrap();
+            let Some(stream) = accepted(&listener) else { break };
+            thread::sleep(Duration::from_millis(1_100));
+            serve(stream, &Reply::Bytes(Vec::new()));
+            fs::remove_file(runtime.socket()).unwrap();
+        }
+        let daemon = FakeDaemon::start(&runtime.socket(), added());
+        running.join().unwrap().result();
+        daemon.only();
+    });
 }
 
 #[test]

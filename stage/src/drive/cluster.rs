@@ -81,8 +81,12 @@ impl Cluster {
     /// The network namespace of the control plane's instance, as the machine finds it.
     pub(super) fn control_network(&self) -> Result<PathBuf> {
         let (_, keeper, live) = running(&self.run)?;
-        let inside = live.control.strip_prefix("/").unwrap_or(&live.control).to_owned();
-        Ok(Path::new(&format!("/proc/{}/root", keeper.first.pid)).join(inside))
+        let root = format!("/proc/{}/root", keeper.first.pid);
+        let outside = |path: &Path| Path::new(&root).join(path.strip_prefix("/").unwrap_or(path));
+        // A link into the box's own `/proc`, which is another one here.
+        let link = outside(&live.control);
+        let target = std::fs::read_link(&link).map_err(Error::io(format!("reading {}", link.display())))?;
+        Ok(outside(&target))
     }
 
     fn run_at(&self, place: &Place, argv: &[&str], input: Option<&str>) -> Result<String> {

@@ -60,7 +60,7 @@ impl App {
         }
         let kills = killer.stop()?;
         let asked = client.stop()?;
-        let troubles = self.troubles()?;
+        let troubles = self.troubles(&seen)?;
         Ok(Rolled { took: begun.elapsed(), kills, asked, doubled: twice, troubles, pods: seen.len() })
     }
 

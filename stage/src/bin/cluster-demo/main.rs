@@ -91,7 +91,7 @@ fn show(cli: &Cli) -> anyhow::Result<()> {
     told("node-b is drained");
     cluster.kubectl(&["drain", "node-b", "--ignore-daemonsets", "--timeout=120s"])?;
     app.settle()?;
-    let pods: Vec<Pod> = app.pods()?.into_iter().filter(|pod| !pod.ending).collect();
+    let pods: Vec<Pod> = app.pods()?.into_iter().filter(|pod| pod.ending.is_none()).collect();
     print_pods(&pods);
     ensure!(pods.iter().all(|pod| pod.node == "node-a"), "a pod stayed on node-b");
     cluster.kubectl(&["uncordon", "node-b"])?;
