@@ -1,12 +1,10 @@
 //! Holdfast installed by its chart: what kubelet makes of it, and what is left when it is uninstalled.
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::rig::Stage;
+use crate::rig::{Stage, wait};
 use crate::workload::Workload;
 
 const CONFLIST: &str = "/etc/cni/net.d/10-aws.conflist";
@@ -15,7 +13,7 @@ const CONFLIST: &str = "/etc/cni/net.d/10-aws.conflist";
 const NET_ADMIN: &str = "0000000000001000";
 
 /// A file of the repository.
-fn repository(path: &str) -> String {
+pub(crate) fn repository(path: &str) -> String {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     root.canonicalize().unwrap().join(path).display().to_string()
 }
@@ -81,8 +79,7 @@ fn the_chart_takes_the_values_of_the_program_that_it_replaces() {
     let stage = Stage::new("test-values");
     let values = repository("deploy/tests/values/incumbent.yaml");
     // That file pulls always, and here is nowhere to pull from.
-    let mut ours = tempfile::Builder::new().suffix(".yaml").tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    ours.write_all(b"image: {pullPolicy: IfNotPresent}\n").unwrap();
+    let ours = crate::rig::values("image: {pullPolicy: IfNotPresent}\n");
     let ours = ours.path().display().to_string();
     stage.run(&["up", "--nodes", "1", "--plugin", "chart", "--values", &values, "--values", &ours]);
     assert_eq!(stage.nodes_ready(), ["node-a"]);
@@ -128,12 +125,4 @@ fn has_the_manifests_rights_only(stage: &Stage, node: &str) {
     ];
     want.sort();
     assert_eq!(lines, want, "{node}");
-}
-
-fn wait(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "not within two minutes: {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }

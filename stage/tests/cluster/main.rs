@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod chart;
+mod full;
+mod lost_del;
 mod rig;
 mod rolling;
+mod upgrade;
 mod workload;
 
 use rig::Stage;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,9 +12,26 @@ use holdfast_stage::drive::Cluster;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 /// How long something may take that takes a second: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A file of values for the chart.
+pub(crate) fn values(text: &str) -> NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(".yaml").tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// Waits until it holds.
+pub(crate) fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "not within {} s: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
 
 /// A stage of this repository. Taken down when dropped.
 #[derive(Debug)]
@@ -50,18 +68,17 @@ impl Stage {
         this
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stage"));
-        command
-            .args(&arguments[..1])
-            .args(["--name", &self.name, "--root"])
-            .arg(&self.root)
-            .args(&arguments[1..]);
-        command
+    fn words(&self, arguments: &[&str]) -> Vec<String> {
+        let root = self.root.display().to_string();
+        let words = [&arguments[..1], &["--name", &self.name, "--root", &root], &arguments[1..]].concat();
+        words.into_iter().map(str::to_owned).collect()
     }
 
+    /// A test that hangs would say nothing.
     fn ask(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+        let mut command = Command::new("timeout");
+        command.args(["--signal=KILL", "400", env!("CARGO_BIN_EXE_stage")]).args(self.words(arguments));
+        command.stdin(Stdio::null()).output().unwrap()
     }
 
     /// Runs a verb, which must succeed.
@@ -85,7 +102,8 @@ impl Stage {
 
     /// Starts a verb and does not wait.
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
-        self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stage"));
+        command.args(self.words(arguments)).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
     }
 
     /// What kubectl prints.
