@@ -178,7 +178,7 @@ impl<C: Clock> Tending<C> {
         }
         let outcome = outcome.as_ref().map(|written| written.metadata.resource_version.clone());
         let (now, random) = (self.clock.now().boottime, self.clock.random());
-        self.tender.wrote(outcome.map_err(|fault| &fault.cause), now, random);
+        self.tender.wrote(&drifted, outcome.map_err(|fault| &fault.cause), now, random);
     }
 
     async fn look(&mut self) {

@@ -98,7 +98,7 @@ impl Tender {
         let annotation = seen.object.pointer("/metadata/annotations").and_then(|all| all.get(RENDER));
         let settled = self.renders.ready(&desired.render, annotation.and_then(|value| value.as_str()), now);
         let write = decide(&desired, &seen)?;
-        Some((settled.max(self.pace.ready(now)).max(self.not_before), write))
+        Some((settled.max(self.pace.ready(&write.drifted, now)).max(self.not_before), write))
     }
 
     /// The DaemonSet as it was seen last; nothing while that is older than what was written.
@@ -136,9 +136,15 @@ impl Tender {
         }
     }
 
-    /// A write succeeded, or not.
-    pub fn wrote(&mut self, outcome: Result<Version, &Cause>, now: BootTime, random: u128) {
-        self.pace.take(now);
+    /// A write about these fields succeeded, or not.
+    pub fn wrote(
+        &mut self,
+        drifted: &[String],
+        outcome: Result<Version, &Cause>,
+        now: BootTime,
+        random: u128,
+    ) {
+        self.pace.take(drifted, now);
         match outcome {
             Ok(version) => {
                 self.failed.succeeded();

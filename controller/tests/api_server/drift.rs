@@ -80,11 +80,7 @@ fn edits(set: &Value) -> Vec<Edit> {
             steps: replace(&format!("{POD}/priorityClassName"), json!("system-cluster-critical")),
         },
         Edit { about: "priorityClassName", steps: remove(&format!("{POD}/priorityClassName")) },
-        // The server wants the port that it has filled in away with it.
-        Edit {
-            about: "hostNetwork",
-            steps: json!([{"op": "remove", "path": format!("{POD}/hostNetwork")}, {"op": "remove", "path": format!("{container}/ports/0/hostPort")}]),
-        },
+        Edit { about: "hostNetwork", steps: remove(&format!("{POD}/hostNetwork")) },
         Edit { about: "hostPID", steps: add(&format!("{POD}/hostPID"), json!(true)) },
         Edit { about: "hostIPC", steps: add(&format!("{POD}/hostIPC"), json!(true)) },
         Edit { about: "dnsPolicy", steps: replace(&format!("{POD}/dnsPolicy"), json!("ClusterFirst")) },
