@@ -19,6 +19,8 @@ pub struct Write {
     pub body: Value,
     /// The fields that are not as they should be.
     pub drifted: Vec<String>,
+    /// The render that the DaemonSet is of once it is written, if this says it.
+    pub render: Option<String>,
 }
 
 /// How something is written.
@@ -57,7 +59,7 @@ pub fn decide(desired: &Desired, seen: &DaemonSetView) -> Option<Write> {
         }
     }
     if !foreign.is_empty() {
-        return Some(Write { how: How::Patch, body: taken_away(&foreign, seen), drifted });
+        return Some(Write { how: How::Patch, body: taken_away(&foreign, seen), drifted, render: None });
     }
     let rendered: Vec<Path> = desired
         .fields
@@ -67,12 +69,14 @@ pub fn decide(desired: &Desired, seen: &DaemonSetView) -> Option<Write> {
         .collect();
     let Ownership { applied, more, written } = ownership(&seen.object, &rendered);
     if !drifted.is_empty() || more || applied != rendered.iter().cloned().collect::<BTreeSet<_>>() {
-        return Some(Write { how: How::Apply, body: applied_body(desired, seen), drifted });
+        let render = Some(desired.render.clone());
+        return Some(Write { how: How::Apply, body: applied_body(desired, seen), drifted, render });
     }
     written.map(|place| Write {
         how: How::Patch,
         body: patch(seen, [json!({"op": "remove", "path": format!("/metadata/managedFields/{place}")})]),
         drifted,
+        render: None,
     })
 }
 

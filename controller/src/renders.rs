@@ -18,6 +18,11 @@ pub struct Renders {
 }
 
 impl Renders {
+    /// The DaemonSet was just made to be of this render, which is the ConfigMap's.
+    pub fn made(&mut self, render: &str) {
+        *self = Self { agreed: Some(render.to_owned()), differ: None };
+    }
+
     /// From when on the DaemonSet may be made what the ConfigMap says: now, or later.
     ///
     /// Where the ConfigMap went ahead of a DaemonSet that is still what both were, that is what an upgrade wants, and the sooner it
@@ -54,6 +59,14 @@ mod tests {
         assert_eq!(renders.ready("old", Some("old"), NOW), NOW);
         assert_eq!(renders.ready("new", Some("old"), NOW), NOW);
         assert_eq!(renders.ready("new", Some("new"), NOW), NOW);
+    }
+
+    #[test]
+    fn one_upgrade_after_the_other_is_followed_at_once() {
+        let mut renders = Renders::default();
+        renders.ready("a", Some("a"), NOW);
+        renders.made("b");
+        assert_eq!(renders.ready("c", Some("b"), NOW), NOW, "although nobody has seen the two agree on b");
     }
 
     #[test]

@@ -141,9 +141,9 @@ impl<C: Clock> Tending<C> {
     /// Sends it, unless the time to lead is over before the answer is there.
     async fn send(&mut self, write: Write, end: BootTime) {
         let ObjectKey { namespace, name } = &self.daemon_set;
-        let Write { how, body, drifted } = write;
+        let Write { body, drifted, .. } = &write;
         let body = body.to_string().into_bytes();
-        let request = match how {
+        let request = match write.how {
             How::Apply => request::apply(Kind::DAEMON_SETS, namespace, name, body),
             How::Patch => {
                 request::patch(Kind::DAEMON_SETS, Some(namespace), name, None, request::PatchType::Json, body)
@@ -178,7 +178,7 @@ impl<C: Clock> Tending<C> {
         }
         let outcome = outcome.as_ref().map(|written| written.metadata.resource_version.clone());
         let (now, random) = (self.clock.now().boottime, self.clock.random());
-        self.tender.wrote(&drifted, outcome.map_err(|fault| &fault.cause), now, random);
+        self.tender.wrote(&write, outcome.map_err(|fault| &fault.cause), now, random);
     }
 
     async fn look(&mut self) {

@@ -136,20 +136,17 @@ impl Tender {
         }
     }
 
-    /// A write about these fields succeeded, or not.
-    pub fn wrote(
-        &mut self,
-        drifted: &[String],
-        outcome: Result<Version, &Cause>,
-        now: BootTime,
-        random: u128,
-    ) {
-        self.pace.take(drifted, now);
+    /// A write succeeded, or not.
+    pub fn wrote(&mut self, write: &Write, outcome: Result<Version, &Cause>, now: BootTime, random: u128) {
+        self.pace.take(&write.drifted, now);
         match outcome {
             Ok(version) => {
                 self.failed.succeeded();
                 self.not_before = BootTime(0);
                 self.written = Some(version);
+                if let Some(render) = &write.render {
+                    self.renders.made(render);
+                }
             }
             Err(cause) => {
                 self.failed.failed(cause);

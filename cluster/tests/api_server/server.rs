@@ -131,6 +131,7 @@ impl ApiServer {
             format!("--cert-dir={}", file("certificates")),
             format!("--token-auth-file={}", file("tokens")),
             "--authorization-mode=RBAC".to_owned(),
+            "--allow-privileged=true".to_owned(),
             format!("--service-account-key-file={}", file("sa.key")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),

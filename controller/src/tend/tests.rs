@@ -49,10 +49,6 @@ fn sent(step: Step) -> Write {
     }
 }
 
-fn image() -> Vec<String> {
-    vec!["spec.template.spec.containers[aws-node].image".to_owned()]
-}
-
 #[test]
 fn only_who_leads_writes_and_at_once() {
     let mut tender = Tender::new(LOOK_EACH);
@@ -68,8 +64,8 @@ fn what_was_written_is_waited_for() {
     let mut tender = Tender::new(LOOK_EACH);
     let map = map("good");
     let old = view(Some(set("evil", "good", "5")));
-    sent(tender.next(&map, &old, true, NOW));
-    tender.wrote(&image(), Ok(Version::new("6")), NOW, 0);
+    let write = sent(tender.next(&map, &old, true, NOW));
+    tender.wrote(&write, Ok(Version::new("6")), NOW, 0);
     assert_eq!(tender.next(&map, &old, true, NOW), Step::WaitUntil(NOW.after(LOOK_EACH)), "it is old");
     // Somebody was there again.
     let new = view(Some(set("evil", "good", "7")));
@@ -126,8 +122,8 @@ fn a_store_that_was_set_back_is_believed_after_a_look() {
     let mut tender = Tender::new(LOOK_EACH);
     let map = map("good");
     let seen = view(Some(set("evil", "good", "50")));
-    sent(tender.next(&map, &seen, true, NOW));
-    tender.wrote(&image(), Ok(Version::new("60")), NOW, 0);
+    let write = sent(tender.next(&map, &seen, true, NOW));
+    tender.wrote(&write, Ok(Version::new("60")), NOW, 0);
     let back = view(Some(set("evil", "good", "8")));
     assert!(matches!(tender.next(&map, &back, true, NOW), Step::WaitUntil(_)));
     tender.looked(Ok(set("evil", "good", "8")), NOW);
@@ -138,8 +134,8 @@ fn a_store_that_was_set_back_is_believed_after_a_look() {
 fn what_fails_is_tried_again_after_a_pause_and_looked_at() {
     let mut tender = Tender::new(LOOK_EACH);
     let (map, seen) = (map("good"), view(Some(set("evil", "good", "5"))));
-    sent(tender.next(&map, &seen, true, NOW));
-    tender.wrote(&image(), Err(&Cause::Conflict(String::new())), NOW, 0);
+    let write = sent(tender.next(&map, &seen, true, NOW));
+    tender.wrote(&write, Err(&Cause::Conflict(String::new())), NOW, 0);
     let Step::WaitUntil(later) = tender.next(&map, &seen, true, NOW) else { panic!("no pause") };
     assert!(later > NOW && later < NOW.after(Duration::from_secs(2)));
     assert!(matches!(tender.next(&map, &seen, true, later), Step::Send(_) | Step::Look));
@@ -156,10 +152,10 @@ fn who_fights_is_not_outrun() {
     while now < end {
         let seen = view(Some(set("evil", "good", &version.to_string())));
         match tender.next(&map, &seen, true, now) {
-            Step::Send(_) => {
+            Step::Send(write) => {
                 writes += 1;
                 version += 2;
-                tender.wrote(&image(), Ok(Version::new((version - 1).to_string())), now, 0);
+                tender.wrote(&write, Ok(Version::new((version - 1).to_string())), now, 0);
             }
             Step::Look => tender.looked(Ok(set("evil", "good", &version.to_string())), now),
             Step::WaitUntil(later) => now = later.max(now.after(Duration::from_millis(100))),
