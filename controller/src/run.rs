@@ -18,6 +18,7 @@ use crate::decide::{How, Write};
 use crate::election::{Candidate, Timing};
 use crate::seen::{DaemonSetObject, DaemonSetView, daemon_set};
 use crate::stand::{Leading, Stand};
+use crate::table::RENDER;
 use crate::tend::{Step, Tender};
 
 /// What it is told when it starts.
@@ -165,6 +166,8 @@ impl<C: Clock> Tending<C> {
                 self.was_well = true;
                 if drifted.is_empty() {
                     info!(daemon_set = %self.daemon_set, "its managed fields are noted as ours");
+                } else if drifted.iter().any(|field| field.ends_with(RENDER)) {
+                    info!(daemon_set = %self.daemon_set, fields = drifted.join(", "), "made it what was rendered anew");
                 } else {
                     info!(daemon_set = %self.daemon_set, fields = drifted.join(", "), "restored managed fields");
                 }
