@@ -1,6 +1,7 @@
 //! Upgrades under the controller, in whatever order the two objects arrive.
 
-use holdfast_controller::Settings;
+use std::time::Duration;
+
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -32,7 +33,7 @@ fn an_upgrade_is_not_taken_back_in_either_order() {
         let world = World::new(server.client("admin").unwrap());
         world.install("holdfast:1").await;
         let proxy = Proxy::start(&server).await;
-        let controller = Controller::start(server.door(PROXY, "daemon"), "one", Settings::LOOK_EACH);
+        let controller = Controller::start(server.door(PROXY, "daemon"), "one", Duration::from_secs(1));
         let before = world.until_owned().await;
         let generation = |set: &Value| set["metadata"]["generation"].as_i64().unwrap();
 
@@ -41,17 +42,17 @@ fn an_upgrade_is_not_taken_back_in_either_order() {
         let changed = world.sets.patch(NAME, &helm3(), &Patch::Strategic(difference(&set))).await.unwrap();
         let changed = serde_json::to_value(changed).unwrap();
         assert_eq!(generation(&changed), generation(&before) + 1);
-        // The controller has seen it by the time that it has seen a later change.
-        world.edit(&json!([{"op": "add", "path": "/metadata/annotations/note", "value": "x"}])).await;
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-        assert_eq!(image(&world.set().await), "holdfast:2");
+        // It has looked at it since, and more than once.
+        let looks = || proxy.requests("GET", "/daemonsets/aws-node").len();
+        let before_that = looks();
+        let left = world.until("looked at", |_| looks() > before_that + 2).await;
+        assert_eq!((image(&left), generation(&left)), (&json!("holdfast:2"), generation(&changed)));
         world.maps.patch(MAP, &helm3(), &Patch::Merge(map)).await.unwrap();
         let digest = set["metadata"]["annotations"]["holdfast/render"].clone();
         let owned = world
             .until("taken over", |set| {
-                manager(set, "Apply").is_some_and(|entry| {
-                    entry["fieldsV1"].to_string().contains("f:image") && entry["time"] != json!(null)
-                }) && proxy.requests("PATCH", "/daemonsets/").len() >= 2
+                manager(set, "Apply").is_some_and(|entry| entry["fieldsV1"].to_string().contains("f:image"))
+                    && proxy.requests("PATCH", "/daemonsets/").len() >= 2
             })
             .await;
         assert_eq!(
