@@ -192,8 +192,8 @@ pub fn fields() -> impl Iterator<Item = (Path, Unrendered)> {
 
 /// The table for people, in Markdown.
 pub fn described() -> String {
-    let mut text = String::from("| in | managed | where the chart renders none | why |\n|---|---|---|---|\n");
-    for row in MANAGED {
+    let head = "| in | managed | where the chart renders none | why |\n|---|---|---|---|\n".to_owned();
+    let rows = MANAGED.iter().map(|row| {
         let fields: Vec<String> = match row.names {
             Fields(names) => names.iter().map(|name| format!("`{name}`")).collect(),
             Items { list, items, .. } => items.iter().map(|item| format!("`{list}[{item}]`")).collect(),
@@ -203,7 +203,7 @@ pub fn described() -> String {
             Users => "yours",
         };
         let part = Path(row.part.steps().to_vec());
-        text.push_str(&format!("| `{part}` | {} | {unrendered} | {} |\n", fields.join(", "), row.why));
-    }
-    text
+        format!("| `{part}` | {} | {unrendered} | {} |\n", fields.join(", "), row.why)
+    });
+    std::iter::once(head).chain(rows).collect()
 }

@@ -25,6 +25,17 @@ pub enum Step {
     WaitUntil(BootTime),
 }
 
+/// What a look of its own has shown.
+#[derive(Clone, Debug)]
+enum Looked {
+    /// Nothing that the watch has not shown since.
+    Not,
+    /// That there is none.
+    None,
+    /// This.
+    At(DaemonSetView),
+}
+
 /// Tends the DaemonSet.
 #[derive(Clone, Debug)]
 pub struct Tender {
@@ -32,7 +43,7 @@ pub struct Tender {
     look_each: Duration,
     look_at: Option<BootTime>,
     /// What was read by a look. Counts where it is newer than what the watch has shown.
-    looked: Option<Option<DaemonSetView>>,
+    looked: Looked,
     /// The version that was written last: nothing older is decided from.
     written: Option<Version>,
     renders: Renders,
@@ -49,7 +60,7 @@ impl Tender {
         Self {
             look_each,
             look_at: None,
-            looked: None,
+            looked: Looked::Not,
             written: None,
             renders: Renders::default(),
             pace: Pace::default(),
@@ -104,13 +115,13 @@ impl Tender {
     /// The DaemonSet as it was seen last; nothing while that is older than what was written.
     fn newest<'s>(&'s self, seen: &'s View<DaemonSetView>) -> Option<&'s DaemonSetView> {
         let newest = match (&self.looked, seen.only()) {
-            (Some(looked), Some(watched)) => match looked {
-                Some(looked) if looked.version > watched.version || looked.uid != watched.uid => looked,
-                Some(_) => watched,
-                None => return None,
-            },
-            (Some(looked), None) => looked.as_ref()?,
-            (None, watched) => watched?,
+            (Looked::None, _) => return None,
+            (Looked::At(looked), Some(watched)) => {
+                let is_newer = looked.version > watched.version || looked.uid != watched.uid;
+                if is_newer { looked } else { watched }
+            }
+            (Looked::At(looked), None) => looked,
+            (Looked::Not, watched) => watched?,
         };
         let is_old = self.written.as_ref().is_some_and(|written| newest.version < *written);
         (!is_old).then_some(newest)
@@ -118,7 +129,7 @@ impl Tender {
 
     /// The watch has shown something: what was looked at before is of no more use than that.
     pub fn heard(&mut self) {
-        self.looked = None;
+        self.looked = Looked::Not;
     }
 
     /// A look has shown it, or that there is none.
@@ -128,9 +139,9 @@ impl Tender {
             Ok(view) => {
                 // The truth, also of a store that was set back.
                 self.written = self.written.take().filter(|written| *written <= view.version);
-                self.looked = Some(Some(view));
+                self.looked = Looked::At(view);
             }
-            Err(Cause::NotFound) => self.looked = Some(None),
+            Err(Cause::NotFound) => self.looked = Looked::None,
             // The next look tells; the watch goes on meanwhile.
             Err(_) => {}
         }

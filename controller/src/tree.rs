@@ -103,18 +103,21 @@ pub enum Match {
 }
 
 /// What the API server fills in by itself where nothing was said.
-const FILLED_IN: &[(&str, &str)] = &[
-    ("apiVersion", r#""v1""#),
-    ("defaultMode", "420"),
-    ("failureThreshold", "3"),
-    ("initialDelaySeconds", "0"),
-    ("periodSeconds", "10"),
-    ("protocol", r#""TCP""#),
-    ("scheme", r#""HTTP""#),
-    ("service", r#""""#),
-    ("successThreshold", "1"),
-    ("timeoutSeconds", "1"),
-];
+fn filled_in(name: &str) -> Option<Value> {
+    let usual = match name {
+        "apiVersion" => json!("v1"),
+        "defaultMode" => json!(420),
+        "failureThreshold" => json!(3),
+        "initialDelaySeconds" => json!(0),
+        "periodSeconds" => json!(10),
+        "protocol" => json!("TCP"),
+        "scheme" => json!("HTTP"),
+        "service" => json!(""),
+        "successThreshold" | "timeoutSeconds" => json!(1),
+        _ => return None,
+    };
+    Some(usual)
+}
 
 /// Compares what stands there with what was rendered, all the way down.
 pub fn compare(stands: &Value, rendered: &Value) -> Match {
@@ -169,9 +172,9 @@ fn is_not_kept(name: &str, rendered: &Value) -> bool {
 }
 
 fn is_filled_in(name: &str, value: &Value, beside: &Map<String, Value>) -> bool {
-    // On the node's own network each port is the node's.
+    // Older servers: on the node's own network each port is the node's.
     (name == "hostPort" && beside.get("containerPort") == Some(value))
-        || FILLED_IN.iter().any(|(field, usual)| *field == name && value.to_string() == *usual)
+        || filled_in(name).is_some_and(|usual| usual == *value)
 }
 
 #[cfg(test)]
