@@ -30,8 +30,6 @@ impl Kind {
     /// `cninodes`.
     pub const CNI_NODES: Self =
         Self { group: "vpcresources.k8s.aws", version: "v1alpha1", plural: "cninodes" };
-    /// `daemonsets`.
-    pub const DAEMON_SETS: Self = Self { group: "apps", version: "v1", plural: "daemonsets" };
     /// `leases`, by which one of several leads.
     pub const LEASES: Self = Self { group: "coordination.k8s.io", version: "v1", plural: "leases" };
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_cluster::asked::Kind;
-use holdfast_cluster::watch::objects::{ConfigMapObject, ConfigMapView, config_map};
+use holdfast_cluster::request::Selection;
+use holdfast_cluster::watch::objects::{ConfigMapObject, ConfigMapView, config_map, daemon_set};
 use holdfast_cluster::watch::{Meta, ObjectKey, Trimmed, View, follow};
 use holdfast_cluster::{ApiFault, Cause, Door, request};
 use holdfast_model::time::BootTime;
@@ -16,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::decide::{How, Write};
 use crate::election::{Candidate, Timing};
-use crate::seen::{DaemonSetObject, DaemonSetView, daemon_set};
+use crate::seen::{DaemonSetObject, DaemonSetView};
 use crate::stand::{Leading, Stand};
 use crate::table::RENDER;
 use crate::tend::{Step, Tender};
@@ -54,7 +55,7 @@ pub async fn run(door: Door, settings: Settings, clock: Arc<impl Clock>, stop: i
 
     let map = config_map(namespace, &settings.config_map);
     let following_map = follow::<ConfigMapObject>(door.clone(), map, Arc::clone(&clock), maps.clone());
-    let set = daemon_set(namespace, name);
+    let set = Selection { metadata_only: false, ..daemon_set(namespace, name) };
     let following_set = follow::<DaemonSetObject>(door.clone(), set, Arc::clone(&clock), sets.clone());
 
     let candidate = Candidate::new(&settings.identity, settings.timing);
@@ -190,11 +191,10 @@ impl<C: Clock> Tending<C> {
             Ok(request) => self.door.ask::<DaemonSetObject>(request).await,
             Err(fault) => Err(fault),
         };
-        let outcome = outcome.map(|object| object.trim().1);
-        if let Err(fault) = &outcome {
+        let outcome = outcome.map(|object| object.trim().1).map_err(|fault| {
             debug!(%fault, "the DaemonSet could not be looked at");
-        }
-        let now = self.clock.now().boottime;
-        self.tender.looked(outcome.as_ref().map(Clone::clone).map_err(|fault| &fault.cause), now);
+            fault.cause
+        });
+        self.tender.looked(outcome, self.clock.now().boottime);
     }
 }

@@ -1,10 +1,8 @@
-//! The DaemonSet as it is.
+//! The DaemonSet as it is, all of it: the view that nodes have of it tells them only whether it is there.
 
 use std::sync::Arc;
 
 use holdfast_cluster::Version;
-use holdfast_cluster::asked::Kind;
-use holdfast_cluster::request::Selection;
 use holdfast_cluster::watch::{Meta, ObjectKey, Trimmed};
 use serde::Deserialize;
 use serde_json::Value;
@@ -59,15 +57,5 @@ impl Trimmed for DaemonSetObject {
 
     fn version(&self) -> &Version {
         &self.meta.resource_version
-    }
-}
-
-/// The DaemonSet of this name.
-pub fn daemon_set(namespace: &str, name: &str) -> Selection {
-    Selection {
-        kind: Kind::DAEMON_SETS,
-        namespace: Some(namespace.to_owned()),
-        fields: Some(format!("metadata.name={name}")),
-        metadata_only: false,
     }
 }

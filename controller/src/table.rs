@@ -81,6 +81,7 @@ const MOUNTS: &[&str] = &[
 const VARIABLES: &[&str] = &[
     "MY_NODE_NAME",
     "MY_POD_NAME",
+    "HOLDFAST_DAEMON_SET",
     "HOLDFAST_PROC_SYS",
     "HOLDFAST_PLUGIN",
     "HOST_CNI_BIN_PATH",

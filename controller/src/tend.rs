@@ -133,7 +133,7 @@ impl Tender {
     }
 
     /// A look has shown it, or that there is none.
-    pub fn looked(&mut self, outcome: Result<DaemonSetView, &Cause>, now: BootTime) {
+    pub fn looked(&mut self, outcome: Result<DaemonSetView, Cause>, now: BootTime) {
         self.look_at = Some(now.after(self.look_each));
         match outcome {
             Ok(view) => {

@@ -113,7 +113,7 @@ fn it_is_looked_at_now_and_then_by_who_leads() {
 fn what_a_look_does_not_find_is_left_gone() {
     let mut tender = Tender::new(LOOK_EACH);
     let (map, old) = (map("good"), view(Some(set("evil", "good", "5"))));
-    tender.looked(Err(&Cause::NotFound), NOW);
+    tender.looked(Err(Cause::NotFound), NOW);
     assert!(matches!(tender.next(&map, &old, true, NOW), Step::WaitUntil(_)));
 }
 

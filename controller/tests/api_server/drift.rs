@@ -183,6 +183,7 @@ fn edits(set: &Value) -> Vec<Edit> {
     for name in [
         "MY_NODE_NAME",
         "MY_POD_NAME",
+        "HOLDFAST_DAEMON_SET",
         "HOLDFAST_PROC_SYS",
         "HOLDFAST_PLUGIN",
         "HOST_CNI_BIN_PATH",
