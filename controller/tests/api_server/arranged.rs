@@ -83,7 +83,7 @@ impl World {
 
     /// As `helm install` leaves it, and with exactly the rights of the chart's role.
     pub(crate) async fn install(&self, image: &str) {
-        grant(&self.client, &RULES()).await;
+        grant(&self.client, &chart_rules()).await;
         let (set, map) = release(image);
         create(&self.maps, map).await;
         create(&self.sets, set).await;
@@ -162,8 +162,7 @@ pub(crate) async fn create(api: &Api<DynamicObject>, object: Value) -> DynamicOb
 }
 
 /// The rules of the chart's role: `deploy/tests/chart.py` holds that it has these.
-#[allow(non_snake_case, reason = "a constant but for the macro that makes it")]
-pub(crate) fn RULES() -> Value {
+pub(crate) fn chart_rules() -> Value {
     json!([
         {"apiGroups": ["apps"], "resources": ["daemonsets"], "resourceNames": [NAME], "verbs": ["get", "list", "watch", "patch"]},
         {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [MAP], "verbs": ["list", "watch"]},

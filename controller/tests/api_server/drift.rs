@@ -236,7 +236,7 @@ fn every_managed_field_is_restored() {
         let number = all.len();
         for Edit { about, steps } in all {
             // Where things are may have changed with what was restored before.
-            let steps = moved(&world.set().await, &before, &steps);
+            let steps = moved(&world.set().await, &steps);
             world.edit(&steps).await;
             let start = std::time::Instant::now();
             world.until(&format!("{about} restored after {steps}"), |set| sorted(set) == before).await;
@@ -268,7 +268,7 @@ fn every_managed_field_is_restored() {
 }
 
 /// The same edit, where items have changed their places.
-fn moved(now: &Value, _before: &Value, steps: &Value) -> Value {
+fn moved(now: &Value, steps: &Value) -> Value {
     let mut steps = steps.clone();
     for step in steps.as_array_mut().unwrap() {
         let path = step["path"].as_str().unwrap().to_owned();
@@ -375,9 +375,9 @@ fn late_and_lost_writes_harm_nothing_and_a_deaf_watch_is_made_good() {
         let server = ApiServer::start().await;
         let world = World::new(server.client("admin").unwrap());
         world.install("holdfast:1").await;
-        let proxy = Proxy::start(&server).await;
+        let mut proxy = Proxy::start(&server).await;
         let controller = Controller::start(server.door(PROXY, "daemon"), "one", Duration::from_secs(1));
-        let before = world.until_owned().await;
+        world.until_owned().await;
         let image = format!("{SELECTED}/image");
         let evil = replace(&image, json!("evil:1"));
         let is_good = |set: &Value| set.pointer(&image) == Some(&json!("holdfast:1"));
@@ -411,10 +411,7 @@ fn late_and_lost_writes_harm_nothing_and_a_deaf_watch_is_made_good() {
         for _ in 0..6 {
             proxy.next("GET", "daemonsets?&watch=true", Fault::Hang);
         }
-        let lists = |what: &str| proxy.requests("GET", what).len();
-        let looks = lists("/daemonsets/aws-node");
-        drop(before);
-        let mut proxy = proxy;
+        let looks = proxy.requests("GET", "/daemonsets/aws-node").len();
         proxy.close().await;
         proxy.open().await;
         world.edit(&evil).await;

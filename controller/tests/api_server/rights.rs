@@ -17,7 +17,7 @@ fn each_right_is_used_and_no_other_is_needed() {
         let world = World::new(server.client("admin").unwrap());
         world.install("holdfast:1").await;
         // Without the right to make the Lease nobody leads, although it may update it.
-        let mut rules = RULES();
+        let mut rules = chart_rules();
         rules[2]["verbs"] = json!(["get", "update"]);
         grant(&world.client, &rules).await;
         let proxy = Proxy::start(&server).await;
@@ -30,7 +30,7 @@ fn each_right_is_used_and_no_other_is_needed() {
         assert!(manager(&world.set().await, "Apply").is_none(), "who does not lead writes nothing");
 
         // With it, by name only, all goes its way.
-        grant(&world.client, &RULES()).await;
+        grant(&world.client, &chart_rules()).await;
         world.until_held_by("one").await;
         world.until_owned().await;
         let looked = |part: &str| !proxy.requests("GET", part).is_empty();
@@ -60,7 +60,7 @@ fn each_right_is_used_and_no_other_is_needed() {
         }
         // Seen to be needed above.
         used.insert(("leases".to_owned(), "create".to_owned()));
-        let rules = RULES();
+        let rules = chart_rules();
         let granted: BTreeSet<_> = rules
             .as_array()
             .unwrap()
