@@ -18,8 +18,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["model", "planner", "ports", "store"]),
     ("aws", &["model", "ports"]),
     ("cluster", &["model", "ports"]),
+    ("controller", &["model", "ports", "cluster"]),
     ("datapath", &["model", "ports"]),
-    ("daemon", &["model", "planner", "ports", "wire", "store", "engine", "aws", "cluster", "datapath"]),
+    (
+        "daemon",
+        &["model", "planner", "ports", "wire", "store", "engine", "aws", "cluster", "controller", "datapath"],
+    ),
     ("cni", &["wire"]),
     // The fabric is made of the same kernel objects, through the same door.
     ("sim", &["datapath"]),

@@ -30,6 +30,8 @@ impl Kind {
     /// `cninodes`.
     pub const CNI_NODES: Self =
         Self { group: "vpcresources.k8s.aws", version: "v1alpha1", plural: "cninodes" };
+    /// `leases`, by which one of several leads.
+    pub const LEASES: Self = Self { group: "coordination.k8s.io", version: "v1", plural: "leases" };
 
     /// The path of all objects, or of those in a namespace.
     pub(crate) fn path(self, namespace: Option<&str>) -> String {
@@ -57,12 +59,16 @@ impl fmt::Display for Kind {
 /// What is done, as roles name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verb {
+    /// Read one.
+    Get,
     /// Read all objects of a selection.
     List,
     /// Hear of their changes.
     Watch,
     /// Make one.
     Create,
+    /// Put another in the place of one.
+    Update,
     /// Change one.
     Patch,
 }
@@ -70,9 +76,11 @@ pub enum Verb {
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Get => "get",
             Self::List => "list",
             Self::Watch => "watch",
             Self::Create => "create",
+            Self::Update => "update",
             Self::Patch => "patch",
         })
     }

@@ -177,5 +177,64 @@ pub fn create(kind: Kind, namespace: &str, body: Vec<u8>) -> Result<Prepared, Ap
     }
 }
 
+/// Reads one object, as new as the store is. The answer is the whole object.
+pub fn get(kind: Kind, namespace: &str, name: &str) -> Result<Prepared, ApiFault> {
+    let asked = named(Verb::Get, kind, namespace, name)?;
+    let request = Request::get(format!("{}/{name}", kind.path(Some(namespace))))
+        .header(ACCEPT, "application/json")
+        .body(Vec::new());
+    written(asked, request)
+}
+
+/// Puts an object in the place of the one of its version, or makes it where it names none, for the kinds that allow that:
+/// the server then asks for the right to create this very name, which `create` alone cannot be narrowed to. The answer is
+/// the whole object.
+pub fn replace(kind: Kind, namespace: &str, name: &str, body: Vec<u8>) -> Result<Prepared, ApiFault> {
+    let asked = named(Verb::Update, kind, namespace, name)?;
+    let path = kind.path(Some(namespace));
+    let request = Request::put(format!("{path}/{name}?fieldManager={MANAGER}"))
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/json")
+        .body(body);
+    written(asked, request)
+}
+
+/// Says by server-side apply what the fields in the body are to be, and that they are [`MANAGER`]'s, whoever has them. What
+/// was its and is not in the body is its no more. The answer is the object's metadata alone.
+pub fn apply(kind: Kind, namespace: &str, name: &str, body: Vec<u8>) -> Result<Prepared, ApiFault> {
+    let asked = named(Verb::Patch, kind, namespace, name)?;
+    let path = kind.path(Some(namespace));
+    let request = Request::patch(format!("{path}/{name}?fieldManager={MANAGER}&force=true"))
+        .header(ACCEPT, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+        // JSON is YAML, and so it is called.
+        .header(CONTENT_TYPE, "application/apply-patch+yaml")
+        .body(body);
+    written(asked, request)
+}
+
+/// What is asked of one object in a namespace, unless none can have such a name.
+fn named(verb: Verb, kind: Kind, namespace: &str, name: &str) -> Result<Asked, ApiFault> {
+    let asked = Asked {
+        server: Server::Api,
+        verb,
+        kind,
+        subresource: None,
+        namespace: Some(namespace.to_owned()),
+        which: Some(name.to_owned()),
+    };
+    if is_a_name(name) && is_a_name(namespace) {
+        Ok(asked)
+    } else {
+        Err(not_a_request(asked, "no object has such a name".to_owned()))
+    }
+}
+
+fn written(asked: Asked, request: http::Result<Request<Vec<u8>>>) -> Result<Prepared, ApiFault> {
+    match request {
+        Ok(http) => Ok(Prepared { asked, http }),
+        Err(error) => Err(not_a_request(asked, holdfast_model::chain(&error))),
+    }
+}
+
 /// By what name the server notes who wrote a field.
 pub const MANAGER: &str = "holdfast";

@@ -121,7 +121,7 @@ async fn follow_pods(
 }
 
 /// The connection to make, and the namespace that the process is in.
-fn door(place: &ApiServer) -> anyhow::Result<(Door, String)> {
+pub(crate) fn door(place: &ApiServer) -> anyhow::Result<(Door, String)> {
     let in_account = |name: &str| place.account.join(name);
     let file = in_account("namespace");
     let namespace = std::fs::read_to_string(&file)

@@ -12,6 +12,7 @@ mod backend;
 mod clock;
 mod cloud;
 mod cluster;
+mod controller;
 mod downgrade;
 mod dump;
 mod install;
@@ -61,6 +62,9 @@ struct Cli {
 enum Verb {
     /// Run the daemon until SIGTERM or SIGINT.
     Run,
+    /// Run the cluster's controller until SIGTERM or SIGINT: it restores the managed fields of the daemon's DaemonSet. Of several
+    /// replicas one leads.
+    Controller(controller::Objects),
     /// Print the whole state as JSON, for a support ticket: from the running daemon, or from a copy of its ledger
     /// when none runs.
     Dump {
@@ -109,7 +113,11 @@ fn main() -> ExitCode {
         }
         Verb::Health => admin::health(&read_settings().config),
         Verb::Downgrade { to, ledger } => downgrade::downgrade(&ledger, to),
-        Verb::Run => return daemon(),
+        Verb::Controller(objects) => return with_log(|read, _level| controller::control(&read, objects)),
+        Verb::Run => {
+            holdfast_datapath::share_one_heap();
+            return with_log(|read, level| run::run(Keeper::new(environment, read, level)));
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,9 +128,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// `holdfast run`. All that it says goes into its log.
-fn daemon() -> ExitCode {
-    holdfast_datapath::share_one_heap();
+/// What runs until it is stopped. All that it says goes into its log.
+fn with_log(work: impl FnOnce(settings::Read, logging::Level) -> anyhow::Result<()>) -> ExitCode {
     let read = read_settings();
     let (log, level) = match logging::set_up(read.log_level, std::io::stderr().is_terminal()) {
         Ok(log) => log,
@@ -135,7 +142,7 @@ fn daemon() -> ExitCode {
         tracing::warn!("{warning}");
     }
     for problem in &read.refused {
-        tracing::error!("{problem}; the daemon does not start with that");
+        tracing::error!("{problem}; it does not start with that");
     }
     let code = if read.refused.is_empty() {
         tracing::info!(
@@ -143,10 +150,10 @@ fn daemon() -> ExitCode {
             settings = %serde_json::Value::Object(read.by_name.clone()),
             "starting"
         );
-        match run::run(Keeper::new(environment, read, level)) {
+        match work(read, level) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                tracing::error!(error = %format!("{error:#}"), "the daemon ends");
+                tracing::error!(error = %format!("{error:#}"), "it ends");
                 ExitCode::FAILURE
             }
         }

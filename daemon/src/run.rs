@@ -272,7 +272,7 @@ impl Serving {
 }
 
 /// Cancelled by SIGTERM or SIGINT.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stopping = CancellationToken::new();
     let told = stopping.clone();

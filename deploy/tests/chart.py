@@ -5,6 +5,7 @@ chart.py --write  writes it, for a change that was meant
 """
 
 import difflib
+import hashlib
 import json
 import pathlib
 import re
@@ -108,6 +109,74 @@ def test_rights_follow_the_features():
     for wildcard in ("*", "escalate", "bind", "impersonate", "delete"):
         for name in FEATURES:
             assert all(wildcard not in verbs and wildcard not in key for key, verbs in rules(name).items()), name
+
+
+def test_the_controller_is_there_on_request_and_has_three_objects_rights():
+    assert not [each for each in objects(template()) if "controller" in each["metadata"]["name"]]
+    found = objects(template(*with_values("controller")))
+    by_name = {
+        (each["apiGroups"][0], each["resources"][0]): (each["resourceNames"], each["verbs"])
+        for each in one(found, "Role", "aws-node-controller")["rules"]
+    }
+    # The room's own tests, against a real API server, have exactly these.
+    assert by_name == {
+        ("apps", "daemonsets"): (["aws-node"], ["get", "list", "watch", "patch"]),
+        ("", "configmaps"): (["aws-node-managed"], ["list", "watch"]),
+        ("coordination.k8s.io", "leases"): (["aws-node-controller"], ["get", "create", "update"]),
+    }
+    pod = one(found, "Deployment")["spec"]["template"]
+    labels = one(found, "DaemonSet")["spec"]["selector"]["matchLabels"]
+    assert not labels.items() <= pod["metadata"]["labels"].items(), "the DaemonSet would take its pods for its own"
+    context = pod["spec"]["containers"][0]["securityContext"]
+    assert context["runAsNonRoot"] and context["capabilities"] == {"drop": ["ALL"]}
+    assert pod["spec"]["serviceAccountName"] == "aws-node-controller"
+
+
+def test_the_controller_is_told_what_is_rendered():
+    """Its ConfigMap has of the DaemonSet what is managed, as it is in the very same render, and nothing of the user's."""
+    table = re.findall(r"^\| `([^`]+)` \| (`.*`) \| ", (ROOT / "docs/drift.md").read_text(), re.MULTILINE)
+    assert len(table) > 15, table
+    for name in ("controller", "controller-beside"):
+        found = objects(template(*with_values(name)))
+        daemon_set = one(found, "DaemonSet")
+        full = daemon_set["metadata"]["name"]
+        config = one(found, "ConfigMap", f"{full}-managed")["data"]
+        digest = hashlib.sha256(config["daemonset.json"].encode()).hexdigest()
+        assert config["render"] == digest == daemon_set["metadata"]["annotations"]["holdfast/render"], name
+        managed = json.loads(config["daemonset.json"])
+        arguments = one(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert f"--daemon-set={full}" in arguments and f"--config-map={full}-managed" in arguments
+        for part, fields in table:
+            there, told = at(daemon_set, part), at(managed, part)
+            for field in re.findall(r"`([^`]+)`", fields):
+                if field == "holdfast/render":
+                    continue
+                assert at(there, field) == at(told, field), f"{name}: {part} {field}"
+        assert set(managed["spec"]) == {"template"}
+        container = managed["spec"]["template"]["spec"]["containers"][0]
+        assert "resources" not in container and not [each for each in container["env"] if "WARM" in each["name"]]
+    # A change of the user's settings alone is no other render; one of the image is.
+    def render(*more):
+        return one(objects(template(*with_values("controller"), *more)), "ConfigMap", "aws-node-managed")["data"]["render"]
+
+    assert render() == render("--set", "env.WARM_IP_TARGET=7", "--set", "resources.requests.cpu=1", "--set", "nodeSelector.a=b")
+    assert render() != render("--set", "holdfast.image.tag=other")
+
+
+def at(value, path):
+    """What is at such a place, as docs/drift.md writes them; nothing where there is none."""
+    if value is None:
+        return None
+    if path in value:
+        return value[path]
+    for name, item in re.findall(r"([^.\[\]]+)(?:\[([^\]]+)\])?\.?", path):
+        value = value.get(name)
+        if item and value is not None:
+            key = "mountPath" if name == "volumeMounts" else "name"
+            value = next((each for each in value if each[key] == item), None)
+        if value is None:
+            return None
+    return value
 
 
 def test_a_feature_that_a_secret_may_switch_on_has_its_rights():

@@ -18,6 +18,7 @@ PROGRAMS = {
     "kube-apiserver": "HOLDFAST_BIN_KUBE_APISERVER",
     "kube-controller-manager": "HOLDFAST_BIN_KUBE_CONTROLLER_MANAGER",
     "kubectl": "HOLDFAST_BIN_KUBECTL",
+    "holdfast": "HOLDFAST_BIN_DAEMON",
 }
 
 
@@ -121,13 +122,25 @@ class Cluster:
         # What others do elsewhere.
         self.ask("POST", "/api/v1/namespaces/kube-system/serviceaccounts", {"metadata": {"name": "default"}})
 
-    def launch(self, name, *arguments):
+    def launch(self, name, *arguments, environment=None):
         log = (self.place / f"{name}.log").open("wb")
         self.processes.append(
             subprocess.Popen(
-                [self.programs[name], *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place
+                [self.programs[name], *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.place,
+                env=environment,
             )
         )
+        return self.processes[-1]
+
+    def end(self, process):
+        """Tells one that this started to end, and waits for that."""
+        process.terminate()
+        process.wait(PATIENCE)
+        self.processes.remove(process)
 
     def until(self, what, condition):
         """Waits for it; the time runs out with the end of the logs."""

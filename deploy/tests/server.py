@@ -69,6 +69,70 @@ def check_helm_installs_upgrades_and_leaves_the_definitions(cluster):
         cluster.ask("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/eniconfigs.crd.k8s.amazonaws.com")
 
 
+def check_the_controller_lets_helm_upgrade(cluster):
+    """The program itself with exactly the chart's rights, under either Helm: upgrades stand, drift does not, and what is
+    uninstalled stays away."""
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/aws-node"
+
+    def daemon_set():
+        return cluster.ask("GET", path)
+
+    def image():
+        return daemon_set()["spec"]["template"]["spec"]["containers"][0]["image"]
+
+    def environment():
+        return daemon_set()["spec"]["template"]["spec"]["containers"][0]["env"]
+
+    for helm in (os.environ["HELM"], os.environ["HELM4"]):
+        run = functools.partial(helm_run, cluster, helm)
+        values = ["--values", VALUES / "controller.yaml"]
+        run("install", RELEASE, CHART, *values)
+        deployment = cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/aws-node-controller")
+        controller = start_controller(cluster, deployment)
+        cluster.until(
+            "fields that are the controller's",
+            lambda: any(each["manager"] == "holdfast" for each in daemon_set()["metadata"]["managedFields"]),
+        )
+        for tag in ("2", "3", "4"):
+            run("upgrade", RELEASE, CHART, *values, "--set-string", f"holdfast.image.tag={tag}")
+            assert image() == f"localhost/holdfast:{tag}", image()
+        before = daemon_set()["metadata"]["generation"]
+        run("upgrade", RELEASE, CHART, *values, "--set-string", "holdfast.image.tag=4", "--set", "env.WARM_IP_TARGET=3")
+        assert {"name": "WARM_IP_TARGET", "value": "3"} in environment()
+        assert daemon_set()["metadata"]["generation"] == before + 1, "one change"
+        cluster.kubectl("-n", NAMESPACE, "set", "image", "daemonset/aws-node", "aws-node=other:1")
+        cluster.until("image restored", lambda: image() == "localhost/holdfast:4")
+        cluster.kubectl("-n", NAMESPACE, "set", "env", "daemonset/aws-node", "WARM_IP_TARGET=9", "MINIMUM_IP_TARGET=8")
+        cluster.kubectl("-n", NAMESPACE, "set", "image", "daemonset/aws-node", "aws-node=other:2")
+        cluster.until("image restored", lambda: image() == "localhost/holdfast:4")
+        for each in ({"name": "WARM_IP_TARGET", "value": "9"}, {"name": "MINIMUM_IP_TARGET", "value": "8"}):
+            assert each in environment(), environment()
+        run("uninstall", RELEASE)
+        # It ends in order, and by then has done what it would do.
+        cluster.end(controller)
+        found = cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets")["items"]
+        assert not found, found
+        cluster.ask("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps/amazon-vpc-cni")
+
+
+def start_controller(cluster, deployment):
+    """As kubelet would: with the pod's arguments and variables, and its account's token."""
+    pod = deployment["spec"]["template"]["spec"]
+    account = cluster.place / "account"
+    account.mkdir(exist_ok=True)
+    (account / "token").write_text(cluster.token(pod["serviceAccountName"]))
+    (account / "ca.crt").write_text((cluster.place / "certificates/apiserver.crt").read_text())
+    (account / "namespace").write_text(NAMESPACE)
+    environment = {
+        "HOLDFAST_SERVICE_ACCOUNT": str(account),
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": "6443",
+        "MY_NODE_NAME": "a",
+        "MY_POD_NAME": "controller-1",
+    }
+    return cluster.launch("holdfast", *pod["containers"][0]["args"], environment=environment)
+
+
 def helm_run(cluster, helm, *arguments):
     environment = {"PATH": os.environ["PATH"], "HOME": str(cluster.place)}
     command = [helm, *map(str, arguments), "--namespace", NAMESPACE, "--kubeconfig", str(cluster.kubeconfig)]
@@ -368,6 +432,8 @@ def main():
         done(f"API server {cluster.ask('GET', '/version')['gitVersion']}")
         check_helm_installs_upgrades_and_leaves_the_definitions(cluster)
         done("check_helm_installs_upgrades_and_leaves_the_definitions")
+        check_the_controller_lets_helm_upgrade(cluster)
+        done("check_the_controller_lets_helm_upgrade")
         definitions(cluster)
         check_dry_run(cluster)
         done("check_dry_run")

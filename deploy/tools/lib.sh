@@ -115,9 +115,10 @@ image_test() {
 }
 
 # The programs are those that HOLDFAST_BIN_ETCD, HOLDFAST_BIN_KUBE_APISERVER, HOLDFAST_BIN_KUBE_CONTROLLER_MANAGER and
-# HOLDFAST_BIN_KUBECTL name.
+# HOLDFAST_BIN_KUBECTL name; the controller is that of `./dev build`, unless HOLDFAST_BIN_DAEMON names one.
 chart_server_test() {
   local python
+  export HOLDFAST_BIN_DAEMON=${HOLDFAST_BIN_DAEMON:-$PWD/target/release/holdfast}
   need unshare ip
   python=$(deploy_python)
   HELM=$(helm_of 3)

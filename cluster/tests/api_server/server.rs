@@ -16,8 +16,8 @@ use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
 pub(crate) const SERVER: &str = "https://127.0.0.1:6443";
-/// Longer than anything takes here that comes at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything takes that comes at all, on machines that have much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 /// So that a hung request is over soon.
 pub(crate) const DEADLINES: Deadlines = Deadlines {
     connect: Duration::from_secs(2),
@@ -131,6 +131,7 @@ impl ApiServer {
             format!("--cert-dir={}", file("certificates")),
             format!("--token-auth-file={}", file("tokens")),
             "--authorization-mode=RBAC".to_owned(),
+            "--allow-privileged=true".to_owned(),
             format!("--service-account-key-file={}", file("sa.key")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),

@@ -21,13 +21,16 @@
 {{- range .Values.extraEnv -}}
 {{- $extra = append $extra .name -}}
 {{- end -}}
+{{- /* With the version that the API server fills in: it takes a reference as one value, and without it two who apply the same would disagree. */ -}}
 - name: MY_NODE_NAME
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: spec.nodeName
 - name: MY_POD_NAME
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: metadata.name
 - name: HOLDFAST_DAEMON_SET
   value: {{ include "holdfast.fullname" . }}

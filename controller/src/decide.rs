@@ -1,0 +1,135 @@
+//! What to write, if anything: from what was rendered and what is seen, without a clock and without a connection.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::desired::Desired;
+use crate::ownership::{Ownership, ownership};
+use crate::seen::DaemonSetView;
+use crate::table::Unrendered;
+use crate::tree::{Match, Path, compare, is_empty};
+
+/// A write that is due. Each names uid and version of what it was decided from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// How it is done.
+    pub how: How,
+    /// Its body.
+    pub body: Value,
+    /// The fields that are not as they should be.
+    pub drifted: Vec<String>,
+    /// The render that the DaemonSet is of once it is written, if this says it.
+    pub render: Option<String>,
+}
+
+/// How something is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By server-side apply: the managed fields are these, and ours.
+    Apply,
+    /// By a JSON patch, for what applying cannot do: take away what somebody put into a managed field.
+    Patch,
+}
+
+/// What is due for this DaemonSet. After at most three writes that nobody disturbs it is nothing.
+pub fn decide(desired: &Desired, seen: &DaemonSetView) -> Option<Write> {
+    // Who deletes it in order means it, and what is gone nobody brings back.
+    if seen.deleted {
+        return None;
+    }
+    let mut foreign = Vec::new();
+    let mut drifted = Vec::new();
+    for (path, rendered, unrendered) in &desired.fields {
+        let stands = path.find(&seen.object);
+        let matched = match (stands, rendered, unrendered) {
+            (None, None, _) | (_, None, Unrendered::Users) => Match::Same,
+            (Some(stands), None, Unrendered::Absent) if is_empty(stands) => Match::Same,
+            (Some(_), None, Unrendered::Absent) => Match::Foreign,
+            (Some(stands), Some(rendered), _) => compare(stands, rendered),
+            (None, Some(rendered), _) => lacking(path, rendered),
+        };
+        match matched {
+            Match::Same => {}
+            Match::Differs => drifted.push(path.to_string()),
+            Match::Foreign => {
+                drifted.push(path.to_string());
+                foreign.push((path, rendered.as_ref()));
+            }
+        }
+    }
+    if !foreign.is_empty() {
+        return Some(Write { how: How::Patch, body: taken_away(&foreign, seen), drifted, render: None });
+    }
+    let rendered: Vec<Path> = desired
+        .fields
+        .iter()
+        .filter(|(_, rendered, _)| rendered.is_some())
+        .map(|(path, _, _)| path.clone())
+        .collect();
+    let Ownership { applied, more, written } = ownership(&seen.object, &rendered);
+    if !drifted.is_empty() || more || applied != rendered.iter().cloned().collect::<BTreeSet<_>>() {
+        let render = Some(desired.render.clone());
+        return Some(Write { how: How::Apply, body: applied_body(desired, seen), drifted, render });
+    }
+    written.map(|place| Write {
+        how: How::Patch,
+        body: patch(seen, [json!({"op": "remove", "path": format!("/metadata/managedFields/{place}")})]),
+        drifted,
+        render: None,
+    })
+}
+
+/// A field that is not there: flags that are `false` are not there either.
+fn lacking(path: &Path, rendered: &Value) -> Match {
+    match path.0.last() {
+        Some(crate::tree::Step::Field(name)) => compare(&json!({}), &json!({ *name: rendered })),
+        _ => Match::Differs,
+    }
+}
+
+/// Puts what was rendered in the place of what has something foreign in it, at once: a volume whose foreign source is gone
+/// and whose own is not yet back would be an empty one.
+fn taken_away(foreign: &[(&Path, Option<&Value>)], seen: &DaemonSetView) -> Value {
+    let steps = foreign.iter().filter_map(|(path, rendered)| {
+        let pointer = path.pointer(&seen.object)?;
+        Some(match rendered {
+            Some(value) => json!({"op": "replace", "path": pointer, "value": value}),
+            None => json!({"op": "remove", "path": pointer}),
+        })
+    });
+    patch(seen, steps)
+}
+
+fn patch(seen: &DaemonSetView, steps: impl IntoIterator<Item = Value>) -> Value {
+    let is_it = [
+        json!({"op": "test", "path": "/metadata/uid", "value": seen.uid}),
+        json!({"op": "test", "path": "/metadata/resourceVersion", "value": seen.version}),
+    ];
+    Value::Array(is_it.into_iter().chain(steps).collect())
+}
+
+/// All managed fields that were rendered, and nothing else.
+fn applied_body(desired: &Desired, seen: &DaemonSetView) -> Value {
+    let name = |field: &str| seen.object.pointer(&format!("/metadata/{field}")).cloned();
+    let mut body = json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {
+            "name": name("name"),
+            "namespace": name("namespace"),
+            "uid": seen.uid,
+            "resourceVersion": seen.version,
+        },
+    });
+    for (path, rendered, _) in &desired.fields {
+        if let Some(rendered) = rendered {
+            path.put(&mut body, rendered.clone());
+        }
+    }
+    body
+}
+
+#[cfg(test)]
+#[path = "decide/tests.rs"]
+mod tests;
