@@ -55,7 +55,8 @@ pub(crate) fn control(read: &Read, objects: Objects) -> anyhow::Result<()> {
     let clock = Arc::new(KernelClock::new()?);
     runtime.block_on(async {
         let stopping = stop_on_signal()?;
-        run(door, settings, clock, stopping.cancelled()).await;
+        // Large, and there is one.
+        Box::pin(run(door, settings, clock, stopping.cancelled())).await;
         anyhow::ensure!(stopping.is_cancelled(), "the controller ended although nobody stopped it");
         Ok(())
     })?;
