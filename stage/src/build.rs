@@ -17,4 +17,4 @@ mod suite_image;
 pub use images::{AGNHOST, Archive, BUSYBOX, COREDNS, PAUSE};
 pub use make::{build, build_suite, missing};
 pub use recipe::{Part, Recipe, recipes, suite};
-pub use suite_image::SUITE_IMAGE;
+pub use suite_image::{SUITE_IMAGE, WEB_IMAGE};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::images::{AGNHOST, Archive, BUSYBOX, COREDNS, PAUSE};
-use super::suite_image::SUITE_IMAGE;
+use super::suite_image::{SUITE_IMAGE, WEB_IMAGE};
 use crate::release::{Product, Release};
 
 /// The program beside the module file.
@@ -47,7 +47,7 @@ pub enum Part {
         /// What the linker writes into it.
         stamps: String,
     },
-    /// The image in which the end-to-end suite runs its servers and clients.
+    /// An image in which the end-to-end suite runs its servers and clients.
     SuiteImage(Archive),
 }
 
@@ -118,6 +118,7 @@ pub fn suite(release: &Release) -> Vec<Recipe> {
     let tests = Part::GoTest { product: Product::Suite, package: "k8s.io/kubernetes/test/e2e", stamps };
     vec![
         Recipe { name: SUITE_IMAGE.name, part: Part::SuiteImage(SUITE_IMAGE) },
+        Recipe { name: WEB_IMAGE.name, part: Part::SuiteImage(WEB_IMAGE) },
         Recipe { name: "ginkgo", part: ginkgo },
         // The runner knows a program of tests by its ending.
         Recipe { name: "e2e.test", part: tests },

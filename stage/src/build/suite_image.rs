@@ -1,4 +1,4 @@
-//! The image in which the end-to-end suite runs its servers and clients: agnhost with what its own image has beside it.
+//! The images in which the end-to-end suite runs its servers and clients: agnhost with what its own image has beside it.
 //!
 //! The programs are the machine's, with the libraries that they are linked with. Where an applet of busybox has the same
 //! name they take its place: the suite's commands are written for them.
@@ -10,9 +10,12 @@ use std::process::Command;
 use super::images::{Archive, Content, read};
 use crate::error::{Error, Result};
 
-/// One image for all of the suite's names but `pause`: their commands are given with the pods.
+/// For pods that say what they run, or pause.
 pub const SUITE_IMAGE: Archive =
     Archive { name: "image-e2e", reference: "stage.invalid/e2e:1", program: "agnhost" };
+/// For pods that say nothing and mean a web server.
+pub const WEB_IMAGE: Archive =
+    Archive { name: "image-web", reference: "stage.invalid/web:1", program: "agnhost" };
 
 /// What the suite's commands call, the program of Debian that it is, and the package that brings it.
 const PROGRAMS: [(&str, &str, &str); 6] = [
@@ -54,7 +57,7 @@ pub(super) fn pack(archive: Archive, bin: &Path, sources: &Path, to: &Path) -> R
     content.file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\n".to_vec());
     content.file(archive.program, read(&bin.join(archive.program))?);
     content.entrypoint = vec!["/agnhost"];
-    content.command = vec!["pause"];
+    content.command = vec![if archive == WEB_IMAGE { "test-webserver" } else { "pause" }];
     content.write_to(archive.reference, to)
 }
 

@@ -1,17 +1,18 @@
 //! The images that the suite names, and which of ours stand for them.
 
-use crate::build::{Archive, PAUSE, SUITE_IMAGE};
+use crate::build::{Archive, PAUSE, SUITE_IMAGE, WEB_IMAGE};
 
 /// Whose images they are. The suite also names images that are not to be had, to see what comes of it.
 const REGISTRY: &str = "registry.k8s.io/";
 
 /// What stands for which, by the last part of the name.
-const STAND_INS: [(&str, Archive); 5] = [
+const STAND_INS: [(&str, Archive); 6] = [
     ("agnhost", SUITE_IMAGE),
     ("busybox", SUITE_IMAGE),
     ("glibc-dns-testing", SUITE_IMAGE),
     // The same before 1.36.
     ("jessie-dnsutils", SUITE_IMAGE),
+    ("nginx", WEB_IMAGE),
     ("pause", PAUSE),
 ];
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::images::names;
 use super::{Choice, Outcome};
-use crate::build::SUITE_IMAGE;
+use crate::build::{SUITE_IMAGE, WEB_IMAGE};
 use crate::component::Place;
 use crate::error::{Error, Result};
 use crate::places::{Places, RunFolder};
@@ -53,8 +53,10 @@ pub fn carry_out(
             let all = ["ctr", "--namespace=k8s.io", "images"].iter().chain(words);
             all.map(|&word| word.to_owned()).collect()
         };
-        let archive = bin.join(SUITE_IMAGE.name).display().to_string();
-        ask(inside(&place, &ctr(&["import", "--local", &archive]))?, results)?;
+        for archive in [SUITE_IMAGE, WEB_IMAGE] {
+            let archive = bin.join(archive.name).display().to_string();
+            ask(inside(&place, &ctr(&["import", "--local", &archive]))?, results)?;
+        }
         for (ours, theirs) in &images {
             let mut argv = ctr(&["tag", "--force", ours.reference]);
             argv.extend(theirs.iter().cloned());
