@@ -82,18 +82,39 @@ pub fn carry_out(
     Outcome::read(&json)
 }
 
-/// Puts the stage's own logs beside the results, before they go with the stage.
-pub fn keep_logs(run: &RunFolder, results: &Path) -> Result<()> {
-    let (from, to) = (run.logs(), results.join("logs"));
-    let copy = || -> std::io::Result<()> {
-        fs::create_dir_all(&to)?;
-        for entry in fs::read_dir(&from)? {
-            let entry = entry?;
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-        Ok(())
+/// Puts the logs of the stage's parts and of its nodes beside the results, before they go with the stage.
+pub fn keep_logs(run: &RunFolder, plan: &Plan, results: &Path) -> Result<()> {
+    let to = results.join("logs");
+    copy_files(&run.logs(), &to)?;
+    // What the nodes write by themselves: of Holdfast's plugin, and of the pods that are still there.
+    plan.nodes.iter().try_for_each(|node| copy_files(&run.node(node).join("var/log"), &to.join(node)))
+}
+
+/// Copies a folder, of which links are left out: they lead to where the node has its files. What is gone by the time it
+/// is copied, such as the log of a pod that ends, is left out as well.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    let what = || format!("copying {} to {}", from.display(), to.display());
+    fs::create_dir_all(to).map_err(Error::io(what()))?;
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io(what()))?,
     };
-    copy().map_err(Error::io(format!("copying {} to {}", from.display(), to.display())))
+    for entry in entries {
+        let entry = entry.map_err(Error::io(what()))?;
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(Error::io(what()))?;
+        if kind.is_dir() {
+            copy_files(&path, &to)?;
+        } else if kind.is_file() {
+            match fs::copy(&path, &to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(what())(error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn runner(bin: &Path, choice: &Choice, results: &Path) -> Vec<String> {
@@ -227,6 +248,19 @@ mod tests {
         command.args(["-c", "echo out; echo why >&2; exit 3"]);
         let told = ask(command, folder.path()).unwrap_err().to_string();
         assert!(told.contains("why") && told.contains('3'), "{told}");
+    }
+
+    #[test]
+    fn files_are_copied_and_links_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir_all(from.join("pods/a")).unwrap();
+        fs::write(from.join("pods/a/0.log"), "words").unwrap();
+        std::os::unix::fs::symlink("/nowhere/0.log", from.join("link")).unwrap();
+        copy_files(&from, &to).unwrap();
+        copy_files(&folder.path().join("not there"), &to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("pods/a/0.log")).unwrap(), "words");
+        assert!(fs::symlink_metadata(to.join("link")).is_err());
     }
 
     #[test]

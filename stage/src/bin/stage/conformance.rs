@@ -82,7 +82,7 @@ fn on_a_stage(
     down(place)?;
     up(root, place.name(), plan, &mut progress)?;
     let outcome = conformance::carry_out(root, place, plan, choice, &results, &mut progress);
-    let kept = conformance::keep_logs(place, &results);
+    let kept = conformance::keep_logs(place, plan, &results);
     down(place)?;
     kept?;
     let outcome = outcome.with_context(|| format!("see {}", results.display()))?;
