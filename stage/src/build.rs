@@ -12,7 +12,9 @@ mod images;
 mod make;
 mod recipe;
 mod stale;
+mod suite_image;
 
 pub use images::{AGNHOST, Archive, BUSYBOX, COREDNS, PAUSE};
-pub use make::{build, missing};
-pub use recipe::{Part, Recipe, recipes};
+pub use make::{build, build_suite, missing};
+pub use recipe::{Part, Recipe, recipes, suite};
+pub use suite_image::{SUITE_IMAGE, WEB_IMAGE};

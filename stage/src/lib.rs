@@ -14,7 +14,7 @@
 //! a cgroup and a folder, whose names are written down before they are made.
 //!
 //! What is to be is decided by pure functions (`plan`, `control`, `node`, `network`, `chart`, `vpc`, `cluster`, the recipes of
-//! `build`); `bring_up` carries it out.
+//! `build`); `bring_up` carries it out. `conformance` runs Kubernetes' own suite on a stage that is up.
 
 mod bring_up;
 pub mod build;
@@ -22,6 +22,7 @@ mod cgroups;
 mod chart;
 mod cluster;
 mod component;
+pub mod conformance;
 mod control;
 mod crew;
 mod dns;

@@ -110,9 +110,14 @@ impl RunFolder {
         self.path.join("live.json")
     }
 
+    /// All logs.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
     /// The log of a part.
     pub fn log(&self, part: &str) -> PathBuf {
-        self.path.join("logs").join(format!("{part}.log"))
+        self.logs().join(format!("{part}.log"))
     }
 
     /// The control plane's files.

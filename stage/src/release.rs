@@ -37,11 +37,14 @@ pub enum Product {
     Tools,
     /// The cluster's DNS.
     CoreDns,
+    /// Kubernetes' own end-to-end suite, which needs modules that the cluster does not.
+    Suite,
 }
 
 impl Product {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Kubernetes, Self::Containerd, Self::Etcd, Self::Tools, Self::CoreDns];
+    pub const ALL: [Self; 6] =
+        [Self::Kubernetes, Self::Containerd, Self::Etcd, Self::Tools, Self::CoreDns, Self::Suite];
 
     /// Its folder.
     pub fn folder(self) -> &'static str {
@@ -51,13 +54,14 @@ impl Product {
             Self::Etcd => "etcd",
             Self::Tools => "tools",
             Self::CoreDns => "coredns",
+            Self::Suite => "e2e",
         }
     }
 
     /// The module that its version is of.
     pub fn module(self) -> &'static str {
         match self {
-            Self::Kubernetes => "k8s.io/kubernetes",
+            Self::Kubernetes | Self::Suite => "k8s.io/kubernetes",
             Self::Containerd => "github.com/containerd/containerd/v2",
             Self::Etcd => "go.etcd.io/etcd/server/v3",
             Self::Tools => "github.com/containernetworking/plugins",
@@ -93,7 +97,7 @@ impl Release {
     /// The version of a product.
     pub fn of(&self, product: Product) -> &str {
         match product {
-            Product::Kubernetes => &self.kubernetes,
+            Product::Kubernetes | Product::Suite => &self.kubernetes,
             Product::Containerd => &self.containerd,
             Product::Etcd => &self.etcd,
             Product::Tools => &self.plugins,
@@ -148,6 +152,11 @@ mod tests {
         assert_eq!(numbers(&newest.kubernetes).len(), 3, "{newest:?}");
         let older = Release::read(go, Some("1.35")).unwrap();
         assert!(older.kubernetes.starts_with("1.35."), "{older:?}");
+        for release in [&newest, &older] {
+            let path = modules(go, release.name.as_deref(), Product::Suite).join("go.mod");
+            let suite = required(&fs::read_to_string(&path).unwrap(), Product::Suite.module());
+            assert_eq!(suite.as_ref(), Some(&release.kubernetes), "the cluster and its suite, {path:?}");
+        }
         assert_eq!(older.etcd, newest.etcd, "what it has no file of its own for");
         assert!(["1.2", "kubernetes", "..", ""].iter().all(|name| Release::read(go, Some(name)).is_err()));
     }

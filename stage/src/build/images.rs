@@ -62,26 +62,28 @@ pub(super) fn pack(archive: Archive, bin: &Path, to: &Path) -> Result<()> {
             content.command = vec!["pause"];
         }
     }
-    let what = || format!("writing {}", to.display());
-    let file = fs::File::create(to).map_err(Error::io(what()))?;
-    content.write(archive.reference, &file).and_then(|()| file.sync_all()).map_err(Error::io(what()))
+    content.write_to(archive.reference, to)
 }
 
+/// What is in an image.
 #[derive(Debug, Default)]
-struct Content {
+pub(super) struct Content {
     files: Vec<(String, Vec<u8>)>,
     links: Vec<(String, String)>,
-    entrypoint: Vec<&'static str>,
-    command: Vec<&'static str>,
+    pub(super) entrypoint: Vec<&'static str>,
+    pub(super) command: Vec<&'static str>,
 }
 
 impl Content {
-    fn file(&mut self, path: &str, content: Vec<u8>) {
+    /// Puts a file there, in the place of what was to be there.
+    pub(super) fn file(&mut self, path: &str, content: Vec<u8>) {
+        self.files.retain(|(other, _)| other != path);
+        self.links.retain(|(other, _)| other != path);
         self.files.push((path.to_owned(), content));
     }
 
     /// Busybox, all that it can be called, and a shell where nothing else is said.
-    fn shell(&mut self) -> Result<()> {
+    pub(super) fn shell(&mut self) -> Result<()> {
         let found = BUSYBOX_AT.iter().map(PathBuf::from).find(|path| path.is_file());
         let busybox = found.ok_or_else(|| {
             Error::Refused("busybox is missing: install the package busybox-static".to_owned())
@@ -94,6 +96,13 @@ impl Content {
         self.links.extend(names.map(|name| (format!("bin/{name}"), "busybox".to_owned())));
         self.command = vec!["sh"];
         Ok(())
+    }
+
+    /// Writes the archive to a file.
+    pub(super) fn write_to(&self, reference: &str, to: &Path) -> Result<()> {
+        let what = || format!("writing {}", to.display());
+        let file = fs::File::create(to).map_err(Error::io(what()))?;
+        self.write(reference, &file).and_then(|()| file.sync_all()).map_err(Error::io(what()))
     }
 
     /// In the format that `ctr images import` takes.
@@ -153,7 +162,7 @@ fn append<W: Write>(
     archive.append_data(&mut header, name, content)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(Error::io(format!("reading {}", path.display())))
 }
 
@@ -167,6 +176,14 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
+
+    #[test]
+    fn a_file_takes_the_place_of_an_applet() {
+        let mut content = Content { links: vec![("bin/nc".into(), "busybox".into())], ..Content::default() };
+        content.file("bin/nc", b"the real one".to_vec());
+        content.file("bin/nc", b"a newer one".to_vec());
+        assert_eq!((content.files.len(), content.links.len()), (1, 0));
+    }
 
     #[test]
     fn an_archive_names_what_it_holds_by_its_digest() {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::recipe::{Part, Recipe, recipes};
+use super::recipe::{Part, Recipe, recipes, suite};
 use super::stale::{Sources, mark, stale};
-use super::{go, images};
+use super::{go, images, suite_image};
 use crate::error::{Error, Result};
 use crate::places::Places;
 use crate::record::write_durably;
@@ -27,13 +27,31 @@ const HALF: &str = ".building-";
 
 /// The programs of a release that are not built from what there is now.
 pub fn missing(places: &Places, release: &Release) -> Result<Vec<Recipe>> {
-    let recipes = recipes(release);
-    Ok(stale(&recipes, &sources(places)?, &marks(places, &recipes)))
+    missing_of(places, &recipes(release))
+}
+
+fn missing_of(places: &Places, recipes: &[Recipe]) -> Result<Vec<Recipe>> {
+    Ok(stale(recipes, &sources(places)?, &marks(places, recipes)))
 }
 
 /// Builds what is missing. Two at a time do no harm: the second waits, and then finds everything built.
 pub fn build(places: &Places, release: &Release, progress: &mut dyn FnMut(&str)) -> Result<()> {
-    if missing(places, release)?.is_empty() {
+    carry_out(places, release, &recipes(release), progress)
+}
+
+/// The same of Kubernetes' own end-to-end suite, after the cluster's programs, of which it takes some.
+pub fn build_suite(places: &Places, release: &Release, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    build(places, release, progress)?;
+    carry_out(places, release, &suite(release), progress)
+}
+
+fn carry_out(
+    places: &Places,
+    release: &Release,
+    all: &[Recipe],
+    progress: &mut dyn FnMut(&str),
+) -> Result<()> {
+    if missing_of(places, all)?.is_empty() {
         return Ok(());
     }
     for folder in [places.bin(), marks_at(places)] {
@@ -45,8 +63,7 @@ pub fn build(places: &Places, release: &Release, progress: &mut dyn FnMut(&str))
         .map_err(|(_, errno)| Error::Kernel { what: format!("locking {}", lock.display()), errno })?;
     remove_halves(&places.bin())?;
     let sources = sources(places)?;
-    let all = recipes(release);
-    let todo = stale(&all, &sources, &marks(places, &all));
+    let todo = stale(all, &sources, &marks(places, all));
     let toolchain = go::find(&places.target().join("go"), progress)?;
     let begun = Instant::now();
     for (at, recipe) in todo.iter().enumerate() {
@@ -89,6 +106,16 @@ fn make(
             command
         }
         Part::Image(archive) => return images::pack(*archive, &places.bin(), to),
+        Part::GoTest { package, stamps, .. } => {
+            let mut command = go_command(toolchain, &folder);
+            command.args(["test", "-c", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
+            command.args(["-ldflags", &format!("-s -w {stamps}"), "-o"]).arg(to).arg(package);
+            command
+        }
+        Part::SuiteImage(archive) => {
+            let sources = module_folder(toolchain, &folder, Product::Kubernetes)?;
+            return suite_image::pack(*archive, &places.bin(), &sources, to);
+        }
     };
     run(&command, recipe.name, still)
 }

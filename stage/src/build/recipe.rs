@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::images::{AGNHOST, Archive, BUSYBOX, COREDNS, PAUSE};
+use super::suite_image::{SUITE_IMAGE, WEB_IMAGE};
 use crate::release::{Product, Release};
 
 /// The program beside the module file.
@@ -36,14 +37,26 @@ pub enum Part {
     Pause,
     /// An image, from a program that was built before.
     Image(Archive),
+    /// The program that runs a Go package's tests.
+    GoTest {
+        /// Whose module file it is built by.
+        #[serde(skip)]
+        product: Product,
+        /// The package.
+        package: &'static str,
+        /// What the linker writes into it.
+        stamps: String,
+    },
+    /// An image in which the end-to-end suite runs its servers and clients.
+    SuiteImage(Archive),
 }
 
 impl Recipe {
     /// The product whose module file it comes from.
     pub fn product(&self) -> Product {
         match self.part {
-            Part::Go { product, .. } => product,
-            Part::Pause | Part::Image(_) => Product::Kubernetes,
+            Part::Go { product, .. } | Part::GoTest { product, .. } => product,
+            Part::Pause | Part::Image(_) | Part::SuiteImage(_) => Product::Kubernetes,
         }
     }
 }
@@ -93,6 +106,25 @@ pub fn recipes(release: &Release) -> Vec<Recipe> {
     ]
 }
 
+/// What Kubernetes' own end-to-end suite needs beyond the cluster's programs.
+pub fn suite(release: &Release) -> Vec<Recipe> {
+    let stamps = kubernetes_stamps(&release.kubernetes);
+    let ginkgo = Part::Go {
+        product: Product::Suite,
+        package: "github.com/onsi/ginkgo/v2/ginkgo",
+        tags: "",
+        stamps: String::new(),
+    };
+    let tests = Part::GoTest { product: Product::Suite, package: "k8s.io/kubernetes/test/e2e", stamps };
+    vec![
+        Recipe { name: SUITE_IMAGE.name, part: Part::SuiteImage(SUITE_IMAGE) },
+        Recipe { name: WEB_IMAGE.name, part: Part::SuiteImage(WEB_IMAGE) },
+        Recipe { name: "ginkgo", part: ginkgo },
+        // The runner knows a program of tests by its ending.
+        Recipe { name: "e2e.test", part: tests },
+    ]
+}
+
 /// Without its version in it no program of Kubernetes speaks to another: they refuse to parse it.
 fn kubernetes_stamps(version: &str) -> String {
     let mut numbers = version.split('.');
@@ -113,7 +145,8 @@ mod tests {
     #[test]
     fn each_program_has_one_recipe_and_its_package_is_a_tool_of_its_module() {
         let go = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/go"));
-        let recipes = recipes(&Release::read(go, None).unwrap());
+        let release = Release::read(go, None).unwrap();
+        let recipes = [recipes(&release), suite(&release)].concat();
         let names: BTreeSet<_> = recipes.iter().map(|recipe| recipe.name).collect();
         assert_eq!(names.len(), recipes.len());
         for recipe in &recipes {

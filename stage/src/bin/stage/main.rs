@@ -1,5 +1,7 @@
 //! `stage`: a real Kubernetes cluster on one machine. Run by `./dev stage`.
 
+mod conformance;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,6 +56,8 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Runs Kubernetes' own conformance tests of networking on stages of its own. Needs root.
+    Conformance(conformance::Arguments),
     /// Keeps a stage: started by `up`.
     #[command(hide = true)]
     Keep {
@@ -107,6 +111,12 @@ struct UpArguments {
     /// The nodes' instance type.
     #[arg(long = "type", default_value = "m5.xlarge")]
     instance_type: String,
+    #[command(flatten)]
+    programs: ProgramArguments,
+}
+
+#[derive(Debug, Args)]
+struct ProgramArguments {
     /// The simulated VPC.
     #[arg(long, env = "HOLDFAST_BIN_VPCSIM")]
     vpcsim: PathBuf,
@@ -127,6 +137,29 @@ struct UpArguments {
     values: Vec<PathBuf>,
 }
 
+impl ProgramArguments {
+    /// Parts are started elsewhere, by the same paths.
+    fn absolute(self, root: &Path) -> anyhow::Result<Programs> {
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path).with_context(|| format!("the path {}", path.display()))
+        };
+        let holdfast = self.daemon.zip(self.cni).map(|(daemon, plugin)| -> anyhow::Result<_> {
+            Ok(Holdfast { daemon: absolute(daemon)?, plugin: absolute(plugin)? })
+        });
+        let values: Vec<PathBuf> = self.values.into_iter().map(absolute).collect::<Result<_, _>>()?;
+        let chart = self.helm.zip(self.image).map(|(helm, image)| -> anyhow::Result<_> {
+            let folder = root.join("deploy/chart/holdfast");
+            Ok(Chart { helm: absolute(helm)?, folder, image: absolute(image)?, values })
+        });
+        Ok(Programs {
+            stage: std::env::current_exe().context("the path of this program")?,
+            vpcsim: absolute(self.vpcsim)?,
+            holdfast: holdfast.transpose()?,
+            chart: chart.transpose()?,
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Network {
     /// The reference plugin.
@@ -135,6 +168,16 @@ enum Network {
     Holdfast,
     /// Holdfast, installed by its chart.
     Chart,
+}
+
+impl From<Network> for Plugin {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Ptp => Self::Ptp,
+            Network::Holdfast => Self::Holdfast,
+            Network::Chart => Self::Chart,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -161,6 +204,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Exec { which, node, command } => {
             return become_or_wait(&root, &folder(&which)?, &place_of(&node), &command);
+        }
+        Command::Conformance(arguments) => {
+            ensure!(nix::unistd::geteuid().is_root(), "containers need root: run this as root");
+            conformance::run(&root, cli.release.as_deref(), arguments)?;
         }
         Command::Keep { name } => holdfast_stage::keep(&root, &name, &mut draw)?,
         Command::Tend { command } => holdfast_stage::tend(&command)?,
@@ -196,28 +243,7 @@ fn bring_up(root: &Path, release: Option<&str>, arguments: UpArguments) -> anyho
     }
     let begun = Instant::now();
     let release = Release::read(&go_of(root), release)?;
-    // Parts are started elsewhere, by the same paths.
-    let absolute =
-        |path: PathBuf| std::path::absolute(&path).with_context(|| format!("the path {}", path.display()));
-    let holdfast = arguments.daemon.zip(arguments.cni).map(|(daemon, plugin)| -> anyhow::Result<_> {
-        Ok(Holdfast { daemon: absolute(daemon)?, plugin: absolute(plugin)? })
-    });
-    let values: Vec<PathBuf> = arguments.values.into_iter().map(absolute).collect::<Result<_, _>>()?;
-    let chart = arguments.helm.zip(arguments.image).map(|(helm, image)| -> anyhow::Result<_> {
-        let folder = root.join("deploy/chart/holdfast");
-        Ok(Chart { helm: absolute(helm)?, folder, image: absolute(image)?, values })
-    });
-    let programs = Programs {
-        stage: std::env::current_exe().context("the path of this program")?,
-        vpcsim: absolute(arguments.vpcsim)?,
-        holdfast: holdfast.transpose()?,
-        chart: chart.transpose()?,
-    };
-    let plugin = match arguments.plugin {
-        Network::Ptp => Plugin::Ptp,
-        Network::Holdfast => Plugin::Holdfast,
-        Network::Chart => Plugin::Chart,
-    };
+    let (plugin, programs) = (arguments.plugin.into(), arguments.programs.absolute(root)?);
     let plan = Plan::new(release, arguments.nodes, &arguments.instance_type, plugin, programs)?;
     let name = &arguments.which.name;
     up(root, name, &plan, &mut |what| say(begun, what))?;
