@@ -77,6 +77,7 @@ impl<'a> Daemon<'a> {
         fs::copy(authority, account.join("ca.crt")).unwrap();
         environment.insert("HOLDFAST_SERVICE_ACCOUNT".to_owned(), account.display().to_string());
         environment.insert("MY_NODE_NAME".to_owned(), node.to_owned());
+        environment.insert("HOLDFAST_DAEMON_SET".to_owned(), "aws-node".to_owned());
         environment.extend(more.iter().copied().map(owned));
         let this = Self { stage, node: node.to_owned(), environment, account, running: None };
         this.wait("the stage's own daemon ended", || (!this.is_there(&pid)).then_some(()));
