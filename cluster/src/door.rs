@@ -4,6 +4,7 @@ mod lines;
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderValue, Uri};
 use http_body_util::{BodyExt, Limited};
@@ -28,7 +29,8 @@ pub struct DoorSettings {
     pub server: Uri,
     /// The certificates that it is trusted by, a file. Read anew now and then.
     pub ca_file: PathBuf,
-    /// The file that holds the service account's token. Read anew now and then, since tokens are over after an hour.
+    /// The file that holds the service account's token. Read anew now and then, since tokens are over after an hour, and when the
+    /// server does not take the one that was read.
     pub token_file: PathBuf,
     /// The limits of every wait.
     pub deadlines: Deadlines,
@@ -37,8 +39,15 @@ pub struct DoorSettings {
 /// Asks the API server. Every request is made once and has a deadline; what came of it is the answer or one [`ApiFault`].
 #[derive(Clone)]
 pub struct Door {
+    settings: Arc<DoorSettings>,
+    client: Arc<Mutex<Numbered>>,
+}
+
+/// A client, and the how manieth it is.
+#[derive(Clone)]
+struct Numbered {
+    number: u64,
     client: Client,
-    deadlines: Deadlines,
 }
 
 /// No door can be made from these settings.
@@ -52,24 +61,35 @@ pub struct NoDoor {
 impl Door {
     /// Sets up the connection, and makes none yet. Within a runtime.
     pub fn open(settings: DoorSettings) -> Result<Self, NoDoor> {
-        let mut config = Config::new(settings.server);
-        config.root_cert_file = Some(settings.ca_file);
-        config.auth_info = AuthInfo {
-            token_file: Some(settings.token_file.to_string_lossy().into_owned()),
-            ..AuthInfo::default()
-        };
-        config.connect_timeout = Some(settings.deadlines.connect);
-        config.default_retry = false;
-        let agent = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
-        config.headers = vec![(http::header::USER_AGENT, HeaderValue::from_static(agent))];
-        let client =
-            Client::try_from(config).map_err(|error| NoDoor { words: holdfast_model::chain(&error) })?;
-        Ok(Self { client, deadlines: settings.deadlines })
+        let client = Numbered { number: 0, client: client(&settings)? };
+        Ok(Self { settings: Arc::new(settings), client: Arc::new(Mutex::new(client)) })
     }
 
     /// The limits of every wait.
     pub fn deadlines(&self) -> Deadlines {
-        self.deadlines
+        self.settings.deadlines
+    }
+
+    fn held(&self) -> Numbered {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A client reads the token's file once a minute. One whose token is not taken is replaced by one that reads it now: there may
+    /// be a new one. Of those who find that out at once, one does it.
+    async fn renew(&self, refused: u64) {
+        if self.held().number != refused {
+            return;
+        }
+        // Files are read.
+        let settings = Arc::clone(&self.settings);
+        let Ok(Ok(client)) = tokio::task::spawn_blocking(move || client(&settings)).await else {
+            // The one that there is serves on: it reads the files by itself.
+            return;
+        };
+        let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.number == refused {
+            *held = Numbered { number: refused + 1, client };
+        }
     }
 
     /// Asks, and reads the whole answer.
@@ -81,7 +101,7 @@ impl Door {
             serde_json::from_slice(&body)
                 .map_err(|error| Cause::Malformed(format!("{error}: {}", excerpt(&body))))
         };
-        within(self.deadlines.answer, answer)
+        within(self.settings.deadlines.answer, answer)
             .await
             .flatten()
             .map_err(|cause| ApiFault { asked: Box::new(asked), cause })
@@ -90,25 +110,43 @@ impl Door {
     /// Asks, and hands the answer over line by line.
     pub async fn listen(&self, request: Prepared) -> Result<Lines, ApiFault> {
         let Prepared { asked, http } = request;
-        let answer = within(self.deadlines.answer, self.send(http)).await.flatten();
+        let answer = within(self.settings.deadlines.answer, self.send(http)).await.flatten();
         match answer {
-            Ok(response) => Ok(Lines::new(asked, response.into_body(), self.deadlines.silence)),
+            Ok(response) => Ok(Lines::new(asked, response.into_body(), self.settings.deadlines.silence)),
             Err(cause) => Err(fault(&asked, cause)),
         }
     }
 
     /// An answer that is a success.
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Body>, Cause> {
-        let response =
-            self.client.send(request.map(Body::from)).await.map_err(|error| not_answered(&error))?;
+        let Numbered { number, client } = self.held();
+        let response = client.send(request.map(Body::from)).await.map_err(|error| not_answered(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         let (head, body) = response.into_parts();
         // An answer that breaks off is told by what came of its head.
         let body = whole(body).await.unwrap_or_default();
-        Err(classify(head.status, &head.headers, &body))
+        let cause = classify(head.status, &head.headers, &body);
+        if matches!(cause, Cause::Unauthorized(_)) {
+            self.renew(number).await;
+        }
+        Err(cause)
     }
+}
+
+fn client(settings: &DoorSettings) -> Result<Client, NoDoor> {
+    let mut config = Config::new(settings.server.clone());
+    config.root_cert_file = Some(settings.ca_file.clone());
+    config.auth_info = AuthInfo {
+        token_file: Some(settings.token_file.to_string_lossy().into_owned()),
+        ..AuthInfo::default()
+    };
+    config.connect_timeout = Some(settings.deadlines.connect);
+    config.default_retry = false;
+    let agent = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
+    config.headers = vec![(http::header::USER_AGENT, HeaderValue::from_static(agent))];
+    Client::try_from(config).map_err(|error| NoDoor { words: holdfast_model::chain(&error) })
 }
 
 async fn whole(body: Body) -> Result<bytes::Bytes, Cause> {

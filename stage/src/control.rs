@@ -14,6 +14,7 @@ const SERVICES: &str = "172.20.0.0/16";
 /// What would answer for names, of those.
 pub(crate) const DNS: &str = "172.20.0.10";
 const ETCD: &str = "http://127.0.0.1:2379";
+const AUDIT_POLICY: &str = "audit-policy.json";
 
 /// Who speaks to the API server. The user, and where it is in one, the group.
 pub(crate) const ADMIN: User = User { name: "admin", user: "stage:admin", group: Some("system:masters") };
@@ -105,9 +106,21 @@ pub(crate) fn files(access: &Access, tokens: &Tokens) -> Vec<Content> {
     };
     vec![
         Content { path: "tokens.csv".into(), text: tokens.rows.concat() },
+        Content { path: AUDIT_POLICY.into(), text: text(&audit_policy()) },
         kubeconfig(CONTROLLERS),
         kubeconfig(SCHEDULER),
     ]
+}
+
+/// Each request of the network's daemon is noted, whoever else asks for what.
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+        "rules": [
+            { "level": "Metadata", "users": ["system:serviceaccount:kube-system:aws-node"] },
+            { "level": "None" },
+        ],
+    })
 }
 
 /// The commands that make the key by which tokens of service accounts are signed, and the one by which they are judged.
@@ -143,6 +156,8 @@ pub(crate) fn api(bin: &Path, control: &Path, admin: &Path, address: Ipv4Addr) -
         format!("--service-account-key-file={}", file("sa.pub")),
         format!("--service-account-signing-key-file={}", file("sa.key")),
         format!("--service-cluster-ip-range={SERVICES}"),
+        format!("--audit-policy-file={}", file(AUDIT_POLICY)),
+        format!("--audit-log-path={}", file("audit.log")),
     ];
     server.extend(words([
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",

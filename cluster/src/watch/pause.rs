@@ -35,7 +35,9 @@ impl Pauses {
         self.failures
     }
 
-    /// How long to wait now, given random bits. Never less than a busy server has asked for.
+    /// How long to wait now, given random bits. Not less than a busy server has asked for, but for who asks for more than half a
+    /// minute: the server itself asks for seconds, and something in between that asks for hours would be obeyed long after it
+    /// is gone.
     pub fn next(&self, random: u128) -> Duration {
         if self.failures == 0 {
             return Duration::ZERO;
@@ -43,7 +45,7 @@ impl Pauses {
         let doubled = FIRST.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST);
         let half = doubled / 2;
         let chance = u64::try_from(random % (half.as_millis() + 1)).unwrap_or(0);
-        self.asked.unwrap_or_default() + half + Duration::from_millis(chance)
+        self.asked.unwrap_or_default().min(LONGEST).max(half) + Duration::from_millis(chance)
     }
 }
 
@@ -83,9 +85,29 @@ mod tests {
     #[test]
     fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
         let mut pauses = Pauses::default();
-        pauses.failed(&Cause::Busy { retry_after: Some(Duration::from_secs(60)) });
-        assert!(pauses.next(0) > Duration::from_secs(60));
+        let busy = |seconds| Cause::Busy { retry_after: Some(Duration::from_secs(seconds)) };
+        pauses.failed(&busy(20));
+        assert!((20_000..=20_400).contains(&pauses.next(u128::MAX).as_millis()));
         pauses.failed(&Cause::Broken(String::new()));
-        assert!(pauses.next(0) < Duration::from_secs(60), "the next failure asks for nothing");
+        assert!(pauses.next(0) < Duration::from_secs(20), "the next failure asks for nothing");
+        for _ in 0..20 {
+            pauses.failed(&busy(1));
+        }
+        assert!(
+            pauses.next(0) >= Duration::from_secs(15),
+            "one that asks for little time and again is not asked more often"
+        );
+    }
+
+    #[test]
+    fn nobody_is_obeyed_for_longer_than_half_a_minute() {
+        for seconds in [31, 3600, u64::MAX] {
+            let mut pauses = Pauses::default();
+            for _ in 0..20 {
+                pauses.failed(&Cause::Busy { retry_after: Some(Duration::from_secs(seconds)) });
+                let pause = pauses.next(u128::MAX);
+                assert!((LONGEST..=LONGEST * 3 / 2).contains(&pause), "{seconds}: {pause:?}");
+            }
+        }
     }
 }

@@ -30,6 +30,12 @@ impl Bucket {
         self.full = self.full.max(now).after(rate.interval);
     }
 
+    /// Gives one back: what it was taken for was not done.
+    pub(super) fn give_back(&mut self, rate: Rate) {
+        let interval = u64::try_from(rate.interval.as_millis()).unwrap_or(u64::MAX);
+        self.full = BootTime(self.full.0.saturating_sub(interval));
+    }
+
     /// Whether it is full, and so not worth keeping.
     pub(super) fn is_full(self, now: BootTime) -> bool {
         self.full <= now
@@ -59,5 +65,7 @@ mod tests {
             bucket.take(rate, rested);
         }
         assert!(bucket.ready(rate, rested) > rested, "no more than the burst was saved up");
+        bucket.give_back(rate);
+        assert_eq!(bucket.ready(rate, rested), rested);
     }
 }

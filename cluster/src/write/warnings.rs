@@ -128,6 +128,15 @@ impl Warnings {
         self.of_all.take(OF_ALL, now);
     }
 
+    /// It was sent and not done. The next try waits for what failed, and takes its turn anew: an outage would use up the turns of
+    /// an object that nothing was told of.
+    pub(super) fn failed(&mut self, write: &EventWrite) {
+        if let Some(bucket) = self.of_one.get_mut(&write.id.regarding) {
+            bucket.give_back(OF_ONE);
+        }
+        self.of_all.give_back(OF_ALL);
+    }
+
     /// It stands there, or never will.
     pub(super) fn settled(&mut self, write: &EventWrite) {
         if let Some(told) = self.told.get_mut(&write.id).filter(|told| told.event == write.event) {

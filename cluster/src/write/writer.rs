@@ -206,6 +206,15 @@ impl Writer {
             self.server.succeeded(&());
             return;
         };
+        match &write.change {
+            Change::Condition(change) => {
+                if let Some(bucket) = self.buckets.get_mut(&change.kind) {
+                    bucket.give_back(CONDITION);
+                }
+            }
+            Change::Event(event) => self.warnings.failed(event),
+            Change::PodIps(_) | Change::Features(_) => {}
+        }
         match cause {
             Cause::NotReached(_) | Cause::NotReady(_) | Cause::Busy { .. } | Cause::Unauthorized(_) => {
                 self.server.failed(&(), cause, None, now, random);

@@ -2,11 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod api;
+mod audit;
 mod chart;
+mod daemon;
+mod door;
+mod faults;
 mod full;
 mod lost_del;
+mod pods;
 mod rig;
 mod rolling;
+mod size;
 mod upgrade;
 mod workload;
 

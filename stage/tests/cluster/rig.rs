@@ -74,6 +74,13 @@ impl Stage {
         words.into_iter().map(str::to_owned).collect()
     }
 
+    /// The program with a verb and its arguments.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stage"));
+        command.args(self.words(arguments));
+        command
+    }
+
     /// A test that hangs would say nothing.
     fn ask(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("timeout");
@@ -164,7 +171,8 @@ impl Stage {
         self.folder().join(path).display().to_string()
     }
 
-    fn folder(&self) -> PathBuf {
+    /// Its folder.
+    pub(crate) fn folder(&self) -> PathBuf {
         self.root.join("target/stage/run").join(&self.name)
     }
 
