@@ -2,10 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Ipv6V6Only;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use crate::place::Place;
 
@@ -14,6 +17,9 @@ pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
 }
+
+/// Connections that may wait to be taken.
+const QUEUE: u32 = 64;
 
 pub(super) enum Stream {
     Tcp(TcpStream),
@@ -26,7 +32,7 @@ impl Listener {
             Place::Tcp(addresses) => {
                 let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
                 for address in addresses {
-                    match TcpListener::bind(address).await {
+                    match listen(*address) {
                         Ok(listener) => return Ok(Self::Tcp(listener)),
                         // A kernel without this family. A port that is taken is taken in both.
                         Err(error) if error.kind() != ErrorKind::AddrInUse => last = error,
@@ -56,6 +62,21 @@ impl Listener {
             Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        let socket = TcpSocket::new_v6()?;
+        // For clients of both families, whatever the host's default is.
+        setsockopt(&socket, Ipv6V6Only, &false)?;
+        socket
+    };
+    // The port of a daemon that ended a moment ago.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
 }
 
 /// Whether a socket was left by a process that is gone. Nothing else is taken away.

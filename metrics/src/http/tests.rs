@@ -185,3 +185,17 @@ async fn a_socket_that_a_dead_process_left_is_taken_and_a_live_ones_or_a_file_is
     assert!(Listener::bind(&place).await.is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's");
 }
+
+#[tokio::test]
+async fn clients_of_both_families_come_in_by_one_port() {
+    let Listener::Tcp(listener) = Listener::bind(&Place::everywhere(0)).await.unwrap() else {
+        panic!("a port is TCP's")
+    };
+    let port = listener.local_addr().unwrap().port();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    let own = listener.local_addr().unwrap();
+    assert!(own.ip().is_unspecified(), "{own}");
+    if own.is_ipv6() {
+        TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, port)).await.unwrap();
+    }
+}
