@@ -128,7 +128,7 @@ fn metrics_and_introspection_tell_what_ec2_and_the_ledger_say() {
     assert_eq!(shown["0"]["AssignedIPs"], 2);
     assert_eq!(shown["0"]["TotalIPs"], secondary);
     for eni in &enis {
-        let eni_shown = &shown["0"]["ENIs"][eni.id.to_string()];
+        let eni_shown = &shown["0"]["ENIs"][eni.network_interface_id.to_string()];
         assert_eq!(eni_shown["DeviceNumber"], eni.attachment.as_ref().unwrap().device_index);
         for ip in eni.secondary_ips() {
             assert_eq!(eni_shown["AvailableIPv4Cidrs"][format!("{ip}/32")]["Cidr"]["IP"], ip.to_string());
