@@ -188,9 +188,8 @@ async fn a_socket_that_a_dead_process_left_is_taken_and_a_live_ones_or_a_file_is
 
 #[tokio::test]
 async fn clients_of_both_families_come_in_by_one_port() {
-    let Listener::Tcp(listener) = Listener::bind(&Place::everywhere(0)).await.unwrap() else {
-        panic!("a port is TCP's")
-    };
+    let listener = Listener::bind(&Place::everywhere(0)).await.unwrap();
+    let Listener::Tcp(listener) = &listener else { panic!("a port is TCP's") };
     let port = listener.local_addr().unwrap().port();
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     let own = listener.local_addr().unwrap();
