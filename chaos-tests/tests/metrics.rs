@@ -1,6 +1,7 @@
 //! What the real daemon tells those who watch it: scraped from inside the node, held against EC2's truth and the ledger.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+#![allow(clippy::float_cmp, reason = "whole numbers, which are told as they are")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_engine::{AddressState, Figures, Status};
+use holdfast_engine::{AddressState, Durations, Figures, Status};
 use holdfast_model::cloud::Api;
 use holdfast_model::eni::Management;
 
@@ -83,8 +83,8 @@ fn of_calls(families: &mut Families, calls: &ByOutcome) {
 
 fn of_answers(families: &mut Families, record: &Record) {
     let (adds, dels) = (record.answers.adds(), record.answers.dels());
-    families.plain(&ADD_IP_REQ_COUNT, Some(as_value(adds.values().map(|took| took.count()).sum())));
-    let deleted = as_value(dels.values().map(|took| took.count()).sum());
+    families.plain(&ADD_IP_REQ_COUNT, Some(as_value(adds.values().map(Durations::count).sum())));
+    let deleted = as_value(dels.values().map(Durations::count).sum());
     families.series(&DEL_IP_REQ_COUNT, [([POD_DELETED], deleted)]);
     let without = [AddOutcome::NoAddress, AddOutcome::HeldTooLong].map(|outcome| adds[&outcome].count());
     families.plain(&NO_AVAILABLE_IP_ADDRESSES, Some(as_value(without.iter().sum())));

@@ -1,3 +1,5 @@
+#![allow(clippy::float_cmp, reason = "whole numbers, which are told as they are")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_engine::Figures;
