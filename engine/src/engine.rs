@@ -290,7 +290,9 @@ impl<W: World> Engine<W> {
         match self.book.turn(report) {
             Turned::Durable(thens) => {
                 self.tally.commits += 1;
-                thens.into_iter().for_each(|then| self.go_on(then));
+                for then in thens {
+                    self.go_on(then);
+                }
             }
             Turned::Failed { thens, cause } => {
                 tracing::error!(%cause, "the ledger cannot be written");

@@ -30,13 +30,12 @@ impl Families {
         spec: &Spec,
         samples: impl IntoIterator<Item = ([&'a str; N], f64)>,
     ) {
-        self.add(spec, samples, |metric, value| match spec.kind {
-            Kind::Counter => {
+        self.add(spec, samples, |metric, value| {
+            if spec.kind == Kind::Counter {
                 let mut counter = Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
-            }
-            _ => {
+            } else {
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);

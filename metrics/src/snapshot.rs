@@ -114,9 +114,9 @@ mod tests {
         };
         let (first, second, third) = tokio::join!(ask(), ask(), ask());
         assert_eq!((*first, *second, *third), (0, 0, 0));
-        tokio::time::sleep(FRESH - Duration::from_millis(1)).await;
+        tokio::time::sleep(FRESH * 8 / 10).await;
         assert_eq!(*ask().await, 0);
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(FRESH * 3 / 10).await;
         assert_eq!(*ask().await, 1);
     }
 }
