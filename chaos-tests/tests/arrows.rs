@@ -20,9 +20,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cluster", &["model", "ports"]),
     ("controller", &["model", "ports", "cluster"]),
     ("datapath", &["model", "ports"]),
+    // Of the engine the figures that it gives.
+    ("metrics", &["model", "ports", "engine"]),
     (
         "daemon",
-        &["model", "planner", "ports", "wire", "store", "engine", "aws", "cluster", "controller", "datapath"],
+        &[
+            "model",
+            "planner",
+            "ports",
+            "wire",
+            "store",
+            "engine",
+            "aws",
+            "cluster",
+            "controller",
+            "datapath",
+            "metrics",
+        ],
     ),
     ("cni", &["wire"]),
     // The fabric is made of the same kernel objects, through the same door.
@@ -43,6 +57,7 @@ const CAGED: &[(&str, &[&str])] = &[
     ("rtnetlink", &["datapath"]),
     ("netlink-packet-route", &["datapath"]),
     ("nftables", &["datapath"]),
+    ("prometheus", &["metrics"]),
 ];
 
 /// The plugin starts once per pod event: what would make it big or slow stays out of its whole tree.

@@ -1,7 +1,7 @@
 //! The kernel's clocks, and randomness.
 
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use holdfast_model::ids::BootId;
@@ -40,6 +40,10 @@ impl Clock for KernelClock {
                 + u64::try_from(time.tv_nsec()).unwrap_or(0) / 1_000_000
         });
         Now { boot: self.boot.clone(), boottime: BootTime(boottime), wall: wall() }
+    }
+
+    fn elapsed(&self) -> Duration {
+        clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
     }
 
     fn random(&self) -> u128 {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds};
 use holdfast_datapath::Host;
 use holdfast_engine::{RuntimeTasks, World};
+use holdfast_metrics::Counted;
 use holdfast_model::cloud::{CloudAnswer, CloudCall};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
@@ -20,7 +21,7 @@ use crate::clock::KernelClock;
 pub(crate) struct RealWorld;
 
 impl World for RealWorld {
-    type Cloud = RegionalCloud;
+    type Cloud = Counted<RegionalCloud>;
     type Metadata = RegionTeller;
     type Host = Host;
     type Clock = KernelClock;

@@ -14,6 +14,8 @@ use holdfast_cluster::watch::{ObjectKey, View, follow};
 use holdfast_cluster::write::{Sources, Wanted, WriterSettings, write};
 use holdfast_cluster::{Deadlines, Door, DoorSettings};
 use holdfast_engine::EngineHandle;
+use holdfast_metrics::ViewFigures;
+use holdfast_model::time::BootTime;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -36,6 +38,7 @@ pub(crate) async fn join(
     engine: EngineHandle,
     troubles: Arc<Troubles>,
     removal: Removal,
+    views: Arc<Views>,
 ) {
     let (door, namespace) = loop {
         let (place, runtime) = (place.clone(), Handle::current());
@@ -54,7 +57,6 @@ pub(crate) async fn join(
         }
         tokio::time::sleep(RETRY).await;
     };
-    let views = Views::default();
     let [amazon_vpc_cni, aws_node, node_groups] = [AMAZON_VPC_CNI, AWS_NODE, NODE_GROUPS].map(|name| {
         let known = views.map_of(name).clone();
         follow::<ConfigMapObject>(door.clone(), config_map(&namespace, name), Arc::clone(&clock), known)
@@ -63,18 +65,21 @@ pub(crate) async fn join(
         follow::<NodeObject>(door.clone(), own_node(&place.node), Arc::clone(&clock), views.node.clone());
     let removed =
         follow_daemon_set(place.daemon_set.as_deref(), &door, &namespace, Arc::clone(&clock), removal);
-    let (wanted, told) = (watch::Sender::<Wanted>::default(), Told::default());
+    let wanted = watch::Sender::<Wanted>::default();
+    // Nothing is asked of it yet.
+    let cni_node = watch::Sender::<View<CniNodeView>>::default();
     let sources = Sources {
         wanted: wanted.subscribe(),
-        pods: told.pods.subscribe(),
+        pods: views.pods.subscribe(),
         node: views.node.subscribe(),
-        cni_node: told.cni_node.subscribe(),
+        cni_node: cni_node.subscribe(),
     };
     // The node's name as instance: what a token of another node's writes says so.
     let settings = WriterSettings { node: place.node.clone(), instance: place.node.clone() };
     let writing = write(door.clone(), settings, sources, Arc::clone(&clock));
     let current = keeper.current();
-    let pods = follow_pods(current.clone(), door.clone(), &place.node, Arc::clone(&clock), told.pods.clone());
+    let pods =
+        follow_pods(current.clone(), door.clone(), &place.node, Arc::clone(&clock), views.pods.clone());
     let own_pod = place.pod.map(|name| ObjectKey::new(&namespace, name));
     let telling = tell(engine.clone(), troubles, current, own_pod, clock, wanted);
     tokio::select! {
@@ -83,14 +88,6 @@ pub(crate) async fn join(
         () = writing => {}
         () = telling => {}
     }
-}
-
-/// What is looked at before it is written.
-#[derive(Default)]
-struct Told {
-    pods: watch::Sender<View<PodView>>,
-    /// Nothing is asked of it yet.
-    cni_node: watch::Sender<View<CniNodeView>>,
 }
 
 /// The own one, where it is told which that is.
@@ -137,13 +134,15 @@ pub(crate) fn door(place: &ApiServer) -> anyhow::Result<(Door, String)> {
     Ok((door, namespace))
 }
 
-/// What is known of the objects that say something.
+/// What is known of the objects that are followed.
 #[derive(Default)]
-struct Views {
+pub(crate) struct Views {
     amazon_vpc_cni: watch::Sender<View<ConfigMapView>>,
     aws_node: watch::Sender<View<ConfigMapView>>,
     node_groups: watch::Sender<View<ConfigMapView>>,
     node: watch::Sender<View<NodeView>>,
+    /// Looked at before they are written; followed while they are annotated only.
+    pods: watch::Sender<View<PodView>>,
 }
 
 /// What they say, as far as it counts.
@@ -160,6 +159,23 @@ impl Views {
             AWS_NODE => &self.aws_node,
             _ => &self.node_groups,
         }
+    }
+
+    /// How old each is.
+    pub(crate) fn figures(&self, with_pods: bool, now: BootTime) -> Vec<ViewFigures> {
+        fn of<V>(name: &'static str, known: &watch::Sender<View<V>>, now: BootTime) -> ViewFigures {
+            let view = known.borrow();
+            let stale_for = view.stale.as_ref().map(|stale| now.since(stale.since));
+            ViewFigures { name, complete: view.complete, stale_for }
+        }
+        let pods = with_pods.then(|| of("pods", &self.pods, now));
+        let settings = [
+            of("amazon_vpc_cni", &self.amazon_vpc_cni, now),
+            of("aws_node", &self.aws_node, now),
+            of("node_groups", &self.node_groups, now),
+            of("node", &self.node, now),
+        ];
+        settings.into_iter().chain(pods).collect()
     }
 
     /// Nothing, until each of them was read whole and the node is known: what counts may be what lacks yet.

@@ -31,6 +31,7 @@ mod telling;
 mod told;
 mod troubles;
 mod turns;
+mod watched;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;

@@ -7,12 +7,13 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use holdfast_aws::{Imds, ImdsSettings};
 use holdfast_datapath::{Host, HostOptions};
 use holdfast_engine::{Engine, EngineHandle, Ports, RuntimeTasks};
+use holdfast_metrics::{Calls, Counted, Record};
 use holdfast_model::chain;
 use holdfast_model::config::Config;
 use holdfast_store::{Found, OpenError, OpenOptions, Opened, Store};
@@ -29,6 +30,7 @@ use crate::removal::Removal;
 use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
 use crate::troubles::Troubles;
+use crate::watched::{self, Watched};
 use crate::{admin, cluster, install, limits, rights, server};
 
 /// How soon a ledger that could not be opened is tried again.
@@ -46,6 +48,7 @@ const ANSWERS_OUT: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(keeper: Keeper) -> anyhow::Result<()> {
+    let began = Instant::now();
     rights::tell_what_lacks();
     let room = limits::connections();
     // The loop's own work is small; EC2, the kernel and the disk have threads or waits of their own.
@@ -54,25 +57,37 @@ pub(crate) fn run(keeper: Keeper) -> anyhow::Result<()> {
         .max_blocking_threads(8)
         .build()
         .context("starting the runtime")?;
-    let served = runtime.block_on(serve(keeper, room));
+    let served = runtime.block_on(serve(keeper, room, began));
     // A disk that hangs must not keep the process.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
+async fn serve(mut keeper: Keeper, room: usize, began: Instant) -> anyhow::Result<()> {
     let config = Arc::clone(&keeper.current().borrow().config);
     let stopping = stop_on_signal()?;
     let (backend, current) = watch::channel(Backend::Refusing("the daemon is starting".to_owned()));
     let spools = Spools::new(&config);
     let troubles = Arc::new(Troubles::default());
-    let desk = Arc::new(Desk::new(keeper.current(), current, spools.clone(), Arc::clone(&troubles), room));
+    let (record, views) =
+        (Arc::new(Record::new(env!("CARGO_PKG_VERSION"))), Arc::new(cluster::Views::default()));
+    let watched = Watched::new(current.clone(), keeper.current(), Arc::clone(&views), KernelClock::new()?);
+    let desk = Desk::new(
+        keeper.current(),
+        current,
+        spools.clone(),
+        Arc::clone(&troubles),
+        Arc::clone(&record),
+        room,
+    );
+    let desk = Arc::new(desk);
 
     // Before anything is touched: where another daemon serves, this one has no business, whatever its ledger.
     let places = tokio::select! {
         places = Places::take(&config) => places?,
         () = stopping.cancelled() => return Ok(()),
     };
+    watched::serve(&record, watched, &stopping);
     let mut serving = None;
     let opened = tokio::select! {
         opened = open_ledger(&config, &backend, &desk, &places, &mut serving) => opened?,
@@ -82,7 +97,7 @@ async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
 
     // What the cluster said last holds until it is heard again.
     let settings = keeper.hear(&opened.ledger.settings, &[]);
-    let (engine, handle) = build_engine(&settings.config, opened).await?;
+    let (engine, handle) = build_engine(&settings.config, opened, Arc::clone(&record.calls)).await?;
     let mut engine = tokio::spawn(engine.run());
     // What was deleted while no daemon ran goes first: an address it holds may be asked for next.
     spools.drain(&handle).await;
@@ -92,11 +107,13 @@ async fn serve(mut keeper: Keeper, room: usize) -> anyhow::Result<()> {
         None => Serving::start(&desk, &places)?,
     };
     tracing::info!("serving");
+    record.served_after.set(began.elapsed()).ok();
     tokio::spawn(spools.watch(handle.clone(), stopping.clone()));
     let removal = Removal::default();
     if let Some(place) = settings.api_server.clone() {
         let clock = Arc::new(KernelClock::new()?);
-        tokio::spawn(cluster::join(place, clock, keeper, handle.clone(), troubles, removal.clone()));
+        let joined = cluster::join(place, clock, keeper, handle.clone(), troubles, removal.clone(), views);
+        tokio::spawn(joined);
     }
     let installed = tokio::spawn(install::keep(settings.install.clone(), stopping.clone()));
 
@@ -192,6 +209,7 @@ fn tell_found(found: &Found) {
 async fn build_engine(
     config: &Arc<Config>,
     opened: Opened,
+    calls: Arc<Calls>,
 ) -> anyhow::Result<(Engine<RealWorld>, EngineHandle)> {
     let region = Region::default();
     if let Some(node) = &opened.ledger.node {
@@ -205,7 +223,7 @@ async fn build_engine(
         tracing::error!(error = %chain(&fault), "IPv4 forwarding is off: pods reach nothing");
     }
     let ports = Ports::<RealWorld> {
-        cloud: Arc::new(RegionalCloud::new(region.clone())),
+        cloud: Arc::new(Counted::new(RegionalCloud::new(region.clone()), calls)),
         metadata: Arc::new(RegionTeller::new(imds, region)),
         host: Arc::new(host),
         clock: Arc::new(KernelClock::new()?),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_datapath::netns;
+use holdfast_metrics::Record;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
@@ -42,6 +43,8 @@ pub(crate) struct Desk {
     spools: Spools,
     /// Pods that got no network.
     troubles: Arc<Troubles>,
+    /// What was answered.
+    record: Arc<Record>,
     /// Connections served at once; more wait in the kernel's queue.
     room: usize,
     large: Semaphore,
@@ -56,10 +59,12 @@ impl Desk {
         backend: watch::Receiver<Backend>,
         spools: Spools,
         troubles: Arc<Troubles>,
+        record: Arc<Record>,
         room: usize,
     ) -> Self {
         let host = netns::current().and_then(|fd| netns::identity(&fd)).ok();
-        Self { settings, backend, spools, troubles, room, large: Semaphore::new(LARGE_REQUESTS), host }
+        let large = Semaphore::new(LARGE_REQUESTS);
+        Self { settings, backend, spools, troubles, record, room, large, host }
     }
 
     /// The settings that hold now.

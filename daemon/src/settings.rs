@@ -11,6 +11,7 @@ mod layers;
 mod node;
 mod node_group;
 mod not_yet;
+mod ports;
 mod reader;
 mod values;
 
@@ -28,6 +29,7 @@ pub(crate) use layers::Layers;
 use layers::Place;
 pub(crate) use node_group::NODE_GROUPS;
 use not_yet::NOT_YET;
+pub(crate) use ports::Ports;
 pub(crate) use reader::Problem;
 use reader::{Bad, Reader};
 use values::{absolute, boolean, count, mtu, ranges, tags, veth_prefix};
@@ -75,7 +77,7 @@ fn is_for_clusters(name: &str) -> bool {
 
 /// What is wrong with a name that a cluster may not set.
 fn not_for_clusters(name: &str) -> String {
-    let of_the_process = [OF_THE_PROCESS, node::VARIABLES, cluster::VARIABLES];
+    let of_the_process = [OF_THE_PROCESS, node::VARIABLES, cluster::VARIABLES, ports::VARIABLES];
     if of_the_process.iter().any(|names| names.contains(&name)) {
         "a setting of the environment only".to_owned()
     } else {
@@ -132,6 +134,8 @@ pub(crate) struct Read {
     pub(crate) api_server: Option<ApiServer>,
     /// What to put onto the node.
     pub(crate) install: Install,
+    /// Where the node tells of itself.
+    pub(crate) ports: Ports,
     /// What to log.
     pub(crate) log_level: LevelFilter,
     /// Each variable that is read, with its value and where that comes from.
@@ -253,12 +257,14 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
     };
     let install = node::install(&mut reader, &config);
     let api_server = cluster::api_server(&mut reader);
+    let ports = ports::ports(&mut reader);
     let annotates = reader.get("ANNOTATE_POD_IP", Bad::Ignored, false, boolean).value;
     Read {
         config: Arc::new(config),
         annotates,
         api_server,
         install,
+        ports,
         log_level,
         by_name: reader.by_name,
         ignored: reader.ignored,

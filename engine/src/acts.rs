@@ -9,12 +9,13 @@ use holdfast_model::host::PodWiring;
 use holdfast_model::lease::Lease;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
-use holdfast_ports::{HostFault, HostNet};
+use holdfast_ports::{Clock, HostFault, HostNet};
 
-use crate::attachment::{Act, Input, WiringFault, Work};
+use crate::attachment::{Act, Attachment, Input, WiringFault, Work};
 use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
+use crate::phases::Point;
 use crate::request::Deleted;
 use crate::timers;
 use crate::world::World;
@@ -23,7 +24,13 @@ impl<W: World> Engine<W> {
     /// Gives an input to a sandbox's attachment, and does what it says.
     pub(crate) fn drive(&mut self, sandbox: &SandboxKey, input: Input) {
         let lease = self.book.ledger().leases.get(sandbox);
-        for act in self.attachments.step(sandbox, input, lease) {
+        let point = Point::of(&input);
+        let acts = self.attachments.step(sandbox, input, lease);
+        if let Some(point) = point {
+            let work = self.attachments.get(sandbox).map_or(Work::Idle, Attachment::work);
+            self.phases.passed(sandbox, point, work, self.ports.clock.elapsed());
+        }
+        for act in acts {
             self.act(sandbox, act);
         }
     }
@@ -32,6 +39,7 @@ impl<W: World> Engine<W> {
         let now = self.now();
         match act {
             Act::AnswerAdd(result) => {
+                self.phases.answered(sandbox);
                 self.attachments.change(sandbox, |attachment| attachment.answer_add(&result));
             }
             Act::AnswerDels => self.answer_dels(sandbox),

@@ -41,7 +41,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::{
-    AddError, AddRequest, Deleted, Dump, Engine, EngineHandle, Ports, RuntimeTasks, Status, Stopped, World,
+    AddError, AddRequest, Deleted, Dump, Engine, EngineHandle, Figures, Ports, RuntimeTasks, Status, Stopped,
+    World,
 };
 use disk::Disk;
 pub(crate) use kernel::{Host, Kernel};
@@ -440,6 +441,10 @@ impl Desk {
 
     pub(crate) async fn dump(&self) -> Result<Dump, Stopped> {
         timely(self.engine.dump()).await
+    }
+
+    pub(crate) async fn figures(&self) -> Result<Figures, Stopped> {
+        timely(self.engine.figures()).await
     }
 
     pub(crate) async fn configure(&self, config: Config, said: ClusterSettings) {

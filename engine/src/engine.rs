@@ -23,8 +23,10 @@ use crate::condition::{Condition, Facts};
 use crate::diversions::Diversions;
 use crate::event::Event;
 use crate::handle::EngineHandle;
+use crate::phases::Phases;
 use crate::request::Request;
 use crate::rewirings::Rewirings;
+use crate::tally::{Repair, Tally};
 use crate::timers::{self, Timers};
 use crate::unreached::Unreached;
 use crate::world::{Ports, World};
@@ -90,6 +92,15 @@ pub struct Engine<W: World> {
     pub(crate) identified: bool,
     /// What the last plan had to say of the pool that pods are served from.
     pub(crate) report: planner::Report,
+    /// What ADDs spend their time on.
+    pub(crate) phases: Phases,
+    /// What has happened, counted.
+    pub(crate) tally: Tally,
+    /// What is being put right in the kernel.
+    pub(crate) being_repaired: Vec<Repair>,
+    began: Duration,
+    /// How long it took until pods could be served, once they could.
+    pub(crate) served_after: Option<Duration>,
     stopping: Option<Stopping>,
 }
 
@@ -122,6 +133,7 @@ impl<W: World> Engine<W> {
             }),
         )?;
         let handle = EngineHandle { events: events.clone() };
+        let began = ports.clock.elapsed();
         let engine = Self {
             ports,
             config,
@@ -158,6 +170,11 @@ impl<W: World> Engine<W> {
             told: None,
             identified: false,
             report: planner::Report::default(),
+            phases: Phases::default(),
+            tally: Tally::default(),
+            being_repaired: Vec::new(),
+            began,
+            served_after: None,
             stopping: None,
         };
         Ok((engine, handle))
@@ -258,6 +275,8 @@ impl<W: World> Engine<W> {
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Gc { network, valid, reply } => self.collect(&network, &valid, reply),
             Request::Dump { reply } => self.dump(reply),
+            Request::Figures { reply } => drop(reply.send(self.figures())),
+            Request::Ledger { reply } => drop(reply.send(self.book.ledger().clone())),
             Request::Pods { reply } => drop(reply.send(self.pods())),
             Request::Configure { config, said, reply } => {
                 self.configure(config, said);
@@ -269,9 +288,15 @@ impl<W: World> Engine<W> {
 
     fn committed(&mut self, report: Report) {
         match self.book.turn(report) {
-            Turned::Durable(thens) => thens.into_iter().for_each(|then| self.go_on(then)),
+            Turned::Durable(thens) => {
+                self.tally.commits += 1;
+                for then in thens {
+                    self.go_on(then);
+                }
+            }
             Turned::Failed { thens, cause } => {
                 tracing::error!(%cause, "the ledger cannot be written");
+                self.tally.failed_commits += 1;
                 for then in thens {
                     self.give_up(then, &cause);
                 }
@@ -322,6 +347,8 @@ impl<W: World> Engine<W> {
         }
         if condition.plans() {
             if condition == Condition::Serving {
+                let elapsed = self.ports.clock.elapsed();
+                self.served_after.get_or_insert(elapsed.saturating_sub(self.began));
                 self.serve_waiting(&now);
             } else {
                 self.count_waiting();

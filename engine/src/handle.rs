@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use holdfast_model::config::Config;
 use holdfast_model::lease::Lease;
+use holdfast_model::ledger::Ledger;
 use holdfast_model::sandbox::{PodRef, SandboxKey};
 use holdfast_model::settings::ClusterSettings;
 use holdfast_ports::Netns;
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::dump::Dump;
 use crate::event::Event;
+use crate::figures::Figures;
 use crate::request::{AddError, AddRequest, Deleted, Request, Status, Stopped};
 
 /// A handle on a running engine.
@@ -68,6 +70,16 @@ impl EngineHandle {
     /// The whole state.
     pub async fn dump(&self) -> Result<Dump, Stopped> {
         self.ask(|reply| Request::Dump { reply }).await
+    }
+
+    /// The state in numbers: cheap, for whoever asks often.
+    pub async fn figures(&self) -> Result<Figures, Stopped> {
+        self.ask(|reply| Request::Figures { reply }).await
+    }
+
+    /// A copy of the ledger.
+    pub async fn ledger(&self) -> Result<Ledger, Stopped> {
+        self.ask(|reply| Request::Ledger { reply }).await
     }
 
     /// Stops: no new work, what is durable stays so.

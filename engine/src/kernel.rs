@@ -16,6 +16,7 @@ use crate::before_look::BeforeLook;
 use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
+use crate::tally::Repair;
 use crate::timers::{self, DRIFT_SETTLE, KERNEL_RETRY, OBSERVE_EVERY, STUBBORN_RETRY};
 use crate::world::World;
 
@@ -206,12 +207,18 @@ impl<W: World> Engine<W> {
         tracing::info!(count = actions.len(), actions = ?some, "the host's network is put right");
         self.mending = true;
         let nat = actions.iter().any(|action| matches!(action, HostAction::ReplaceNat(_)));
+        self.being_repaired = actions.iter().map(Repair::of).collect();
         let host = self.ports.host.clone();
         self.beside(async move { Event::HostMended { nat, result: host.apply(actions).await } });
     }
 
     pub(crate) fn host_mended(&mut self, nat: bool, result: Result<(), HostFault>) {
         self.mending = false;
+        let repairs = std::mem::take(&mut self.being_repaired);
+        match result {
+            Ok(()) => self.tally.repaired(repairs),
+            Err(_) => self.tally.failed_repairs += 1,
+        }
         if std::mem::take(&mut self.mend_again) {
             self.observe();
         }

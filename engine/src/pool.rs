@@ -171,6 +171,7 @@ impl<W: World> Engine<W> {
                 let reading = Reading { read, views: &views, began };
                 let changes =
                     planner::adopt(&self.desired(), self.book.ledger(), &self.observed, reading, &now);
+                self.tally.found.note(self.book.ledger(), &changes);
                 self.observed.note_found(self.book.ledger(), &changes, began);
                 let draw = self.draw();
                 self.observed.note_taken(self.book.ledger(), &changes, &now, draw);
@@ -229,6 +230,7 @@ impl<W: World> Engine<W> {
                     tracing::debug!(%eni, error = %chain(&fault), "ENI cannot be set up yet");
                 } else {
                     tracing::warn!(%eni, error = %chain(&fault), "ENI set-up failed");
+                    self.tally.failed_set_ups += 1;
                 }
                 let now = self.now();
                 self.observed.set_up_failed(&eni, &now);

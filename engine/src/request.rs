@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use holdfast_model::config::Config;
 use holdfast_model::lease::Lease;
+use holdfast_model::ledger::Ledger;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
 use holdfast_model::settings::ClusterSettings;
@@ -14,6 +15,7 @@ use holdfast_ports::{HostFault, Netns};
 use tokio::sync::oneshot;
 
 use crate::dump::Dump;
+use crate::figures::Figures;
 
 /// A sandbox that wants an address.
 #[derive(Debug, Clone)]
@@ -167,6 +169,12 @@ pub(crate) enum Request {
     },
     Dump {
         reply: oneshot::Sender<Dump>,
+    },
+    Figures {
+        reply: oneshot::Sender<Figures>,
+    },
+    Ledger {
+        reply: oneshot::Sender<Ledger>,
     },
     Stop {
         reply: oneshot::Sender<()>,

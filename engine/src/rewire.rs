@@ -9,6 +9,7 @@ use holdfast_ports::{HostFault, HostNet};
 use crate::attachment::Input;
 use crate::engine::Engine;
 use crate::event::Event;
+use crate::tally::Repair;
 use crate::timers::{self, STUBBORN_RETRY};
 use crate::verify::same_netns;
 use crate::world::World;
@@ -41,6 +42,7 @@ impl<W: World> Engine<W> {
         match &result {
             Ok(()) => {
                 tracing::info!(%sandbox, "the pod is wired anew");
+                self.tally.repaired([Repair::PodLink]);
                 self.link_is_back(sandbox);
                 self.book.commit_lazily(planner::rewired(self.book.ledger(), sandbox, &now));
             }

@@ -204,6 +204,23 @@ pub enum Api {
     DescribeSubnets,
 }
 
+impl Api {
+    /// Each of them.
+    pub const ALL: [Self; 11] = [
+        Self::CreateNetworkInterface,
+        Self::AttachNetworkInterface,
+        Self::ModifyNetworkInterfaceAttribute,
+        Self::AssignPrivateIpAddresses,
+        Self::UnassignPrivateIpAddresses,
+        Self::DetachNetworkInterface,
+        Self::DeleteNetworkInterface,
+        Self::CreateTags,
+        Self::DescribeNetworkInterfaces,
+        Self::DescribeInstanceTypes,
+        Self::DescribeSubnets,
+    ];
+}
+
 /// An authoritative answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloudAnswer {

@@ -53,6 +53,15 @@ struct Level {
     at: BootTime,
 }
 
+/// How much a bucket holds at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetLevel {
+    /// Whole calls that may be made at once.
+    pub left: u64,
+    /// The most that there can be.
+    pub capacity: u64,
+}
+
 /// All buckets. One that nothing was taken from is full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
@@ -60,6 +69,12 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// How much each holds.
+    pub fn levels(&self, now: BootTime) -> BTreeMap<Api, BudgetLevel> {
+        let level = |api| BudgetLevel { left: self.left(api, now) / CALL, capacity: share(api).capacity };
+        Api::ALL.into_iter().map(|api| (api, level(api))).collect()
+    }
+
     /// A call of this action is being sent.
     pub(crate) fn take(&mut self, api: Api, now: BootTime) {
         let left = self.left(api, now).saturating_sub(CALL);

@@ -56,6 +56,7 @@ pub mod traces;
 pub mod wanted;
 
 pub use adopt::adopt;
+pub use budget::BudgetLevel;
 pub use choose::{Choice, free_addresses};
 pub use desired::Desired;
 pub use here::Here;

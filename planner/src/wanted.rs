@@ -205,6 +205,11 @@ impl WantedReads {
         self.wanted.iter()
     }
 
+    /// How many reads have not been answered yet.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
     /// A read is being sent.
     pub(crate) fn began(&mut self, read: &CloudRead) {
         if !self.under_way.contains(read) {

@@ -10,7 +10,7 @@ use holdfast_model::limits::InstanceLimits;
 use holdfast_model::refusal::CredentialsFault;
 use serde::{Deserialize, Serialize};
 
-pub use table::classify;
+pub use table::{classify, known_code};
 
 /// Carries calls out.
 pub trait Cloud: Send + Sync + 'static {

@@ -7,7 +7,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use holdfast_datapath::{handed, netns};
-use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status};
+use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status, Stopped};
+use holdfast_metrics::{AddOutcome, DelOutcome};
 use holdfast_model::chain;
 use holdfast_model::config::{Config, Origin};
 use holdfast_model::lease::Lease;
@@ -37,12 +38,51 @@ const AMPLE: Duration = Duration::from_secs(5);
 /// How long a plugin waits that does not say so.
 const PATIENCE_UNTOLD: Duration = Duration::from_secs(120);
 
+/// What an answer counts as.
+#[derive(Clone, Copy)]
+enum Counts {
+    Add(AddOutcome),
+    Del(DelOutcome),
+    /// Nothing is told of these.
+    Other,
+}
+
+impl Counts {
+    /// One that says the same of whatever was asked.
+    fn alike(request: &Request, add: AddOutcome, del: DelOutcome) -> Self {
+        match request {
+            Request::Add(_) => Self::Add(add),
+            Request::Del(_) => Self::Del(del),
+            Request::Check(_) | Request::Status(_) | Request::Gc(_) => Self::Other,
+        }
+    }
+
+    fn not_ready(request: &Request) -> Self {
+        Self::alike(request, AddOutcome::NotReady, DelOutcome::NotReady)
+    }
+}
+
 /// Answers one request. Ends, with words, before long after the asker has gone.
 pub(super) async fn answer(
     frame: RequestFrame,
     descriptors: Option<Held<Descriptors<OwnedFd>>>,
     desk: &Desk,
 ) -> Answer {
+    let began = Instant::now();
+    let (answer, counts) = answered(frame, descriptors, desk).await;
+    match counts {
+        Counts::Add(outcome) => desk.record.answers.added(outcome, began.elapsed()),
+        Counts::Del(outcome) => desk.record.answers.deleted(outcome, began.elapsed()),
+        Counts::Other => {}
+    }
+    answer
+}
+
+async fn answered(
+    frame: RequestFrame,
+    descriptors: Option<Held<Descriptors<OwnedFd>>>,
+    desk: &Desk,
+) -> (Answer, Counts) {
     let patience = match frame.patience_ms {
         0 => PATIENCE_UNTOLD,
         ms => Duration::from_millis(ms),
@@ -50,11 +90,18 @@ pub(super) async fn answer(
     let backend = desk.backend.borrow().clone();
     let engine = match backend {
         Backend::Engine(engine) => engine,
-        Backend::Refusing(cause) => return refusing(&frame.request, cause),
+        Backend::Refusing(cause) => {
+            let counts = Counts::not_ready(&frame.request);
+            return (refusing(&frame.request, cause), counts);
+        }
     };
     if frame.request.needs_netns() && descriptors.is_none() {
-        return failed(code::PROTOCOL, "no network namespace came with the request", String::new(), false);
+        let lacks = "no network namespace came with the request";
+        // A DEL needs none.
+        let counts = Counts::alike(&frame.request, AddOutcome::BadRequest, DelOutcome::Done);
+        return (failed(code::PROTOCOL, lacks, String::new(), false), counts);
     }
+    let too_late = Counts::alike(&frame.request, AddOutcome::TimedOut, DelOutcome::TimedOut);
     let command = frame.request.command();
     let trace = frame.trace.as_ref().map(|trace| trace.as_str().into());
     // In every line about this request. Without a trace there is nothing to say, and nothing is paid.
@@ -62,25 +109,22 @@ pub(super) async fn answer(
     let answering = async {
         match frame.request {
             Request::Add(add) => match descriptors {
-                Some(came) => add_answer(add, came, patience, trace, desk, &engine).await,
-                None => stopping(),
-            },
-            Request::Del(del) => match engine.del(key_of(&del.sandbox)).await {
-                Ok(Deleted::Durable) => Answer::Done,
-                // Then the plugin leaves a tombstone: should this daemon end before the disk takes the release, the next
-                // one finds it there.
-                Ok(Deleted::Owed) => {
-                    let details = "the pod's network is gone, and its release is not written down".to_owned();
-                    failed(code::TRY_AGAIN_LATER, "the ledger cannot be written", details, true)
+                Some(came) => {
+                    let (answer, outcome) = add_answer(add, came, patience, trace, desk, &engine).await;
+                    (answer, Counts::Add(outcome))
                 }
-                Err(_stopped) => stopping(),
+                None => (stopping(), Counts::Add(AddOutcome::NotReady)),
             },
+            Request::Del(del) => {
+                let (answer, outcome) = del_answer(engine.del(key_of(&del.sandbox)).await);
+                (answer, Counts::Del(outcome))
+            }
             Request::Check(check) => match descriptors {
-                Some(came) => check_answer(check, came, desk, &engine).await,
-                None => stopping(),
+                Some(came) => (check_answer(check, came, desk, &engine).await, Counts::Other),
+                None => (stopping(), Counts::Other),
             },
-            Request::Status(_) => status_answer(&engine).await,
-            Request::Gc(gc) => gc_answer(gc, &engine).await,
+            Request::Status(_) => (status_answer(&engine).await, Counts::Other),
+            Request::Gc(gc) => (gc_answer(gc, &engine).await, Counts::Other),
         }
     };
     let in_time = tokio::time::timeout(patience, answering.instrument(span.clone())).await;
@@ -95,8 +139,23 @@ pub(super) async fn answer(
                 "a request was not answered in time: disk or kernel are stuck"
             );
         }
-        failed(code::TRY_AGAIN_LATER, "the daemon could not answer in time", String::new(), true)
+        let late = failed(code::TRY_AGAIN_LATER, "the daemon could not answer in time", String::new(), true);
+        (late, too_late)
     })
+}
+
+fn del_answer(deleted: Result<Deleted, Stopped>) -> (Answer, DelOutcome) {
+    match deleted {
+        Ok(Deleted::Durable) => (Answer::Done, DelOutcome::Done),
+        // Then the plugin leaves a tombstone: should this daemon end before the disk takes the release, the next
+        // one finds it there.
+        Ok(Deleted::Owed) => {
+            let details = "the pod's network is gone, and its release is not written down".to_owned();
+            let answer = failed(code::TRY_AGAIN_LATER, "the ledger cannot be written", details, true);
+            (answer, DelOutcome::Owed)
+        }
+        Err(Stopped) => (stopping(), DelOutcome::NotReady),
+    }
 }
 
 async fn add_answer(
@@ -106,14 +165,14 @@ async fn add_answer(
     trace: Option<Box<str>>,
     desk: &Desk,
     engine: &EngineHandle,
-) -> Answer {
+) -> (Answer, AddOutcome) {
     let began = Instant::now();
     let (netns, inode) = match accepted(came, desk).await {
         Ok(accepted) => accepted,
         Err(refusal) => {
             let (path, cause) = (start_of(&add.netns_path), start_of(&refusal.details));
             tracing::warn!(sandbox = %add.sandbox, path, cause, "ADD refused");
-            return Answer::Failed(refusal);
+            return (Answer::Failed(refusal), AddOutcome::BadRequest);
         }
     };
     let sandbox = key_of(&add.sandbox);
@@ -137,7 +196,8 @@ async fn add_answer(
         Err(error) => {
             let details = chain(&error);
             tracing::error!(%sandbox, %pod, error = details, "ADD refused");
-            return failed(code::TRY_AGAIN_LATER, "an earlier release cannot be carried out", details, true);
+            let unsettled = "an earlier release cannot be carried out";
+            return (failed(code::TRY_AGAIN_LATER, unsettled, details, true), AddOutcome::Unsettled);
         }
     };
     let mut adding = pin!(engine.add(request));
@@ -153,7 +213,8 @@ async fn add_answer(
         Ok(lease) => {
             let Some(added) = added(&lease) else {
                 let details = format!("the lease of {sandbox} names no address");
-                return failed(code::FAILED, "the pod's network could not be set up", details, false);
+                let answer = failed(code::FAILED, "the pod's network could not be set up", details, false);
+                return (answer, AddOutcome::Wiring);
             };
             desk.troubles.over(&pod);
             let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -164,13 +225,13 @@ async fn add_answer(
                 }
             };
             tokio::spawn(told.in_current_span());
-            Answer::Added(added)
+            (Answer::Added(added), AddOutcome::Added)
         }
         Err(error) => {
             let (code, message) = in_cni(&error);
             let details = chain(&error);
             desk.troubles.refused(&pod, &details, clock::wall());
-            failed(code, message, details, error.worth_retrying())
+            (failed(code, message, details, error.worth_retrying()), AddOutcome::of(&error))
         }
     }
 }

@@ -275,11 +275,13 @@ fn of_each_variable_it_is_known_who_may_set_it() {
         .chain(OF_THE_PROCESS)
         .chain(node::VARIABLES)
         .chain(cluster::VARIABLES)
+        .chain(ports::VARIABLES)
         .copied()
         .collect();
     known.sort_unstable();
     assert_eq!(read, known);
-    let mut own = OF_THE_PROCESS.iter().chain(node::VARIABLES).chain(cluster::VARIABLES);
+    let of_the_pod = cluster::VARIABLES.iter().chain(ports::VARIABLES);
+    let mut own = OF_THE_PROCESS.iter().chain(node::VARIABLES).chain(of_the_pod);
     assert!(!own.any(|name| is_for_clusters(name)));
 }
 
@@ -323,4 +325,22 @@ fn the_api_server_is_found_as_kubelet_tells_or_as_the_incumbents_manifest_does()
     assert_eq!(with("abc.eks.amazonaws.com").as_deref(), Some("https://abc.eks.amazonaws.com"));
     assert_eq!(with("http://abc").as_deref(), Some("https://172.20.0.1:6443"), "told, and left out");
     assert_eq!(from(&usual).api_server, None, "which node is this?");
+}
+
+#[test]
+fn metrics_and_introspection_are_where_the_incumbents_are_and_can_be_switched_off() {
+    let told = |pairs: &[(&str, &str)]| {
+        let read = from(pairs);
+        let at =
+            |place: Option<holdfast_metrics::Place>| place.map(|place| place.to_string()).unwrap_or_default();
+        (at(read.ports.metrics), at(read.ports.introspection))
+    };
+    let places = |metrics: &str, introspection: &str| (metrics.to_owned(), introspection.to_owned());
+    let usual = places("[::]:61678", "127.0.0.1:61679");
+    assert_eq!(told(&[]), usual);
+    assert_eq!(told(&[("DISABLE_METRICS", "true")]), places("", "127.0.0.1:61679"));
+    assert_eq!(told(&[("DISABLE_INTROSPECTION", "1")]), places("[::]:61678", ""));
+    let at = |place| told(&[("INTROSPECTION_BIND_ADDRESS", place)]).1;
+    assert_eq!(at("unix:/run/x.sock"), "unix:/run/x.sock");
+    assert_eq!(at("nowhere"), usual.1, "what cannot be read is as if it were not there");
 }

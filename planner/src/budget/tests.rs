@@ -3,24 +3,10 @@ use crate::Step;
 use crate::toy::{Fate, Toy, by_eni, now_at};
 use holdfast_model::cloud::CloudChange;
 
-const EVERY: [Api; 11] = [
-    Api::CreateNetworkInterface,
-    Api::AttachNetworkInterface,
-    Api::ModifyNetworkInterfaceAttribute,
-    Api::AssignPrivateIpAddresses,
-    Api::UnassignPrivateIpAddresses,
-    Api::DetachNetworkInterface,
-    Api::DeleteNetworkInterface,
-    Api::CreateTags,
-    Api::DescribeNetworkInterfaces,
-    Api::DescribeInstanceTypes,
-    Api::DescribeSubnets,
-];
-
 /// Whoever asks all the time gets what flows in, and no more.
 #[test]
 fn a_bucket_gives_its_burst_and_then_its_rate() {
-    for api in EVERY {
+    for api in Api::ALL {
         let mut budget = Budget::default();
         let mut given = 0;
         for ms in 0..60_000 {

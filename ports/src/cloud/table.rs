@@ -141,6 +141,11 @@ const TABLE: &[Row] = &[
     any("RequestTimeoutException", CloudFault::Unknown),
 ];
 
+/// A code of the table, in its own spelling; `None` for one that it does not name.
+pub fn known_code(code: &str) -> Option<&'static str> {
+    TABLE.iter().map(|row| row.code).find(|known| *known == code)
+}
+
 /// What EC2's answer means to a caller, by its code, its words and its HTTP status. Codes that the table does not name go
 /// by their family, then by the status. `retry_after` is the wait that the answer asks for, if any.
 pub fn classify(code: &str, message: &str, status: u16, retry_after: Option<Duration>) -> CloudFault {

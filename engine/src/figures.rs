@@ -1,0 +1,206 @@
+//! The node's state in numbers, for whoever watches it: counts only, nothing of the ledger is copied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use holdfast_model::block::{Block, BlockState};
+use holdfast_model::cloud::Api;
+use holdfast_model::eni::{EniRecord, Management};
+use holdfast_model::host::NatSeen;
+use holdfast_model::ids::EniId;
+use holdfast_model::invariants;
+use holdfast_model::ledger::Ledger;
+use holdfast_model::limits::InstanceLimits;
+use holdfast_model::pool::PoolKey;
+use holdfast_model::time::Now;
+use holdfast_model::uses::Use;
+use holdfast_planner::{self as planner, BudgetLevel};
+use ipnet::IpNet;
+
+use crate::engine::Engine;
+use crate::request::Status;
+use crate::tally::Tally;
+use crate::world::World;
+
+#[cfg(test)]
+mod tests;
+
+/// What there is to count of a node at one instant. What is not known is not there.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Would an ADD work now?
+    pub status: Status,
+    /// How long this process took from its engine's begin until pods could be served; `None`: not yet.
+    pub served_after: Option<Duration>,
+    /// What the node's type can carry.
+    pub limits: Option<InstanceLimits>,
+    /// ENIs that are attached.
+    pub enis: Vec<EniFigures>,
+    /// For each block that EC2 has on an ENI of ours how many of its addresses are leased.
+    pub leased_by_block: Vec<(IpNet, u32)>,
+    /// ADDs that wait.
+    pub waiting: u32,
+    /// How long the one that came first has waited; `None`: none waits.
+    pub longest_wait: Option<Duration>,
+    /// Changes of EC2 that are meant to be made and of which it is not known that they were, by action.
+    pub intents: BTreeMap<Api, u32>,
+    /// Reads of EC2 that are not answered yet.
+    pub reads: u32,
+    /// What is left of this node's share of EC2's rates, by action.
+    pub budget: BTreeMap<Api, BudgetLevel>,
+    /// Setbacks for which calls rest just now, by action.
+    pub pauses: BTreeMap<Api, u32>,
+    /// Pods that were answered for and that nothing reaches.
+    pub cut_off: u32,
+    /// Invariants that the ledger breaks. Anything above zero is a defect.
+    pub violations: u32,
+    /// Whether the disk takes what it is given.
+    pub ledger_writable: bool,
+    /// What the last look at the NAT table showed; `None`: there is to be none.
+    pub nat: Option<NatSeen>,
+    /// What has happened since the process began.
+    pub tally: Tally,
+}
+
+/// One attached ENI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EniFigures {
+    /// Which.
+    pub id: EniId,
+    /// Whose it is.
+    pub management: Management,
+    /// What each of its addresses is doing, those of nobody's ENI excepted: exactly one thing, so that together they are all
+    /// that EC2 has on it.
+    pub addresses: BTreeMap<AddressState, u32>,
+}
+
+/// What an address is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AddressState {
+    /// The ENI's own.
+    Primary,
+    /// Can be leased at this instant.
+    Free,
+    /// Nobody uses it, and it cannot be leased yet or any more: its ENI is not set up, is being given back or is closed, or
+    /// EC2 has to show it once more.
+    Unready,
+    /// A pod's.
+    Leased,
+    /// Freed, resting.
+    Cooling,
+    /// Perhaps used by somebody that the ledger does not know.
+    Quarantined,
+    /// A pod's, although EC2 has taken it away.
+    Withdrawn,
+    /// Being given back.
+    Leaving,
+    /// A delegated prefix, which takes up the room of one address.
+    Prefix,
+}
+
+impl AddressState {
+    /// Each of them.
+    pub const ALL: [Self; 9] = [
+        Self::Primary,
+        Self::Free,
+        Self::Unready,
+        Self::Leased,
+        Self::Cooling,
+        Self::Quarantined,
+        Self::Withdrawn,
+        Self::Leaving,
+        Self::Prefix,
+    ];
+
+    /// `None`: EC2 has it no longer.
+    fn of(block: &Block, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Option<Self> {
+        match block.state {
+            BlockState::Gone(_) => return None,
+            BlockState::Leaving(_) => return Some(Self::Leaving),
+            BlockState::Withdrawn => return Some(Self::Withdrawn),
+            BlockState::Held if !block.is_host() => return Some(Self::Prefix),
+            BlockState::Held => {}
+        }
+        let ip = block.net.addr();
+        Some(match ledger.uses.get(&ip) {
+            Some(Use::Leased(_)) => Self::Leased,
+            Some(Use::Suspect(_)) => Self::Quarantined,
+            Some(what @ Use::Cooling(_)) if !what.is_over(now) => Self::Cooling,
+            Some(Use::Cooling(_)) | None if free.contains(&ip) => Self::Free,
+            Some(Use::Cooling(_)) | None => Self::Unready,
+        })
+    }
+}
+
+impl EniFigures {
+    fn of(eni: &EniRecord, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Self {
+        let mut addresses: BTreeMap<_, u32> = BTreeMap::new();
+        if eni.management != Management::Unmanaged {
+            addresses.extend(AddressState::ALL.map(|state| (state, 0)));
+            addresses.insert(AddressState::Primary, u32::from(eni.primary_ipv4.is_some()));
+            let states = ledger.blocks_on(&eni.id);
+            for state in states.filter_map(|block| AddressState::of(block, ledger, free, now)) {
+                *addresses.entry(state).or_default() += 1;
+            }
+        }
+        Self { id: eni.id.clone(), management: eni.management, addresses }
+    }
+
+    /// How many of its addresses are doing this.
+    pub fn count(&self, state: AddressState) -> u32 {
+        self.addresses.get(&state).copied().unwrap_or(0)
+    }
+}
+
+fn leased_in(block: &Block, ledger: &Ledger) -> u32 {
+    let leased = ledger.uses_in(block.net).filter(|(_, what)| matches!(what, Use::Leased(_)));
+    counted(leased.count())
+}
+
+fn counted(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl<W: World> Engine<W> {
+    pub(crate) fn figures(&self) -> Figures {
+        let (now, ledger) = (self.now(), self.book.ledger());
+        let free = planner::free_addresses(PoolKey::DEFAULT, ledger, &self.observed, &now);
+        let free: BTreeSet<IpAddr> = free.into_iter().map(|choice| choice.address).collect();
+        let limits = planner::limits_of(ledger, &self.observed);
+        let attached = ledger.enis.values().filter(|eni| eni.attachment().is_some());
+        let ours = |block: &&Block| {
+            let eni = ledger.enis.get(&block.eni);
+            block.occupies() && eni.is_some_and(|eni| eni.management != Management::Unmanaged)
+        };
+        let mut intents: BTreeMap<_, u32> = BTreeMap::new();
+        for intent in ledger.intents.values() {
+            *intents.entry(intent.change.api()).or_default() += 1;
+        }
+        let mut pauses: BTreeMap<_, u32> = BTreeMap::new();
+        for pause in self.observed.pauses.iter().filter(|pause| pause.until > now.boottime) {
+            *pauses.entry(pause.api).or_default() += 1;
+        }
+        let waits = || self.attachments.waiting().map(|(_, add)| now.boottime.since(add.since));
+        Figures {
+            status: self.status(),
+            served_after: self.served_after,
+            enis: attached.map(|eni| EniFigures::of(eni, ledger, &free, &now)).collect(),
+            leased_by_block: (ledger.blocks.values().filter(ours))
+                .map(|block| (block.net, leased_in(block, ledger)))
+                .collect(),
+            waiting: counted(waits().count()),
+            longest_wait: waits().max(),
+            intents,
+            reads: counted(self.observed.reads.under_way()),
+            budget: self.observed.budget.levels(now.boottime),
+            pauses,
+            cut_off: counted(self.unreached.pods.len()),
+            violations: counted(invariants::check(ledger, limits.as_ref()).len()),
+            limits,
+            ledger_writable: self.condition().disk_trouble().is_none(),
+            nat: self.config.wants_nat_table().then_some(self.nat_seen),
+            tally: Tally { adds: self.phases.took.clone(), ..self.tally.clone() },
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use holdfast_model::config::Config;
+use holdfast_model::ids::{BootId, IntentId};
+use holdfast_model::ledger::Change;
+use holdfast_model::time::{BootTime, WallTime};
+use holdfast_model::uses::{Cooldown, Suspicion};
+
+use super::*;
+use crate::desk::{Desk, pass, sandbox};
+use crate::request::Deleted;
+use crate::tally::Repair;
+
+fn now() -> Now {
+    Now { boot: BootId::new("b"), boottime: BootTime(100_000), wall: WallTime(0) }
+}
+
+fn rest(seconds: u64) -> Use {
+    Use::Cooling(Cooldown { boot: now().boot, since: BootTime(90_000), period_ms: seconds * 1000 })
+}
+
+/// POOL-ACCOUNT: each address is doing exactly one thing, so that all together are what EC2 has there.
+#[tokio::test(start_paused = true)]
+async fn each_address_is_in_one_state_and_none_is_left_out() {
+    let desk = Desk::serving(Config::default()).await;
+    let mut ledger = desk.dump().await.unwrap().ledger;
+    let eni = ledger.enis.values().next().unwrap().clone();
+    let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
+    let block = |last: u8, state| {
+        Change::PutBlock(Block { state, ..Block::held(IpNet::from(ip(last)), eni.id.clone(), BootTime(1)) })
+    };
+    ledger.apply_all(&[
+        block(5, BlockState::Held),
+        Change::DropUse(ip(5)),
+        block(6, BlockState::Held),
+        Change::PutUse(ip(6), rest(30)),
+        block(7, BlockState::Held),
+        // Over: as if it had none.
+        Change::PutUse(ip(7), rest(10)),
+        block(8, BlockState::Held),
+        Change::PutUse(ip(8), Use::Suspect(Suspicion::MaybeInUse)),
+        block(9, BlockState::Held),
+        Change::PutUse(ip(9), Use::Leased(sandbox("a"))),
+        block(10, BlockState::Withdrawn),
+        Change::PutUse(ip(10), Use::Leased(sandbox("b"))),
+        block(11, BlockState::Leaving(IntentId(uuid::Uuid::nil()))),
+        block(12, BlockState::Gone(BootTime(2))),
+        Change::PutBlock(Block::held("10.0.1.0/28".parse().unwrap(), eni.id.clone(), BootTime(1))),
+    ]);
+    let free = BTreeSet::from([ip(5)]);
+    let figures = EniFigures::of(&eni, &ledger, &free, &now());
+    let expected = [
+        (AddressState::Primary, 1),
+        (AddressState::Free, 1),
+        (AddressState::Unready, 1),
+        (AddressState::Leased, 1),
+        (AddressState::Cooling, 1),
+        (AddressState::Quarantined, 1),
+        (AddressState::Withdrawn, 1),
+        (AddressState::Leaving, 1),
+        (AddressState::Prefix, 1),
+    ];
+    assert_eq!(figures.addresses, BTreeMap::from(expected));
+    let there = ledger.blocks_on(&eni.id).filter(|block| block.occupies()).count();
+    assert_eq!(figures.addresses.values().sum::<u32>() as usize, there + 1, "the ENI's own besides");
+    let others = EniRecord { management: Management::Unmanaged, ..eni };
+    assert_eq!(EniFigures::of(&others, &ledger, &free, &now()).addresses, BTreeMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_follow_a_pods_life() {
+    let desk = Desk::serving(Config::default()).await;
+    let sums = async || {
+        let figures = desk.figures().await.unwrap();
+        let of = |state| figures.enis.iter().map(|eni| eni.count(state)).sum::<u32>();
+        [AddressState::Free, AddressState::Leased, AddressState::Cooling].map(of)
+    };
+    assert_eq!(sums().await, [3, 0, 0]);
+    desk.add("a").await.unwrap();
+    assert_eq!(sums().await, [2, 1, 0]);
+    let figures = desk.figures().await.unwrap();
+    assert_eq!(figures.leased_by_block.iter().map(|(_, leased)| leased).sum::<u32>(), 1);
+    assert_eq!(figures.leased_by_block.len(), 3);
+    assert_eq!((figures.violations, figures.waiting, figures.longest_wait), (0, 0, None));
+    assert_eq!(desk.del("a").await, Ok(Deleted::Durable));
+    pass(1).await;
+    assert_eq!(sums().await, [2, 0, 1]);
+    pass(60).await;
+    assert_eq!(sums().await, [3, 0, 0]);
+    assert!(figures.enis.iter().all(|eni| eni.management == Management::Managed), "{figures:?}");
+    assert!(matches!(figures.status, Status::Ready), "{figures:?}");
+    assert!(figures.served_after.is_some() && figures.ledger_writable, "{figures:?}");
+    assert_eq!(figures.tally.repairs.get(&Repair::Nat), Some(&1), "written at the start");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_and_what_is_under_way_is_told_while_it_is() {
+    let desk = Desk::start(Config::default());
+    desk.cloud_is_silent(true);
+    pass(10).await;
+    let waiting = desk.adding(crate::desk::request("a"));
+    pass(5).await;
+    let figures = desk.figures().await.unwrap();
+    assert_eq!((figures.waiting, figures.longest_wait), (1, Some(Duration::from_secs(5))));
+    assert!(figures.reads > 0, "{figures:?}");
+    desk.cloud_is_silent(false);
+    waiting.await.unwrap().unwrap();
+    let figures = desk.figures().await.unwrap();
+    assert_eq!((figures.waiting, figures.longest_wait), (0, None));
+    let wait = figures.tally.adds.wait.sum();
+    assert!(wait >= Duration::from_secs(5), "{wait:?}");
+}
+
+/// What is known of nothing yet is not there.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_nobody_has_told_who_it_is_has_no_figures_of_its_type() {
+    let desk = Desk::start_with(Config::default(), false);
+    pass(1).await;
+    let figures = desk.figures().await.unwrap();
+    assert_eq!((figures.limits, figures.served_after), (None, None));
+    assert!(matches!(figures.status, Status::Refusing(_)));
+    assert!(figures.enis.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_is_told() {
+    let desk = Desk::serving(Config::default()).await;
+    desk.disk_hangs(true);
+    let adding = desk.adding(crate::desk::request("a"));
+    pass(10).await;
+    assert!(!desk.figures().await.unwrap().ledger_writable);
+    desk.disk_hangs(false);
+    adding.await.unwrap().unwrap_err();
+    pass(1).await;
+    assert!(desk.figures().await.unwrap().ledger_writable);
+}
