@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::desk::{Desk, pass, sandbox};
-    use crate::request::Status;
+    use crate::ready::Status;
 
     fn divert(desk: &Desk, container: &str) {
         let words = format!("packets from {container} do not go by table 2 but nowhere");

@@ -9,19 +9,15 @@ use holdfast_model::cloud::Api;
 use holdfast_model::eni::{EniRecord, Management};
 use holdfast_model::host::NatSeen;
 use holdfast_model::ids::EniId;
-use holdfast_model::invariants;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
-use holdfast_model::pool::PoolKey;
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
-use holdfast_planner::{self as planner, BudgetLevel};
+use holdfast_planner::BudgetLevel;
 use ipnet::IpNet;
 
-use crate::engine::Engine;
-use crate::request::Status;
+use crate::ready::Status;
 use crate::tally::Tally;
-use crate::world::World;
 
 #[cfg(test)]
 mod tests;
@@ -134,7 +130,7 @@ impl AddressState {
 }
 
 impl EniFigures {
-    fn of(eni: &EniRecord, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Self {
+    pub(crate) fn of(eni: &EniRecord, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Self {
         let mut addresses: BTreeMap<_, u32> = BTreeMap::new();
         if eni.management != Management::Unmanaged {
             addresses.extend(AddressState::ALL.map(|state| (state, 0)));
@@ -153,54 +149,11 @@ impl EniFigures {
     }
 }
 
-fn leased_in(block: &Block, ledger: &Ledger) -> u32 {
+pub(crate) fn leased_in(block: &Block, ledger: &Ledger) -> u32 {
     let leased = ledger.uses_in(block.net).filter(|(_, what)| matches!(what, Use::Leased(_)));
     counted(leased.count())
 }
 
-fn counted(count: usize) -> u32 {
+pub(crate) fn counted(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-impl<W: World> Engine<W> {
-    pub(crate) fn figures(&self) -> Figures {
-        let (now, ledger) = (self.now(), self.book.ledger());
-        let free = planner::free_addresses(PoolKey::DEFAULT, ledger, &self.observed, &now);
-        let free: BTreeSet<IpAddr> = free.into_iter().map(|choice| choice.address).collect();
-        let limits = planner::limits_of(ledger, &self.observed);
-        let attached = ledger.enis.values().filter(|eni| eni.attachment().is_some());
-        let ours = |block: &&Block| {
-            let eni = ledger.enis.get(&block.eni);
-            block.occupies() && eni.is_some_and(|eni| eni.management != Management::Unmanaged)
-        };
-        let mut intents: BTreeMap<_, u32> = BTreeMap::new();
-        for intent in ledger.intents.values() {
-            *intents.entry(intent.change.api()).or_default() += 1;
-        }
-        let mut pauses: BTreeMap<_, u32> = BTreeMap::new();
-        for pause in self.observed.pauses.iter().filter(|pause| pause.until > now.boottime) {
-            *pauses.entry(pause.api).or_default() += 1;
-        }
-        let waits = || self.attachments.waiting().map(|(_, add)| now.boottime.since(add.since));
-        Figures {
-            status: self.status(),
-            served_after: self.served_after,
-            enis: attached.map(|eni| EniFigures::of(eni, ledger, &free, &now)).collect(),
-            leased_by_block: (ledger.blocks.values().filter(ours))
-                .map(|block| (block.net, leased_in(block, ledger)))
-                .collect(),
-            waiting: counted(waits().count()),
-            longest_wait: waits().max(),
-            intents,
-            reads: counted(self.observed.reads.under_way()),
-            budget: self.observed.budget.levels(now.boottime),
-            pauses,
-            cut_off: counted(self.unreached.pods.len()),
-            violations: counted(invariants::check(ledger, limits.as_ref()).len()),
-            limits,
-            ledger_writable: self.condition().disk_trouble().is_none(),
-            nat: self.config.wants_nat_table().then_some(self.nat_seen),
-            tally: Tally { adds: self.phases.took.clone(), ..self.tally.clone() },
-        }
-    }
 }

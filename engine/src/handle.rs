@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::dump::Dump;
 use crate::event::Event;
 use crate::figures::Figures;
-use crate::request::{AddError, AddRequest, Deleted, Request, Status, Stopped};
+use crate::ready::Status;
+use crate::request::{AddError, AddRequest, Deleted, Request, Stopped};
 
 /// A handle on a running engine.
 #[derive(Clone, Debug)]

@@ -7,18 +7,7 @@ use std::time::Duration;
 use holdfast_model::sandbox::SandboxKey;
 
 use crate::attachment::{Input, Work};
-use crate::durations::Durations;
-
-/// How long the phases of ADDs took. One that failed counts in those that it got through.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AddPhases {
-    /// From the request to the choice of an address: the wait for one, and for an older attachment of the same sandbox.
-    pub wait: Durations,
-    /// Until the lease was durable.
-    pub commit: Durations,
-    /// Until the pod was wired and read back.
-    pub wire: Durations,
-}
+use crate::tally::AddPhases;
 
 /// A point on an ADD's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

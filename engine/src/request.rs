@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::dump::Dump;
 use crate::figures::Figures;
+use crate::ready::Status;
 
 /// A sandbox that wants an address.
 #[derive(Debug, Clone)]
@@ -120,21 +121,6 @@ pub enum Deleted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon is stopping")]
 pub struct Stopped;
-
-/// Would an ADD work now?
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
-    /// Yes.
-    Ready,
-    /// Yes, but pods lack something, and this is why: the host's network cannot be put right.
-    Impaired(String),
-    /// Not at once, but addresses are on their way.
-    Growing,
-    /// The daemon does its work; there is no address to be had, and this is why. A node that is full is in this state.
-    Short(Refusal),
-    /// No: the daemon cannot serve anybody, and why.
-    Refusing(Refusal),
-}
 
 pub(crate) enum Request {
     Add {

@@ -11,7 +11,7 @@ use holdfast_planner as planner;
 use holdfast_ports::HostFault;
 
 use crate::engine::Engine;
-use crate::request::Status;
+use crate::ready::Status;
 use crate::world::World;
 
 impl<W: World> Engine<W> {

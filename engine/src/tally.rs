@@ -7,7 +7,7 @@ use holdfast_model::eni::Management;
 use holdfast_model::host::HostAction;
 use holdfast_model::ledger::{Change, Ledger};
 
-use crate::phases::AddPhases;
+use crate::durations::Durations;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +29,17 @@ pub struct Tally {
     pub failed_commits: u64,
     /// What ADDs spent their time on.
     pub adds: AddPhases,
+}
+
+/// How long the phases of ADDs took. One that failed counts in those that it got through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddPhases {
+    /// From the request to the choice of an address: the wait for one, and for an older attachment of the same sandbox.
+    pub wait: Durations,
+    /// Until the lease was durable.
+    pub commit: Durations,
+    /// Until the pod was wired and read back.
+    pub wire: Durations,
 }
 
 /// Differences between the ledger and what EC2 showed, by which the ledger was put right. What our own calls bring is none of
