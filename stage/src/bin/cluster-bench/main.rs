@@ -30,6 +30,9 @@ struct Cli {
     /// How many stages of each network are brought up, in turn.
     #[arg(long, default_value_t = 2)]
     rounds: u16,
+    /// The node's instance type: one whose first ENIs have addresses for two bursts, of which one rests.
+    #[arg(long = "type", default_value = "m5.4xlarge")]
+    instance_type: String,
     /// The repository.
     #[arg(long, default_value = ".")]
     root: PathBuf,
@@ -83,7 +86,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 }
 
 fn on_stage(cli: &Cli, network: &str, plugin: &str) -> anyhow::Result<Figures> {
-    stage(cli, &["up", "--nodes", "1", "--plugin", network])?;
+    stage(cli, &["up", "--nodes", "1", "--type", &cli.instance_type, "--plugin", network])?;
     let root = std::path::absolute(&cli.root).context("the repository")?;
     let cluster = Cluster::new(&root, &RunFolder::new(&root, NAME)?);
     let mut figures = Figures::default();
@@ -104,10 +107,12 @@ fn on_stage(cli: &Cli, network: &str, plugin: &str) -> anyhow::Result<Figures> {
     for _ in 0..cli.bursts {
         figures.bursts.push(burst(&cluster, cli.pods)?);
     }
-    let log = cluster.exec(NODE, &["cat", "/run/cni-timer.log"])?;
+    let log = cluster.exec(NODE, &["sh", "-c", "touch /run/cni-timer.log; cat /run/cni-timer.log"])?;
     figures.adds = timer_lines(&log, "ADD");
     figures.dels = timer_lines(&log, "DEL");
     ensure!(figures.adds.len() == usize::from(cli.pods * cli.bursts), "not each pod had one ADD: {log}");
+    let (adds, bursts) = (median(&figures.adds), &figures.bursts);
+    println!("ADD {adds:.0} ms, bursts {bursts:.0?} ms, first pod {:.0?} ms", figures.first_pod);
     Ok(figures)
 }
 
