@@ -81,3 +81,12 @@ another program.
 {{- $caps := dict "capabilities" (dict "drop" (list "ALL") "add" $add) -}}
 {{- toYaml (mergeOverwrite (dict) $least $asked $caps) -}}
 {{- end }}
+
+{{/* A probe asks in one way. Helm lays a user's over the default one, whose way is not asked for then. */}}
+{{- define "holdfast.oneHandler" -}}
+{{- if or .httpGet .tcpSocket .grpc -}}
+{{- toYaml (omit . "exec") -}}
+{{- else -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end }}

@@ -46,12 +46,12 @@ template:
             protocol: TCP
         {{- with .Values.livenessProbe }}
         livenessProbe:
-          {{- toYaml (omit . "timeoutSeconds") | nindent 10 }}
+          {{- toYaml (omit (include "holdfast.oneHandler" . | fromYaml) "timeoutSeconds") | nindent 10 }}
           timeoutSeconds: {{ .timeoutSeconds | default $.Values.livenessProbeTimeoutSeconds }}
         {{- end }}
         {{- with .Values.readinessProbe }}
         readinessProbe:
-          {{- toYaml (omit . "timeoutSeconds") | nindent 10 }}
+          {{- toYaml (omit (include "holdfast.oneHandler" . | fromYaml) "timeoutSeconds") | nindent 10 }}
           timeoutSeconds: {{ .timeoutSeconds | default $.Values.readinessProbeTimeoutSeconds }}
         {{- end }}
         {{- with .Values.resources }}
