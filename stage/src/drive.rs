@@ -6,9 +6,11 @@ mod client;
 mod cluster;
 mod killer;
 mod rolling;
+mod verb;
 
 pub use app::{App, Pod, doubled};
 pub use client::{Asked, Client};
 pub use cluster::Cluster;
 pub use killer::Killer;
 pub use rolling::Rolled;
+pub use verb::verb;

@@ -14,7 +14,7 @@ const PORT: u16 = 8080;
 #[derive(Debug, Clone)]
 pub struct App {
     name: String,
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
 }
 
 /// One of its pods.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::app::doubled;
-use super::{App, Asked, Client, Cluster, Killer};
+use super::{App, Asked, Client, Killer};
 use crate::error::Result;
 
 /// Between two questions of the client.
@@ -31,23 +31,17 @@ pub struct Rolled {
 impl App {
     /// Replaces all pods so often, one time after the other, while a daemon is killed each time so much has passed, and a
     /// client asks by each node's port.
-    pub fn roll(
-        &self,
-        cluster: &Cluster,
-        rounds: u32,
-        kill_every: Duration,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Rolled> {
+    pub fn roll(&self, rounds: u32, kill_every: Duration, progress: &mut dyn FnMut(&str)) -> Result<Rolled> {
         let port = self.node_port()?;
         let at = |(_, address): (String, String)| Some(SocketAddr::new(address.parse().ok()?, port));
-        let servers = cluster.nodes()?.into_iter().filter_map(at).collect();
+        let servers = self.cluster.nodes()?.into_iter().filter_map(at).collect();
         let begun = Instant::now();
-        let client = Client::start(cluster, servers, ASKS_EVERY)?;
-        let killer = Killer::start(cluster, kill_every)?;
+        let client = Client::start(&self.cluster, servers, ASKS_EVERY)?;
+        let killer = Killer::start(&self.cluster, kill_every)?;
         let (mut twice, mut seen) = (BTreeMap::new(), BTreeMap::new());
         for round in 1..=rounds {
             self.restart()?;
-            cluster.wait("an update done", || {
+            self.cluster.wait("an update done", || {
                 let pods = self.pods()?;
                 twice.extend(doubled(&pods));
                 seen.extend(pods.into_iter().map(|pod| (pod.name.clone(), pod)));

@@ -13,7 +13,7 @@ fn updates_under_killed_daemons_lose_nothing() {
     let cluster = stage.cluster();
     let app = App::deploy(&cluster, "web", 40).unwrap();
     app.settle().unwrap();
-    let rolled = app.roll(&cluster, 3, Duration::from_secs(2), &mut |what| eprintln!("{what}")).unwrap();
+    let rolled = app.roll(3, Duration::from_secs(2), &mut |what| eprintln!("{what}")).unwrap();
     let (kills, pods, answers) = (rolled.kills, rolled.pods, rolled.asked.answers());
     eprintln!("{kills} kills, {pods} pods, {answers} answers in {:?}", rolled.took);
     // Else little was shown.

@@ -5,14 +5,14 @@
 
 mod figures;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use holdfast_stage::RunFolder;
-use holdfast_stage::drive::Cluster;
+use holdfast_stage::drive::{Cluster, verb};
 use serde_json::{Value, json};
 
 use figures::{Figures, first_pod, median, percentile, timer_lines};
@@ -61,7 +61,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         for (at, (network, plugin)) in NETWORKS.iter().enumerate() {
             println!("round {round} of {}: {network}", cli.rounds);
             let measured = on_stage(cli, network, plugin);
-            let ended = stage(cli, &["down"]);
+            let ended = verb(&cli.root, NAME, &["down"]).map_err(anyhow::Error::from);
             figures[at].add(measured.and_then(|figures| ended.map(|()| figures))?);
         }
     }
@@ -86,7 +86,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 }
 
 fn on_stage(cli: &Cli, network: &str, plugin: &str) -> anyhow::Result<Figures> {
-    stage(cli, &["up", "--nodes", "1", "--type", &cli.instance_type, "--plugin", network])?;
+    verb(&cli.root, NAME, &["up", "--nodes", "1", "--type", &cli.instance_type, "--plugin", network])?;
     let root = std::path::absolute(&cli.root).context("the repository")?;
     let cluster = Cluster::new(&root, &RunFolder::new(&root, NAME)?);
     let mut figures = Figures::default();
@@ -165,15 +165,4 @@ fn burst(cluster: &Cluster, pods: u16) -> anyhow::Result<f64> {
     let took = begun.elapsed().as_secs_f64() * 1000.0;
     cluster.kubectl(&["delete", "pods", "--selector=app=burst", "--wait=true", timeout])?;
     Ok(took)
-}
-
-/// A verb of `stage`, which is beside this program.
-fn stage(cli: &Cli, arguments: &[&str]) -> anyhow::Result<()> {
-    let program =
-        Path::new(&std::env::current_exe().context("the path of this program")?).with_file_name("stage");
-    let mut command = Command::new(&program);
-    command.args(&arguments[..1]).args(["--name", NAME, "--root"]).arg(&cli.root).args(&arguments[1..]);
-    let status = command.status().with_context(|| format!("running {}", program.display()))?;
-    ensure!(status.success(), "stage {} failed", arguments[0]);
-    Ok(())
 }

@@ -1,13 +1,13 @@
 //! `cluster-demo`: what a platform team sees of Holdfast, on a stage. Run by `./dev demo cluster`.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
 use holdfast_stage::RunFolder;
-use holdfast_stage::drive::{App, Cluster, Pod, doubled};
+use holdfast_stage::drive::{App, Cluster, Pod, doubled, verb};
 
 /// A real cluster of two nodes, Holdfast installed by its chart, and an application that nothing happens to.
 #[derive(Debug, Parser)]
@@ -28,7 +28,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let shown = show(&cli);
     let kept = cli.keep && shown.is_ok();
-    let ended = if kept { Ok(()) } else { stage(&cli, &["down"]) };
+    let ended =
+        if kept { Ok(()) } else { verb(&cli.root, &cli.name, &["down"]).map_err(anyhow::Error::from) };
     match shown.and(ended) {
         Ok(()) if kept => {
             println!("\nThe cluster is up. Try:\n");
@@ -53,7 +54,7 @@ fn show(cli: &Cli) -> anyhow::Result<()> {
     let begun = Instant::now();
     let told = |what: &str| println!("[{:6.1} s] {what}", begun.elapsed().as_secs_f64());
     told("A cluster of two nodes in a simulated VPC, and `helm install` of Holdfast with default values");
-    stage(cli, &["up", "--plugin", "chart", "--nodes", "2"])?;
+    verb(&cli.root, &cli.name, &["up", "--plugin", "chart", "--nodes", "2"])?;
     let root = std::path::absolute(&cli.root).context("the repository")?;
     let cluster = Cluster::new(&root, &RunFolder::new(&root, &cli.name)?);
     println!("{}", cluster.kubectl(&["--namespace=kube-system", "get", "daemonset,pods", "--output=wide"])?);
@@ -68,7 +69,7 @@ fn show(cli: &Cli) -> anyhow::Result<()> {
     told(
         "Its pods are replaced, twice, while a daemon is killed every two seconds and a client asks by both nodes' ports",
     );
-    let rolled = app.roll(&cluster, 2, Duration::from_secs(2), &mut |what| told(what))?;
+    let rolled = app.roll(2, Duration::from_secs(2), &mut |what| told(what))?;
     println!(
         "    {} daemons killed; {} answers of {} pods, {} questions without an answer; {} pods in all, {} addresses doubled",
         rolled.kills,
@@ -103,14 +104,4 @@ fn print_pods(pods: &[Pod]) {
     for pod in pods {
         println!("    {:<24} {:<8} {}", pod.name, pod.node, pod.address);
     }
-}
-
-/// A verb of `stage`, which is beside this program.
-fn stage(cli: &Cli, arguments: &[&str]) -> anyhow::Result<()> {
-    let program = std::env::current_exe().context("the path of this program")?.with_file_name("stage");
-    let mut command = Command::new(&program);
-    command.args(&arguments[..1]).args(["--name", &cli.name, "--root"]).arg(&cli.root).args(&arguments[1..]);
-    let status = command.status().with_context(|| format!("running {}", program.display()))?;
-    ensure!(status.success(), "stage {} failed", arguments[0]);
-    Ok(())
 }
