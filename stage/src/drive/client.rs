@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,9 @@ use nix::sched::{CloneFlags, setns};
 
 use super::Cluster;
 use crate::error::{Error, Result};
+
+/// How long it may take until each server has answered once: kube-proxy opens a new node port when it gets to it.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long an answer may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
@@ -41,15 +45,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Asks these servers in turn, with a pause between two questions.
+    /// Asks these servers in turn, with a pause between two questions. Begins, and returns, when each has answered once.
     pub fn start(cluster: &Cluster, servers: Vec<SocketAddr>, pause: Duration) -> Result<Self> {
         let path = cluster.control_network()?;
         let network = File::open(&path).map_err(Error::io(format!("opening {}", path.display())))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let (tell, open) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             // This thread alone goes there, and ends there.
             setns(&network, CloneFlags::CLONE_NEWNET)?;
+            wait_open(&servers)?;
+            // Nobody listens only if whoever starts it is gone.
+            tell.send(()).unwrap_or_default();
             let (begun, mut asked) = (Instant::now(), Asked::default());
             for server in servers.iter().cycle() {
                 if stopped.load(Ordering::Relaxed) {
@@ -65,7 +73,13 @@ impl Client {
             }
             Ok(asked)
         });
-        Ok(Self { stop, thread })
+        let this = Self { stop, thread };
+        // One that ended before has said why.
+        if open.recv().is_err() {
+            this.stop()?;
+            return Err(Error::Refused("the client ended before it had begun".to_owned()));
+        }
+        Ok(this)
     }
 
     /// Ends it; gives what came of it.
@@ -75,6 +89,20 @@ impl Client {
             self.thread.join().map_err(|_panic| Error::Refused("the client has panicked".to_owned()))?;
         asked.map_err(Error::io("asking servers"))
     }
+}
+
+/// Until each of them has answered once.
+fn wait_open(servers: &[SocketAddr]) -> io::Result<()> {
+    let begun = Instant::now();
+    for server in servers {
+        while let Err(error) = ask(*server) {
+            if begun.elapsed() > OPEN_WITHIN {
+                return Err(io::Error::other(format!("{server} never answered: {error}")));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    Ok(())
 }
 
 /// Asks a server for its name.
