@@ -123,7 +123,7 @@ impl<W: World> Engine<W> {
         writer: impl FnOnce(Store, Box<dyn Fn(Report) + Send>) -> std::io::Result<Writer>,
     ) -> std::io::Result<(Self, EngineHandle)> {
         let (events, inbox) = mpsc::unbounded_channel();
-        let ledger = store.durable().clone();
+        let ledger = store.durable().map_err(std::io::Error::other)?;
         let reports = events.clone();
         let writer = writer(
             store,

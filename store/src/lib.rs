@@ -8,6 +8,7 @@
 //! Start reading at [`Store`]; the engine talks to a [`Writer`], which owns a store on a thread of its own.
 
 mod codec;
+mod durable;
 mod error;
 mod fault;
 mod file;

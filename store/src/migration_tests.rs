@@ -12,7 +12,7 @@ use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::time::{BootTime, WallTime};
 use holdfast_model::uses::Use;
 
@@ -63,7 +63,11 @@ fn next(forward: fn(Vec<Row>) -> Result<Vec<Row>, StepError>) -> Schema {
 }
 
 fn sandbox() -> SandboxKey {
-    SandboxKey { container_id: "c".to_owned(), ifname: "eth0".to_owned(), network: "aws-cni".to_owned() }
+    SandboxKey::from(SandboxNames {
+        container_id: "c".to_owned(),
+        ifname: "eth0".to_owned(),
+        network: "aws-cni".to_owned(),
+    })
 }
 
 fn changes() -> Vec<Change> {
@@ -95,7 +99,7 @@ fn changes() -> Vec<Change> {
 fn of_today(path: &Path) -> (Ledger, Vec<u8>) {
     let mut store = Store::open(path, &OpenOptions::at(NOW)).unwrap().store;
     store.commit(&changes()).unwrap();
-    let ledger = store.durable().clone();
+    let ledger = store.durable().unwrap();
     store.close().unwrap();
     (ledger, fs::read(path).unwrap())
 }

@@ -13,7 +13,7 @@ use holdfast_migrations::v2;
 use holdfast_model::eni::{EniPlace, EniSlot};
 use holdfast_model::ids::{EniId, IntentId, SecurityGroupId, SubnetId};
 use holdfast_model::journal::JournalEntry;
-use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::sandbox::{SandboxKey, SandboxNames};
 use holdfast_model::time::WallTime;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
@@ -145,7 +145,11 @@ fn freeze_sandbox(sandbox: &SandboxKey) -> v2::Sandbox {
 }
 
 fn thaw_sandbox(frozen: v2::Sandbox) -> SandboxKey {
-    SandboxKey { container_id: frozen.container_id, ifname: frozen.ifname, network: frozen.network }
+    SandboxKey::from(SandboxNames {
+        container_id: frozen.container_id,
+        ifname: frozen.ifname,
+        network: frozen.network,
+    })
 }
 
 fn freeze_intent_id(id: IntentId) -> [u8; 16] {

@@ -11,6 +11,7 @@ use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::{Change, Ledger};
 use redb::{Database, ReadableDatabase};
 
+use crate::durable::Durable;
 use crate::error::{CommitError, Damage, ReadError};
 use crate::fault::{Fault, guarded};
 use crate::file::{self, Standing};
@@ -27,7 +28,7 @@ pub struct Store {
     /// the kernel may show pages that will never reach the disk), so the file as it stands is not written again.
     database: Option<Database>,
     home: Home,
-    durable: Ledger,
+    durable: Durable,
     schema: u8,
     journal_limit: u32,
     commits: Commits,
@@ -161,20 +162,21 @@ impl Store {
                 guarded(|| Ok(database.close()?)).ok();
                 return Err(self.refused(fault));
             }
-            self.durable.apply_all(changes);
+            self.durable.apply(writes);
         }
         self.database = Some(database);
         Ok(())
     }
 
-    /// Makes a stopped store take changes again. Afterwards the disk holds exactly [`Store::durable`]: what was
-    /// acknowledged, and nothing of what failed. The journal is kept as far as the old file can be read.
+    /// Makes a stopped store take changes again, and gives the ledger that the disk has now: what was acknowledged
+    /// ([`Store::durable`]), and nothing of what failed. The journal is kept as far as the old file can be read.
     ///
     /// The file is written anew and takes the old one's place, so that nothing builds on pages that a failed
     /// sync may have lost. An error leaves the store stopped; it may be called again.
-    pub fn resume(&mut self) -> Result<(), CommitError> {
+    pub fn resume(&mut self) -> Result<Ledger, CommitError> {
+        let ledger = self.durable.ledger().map_err(|damage| self.refused(Fault::Damage(damage)))?;
         if self.database.is_some() {
-            return Ok(());
+            return Ok(ledger);
         }
         let reopened = match &self.home {
             Home::File { path, .. } => {
@@ -183,13 +185,14 @@ impl Store {
                         .map_or_else(|_unusable| Vec::new(), |content| content.journal),
                     _ => Vec::new(),
                 };
-                let rows = tables::rows_of(&self.durable, &journal).map_err(unwritable)?;
+                let mut rows = self.durable.rows();
+                rows.extend(tables::journal_rows(&journal).map_err(unwritable)?);
                 self.commits
                     .observed(|| file::install(path, self.schema, &rows, None))
                     .and_then(|()| file::open_in_place(path))
             }
             Home::Backend(Some(Reopen(reopen))) => {
-                let rows = tables::rows_of(&self.durable, &[]).map_err(unwritable)?;
+                let rows = self.durable.rows();
                 self.commits.observed(|| image::of_rows(self.schema, &rows).and_then(reopen))
             }
             Home::Backend(None) => return Err(CommitError::Stopped { path: self.home.name() }),
@@ -197,15 +200,15 @@ impl Store {
         match reopened {
             Ok(database) => {
                 self.database = Some(database);
-                Ok(())
+                Ok(ledger)
             }
             Err(fault) => Err(self.refused(fault)),
         }
     }
 
     /// The ledger as of the last successful commit, from memory.
-    pub fn durable(&self) -> &Ledger {
-        &self.durable
+    pub fn durable(&self) -> Result<Ledger, ReadError> {
+        self.durable.ledger().map_err(|damage| ReadError::Damaged { path: self.home.name(), damage })
     }
 
     /// Reads the ledger from the database.

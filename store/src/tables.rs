@@ -119,10 +119,13 @@ pub(crate) fn rows_of(ledger: &Ledger, journal: &[JournalEntry]) -> Result<Vec<R
     for intent in ledger.intents.values() {
         rows.push(row(Table::Intents, intent_key(intent.id), intent)?);
     }
-    for (number, entry) in (0..).zip(journal) {
-        rows.push(row(Table::Journal, journal_key(number), entry)?);
-    }
+    rows.extend(journal_rows(journal)?);
     Ok(rows)
+}
+
+/// The rows of a journal, numbered from its oldest entry on.
+pub(crate) fn journal_rows(journal: &[JournalEntry]) -> Result<Vec<Row>, Unwritable> {
+    (0..).zip(journal).map(|(number, entry)| row(Table::Journal, journal_key(number), entry)).collect()
 }
 
 /// The ledger and the journal, oldest entry first, that these rows of the current schema add up to.
@@ -166,7 +169,7 @@ fn thaw<R: Record>(row: &Row, key: impl FnOnce(&R) -> Vec<u8>) -> Result<R, Dama
     }
 }
 
-fn bad(table: Table, reason: String) -> Damage {
+pub(crate) fn bad(table: Table, reason: String) -> Damage {
     Damage::Record { table: table.name(), reason }
 }
 

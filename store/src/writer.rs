@@ -262,11 +262,11 @@ impl Turn {
 
     fn resume(&mut self) {
         (self.report)(match self.store.resume() {
-            Ok(()) => {
+            Ok(ledger) => {
                 if let State::Stopped(cause) = &self.state {
                     self.state = State::Resumed(Arc::clone(cause));
                 }
-                Report::Resumed { ledger: Box::new(self.store.durable().clone()) }
+                Report::Resumed { ledger: Box::new(ledger) }
             }
             Err(error) => Report::NotResumed { cause: Arc::new(error) },
         });

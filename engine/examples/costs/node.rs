@@ -14,7 +14,7 @@ use holdfast_model::ids::{
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use holdfast_model::uses::Use;
@@ -73,11 +73,11 @@ pub(crate) fn container_id(number: u32) -> String {
 }
 
 fn lease(number: u32, eni: &EniRecord, address: IpAddr) -> Lease {
-    let sandbox = SandboxKey {
+    let sandbox = SandboxKey::from(SandboxNames {
         container_id: container_id(number),
         ifname: "eth0".to_owned(),
         network: "aws-cni".to_owned(),
-    };
+    });
     Lease {
         pod: PodRef { namespace: "default".to_owned(), name: format!("web-{number}"), uid: None },
         netns: NetnsRef { path: format!("/run/netns/cni-{number}"), inode: u64::from(number) },

@@ -15,7 +15,7 @@ use holdfast_model::host::{EniWiring, HostAction, HostObserved, LinkAlias, NatWa
 use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::time::Now;
 use holdfast_ports::{
     Clock, Cloud, CloudError, HintAsked, HostFault, HostNet, Liveness, Metadata, MetadataError, MetadataHint,
@@ -167,7 +167,7 @@ pub(crate) fn turn(enis: u16, per_eni: u32, waiting: u32, questions: u32) -> any
             Store::open(&folder.path().join("ledger.redb"), &OpenOptions::at(node::now().wall))?.store;
         let all = u32::from(enis) * per_eni;
         store.commit(&node::changes(enis, per_eni, all))?;
-        let (ledger, config) = (store.durable().clone(), Arc::new(Config::default()));
+        let (ledger, config) = (store.durable()?, Arc::new(Config::default()));
         let kernel = node::kernel(&ledger, &config);
         let limits = InstanceLimits { enis: vec![u32::from(enis) + 50], ipv4_per_eni: per_eni + 1 };
         let stage = Arc::new(Stage { ledger, limits, kernel });
@@ -223,7 +223,11 @@ async fn at_work(handle: &EngineHandle, waiting: u32) -> anyhow::Result<()> {
 fn request(number: u32, netns: &Netns) -> AddRequest {
     let container_id = node::container_id(number.wrapping_add(1 << 20));
     AddRequest {
-        sandbox: SandboxKey { container_id, ifname: "eth0".to_owned(), network: "aws-cni".to_owned() },
+        sandbox: SandboxKey::from(SandboxNames {
+            container_id,
+            ifname: "eth0".to_owned(),
+            network: "aws-cni".to_owned(),
+        }),
         pod: PodRef { namespace: "default".to_owned(), name: format!("new-{number}"), uid: None },
         netns: netns.clone(),
         netns_ref: NetnsRef {

@@ -13,12 +13,13 @@ use holdfast_model::time::WallTime;
 use redb::{Builder, ReadableDatabase, StorageBackend};
 
 use super::{Commits, Found, Home, Inspected, Opened, Reopen, Store};
+use crate::durable::Durable;
 use crate::error::{Damage, OpenError, ReadError};
 use crate::fault::{Fault, guarded};
 use crate::file::{self, Standing};
 use crate::image::{self, CACHE_BYTES, Content, Rows, Schema, Unusable, examine};
 use crate::options::{Medium, OpenOptions};
-use crate::tables;
+use crate::tables::{self, Unwritable};
 
 impl Store {
     /// Opens the ledger at `path`, or makes one: folder 0700, file 0600, all names synced.
@@ -104,7 +105,7 @@ impl Store {
             let (ledger, _journal) = tables::content_of(tables::rows(&database.begin_read()?, known)?)?;
             Ok((database, ledger, schema))
         });
-        let (database, durable, found) = opened.map_err(|fault| match fault {
+        let (database, ledger, found) = opened.map_err(|fault| match fault {
             Fault::Damage(damage) => OpenError::Damaged(damage),
             Fault::Locked => OpenError::Locked { path: name.clone() },
             Fault::Io(source) => {
@@ -114,7 +115,9 @@ impl Store {
         if let Some(found) = found.filter(|found| *found > known) {
             return Err(OpenError::Newer { path: name, found, known });
         }
-        let ledger = durable.clone();
+        let durable = Durable::of(&ledger).map_err(|unwritable| {
+            OpenError::Damaged(tables::bad(unwritable.table, unwritable.cause.to_string()))
+        })?;
         let store = Self {
             database: Some(database),
             home: Home::Backend(None),
@@ -225,8 +228,7 @@ impl Opening<'_> {
         journal: &[JournalEntry],
         keep: Option<&Path>,
     ) -> Result<(), OpenError> {
-        let rows = tables::rows_of(ledger, journal)
-            .map_err(|unwritable| self.error(Fault::Io(io::Error::other(unwritable.cause.to_string()))))?;
+        let rows = tables::rows_of(ledger, journal).map_err(|unwritable| self.unwritable(&unwritable))?;
         let (path, known) = (self.path, self.known);
         self.commits.observed(|| file::install(path, known, &rows, keep)).map_err(|fault| self.error(fault))
     }
@@ -255,9 +257,9 @@ impl Opening<'_> {
     }
 
     /// Opens the file in place, now that it is known to be sound.
-    fn finish(self, lock: File, durable: Ledger, found: Found) -> Result<Opened, OpenError> {
+    fn finish(self, lock: File, ledger: Ledger, found: Found) -> Result<Opened, OpenError> {
         let database = file::open_in_place(self.path).map_err(|fault| self.error(fault))?;
-        let ledger = durable.clone();
+        let durable = Durable::of(&ledger).map_err(|unwritable| self.unwritable(&unwritable))?;
         let store = Store {
             database: Some(database),
             home: Home::File { path: self.path.to_owned(), _lock: lock },
@@ -267,6 +269,10 @@ impl Opening<'_> {
             commits: self.commits,
         };
         Ok(Opened { store, ledger, found })
+    }
+
+    fn unwritable(&self, unwritable: &Unwritable) -> OpenError {
+        self.error(Fault::Io(io::Error::other(unwritable.cause.to_string())))
     }
 
     fn error(&self, fault: Fault) -> OpenError {

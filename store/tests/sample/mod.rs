@@ -16,7 +16,7 @@ use holdfast_model::journal::JournalEntry;
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::settings::{ClusterSettings, SettingText, SettingsLayer, SettingsPlace};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, WallTime};
@@ -54,11 +54,11 @@ impl Dice {
 }
 
 pub(crate) fn sandbox(number: u64) -> SandboxKey {
-    SandboxKey {
+    SandboxKey::from(SandboxNames {
         container_id: format!("{number:064x}"),
         ifname: "eth0".to_owned(),
         network: "aws-cni".to_owned(),
-    }
+    })
 }
 
 pub(crate) fn ip(number: u64) -> IpAddr {
