@@ -5,12 +5,17 @@ mod lines;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 use http_body_util::{BodyExt, Limited};
-use kube::client::{Body, Client};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, Client, ConfigExt};
 use kube::config::{AuthInfo, Config};
 use serde::de::DeserializeOwned;
+use tower::{BoxError, ServiceBuilder};
 
 use crate::asked::Asked;
 use crate::deadline::{Deadlines, within};
@@ -21,6 +26,9 @@ pub use lines::Lines;
 
 /// More than any answer that is asked for here: a page of the largest objects that a store takes.
 const LARGEST_ANSWER: usize = 64 << 20;
+/// A connection keeps a buffer as large as the most that it has read at once. Hyper's own limit is 400 kB, which one list of
+/// pods reaches, for as long as their watch stands.
+const READ_AT_ONCE: usize = 64 << 10;
 
 /// Where the API server is, and who asks.
 #[derive(Clone, Debug)]
@@ -142,11 +150,28 @@ fn client(settings: &DoorSettings) -> Result<Client, NoDoor> {
         token_file: Some(settings.token_file.to_string_lossy().into_owned()),
         ..AuthInfo::default()
     };
-    config.connect_timeout = Some(settings.deadlines.connect);
-    config.default_retry = false;
     let agent = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
     config.headers = vec![(http::header::USER_AGENT, HeaderValue::from_static(agent))];
-    Client::try_from(config).map_err(|error| NoDoor { words: holdfast_model::chain(&error) })
+    put_together(&config, settings.deadlines.connect)
+        .map_err(|error| NoDoor { words: holdfast_model::chain(&error) })
+}
+
+/// Kube's own way to its client leaves the size of its buffers to hyper, and repeats what was refused.
+fn put_together(config: &Config, connect: Duration) -> kube::Result<Client> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    let mut tls = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
+    tls.set_connect_timeout(Some(connect));
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .http1_max_buf_size(READ_AT_ONCE)
+        .build::<_, Body>(tls);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace.clone()))
 }
 
 async fn whole(body: Body) -> Result<bytes::Bytes, Cause> {

@@ -20,8 +20,8 @@
 //!   the daemon, from its ledger ───────────────> Wanted ────────────┘
 //! ```
 //!
-//! Each of these is a future that is spawned and lasts as long as the daemon; dropping it ends it. The HTTP client below logs each
-//! server error by itself: a filter should leave `kube_client` and `tower_http` out, since every fault is told here.
+//! Each of these is a future that is spawned and lasts as long as the daemon; dropping it ends it.
+//! `kube_client` logs by itself what it cannot read: a filter should leave it out, since every fault is told here.
 //!
 //! # What its role must allow
 //!

@@ -67,13 +67,12 @@ pub(crate) fn set_up(level: LevelFilter, terminal: bool) -> anyhow::Result<(Log,
     Ok((Log { queue }, level))
 }
 
-/// The SDK's and the HTTP stack's own chatter says nothing that our spans do not, nor does what kube's client calls an error.
+/// The SDK's and the HTTP stack's own chatter says nothing that our spans do not, nor do the warnings of kube's client.
 fn wanted(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("holdfast", level)
         .with_target("kube_client", LevelFilter::OFF)
-        .with_target("tower_http", LevelFilter::OFF)
 }
 
 /// How much is logged, which may change while the process runs.
