@@ -145,7 +145,7 @@ mod tests {
     use holdfast_model::ids::{BootId, EniId, InstanceId, MacAddr, SubnetId, VpcId};
     use holdfast_model::ledger::Change;
     use holdfast_model::node::{NodeIdentity, NodeRecord};
-    use holdfast_model::sandbox::SandboxKey;
+    use holdfast_model::sandbox::{SandboxKey, SandboxNames};
     use holdfast_model::time::WallTime;
     use holdfast_model::uses::Cooldown;
 
@@ -181,8 +181,11 @@ mod tests {
 
     #[test]
     fn an_address_is_told_with_what_it_is_used_for() {
-        let sandbox =
-            SandboxKey { container_id: "c".into(), ifname: "eth0".into(), network: "aws-cni".into() };
+        let sandbox = SandboxKey::from(SandboxNames {
+            container_id: "c".into(),
+            ifname: "eth0".into(),
+            network: "aws-cni".into(),
+        });
         let ledger = ledger(&[
             ("10.0.0.7", rest(30_000)),
             ("10.0.0.8", rest(20_000)),

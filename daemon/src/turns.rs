@@ -59,14 +59,16 @@ mod tests {
 
     use tokio::time::timeout;
 
+    use holdfast_model::sandbox::SandboxNames;
+
     use super::*;
 
     fn sandbox(container_id: &str) -> SandboxKey {
-        SandboxKey {
+        SandboxKey::from(SandboxNames {
             container_id: container_id.to_owned(),
             ifname: "eth0".to_owned(),
             network: "aws-cni".to_owned(),
-        }
+        })
     }
 
     #[tokio::test]

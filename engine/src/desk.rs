@@ -28,7 +28,7 @@ use holdfast_model::lease::Lease;
 use holdfast_model::ledger::Change;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::settings::ClusterSettings;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use holdfast_ports::{
@@ -481,7 +481,11 @@ pub(crate) async fn pass(seconds: u64) {
 }
 
 pub(crate) fn sandbox(container: &str) -> SandboxKey {
-    SandboxKey { container_id: container.into(), ifname: "eth0".into(), network: "aws-cni".into() }
+    SandboxKey::from(SandboxNames {
+        container_id: container.into(),
+        ifname: "eth0".into(),
+        network: "aws-cni".into(),
+    })
 }
 
 /// An ADD of a pod of that name in a namespace of its own.

@@ -48,12 +48,17 @@ impl Rewirings {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_model::sandbox::SandboxNames;
+
     use super::*;
 
     #[test]
     fn a_link_that_is_taken_away_again_and_again_is_put_back_at_growing_distances() {
-        let sandbox =
-            SandboxKey { container_id: "c".into(), ifname: "eth0".into(), network: "aws-cni".into() };
+        let sandbox = SandboxKey::from(SandboxNames {
+            container_id: "c".into(),
+            ifname: "eth0".into(),
+            network: "aws-cni".into(),
+        });
         let (mut rewirings, mut now, mut pauses) = (Rewirings::default(), BootTime(1_000), Vec::new());
         assert_eq!(rewirings.rests_until(&sandbox, now), None, "the first time at once");
         for _ in 0..9 {
@@ -64,7 +69,7 @@ mod tests {
             assert_eq!(rewirings.rests_until(&sandbox, now), None);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        let other = SandboxKey { container_id: "d".into(), ..sandbox.clone() };
+        let other = SandboxKey::from(SandboxNames { container_id: "d".into(), ..(*sandbox).clone() });
         assert_eq!(rewirings.rests_until(&other, now), None, "each pod has its own");
         rewirings.begun(&sandbox, now);
         now = now.after(LASTED);

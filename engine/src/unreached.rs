@@ -80,16 +80,20 @@ impl Unreached {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_model::sandbox::SandboxNames;
+
     use super::*;
 
     #[test]
     fn the_summary_names_a_few_and_counts_all() {
         let mut unreached = Unreached::default();
         assert_eq!(unreached.summary(), None);
-        let sandbox = |number: usize| SandboxKey {
-            container_id: format!("c{number}"),
-            ifname: "eth0".into(),
-            network: "aws-cni".into(),
+        let sandbox = |number: usize| {
+            SandboxKey::from(SandboxNames {
+                container_id: format!("c{number}"),
+                ifname: "eth0".into(),
+                network: "aws-cni".into(),
+            })
         };
         let told = |number| {
             let told = Told { pod: format!("default/web-{number}"), cause: "gone".into() };

@@ -135,6 +135,8 @@ mod tests {
     use holdfast_model::sandbox::PodRef;
     use holdfast_model::time::WallTime;
 
+    use holdfast_model::sandbox::SandboxNames;
+
     use super::*;
 
     #[test]
@@ -150,11 +152,11 @@ mod tests {
             mtu: 1500,
         };
         let lease = Lease {
-            sandbox: SandboxKey {
+            sandbox: SandboxKey::from(SandboxNames {
                 container_id: "c".to_owned(),
                 ifname: "eth0".to_owned(),
                 network: "aws-cni".to_owned(),
-            },
+            }),
             pod: PodRef { namespace: "default".to_owned(), name: "web-0".to_owned(), uid: None },
             netns: NetnsRef { path: "/run/netns/x".to_owned(), inode: 7 },
             faces: vec![face(first), face(second)],

@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::MacAddr;
-use crate::sandbox::SandboxKey;
+use crate::sandbox::{SandboxKey, SandboxNames};
 
 pub use eni::{EniChange, EniWiring};
 pub use pod::{PodDifference, PodWired, PodWiring, Way, places};
@@ -71,11 +71,11 @@ impl LinkAlias {
     /// The sandbox that the link belongs to, as far as the alias tells.
     pub fn sandbox(&self) -> Option<SandboxKey> {
         let mut parts = self.0.strip_prefix(Self::PREFIX)?.splitn(3, ':');
-        Some(SandboxKey {
+        Some(SandboxKey::from(SandboxNames {
             container_id: parts.next()?.to_owned(),
             ifname: parts.next()?.to_owned(),
             network: parts.next()?.to_owned(),
-        })
+        }))
     }
 
     /// Reads an alias seen on a link; `None` when it is not ours.
@@ -164,13 +164,17 @@ mod tests {
 
     #[test]
     fn an_alias_is_recognised_and_fits_the_kernels_limit() {
-        let sandbox =
-            SandboxKey { container_id: "c".repeat(64), ifname: "i".repeat(15), network: "aws-cni".into() };
+        let sandbox = SandboxKey::from(SandboxNames {
+            container_id: "c".repeat(64),
+            ifname: "i".repeat(15),
+            network: "aws-cni".into(),
+        });
         let alias = LinkAlias::of(&sandbox);
         assert!(alias.as_str().len() < 256, "IFALIASZ");
         assert_eq!(LinkAlias::parse(alias.as_str()), Some(alias.clone()));
         assert_eq!(alias.sandbox(), Some(sandbox.clone()));
-        let long = LinkAlias::of(&SandboxKey { network: "n".repeat(300), ..sandbox });
+        let long =
+            LinkAlias::of(&SandboxKey::from(SandboxNames { network: "n".repeat(300), ..(*sandbox).clone() }));
         assert_eq!(long.as_str().len(), 255);
         assert_eq!(LinkAlias::parse("uplink to rack 4"), None);
     }

@@ -1,18 +1,52 @@
 //! Sandboxes: what a lease is keyed by. Never a pod's name, which a later pod may bear as well.
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// One attachment of one sandbox: the CNI network's name, the runtime's container id, the interface name.
+/// The names of one attachment of one sandbox: the CNI network's name, the runtime's container id, the interface name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SandboxKey {
+pub struct SandboxNames {
     /// The runtime's id of the sandbox (`CNI_CONTAINERID`).
     pub container_id: String,
     /// The interface inside the sandbox (`CNI_IFNAME`).
     pub ifname: String,
     /// The name of the network configuration; `aws-cni` in a drop-in installation.
     pub network: String,
+}
+
+/// What a lease is known by. Its clones share the names: a lease has it in the ledger three times, and a full node has
+/// hundreds of leases.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "SandboxNames", into = "SandboxNames")]
+pub struct SandboxKey(Arc<SandboxNames>);
+
+impl From<SandboxNames> for SandboxKey {
+    fn from(names: SandboxNames) -> Self {
+        Self(Arc::new(names))
+    }
+}
+
+impl From<SandboxKey> for SandboxNames {
+    fn from(key: SandboxKey) -> Self {
+        Arc::unwrap_or_clone(key.0)
+    }
+}
+
+impl Deref for SandboxKey {
+    type Target = SandboxNames;
+
+    fn deref(&self) -> &SandboxNames {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SandboxKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 impl fmt::Display for SandboxKey {

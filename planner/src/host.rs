@@ -16,7 +16,7 @@ use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
-use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::sandbox::{SandboxKey, SandboxNames};
 use holdfast_model::uses::Use;
 use ipnet::Ipv4Net;
 
@@ -43,7 +43,10 @@ pub struct Spared {
 /// The wiring of a lease, face by face.
 pub fn wirings_of(ledger: &Ledger, config: &Config, lease: &Lease) -> Vec<PodWiring> {
     let wiring = |face: &Face| PodWiring {
-        alias: LinkAlias::of(&SandboxKey { ifname: face.ifname.clone(), ..lease.sandbox.clone() }),
+        alias: LinkAlias::of(&SandboxKey::from(SandboxNames {
+            ifname: face.ifname.clone(),
+            ..(*lease.sandbox).clone()
+        })),
         host_veth: face.host_veth.clone(),
         host_mac: face.host_mac,
         ifname: face.ifname.clone(),

@@ -99,7 +99,7 @@ mod tests {
     use holdfast_model::host::Route;
     use holdfast_model::ids::{AttachmentId, BootId, EniId, SubnetId};
     use holdfast_model::invariants;
-    use holdfast_model::sandbox::SandboxKey;
+    use holdfast_model::sandbox::{SandboxKey, SandboxNames};
     use holdfast_model::time::{BootTime, WallTime};
     use holdfast_model::uses::Suspicion;
 
@@ -120,7 +120,11 @@ mod tests {
     }
 
     fn sandbox() -> SandboxKey {
-        SandboxKey { container_id: "c".into(), ifname: "eth0".into(), network: "aws-cni".into() }
+        SandboxKey::from(SandboxNames {
+            container_id: "c".into(),
+            ifname: "eth0".into(),
+            network: "aws-cni".into(),
+        })
     }
 
     fn ledger() -> Ledger {

@@ -24,7 +24,7 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::PoolKey;
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use ipnet::IpNet;
@@ -215,11 +215,11 @@ impl Toy {
         while self.waiting() > 0 {
             let Ok(choice) = self.choose() else { return };
             self.next += 1;
-            let sandbox = SandboxKey {
+            let sandbox = SandboxKey::from(SandboxNames {
                 container_id: format!("c{}", self.next),
                 ifname: "eth0".into(),
                 network: "aws-cni".into(),
-            };
+            });
             assert!(
                 self.cloud.carries(&choice.eni, choice.address),
                 "PROVEN-ASSIGNED: {choice:?} is not so in EC2"

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use holdfast_chaos_tests::look::Watched;
 use holdfast_chaos_tests::pod::Pod;
-use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::sandbox::{SandboxKey, SandboxNames};
 use holdfast_sim::fabric::Fabric;
 use holdfast_sim::scenario::Scenario;
 use holdfast_sim::server::{Callers, ClockMode, Ec2Service, ImdsService, SharedVpc};
@@ -160,11 +160,11 @@ impl Node {
     /// A new sandbox for a pod of this name.
     pub(crate) fn make_sandbox(&mut self, name: &str, container: &str) -> anyhow::Result<()> {
         let pod = Pod::create(&self.dir.join("netns"), name, container)?;
-        let key = SandboxKey {
+        let key = SandboxKey::from(SandboxNames {
             container_id: container.to_owned(),
             ifname: "eth0".to_owned(),
             network: "aws-cni".to_owned(),
-        };
+        });
         let namesake = !self.names.insert(name.to_owned());
         let sandbox = Sandbox { key, pod, address: None, deleting: false, namesake };
         self.sandboxes.insert(container.to_owned(), sandbox);

@@ -14,7 +14,7 @@ use holdfast_model::config::Config;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::time::WallTime;
 use holdfast_ports::{Clock, Spawner};
 use holdfast_sim::server::ImdsService;
@@ -131,11 +131,11 @@ impl Life {
 
     /// A new sandbox for a pod of this name.
     pub(crate) fn make_sandbox(&self, name: &str, container: &str) {
-        let key = SandboxKey {
+        let key = SandboxKey::from(SandboxNames {
             container_id: container.to_owned(),
             ifname: "eth0".to_owned(),
             network: "aws-cni".to_owned(),
-        };
+        });
         let netns = self.kernel.new_sandbox(&kernel::sandbox_path(container));
         let pod = PodRef { namespace: "default".to_owned(), name: name.to_owned(), uid: None };
         self.answered.sees_name(name);

@@ -12,7 +12,7 @@ use holdfast_metrics::{AddOutcome, DelOutcome};
 use holdfast_model::chain;
 use holdfast_model::config::{Config, Origin};
 use holdfast_model::lease::Lease;
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_ports::Netns;
 use holdfast_wire::code;
 use holdfast_wire::fd::Descriptors;
@@ -348,10 +348,12 @@ async fn status_answer(engine: &EngineHandle) -> Answer {
 
 async fn gc_answer(gc: Gc, engine: &EngineHandle) -> Answer {
     let network = gc.network.to_string();
-    let key = |attachment: &ids::Attachment| SandboxKey {
-        container_id: attachment.container_id.to_string(),
-        ifname: attachment.ifname.to_string(),
-        network: network.clone(),
+    let key = |attachment: &ids::Attachment| {
+        SandboxKey::from(SandboxNames {
+            container_id: attachment.container_id.to_string(),
+            ifname: attachment.ifname.to_string(),
+            network: network.clone(),
+        })
     };
     let valid = gc.valid.iter().map(key).collect();
     match engine.gc(network, valid).await {

@@ -15,7 +15,7 @@ use holdfast_datapath::netlink::{
 use holdfast_datapath::{Host, HostOptions, netns};
 use holdfast_model::host::{LinkAlias, PodWiring};
 use holdfast_model::ids::MacAddr;
-use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::sandbox::{SandboxKey, SandboxNames};
 
 pub type Netns = Arc<OwnedFd>;
 
@@ -106,11 +106,11 @@ pub fn dump(netns: &Netns) -> String {
 
 /// A wiring for tests: everything follows from the number.
 pub fn wiring(number: u8, address: &str, table: u32) -> PodWiring {
-    let sandbox = SandboxKey {
+    let sandbox = SandboxKey::from(SandboxNames {
         container_id: format!("sandbox{number}"),
         ifname: "eth0".into(),
         network: "aws-cni".into(),
-    };
+    });
     PodWiring {
         alias: LinkAlias::of(&sandbox),
         host_veth: format!("eni{number:011x}"),

@@ -10,13 +10,17 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use holdfast_model::lease::{Face, LeasePhase};
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::time::WallTime;
 
 use super::*;
 
 fn key() -> SandboxKey {
-    SandboxKey { container_id: "c".into(), ifname: "eth0".into(), network: "aws-cni".into() }
+    SandboxKey::from(SandboxNames {
+        container_id: "c".into(),
+        ifname: "eth0".into(),
+        network: "aws-cni".into(),
+    })
 }
 
 fn netns(inode: u64) -> NetnsRef {

@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use holdfast_model::lease::LeasePhase;
-use holdfast_model::sandbox::{NetnsRef, PodRef};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxNames};
 use holdfast_model::time::{BootTime, WallTime};
 use holdfast_ports::HostFault;
 use tokio::sync::oneshot;
@@ -12,7 +12,11 @@ use super::*;
 use crate::request::AddRequest;
 
 fn key(container: &str) -> SandboxKey {
-    SandboxKey { container_id: container.into(), ifname: "eth0".into(), network: "aws-cni".into() }
+    SandboxKey::from(SandboxNames {
+        container_id: container.into(),
+        ifname: "eth0".into(),
+        network: "aws-cni".into(),
+    })
 }
 
 fn releasing(sandbox: &SandboxKey) -> Lease {

@@ -2,7 +2,7 @@ use holdfast_model::eni::{EniPhase, EniPlace, EniSlot, EniSource};
 use holdfast_model::ids::{AttachmentId, BootId, MacAddr, SubnetId};
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::Change;
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::time::WallTime;
 use holdfast_model::uses::Cooldown;
 use serde_json::json;
@@ -26,8 +26,11 @@ fn eni(name: &str, device: u16, management: Management) -> EniRecord {
 }
 
 fn ledger() -> Ledger {
-    let sandbox =
-        SandboxKey { container_id: "c0ffee".into(), ifname: "eth0".into(), network: "aws-cni".into() };
+    let sandbox = SandboxKey::from(SandboxNames {
+        container_id: "c0ffee".into(),
+        ifname: "eth0".into(),
+        network: "aws-cni".into(),
+    });
     let leased: IpAddr = "10.0.0.5".parse().unwrap();
     let lease = Lease {
         sandbox: sandbox.clone(),

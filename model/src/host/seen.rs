@@ -353,11 +353,11 @@ mod tests {
     #[test]
     fn of_two_that_may_be_it_none_is() {
         assert_eq!(found(&[link("ens5", None), link("copy", Some("veth"))]), Err(2));
-        let sandbox = crate::sandbox::SandboxKey {
+        let sandbox = crate::sandbox::SandboxKey::from(crate::sandbox::SandboxNames {
             container_id: "c".into(),
             ifname: "eth0".into(),
             network: "n".into(),
-        };
+        });
         let pods = LinkSeen { alias: Some(LinkAlias::of(&sandbox)), ..link("eni0", Some("veth")) };
         assert_eq!(
             found(&[pods, link("ens5", None)]),

@@ -8,7 +8,7 @@ use crate::intent::{Intent, Sending};
 use crate::lease::{Face, Lease, LeasePhase};
 use crate::ledger::{Change, Ledger};
 use crate::limits::InstanceLimits;
-use crate::sandbox::{NetnsRef, PodRef, SandboxKey};
+use crate::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use crate::time::{BootTime, WallTime};
 use crate::uses::Use;
 
@@ -37,11 +37,11 @@ pub(crate) fn eni(id: &str, device: u16) -> EniRecord {
 
 pub(crate) fn lease(container: &str) -> Lease {
     Lease {
-        sandbox: SandboxKey {
+        sandbox: SandboxKey::from(SandboxNames {
             container_id: container.into(),
             ifname: "eth0".into(),
             network: "aws-cni".into(),
-        },
+        }),
         pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
         netns: NetnsRef { path: "/run/netns/x".into(), inode: 1 },
         faces: vec![Face {

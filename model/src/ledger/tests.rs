@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::block::BlockState;
 use crate::ids::BootId;
+use crate::sandbox::SandboxNames;
 use crate::time::{BootTime, Now, WallTime};
 use crate::uses::{Cooldown, Suspicion};
 
@@ -92,11 +93,11 @@ fn a_lease_is_found_by_the_name_of_its_link() {
             mtu: 9001,
         };
         Lease {
-            sandbox: SandboxKey {
+            sandbox: SandboxKey::from(SandboxNames {
                 container_id: container.into(),
                 ifname: "eth0".into(),
                 network: "aws-cni".into(),
-            },
+            }),
             pod: crate::sandbox::PodRef { namespace: "n".into(), name: "p".into(), uid: None },
             netns: crate::sandbox::NetnsRef { path: "/run/netns/x".into(), inode: 1 },
             faces: veths.iter().map(face).collect(),

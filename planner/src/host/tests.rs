@@ -5,6 +5,7 @@ use holdfast_model::host::{
 };
 use holdfast_model::ids::MacAddr;
 use holdfast_model::ledger::Change;
+use holdfast_model::sandbox::SandboxNames;
 use holdfast_model::uses::Suspicion;
 use ipnet::{IpNet, Ipv4Net};
 
@@ -479,7 +480,9 @@ fn each_face_of_a_lease_is_told_by_its_own_interface() {
     lease.faces.push(second.clone());
     let aliases: Vec<_> =
         wirings_of(&toy.ledger, &toy.config, &lease).into_iter().map(|wiring| wiring.alias).collect();
-    let of = |ifname: &str| LinkAlias::of(&SandboxKey { ifname: ifname.into(), ..lease.sandbox.clone() });
+    let of = |ifname: &str| {
+        LinkAlias::of(&SandboxKey::from(SandboxNames { ifname: ifname.into(), ..(*lease.sandbox).clone() }))
+    };
     assert_eq!(aliases, [of("eth0"), of("eth1")]);
 
     let mut seen = kernel(&desired_host(&toy.ledger, &toy.config));

@@ -11,7 +11,7 @@ use holdfast_model::ledger::Change;
 use holdfast_model::ledger::Standing;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey};
+use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::time::BootTime;
 use holdfast_model::uses::Suspicion;
 
@@ -21,11 +21,11 @@ use crate::{Here, Shortage, free_addresses};
 
 fn request(container: &str) -> LeaseRequest {
     LeaseRequest {
-        sandbox: SandboxKey {
+        sandbox: SandboxKey::from(SandboxNames {
             container_id: container.into(),
             ifname: "eth0".into(),
             network: "aws-cni".into(),
-        },
+        }),
         pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
         netns: NetnsRef { path: "/run/netns/x".into(), inode: 1 },
         host_veth: "eni0".into(),

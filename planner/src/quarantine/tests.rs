@@ -2,7 +2,7 @@ use holdfast_model::cloud::CloudRead;
 use holdfast_model::host::{HostObserved, LinkAlias, LinkSeen};
 use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::Standing;
-use holdfast_model::sandbox::SandboxKey;
+use holdfast_model::sandbox::{SandboxKey, SandboxNames};
 use holdfast_model::time::BootTime;
 
 use super::*;
@@ -15,7 +15,11 @@ fn addresses(toy: &Toy) -> Vec<IpAddr> {
 
 /// A link of ours that no lease explains, and the address that leads to it.
 fn leading_to(address: IpAddr) -> Traces {
-    let sandbox = SandboxKey { container_id: "c".into(), ifname: "eth0".into(), network: "aws-cni".into() };
+    let sandbox = SandboxKey::from(SandboxNames {
+        container_id: "c".into(),
+        ifname: "eth0".into(),
+        network: "aws-cni".into(),
+    });
     let link = LinkSeen {
         index: 7,
         name: "eni0".into(),
@@ -146,7 +150,11 @@ fn a_block_that_was_taken_away_leaves_with_its_last_user() {
     let [own, more, others]: [IpAddr; 3] =
         ["10.0.1.17", "10.0.1.18", "10.0.1.19"].map(|ip| ip.parse().unwrap());
     let lease = |container: &str| {
-        Use::Leased(SandboxKey { container_id: container.into(), ifname: "eth0".into(), network: "n".into() })
+        Use::Leased(SandboxKey::from(SandboxNames {
+            container_id: container.into(),
+            ifname: "eth0".into(),
+            network: "n".into(),
+        }))
     };
     let taken = Block {
         state: BlockState::Withdrawn,

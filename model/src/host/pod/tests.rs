@@ -1,12 +1,16 @@
 use super::*;
 use crate::host::{EniLink, HostObserved};
-use crate::sandbox::SandboxKey;
+use crate::sandbox::{SandboxKey, SandboxNames};
 
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 8));
 
 /// A pod on the ENI with this table.
 fn pod(table: u32) -> PodWiring {
-    let sandbox = SandboxKey { container_id: "c".into(), ifname: "eth0".into(), network: "aws-cni".into() };
+    let sandbox = SandboxKey::from(SandboxNames {
+        container_id: "c".into(),
+        ifname: "eth0".into(),
+        network: "aws-cni".into(),
+    });
     PodWiring {
         alias: LinkAlias::of(&sandbox),
         host_veth: "eni0".into(),
