@@ -10,6 +10,10 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let here = variable("HOST") == variable("TARGET") && variable("TARGET") == "x86_64-unknown-linux-gnu";
+    if here {
+        // Generic code comes out alike for many types; once is enough. Rust's own linker for this target, LLD, takes the option.
+        println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
+    }
     // A program that is built here runs with a C library as new as this one, the image with this very one.
     if here && glibc().is_some_and(|version| version >= TAKES_PACKED) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
