@@ -10,6 +10,8 @@ pub(crate) struct Figures {
     pub(crate) bursts: Vec<f64>,
     /// Of each node's first pod with a network, by kubelet's own account.
     pub(crate) first_pod: Vec<f64>,
+    /// Of the first pod of a kubelet that was started anew on a node that has pods.
+    pub(crate) first_again: Vec<f64>,
     /// From the start of the daemon's process to the network configuration.
     pub(crate) ready: Vec<f64>,
 }
@@ -20,6 +22,7 @@ impl Figures {
         self.dels.extend(more.dels);
         self.bursts.extend(more.bursts);
         self.first_pod.extend(more.first_pod);
+        self.first_again.extend(more.first_again);
         self.ready.extend(more.ready);
     }
 }
