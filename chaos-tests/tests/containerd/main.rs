@@ -13,6 +13,7 @@ mod stage;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use anyhow::{Context, ensure};
 use holdfast_chaos_tests::packets::{Echo, Prober, ask_internet};
 use holdfast_chaos_tests::rig::scenario;
 use holdfast_chaos_tests::sabotage;
+use holdfast_datapath::netns;
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use nix::sys::signal::Signal;
@@ -178,25 +180,9 @@ fn spooled(stage: &Stage) -> anyhow::Result<usize> {
 fn a_runtime_killed_in_the_middle_of_a_run_loses_nothing() {
     on_a_node("a_runtime_killed_in_the_middle_of_a_run_loses_nothing", |stage| {
         let before = stage.run("before")?;
-        // ADD hangs in the daemon while the runtime dies.
-        stage.node.daemon()?.signal(Signal::SIGSTOP)?;
         let (runtime, pod) = (stage.runtime(), stage::pod("torn")?);
-        let asking = std::thread::spawn({
-            let (runtime, pod) = (runtime.clone(), pod.clone());
-            move || runtime.run(&pod)
-        });
-        let torn = stage.wait_add(&[&before.id])?;
-        stage.wait_asked()?;
-        stage.containerd.kill()?;
-        let outcome = asking.join().expect("no panic in it");
-        ensure!(outcome.is_err(), "the runtime was killed before the plugin answered: {outcome:?}");
-        stage.node.daemon()?.signal(Signal::SIGCONT)?;
-        // The plugin runs on without its runtime.
-        let active = |lease: &&Lease| lease.sandbox.container_id == torn && lease.phase == LeasePhase::Active;
-        let with_it = |ledger: &Ledger| ledger.leases.values().find(active).cloned();
-        let ledger =
-            stage.node.wait_state("holding the torn pod's lease", |ledger| with_it(ledger).is_some())?;
-        let lease = with_it(&ledger).context("it was there a moment ago")?;
+        let lease = tear(stage, &pod, &before)?;
+        let torn = lease.sandbox.container_id.clone();
         stage.works(&before)?;
 
         stage.containerd.start()?;
@@ -222,6 +208,70 @@ fn a_runtime_killed_in_the_middle_of_a_run_loses_nothing() {
         stage.works(&again)?;
         stage.works(&before)?;
         stage.is_sound(&[&again, &before])
+    });
+}
+
+/// Runs a pod whose runtime dies after ADD was asked for and before it has the answer: its lease.
+fn tear(stage: &mut Stage, pod: &PodSpec, before: &Sandbox) -> anyhow::Result<Lease> {
+    // ADD hangs in the daemon while the runtime dies.
+    stage.node.daemon()?.signal(Signal::SIGSTOP)?;
+    let asking = std::thread::spawn({
+        let (runtime, pod) = (stage.runtime(), pod.clone());
+        move || runtime.run(&pod)
+    });
+    let torn = stage.wait_add(&[&before.id])?;
+    stage.wait_asked()?;
+    stage.containerd.kill()?;
+    let outcome = asking.join().expect("no panic in it");
+    ensure!(outcome.is_err(), "the runtime was killed before the plugin answered: {outcome:?}");
+    stage.node.daemon()?.signal(Signal::SIGCONT)?;
+    // The plugin runs on without its runtime.
+    let active = |lease: &&Lease| lease.sandbox.container_id == torn && lease.phase == LeasePhase::Active;
+    let with_it = |ledger: &Ledger| ledger.leases.values().find(active).cloned();
+    let ledger = stage.node.wait_state("holding the torn pod's lease", |ledger| with_it(ledger).is_some())?;
+    with_it(&ledger).context("it was there a moment ago")
+}
+
+#[test]
+fn a_lease_whose_del_never_comes_ends_when_its_sandbox_is_proven_dead_and_not_before() {
+    let test = "a_lease_whose_del_never_comes_ends_when_its_sandbox_is_proven_dead_and_not_before";
+    on_a_node(test, |stage| {
+        let before = stage.run("before")?;
+        let torn = tear(stage, &stage::pod("torn")?, &before)?;
+        // Somebody keeps its namespace, and in it the link.
+        let kept = netns::open(Path::new(&torn.netns.path))?;
+        stage.containerd.swallow_dels()?;
+        stage.containerd.start()?;
+        let runtime = stage.runtime();
+        runtime.stop(&torn.sandbox.container_id)?;
+        runtime.remove(&torn.sandbox.container_id)?;
+        let calls = stage.containerd.calls_for(&torn.sandbox.container_id)?;
+        ensure!(calls.iter().any(|call| call.command == "DEL"), "the runtime calls DEL: {calls:#?}");
+        ensure!(stage.dels(&torn.sandbox.container_id)? == [], "and it reaches nobody");
+        ensure!(!Path::new(&torn.netns.path).exists(), "the runtime has taken the namespace's name away");
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(45) {
+            ensure!(
+                stage.find_lease(&torn.sandbox.container_id)?.is_some(),
+                "given up after {:?} although its link lives",
+                begun.elapsed()
+            );
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        drop(kept);
+        let dead = Instant::now();
+        while stage.find_lease(&torn.sandbox.container_id)?.is_some() {
+            ensure!(
+                dead.elapsed() < Duration::from_secs(60),
+                "still leased {:?} after its end",
+                dead.elapsed()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        println!("ended {:.1} s after its namespace", dead.elapsed().as_secs_f64());
+        stage.is_released(&torn)?;
+        stage.works(&before)?;
+        stage.is_sound(&[&before])
     });
 }
 

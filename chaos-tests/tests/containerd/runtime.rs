@@ -69,12 +69,14 @@ impl Containerd {
         Ok(this)
     }
 
-    /// Writes a script that notes how it is called and becomes the plugin.
+    /// Writes a script that notes how it is called and becomes the plugin, unless the call is to reach nobody.
     fn record_calls_of(&self, plugin: &Path, script: &Path) -> anyhow::Result<()> {
         let text = format!(
             "#!/bin/sh\nprintf '%s|%s|%s|%s\\n' \"$CNI_COMMAND\" \"$CNI_CONTAINERID\" \"$CNI_NETNS\" \"$CNI_ARGS\" >>'{}'\n\
+             if [ \"$CNI_COMMAND\" = DEL ] && [ -e '{}' ]; then exit 0; fi\n\
              exec '{}'\n",
             self.record().display(),
+            self.swallow().display(),
             plugin.display(),
         );
         fs::write(script, text).with_context(|| format!("writing {}", script.display()))?;
@@ -84,6 +86,15 @@ impl Containerd {
 
     fn record(&self) -> PathBuf {
         self.dir.join("calls")
+    }
+
+    fn swallow(&self) -> PathBuf {
+        self.dir.join("swallow")
+    }
+
+    /// From now on each DEL succeeds and reaches nobody.
+    pub(crate) fn swallow_dels(&self) -> anyhow::Result<()> {
+        fs::write(self.swallow(), "").context("asking that DELs be swallowed")
     }
 
     /// AppArmor and negative `oom_score_adj` are rights that a container of tests need not have.

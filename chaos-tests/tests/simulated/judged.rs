@@ -114,7 +114,7 @@ impl Node {
                 std::net::IpAddr::V4(address) => Some(address),
                 std::net::IpAddr::V6(_) => None,
             }),
-            ifname: key.ifname,
+            ifname: key.ifname.clone(),
             netns: netns.path,
             result: None,
             inside: Some(self.kernel.inside(netns.inode)),

@@ -239,7 +239,8 @@ impl HostNet for SimHost {
         let (index, netns) = {
             let mut state = self.kernel.lock();
             // The handle is a stand-in: which sandbox it is stands in the alias.
-            let container = wiring.alias.sandbox().map(|sandbox| sandbox.container_id).unwrap_or_default();
+            let container =
+                wiring.alias.sandbox().map(|sandbox| sandbox.container_id.clone()).unwrap_or_default();
             let path = sandbox_path(&container);
             let sandbox = state.sandboxes.iter().find(|(_, sandbox)| sandbox.bound && sandbox.path == path);
             let Some(netns) = sandbox.map(|(inode, _)| *inode) else {
