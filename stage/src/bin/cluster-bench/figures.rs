@@ -28,6 +28,12 @@ impl Figures {
 }
 
 /// Not a number where there is none.
+pub(crate) fn mean(of: &[f64]) -> f64 {
+    // Not so many that a float would lose one.
+    of.iter().sum::<f64>() / of.iter().map(|_| 1.0).sum::<f64>()
+}
+
+/// Not a number where there is none.
 pub(crate) fn median(of: &[f64]) -> f64 {
     percentile(of, 50)
 }
@@ -66,7 +72,8 @@ mod tests {
         let of: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         assert!((median(&of) - 50.0).abs() < 1e-9 && (percentile(&of, 99) - 99.0).abs() < 1e-9);
         assert!((median(&[3.0]) - 3.0).abs() < 1e-9 && (percentile(&[3.0], 99) - 3.0).abs() < 1e-9);
-        assert!(median(&[]).is_nan());
+        assert!(median(&[]).is_nan() && mean(&[]).is_nan());
+        assert!((mean(&[1.0, 2.0, 6.0]) - 3.0).abs() < 1e-9);
     }
 
     #[test]
