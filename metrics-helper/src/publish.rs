@@ -1,6 +1,6 @@
 //! Publishing: rounds wait in the [`Backlog`] and go out in their order, under the cluster's name.
 
-use holdfast_ports::cloud::{CloudError, CloudFault};
+use holdfast_ports::cloud::CloudFault;
 use holdfast_ports::monitoring::{Data, InstanceTags, Monitoring};
 use tracing::{debug, info, warn};
 
@@ -129,6 +129,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use holdfast_model::time::WallTime;
+    use holdfast_ports::cloud::CloudError;
 
     use super::*;
 
