@@ -15,7 +15,7 @@ use crate::figures::Figures;
 /// Where a daemon serves its metrics.
 const PORT: u16 = 61678;
 /// A full node's page has a line for each address: about 100 kB.
-const LARGEST_PAGE: usize = 4 << 20;
+const LARGEST_PAGE: usize = 1 << 20;
 /// Pages that are read at once.
 const AT_ONCE: usize = 32;
 /// How long one page may take. A node that is away is heard of by nothing else.
@@ -83,18 +83,23 @@ pub struct Why {
 /// Reads the pages of these pods, as many as can be had until the deadline, beginning with the one at `first`: where there is not
 /// enough time for all, it is not always the same that are left out.
 pub async fn read(daemons: &impl Daemons, pods: &[DaemonPod], first: usize, until: Instant) -> Read {
-    let in_turn = pods.iter().cycle().skip(first.checked_rem(pods.len()).unwrap_or(0)).take(pods.len());
-    let asked = stream::iter(in_turn).map(|pod| async move { (pod, page(daemons, &pod.name).await) });
+    let mut in_turn = pods.to_vec();
+    in_turn.rotate_left(first.checked_rem(pods.len()).unwrap_or(0));
+    let ask = async |pod: DaemonPod| {
+        let figures = page(daemons, &pod.name).await;
+        (pod, figures)
+    };
+    let asked = stream::iter(in_turn).map(ask);
     let mut answers = std::pin::pin!(asked.buffer_unordered(AT_ONCE));
     let mut read = Read::default();
     let mut answered = 0;
     while let Ok(Some((pod, figures))) = timeout_at(until, answers.next()).await {
         answered += 1;
         match figures {
-            Ok(figures) => read.pages.push((pod.uid.clone(), figures)),
+            Ok(figures) => read.pages.push((pod.uid, figures)),
             // A right that lacks says more than a node that is away.
             Err(why) if read.missing.as_ref().is_none_or(|(_, known)| weight(known) < weight(&why)) => {
-                read.missing = Some((pod.name.clone(), why));
+                read.missing = Some((pod.name, why));
             }
             Err(_) => {}
         }

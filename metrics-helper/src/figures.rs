@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use crate::exposition::{Unreadable, samples};
 use crate::table::{How, TABLE};
 
+/// Series of summaries that are kept of one page: EC2's calls, each with its errors, have fewer. What a node tells beyond them is not
+/// remembered.
+const MOST_SERIES: usize = 500;
+
 /// What a summary has seen so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Seen {
@@ -63,6 +67,9 @@ impl Figures {
                     }
                     (How::LargestMean, Some(part @ ("_sum" | "_count"))) if sample.value.is_finite() => {
                         let key = (row.metric, sample.labels.to_owned());
+                        if figures.summaries.len() >= MOST_SERIES && !figures.summaries.contains_key(&key) {
+                            continue;
+                        }
                         let seen = figures.summaries.entry(key).or_default();
                         let field = if part == "_sum" { &mut seen.sum } else { &mut seen.count };
                         *field += sample.value;
@@ -115,6 +122,13 @@ mod tests {
         assert_eq!(figures.gauges, BTreeMap::from([("awscni_eni_allocated", 2.0)]));
         let unknown = BTreeMap::from([("awscni_add_ip_req_count", None), ("awscni_ipamd_error_count", None)]);
         assert_eq!(figures.counters, unknown);
+    }
+
+    #[test]
+    fn a_page_without_end_is_kept_in_part() {
+        let series = |at: usize| format!("awscni_aws_api_latency_ms_count{{api=\"{at}\"}} 1\n");
+        let page: String = (0..2 * MOST_SERIES).map(series).collect();
+        assert_eq!(Figures::read(&page).unwrap().summaries.len(), MOST_SERIES);
     }
 
     #[test]

@@ -85,7 +85,8 @@ async fn figures_arrive_as_they_are() {
     for datum in &put.data {
         assert_eq!(datum.dimensions, BTreeMap::from([("CLUSTER_ID".to_owned(), "prod".to_owned())]));
         assert_eq!((datum.value, datum.unit.as_str()), (1.5, "Count"));
-        let at = Duration::from_secs_f64(datum.timestamp);
+        // On the wire it is a number of seconds, which has a millisecond's digits and no more.
+        let at = Duration::from_secs_f64(datum.timestamp + 0.0005);
         assert_eq!(at.as_millis(), u128::from(sent.at.0));
     }
 }
