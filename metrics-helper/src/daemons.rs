@@ -98,7 +98,12 @@ pub async fn read(daemons: &impl Daemons, pods: &[DaemonPod], first: usize, unti
         match figures {
             Ok(figures) => read.pages.push((pod.uid, figures)),
             // A right that lacks says more than a node that is away.
-            Err(why) if read.missing.as_ref().is_none_or(|(_, known)| weight(known) < weight(&why)) => {
+            Err(why)
+                if read
+                    .missing
+                    .as_ref()
+                    .is_none_or(|(_, known)| !is_of_rights(known) && is_of_rights(&why)) =>
+            {
                 read.missing = Some((pod.name, why));
             }
             Err(_) => {}
@@ -113,7 +118,7 @@ pub async fn read(daemons: &impl Daemons, pods: &[DaemonPod], first: usize, unti
 
 const NOT_ALLOWED: &str = "rights";
 
-fn weight(why: &Why) -> bool {
+fn is_of_rights(why: &Why) -> bool {
     why.class == NOT_ALLOWED
 }
 

@@ -58,14 +58,11 @@ impl<M: Monitoring, T: InstanceTags> Publisher<M, T> {
                     let cause = format!("{:?}/{}", std::mem::discriminant(&error.fault), error.code);
                     if self.told.failed(cause) {
                         let remedy = remedy(error.fault);
-                        match fate {
-                            Fate::Kept => {
-                                warn!(%error, remedy, "publishing to CloudWatch failed; it is tried again each round")
-                            }
-                            Fate::GivenUp => {
-                                warn!(%error, remedy, at = %data.at, "publishing to CloudWatch failed; these figures are given up")
-                            }
-                        }
+                        let becomes = match fate {
+                            Fate::Kept => "it is tried again each round",
+                            Fate::GivenUp => "these figures are given up",
+                        };
+                        warn!(%error, remedy, at = %data.at, becomes, "publishing to CloudWatch failed");
                     }
                     if fate == Fate::Kept {
                         return;
@@ -199,7 +196,9 @@ mod tests {
         let fake = Fake::default();
         fake.answers([CloudFault::Denied, CloudFault::Throttled { retry_after: None }]);
         let mut publisher = fake.publisher(Some("prod"));
-        for at in 1..=3 {
+        publisher.publish(&round(1)).await;
+        assert_eq!(*fake.tries.lock().unwrap(), 1, "what comes behind would fare the same");
+        for at in 2..=3 {
             publisher.publish(&round(at)).await;
         }
         assert_eq!(

@@ -63,18 +63,22 @@ impl Round {
 
     /// For Prometheus: gauges under the daemons' names.
     pub fn exposition(&self) -> String {
-        let mut page = String::new();
-        let mut line = |metric: &str, help: &str, value: f64| {
-            page.push_str(&format!("# HELP {metric} {help}\n# TYPE {metric} gauge\n{metric} {value}\n"));
+        let line = |metric: &str, help: &str, value: f64| {
+            format!("# HELP {metric} {help}\n# TYPE {metric} gauge\n{metric} {value}\n")
         };
-        for row in TABLE.iter().filter(|row| row.to_prometheus) {
-            if let Some(value) = self.figures.get(row.published) {
-                line(row.metric, "Of all nodes that were read, together.", *value);
-            }
-        }
-        line("holdfast_nodes", "Nodes that have a daemon's pod.", count_of(self.nodes));
-        line("holdfast_nodes_read", "Of these, the nodes that these figures are of.", count_of(self.read));
-        page
+        let sums = TABLE.iter().filter(|row| row.to_prometheus).filter_map(|row| {
+            let value = self.figures.get(row.published)?;
+            Some(line(row.metric, "Of all nodes that were read, together.", *value))
+        });
+        let nodes = [
+            line("holdfast_nodes", "Nodes that have a daemon's pod.", count_of(self.nodes)),
+            line(
+                "holdfast_nodes_read",
+                "Of these, the nodes that these figures are of.",
+                count_of(self.read),
+            ),
+        ];
+        sums.chain(nodes).collect()
     }
 }
 

@@ -75,7 +75,8 @@ impl Drop for Answering {
 }
 
 /// The same answer to each request at this address; nothing at all where there is none.
-pub(crate) async fn answer(address: &str, answer: Option<Vec<u8>>) -> Answering {
+pub(crate) async fn answer(address: &str, answer: impl Into<Option<Vec<u8>>>) -> Answering {
+    let answer = answer.into();
     let added = Command::new("ip").args(["address", "add", &format!("{address}/32"), "dev", "lo"]).status();
     assert!(added.unwrap().success(), "{address}");
     let listener = TcpListener::bind((address, 61678)).await.unwrap();
@@ -99,10 +100,10 @@ pub(crate) async fn answer(address: &str, answer: Option<Vec<u8>>) -> Answering 
 }
 
 /// A page, as a daemon's server sends it.
-pub(crate) fn page(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn page(text: &str) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         text.len()
     );
-    Some([head.as_bytes(), text.as_bytes()].concat())
+    [head.as_bytes(), text.as_bytes()].concat()
 }
