@@ -3,25 +3,22 @@
 mod change;
 mod instance_type;
 mod read;
+mod tags;
 mod view;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::config::{IdentityCache, StalledStreamProtectionConfig};
 use holdfast_model::cloud::{Api, CloudAnswer, CloudCall, CloudChange, CloudRead};
+use holdfast_model::ids::InstanceId;
 use holdfast_model::limits::InstanceLimits;
-use holdfast_model::refusal::CredentialsFault;
-use holdfast_ports::cloud::{Cloud, CloudError, CloudFault};
+use holdfast_ports::cloud::{Cloud, CloudError};
 use tracing::Instrument as _;
 
-use crate::fault;
 use crate::http::LazyHttp;
+use crate::sdk::{Kept, loader};
 use crate::surroundings::Surroundings;
 
 /// How EC2 is to be called.
@@ -60,15 +57,8 @@ impl Ec2Settings {
 ///
 /// A call is tried once. A read that spans pages, or that names ENIs which no longer exist, takes several requests;
 /// they share the call's deadline, and one that fails fails the read: a partial list is never an answer.
-///
-/// Credentials are kept by the SDK until it thinks that they are over. What EC2 refuses to take it would go on sending, so
-/// after such a refusal a new client is made, and with it new credentials are asked for.
 #[derive(Clone, Debug)]
-pub struct Ec2Cloud {
-    sdk: SdkConfig,
-    client: Arc<RwLock<Client>>,
-    deadline: Duration,
-}
+pub struct Ec2Cloud(Kept<Client>);
 
 impl Ec2Cloud {
     /// Prepares the client. Reads the environment and the SDK's files as the crate's documentation lists, and makes
@@ -82,7 +72,8 @@ impl Ec2Cloud {
         http: LazyHttp,
         credentials: Option<SharedCredentialsProvider>,
     ) -> Self {
-        let mut loader = loader(&settings);
+        let endpoint = settings.endpoint.as_deref();
+        let mut loader = loader(&settings.region, &settings.version, settings.connect_timeout, endpoint);
         loader = match &settings.surroundings {
             None => loader.http_client(http),
             Some(other) => {
@@ -92,47 +83,23 @@ impl Ec2Cloud {
         if let Some(credentials) = credentials {
             loader = loader.credentials_provider(credentials);
         }
-        let sdk = loader.load().await;
-        let client = Arc::new(RwLock::new(Client::new(&sdk)));
-        Self { sdk, client, deadline: settings.deadline }
+        Self(Kept::new(loader.load().await, Client::new, settings.deadline))
     }
 
-    fn client(&self) -> Client {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Forgets the credentials.
-    fn forget_credentials(&self) {
-        let config =
-            aws_sdk_ec2::config::Builder::from(&self.sdk).identity_cache(IdentityCache::lazy().build());
-        let fresh = Client::from_conf(config.build());
-        *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-    }
-
-    /// Work within the deadline of a whole call.
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
-        let result = match tokio::time::timeout(self.deadline, work).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(fault::deadline(self.deadline)),
-        };
-        if let Err(CloudError { fault: CloudFault::Credentials(refused), .. }) = &result
-            && matches!(refused, CredentialsFault::Expired | CredentialsFault::NotValid)
-        {
-            self.forget_credentials();
-        }
-        match &result {
-            Ok(_) => tracing::debug!("answered"),
-            Err(error) => {
-                tracing::debug!(code = %error.code, fault = ?error.fault, message = %error.message, "failed");
-            }
-        }
-        result
+    /// Those of an instance's tags that have one of these keys.
+    pub async fn tags_of(
+        &self,
+        instance: &InstanceId,
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, String>, CloudError> {
+        let span = tracing::debug_span!("ec2", api = "DescribeTags", subject = %instance);
+        self.0.in_time(tags::tags_of(&self.0.client(), instance, keys)).instrument(span).await
     }
 
     async fn carry_out(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         match call {
-            CloudCall::Change { change, token } => change::perform(&self.client(), change, token).await,
-            CloudCall::Read(read) => read::perform(&self.client(), read).await,
+            CloudCall::Change { change, token } => change::perform(&self.0.client(), change, token).await,
+            CloudCall::Read(read) => read::perform(&self.0.client(), read).await,
         }
     }
 }
@@ -140,12 +107,12 @@ impl Ec2Cloud {
 impl Cloud for Ec2Cloud {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         let span = tracing::debug_span!("ec2", api = ?call.api(), subject = %subject(call));
-        self.in_time(self.carry_out(call)).instrument(span).await
+        self.0.in_time(self.carry_out(call)).instrument(span).await
     }
 
     async fn limits_of(&self, instance_type: &str) -> Result<InstanceLimits, CloudError> {
         let span = tracing::debug_span!("ec2", api = ?Api::DescribeInstanceTypes, subject = instance_type);
-        self.in_time(instance_type::limits_of(&self.client(), instance_type)).instrument(span).await
+        self.0.in_time(instance_type::limits_of(&self.0.client(), instance_type)).instrument(span).await
     }
 }
 
@@ -164,27 +131,4 @@ fn subject(call: &CloudCall) -> String {
             enis.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         }
     }
-}
-
-/// All that does not depend on where the node lives.
-fn loader(settings: &Ec2Settings) -> ConfigLoader {
-    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(Region::new(settings.region.clone()))
-        .app_name(app_name(&settings.version))
-        // The planner decides retries: a hidden one here would spend the account's budget behind its back.
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build())
-        // Answers are small and every call has a deadline: nothing here could stall for longer.
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-    match &settings.endpoint {
-        Some(endpoint) => loader.endpoint_url(endpoint),
-        None => loader,
-    }
-}
-
-/// The SDK takes letters, digits and `!#$%&'*+-.^_`|~` here, no slash.
-fn app_name(version: &str) -> AppName {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "+-._".contains(c) { c } else { '-' };
-    let version: String = version.chars().take(40).map(plain).collect();
-    AppName::new(format!("holdfast-{version}")).expect("only characters that an app name may have are left")
 }

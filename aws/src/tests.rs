@@ -3,6 +3,7 @@
 
 mod chain;
 mod changes;
+mod cloudwatch;
 mod faults;
 mod metadata;
 mod reads;

@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datapath", &["model", "ports"]),
     // Of the engine the figures that it gives.
     ("metrics", &["model", "ports", "engine"]),
+    ("metrics-helper", &["model", "ports", "cluster"]),
     (
         "daemon",
         &[
@@ -36,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "controller",
             "datapath",
             "metrics",
+            "metrics-helper",
         ],
     ),
     ("cni", &["wire"]),
@@ -52,6 +54,7 @@ const CAGED: &[(&str, &[&str])] = &[
     ("bincode", &["store"]),
     ("aws-sdk-ec2", &["aws"]),
     ("aws-config", &["aws"]),
+    ("aws-sdk-cloudwatch", &["aws"]),
     ("kube", &["cluster"]),
     ("k8s-openapi", &["cluster"]),
     ("rtnetlink", &["datapath"]),

@@ -14,6 +14,7 @@ const ROOMS: &[&str] = &[
     "daemon",
     "datapath",
     "engine",
+    "metrics-helper",
     "migrations",
     "model",
     "planner",

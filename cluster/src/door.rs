@@ -29,6 +29,8 @@ const LARGEST_ANSWER: usize = 64 << 20;
 /// A connection keeps a buffer as large as the most that it has read at once. Hyper's own limit is 400 kB, which one list of
 /// pods reaches, for as long as their watch stands.
 const READ_AT_ONCE: usize = 64 << 10;
+/// More than any refusal. Through the server others may answer, and many are asked at once.
+const LARGEST_REFUSAL: usize = 64 << 10;
 
 /// Where the API server is, and who asks.
 #[derive(Clone, Debug)]
@@ -105,7 +107,7 @@ impl Door {
         let Prepared { asked, http } = request;
         let answer = async {
             let response = self.send(http).await?;
-            let body = whole(response.into_body()).await?;
+            let body = whole(response.into_body(), LARGEST_ANSWER).await?;
             serde_json::from_slice(&body)
                 .map_err(|error| Cause::Malformed(format!("{error}: {}", excerpt(&body))))
         };
@@ -113,6 +115,13 @@ impl Door {
             .await
             .flatten()
             .map_err(|cause| ApiFault { asked: Box::new(asked), cause })
+    }
+
+    /// Asks, and reads an answer of at most so many bytes, whatever it is.
+    pub async fn fetch(&self, request: Prepared, largest: usize) -> Result<bytes::Bytes, ApiFault> {
+        let Prepared { asked, http } = request;
+        let answer = async { whole(self.send(http).await?.into_body(), largest).await };
+        within(self.settings.deadlines.answer, answer).await.flatten().map_err(|cause| fault(&asked, cause))
     }
 
     /// Asks, and hands the answer over line by line.
@@ -134,7 +143,7 @@ impl Door {
         }
         let (head, body) = response.into_parts();
         // An answer that breaks off is told by what came of its head.
-        let body = whole(body).await.unwrap_or_default();
+        let body = whole(body, LARGEST_REFUSAL).await.unwrap_or_default();
         let cause = classify(head.status, &head.headers, &body);
         if matches!(cause, Cause::Unauthorized(_)) {
             self.renew(number).await;
@@ -174,11 +183,11 @@ fn put_together(config: &Config, connect: Duration) -> kube::Result<Client> {
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-async fn whole(body: Body) -> Result<bytes::Bytes, Cause> {
-    let collected = Limited::new(body, LARGEST_ANSWER).collect().await;
+async fn whole(body: Body, largest: usize) -> Result<bytes::Bytes, Cause> {
+    let collected = Limited::new(body, largest).collect().await;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
         if error.is::<http_body_util::LengthLimitError>() {
-            Cause::Malformed(format!("more than {LARGEST_ANSWER} bytes"))
+            Cause::Malformed(format!("more than {largest} bytes"))
         } else {
             Cause::Broken(holdfast_model::chain(error.as_ref()))
         }

@@ -35,10 +35,13 @@
 //! | `crd.k8s.amazonaws.com` | `eniconfigs` | list, watch |
 //! | `vpcresources.k8s.aws` | `cninodes` (the own one, by name) | list, watch; patch where features are asked for |
 //!
+//! And for what reads the daemons' pages ([`daemons`]), in its own namespace: core `pods` list, `pods/proxy` get.
+//!
 //! Start reading at [`watch`], then [`mod@write`].
 
 pub mod asked;
 pub mod crd;
+pub mod daemons;
 pub mod deadline;
 pub mod door;
 pub mod fault;

@@ -102,6 +102,44 @@ fn is_a_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
 }
 
+/// One page of the pods of a namespace that have these labels, with all that there is of each.
+pub fn labelled_pods(
+    namespace: &str,
+    labels: &str,
+    page_size: u32,
+    continued: Option<&str>,
+) -> Result<Prepared, ApiFault> {
+    let params = ListParams {
+        label_selector: Some(labels.to_owned()),
+        limit: Some(page_size),
+        continue_token: continued.map(str::to_owned),
+        ..ListParams::default()
+    };
+    let asked = Asked {
+        server: Server::Api,
+        verb: Verb::List,
+        kind: Kind::PODS,
+        subresource: None,
+        namespace: Some(namespace.to_owned()),
+        which: Some(labels.to_owned()),
+    };
+    if !is_a_name(namespace) {
+        return Err(not_a_request(asked, "no namespace has such a name".to_owned()));
+    }
+    prepared(asked, Path::new(Kind::PODS.path(Some(namespace))).list(&params))
+}
+
+/// What a pod serves at a port and path, by way of the API server. `path` begins with a slash. The answer is the pod's.
+pub fn proxied(namespace: &str, pod: &str, port: u16, path: &str) -> Result<Prepared, ApiFault> {
+    let asked = Asked { subresource: Some("proxy"), ..named(Verb::Get, Kind::PODS, namespace, pod)? };
+    let pods = Kind::PODS.path(Some(namespace));
+    let request = Request::get(format!("{pods}/{pod}:{port}/proxy{path}"))
+        .header(ACCEPT, "text/plain")
+        .header(http::header::ACCEPT_ENCODING, "identity")
+        .body(Vec::new());
+    written(asked, request)
+}
+
 /// How a patch is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchType {

@@ -29,4 +29,5 @@ pub use follow::{Event, Follow, Next, Page};
 pub use pause::Pauses;
 pub use run::follow;
 pub use view::{ObjectKey, Staleness, View};
+pub(crate) use wire::PageWire;
 pub use wire::{Meta, Trimmed};

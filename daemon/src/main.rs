@@ -20,6 +20,7 @@ mod keeper;
 mod keys;
 mod limits;
 mod logging;
+mod metrics_helper;
 mod removal;
 mod rights;
 mod run;
@@ -66,6 +67,9 @@ enum Verb {
     /// Run the cluster's controller until SIGTERM or SIGINT: it restores the managed fields of the daemon's DaemonSet. Of several
     /// replicas one leads.
     Controller(controller::Objects),
+    /// Run the cluster's metrics helper until SIGTERM or SIGINT: it adds every daemon's metrics up, and publishes them to CloudWatch.
+    /// Settings: USE_CLOUDWATCH, USE_PROMETHEUS, METRIC_UPDATE_INTERVAL, AWS_CLUSTER_ID, AWS_REGION.
+    MetricsHelper,
     /// Print the whole state as JSON, for a support ticket: from the running daemon, or from a copy of its ledger
     /// when none runs.
     Dump {
@@ -115,6 +119,7 @@ fn main() -> ExitCode {
         Verb::Health => admin::health(&read_settings().config),
         Verb::Downgrade { to, ledger } => downgrade::downgrade(&ledger, to),
         Verb::Controller(objects) => return with_log(|read, _level| controller::control(&read, objects)),
+        Verb::MetricsHelper => return run_metrics_helper(),
         Verb::Run => {
             holdfast_datapath::share_one_heap();
             return with_log(|read, level| run::run(Keeper::new(environment, read, level)));
@@ -125,6 +130,19 @@ fn main() -> ExitCode {
         Err(error) => {
             complain(&format!("{error:#}"));
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// `holdfast metrics-helper`, unless its settings are wrong.
+fn run_metrics_helper() -> ExitCode {
+    match holdfast_metrics_helper::Settings::read(environment) {
+        Ok(settings) => with_log(|read, _level| metrics_helper::help(&read, settings)),
+        Err(wrong) => {
+            for problem in wrong {
+                complain(&format!("{problem}; it does not start with that"));
+            }
+            ExitCode::from(BAD_CONFIGURATION)
         }
     }
 }

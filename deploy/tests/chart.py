@@ -132,6 +132,39 @@ def test_the_controller_is_there_on_request_and_has_three_objects_rights():
     assert pod["spec"]["serviceAccountName"] == "aws-node-controller"
 
 
+def test_the_metrics_helper_is_there_on_request_once_and_reads_pods_only():
+    assert not [each for each in objects(template()) if "helper" in each["metadata"]["name"]]
+    found = objects(template(*with_values("metrics-helper")))
+    rules = one(found, "Role", "cni-metrics-helper")["rules"]
+    # The test of whole clusters has the helper work with these.
+    assert [(each["apiGroups"], each["resources"], each["verbs"]) for each in rules] == [
+        ([""], ["pods"], ["list"]),
+        ([""], ["pods/proxy"], ["get"]),
+    ]
+    assert not [each for each in found if each["kind"] == "ClusterRole" and "helper" in each["metadata"]["name"]]
+    deployment = one(found, "Deployment")["spec"]
+    assert deployment["replicas"] == 1 and deployment["strategy"] == {"type": "Recreate"}
+    pod = deployment["template"]
+    labels = one(found, "DaemonSet")["spec"]["selector"]["matchLabels"]
+    assert not labels.items() <= pod["metadata"]["labels"].items(), "the DaemonSet would take its pods for its own"
+    assert pod["metadata"]["labels"]["k8s-app"] != "aws-node", "it would read itself"
+    container = pod["spec"]["containers"][0]
+    assert container["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    values = {each["name"]: each.get("value") for each in container["env"] if "value" in each}
+    assert values == {
+        "AWS_CLUSTER_ID": "prod",
+        "METRIC_UPDATE_INTERVAL": "60",
+        "USE_CLOUDWATCH": "true",
+        "USE_PROMETHEUS": "true",
+    }
+    account = one(found, "ServiceAccount", "cni-metrics-helper")
+    assert pod["spec"]["serviceAccountName"] == "cni-metrics-helper"
+    assert account["metadata"]["annotations"] == {
+        "eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/metrics-helper"
+    }
+
+
 def test_the_controller_is_told_what_is_rendered():
     """Its ConfigMap has of the DaemonSet what is managed, as it is in the very same render, and nothing of the user's."""
     table = re.findall(r"^\| `([^`]+)` \| (`.*`) \| ", (ROOT / "docs/drift.md").read_text(), re.MULTILINE)

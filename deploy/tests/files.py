@@ -11,6 +11,8 @@ from render import CHART, ROOT
 
 IAM, TERRAFORM = ROOT / "deploy/iam", ROOT / "deploy/terraform"
 POLICIES = ["base-ipv4.json", "tags.json"]
+# Not of the daemon's role.
+HELPER = "metrics-helper.json"
 
 
 def statements(name):
@@ -37,7 +39,21 @@ def test_policies_allow_what_the_daemon_calls_and_no_more():
     called.add("ec2:CreateTags")
     allowed = [action for name in POLICIES for action in actions(name)]
     assert sorted(allowed) == sorted(set(allowed)), "an action is there twice"
+    # The name of the cluster, for the metrics helper alone.
+    assert "ec2:DescribeTags" in called
+    called.remove("ec2:DescribeTags")
     assert set(allowed) == called, set(allowed) ^ called
+
+
+def test_the_metrics_helper_may_publish_and_read_tags_and_no_more():
+    source = (ROOT / "aws/src/cloudwatch.rs").read_text()
+    calls = set(re.findall(r"\.((?:put|get|list|delete|describe)_[a-z_]+)\(\)", source))
+    assert calls == {"put_metric_data"}, calls
+    assert list(actions(HELPER)) == ["cloudwatch:PutMetricData", "ec2:DescribeTags"]
+    # As the room that publishes has it.
+    condition = statements(HELPER)[0]["Condition"]["StringEquals"]
+    namespace = re.search(r'const NAMESPACE: &str = "([^"]+)"', (ROOT / "metrics-helper/src/publish.rs").read_text())[1]
+    assert condition == {"cloudwatch:namespace": namespace}
 
 
 def test_no_policy_has_a_wildcard_action():
@@ -51,7 +67,7 @@ def test_no_policy_has_a_wildcard_action():
 
 def test_each_action_has_its_reason():
     readme = (IAM / "README.md").read_text()
-    for name in POLICIES:
+    for name in [*POLICIES, HELPER]:
         assert f"`{name}`" in readme
         for action in actions(name):
             assert action.removeprefix("ec2:") in readme, action

@@ -22,6 +22,7 @@ mod place;
 mod settings;
 mod site;
 mod snapshot;
+mod text;
 mod upstream;
 
 #[cfg(test)]
@@ -33,3 +34,4 @@ pub use introspection::Introspection;
 pub use page::{Metrics, Record};
 pub use place::Place;
 pub use snapshot::{Snapshot, Source, Standing, ViewFigures};
+pub use text::Text;

@@ -11,7 +11,7 @@ use crate::snapshot::{Shared, Snapshot, Source};
 use crate::{ours, upstream};
 
 /// The format's name, as scrapers ask for it.
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What has happened since the process began, so far as the engine does not know.
 #[derive(Debug)]

@@ -21,6 +21,8 @@
 //! | `GET /clock` | | [`Clock`] |
 //! | `POST /clock` | [`Advance`] | [`Clock`]; 409 when the clock runs by itself |
 //! | `GET /timing`, `PUT /timing` | [`Timing`] | [`Timing`] |
+//! | `GET /cloudwatch` | | [`Seen`](crate::cloudwatch::Seen): what CloudWatch took and refused |
+//! | `PUT /cloudwatch/refuse` | [`Refuse`](crate::cloudwatch::Refuse) or `null` | what it is to refuse from now on |
 //! | `PUT /request-limits` | [`RequestLimits`] | EC2's token buckets (F07); `{}` for none |
 //! | `GET /state/ec2` | | [`State`], the truth, in EC2's names |
 //! | `GET /state` | | the same in plain names: `network_interface_id`, and lists and tags without EC2's wrappings |
@@ -40,6 +42,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cloudwatch::Refuse;
 use crate::fault::{Fault, FaultId};
 use crate::server::http::{Handler, Reply, answer};
 use crate::server::shared::{ClockMode, SharedVpc};
@@ -290,6 +293,15 @@ impl AdminFace {
             ("PUT", ["request-limits"]) => {
                 let limits: RequestLimits = read(body)?;
                 shared.with(|vpc| vpc.set_request_limits(limits));
+                Ok(nothing())
+            }
+            ("GET", ["cloudwatch"]) => json(&shared.cloudwatch(|seen| seen.clone())),
+            ("PUT", ["cloudwatch", "refuse"]) => {
+                let refuse: Option<Refuse> = read(body)?;
+                if refuse.as_ref().is_some_and(|refuse| !(400..600).contains(&refuse.status)) {
+                    return Err((StatusCode::BAD_REQUEST, "a refusal has a status of 400 to 599".to_owned()));
+                }
+                shared.cloudwatch(|seen| seen.refuse = refuse);
                 Ok(nothing())
             }
             ("GET", ["state", "ec2"]) => json(&shared.with(|vpc| State::of(vpc))),

@@ -18,6 +18,7 @@ use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 
+use crate::cloudwatch;
 use crate::server::http::{Handler, Reply, answer};
 use crate::server::shared::SharedVpc;
 use crate::server::{Callers, credentials};
@@ -79,7 +80,7 @@ impl Ec2Service {
         let body: &[u8] = if request.method() == Method::POST { request.body() } else { b"" };
         let mut fields = Fields::parse(&[query, body].join(&b'&'))?;
         let signed = Signed::read(request, &mut fields)?;
-        signed.check(&self.shared.region())?;
+        signed.check(&self.shared.region(), "ec2")?;
         let caller = self.caller(&signed)?;
         let action = fields.text("Action").ok_or_else(Refusal::missing_action)?;
         let version = fields.text("Version").unwrap_or_else(|| VERSION.to_owned());
@@ -88,6 +89,22 @@ impl Ec2Service {
         }
         let action = Action::from_name(&action).ok_or_else(|| Refusal::invalid_action(&action))?;
         Ok((caller, decode::request(action, fields)?))
+    }
+
+    /// A request to CloudWatch, which has the same address.
+    fn to_cloudwatch(&self, request: &Request<Bytes>) -> Reply {
+        let caller = Fields::parse(b"").and_then(|mut none| {
+            let signed = Signed::read(request, &mut none)?;
+            signed.check(&self.shared.region(), cloudwatch::SERVICE)?;
+            self.caller(&signed)
+        });
+        let caller = caller
+            .map(|caller| caller.name)
+            .map_err(|refusal| cloudwatch::Refusal::of_stranger(refusal.code, &refusal.message));
+        let virtual_now = Duration::from_micros(self.shared.with(|vpc| vpc.now().0));
+        let now =
+            (self.shared.epoch() + virtual_now).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Reply::Answer(self.shared.cloudwatch(|seen| seen.answer(caller, request, now)))
     }
 
     fn refuse(&self, refusal: &Refusal) -> Reply {
@@ -102,6 +119,9 @@ impl Ec2Service {
 
 impl Handler for Ec2Service {
     async fn handle(&self, request: Request<Bytes>) -> Reply {
+        if request.uri().path().starts_with(cloudwatch::OPERATIONS) {
+            return self.to_cloudwatch(&request);
+        }
         if request.method() != Method::POST && request.method() != Method::GET {
             return Reply::Answer(answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", ""));
         }

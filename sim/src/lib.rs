@@ -4,6 +4,7 @@
 //! that everything else only gives a face to; [`fault`] lists what can be made to go wrong.
 
 pub mod admin;
+pub mod cloudwatch;
 pub(crate) mod ec2;
 pub mod fabric;
 pub mod fault;

@@ -332,3 +332,31 @@ async fn an_instance_type_of_which_too_little_is_told_stays_unknown() {
     let error = cloud(&server).await.limits_of("z9.large").await.unwrap_err();
     assert_eq!((error.fault, &*error.code), (CloudFault::Rejected, "InvalidInstanceType"));
 }
+
+#[tokio::test]
+async fn of_an_instances_tags_those_are_told_that_are_asked_for() {
+    let item = |key: &str, value: &str| {
+        format!(
+            "<item><resourceId>i-1</resourceId><resourceType>instance</resourceType>\
+             <key>{key}</key><value>{value}</value></item>"
+        )
+    };
+    let items = item("Name", "node") + &item("other", "x");
+    let answer = format!("<DescribeTagsResponse><tagSet>{items}</tagSet></DescribeTagsResponse>");
+    let server = Server::script([Reply::ok(answer)]).await;
+    let told = cloud(&server).await.tags_of(&InstanceId::new("i-1"), &["CLUSTER_ID", "Name"]).await;
+    assert_eq!(told, Ok([("Name".to_owned(), "node".to_owned())].into()));
+    let form = server.seen()[0].form();
+    let asked = [
+        "Action",
+        "Filter.1.Name",
+        "Filter.1.Value.1",
+        "Filter.2.Name",
+        "Filter.2.Value.1",
+        "Filter.2.Value.2",
+    ];
+    assert_eq!(
+        asked.map(|name| form[name].as_str()),
+        ["DescribeTags", "resource-id", "i-1", "key", "CLUSTER_ID", "Name"]
+    );
+}

@@ -56,7 +56,7 @@ fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error
 /// A page of a list.
 #[derive(Deserialize)]
 #[serde(bound = "T: Trimmed")]
-pub(super) struct PageWire<T> {
+pub(crate) struct PageWire<T> {
     kind: String,
     metadata: ListMeta,
     // Must be there, and may be null.
@@ -80,7 +80,7 @@ fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 
 impl<T: Trimmed> PageWire<T> {
     /// The page, if it is one: what is no list, has no version, or says that more is to come and not how to get it, is none.
-    pub(super) fn page(self) -> Result<Page<T::View>, Cause> {
+    pub(crate) fn page(self) -> Result<Page<T::View>, Cause> {
         let Self { kind, metadata, items } = self;
         if !kind.ends_with("List") {
             return Err(Cause::Malformed(format!("a {kind} in the place of a list")));

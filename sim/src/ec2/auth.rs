@@ -50,8 +50,8 @@ impl Signed {
 
     /// Refuses a request meant for another service or region, which in life would not have come here, and a key that
     /// was derived for another day than the request is of.
-    pub(crate) fn check(&self, region: &str) -> Result<(), Refusal> {
-        self.scope.check(region)?;
+    pub(crate) fn check(&self, region: &str, service: &str) -> Result<(), Refusal> {
+        self.scope.check(region, service)?;
         let date = timestamp::basic(self.date);
         match date.split_once('T') {
             Some((day, _)) if day != self.scope.date => Err(Refusal::other_day(&self.scope.date, day, &date)),
@@ -105,9 +105,10 @@ impl Scope {
         })
     }
 
-    fn check(&self, region: &str) -> Result<(), Refusal> {
-        if self.service != "ec2" {
-            return Err(Refusal::auth_failure("Credential should be scoped to correct service: 'ec2'."));
+    fn check(&self, region: &str, service: &str) -> Result<(), Refusal> {
+        if self.service != service {
+            let message = format!("Credential should be scoped to correct service: '{service}'.");
+            return Err(Refusal::auth_failure(&message));
         }
         if self.region != region {
             let message = format!("Credential should be scoped to a valid region, not '{}'.", self.region);
@@ -127,8 +128,8 @@ mod tests {
                       SignedHeaders=host;x-amz-date, Signature=00ff";
         let scope = Scope::from_header(header).unwrap();
         assert_eq!((scope.access_key_id.as_str(), scope.region.as_str()), ("AKIA1", "eu-west-1"));
-        scope.check("eu-west-1").unwrap();
-        assert_eq!(scope.check("us-east-1").unwrap_err().code, "AuthFailure");
+        scope.check("eu-west-1", "ec2").unwrap();
+        assert_eq!(scope.check("us-east-1", "ec2").unwrap_err().code, "AuthFailure");
     }
 
     #[test]
@@ -139,6 +140,6 @@ mod tests {
             assert_eq!(Scope::from_header(header).unwrap_err().code, "AuthFailure", "{header}");
         }
         let iam = Scope::from_credential("AKIA1/20260101/us-east-1/iam/aws4_request").unwrap();
-        assert_eq!(iam.check("us-east-1").unwrap_err().status, 401);
+        assert_eq!(iam.check("us-east-1", "ec2").unwrap_err().status, 401);
     }
 }

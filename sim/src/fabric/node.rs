@@ -130,14 +130,13 @@ impl Node {
 
 /// `ec2` is of the family that the node speaks.
 fn environment(region: &str, ec2: IpAddr) -> BTreeMap<&'static str, String> {
+    let endpoint = match ec2 {
+        IpAddr::V4(ec2) => format!("http://{ec2}"),
+        IpAddr::V6(ec2) => format!("http://[{ec2}]"),
+    };
     let mut environment = BTreeMap::from([
-        (
-            "AWS_ENDPOINT_URL_EC2",
-            match ec2 {
-                IpAddr::V4(ec2) => format!("http://{ec2}"),
-                IpAddr::V6(ec2) => format!("http://[{ec2}]"),
-            },
-        ),
+        ("AWS_ENDPOINT_URL_CLOUDWATCH", endpoint.clone()),
+        ("AWS_ENDPOINT_URL_EC2", endpoint),
         ("AWS_REGION", region.to_owned()),
         // The older name, which the AWS CLI and boto3 go by.
         ("AWS_DEFAULT_REGION", region.to_owned()),

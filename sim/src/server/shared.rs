@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::cloudwatch;
 use crate::vpc::{Caller, InstanceId, Micros, Reply, Request, SimVpc, Ticket, VpcEvent};
 
 /// Most refused requests, and most different IMDS paths per instance, that are remembered.
@@ -42,6 +43,7 @@ struct Inner {
     moved: Notify,
     imds_reads: Mutex<BTreeMap<InstanceId, BTreeMap<String, u64>>>,
     refusals: Mutex<VecDeque<String>>,
+    cloudwatch: Mutex<cloudwatch::Seen>,
 }
 
 impl SharedVpc {
@@ -65,6 +67,7 @@ impl SharedVpc {
                 moved: Notify::new(),
                 imds_reads: Mutex::default(),
                 refusals: Mutex::default(),
+                cloudwatch: Mutex::default(),
             }),
         }
     }
@@ -190,11 +193,17 @@ impl SharedVpc {
         hold(&self.inner.refusals).iter().cloned().collect()
     }
 
-    /// Forgets the call log, the IMDS counts and the refusals.
+    /// Uses what CloudWatch has seen.
+    pub fn cloudwatch<T>(&self, use_it: impl FnOnce(&mut cloudwatch::Seen) -> T) -> T {
+        use_it(&mut hold(&self.inner.cloudwatch))
+    }
+
+    /// Forgets the call log, the IMDS counts, the refusals and what CloudWatch took.
     pub fn reset_logs(&self) {
         self.with(|vpc| vpc.log_mut().reset());
         hold(&self.inner.imds_reads).clear();
         hold(&self.inner.refusals).clear();
+        hold(&self.inner.cloudwatch).forget();
     }
 
     pub(crate) fn note_imds_read(&self, instance: &InstanceId, path: &str) {

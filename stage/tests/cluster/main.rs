@@ -11,6 +11,7 @@ mod faults;
 mod full;
 mod lost_del;
 mod pods;
+mod published;
 mod rig;
 mod rolling;
 mod size;
