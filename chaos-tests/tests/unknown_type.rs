@@ -11,8 +11,8 @@ use holdfast_model::limits::InstanceLimits;
 use holdfast_sim::fault::{Fault, FaultKind};
 use holdfast_sim::vpc::{Action, Outcome};
 
-/// The box knows it: three ENIs with eleven pod addresses each.
-const TYPE: &str = "t3.large";
+/// The box knows it, and nobody else: three ENIs with eleven pod addresses each.
+const TYPE: &str = "z9.large";
 
 #[test]
 fn a_type_that_the_daemon_does_not_know_carries_what_ec2_says() {

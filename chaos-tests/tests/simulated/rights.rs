@@ -13,7 +13,7 @@ use crate::node::{Life, Node};
 use crate::steps::Steps;
 
 /// Its limits are not built in, so that all rights are needed. It carries 33 pods on three ENIs of twelve addresses.
-const TYPE: &str = "t3.large";
+const TYPE: &str = "z9.large";
 const ENIS: usize = 3;
 
 /// How many pods are wanted, one after the other: each for ten minutes.
