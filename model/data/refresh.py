@@ -20,6 +20,8 @@ COLUMNS = 8
 NAME = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+")
 # Nobody has told. The last column of a type that is new.
 UNKNOWN = "?"
+# Names that are printed of each kind.
+NAMED = 40
 
 
 class Refused(Exception):
@@ -40,7 +42,10 @@ def described(path):
     # EC2's answer, a list of its types, or moto's object with a type under each name.
     if isinstance(answer, dict):
         answer = answer["InstanceTypes"] if "InstanceTypes" in answer else list(answer.values())
-    return {shown["InstanceType"]: shown for shown in answer}
+    types = {shown["InstanceType"]: shown for shown in answer}
+    if not types:
+        raise Refused(f"{path} tells of no type")
+    return types
 
 
 def figure(name, value, least=1):
@@ -134,7 +139,8 @@ def main(arguments):
     before = Path(table).read_text(encoding="ascii")
     after, added, changed, untold = merged(before, [described(path) for path in inputs])
     for what, names in (("new", added), ("changed", changed), ("in no input, kept", untold)):
-        print(f"{len(names)} {what}: {' '.join(names)}" if names else f"0 {what}")
+        more = " ..." if len(names) > NAMED else ""
+        print(f"{len(names)} {what}{': ' if names else ''}{' '.join(names[:NAMED])}{more}")
     if after == before:
         print(f"{table} is up to date")
     elif check:
@@ -147,5 +153,7 @@ def main(arguments):
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (Refused, OSError, KeyError, ValueError) as error:
-        sys.exit(f"limits-table: {type(error).__name__ if isinstance(error, KeyError) else ''}{error}")
+    except (Refused, OSError, ValueError, zipfile.BadZipFile) as error:
+        sys.exit(f"limits-table: {error}")
+    except (KeyError, TypeError, AttributeError) as error:
+        sys.exit(f"limits-table: an input is no answer of EC2's about instance types: {error!r}")

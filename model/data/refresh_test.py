@@ -71,6 +71,9 @@ class Refresh(unittest.TestCase):
                 path = Path(folder, "answer.json")
                 path.write_text(json.dumps(answer), encoding="utf-8")
                 self.assertEqual(list(refresh.described(path)), ["b1.told"])
+            path.write_text('{"InstanceTypes": []}', encoding="utf-8")
+            with self.assertRaises(refresh.Refused):
+                refresh.described(path)
 
 
 if __name__ == "__main__":
