@@ -14,7 +14,7 @@ use holdfast_store::Store;
 
 const PODS: usize = 30;
 /// The schema of the version before.
-const BEFORE: u8 = 2;
+const BEFORE: u8 = 3;
 const EVERY: Duration = Duration::from_millis(10);
 
 fn schema(node: &NodeUnderTest) -> u8 {

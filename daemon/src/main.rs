@@ -16,6 +16,7 @@ mod controller;
 mod downgrade;
 mod dump;
 mod install;
+mod instance_types;
 mod keeper;
 mod keys;
 mod limits;
@@ -85,6 +86,9 @@ enum Verb {
     /// Print the settings that hold in the running daemon, whose word each is, and what the Amazon VPC CNI would use where that
     /// differs; without a daemon, what the environment says.
     Settings,
+    /// Say what instance types carry: ENIs, addresses, prefixes, branch ENIs, max pods for each way to give pods addresses, and the
+    /// expressions that say so to nodeadm and Karpenter. Asks neither AWS nor a daemon.
+    Limits(instance_types::Asked),
     /// Bring the ledger of a stopped daemon back to the format of the version before, so that that one takes over with
     /// all pods. To be run by this version, before the older one, or while it says that the ledger is too new for it.
     Downgrade {
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
     let outcome = match verb {
         Verb::Version => print(&format!("holdfast {}", env!("CARGO_PKG_VERSION"))),
         Verb::Settings => return print_settings(),
+        Verb::Limits(asked) => instance_types::limits(&asked).and_then(|text| print(&text)),
         // These need the sockets' paths only; what else is wrong with the environment is the daemon's to say.
         Verb::Dump { ledger, raw } => {
             let read = read_settings();

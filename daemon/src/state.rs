@@ -9,7 +9,6 @@ use holdfast_model::config::Config;
 use holdfast_model::invariants;
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Ledger;
-use holdfast_model::limits::InstanceLimits;
 use holdfast_model::time::Now;
 use holdfast_ports::Clock;
 use holdfast_store::{Inspected, Store};
@@ -111,7 +110,7 @@ fn read(ledger: &Path) -> anyhow::Result<Inspected> {
 }
 
 fn said_of(seen: &Inspected) -> Value {
-    let limits = seen.ledger.node.as_ref().and_then(|node| InstanceLimits::of(&node.identity.instance_type));
+    let limits = seen.ledger.limits();
     json!({
         "violations": invariants::check(&seen.ledger, limits.as_ref()),
         "schema": seen.schema,

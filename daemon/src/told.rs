@@ -24,9 +24,10 @@ pub(crate) struct Told<'a> {
 impl Serialize for Told<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let ledger = self.ledger;
-        let mut told = serializer.serialize_struct("Told", 7)?;
+        let mut told = serializer.serialize_struct("Told", 8)?;
         told.serialize_field("node", &ledger.node)?;
         told.serialize_field("cluster_settings", &ledger.settings.layers)?;
+        told.serialize_field("type_limits", &ledger.type_limits)?;
         told.serialize_field("enis", &Lines(|| ledger.enis.values().map(|eni| self.eni(eni))))?;
         told.serialize_field("addresses", &Lines(|| self.addresses()))?;
         told.serialize_field("leases", &Lines(|| ledger.leases.values().map(lease)))?;

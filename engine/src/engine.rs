@@ -212,7 +212,7 @@ impl<W: World> Engine<W> {
 
     /// The desired side of every plan.
     pub(crate) fn desired(&self) -> Desired<'_> {
-        let limits = planner::limits_of(self.book.ledger(), &self.observed);
+        let limits = self.book.ledger().limits();
         Desired { config: &self.config, limits }
     }
 
@@ -256,7 +256,7 @@ impl<W: World> Engine<W> {
             }
             Event::Identity(result) => self.identity(result),
             Event::Hint(result) => self.hint(result),
-            Event::Limits(result) => self.limits_answered(result),
+            Event::Limits { instance_type, result } => self.limits_answered(instance_type, result),
             Event::EniSetUp { eni, result } => self.eni_set_up(eni, result),
             Event::HostSeen(result) => self.host_seen(result),
             Event::HostMended { nat, result } => self.host_mended(nat, result),

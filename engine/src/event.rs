@@ -71,7 +71,10 @@ pub(crate) enum Event {
     /// The metadata service gave a hint.
     Hint(Result<MetadataHint, MetadataError>),
     /// EC2 said what the node's type can carry, or not.
-    Limits(Result<InstanceLimits, CloudError>),
+    Limits {
+        instance_type: String,
+        result: Result<InstanceLimits, CloudError>,
+    },
     /// An ENI's kernel side is set up, or not.
     EniSetUp {
         eni: EniId,
@@ -104,7 +107,7 @@ impl std::fmt::Debug for Event {
             Self::Read { .. } => "Read",
             Self::Identity(_) => "Identity",
             Self::Hint(_) => "Hint",
-            Self::Limits(_) => "Limits",
+            Self::Limits { .. } => "Limits",
             Self::EniSetUp { .. } => "EniSetUp",
             Self::HostSeen(_) => "HostSeen",
             Self::HostMended { .. } => "HostMended",

@@ -19,7 +19,7 @@ impl<W: World> Engine<W> {
         let (now, ledger) = (self.now(), self.book.ledger());
         let free = planner::free_addresses(PoolKey::DEFAULT, ledger, &self.observed, &now);
         let free: BTreeSet<IpAddr> = free.into_iter().map(|choice| choice.address).collect();
-        let limits = planner::limits_of(ledger, &self.observed);
+        let limits = ledger.limits();
         let attached = ledger.enis.values().filter(|eni| eni.attachment().is_some());
         let ours = |block: &&Block| {
             let eni = ledger.enis.get(&block.eni);

@@ -5,7 +5,7 @@ use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Change;
-use holdfast_model::limits::InstanceLimits;
+use holdfast_model::limits::{InstanceLimits, ToldLimits};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -70,7 +70,10 @@ impl<W: World> Engine<W> {
             Step::AskLimits { instance_type } => {
                 self.observed.limits_asked(now);
                 let cloud = self.ports.cloud.clone();
-                self.beside(async move { Event::Limits(cloud.limits_of(&instance_type).await) });
+                self.beside(async move {
+                    let result = cloud.limits_of(&instance_type).await;
+                    Event::Limits { instance_type, result }
+                });
             }
             Step::SetUpEni(wiring) => {
                 self.observed.set_up_began(&wiring.eni);
@@ -200,11 +203,18 @@ impl<W: World> Engine<W> {
         }
     }
 
-    pub(crate) fn limits_answered(&mut self, result: Result<InstanceLimits, CloudError>) {
+    /// What was told is kept: the next process needs no EC2 to know it. Losing it costs asking again.
+    pub(crate) fn limits_answered(
+        &mut self,
+        instance_type: String,
+        result: Result<InstanceLimits, CloudError>,
+    ) {
         match result {
             Ok(limits) => {
-                tracing::info!(?limits, "EC2 told what this instance type can carry");
-                self.observed.limits_told(limits);
+                tracing::info!(%instance_type, ?limits, "EC2 told what this instance type can carry");
+                self.observed.limits_told();
+                self.book.commit_lazily(vec![Change::PutTypeLimits(ToldLimits { instance_type, limits })]);
+                self.book.flush();
             }
             Err(error) => {
                 let (now, cause) = (self.now(), error.to_string());

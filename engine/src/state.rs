@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use holdfast_model::invariants;
-use holdfast_planner as planner;
 use holdfast_ports::Spawner;
 use tokio::sync::oneshot;
 
@@ -38,7 +37,7 @@ impl<W: World> Engine<W> {
     fn state(&self) -> Dump {
         let now = self.now();
         let ledger = self.book.ledger().clone();
-        let limits = planner::limits_of(&ledger, &self.observed);
+        let limits = ledger.limits();
         Dump {
             violations: invariants::check(&ledger, limits.as_ref()),
             waiting: self

@@ -11,6 +11,8 @@ pub enum Table {
     Node,
     /// One row: what the cluster says of the settings. From schema 3 on.
     Settings,
+    /// One row: what EC2 told of the instance's type. From schema 4 on.
+    Limits,
     /// Subnets by id. From schema 2 on.
     Subnets,
     /// ENIs by id.
@@ -32,11 +34,14 @@ pub enum Table {
 impl Table {
     /// The tables of a schema, in the order in which they are read and written.
     pub fn of(schema: u8) -> &'static [Self] {
-        use Table::{Addresses, Blocks, Enis, Intents, Journal, Leases, Node, Settings, Subnets, Uses};
+        use Table::{
+            Addresses, Blocks, Enis, Intents, Journal, Leases, Limits, Node, Settings, Subnets, Uses,
+        };
         match schema {
             0 | 1 => &[Node, Enis, Addresses, Leases, Intents, Journal],
             2 => &[Node, Subnets, Enis, Blocks, Uses, Leases, Intents, Journal],
-            _ => &[Node, Settings, Subnets, Enis, Blocks, Uses, Leases, Intents, Journal],
+            3 => &[Node, Settings, Subnets, Enis, Blocks, Uses, Leases, Intents, Journal],
+            _ => &[Node, Settings, Limits, Subnets, Enis, Blocks, Uses, Leases, Intents, Journal],
         }
     }
 
@@ -45,6 +50,7 @@ impl Table {
         match self {
             Self::Node => "node",
             Self::Settings => "settings",
+            Self::Limits => "limits",
             Self::Subnets => "subnets",
             Self::Enis => "enis",
             Self::Addresses => "addresses",

@@ -19,6 +19,7 @@ use crate::ids::{EniId, IntentId, SubnetId};
 use crate::intent::Intent;
 use crate::journal::JournalEntry;
 use crate::lease::Lease;
+use crate::limits::{InstanceLimits, ToldLimits};
 use crate::node::NodeRecord;
 use crate::sandbox::SandboxKey;
 use crate::settings::ClusterSettings;
@@ -36,6 +37,8 @@ pub struct Ledger {
     pub node: Option<NodeRecord>,
     /// What the cluster said last of the settings.
     pub settings: ClusterSettings,
+    /// What EC2 said that this instance's type can carry, if it had to be asked.
+    pub type_limits: Option<ToldLimits>,
     /// Subnets by id.
     pub subnets: Table<SubnetId, SubnetRecord>,
     /// ENIs by id.
@@ -64,6 +67,8 @@ pub enum Change {
     PutNode(NodeRecord),
     /// Write what the cluster says of the settings.
     PutSettings(ClusterSettings),
+    /// Write what EC2 said of the instance's type.
+    PutTypeLimits(ToldLimits),
     /// Write a subnet.
     PutSubnet(SubnetRecord),
     /// Forget a subnet.
@@ -98,6 +103,7 @@ impl Ledger {
         match change {
             Change::PutNode(node) => self.node = Some(node.clone()),
             Change::PutSettings(settings) => self.settings = settings.clone(),
+            Change::PutTypeLimits(told) => self.type_limits = Some(told.clone()),
             Change::PutSubnet(subnet) => self.subnets.put(subnet.id.clone(), subnet.clone()),
             Change::DropSubnet(id) => drop(self.subnets.take(id)),
             Change::PutEni(eni) => self.enis.put(eni.id.clone(), eni.clone()),
@@ -135,6 +141,13 @@ impl Ledger {
         for change in changes {
             self.apply(change);
         }
+    }
+
+    /// What the node's type can carry: known by heart, or as EC2 said. `None` while nobody told, or the node is not known.
+    pub fn limits(&self) -> Option<InstanceLimits> {
+        let name = &self.node.as_ref()?.identity.instance_type;
+        let told = || self.type_limits.as_ref().filter(|told| told.instance_type == *name);
+        InstanceLimits::of(name).or_else(|| told().map(|told| told.limits.clone()))
     }
 
     /// The blocks on one ENI, in order.
@@ -217,6 +230,8 @@ struct Pages {
     node: Option<NodeRecord>,
     #[serde(default)]
     settings: ClusterSettings,
+    #[serde(default)]
+    type_limits: Option<ToldLimits>,
     subnets: BTreeMap<SubnetId, SubnetRecord>,
     enis: BTreeMap<EniId, EniRecord>,
     blocks: BTreeMap<IpNet, Block>,
@@ -227,7 +242,7 @@ struct Pages {
 
 impl From<Pages> for Ledger {
     fn from(pages: Pages) -> Self {
-        let mut ledger = Self { settings: pages.settings, ..Self::default() };
+        let mut ledger = Self { settings: pages.settings, type_limits: pages.type_limits, ..Self::default() };
         pages.node.into_iter().map(Change::PutNode).for_each(|change| ledger.apply(&change));
         let records = (pages.subnets.into_values().map(Change::PutSubnet))
             .chain(pages.enis.into_values().map(Change::PutEni))

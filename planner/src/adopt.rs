@@ -22,7 +22,6 @@ use ipnet::IpNet;
 
 use crate::desired::Desired;
 use crate::draft::Draft;
-use crate::limits::limits_of;
 use crate::observed::{DESCRIBES_LAG, Observed};
 use crate::proof::Left;
 use crate::quarantine::rest;
@@ -208,8 +207,7 @@ impl Merge<'_> {
     fn found(&self, draft: &mut Draft<'_>, eni: &EniId, ip: std::net::IpAddr, new: New) {
         let held = draft.ledger.blocks_on(eni).filter(|block| block.occupies()).count();
         // What EC2 shows is no less there because nobody has told yet how much there can be.
-        let room =
-            limits_of(&draft.ledger, self.observed).map(|limits| limits.pod_addresses_per_eni() as usize);
+        let room = draft.ledger.limits().map(|limits| limits.pod_addresses_per_eni() as usize);
         if room.is_some_and(|room| held >= room) {
             return;
         }

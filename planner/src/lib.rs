@@ -64,7 +64,6 @@ pub use hint::{HintDiff, adopt_subnets, compare_hint, hint_settles, learn_cidrs}
 pub use host::{Spared, UnreachedBy, desired_host, host_diff, spared, unreached, wirings_of};
 pub use intents::{call_of, may_leave, open, settle};
 pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_lease, rewired, undo};
-pub use limits::limits_of;
 pub use observed::{Call, Observed, SetUpRest};
 pub use outcome::{Fault, Outcome, PauseScope, Setback, Settlement};
 pub use pauses::{Pause, Pauses};

@@ -11,7 +11,6 @@ use holdfast_model::eni::{EniRecord, EniSlot, Management};
 use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
-use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -96,9 +95,7 @@ pub struct Observed {
     pub reads: WantedReads,
     /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
     pub strays: BTreeMap<EniId, BootTime>,
-    /// What EC2 said that the node's type can carry, if it was asked.
-    pub type_limits: Option<InstanceLimits>,
-    /// EC2 is being asked that.
+    /// EC2 is being asked what the node's type can carry.
     pub asking_limits: bool,
     /// ENIs whose links the last look at the kernel showed, if there was one.
     pub(crate) links: Option<BTreeSet<EniId>>,
@@ -442,9 +439,8 @@ impl Observed {
     }
 
     /// EC2 told what the node's type can carry.
-    pub fn limits_told(&mut self, limits: InstanceLimits) {
+    pub fn limits_told(&mut self) {
         self.asking_limits = false;
-        self.type_limits = Some(limits);
         self.pauses.recovered(Api::DescribeInstanceTypes, None);
     }
 

@@ -21,7 +21,7 @@ use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::invariants;
 use holdfast_model::lease::Lease;
 use holdfast_model::ledger::{Change, Ledger};
-use holdfast_model::limits::InstanceLimits;
+use holdfast_model::limits::{InstanceLimits, ToldLimits};
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
@@ -424,13 +424,15 @@ impl Toy {
                 };
                 self.read(&read, began, age);
             }
-            Step::AskLimits { .. } => {
+            Step::AskLimits { instance_type } => {
                 self.cloud.calls.push(Api::DescribeInstanceTypes);
                 match (self.fates)() {
                     Fate::KilledBefore | Fate::KilledAfter => return false,
                     Fate::Fine | Fate::Stale(_) if self.cloud.tells_limits => {
                         self.limits = Some(self.cloud.limits.clone());
-                        self.observed.limits_told(self.cloud.limits.clone());
+                        let limits = self.cloud.limits.clone();
+                        self.ledger.apply(&Change::PutTypeLimits(ToldLimits { instance_type, limits }));
+                        self.observed.limits_told();
                     }
                     _ => {
                         let draw = self.draw();

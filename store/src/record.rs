@@ -4,6 +4,7 @@ mod address;
 mod eni;
 mod intent;
 mod lease;
+mod limits;
 mod node;
 mod settings;
 

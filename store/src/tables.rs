@@ -4,6 +4,7 @@
 //! meta       "format" -> "holdfast ledger", "schema" -> one byte     never changes its own shape
 //! node       "node"       -> whose ledger this is
 //! settings   "cluster"    -> what the cluster says of the settings
+//! limits     "type"       -> what EC2 told of the instance's type
 //! subnets    subnet id    -> subnet
 //! enis       ENI id       -> ENI
 //! blocks     network      -> what EC2 gave
@@ -13,7 +14,7 @@
 //! journal    number       -> what happened; a ring
 //! ```
 
-use holdfast_migrations::v3::{NODE_KEY, SETTINGS_KEY};
+use holdfast_migrations::v4::{LIMITS_KEY, NODE_KEY, SETTINGS_KEY};
 use holdfast_migrations::{Row, Table};
 use holdfast_model::block::Block;
 use holdfast_model::eni::EniRecord;
@@ -21,6 +22,7 @@ use holdfast_model::intent::Intent;
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::lease::Lease;
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::limits::ToldLimits;
 use holdfast_model::node::NodeRecord;
 use holdfast_model::settings::ClusterSettings;
 use holdfast_model::subnet::SubnetRecord;
@@ -72,6 +74,7 @@ pub(crate) fn writes(changes: &[Change]) -> Result<Vec<Write>, Unwritable> {
                 Change::PutSettings(settings) => {
                     Write::Put(row(Table::Settings, SETTINGS_KEY.to_vec(), settings)?)
                 }
+                Change::PutTypeLimits(told) => Write::Put(row(Table::Limits, LIMITS_KEY.to_vec(), told)?),
                 Change::PutEni(eni) => Write::Put(row(Table::Enis, eni_key(&eni.id), eni)?),
                 Change::DropEni(id) => Write::Drop(Table::Enis, eni_key(id)),
                 Change::PutSubnet(subnet) => Write::Put(row(Table::Subnets, subnet_key(&subnet.id), subnet)?),
@@ -100,6 +103,9 @@ pub(crate) fn rows_of(ledger: &Ledger, journal: &[JournalEntry]) -> Result<Vec<R
     }
     if ledger.settings != ClusterSettings::default() {
         rows.push(row(Table::Settings, SETTINGS_KEY.to_vec(), &ledger.settings)?);
+    }
+    if let Some(told) = &ledger.type_limits {
+        rows.push(row(Table::Limits, LIMITS_KEY.to_vec(), told)?);
     }
     for subnet in ledger.subnets.values() {
         rows.push(row(Table::Subnets, subnet_key(&subnet.id), subnet)?);
@@ -137,6 +143,7 @@ pub(crate) fn content_of(rows: Vec<Row>) -> Result<(Ledger, Vec<JournalEntry>), 
         let change = match row.table {
             Table::Node => Change::PutNode(thaw(&row, |_: &NodeRecord| NODE_KEY.to_vec())?),
             Table::Settings => Change::PutSettings(thaw(&row, |_: &ClusterSettings| SETTINGS_KEY.to_vec())?),
+            Table::Limits => Change::PutTypeLimits(thaw(&row, |_: &ToldLimits| LIMITS_KEY.to_vec())?),
             Table::Subnets => Change::PutSubnet(thaw(&row, |subnet: &SubnetRecord| subnet_key(&subnet.id))?),
             Table::Enis => Change::PutEni(thaw(&row, |eni: &EniRecord| eni_key(&eni.id))?),
             Table::Blocks => Change::PutBlock(thaw(&row, |block: &Block| block_key(block.net))?),

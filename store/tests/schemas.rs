@@ -146,6 +146,7 @@ fn a_file_of_schema_two_is_brought_forward_whole() {
     let mut expected = expected(2);
     // It was not kept then.
     expected["settings"] = json!({ "layers": [] });
+    expected["type_limits"] = Value::Null;
     for table in ["subnets", "enis", "blocks", "uses", "leases", "intents"] {
         assert!(list(&expected[table]).len() >= 4, "the fixture has some of everything: {table}");
     }
@@ -156,11 +157,12 @@ fn a_file_of_schema_two_is_brought_forward_whole() {
 }
 
 #[test]
-fn a_file_of_schema_three_opens() {
+fn a_file_of_schema_three_is_brought_forward_whole() {
     let (_, ledger, found) = opened(3);
-    assert_eq!(SCHEMA, 3, "a newer schema brings this one forward: say what becomes of it");
-    assert_eq!(found, Found::Intact);
-    let expected = expected(3);
+    assert!(matches!(found, Found::Migrated { from: 3, .. }), "{found:?}");
+    let mut expected = expected(3);
+    // It was not kept then.
+    expected["type_limits"] = Value::Null;
     for table in ["subnets", "enis", "blocks", "uses", "leases", "intents"] {
         assert!(list(&expected[table]).len() >= 4, "the fixture has some of everything: {table}");
     }
@@ -189,10 +191,48 @@ fn a_file_of_schema_three_goes_back_to_two() {
     assert_eq!(back, there);
 }
 
+#[test]
+fn a_file_of_schema_four_opens() {
+    let (_, ledger, found) = opened(4);
+    assert_eq!(SCHEMA, 4, "a newer schema brings this one forward: say what becomes of it");
+    assert_eq!(found, Found::Intact);
+    let expected = expected(4);
+    for table in ["subnets", "enis", "blocks", "uses", "leases", "intents"] {
+        assert!(list(&expected[table]).len() >= 4, "the fixture has some of everything: {table}");
+    }
+    let told = &expected["type_limits"];
+    assert_eq!(
+        (&told["instance_type"], &told["limits"]["hypervisor"]),
+        (&json!("z13.large"), &json!("nitro"))
+    );
+    assert_eq!((&told["limits"]["enis"], &told["limits"]["ipv6_per_eni"]), (&json!([0, 1, 2]), &json!(13)));
+    assert_eq!(serde_json::to_value(&ledger).unwrap(), expected);
+}
+
+/// What EC2 told of the type is not kept there; all else is.
+#[test]
+fn a_file_of_schema_four_goes_back_to_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
+    fs::copy(fixture(4), &path).unwrap();
+    let there = Store::open(&path, &options()).unwrap().ledger;
+    assert!(there.type_limits.is_some());
+    Store::bring_back(&path, 3, sample::NOW).unwrap().unwrap();
+    assert_eq!(Store::inspect(&path, 1).unwrap().schema, 3);
+    let mut back = Store::open(&path, &options()).unwrap().ledger;
+    assert_eq!(back.type_limits, None);
+    back.type_limits = there.type_limits.clone();
+    assert_eq!(back, there);
+}
+
 /// What the newest fixture holds.
 fn changes() -> Vec<Change> {
-    let last = [Change::PutNode(sample::node(9)), Change::PutSettings(sample::settings(14))];
-    script(2026, 300).into_iter().flatten().chain(last).collect()
+    let last = [
+        Change::PutNode(sample::node(9)),
+        Change::PutSettings(sample::settings(14)),
+        Change::PutTypeLimits(sample::type_limits(13)),
+    ];
+    script(2026, 400).into_iter().flatten().chain(last).collect()
 }
 
 /// Writes the newest fixture. Only for a schema that is not yet released: a released file is never written again. Run
@@ -200,7 +240,7 @@ fn changes() -> Vec<Change> {
 #[test]
 #[ignore = "writes the checked-in file"]
 fn write_the_fixture() {
-    assert_eq!(SCHEMA, 3, "schema 3 is released: make a new test for the new schema");
+    assert_eq!(SCHEMA, 4, "schema 4 is released: make a new test for the new schema");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.redb");
     let options = OpenOptions { journal_limit: 16, ..options() };

@@ -3,7 +3,7 @@
 use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId};
-use holdfast_model::limits::InstanceLimits;
+use holdfast_model::limits::{Hypervisor, InstanceLimits};
 use holdfast_ports::cloud::{Cloud as _, CloudError, CloudFault};
 
 use super::server::{Reply, Server};
@@ -277,8 +277,12 @@ async fn an_eni_without_what_the_pool_rests_on_is_no_answer() {
 }
 
 fn instance_type(name: &str, network: &str) -> Reply {
+    instance_type_with(name, "", network)
+}
+
+fn instance_type_with(name: &str, more: &str, network: &str) -> Reply {
     Reply::ok(format!(
-        "<DescribeInstanceTypesResponse><instanceTypeSet><item><instanceType>{name}</instanceType>\
+        "<DescribeInstanceTypesResponse><instanceTypeSet><item><instanceType>{name}</instanceType>{more}\
          <networkInfo>{network}</networkInfo></item></instanceTypeSet></DescribeInstanceTypesResponse>"
     ))
 }
@@ -297,14 +301,40 @@ async fn an_instance_types_limits_are_those_of_each_card() {
                    <defaultNetworkCardIndex>1</defaultNetworkCardIndex>\
                    <ipv4AddressesPerInterface>50</ipv4AddressesPerInterface>";
     for (network, wanted) in [
-        (format!("{figures}{cards}"), InstanceLimits { enis: vec![8, 7], ipv4_per_eni: 50 }),
-        (figures.to_owned(), InstanceLimits { enis: vec![15], ipv4_per_eni: 50 }),
+        (format!("{figures}{cards}"), InstanceLimits::of_addresses(vec![8, 7], 50)),
+        (figures.to_owned(), InstanceLimits::of_addresses(vec![15], 50)),
     ] {
         let server = Server::script([instance_type("z9.large", &network)]).await;
         assert_eq!(cloud(&server).await.limits_of("z9.large").await, Ok(wanted));
         let form = server.seen()[0].form();
         assert_eq!(form["Action"], "DescribeInstanceTypes");
         assert_eq!(form["InstanceType.1"], "z9.large");
+    }
+}
+
+#[tokio::test]
+async fn what_a_type_runs_on_and_its_ipv6_are_told_or_unknown() {
+    let nitro = "<hypervisor>nitro</hypervisor><bareMetal>false</bareMetal>";
+    let six = |supported| {
+        format!(
+            "<ipv6Supported>{supported}</ipv6Supported><ipv6AddressesPerInterface>10</ipv6AddressesPerInterface>"
+        )
+    };
+    for (more, ipv6, hypervisor, ipv6_per_eni) in [
+        (nitro, six(true), Some(Hypervisor::Nitro), Some(10)),
+        ("<hypervisor>xen</hypervisor>", six(false), Some(Hypervisor::Xen), Some(0)),
+        ("<bareMetal>true</bareMetal>", six(true), Some(Hypervisor::BareMetal), Some(10)),
+        ("<hypervisor>another</hypervisor>", String::new(), None, None),
+        ("<bareMetal>false</bareMetal>", "<ipv6Supported>true</ipv6Supported>".to_owned(), None, None),
+    ] {
+        let network = format!(
+            "<maximumNetworkInterfaces>3</maximumNetworkInterfaces>\
+             <ipv4AddressesPerInterface>10</ipv4AddressesPerInterface>\
+             <ipv4AddressesPerSecondaryInterface>0</ipv4AddressesPerSecondaryInterface>{ipv6}"
+        );
+        let server = Server::script([instance_type_with("z9.large", more, &network)]).await;
+        let wanted = InstanceLimits { enis: vec![3], ipv4_per_eni: 10, ipv6_per_eni, hypervisor };
+        assert_eq!(cloud(&server).await.limits_of("z9.large").await, Ok(wanted), "{more}");
     }
 }
 

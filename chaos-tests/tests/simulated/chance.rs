@@ -40,7 +40,7 @@ const TYPES: [&str; 14] = [
     "m5.4xlarge",
     "m5.24xlarge",
     "m7g.large",
-    "t3.large",
+    "z9.large",
 ];
 
 /// The longest that an ADD takes once nothing is in the way: all addresses may rest.

@@ -67,7 +67,7 @@ async fn gone(life: &Life, within: Duration, left: impl Fn(&Dump) -> Vec<String>
 
 fn live(menu: Menu, seed: u64) -> Told {
     let mut told = Told::default();
-    let types = ["m5.large", "m5.xlarge", "t3.large", "c5.large"];
+    let types = ["m5.large", "m5.xlarge", "z9.large", "c5.large"];
     let targets = [(1, 0, 0), (0, 2, 0), (0, 1, 8)];
     let (enis, ips, minimum) = targets[(seed % 3) as usize];
     let mut config = warm(enis, ips, minimum);

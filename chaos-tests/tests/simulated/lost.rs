@@ -56,7 +56,7 @@ fn describes_that_lag_behind_a_lost_ledger_cost_no_pod_its_path() {
 #[test]
 fn limits_that_are_not_told_cost_no_pod_its_path() {
     for times in [Some(3), None] {
-        let mut node = one_node("t3.large", warm(0, 2, 0), 42);
+        let mut node = one_node("z9.large", warm(0, 2, 0), 42);
         node.live(&Steps::default(), async |life| six_pods(&life).await).unwrap();
         node.disk = Disk::default();
         let deaf = Fault::new(FaultKind::Throttle).on(Action::DescribeInstanceTypes);

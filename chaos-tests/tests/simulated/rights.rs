@@ -13,7 +13,7 @@ use crate::node::{Life, Node};
 use crate::steps::Steps;
 
 /// Its limits are not built in, so that all rights are needed. It carries 33 pods on three ENIs of twelve addresses.
-const TYPE: &str = "t3.large";
+const TYPE: &str = "z9.large";
 const ENIS: usize = 3;
 
 /// How many pods are wanted, one after the other: each for ten minutes.
@@ -170,7 +170,28 @@ fn a_right_that_is_missing_for_an_hour_costs_no_address_and_is_named() {
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Without it a new process does not know what its node carries.
+/// What EC2 told of the type is in the ledger: no other process needs the right.
+#[test]
+fn limits_that_were_told_once_are_known_without_the_right() {
+    let node = one_node(TYPE, warm(0, 2, 0), 221);
+    node.live(&Steps::default(), async |life| {
+        scale(&life, &node, 0, 8).await;
+        life.quiet().await;
+    })
+    .unwrap();
+    let denied = Fault::new(FaultKind::Deny).on(Action::DescribeInstanceTypes).of_instance(&node.instance);
+    let fault = node.shared.now(|vpc| vpc.set_fault(denied)).unwrap();
+    node.live(&Steps::default(), async |life| {
+        assert_eq!(scale(&life, &node, 1, 33).await, (33, None));
+        let ledger = life.quiet().await;
+        assert_eq!(node.faults(&ledger), Vec::<String>::new());
+    })
+    .unwrap();
+    let hits = node.shared.now(|vpc| vpc.fault_hits().get(&fault).copied());
+    assert_eq!(hits.unwrap_or(0), 0, "it was asked again");
+}
+
+/// Without it a ledger that is new does not know what its node carries.
 #[test]
 fn limits_that_may_not_be_asked_for_are_named_and_known_when_they_may() {
     let node = one_node(TYPE, warm(0, 2, 0), 220);

@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
         let all = u32::from(enis) * per_eni;
         let full = node::ledger(enis, per_eni, all);
         let half = node::ledger(enis, per_eni, all - waiting / 2);
-        let limits = Some(InstanceLimits { enis: vec![enis.into()], ipv4_per_eni: per_eni + 1 });
+        let limits = Some(InstanceLimits::of_addresses(vec![enis.into()], per_eni + 1));
         let desired = Desired { config: &config, limits };
         let mut observed = Observed::default();
         observed.waiting.insert(PoolKey::DEFAULT, waiting);

@@ -1,8 +1,9 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::block::BlockState;
-use crate::ids::BootId;
+use crate::ids::{BootId, InstanceId, MacAddr, VpcId};
+use crate::node::NodeIdentity;
 use crate::sandbox::SandboxNames;
 use crate::time::{BootTime, Now, WallTime};
 use crate::uses::{Cooldown, Suspicion};
@@ -121,6 +122,41 @@ fn a_lease_is_found_by_the_name_of_its_link() {
 }
 
 /// What `dump` writes is a ledger again, indexes included.
+fn told(instance_type: &str) -> ToldLimits {
+    let limits = InstanceLimits::of_addresses(vec![3], 12);
+    ToldLimits { instance_type: instance_type.to_owned(), limits }
+}
+
+#[test]
+fn limits_are_those_of_the_nodes_own_type() {
+    let mut ledger = Ledger::default();
+    ledger.apply(&Change::PutTypeLimits(told("z9.large")));
+    assert_eq!(ledger.limits(), None, "whose node it is, is not known");
+    let node = |name: &str| {
+        let identity = NodeIdentity {
+            instance: InstanceId::new("i-1"),
+            instance_type: name.to_owned(),
+            region: "eu-central-1".to_owned(),
+            zone: "eu-central-1a".to_owned(),
+            vpc: VpcId::new("vpc-1"),
+            vpc_cidrs: Vec::new(),
+            primary_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            primary_ipv4: Ipv4Addr::new(10, 0, 0, 4),
+            subnet: SubnetId::new("subnet-1"),
+            subnet_cidr: "10.0.0.0/24".parse().unwrap(),
+            security_groups: Vec::new(),
+        };
+        Change::PutNode(NodeRecord { identity, boot: BootId::new("boot") })
+    };
+    ledger.apply(&node("z9.large"));
+    assert_eq!(ledger.limits(), Some(told("z9.large").limits));
+    ledger.apply(&node("z9.xlarge"));
+    assert_eq!(ledger.limits(), None, "the instance was made another type meanwhile");
+    ledger.apply(&node("m5.large"));
+    ledger.apply(&Change::PutTypeLimits(told("m5.large")));
+    assert_eq!(ledger.limits(), InstanceLimits::of("m5.large"), "the table knows more");
+}
+
 #[test]
 fn a_ledger_that_is_written_for_people_can_be_read_back() {
     let mut ledger = Ledger::default();
@@ -132,10 +168,12 @@ fn a_ledger_that_is_written_for_people_can_be_read_back() {
         Change::PutBlock(block),
         Change::PutUse(lease.faces[0].address, Use::Leased(lease.sandbox.clone())),
         Change::PutLease(lease.clone()),
+        Change::PutTypeLimits(told("z9.large")),
     ]);
     let pages = Pages {
         node: None,
         settings: ClusterSettings::default(),
+        type_limits: ledger.type_limits.clone(),
         subnets: BTreeMap::new(),
         enis: ledger.enis.iter().map(|(id, eni)| (id.clone(), eni.clone())).collect(),
         blocks: ledger.blocks.iter().map(|(net, block)| (*net, block.clone())).collect(),

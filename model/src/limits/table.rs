@@ -1,70 +1,112 @@
-//! Common types. Source: EC2's published limits, as upstream's table carries them (reference: vpc-cni 3.13).
+//! The table of all types: text that is part of the program, searched where it lies. Nothing of it is read but the lines that a
+//! search touches, and nothing is kept.
 
-use super::InstanceLimits;
+use std::cmp::Ordering;
 
-/// One type: as many ENIs on each of its cards.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    enis: u32,
-    ipv4_per_eni: u32,
-    cards: u8,
+use super::{BranchEnis, Hypervisor, InstanceLimits};
+
+#[cfg(test)]
+mod tests;
+
+/// Lines by name, each a type; before them lines with `#`, which say what the columns are. See docs/limits.md.
+const TABLE: &str = include_str!("../../data/instance-types.tsv");
+
+/// What the table has of a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceType {
+    /// As in `m5.large`.
+    pub name: &'static str,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// What its ENIs carry.
+    pub limits: InstanceLimits,
+    /// For each network card whether EFA can be there, with addresses or without.
+    pub efa_on: Vec<bool>,
+    /// EFA interfaces on all cards together.
+    pub efa_interfaces: u32,
+    /// Branch ENIs.
+    pub branch_enis: BranchEnis,
 }
 
-impl Entry {
-    pub(super) fn limits(self) -> InstanceLimits {
-        InstanceLimits { enis: vec![self.enis; usize::from(self.cards)], ipv4_per_eni: self.ipv4_per_eni }
+impl InstanceType {
+    /// The type of this name, if it is in the table.
+    pub fn named(name: &str) -> Option<Self> {
+        find(TABLE, name).and_then(Self::of_line)
+    }
+
+    /// All types, by name.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.lines().filter_map(Self::of_line)
+    }
+
+    /// `None`: it says something else than a type.
+    fn of_line(line: &'static str) -> Option<Self> {
+        let mut columns = line.split('\t');
+        let name = columns.next().filter(|name| !name.starts_with('#'))?;
+        let vcpus = columns.next()?.parse().ok()?;
+        let hypervisor = match columns.next()? {
+            "nitro" => Hypervisor::Nitro,
+            "xen" => Hypervisor::Xen,
+            "metal" => Hypervisor::BareMetal,
+            _ => return None,
+        };
+        let (enis, efa_on) = cards(columns.next()?)?;
+        let ipv4_per_eni = columns.next()?.parse().ok()?;
+        let ipv6_per_eni = columns.next()?.parse().ok()?;
+        let efa_interfaces = columns.next()?.parse().ok()?;
+        let branch_enis = match columns.next()? {
+            "-" => BranchEnis::NoTrunk,
+            "?" => BranchEnis::Unknown,
+            count => BranchEnis::UpTo(count.parse().ok()?),
+        };
+        let limits = InstanceLimits {
+            enis,
+            ipv4_per_eni,
+            ipv6_per_eni: Some(ipv6_per_eni),
+            hypervisor: Some(hypervisor),
+        };
+        let whole = columns.next().is_none();
+        whole.then_some(Self { name, vcpus, limits, efa_on, efa_interfaces, branch_enis })
+    }
+
+    /// The family, as `m5` of `m5.large`.
+    pub fn family(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(family, _size)| family)
     }
 }
 
-const fn one_card(enis: u32, ipv4_per_eni: u32) -> Entry {
-    Entry { enis, ipv4_per_eni, cards: 1 }
+/// ENIs of each card, and whether EFA can be there: `8e,2x7` are three cards, EFA on the first.
+fn cards(column: &str) -> Option<(Vec<u32>, Vec<bool>)> {
+    let (mut enis, mut efa_on) = (Vec::new(), Vec::new());
+    for run in column.split(',') {
+        let (count, card) = run.split_once('x').unwrap_or(("1", run));
+        let count = usize::from(count.parse::<u8>().ok()?);
+        let (figure, efa) = card.strip_suffix('e').map_or((card, false), |figure| (figure, true));
+        let figure: u32 = figure.parse().ok()?;
+        enis.extend(std::iter::repeat_n(figure, count));
+        efa_on.extend(std::iter::repeat_n(efa, count));
+    }
+    Some((enis, efa_on))
 }
 
-const fn cards(enis: u32, ipv4_per_eni: u32, cards: u8) -> Entry {
-    Entry { enis, ipv4_per_eni, cards }
+/// The line whose first column is `name`. The lines are sorted by it.
+fn find<'t>(table: &'t str, name: &str) -> Option<&'t str> {
+    let bytes = table.as_bytes();
+    let (mut from, mut to) = (0, bytes.len());
+    while from < to {
+        // The line that holds the byte in the middle.
+        let middle = from.midpoint(to);
+        let start =
+            bytes[from..middle].iter().rposition(|byte| *byte == b'\n').map_or(from, |at| from + at + 1);
+        let end =
+            bytes[middle..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| middle + at);
+        let line = table.get(start..end)?;
+        let this = line.split_once('\t').map_or(line, |(first, _)| first);
+        match this.cmp(name) {
+            Ordering::Equal => return Some(line),
+            Ordering::Less => from = end + 1,
+            Ordering::Greater => to = start,
+        }
+    }
+    None
 }
-
-/// Sorted by name.
-pub(super) const LIMITS: &[(&str, Entry)] = &[
-    ("c5.4xlarge", one_card(8, 30)),
-    ("c5.large", one_card(3, 10)),
-    ("c5.xlarge", one_card(4, 15)),
-    ("c6in.32xlarge", cards(8, 50, 2)),
-    ("c7gn.16xlarge", one_card(15, 50)),
-    ("c8gn.48xlarge", cards(12, 50, 2)),
-    ("dl1.24xlarge", cards(15, 50, 4)),
-    ("g4dn.metal", one_card(15, 50)),
-    ("g5.48xlarge", one_card(7, 50)),
-    ("g6e.48xlarge", cards(10, 50, 4)),
-    ("hpc6id.32xlarge", cards(1, 50, 2)),
-    ("hpc7a.96xlarge", cards(2, 50, 2)),
-    ("m4.4xlarge", one_card(8, 30)),
-    ("m5.24xlarge", one_card(15, 50)),
-    ("m5.2xlarge", one_card(4, 15)),
-    ("m5.4xlarge", one_card(8, 30)),
-    ("m5.large", one_card(3, 10)),
-    ("m5.xlarge", one_card(4, 15)),
-    ("m6i.32xlarge", one_card(15, 50)),
-    ("m6in.32xlarge", cards(8, 50, 2)),
-    ("m7g.large", one_card(3, 10)),
-    ("m7i.48xlarge", one_card(15, 50)),
-    ("m8a.48xlarge", one_card(24, 64)),
-    ("m8gn.48xlarge", cards(12, 50, 2)),
-    ("p3dn.24xlarge", one_card(15, 50)),
-    ("p4d.24xlarge", cards(15, 50, 4)),
-    ("p4de.24xlarge", cards(15, 50, 4)),
-    ("p5.48xlarge", cards(2, 50, 32)),
-    ("p5e.48xlarge", cards(2, 50, 32)),
-    ("p5en.48xlarge", cards(4, 50, 16)),
-    ("p6-b200.48xlarge", cards(4, 50, 8)),
-    ("p6-b300.48xlarge", cards(4, 50, 17)),
-    ("r6idn.32xlarge", cards(8, 50, 2)),
-    ("t3.medium", one_card(3, 6)),
-    ("t3.nano", one_card(2, 2)),
-    ("t3.small", one_card(3, 4)),
-    ("t3.xlarge", one_card(4, 15)),
-    ("t4g.micro", one_card(2, 2)),
-    ("trn1.32xlarge", cards(5, 50, 8)),
-    ("trn1n.32xlarge", cards(5, 50, 16)),
-    ("trn2.48xlarge", cards(2, 50, 16)),
-];

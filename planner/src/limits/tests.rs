@@ -20,12 +20,16 @@ fn unheard_of(mut toy: Toy) -> Toy {
 #[test]
 fn a_type_that_is_not_in_the_table_is_asked_about_once() {
     let mut toy = unheard_of(Toy::new("m5.large", by_eni(1)));
-    assert_eq!(limits_of(&toy.ledger, &toy.observed), None);
+    assert_eq!(toy.ledger.limits(), None);
     toy.add_pods(20);
     toy.run_to_rest();
     toy.assert_in_agreement();
     assert_eq!((toy.ledger.leases.len(), toy.cloud.attached().count()), (20, 3));
     toy.sleep(Duration::from_secs(24 * 3600));
+    toy.run_to_rest();
+    // Neither does the next process.
+    toy.restart();
+    toy.delete_all_pods();
     toy.run_to_rest();
     assert_eq!(toy.cloud.count(Api::DescribeInstanceTypes), 1);
     let mut known = Toy::new("m5.large", by_eni(1));
@@ -70,7 +74,7 @@ fn an_add_is_told_that_the_right_to_ask_is_lacking() {
         toy.observed.limits_untold(denied, "no", &toy.now, 0);
         toy.round();
         toy.limits = None;
-        toy.observed.type_limits = None;
+        toy.ledger.type_limits = None;
     }
     let shortage = toy.choose().unwrap_err();
     assert_eq!((shortage.cause, shortage.hold), (Refusal::Denied { api }, false));

@@ -11,7 +11,6 @@ use holdfast_model::time::Now;
 use ipnet::IpNet;
 
 use crate::claims::busy;
-use crate::limits::limits_of;
 use crate::observed::Observed;
 use crate::proof::Seen;
 
@@ -39,7 +38,7 @@ impl<'a> Brake<'a> {
     /// Whether new things may be chosen to go: this process has read EC2 whole, and knows what the node can carry. What was chosen before goes
     /// on without that.
     fn chooses(&self) -> bool {
-        self.observed.reads.are_whole() && limits_of(self.ledger, self.observed).is_some()
+        self.observed.reads.are_whole() && self.ledger.limits().is_some()
     }
 
     /// An ENI that no lease, rest, suspicion or call under way speaks of. The primary belongs to the instance, and what others

@@ -1,4 +1,4 @@
-//! Real instance types with their real network limits.
+//! Real instance types with their real network limits, and one that EC2 has not.
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,8 @@ const TABLE: &[Row] = &[
     ("t3.xlarge", 4, 15, 15, 1, 4, "nitro", X86, 4, 16, false),
     ("t4g.micro", 2, 2, 2, 1, 2, "nitro", ARM, 2, 1, false),
     ("trn1.32xlarge", 40, 50, 50, 8, 5, "nitro", X86, 128, 512, true),
+    // What a type is that came after the program that meets it.
+    ("z9.large", 3, 12, 12, 1, 3, "nitro", X86, 2, 8, false),
 ];
 
 /// Every type the box knows, by name.

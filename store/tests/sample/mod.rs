@@ -15,6 +15,7 @@ use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::limits::{Hypervisor, InstanceLimits, ToldLimits};
 use holdfast_model::node::{NodeIdentity, NodeRecord};
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::settings::{ClusterSettings, SettingText, SettingsLayer, SettingsPlace};
@@ -262,10 +263,22 @@ pub(crate) fn settings(number: u64) -> ClusterSettings {
     ClusterSettings { layers: std::iter::once(of_all).chain(groups).collect() }
 }
 
+pub(crate) fn type_limits(number: u64) -> ToldLimits {
+    let figure = u32::try_from(number).expect("small");
+    let limits = InstanceLimits {
+        enis: (0..figure % 5).collect(),
+        ipv4_per_eni: figure,
+        ipv6_per_eni: (figure % 3 != 0).then_some(figure),
+        hypervisor: [None, Some(Hypervisor::Nitro), Some(Hypervisor::Xen), Some(Hypervisor::BareMetal)]
+            [number as usize % 4],
+    };
+    ToldLimits { instance_type: format!("z{number}.large"), limits }
+}
+
 /// One change of any kind, over few enough keys that later ones meet earlier ones.
 pub(crate) fn change(dice: &mut Dice) -> Change {
     let number = dice.below(40);
-    match dice.below(15) {
+    match dice.below(16) {
         0 => Change::PutNode(node(number)),
         1 => Change::PutEni(eni(number % 8, dice)),
         2 => Change::DropEni(eni_id(number % 8)),
@@ -280,6 +293,7 @@ pub(crate) fn change(dice: &mut Dice) -> Change {
         11 => Change::PutUse(ip(number), what(number, dice)),
         12 => Change::DropUse(ip(number)),
         13 => Change::PutSettings(settings(number)),
+        14 => Change::PutTypeLimits(type_limits(number)),
         _ => Change::Journal(JournalEntry { at: NOW, what: format!("event {number}") }),
     }
 }

@@ -134,6 +134,27 @@ async fn ec2_is_asked_of_a_type_once_till_it_has_answered() {
     assert_eq!(desk.calls().iter().filter(of_the_type).count(), 0, "it has told");
 }
 
+/// What EC2 told is durable: the next process knows it without EC2 and the metadata service. Of another type it says nothing.
+#[tokio::test(start_paused = true)]
+async fn what_ec2_told_of_a_type_is_known_to_the_next_process() {
+    let of_the_type = |api: &&Api| **api == Api::DescribeInstanceTypes;
+    let desk = Desk::start(Config::default());
+    desk.is_of_type("x9.unheard-of");
+    asked_for(&desk, 300).await;
+    let told = desk.disk.ledger().type_limits.unwrap();
+    assert_eq!((&*told.instance_type, told.limits.enis_on(0)), ("x9.unheard-of", 3));
+    let desk = desk.restarted(false, &[]).await;
+    asked_for(&desk, 300).await;
+    assert_eq!(desk.figures().await.unwrap().limits, Some(told.limits));
+    assert_eq!(desk.calls().iter().filter(of_the_type).count(), 0, "it was told before");
+
+    desk.is_of_type("x9.another");
+    desk.metadata_answers();
+    asked_for(&desk, 600).await;
+    assert_eq!(desk.calls().iter().filter(of_the_type).count(), 1);
+    assert_eq!(desk.disk.ledger().type_limits.unwrap().instance_type, "x9.another");
+}
+
 fn open_intent(change: CloudChange, sending: Sending) -> Intent {
     Intent { id: IntentId(uuid::Uuid::from_u128(1)), change, sending, planned: WallTime(1) }
 }
