@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use holdfast_model::limits::expression::{Cap, Tool, expression};
 use holdfast_model::limits::max_pods::{MaxPods, Mode};
-use holdfast_model::limits::{Hypervisor, InstanceType};
+use holdfast_model::limits::{BranchEnis, Hypervisor, InstanceType};
 use serde_json::{Map, Value, json};
 use strsim::osa_distance;
 
@@ -147,85 +147,88 @@ fn notes(known: &InstanceType) -> Vec<String> {
 
 /// One type, in lines.
 fn described(known: &InstanceType) -> String {
-    let mut text = format!("{}: {}, {} vCPUs\n", known.name, runs_on(known), known.vcpus);
     let ipv6 = match known.limits.ipv6_per_eni {
         Some(0) => "none".to_owned(),
         Some(slots) => slots.to_string(),
         None => "not known".to_owned(),
     };
-    let pod_addresses = known.limits.pod_addresses_per_eni();
+    let per_eni = known.limits.pod_addresses_per_eni();
     let prefixes =
         if known.limits.supports_prefixes() == Some(true) { " or /28 prefixes" } else { "; no prefixes" };
-    for (what, figure) in [
+    let ipv4 =
+        format!("{}: its own address, and {per_eni} addresses{prefixes} for pods", known.limits.ipv4_per_eni);
+    let facts = [
         ("network", cards(known)),
-        (
-            "IPv4 per ENI",
-            format!(
-                "{}: its own address, and {pod_addresses} addresses{prefixes} for pods",
-                known.limits.ipv4_per_eni
-            ),
-        ),
+        ("IPv4 per ENI", ipv4),
         ("IPv6 per ENI", ipv6),
         ("EFA interfaces", known.efa_interfaces.to_string()),
         ("branch ENIs", known.branch_enis.to_string()),
-    ] {
-        text += &format!("  {what:<15} {figure}\n");
-    }
-    for note in notes(known) {
-        text += &format!("  {:<15} {note}\n", "note");
-    }
-    text += &format!("  {:<25} {:>10}  {:>8}  {:>12}\n", "mode", "addresses", "max pods", "recommended");
-    for mode in Mode::ALL {
+    ];
+    let notes = notes(known).into_iter().map(|note| ("note", note));
+    let head = format!("{}: {}, {} vCPUs", known.name, runs_on(known), known.vcpus);
+    let facts = facts.into_iter().chain(notes).map(|(what, fact)| format!("  {what:<15} {fact}"));
+    let titles = row("mode", "addresses", "max pods", "recommended");
+    let modes = Mode::ALL.into_iter().map(|mode| {
         let name = mode.name();
-        text += &match known.max_pods(mode) {
-            Some(pods) if mode == Mode::Ipv6 => {
-                format!("  {name:<25} {:>10}  {:>8}  {:>12}\n", "2^48", "2^48", pods.recommended)
-            }
+        match known.max_pods(mode) {
+            Some(pods) if mode == Mode::Ipv6 => row(name, "2^48", "2^48", &pods.recommended.to_string()),
             Some(MaxPods { addresses, served, recommended }) => {
-                format!("  {name:<25} {addresses:>10}  {served:>8}  {recommended:>12}\n")
+                row(name, &addresses.to_string(), &served.to_string(), &recommended.to_string())
             }
-            None => format!("  {name:<25} {:>10}  {}\n", "-", known.lacks(mode).unwrap_or_default()),
-        };
-    }
-    text
+            None => format!("  {name:<25} {:>10}  {}", "-", known.lacks(mode).unwrap_or_default()),
+        }
+    });
+    lines(std::iter::once(head).chain(facts).chain([titles]).chain(modes))
+}
+
+fn row(name: &str, addresses: &str, served: &str, recommended: &str) -> String {
+    format!("  {name:<25} {addresses:>10}  {served:>8}  {recommended:>12}")
+}
+
+fn lines(lines: impl IntoIterator<Item = String>) -> String {
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// A line for each type: pods that can run, by mode.
 fn table(types: &[InstanceType]) -> String {
-    let mut text = format!(
-        "{:<18} {:>5} {:<10} {:>5} {:>4} {:>5} {:>5} {:>6}",
-        "type", "vCPUs", "runs on", "cards", "ENIs", "IPv4", "IPv6", "branch"
-    );
-    for title in TITLES {
-        text += &format!(" {title:>13}");
+    let line = |facts: [String; 8], pods: [String; 5]| {
+        let [name, vcpus, runs_on, cards, enis, ipv4, ipv6, branch] = facts;
+        let pods = pods.map(|pods| format!("{pods:>13}")).join(" ");
+        format!(
+            "{name:<18} {vcpus:>5} {runs_on:<10} {cards:>5} {enis:>4} {ipv4:>5} {ipv6:>5} {branch:>6} {pods}"
+        )
+    };
+    let titles = ["type", "vCPUs", "runs on", "cards", "ENIs", "IPv4", "IPv6", "branch"];
+    let head = line(titles.map(str::to_owned), TITLES.map(str::to_owned));
+    let types = types.iter().map(|known| {
+        let facts = [
+            known.name.to_owned(),
+            known.vcpus.to_string(),
+            runs_on(known).to_owned(),
+            known.limits.enis.len().to_string(),
+            known.limits.enis_on(0).to_string(),
+            known.limits.ipv4_per_eni.to_string(),
+            known.limits.ipv6_per_eni.map_or_else(|| "?".to_owned(), |slots| slots.to_string()),
+            match known.branch_enis {
+                BranchEnis::UpTo(count) => count.to_string(),
+                BranchEnis::NoTrunk => "-".to_owned(),
+                BranchEnis::Unknown => "?".to_owned(),
+            },
+        ];
+        line(facts, Mode::ALL.map(|mode| in_table(known, mode)))
+    });
+    let foot = "ENIs, IPv4 and IPv6: of card 0, and per ENI. Then pods that can run, by mode; for IPv6 what EKS \
+                recommends at most.";
+    lines(std::iter::once(head).chain(types).chain([foot.to_owned()]))
+}
+
+/// By IPv6 there are more than anybody runs.
+fn in_table(known: &InstanceType, mode: Mode) -> String {
+    match known.max_pods(mode) {
+        Some(pods) if mode == Mode::Ipv6 => pods.recommended.to_string(),
+        Some(pods) => pods.served.to_string(),
+        None => "-".to_owned(),
     }
-    text += "\n";
-    for known in types {
-        let branch = serde_json::to_value(known.branch_enis).unwrap_or_default();
-        text += &format!(
-            "{:<18} {:>5} {:<10} {:>5} {:>4} {:>5} {:>5} {:>6}",
-            known.name,
-            known.vcpus,
-            runs_on(known),
-            known.limits.enis.len(),
-            known.limits.enis_on(0),
-            known.limits.ipv4_per_eni,
-            known.limits.ipv6_per_eni.unwrap_or(0),
-            if branch.is_null() { "?".to_owned() } else { branch.to_string() },
-        );
-        for mode in Mode::ALL {
-            let pods = known.max_pods(mode).map_or_else(
-                || "-".to_owned(),
-                // As many as anybody runs.
-                |pods| {
-                    if mode == Mode::Ipv6 { pods.recommended.to_string() } else { pods.served.to_string() }
-                },
-            );
-            text += &format!(" {pods:>13}");
-        }
-        text += "\n";
-    }
-    text + "ENIs, IPv4 and IPv6: of card 0, and per ENI. Then pods that can run, by mode; for IPv6 what EKS recommends at most.\n"
 }
 
 const TOOLS: [(Tool, &str, &str); 2] = [
@@ -238,18 +241,13 @@ const TOOLS: [(Tool, &str, &str); 2] = [
 ];
 
 fn expressions(types: &[InstanceType], cap: Cap) -> String {
-    let mut text = String::new();
-    for (tool, name, place) in TOOLS {
-        text += &format!("{name}: {place}\n");
-        for mode in Mode::ALL {
-            let said = match expression(tool, mode, types, cap) {
-                Ok(expression) => expression,
-                Err(unable) => format!("none: {unable}"),
-            };
-            text += &format!("  {:<25} {said}\n", mode.name());
-        }
-    }
-    text
+    let said = |tool, mode: Mode| {
+        let said = expression(tool, mode, types, cap).unwrap_or_else(|unable| format!("none: {unable}"));
+        format!("  {:<25} {said}", mode.name())
+    };
+    lines(TOOLS.into_iter().flat_map(|(tool, name, place)| {
+        std::iter::once(format!("{name}: {place}")).chain(Mode::ALL.map(|mode| said(tool, mode)))
+    }))
 }
 
 fn as_json(types: &[InstanceType], cap: Cap) -> Value {
