@@ -1,10 +1,12 @@
 //! What to write, if anything: from what was rendered and what is seen, without a clock and without a connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use holdfast_cluster::Version;
 use serde_json::{Value, json};
 
 use crate::desired::Desired;
+use crate::kept::Kept;
 use crate::ownership::{Ownership, ownership};
 use crate::seen::DaemonSetView;
 use crate::table::Unrendered;
@@ -17,8 +19,12 @@ pub struct Write {
     pub how: How,
     /// Its body.
     pub body: Value,
-    /// The fields that are not as they should be.
-    pub drifted: Vec<String>,
+    /// The fields that it is to put right, and what stands there.
+    pub drifted: BTreeMap<String, Option<Value>>,
+    /// The version that it was decided from. An answer with the same one says that nothing was changed.
+    pub based_on: Version,
+    /// What was noted as ours in that version.
+    pub noted: Ownership,
     /// The render that the DaemonSet is of once it is written, if this says it.
     pub render: Option<String>,
 }
@@ -32,14 +38,15 @@ pub enum How {
     Patch,
 }
 
-/// What is due for this DaemonSet. After at most three writes that nobody disturbs it is nothing.
-pub fn decide(desired: &Desired, seen: &DaemonSetView) -> Option<Write> {
+/// What is due for this DaemonSet. After at most three writes that nobody disturbs, and one for each field that the server keeps
+/// otherwise, it is nothing.
+pub fn decide(desired: &Desired, seen: &DaemonSetView, kept: &Kept) -> Option<Write> {
     // Who deletes it in order means it, and what is gone nobody brings back.
     if seen.deleted {
         return None;
     }
     let mut foreign = Vec::new();
-    let mut drifted = Vec::new();
+    let (mut too_much, mut drifted) = (BTreeMap::new(), BTreeMap::new());
     for (path, rendered, unrendered) in &desired.fields {
         let stands = path.find(&seen.object);
         let matched = match (stands, rendered, unrendered) {
@@ -49,17 +56,15 @@ pub fn decide(desired: &Desired, seen: &DaemonSetView) -> Option<Write> {
             (Some(stands), Some(rendered), _) => compare(stands, rendered),
             (None, Some(rendered), _) => lacking(path, rendered),
         };
-        match matched {
-            Match::Same => {}
-            Match::Differs => drifted.push(path.to_string()),
-            Match::Foreign => {
-                drifted.push(path.to_string());
-                foreign.push((path, rendered.as_ref()));
-            }
+        if matched == Match::Same || kept.has(&path.to_string(), stands) {
+            continue;
         }
-    }
-    if !foreign.is_empty() {
-        return Some(Write { how: How::Patch, body: taken_away(&foreign, seen), drifted, render: None });
+        if matched == Match::Foreign {
+            foreign.push((path, rendered.as_ref()));
+            too_much.insert(path.to_string(), stands.cloned());
+        } else {
+            drifted.insert(path.to_string(), stands.cloned());
+        }
     }
     let rendered: Vec<Path> = desired
         .fields
@@ -67,17 +72,20 @@ pub fn decide(desired: &Desired, seen: &DaemonSetView) -> Option<Write> {
         .filter(|(_, rendered, _)| rendered.is_some())
         .map(|(path, _, _)| path.clone())
         .collect();
-    let Ownership { applied, more, written } = ownership(&seen.object, &rendered);
-    if !drifted.is_empty() || more || applied != rendered.iter().cloned().collect::<BTreeSet<_>>() {
-        let render = Some(desired.render.clone());
-        return Some(Write { how: How::Apply, body: applied_body(desired, seen), drifted, render });
+    let noted = ownership(&seen.object, &rendered);
+    let write = |how, body, drifted, render| {
+        Some(Write { how, body, drifted, render, based_on: seen.version.clone(), noted: noted.clone() })
+    };
+    if !foreign.is_empty() {
+        return write(How::Patch, taken_away(&foreign, seen), too_much, None);
     }
-    written.map(|place| Write {
-        how: How::Patch,
-        body: patch(seen, [json!({"op": "remove", "path": format!("/metadata/managedFields/{place}")})]),
-        drifted,
-        render: None,
-    })
+    let is_noted = !noted.more && noted.applied == rendered.into_iter().collect::<BTreeSet<_>>();
+    if !drifted.is_empty() || !(is_noted || kept.notes(&noted)) {
+        return write(How::Apply, applied_body(desired, seen), drifted, Some(desired.render.clone()));
+    }
+    let place = noted.written.filter(|_| !kept.notes(&noted))?;
+    let step = json!({"op": "remove", "path": format!("/metadata/managedFields/{place}")});
+    write(How::Patch, patch(seen, [step]), drifted, None)
 }
 
 /// A field that is not there: flags that are `false` are not there either.

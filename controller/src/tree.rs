@@ -162,11 +162,14 @@ pub fn is_empty(value: &Value) -> bool {
 /// The flags of which the API server keeps no `false`: they have two states.
 const TWO_STATES: &[&str] = &["hostIPC", "hostNetwork", "hostPID", "readOnly"];
 
+/// The numbers of which it keeps no 0: where there is none they are 0. A user's number, for one, is 0 or nobody's.
+const FROM_ZERO: &[&str] = &["initialDelaySeconds"];
+
 /// What may be rendered, and is not there afterwards.
 fn is_not_kept(name: &str, rendered: &Value) -> bool {
     match rendered {
         Value::Bool(false) => TWO_STATES.contains(&name),
-        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Number(number) => number.as_i64() == Some(0) && FROM_ZERO.contains(&name),
         other => is_empty(other),
     }
 }
@@ -174,6 +177,8 @@ fn is_not_kept(name: &str, rendered: &Value) -> bool {
 fn is_filled_in(name: &str, value: &Value, beside: &Map<String, Value>) -> bool {
     // Older servers: on the node's own network each port is the node's.
     (name == "hostPort" && beside.get("containerPort") == Some(value))
+        // Of a probe's question. Other paths, as of a volume, have no default.
+        || (name == "path" && beside.contains_key("port") && value == "/")
         || filled_in(name).is_some_and(|usual| usual == *value)
 }
 
@@ -215,7 +220,15 @@ mod tests {
             (json!({"a": 1}), json!({"a": 1}), Match::Same),
             (json!({"a": 2}), json!({"a": 1}), Match::Differs),
             (json!({}), json!({"a": 1}), Match::Differs),
-            (json!({}), json!({"readOnly": false, "a": 0, "b": [], "c": null}), Match::Same),
+            (
+                json!({}),
+                json!({"readOnly": false, "initialDelaySeconds": 0, "b": [], "c": null}),
+                Match::Same,
+            ),
+            (json!({}), json!({"runAsUser": 0}), Match::Differs),
+            (json!({"path": "/", "port": 1}), json!({"port": 1}), Match::Same),
+            (json!({"path": "/x", "port": 1}), json!({"port": 1}), Match::Foreign),
+            (json!({"path": "/"}), json!({}), Match::Foreign),
             (json!({}), json!({"allowPrivilegeEscalation": false}), Match::Differs),
             (json!({}), json!({"emptyDir": {}}), Match::Differs),
             (json!({"a": 1, "b": 2}), json!({"a": 1}), Match::Foreign),

@@ -9,6 +9,15 @@ use super::*;
 use crate::desired::{DAEMON_SET, DIGEST, NoDesired, desired, digest};
 use crate::table::{self, RENDER};
 
+/// By who has learnt nothing yet.
+fn decide(desired: &Desired, seen: &DaemonSetView) -> Option<Write> {
+    super::decide(desired, seen, &Kept::default())
+}
+
+fn fields(write: &Write) -> Vec<&str> {
+    write.drifted.keys().map(String::as_str).collect()
+}
+
 /// The DaemonSet of the plain manifests, which are generated from the chart.
 fn rendered() -> Value {
     let manifests =
@@ -145,7 +154,7 @@ fn each_managed_field_is_restored_wherever_it_was_edited() {
         };
         path.put(&mut edited, other);
         let write = decide(&desired, &seen(&edited)).unwrap_or_else(|| panic!("{path} stays edited"));
-        assert_eq!(write.drifted, [path.to_string()]);
+        assert_eq!(fields(&write), [path.to_string()]);
         assert!(write.body.to_string().contains("u-1"));
     }
 }
@@ -164,7 +173,7 @@ fn each_managed_field_that_is_gone_comes_back() {
             _ => unreachable!(),
         }
         let write = decide(&desired, &seen(&edited)).unwrap_or_else(|| panic!("{path} stays away"));
-        assert_eq!((write.how, write.drifted.as_slice()), (How::Apply, [path.to_string()].as_slice()));
+        assert_eq!((write.how, fields(&write)), (How::Apply, vec![path.to_string().as_str()]));
         assert_eq!(path.find(&write.body), rendered.as_ref());
     }
 }
@@ -246,6 +255,57 @@ fn rights_and_programs_that_were_added_are_taken_away() {
         let last = write.body.as_array().unwrap().last().unwrap().clone();
         assert!(!last.to_string().contains(&format!("{name}\":")), "{last}");
     }
+}
+
+/// A number that says something although it is 0: without it the daemon is whom its pod says.
+#[test]
+fn a_user_of_number_zero_comes_back() {
+    let (desired, object) = settled();
+    for name in ["runAsUser", "runAsGroup"] {
+        let mut edited = object.clone();
+        let context = edited.pointer_mut("/spec/template/spec/containers/0/securityContext").unwrap();
+        assert_eq!(context.as_object_mut().unwrap().remove(name), Some(serde_json::json!(0)));
+        let write = decide(&desired, &seen(&edited)).unwrap_or_else(|| panic!("{name} stays away"));
+        assert_eq!(fields(&write), ["spec.template.spec.containers[aws-node].securityContext"]);
+    }
+}
+
+/// Whatever the server adds by itself, or a hook changes: it is asked once, and no other field waits for that one.
+#[test]
+fn what_the_server_keeps_otherwise_holds_nothing_else_back() {
+    let (desired, mut object) = settled();
+    let container = "/spec/template/spec/containers/0";
+    object.pointer_mut(container).unwrap()["livenessProbe"]["serversOwn"] = serde_json::json!(true);
+    object.pointer_mut(container).unwrap()["imagePullPolicy"] = serde_json::json!("Hooked");
+    let mut edited = object.clone();
+    edited.pointer_mut(container).unwrap()["image"] = serde_json::json!("evil:1");
+    let named = |name: &str| format!("spec.template.spec.containers[aws-node].{name}");
+    let mut kept = Kept::default();
+    kept.of(&desired.render);
+    let first = super::decide(&desired, &seen(&edited), &kept).unwrap();
+    assert_eq!(
+        (first.how, fields(&first)),
+        (How::Patch, vec![named("livenessProbe").as_str()]),
+        "nothing else is in it"
+    );
+    kept.learn(&first);
+    let second = super::decide(&desired, &seen(&edited), &kept).unwrap();
+    assert_eq!(second.how, How::Apply);
+    assert_eq!(fields(&second), [named("image"), named("imagePullPolicy")]);
+    // The image was restored by it. The hook had its way again, so the third one changes nothing.
+    let third = super::decide(&desired, &seen(&object), &kept).unwrap();
+    assert_eq!(fields(&third), [named("imagePullPolicy")]);
+    kept.learn(&third);
+    assert_eq!(super::decide(&desired, &seen(&object), &kept), None);
+    // Who edits such a field is somebody else.
+    object.pointer_mut(container).unwrap()["imagePullPolicy"] = serde_json::json!("Always");
+    assert!(super::decide(&desired, &seen(&object), &kept).is_some());
+    kept.of("another");
+    assert_eq!(
+        super::decide(&desired, &seen(&object), &kept).unwrap().how,
+        How::Patch,
+        "of another render nothing is known"
+    );
 }
 
 #[test]
