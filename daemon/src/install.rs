@@ -87,6 +87,14 @@ impl Install {
         Ok(())
     }
 
+    /// Another configuration that a runtime takes in the place of this one: it goes by their names. Blocks.
+    fn outranked(&self) -> Option<String> {
+        let folder = std::fs::read_dir(self.configurations.as_ref()?).ok()?;
+        let names = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let counts = |name: &String| [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
+        names.filter(counts).min().filter(|first| first.as_str() < CONFLIST)
+    }
+
     /// Whether one of them was taken away. Blocks.
     fn lacks(&self) -> bool {
         let plugin = self.plugin.as_ref().is_some_and(|(_, folder)| is_missing(&folder.join(PLUGIN)));
@@ -111,6 +119,7 @@ pub(crate) async fn keep(install: Install, stopping: CancellationToken) {
         let mut told = String::new();
         let mut pause = RETRY.0;
         let (mut wanted, mut only_missing) = (true, false);
+        let mut outranked = None;
         loop {
             if wanted {
                 let install = install.clone();
@@ -131,6 +140,18 @@ pub(crate) async fn keep(install: Install, stopping: CancellationToken) {
                     }
                     None => {}
                 }
+            }
+            let look = install.clone();
+            let first = aside::look(move || look.outranked()).await.flatten();
+            if first != outranked {
+                match &first {
+                    Some(name) => tracing::warn!(
+                        "the runtime takes the network configuration {name}, which comes before {CONFLIST}: pods come here only if that \
+                         one hands them on"
+                    ),
+                    None => tracing::info!("{CONFLIST} is the first network configuration now"),
+                }
+                outranked = first;
             }
             tokio::time::sleep(LOOK_EVERY).await;
             let look = install.clone();
