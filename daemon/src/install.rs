@@ -12,6 +12,7 @@ mod conflist;
 mod place;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -47,11 +48,18 @@ pub(crate) struct Install {
     pub(crate) configurations: Option<PathBuf>,
     /// What the configuration says.
     pub(crate) wanted: Wanted,
+    /// Whether the configuration was taken away for good; held while anything is put in place. What hangs on a disk as it is
+    /// called off goes on by itself, and would put it back. Clones have the same.
+    pub(crate) withdrawn: Arc<Mutex<bool>>,
 }
 
 impl Install {
     /// Puts in place what is not as it should be, or only what is not there. Blocks.
     fn all(&self, only_missing: bool) -> anyhow::Result<()> {
+        let withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if *withdrawn {
+            return Ok(());
+        }
         let wanted = |path: &Path| !only_missing || is_missing(path);
         if let Some((program, folder)) = &self.plugin {
             let program = match program {
@@ -173,8 +181,13 @@ const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
 /// Takes the network configuration away, ours or one that others have changed since: nobody is there any more to serve it.
 pub(crate) async fn withdraw(install: &Install) {
     let Some(path) = install.configurations.as_ref().map(|folder| folder.join(CONFLIST)) else { return };
-    let at = path.clone();
-    let taken = tokio::time::timeout(WITHDRAWN_WITHIN, aside::look(move || remove(&at)));
+    let (at, withdrawn) = (path.clone(), Arc::clone(&install.withdrawn));
+    let taken = aside::look(move || {
+        let mut withdrawn = withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+        *withdrawn = true;
+        remove(&at)
+    });
+    let taken = tokio::time::timeout(WITHDRAWN_WITHIN, taken);
     match taken.await {
         Ok(Some(Ok(()))) => {
             tracing::info!(path = %path.display(), "the DaemonSet was removed: the network configuration is taken away");

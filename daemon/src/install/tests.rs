@@ -13,6 +13,7 @@ fn install(root: &Path) -> Install {
         plugin: Some((Some(root.join("program")), root.join("bin"))),
         configurations: Some(root.join("net.d")),
         wanted: wanted(),
+        withdrawn: Arc::default(),
     }
 }
 
@@ -116,6 +117,9 @@ async fn a_configuration_that_names_the_plugin_is_withdrawn_and_no_other_one() {
         .unwrap();
     withdraw(&install).await;
     assert!(!list.exists() && plugin.exists());
+    // What was called off, and hung on a disk until now.
+    install.clone().all(false).unwrap();
+    assert!(!list.exists(), "it is back");
     withdraw(&install).await;
     for others in [r#"{"name":"aws-cni","plugins":[{"type":"ptp"}]}"#, "no JSON"] {
         fs::write(&list, others).unwrap();
