@@ -9,7 +9,7 @@ use crate::desired::Desired;
 use crate::kept::Kept;
 use crate::ownership::{Ownership, ownership};
 use crate::seen::DaemonSetView;
-use crate::table::Unrendered;
+use crate::table::{RENDER, Unrendered};
 use crate::tree::{Match, Path, compare, is_empty};
 
 /// A write that is due. Each names uid and version of what it was decided from.
@@ -34,7 +34,8 @@ pub struct Write {
 pub enum How {
     /// By server-side apply: the managed fields are these, and ours.
     Apply,
-    /// By a JSON patch, for what applying cannot do: take away what somebody put into a managed field.
+    /// By a JSON patch, for what applying cannot do: take away what somebody put into a managed field. What else is to be put right
+    /// goes along.
     Patch,
 }
 
@@ -45,8 +46,7 @@ pub fn decide(desired: &Desired, seen: &DaemonSetView, kept: &Kept) -> Option<Wr
     if seen.deleted {
         return None;
     }
-    let mut foreign = Vec::new();
-    let (mut too_much, mut drifted) = (BTreeMap::new(), BTreeMap::new());
+    let (mut due, mut drifted, mut has_foreign) = (Vec::new(), BTreeMap::new(), false);
     for (path, rendered, unrendered) in &desired.fields {
         let stands = path.find(&seen.object);
         let matched = match (stands, rendered, unrendered) {
@@ -59,12 +59,9 @@ pub fn decide(desired: &Desired, seen: &DaemonSetView, kept: &Kept) -> Option<Wr
         if matched == Match::Same || kept.has(&path.to_string(), stands) {
             continue;
         }
-        if matched == Match::Foreign {
-            foreign.push((path, rendered.as_ref()));
-            too_much.insert(path.to_string(), stands.cloned());
-        } else {
-            drifted.insert(path.to_string(), stands.cloned());
-        }
+        has_foreign |= matched == Match::Foreign;
+        due.push((path, rendered.as_ref()));
+        drifted.insert(path.to_string(), stands.cloned());
     }
     let rendered: Vec<Path> = desired
         .fields
@@ -76,8 +73,18 @@ pub fn decide(desired: &Desired, seen: &DaemonSetView, kept: &Kept) -> Option<Wr
     let write = |how, body, drifted, render| {
         Some(Write { how, body, drifted, render, based_on: seen.version.clone(), noted: noted.clone() })
     };
-    if !foreign.is_empty() {
-        return write(How::Patch, taken_away(&foreign, seen), too_much, None);
+    if has_foreign {
+        let steps = due.iter().filter_map(|(path, rendered)| {
+            let step = put_right(path, *rendered, seen);
+            // What an apply has to make first. That follows.
+            if step.is_none() {
+                drifted.remove(&path.to_string());
+            }
+            step
+        });
+        let body = patch(seen, steps.collect::<Vec<_>>());
+        let render = drifted.keys().any(|field| field.ends_with(RENDER)).then(|| desired.render.clone());
+        return write(How::Patch, body, drifted, render);
     }
     let is_noted = !noted.more && noted.applied == rendered.into_iter().collect::<BTreeSet<_>>();
     if !drifted.is_empty() || !(is_noted || kept.notes(&noted)) {
@@ -96,17 +103,17 @@ fn lacking(path: &Path, rendered: &Value) -> Match {
     }
 }
 
-/// Puts what was rendered in the place of what has something foreign in it, at once: a volume whose foreign source is gone
-/// and whose own is not yet back would be an empty one.
-fn taken_away(foreign: &[(&Path, Option<&Value>)], seen: &DaemonSetView) -> Value {
-    let steps = foreign.iter().filter_map(|(path, rendered)| {
-        let pointer = path.pointer(&seen.object)?;
-        Some(match rendered {
-            Some(value) => json!({"op": "replace", "path": pointer, "value": value}),
-            None => json!({"op": "remove", "path": pointer}),
-        })
-    });
-    patch(seen, steps)
+/// Puts what was rendered in the place of what stands there, at once: a volume whose foreign source is gone and whose own is not
+/// yet back would be an empty one. All that differs goes along, so that an upgrade which takes something out is carried on by one
+/// write: whoever upgrades finds either nothing of it done or all.
+fn put_right(path: &Path, rendered: Option<&Value>, seen: &DaemonSetView) -> Option<Value> {
+    let stands = path.find(&seen.object).and_then(|_stands| path.pointer(&seen.object));
+    Some(match (stands, rendered) {
+        (Some(pointer), Some(value)) => json!({"op": "replace", "path": pointer, "value": value}),
+        (Some(pointer), None) => json!({"op": "remove", "path": pointer}),
+        (None, Some(value)) => json!({"op": "add", "path": path.place(&seen.object)?, "value": value}),
+        (None, None) => return None,
+    })
 }
 
 fn patch(seen: &DaemonSetView, steps: impl IntoIterator<Item = Value>) -> Value {

@@ -50,7 +50,7 @@ impl Path {
         let mut text = String::new();
         for step in &self.0 {
             let (name, next) = match step {
-                Step::Field(name) => (name.replace('~', "~0").replace('/', "~1"), at.get(name)?),
+                Step::Field(name) => (escaped(name), at.get(name)?),
                 Step::Item(key, value) => {
                     let items = at.as_array()?;
                     let is_it = |item: &Value| item.get(key).and_then(Value::as_str) == Some(value);
@@ -63,6 +63,18 @@ impl Path {
             at = next;
         }
         Some(text)
+    }
+
+    /// Where a JSON patch adds it to this object, if it has what leads there.
+    pub fn place(&self, root: &Value) -> Option<String> {
+        let (last, before) = self.0.split_last()?;
+        let parent = Path(before.to_vec());
+        let (at, pointer) = (parent.find(root)?, parent.pointer(root)?);
+        match last {
+            Step::Field(name) if at.is_object() => Some(format!("{pointer}/{}", escaped(name))),
+            Step::Item(..) if at.is_array() => Some(format!("{pointer}/-")),
+            _ => None,
+        }
     }
 
     /// Puts a value there, with all that leads to it.
@@ -89,6 +101,11 @@ impl Path {
         }
         *at = value;
     }
+}
+
+/// A name as JSON pointers have it.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// How what stands in a place compares to what was rendered for it.
@@ -206,10 +223,19 @@ mod tests {
         image().put(&mut made, json!("j"));
         assert_eq!(made, json!({"spec": {"containers": [{"name": "a", "image": "j"}]}}));
         assert_eq!(image().pointer(&json!({"spec": {}})), None);
+        assert_eq!(
+            image().place(&json!({"spec": {"containers": [{"name": "a"}]}})).unwrap(),
+            "/spec/containers/0/image"
+        );
+        assert_eq!(image().place(&json!({"spec": {"containers": []}})), None);
+        let item = Path(image().0[..3].to_vec());
+        assert_eq!(item.place(&json!({"spec": {"containers": []}})).unwrap(), "/spec/containers/-");
+        assert_eq!(item.place(&json!({"spec": {"containers": null}})), None);
         assert_eq!(image().find(&json!({"spec": {"containers": [{"name": "a", "image": null}]}})), None);
         let label = Path(vec![Step::Field("labels"), Step::Field("example.com/a~b")]);
         let root = json!({"labels": {"example.com/a~b": "x"}});
         assert_eq!(label.pointer(&root).unwrap(), "/labels/example.com~1a~0b");
+        assert_eq!(label.place(&json!({"labels": {}})).unwrap(), "/labels/example.com~1a~0b");
         assert_eq!(label.to_string(), "labels[example.com/a~b]");
         assert_eq!(image().to_string(), "spec.containers[a].image");
     }

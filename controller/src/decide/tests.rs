@@ -238,6 +238,26 @@ fn a_volume_is_never_without_its_source_in_between() {
     assert_eq!(steps[2]["value"]["hostPath"]["path"], "/var/lib/holdfast");
 }
 
+/// Whoever upgrades by server-side apply is stopped by a field of ours with another value.
+#[test]
+fn an_upgrade_that_takes_something_out_is_carried_on_by_one_write() {
+    let (_, object) = settled();
+    let mut rendered = rendered();
+    let container = rendered.pointer_mut("/spec/template/spec/containers/0").unwrap();
+    container["readinessProbe"] = serde_json::json!({"httpGet": {"port": 1, "path": "/"}});
+    container["image"] = serde_json::json!("new:2");
+    container["workingDir"] = serde_json::json!("/app");
+    let desired = desired(&map_of(&rendered)).unwrap();
+    let write = decide(&desired, &seen(&object)).unwrap();
+    assert_eq!((write.how, write.render.as_ref()), (How::Patch, Some(&desired.render)));
+    let steps = write.body.as_array().unwrap();
+    let step = |end: &str| steps.iter().find(|step| step["path"].as_str().unwrap().ends_with(end)).unwrap();
+    assert_eq!(step("/image")["value"], "new:2");
+    assert_eq!((&step("/workingDir")["op"], &step("/workingDir")["value"]), (&"add".into(), &"/app".into()));
+    assert_eq!(step("/readinessProbe")["value"], serde_json::json!({"httpGet": {"port": 1, "path": "/"}}));
+    assert_eq!(step("/annotations/holdfast~1render")["value"], desired.render);
+}
+
 #[test]
 fn rights_and_programs_that_were_added_are_taken_away() {
     let (desired, object) = settled();
@@ -283,20 +303,17 @@ fn what_the_server_keeps_otherwise_holds_nothing_else_back() {
     let mut kept = Kept::default();
     kept.of(&desired.render);
     let first = super::decide(&desired, &seen(&edited), &kept).unwrap();
-    assert_eq!(
-        (first.how, fields(&first)),
-        (How::Patch, vec![named("livenessProbe").as_str()]),
-        "nothing else is in it"
-    );
-    kept.learn(&first);
-    let second = super::decide(&desired, &seen(&edited), &kept).unwrap();
-    assert_eq!(second.how, How::Apply);
-    assert_eq!(fields(&second), [named("image"), named("imagePullPolicy")]);
-    // The image was restored by it. The hook had its way again, so the third one changes nothing.
-    let third = super::decide(&desired, &seen(&object), &kept).unwrap();
-    assert_eq!(fields(&third), [named("imagePullPolicy")]);
-    kept.learn(&third);
+    assert_eq!(first.how, How::Patch);
+    assert_eq!(fields(&first), [named("image"), named("imagePullPolicy"), named("livenessProbe")]);
+    let image = serde_json::json!({"op": "replace", "path": format!("{container}/image"), "value": "localhost/holdfast:0.1.0"});
+    assert!(first.body.as_array().unwrap().contains(&image), "{}", first.body);
+    // The image was restored by it. Server and hook had their way again, so the next one changes nothing.
+    let second = super::decide(&desired, &seen(&object), &kept).unwrap();
+    assert_eq!(fields(&second), [named("imagePullPolicy"), named("livenessProbe")]);
+    kept.learn(&second);
     assert_eq!(super::decide(&desired, &seen(&object), &kept), None);
+    let third = super::decide(&desired, &seen(&edited), &kept).unwrap();
+    assert_eq!((third.how, fields(&third)), (How::Apply, vec![named("image").as_str()]));
     // Who edits such a field is somebody else.
     object.pointer_mut(container).unwrap()["imagePullPolicy"] = serde_json::json!("Always");
     assert!(super::decide(&desired, &seen(&object), &kept).is_some());
