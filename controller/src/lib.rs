@@ -29,7 +29,7 @@
 pub mod decide;
 pub mod desired;
 pub mod election;
-mod kept;
+pub mod kept;
 pub mod ownership;
 pub mod pace;
 pub mod renders;

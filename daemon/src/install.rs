@@ -152,12 +152,13 @@ pub(crate) async fn keep(install: Install, stopping: CancellationToken) {
             let look = install.clone();
             let first = aside::look(move || look.outranked()).await.flatten();
             if first != outranked {
-                match &first {
-                    Some(name) => tracing::warn!(
-                        "the runtime takes the network configuration {name}, which comes before {CONFLIST}: pods come here only if that \
-                         one hands them on"
-                    ),
-                    None => tracing::info!("{CONFLIST} is the first network configuration now"),
+                if let Some(name) = &first {
+                    tracing::warn!(
+                        "the runtime takes the network configuration {name}, which comes before {CONFLIST}: pods come here only if \
+                         that one hands them on"
+                    );
+                } else {
+                    tracing::info!("{CONFLIST} is the first network configuration now");
                 }
                 outranked = first;
             }

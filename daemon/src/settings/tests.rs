@@ -333,7 +333,7 @@ fn a_layer_that_the_ledger_has_no_room_for_is_left_out_and_told() {
 fn what_is_told_of_mistakes_is_bounded_however_many_there_are() {
     let many: BTreeMap<String, String> =
         (0..3_000).map(|n| (format!("WARM_{n:05}"), "x".to_owned())).collect();
-    let lines = |from: &str| (0..3_000).map(|n| format!("{from}{n}=1\n")).collect::<String>();
+    let lines = |from: &str| (0..3_000).map(|n| format!("{from}{n}=1")).collect::<Vec<_>>().join("\n");
     let long = format!("selector=a\n{}", "y".repeat(100_000));
     let groups = [("a", format!("selector=a\n{}", lines("B_"))), ("b", long)];
     let without: Vec<(String, String)> =
