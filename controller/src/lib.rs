@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A write names uid and version of what it was decided from, so one that is late changes nothing; the next look decides anew.
-//! So there is no memory but for what is being waited for.
+//! So there is no memory but for what is being waited for, and what the server makes of what was written.
 //!
 //! # What its role must allow
 //!
@@ -29,6 +29,7 @@
 pub mod decide;
 pub mod desired;
 pub mod election;
+pub mod kept;
 pub mod ownership;
 pub mod pace;
 pub mod renders;

@@ -28,14 +28,14 @@ pub struct Pace {
 
 impl Pace {
     /// When a write about these fields may go: now, or later.
-    pub fn ready(&self, fields: &[String], now: BootTime) -> BootTime {
-        let of_fields = fields.iter().filter_map(|field| self.fields.get(field));
+    pub fn ready<'f>(&self, fields: impl IntoIterator<Item = &'f String>, now: BootTime) -> BootTime {
+        let of_fields = fields.into_iter().filter_map(|field| self.fields.get(field));
         let of_fields = of_fields.map(|full| FIELD.ready(*full, now));
         of_fields.fold(ALL.ready(self.all, now), BootTime::max)
     }
 
     /// One goes.
-    pub fn take(&mut self, fields: &[String], now: BootTime) {
+    pub fn take<'f>(&mut self, fields: impl IntoIterator<Item = &'f String>, now: BootTime) {
         self.all = self.all.max(now).after(ALL.interval);
         for field in fields {
             let full = self.fields.entry(field.clone()).or_default();

@@ -128,10 +128,7 @@ impl<C: Clock> Tending<C> {
             let changed = tokio::select! {
                 changed = self.maps.changed() => changed,
                 changed = self.leading.changed() => changed,
-                changed = self.sets.changed() => {
-                    self.tender.heard();
-                    changed
-                }
+                changed = self.sets.changed() => changed,
                 () = tokio::time::sleep(until.since(now)) => Ok(()),
             };
             if changed.is_err() {
@@ -143,8 +140,8 @@ impl<C: Clock> Tending<C> {
     /// Sends it, unless the time to lead is over before the answer is there.
     async fn send(&mut self, write: Write, end: BootTime) {
         let ObjectKey { namespace, name } = &self.daemon_set;
-        let Write { body, drifted, .. } = &write;
-        let body = body.to_string().into_bytes();
+        let fields = || write.drifted.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let body = write.body.to_string().into_bytes();
         let request = match write.how {
             How::Apply => request::apply(Kind::DAEMON_SETS, namespace, name, body),
             How::Patch => {
@@ -163,20 +160,23 @@ impl<C: Clock> Tending<C> {
             }
         };
         match &outcome {
-            Ok(_) => {
+            Ok(written) => {
                 self.was_well = true;
-                if drifted.is_empty() {
-                    info!(daemon_set = %self.daemon_set, "its managed fields are noted as ours");
-                } else if drifted.iter().any(|field| field.ends_with(RENDER)) {
-                    info!(daemon_set = %self.daemon_set, fields = drifted.join(", "), "made it what was rendered anew");
+                let daemon_set = &self.daemon_set;
+                if written.metadata.resource_version == write.based_on {
+                    warn!(%daemon_set, fields = fields(), "the API server keeps managed fields otherwise than rendered");
+                } else if write.drifted.is_empty() {
+                    info!(%daemon_set, "its managed fields are noted as ours");
+                } else if write.drifted.keys().any(|field| field.ends_with(RENDER)) {
+                    info!(%daemon_set, fields = fields(), "made it what was rendered anew");
                 } else {
-                    info!(daemon_set = %self.daemon_set, fields = drifted.join(", "), "restored managed fields");
+                    info!(%daemon_set, fields = fields(), "restored managed fields");
                 }
             }
             // The next look decides anew.
             Err(ApiFault { cause: Cause::Conflict(_), .. }) => {}
             Err(fault) if std::mem::replace(&mut self.was_well, false) => {
-                warn!(%fault, fields = drifted.join(", "), "managed fields are not restored for now");
+                warn!(%fault, fields = fields(), "managed fields are not restored for now");
             }
             Err(fault) => debug!(%fault, "managed fields are not restored for now"),
         }

@@ -9,6 +9,7 @@ use holdfast_model::time::BootTime;
 
 use crate::decide::{Write, decide};
 use crate::desired::{NoDesired, desired};
+use crate::kept::Kept;
 use crate::pace::Pace;
 use crate::renders::Renders;
 use crate::seen::DaemonSetView;
@@ -36,17 +37,30 @@ enum Looked {
     At(DaemonSetView),
 }
 
+/// Which object, and at which version.
+type Shown = (String, Version);
+
+fn shown(seen: &DaemonSetView) -> Shown {
+    (seen.uid.clone(), seen.version.clone())
+}
+
 /// Tends the DaemonSet.
 #[derive(Clone, Debug)]
 pub struct Tender {
     /// The longest time without a look of its own.
     look_each: Duration,
     look_at: Option<BootTime>,
-    /// What was read by a look. Counts where it is newer than what the watch has shown.
+    /// What was read by a look. Counts where it is newer than what the watch has shown, and until that shows something else.
     looked: Looked,
+    /// What the watch showed when that was begun.
+    looked_over: Option<Shown>,
+    /// What it showed last.
+    shown: Option<Shown>,
     /// The version that was written last: nothing older is decided from.
     written: Option<Version>,
     renders: Renders,
+    /// What the server makes of what was rendered.
+    kept: Kept,
     pace: Pace,
     failed: Pauses,
     not_before: BootTime,
@@ -61,8 +75,11 @@ impl Tender {
             look_each,
             look_at: None,
             looked: Looked::Not,
+            looked_over: None,
+            shown: None,
             written: None,
             renders: Renders::default(),
+            kept: Kept::default(),
             pace: Pace::default(),
             failed: Pauses::default(),
             not_before: BootTime(0),
@@ -78,6 +95,7 @@ impl Tender {
         leads: bool,
         now: BootTime,
     ) -> Step {
+        self.shown = seen.only().map(shown);
         let look_at = *self.look_at.get_or_insert(now.after(self.look_each));
         let due = self.due(map, seen, now);
         let look = if leads { look_at } else { now.after(self.look_each) };
@@ -108,28 +126,26 @@ impl Tender {
         let desired = desired(map).ok()?;
         let annotation = seen.object.pointer("/metadata/annotations").and_then(|all| all.get(RENDER));
         let settled = self.renders.ready(&desired.render, annotation.and_then(|value| value.as_str()), now);
-        let write = decide(&desired, &seen)?;
-        Some((settled.max(self.pace.ready(&write.drifted, now)).max(self.not_before), write))
+        self.kept.of(&desired.render);
+        let write = decide(&desired, &seen, &self.kept)?;
+        Some((settled.max(self.pace.ready(write.drifted.keys(), now)).max(self.not_before), write))
     }
 
     /// The DaemonSet as it was seen last; nothing while that is older than what was written.
     fn newest<'s>(&'s self, seen: &'s View<DaemonSetView>) -> Option<&'s DaemonSetView> {
-        let newest = match (&self.looked, seen.only()) {
-            (Looked::None, _) => return None,
-            (Looked::At(looked), Some(watched)) => {
-                let is_newer = looked.version > watched.version || looked.uid != watched.uid;
-                if is_newer { looked } else { watched }
-            }
-            (Looked::At(looked), None) => looked,
+        let watched = seen.only();
+        let is_overtaken = watched.map(shown) != self.looked_over;
+        let newest = match (&self.looked, watched) {
             (Looked::Not, watched) => watched?,
+            (Looked::At(looked), Some(watched)) if looked.uid == watched.uid => {
+                if looked.version > watched.version { looked } else { watched }
+            }
+            (_, watched) if is_overtaken => watched?,
+            (Looked::At(looked), _) => looked,
+            (Looked::None, _) => return None,
         };
         let is_old = self.written.as_ref().is_some_and(|written| newest.version < *written);
         (!is_old).then_some(newest)
-    }
-
-    /// The watch has shown something: what was looked at before is of no more use than that.
-    pub fn heard(&mut self) {
-        self.looked = Looked::Not;
     }
 
     /// A look has shown it, or that there is none.
@@ -139,21 +155,30 @@ impl Tender {
             Ok(view) => {
                 // The truth, also of a store that was set back.
                 self.written = self.written.take().filter(|written| *written <= view.version);
-                self.looked = Looked::At(view);
+                self.saw(Looked::At(view));
             }
-            Err(Cause::NotFound) => self.looked = Looked::None,
+            Err(Cause::NotFound) => self.saw(Looked::None),
             // The next look tells; the watch goes on meanwhile.
             Err(_) => {}
         }
     }
 
+    /// The watch may have gone on while it was looked.
+    fn saw(&mut self, looked: Looked) {
+        self.looked = looked;
+        self.looked_over.clone_from(&self.shown);
+    }
+
     /// A write succeeded, or not.
     pub fn wrote(&mut self, write: &Write, outcome: Result<Version, &Cause>, now: BootTime, random: u128) {
-        self.pace.take(&write.drifted, now);
+        self.pace.take(write.drifted.keys(), now);
         match outcome {
             Ok(version) => {
                 self.failed.succeeded();
                 self.not_before = BootTime(0);
+                if version == write.based_on {
+                    self.kept.learn(write);
+                }
                 self.written = Some(version);
                 if let Some(render) = &write.render {
                     self.renders.made(render);

@@ -50,7 +50,7 @@ impl Path {
         let mut text = String::new();
         for step in &self.0 {
             let (name, next) = match step {
-                Step::Field(name) => (name.replace('~', "~0").replace('/', "~1"), at.get(name)?),
+                Step::Field(name) => (escaped(name), at.get(name)?),
                 Step::Item(key, value) => {
                     let items = at.as_array()?;
                     let is_it = |item: &Value| item.get(key).and_then(Value::as_str) == Some(value);
@@ -63,6 +63,18 @@ impl Path {
             at = next;
         }
         Some(text)
+    }
+
+    /// Where a JSON patch adds it to this object, if it has what leads there.
+    pub fn place(&self, root: &Value) -> Option<String> {
+        let (last, before) = self.0.split_last()?;
+        let parent = Path(before.to_vec());
+        let (at, pointer) = (parent.find(root)?, parent.pointer(root)?);
+        match last {
+            Step::Field(name) if at.is_object() => Some(format!("{pointer}/{}", escaped(name))),
+            Step::Item(..) if at.is_array() => Some(format!("{pointer}/-")),
+            _ => None,
+        }
     }
 
     /// Puts a value there, with all that leads to it.
@@ -89,6 +101,11 @@ impl Path {
         }
         *at = value;
     }
+}
+
+/// A name as JSON pointers have it.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// How what stands in a place compares to what was rendered for it.
@@ -162,11 +179,14 @@ pub fn is_empty(value: &Value) -> bool {
 /// The flags of which the API server keeps no `false`: they have two states.
 const TWO_STATES: &[&str] = &["hostIPC", "hostNetwork", "hostPID", "readOnly"];
 
+/// The numbers of which it keeps no 0: where there is none they are 0. A user's number, for one, is 0 or nobody's.
+const FROM_ZERO: &[&str] = &["initialDelaySeconds"];
+
 /// What may be rendered, and is not there afterwards.
 fn is_not_kept(name: &str, rendered: &Value) -> bool {
     match rendered {
         Value::Bool(false) => TWO_STATES.contains(&name),
-        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Number(number) => number.as_i64() == Some(0) && FROM_ZERO.contains(&name),
         other => is_empty(other),
     }
 }
@@ -174,6 +194,8 @@ fn is_not_kept(name: &str, rendered: &Value) -> bool {
 fn is_filled_in(name: &str, value: &Value, beside: &Map<String, Value>) -> bool {
     // Older servers: on the node's own network each port is the node's.
     (name == "hostPort" && beside.get("containerPort") == Some(value))
+        // Of a probe's question. Other paths, as of a volume, have no default.
+        || (name == "path" && beside.contains_key("port") && value == "/")
         || filled_in(name).is_some_and(|usual| usual == *value)
 }
 
@@ -201,10 +223,19 @@ mod tests {
         image().put(&mut made, json!("j"));
         assert_eq!(made, json!({"spec": {"containers": [{"name": "a", "image": "j"}]}}));
         assert_eq!(image().pointer(&json!({"spec": {}})), None);
+        assert_eq!(
+            image().place(&json!({"spec": {"containers": [{"name": "a"}]}})).unwrap(),
+            "/spec/containers/0/image"
+        );
+        assert_eq!(image().place(&json!({"spec": {"containers": []}})), None);
+        let item = Path(image().0[..3].to_vec());
+        assert_eq!(item.place(&json!({"spec": {"containers": []}})).unwrap(), "/spec/containers/-");
+        assert_eq!(item.place(&json!({"spec": {"containers": null}})), None);
         assert_eq!(image().find(&json!({"spec": {"containers": [{"name": "a", "image": null}]}})), None);
         let label = Path(vec![Step::Field("labels"), Step::Field("example.com/a~b")]);
         let root = json!({"labels": {"example.com/a~b": "x"}});
         assert_eq!(label.pointer(&root).unwrap(), "/labels/example.com~1a~0b");
+        assert_eq!(label.place(&json!({"labels": {}})).unwrap(), "/labels/example.com~1a~0b");
         assert_eq!(label.to_string(), "labels[example.com/a~b]");
         assert_eq!(image().to_string(), "spec.containers[a].image");
     }
@@ -215,7 +246,15 @@ mod tests {
             (json!({"a": 1}), json!({"a": 1}), Match::Same),
             (json!({"a": 2}), json!({"a": 1}), Match::Differs),
             (json!({}), json!({"a": 1}), Match::Differs),
-            (json!({}), json!({"readOnly": false, "a": 0, "b": [], "c": null}), Match::Same),
+            (
+                json!({}),
+                json!({"readOnly": false, "initialDelaySeconds": 0, "b": [], "c": null}),
+                Match::Same,
+            ),
+            (json!({}), json!({"runAsUser": 0}), Match::Differs),
+            (json!({"path": "/", "port": 1}), json!({"port": 1}), Match::Same),
+            (json!({"path": "/x", "port": 1}), json!({"port": 1}), Match::Foreign),
+            (json!({"path": "/"}), json!({}), Match::Foreign),
             (json!({}), json!({"allowPrivilegeEscalation": false}), Match::Differs),
             (json!({}), json!({"emptyDir": {}}), Match::Differs),
             (json!({"a": 1, "b": 2}), json!({"a": 1}), Match::Foreign),

@@ -12,6 +12,7 @@ mod conflist;
 mod place;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -47,11 +48,18 @@ pub(crate) struct Install {
     pub(crate) configurations: Option<PathBuf>,
     /// What the configuration says.
     pub(crate) wanted: Wanted,
+    /// Whether the configuration was taken away for good; held while anything is put in place. What hangs on a disk as it is
+    /// called off goes on by itself, and would put it back. Clones have the same.
+    pub(crate) withdrawn: Arc<Mutex<bool>>,
 }
 
 impl Install {
     /// Puts in place what is not as it should be, or only what is not there. Blocks.
     fn all(&self, only_missing: bool) -> anyhow::Result<()> {
+        let withdrawn = self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+        if *withdrawn {
+            return Ok(());
+        }
         let wanted = |path: &Path| !only_missing || is_missing(path);
         if let Some((program, folder)) = &self.plugin {
             let program = match program {
@@ -87,6 +95,14 @@ impl Install {
         Ok(())
     }
 
+    /// Another configuration that a runtime takes in the place of this one: it goes by their names. Blocks.
+    fn outranked(&self) -> Option<String> {
+        let folder = std::fs::read_dir(self.configurations.as_ref()?).ok()?;
+        let names = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let counts = |name: &String| [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
+        names.filter(counts).min().filter(|first| first.as_str() < CONFLIST)
+    }
+
     /// Whether one of them was taken away. Blocks.
     fn lacks(&self) -> bool {
         let plugin = self.plugin.as_ref().is_some_and(|(_, folder)| is_missing(&folder.join(PLUGIN)));
@@ -111,6 +127,7 @@ pub(crate) async fn keep(install: Install, stopping: CancellationToken) {
         let mut told = String::new();
         let mut pause = RETRY.0;
         let (mut wanted, mut only_missing) = (true, false);
+        let mut outranked = None;
         loop {
             if wanted {
                 let install = install.clone();
@@ -132,6 +149,19 @@ pub(crate) async fn keep(install: Install, stopping: CancellationToken) {
                     None => {}
                 }
             }
+            let look = install.clone();
+            let first = aside::look(move || look.outranked()).await.flatten();
+            if first != outranked {
+                if let Some(name) = &first {
+                    tracing::warn!(
+                        "the runtime takes the network configuration {name}, which comes before {CONFLIST}: pods come here only if \
+                         that one hands them on"
+                    );
+                } else {
+                    tracing::info!("{CONFLIST} is the first network configuration now");
+                }
+                outranked = first;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
             let look = install.clone();
             if aside::look(move || look.lacks()).await.unwrap_or(false) {
@@ -152,8 +182,13 @@ const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
 /// Takes the network configuration away, ours or one that others have changed since: nobody is there any more to serve it.
 pub(crate) async fn withdraw(install: &Install) {
     let Some(path) = install.configurations.as_ref().map(|folder| folder.join(CONFLIST)) else { return };
-    let at = path.clone();
-    let taken = tokio::time::timeout(WITHDRAWN_WITHIN, aside::look(move || remove(&at)));
+    let (at, withdrawn) = (path.clone(), Arc::clone(&install.withdrawn));
+    let taken = aside::look(move || {
+        let mut withdrawn = withdrawn.lock().unwrap_or_else(PoisonError::into_inner);
+        *withdrawn = true;
+        remove(&at)
+    });
+    let taken = tokio::time::timeout(WITHDRAWN_WITHIN, taken);
     match taken.await {
         Ok(Some(Ok(()))) => {
             tracing::info!(path = %path.display(), "the DaemonSet was removed: the network configuration is taken away");

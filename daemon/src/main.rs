@@ -123,11 +123,13 @@ fn main() -> ExitCode {
         }
         Verb::Health => admin::health(&read_settings().config),
         Verb::Downgrade { to, ledger } => downgrade::downgrade(&ledger, to),
-        Verb::Controller(objects) => return with_log(|read, _level| controller::control(&read, objects)),
+        Verb::Controller(objects) => {
+            return with_log(false, |read, _level| controller::control(&read, objects));
+        }
         Verb::MetricsHelper => return run_metrics_helper(),
         Verb::Run => {
             holdfast_datapath::share_one_heap();
-            return with_log(|read, level| run::run(Keeper::new(environment, read, level)));
+            return with_log(true, |read, level| run::run(Keeper::new(environment, read, level)));
         }
     };
     match outcome {
@@ -142,7 +144,7 @@ fn main() -> ExitCode {
 /// `holdfast metrics-helper`, unless its settings are wrong.
 fn run_metrics_helper() -> ExitCode {
     match holdfast_metrics_helper::Settings::read(environment) {
-        Ok(settings) => with_log(|read, _level| metrics_helper::help(&read, settings)),
+        Ok(settings) => with_log(false, |read, _level| metrics_helper::help(&read, settings)),
         Err(wrong) => {
             for problem in wrong {
                 complain(&format!("{problem}; it does not start with that"));
@@ -152,8 +154,11 @@ fn run_metrics_helper() -> ExitCode {
     }
 }
 
-/// What runs until it is stopped. All that it says goes into its log.
-fn with_log(work: impl FnOnce(settings::Read, logging::Level) -> anyhow::Result<()>) -> ExitCode {
+/// What runs until it is stopped. All that it says goes into its log. `of_a_node`: whether a node's settings are what it runs with.
+fn with_log(
+    of_a_node: bool,
+    work: impl FnOnce(settings::Read, logging::Level) -> anyhow::Result<()>,
+) -> ExitCode {
     let read = read_settings();
     let (log, level) = match logging::set_up(read.log_level, std::io::stderr().is_terminal()) {
         Ok(log) => log,
@@ -169,11 +174,8 @@ fn with_log(work: impl FnOnce(settings::Read, logging::Level) -> anyhow::Result<
         tracing::error!("{problem}; it does not start with that");
     }
     let code = if read.refused.is_empty() {
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            settings = %serde_json::Value::Object(read.by_name.clone()),
-            "starting"
-        );
+        let settings = of_a_node.then(|| serde_json::Value::Object(read.by_name.clone()).to_string());
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), settings, "starting");
         match work(read, level) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -31,8 +31,8 @@ pub(crate) use node_group::NODE_GROUPS;
 use not_yet::NOT_YET;
 pub(crate) use ports::Ports;
 pub(crate) use reader::Problem;
-use reader::{Bad, Reader};
-use values::{absolute, boolean, count, mtu, ranges, tags, veth_prefix};
+use reader::{Bad, Reader, Wrong};
+use values::{absolute, boolean, cluster_name, count, mtu, ranges, tags, veth_prefix};
 
 use crate::install::Install;
 use crate::logging;
@@ -98,20 +98,22 @@ pub(crate) fn of_cluster(
     maps: &ConfigMaps,
     labels: &BTreeMap<String, String>,
 ) -> (ClusterSettings, Vec<Problem>) {
-    let mut wrong = Vec::new();
-    let amazon = maps.amazon_vpc_cni.as_ref().map(|data| config_map::amazon_vpc_cni(data, &mut wrong));
-    let aws_node = maps.aws_node.as_ref().map(|data| config_map::aws_node(data, &mut wrong));
-    let groups = maps.node_groups.as_ref().map(|data| node_group::layers(data, labels, &mut wrong));
+    let [mut of_amazon, mut of_aws_node, mut of_groups, mut of_all] =
+        std::array::from_fn(|_| Wrong::default());
+    let amazon = maps.amazon_vpc_cni.as_ref().map(|data| config_map::amazon_vpc_cni(data, &mut of_amazon));
+    let aws_node = maps.aws_node.as_ref().map(|data| config_map::aws_node(data, &mut of_aws_node));
+    let groups = maps.node_groups.as_ref().map(|data| node_group::layers(data, labels, &mut of_groups));
     let layers = amazon.into_iter().chain(aws_node).chain(groups.into_iter().flatten());
     let mut said = ClusterSettings::default();
     for layer in layers.filter(|layer| !layer.values.is_empty()) {
         if said.bytes() + layer.bytes() > ClusterSettings::MOST {
-            wrong.push(too_long(&layer));
+            of_all.push(too_long(&layer));
         } else {
             said.layers.push(layer);
         }
     }
-    (said, wrong)
+    let wrong = [of_amazon, of_aws_node, of_groups, of_all].into_iter().flat_map(Wrong::told);
+    (said, wrong.collect())
 }
 
 /// Of a layer that the ledger has no room for all is left out: half of it was meant by nobody.
@@ -241,7 +243,7 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
             Vec::new(),
             |text| Ok(ranges(text)),
         ),
-        cluster: reader.get("CLUSTER_NAME", Bad::Ignored, None, |text| Ok(Some(text.to_owned()))),
+        cluster: reader.get("CLUSTER_NAME", Bad::Ignored, None, |text| cluster_name(text).map(Some)),
         extra_tags: reader.get_in_part("ADDITIONAL_ENI_TAGS", Bad::Ignored, BTreeMap::new(), tags),
         manage_untagged: reader.get("MANAGE_UNTAGGED_ENI", Bad::Ignored, true, boolean),
         provisioning_disabled: reader.get(

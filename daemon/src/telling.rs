@@ -30,6 +30,9 @@ const CONDITION: &str = "HoldfastAddressesAvailable";
 /// As the Amazon VPC CNI tells of it.
 const MISSING_RIGHT: &str = "MissingIAMPermissions";
 
+/// An API server keeps events for an hour. What lasts is told again before it is forgotten.
+const TOLD_AGAIN: Duration = Duration::from_secs(30 * 60);
+
 /// What is told, as far as it goes by what was before.
 #[derive(Default)]
 struct Teller {
@@ -127,13 +130,16 @@ impl Teller {
         };
         let action = format!("ec2:{api:?}");
         let before = self.denied.take().filter(|known| known.action == action);
-        let warning = before.unwrap_or_else(|| Warning {
+        let mut warning = before.unwrap_or_else(|| Warning {
             action,
             message: cause.to_string(),
             count: 1,
             first: now,
             last: now,
         });
+        if u128::from(now.0.saturating_sub(warning.last.0)) >= TOLD_AGAIN.as_millis() {
+            (warning.count, warning.last) = (warning.count.saturating_add(1), now);
+        }
         self.denied = Some(warning.clone());
         let own = own_pod.map(|key| Regarding::Pod { key: key.clone(), uid: None });
         for regarding in own.into_iter().chain([Regarding::Node]) {
@@ -201,6 +207,21 @@ mod tests {
         let other = told(&denied(Api::CreateNetworkInterface), 3);
         assert!(other.values().all(|warning| warning.action == "ec2:CreateNetworkInterface"));
         assert!(told(&Status::Ready, 4).is_empty());
+    }
+
+    #[test]
+    fn a_right_that_is_missing_for_long_is_told_before_it_is_forgotten() {
+        let mut teller = Teller::default();
+        let denied = Status::Short(Refusal::Denied { api: Api::AttachNetworkInterface });
+        let mut told = |minutes: u64| {
+            let told = teller.warnings(&denied, None, BTreeMap::new(), WallTime(minutes * 60_000));
+            let warning = told.into_values().next().unwrap();
+            (warning.count, warning.first.0 / 60_000, warning.last.0 / 60_000)
+        };
+        assert_eq!((told(5), told(34)), ((1, 5, 5), (1, 5, 5)));
+        assert_eq!((told(35), told(64)), ((2, 5, 35), (2, 5, 35)));
+        assert_eq!(told(3), (2, 5, 35), "by a clock that was set back");
+        assert_eq!(told(200), (3, 5, 200));
     }
 
     #[test]

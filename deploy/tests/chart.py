@@ -218,6 +218,35 @@ def test_a_feature_that_a_secret_may_switch_on_has_its_rights():
     assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "patch"]} in role["rules"]
 
 
+def test_a_feature_has_its_rights_however_it_is_switched_on():
+    wanted = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "patch"]}
+    name = "ANNOTATE_POD_IP"
+    for given in (
+        {"env": {name: True}},
+        {"extraEnv": [{"name": name, "value": "1"}]},
+        {"holdfast": {"config": {"annotate-pod-ip": "true"}}},
+        {"holdfast": {"config": {name: "true"}}},
+        {"holdfast": {"nodeGroups": {"a": {"selector": "x"}, "b": {"selector": "y", "settings": {name: "T"}}}}},
+        # What the environment says counts less where the cluster says otherwise of some nodes.
+        {"env": {name: "false"}, "holdfast": {"nodeGroups": {"b": {"selector": "y", "settings": {name: True}}}}},
+    ):
+        role = one(objects(template(*(part for key in given for part in ("--set-json", f"{key}={json.dumps(given[key])}")))), "ClusterRole")
+        assert wanted in role["rules"], given
+    off = ["--set", "holdfast.config.ANNOTATE_POD_IP=false", "--set", "env.ANNOTATE_POD_IP=0"]
+    assert wanted not in one(objects(template(*off)), "ClusterRole")["rules"]
+
+
+def test_another_network_configuration_is_another_template():
+    def pod(contents, *more):
+        given = ["--set", "cniConfig.enabled=true", "--set-json", "cniConfig.fileContents=" + json.dumps(contents)]
+        return one(objects(template(*given, *more)), "DaemonSet")["spec"]["template"]
+
+    one_file, other = '{"plugins": [1]}', '{"plugins": [2]}'
+    assert pod(one_file) == pod(one_file) != pod(other)
+    assert pod(one_file, "--set", "podAnnotations.note=x")["metadata"]["annotations"]["note"] == "x"
+    assert "annotations" not in one(objects(template()), "DaemonSet")["spec"]["template"]["metadata"]
+
+
 def test_the_incumbents_values_are_taken_and_what_is_ignored_is_named():
     found = objects(template(*with_values("incumbent")))
     image = container(found)["image"]
@@ -269,6 +298,10 @@ def test_mistakes_are_refused_with_words():
         "enableNetworkPolicy=true": "networkPolicyByOthers",
         "enableNetworkPolicy=yes": "enableNetworkPolicy",
         "holdfast.image.digest=latest": "digest",
+        "fullnameOverride=MyNetwork": "fullnameOverride",
+        "fullnameOverride=a_b": "fullnameOverride",
+        "nameOverride=-a": "nameOverride",
+        "serviceAccount.name=A": "name",
     }.items():
         assert words in refusal("--set-string", given), given
     assert "fileContents" in refusal("--set", "cniConfig.enabled=true")

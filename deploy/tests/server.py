@@ -297,6 +297,9 @@ def writes(own, other):
             ),
             "nothing of a node's status",
         ),
+        # A field that came with Kubernetes 1.35, by which pods are scheduled; and one that is there and goes.
+        (status(own, {"declaredFeatures": ["Imagined"]}), "nothing of a node's status"),
+        (status(own, {"images": None}), "nothing of a node's status"),
         (metadata(node_path(own) + "/status", {"labels": {"zone": "other"}}), "a node's metadata"),
         (metadata(node_path(own) + "/status", {"annotations": {"x": "y"}}), "a node's metadata"),
         (metadata(pod_path(f"user-{other}"), {"annotations": {POD_IPS: "10.0.0.9"}}), may_not_pod),

@@ -1,12 +1,15 @@
 //! Serving over HTTP to whoever can reach the port: pods among them. Whatever comes in, it costs a bounded number of
-//! connections and bytes for a bounded time, and never the daemon.
+//! connections and bytes for a bounded time, and never the daemon. Nor does it cost others their answer: where there is no
+//! room, the client that has been silent for longest makes it.
 //!
 //! By `hyper` itself: there are half a dozen fixed paths, and a router would bring nothing but crates. A connection serves one
 //! request: a scraper comes twice a minute.
 
 mod listener;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,14 +20,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::place::Place;
 use crate::site::{Page, Site};
 use listener::{Listener, Stream};
 
-/// Connections at once; more wait in the kernel's queue.
+/// Connections at once.
 const CONNECTIONS: usize = 16;
 
 /// How long a client may take to send its request.
@@ -68,37 +71,61 @@ pub async fn serve(what: &'static str, place: Place, site: Arc<impl Site>, stop:
 }
 
 async fn accept(listener: &Listener, site: Arc<impl Site>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut clients = Clients::default();
     loop {
-        // It is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok(stream) => {
-                let site = Arc::clone(&site);
-                tokio::spawn(async move {
-                    let served = match stream {
-                        Stream::Tcp(stream) => tokio::time::timeout(PATIENCE, connection(stream, site)).await,
-                        Stream::Unix(stream) => {
-                            tokio::time::timeout(PATIENCE, connection(stream, site)).await
-                        }
-                    };
-                    if served.is_err() {
-                        tracing::debug!("a client took too long");
-                    }
-                    drop(permit);
-                });
-            }
+            Ok(Stream::Tcp(stream)) => clients.take(stream, Arc::clone(&site)),
+            Ok(Stream::Unix(stream)) => clients.take(stream, Arc::clone(&site)),
             Err(error) => {
                 // Out of descriptors, or a client that went away in the queue: both pass.
                 tracing::debug!(%error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+        // Who comes has its turn before another one comes who might take its place.
+        tokio::task::yield_now().await;
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, site: Arc<impl Site>) {
+/// Those who are connected, in the order in which they came.
+#[derive(Default)]
+struct Clients(VecDeque<Client>);
+
+struct Client {
+    connection: AbortHandle,
+    /// Whether its request is there, which is answered within moments.
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Clients {
+    /// Serves another one.
+    fn take(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, site: Arc<impl Site>) {
+        self.0.retain(|client| !client.connection.is_finished());
+        if self.0.len() >= CONNECTIONS {
+            let silent = self.0.iter().position(|client| !client.has_asked.load(Ordering::Relaxed));
+            if let Some(client) = self.0.remove(silent.unwrap_or(0)) {
+                tracing::debug!("a client makes room");
+                client.connection.abort();
+            }
+        }
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let served = tokio::time::timeout(PATIENCE, connection(stream, site, Arc::clone(&has_asked)));
+        let connection = tokio::spawn(async move {
+            if served.await.is_err() {
+                tracing::debug!("a client took too long");
+            }
+        });
+        self.0.push_back(Client { connection: connection.abort_handle(), has_asked });
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    site: Arc<impl Site>,
+    has_asked: Arc<AtomicBool>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
         let site = Arc::clone(&site);
         async move { answer(&request, &*site).await }
     });

@@ -46,6 +46,18 @@ fn dashboard_and_alerts_query_metrics_that_there_are() {
     }
 }
 
+/// A daemon that is away, or whose loop is stuck, has no state that another rule could go by.
+#[test]
+fn there_is_a_rule_for_each_way_to_say_nothing() {
+    let text = file("deploy/alerts/holdfast.yaml");
+    for rule in [
+        "expr: up == 0 and on (instance, job) last_over_time(holdfast_build_info[6h])",
+        "expr: holdfast_build_info unless on (instance, job) holdfast_status",
+    ] {
+        assert!(text.contains(rule), "{rule}");
+    }
+}
+
 fn is_one(name: &str) -> bool {
     ALL.iter().any(|spec| spec.name == name)
 }

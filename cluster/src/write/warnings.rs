@@ -55,6 +55,7 @@ const OF_ONE: Rate = Rate { burst: 4, interval: Duration::from_secs(60) };
 const OF_ALL: Rate = Rate { burst: 25, interval: Duration::from_secs(2) };
 /// What the server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
+const LONGEST_NAME: usize = 253;
 
 /// What was told of a warning.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ impl Warnings {
             let is_told = self.told.get(id).is_some_and(|told| told.message == warning.message);
             if !is_told {
                 let suffix = (random ^ (place as u128)) & u128::from(u64::MAX);
-                let event = format!("{}.{suffix:016x}", id.object().unwrap_or("node"));
+                let event = name(id.object().unwrap_or("node"), &format!(".{suffix:016x}"));
                 self.told.insert(id.clone(), Told { event, message: warning.message.clone(), count: None });
             }
             let Some(told) = self.told.get(id) else { continue };
@@ -208,6 +209,16 @@ impl EventWrite {
 fn micro(at: WallTime) -> MicroTime {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     MicroTime(Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
+}
+
+/// An event is called as its object, for people, and as nothing else is. The name of an object may have as many characters as
+/// that of an event, and no part of one ends in a dash.
+fn name(object: &str, suffix: &str) -> String {
+    let mut end = object.len().min(LONGEST_NAME - suffix.len());
+    while !object.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", object[..end].trim_end_matches(['.', '-']))
 }
 
 /// As much of it as the server takes.

@@ -9,6 +9,15 @@ use super::*;
 use crate::desired::{DAEMON_SET, DIGEST, NoDesired, desired, digest};
 use crate::table::{self, RENDER};
 
+/// By who has learnt nothing yet.
+fn decide(desired: &Desired, seen: &DaemonSetView) -> Option<Write> {
+    super::decide(desired, seen, &Kept::default())
+}
+
+fn fields(write: &Write) -> Vec<&str> {
+    write.drifted.keys().map(String::as_str).collect()
+}
+
 /// The DaemonSet of the plain manifests, which are generated from the chart.
 fn rendered() -> Value {
     let manifests =
@@ -145,7 +154,7 @@ fn each_managed_field_is_restored_wherever_it_was_edited() {
         };
         path.put(&mut edited, other);
         let write = decide(&desired, &seen(&edited)).unwrap_or_else(|| panic!("{path} stays edited"));
-        assert_eq!(write.drifted, [path.to_string()]);
+        assert_eq!(fields(&write), [path.to_string()]);
         assert!(write.body.to_string().contains("u-1"));
     }
 }
@@ -164,7 +173,7 @@ fn each_managed_field_that_is_gone_comes_back() {
             _ => unreachable!(),
         }
         let write = decide(&desired, &seen(&edited)).unwrap_or_else(|| panic!("{path} stays away"));
-        assert_eq!((write.how, write.drifted.as_slice()), (How::Apply, [path.to_string()].as_slice()));
+        assert_eq!((write.how, fields(&write)), (How::Apply, vec![path.to_string().as_str()]));
         assert_eq!(path.find(&write.body), rendered.as_ref());
     }
 }
@@ -229,6 +238,26 @@ fn a_volume_is_never_without_its_source_in_between() {
     assert_eq!(steps[2]["value"]["hostPath"]["path"], "/var/lib/holdfast");
 }
 
+/// Whoever upgrades by server-side apply is stopped by a field of ours with another value.
+#[test]
+fn an_upgrade_that_takes_something_out_is_carried_on_by_one_write() {
+    let (_, object) = settled();
+    let mut rendered = rendered();
+    let container = rendered.pointer_mut("/spec/template/spec/containers/0").unwrap();
+    container["readinessProbe"] = serde_json::json!({"httpGet": {"port": 1, "path": "/"}});
+    container["image"] = serde_json::json!("new:2");
+    container["workingDir"] = serde_json::json!("/app");
+    let desired = desired(&map_of(&rendered)).unwrap();
+    let write = decide(&desired, &seen(&object)).unwrap();
+    assert_eq!((write.how, write.render.as_ref()), (How::Patch, Some(&desired.render)));
+    let steps = write.body.as_array().unwrap();
+    let step = |end: &str| steps.iter().find(|step| step["path"].as_str().unwrap().ends_with(end)).unwrap();
+    assert_eq!(step("/image")["value"], "new:2");
+    assert_eq!((&step("/workingDir")["op"], &step("/workingDir")["value"]), (&"add".into(), &"/app".into()));
+    assert_eq!(step("/readinessProbe")["value"], serde_json::json!({"httpGet": {"port": 1, "path": "/"}}));
+    assert_eq!(step("/annotations/holdfast~1render")["value"], desired.render);
+}
+
 #[test]
 fn rights_and_programs_that_were_added_are_taken_away() {
     let (desired, object) = settled();
@@ -246,6 +275,54 @@ fn rights_and_programs_that_were_added_are_taken_away() {
         let last = write.body.as_array().unwrap().last().unwrap().clone();
         assert!(!last.to_string().contains(&format!("{name}\":")), "{last}");
     }
+}
+
+/// A number that says something although it is 0: without it the daemon is whom its pod says.
+#[test]
+fn a_user_of_number_zero_comes_back() {
+    let (desired, object) = settled();
+    for name in ["runAsUser", "runAsGroup"] {
+        let mut edited = object.clone();
+        let context = edited.pointer_mut("/spec/template/spec/containers/0/securityContext").unwrap();
+        assert_eq!(context.as_object_mut().unwrap().remove(name), Some(serde_json::json!(0)));
+        let write = decide(&desired, &seen(&edited)).unwrap_or_else(|| panic!("{name} stays away"));
+        assert_eq!(fields(&write), ["spec.template.spec.containers[aws-node].securityContext"]);
+    }
+}
+
+/// Whatever the server adds by itself, or a hook changes: it is asked once, and no other field waits for that one.
+#[test]
+fn what_the_server_keeps_otherwise_holds_nothing_else_back() {
+    let (desired, mut object) = settled();
+    let container = "/spec/template/spec/containers/0";
+    object.pointer_mut(container).unwrap()["livenessProbe"]["serversOwn"] = serde_json::json!(true);
+    object.pointer_mut(container).unwrap()["imagePullPolicy"] = serde_json::json!("Hooked");
+    let mut edited = object.clone();
+    edited.pointer_mut(container).unwrap()["image"] = serde_json::json!("evil:1");
+    let named = |name: &str| format!("spec.template.spec.containers[aws-node].{name}");
+    let mut kept = Kept::default();
+    kept.of(&desired.render);
+    let first = super::decide(&desired, &seen(&edited), &kept).unwrap();
+    assert_eq!(first.how, How::Patch);
+    assert_eq!(fields(&first), [named("image"), named("imagePullPolicy"), named("livenessProbe")]);
+    let image = serde_json::json!({"op": "replace", "path": format!("{container}/image"), "value": "localhost/holdfast:0.1.0"});
+    assert!(first.body.as_array().unwrap().contains(&image), "{}", first.body);
+    // The image was restored by it. Server and hook had their way again, so the next one changes nothing.
+    let second = super::decide(&desired, &seen(&object), &kept).unwrap();
+    assert_eq!(fields(&second), [named("imagePullPolicy"), named("livenessProbe")]);
+    kept.learn(&second);
+    assert_eq!(super::decide(&desired, &seen(&object), &kept), None);
+    let third = super::decide(&desired, &seen(&edited), &kept).unwrap();
+    assert_eq!((third.how, fields(&third)), (How::Apply, vec![named("image").as_str()]));
+    // Who edits such a field is somebody else.
+    object.pointer_mut(container).unwrap()["imagePullPolicy"] = serde_json::json!("Always");
+    assert!(super::decide(&desired, &seen(&object), &kept).is_some());
+    kept.of("another");
+    assert_eq!(
+        super::decide(&desired, &seen(&object), &kept).unwrap().how,
+        How::Patch,
+        "of another render nothing is known"
+    );
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn only_who_leads_writes_and_at_once() {
     assert_eq!(tender.next(&map, &seen, false, NOW), Step::WaitUntil(NOW.after(LOOK_EACH)));
     let write = sent(tender.next(&map, &seen, true, NOW));
     assert_eq!(write.how, How::Apply);
-    assert_eq!(write.drifted, ["spec.template.spec.containers[aws-node].image"]);
+    assert_eq!(write.drifted.keys().collect::<Vec<_>>(), ["spec.template.spec.containers[aws-node].image"]);
 }
 
 #[test]
@@ -104,15 +104,39 @@ fn it_is_looked_at_now_and_then_by_who_leads() {
     tender.looked(Ok(set("evil", "good", "9")), due);
     let write = sent(tender.next(&map, &deaf, true, due));
     assert!(!write.drifted.is_empty());
-    // What a look showed is old as soon as the watch speaks.
-    tender.heard();
-    assert!(matches!(tender.next(&map, &deaf, true, due), Step::WaitUntil(_)));
+    // What a look showed is old as soon as the watch says something else.
+    let heard = view(Some(set("good", "good", "10")));
+    assert!(sent(tender.next(&map, &heard, true, due)).drifted.is_empty());
+}
+
+/// Deleted and made anew while it was looked.
+#[test]
+fn a_look_that_was_overtaken_by_the_watch_counts_for_nothing() {
+    let mut tender = Tender::new(LOOK_EACH);
+    let (map, old) = (map("good"), view(Some(set("good", "good", "5"))));
+    let another = |uid: &str, version| {
+        view(Some(DaemonSetView { uid: uid.to_owned(), ..set("evil", "good", version) }))
+    };
+    for looked in [Err(Cause::NotFound), Ok(set("evil", "good", "6"))] {
+        tender.next(&map, &old, true, NOW);
+        tender.looked(looked, NOW);
+        let write = sent(tender.next(&map, &another("v", "9"), true, NOW));
+        assert_eq!((write.body["metadata"]["uid"].as_str(), write.based_on.as_str()), (Some("v"), "9"));
+    }
+    tender.looked(Ok(DaemonSetView { uid: "w".to_owned(), ..set("evil", "good", "12") }), NOW);
+    let write = sent(tender.next(&map, &another("v", "9"), true, NOW));
+    assert_eq!(write.based_on.as_str(), "12", "the watch has not shown it yet");
+    assert!(
+        matches!(tender.next(&map, &view(None), true, NOW), Step::WaitUntil(_)),
+        "the watch says that it is gone"
+    );
 }
 
 #[test]
 fn what_a_look_does_not_find_is_left_gone() {
     let mut tender = Tender::new(LOOK_EACH);
     let (map, old) = (map("good"), view(Some(set("evil", "good", "5"))));
+    tender.next(&map, &old, true, NOW);
     tender.looked(Err(Cause::NotFound), NOW);
     assert!(matches!(tender.next(&map, &old, true, NOW), Step::WaitUntil(_)));
 }
@@ -162,6 +186,26 @@ fn who_fights_is_not_outrun() {
         }
     }
     assert!((28..=31).contains(&writes), "{writes} in ten minutes");
+}
+
+#[test]
+fn what_changed_nothing_is_not_written_again() {
+    let mut tender = Tender::new(LOOK_EACH);
+    let (map, seen) = (map("good"), view(Some(set("hooked", "good", "5"))));
+    let write = sent(tender.next(&map, &seen, true, NOW));
+    tender.wrote(&write, Ok(Version::new("5")), NOW, 0);
+    // What is noted as ours is another matter, and fares the same.
+    let write = sent(tender.next(&map, &seen, true, NOW));
+    assert!(write.drifted.is_empty(), "{write:?}");
+    tender.wrote(&write, Ok(Version::new("5")), NOW, 0);
+    assert_eq!(tender.next(&map, &seen, true, NOW), Step::WaitUntil(NOW.after(LOOK_EACH)));
+    let seen = view(Some(set("hooked", "good", "6")));
+    assert_eq!(
+        tender.next(&map, &seen, true, NOW),
+        Step::WaitUntil(NOW.after(LOOK_EACH)),
+        "another version of the same"
+    );
+    sent(tender.next(&map, &view(Some(set("evil", "good", "7"))), true, NOW));
 }
 
 #[test]

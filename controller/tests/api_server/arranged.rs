@@ -61,7 +61,11 @@ pub(crate) fn rendered(image: &str) -> Value {
 
 /// What the chart makes of that: the DaemonSet, and the ConfigMap that speaks of it.
 pub(crate) fn release(image: &str) -> (Value, Value) {
-    let mut object = rendered(image);
+    release_of(rendered(image))
+}
+
+/// The same of another DaemonSet.
+pub(crate) fn release_of(mut object: Value) -> (Value, Value) {
     let text = object.to_string();
     object["metadata"]["annotations"] = json!({ RENDER: digest(&text) });
     let map = json!({
@@ -83,8 +87,12 @@ impl World {
 
     /// As `helm install` leaves it, and with exactly the rights of the chart's role.
     pub(crate) async fn install(&self, image: &str) {
+        self.install_one(rendered(image)).await;
+    }
+
+    pub(crate) async fn install_one(&self, object: Value) {
         grant(&self.client, &chart_rules()).await;
-        let (set, map) = release(image);
+        let (set, map) = release_of(object);
         create(&self.maps, map).await;
         create(&self.sets, set).await;
     }

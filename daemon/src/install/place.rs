@@ -48,8 +48,14 @@ pub(super) fn place(folder: &Path, name: &str, bytes: &[u8], mode: Mode) -> anyh
     }
     // No runtime takes a name with a point first, or with this end, for one of its own.
     let draft = folder.join(format!(".{name}.new"));
-    write(&draft, bytes, mode).with_context(|| format!("writing {}", draft.display()))?;
-    fs::rename(&draft, &path).with_context(|| format!("putting {} in place", path.display()))?;
+    let put = || -> anyhow::Result<()> {
+        write(&draft, bytes, mode).with_context(|| format!("writing {}", draft.display()))?;
+        fs::rename(&draft, &path).with_context(|| format!("putting {} in place", path.display()))
+    };
+    put().inspect_err(|_told| {
+        // Half of it would keep the last room of a full disk. What cannot be removed is not there, or no worse than before.
+        fs::remove_file(&draft).ok();
+    })?;
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .with_context(|| format!("syncing {}", folder.display()))?;
@@ -125,6 +131,7 @@ mod tests {
         fs::create_dir(inside.join("folder")).unwrap();
         let refused = place(&inside, "folder", b"new", Mode::Plain).unwrap_err();
         assert!(format!("{refused:#}").contains("putting"), "{refused:#}");
+        assert!(is_missing(&inside.join(".folder.new")), "no draft is left");
         assert!(place(&dir.path().join("absent"), "f", b"new", Mode::Plain).is_err());
         assert!(is_missing(&inside.join("absent")) && !is_missing(&inside.join("f")));
     }

@@ -13,6 +13,7 @@ fn install(root: &Path) -> Install {
         plugin: Some((Some(root.join("program")), root.join("bin"))),
         configurations: Some(root.join("net.d")),
         wanted: wanted(),
+        withdrawn: Arc::default(),
     }
 }
 
@@ -85,6 +86,24 @@ async fn what_cannot_be_put_in_place_is_tried_again() {
     kept.abort();
 }
 
+/// A runtime takes the first by its name.
+#[test]
+fn a_configuration_of_others_that_comes_first_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let install = install(dir.path());
+    let folder = dir.path().join("net.d");
+    assert_eq!(install.outranked(), None);
+    install.all(false).unwrap();
+    for beside in ["20-other.conflist", "05-other.conflist.bak", ".05-other.conf.new", "00-README"] {
+        fs::write(folder.join(beside), "").unwrap();
+    }
+    assert_eq!(install.outranked(), None);
+    for first in ["10-aws.conf", "05-other.json", "00-multus.conf"] {
+        fs::write(folder.join(first), "").unwrap();
+        assert_eq!(install.outranked().as_deref(), Some(first));
+    }
+}
+
 /// Of a DaemonSet that is gone nobody would answer the plugin.
 #[tokio::test]
 async fn a_configuration_that_names_the_plugin_is_withdrawn_and_no_other_one() {
@@ -98,6 +117,9 @@ async fn a_configuration_that_names_the_plugin_is_withdrawn_and_no_other_one() {
         .unwrap();
     withdraw(&install).await;
     assert!(!list.exists() && plugin.exists());
+    // What was called off, and hung on a disk until now.
+    install.clone().all(false).unwrap();
+    assert!(!list.exists(), "it is back");
     withdraw(&install).await;
     for others in [r#"{"name":"aws-cni","plugins":[{"type":"ptp"}]}"#, "no JSON"] {
         fs::write(&list, others).unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use holdfast_model::settings::{SettingText, SettingsLayer, SettingsPlace};
 
 use super::layers::Place;
-use super::reader::Problem;
+use super::reader::{Problem, Wrong};
 use super::values::boolean;
 use super::{is_for_clusters, not_for_clusters};
 
@@ -49,7 +49,7 @@ const UNASKED: &[(&str, &str)] =
     &[("minimum-ip-target", "3"), ("warm-ip-target", "1"), ("warm-prefix-target", "0")];
 
 /// What `amazon-vpc-cni` says.
-pub(super) fn amazon_vpc_cni(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> SettingsLayer {
+pub(super) fn amazon_vpc_cni(data: &BTreeMap<String, String>, wrong: &mut Wrong) -> SettingsLayer {
     let is_on = |key: &str| data.get(key).is_some_and(|text| boolean(text.trim()) == Ok(true));
     let windows = is_on("enable-windows-ipam") || is_on("enable-windows-prefix-delegation");
     let asked = data.iter().filter(|(key, text)| {
@@ -61,14 +61,14 @@ pub(super) fn amazon_vpc_cni(data: &BTreeMap<String, String>, wrong: &mut Vec<Pr
 }
 
 /// What `aws-node` says.
-pub(super) fn aws_node(data: &BTreeMap<String, String>, wrong: &mut Vec<Problem>) -> SettingsLayer {
+pub(super) fn aws_node(data: &BTreeMap<String, String>, wrong: &mut Wrong) -> SettingsLayer {
     layer(AWS_NODE, data.iter(), wrong)
 }
 
 fn layer<'a>(
     name: &str,
     data: impl Iterator<Item = (&'a String, &'a String)>,
-    wrong: &mut Vec<Problem>,
+    wrong: &mut Wrong,
 ) -> SettingsLayer {
     let place = SettingsPlace::ConfigMap(name.to_owned());
     let variable = |key: &str| {

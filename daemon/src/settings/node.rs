@@ -1,6 +1,7 @@
 //! What is put onto the node for its runtime.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use holdfast_model::config::Config;
 
@@ -48,7 +49,12 @@ pub(super) fn install<F: Fn(&str) -> Option<String>>(reader: &mut Reader<'_, F>,
         without_ipv6: reader.get("DISABLE_POD_V6", Bad::Ignored, false, boolean).value,
         template,
     };
-    Install { plugin: plugins.map(|folder| (program, folder)), configurations, wanted }
+    Install {
+        plugin: plugins.map(|folder| (program, folder)),
+        configurations,
+        wanted,
+        withdrawn: Arc::default(),
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as settings are read")]

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use holdfast_model::settings::{SettingText, SettingsLayer, SettingsPlace};
 
 use super::layers::Place;
-use super::reader::Problem;
+use super::reader::{Problem, Wrong};
 use super::{is_for_clusters, not_for_clusters};
 
 /// What the ConfigMap is called.
@@ -29,13 +29,13 @@ const SELECTOR: &str = "selector";
 pub(super) fn layers(
     data: &BTreeMap<String, String>,
     labels: &BTreeMap<String, String>,
-    wrong: &mut Vec<Problem>,
+    wrong: &mut Wrong,
 ) -> Vec<SettingsLayer> {
     // A mistake in a group of others is theirs to be told.
     let of_one = |(name, text): (&String, &String)| {
         let (layer, selects, problems) = group(name, text, labels);
         if selects != Some(false) {
-            wrong.extend(problems);
+            wrong.extend(problems.told());
         }
         selects.is_some_and(|selects| selects).then_some(layer)
     };
@@ -43,13 +43,9 @@ pub(super) fn layers(
 }
 
 /// A group, whether the node is of it, and what is wrong with it. `None`: that cannot be told.
-fn group(
-    name: &str,
-    text: &str,
-    labels: &BTreeMap<String, String>,
-) -> (SettingsLayer, Option<bool>, Vec<Problem>) {
+fn group(name: &str, text: &str, labels: &BTreeMap<String, String>) -> (SettingsLayer, Option<bool>, Wrong) {
     let place = SettingsPlace::NodeGroup(name.to_owned());
-    let (mut values, mut selects, mut wrong) = (BTreeMap::new(), None, Vec::new());
+    let (mut values, mut selects, mut wrong) = (BTreeMap::new(), None, Wrong::default());
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     for line in lines {
         let (key, value) = line.split_once('=').unwrap_or((line, ""));

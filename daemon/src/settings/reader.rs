@@ -24,12 +24,51 @@ impl Problem {
     pub(super) fn new(place: &Place, name: &str, value: &str, wanted: String) -> Self {
         /// As much as tells which it is.
         const SHOWN: usize = 256;
-        let value = value.chars().take(SHOWN).collect();
-        Self { place: place.clone(), name: name.to_owned(), value, wanted }
+        let shown = |text: &str| text.chars().take(SHOWN).collect();
+        Self { place: place.clone(), name: shown(name), value: shown(value), wanted }
     }
 
     pub(super) fn of(given: &Given, wanted: String) -> Self {
         Self::new(&given.place, &given.key, &given.text, wanted)
+    }
+}
+
+/// So many mistakes of one place are told one by one. People read no more, and who makes a thousand has made one.
+const TOLD: usize = 16;
+
+/// What is wrong in one place: the first mistakes, and how many more there are.
+#[derive(Debug, Default)]
+pub(super) struct Wrong {
+    first: Vec<Problem>,
+    more: Option<(Problem, usize)>,
+}
+
+impl Wrong {
+    pub(super) fn push(&mut self, problem: Problem) {
+        if self.first.len() < TOLD {
+            self.first.push(problem);
+        } else {
+            let (_, count) = self.more.get_or_insert((problem, 0));
+            *count += 1;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    pub(super) fn told(self) -> Vec<Problem> {
+        let more = self.more.map(|(problem, count)| match count {
+            1 => problem,
+            _ => Problem { wanted: format!("this and {} more cannot be used either", count - 1), ..problem },
+        });
+        self.first.into_iter().chain(more).collect()
+    }
+}
+
+impl Extend<Problem> for Wrong {
+    fn extend<I: IntoIterator<Item = Problem>>(&mut self, problems: I) {
+        problems.into_iter().for_each(|problem| self.push(problem));
     }
 }
 
@@ -86,7 +125,9 @@ impl<'a, F: Fn(&str) -> Option<String>> Reader<'a, F> {
         for given in self.layers.of(name) {
             match parse(&given.text) {
                 Ok((value, left_out)) => {
-                    self.left_out.extend(left_out.into_iter().map(|wanted| Problem::of(&given, wanted)));
+                    let mut wrong = Wrong::default();
+                    wrong.extend(left_out.into_iter().map(|wanted| Problem::of(&given, wanted)));
+                    self.left_out.extend(wrong.told());
                     found = Some((value, given));
                     break;
                 }

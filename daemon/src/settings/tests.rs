@@ -75,6 +75,24 @@ fn settings_are_shown_under_the_names_by_which_they_are_set() {
     assert!(shown.keys().all(|name| !name.contains(|c: char| c.is_lowercase())), "{shown:?}");
 }
 
+/// Or no interface could be made with it.
+#[test]
+fn a_cluster_is_called_as_a_tag_can_be() {
+    let name = |text: &str| {
+        let read = from(&[("CLUSTER_NAME", text)]);
+        (read.config.cluster.value.clone(), read.ignored.len())
+    };
+    let longest = "é".repeat(256);
+    for good in ["prod", "my cluster/1", &longest] {
+        assert_eq!(name(good), (Some(good.to_owned()), 0));
+    }
+    for bad in ["a\0b", "a\nb", &format!("{longest}x")] {
+        assert_eq!(name(bad), (None, 1), "{bad:?}");
+    }
+    let (kept, wrong) = tags(r#"{"a": "b", "c": "d\u0000", "e\n": "f"}"#).unwrap();
+    assert_eq!((kept.len(), wrong.len()), (1, 2), "{wrong:?}");
+}
+
 /// From a minute to a day.
 #[test]
 fn ec2_is_read_neither_all_the_time_nor_never() {
@@ -308,6 +326,40 @@ fn a_layer_that_the_ledger_has_no_room_for_is_left_out_and_told() {
     let told = wrong[0].to_string();
     assert!(wrong.len() == 1 && told.contains("in ConfigMap amazon-vpc-cni: all that is said"), "{told}");
     assert!(told.len() < 500, "{told}");
+}
+
+/// Whoever mounts the wrong thing makes a mistake, not thirty thousand.
+#[test]
+fn what_is_told_of_mistakes_is_bounded_however_many_there_are() {
+    let many: BTreeMap<String, String> =
+        (0..3_000).map(|n| (format!("WARM_{n:05}"), "x".to_owned())).collect();
+    let lines = |from: &str| (0..3_000).map(|n| format!("{from}{n}=1")).collect::<Vec<_>>().join("\n");
+    let long = format!("selector=a\n{}", "y".repeat(100_000));
+    let groups = [("a", format!("selector=a\n{}", lines("B_"))), ("b", long)];
+    let without: Vec<(String, String)> =
+        (0..3_000).map(|n| (format!("g{n}"), "MAX_ENI=1".to_owned())).collect();
+    let maps = ConfigMaps {
+        amazon_vpc_cni: Some(many.clone()),
+        aws_node: Some(many),
+        node_groups: Some(
+            groups.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).chain(without).collect(),
+        ),
+    };
+    let (cluster, wrong) = of_cluster(&maps, &data(&[("a", "")]));
+    assert_eq!(cluster, ClusterSettings::default());
+    let told: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    assert!((45..60).contains(&told.len()), "{}", told.len());
+    assert!(told.iter().all(|told| told.len() < 600), "{told:?}");
+    assert!(
+        told.iter().any(|told| told.contains("in ConfigMap aws-node: this and 2983 more cannot be used")),
+        "{told:?}"
+    );
+
+    let ranges = "10.0.0.0/8,".to_owned() + &"x,".repeat(5_000);
+    let read = from(&[("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", &ranges)]);
+    assert_eq!(read.config.snat_exclusions.value.len(), 1);
+    assert!((2..20).contains(&read.left_out.len()), "{}", read.left_out.len());
+    assert!(read.warnings().last().unwrap().contains("this and 4983 more"), "{:?}", read.warnings().last());
 }
 
 #[test]

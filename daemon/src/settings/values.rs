@@ -56,6 +56,16 @@ const TAG_VALUE: usize = 256;
 /// Of the fifty tags that EC2 takes on an object, those that are not our own.
 const TAGS: usize = 45;
 
+/// The cluster's name, as the value of a tag.
+pub(super) fn cluster_name(text: &str) -> Result<String, String> {
+    if text.chars().count() > TAG_VALUE || text.contains(char::is_control) {
+        return Err(format!(
+            "want a name of at most {TAG_VALUE} characters, all of them visible: EC2 has it as a tag"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// The tags, and what is wrong with the rest: those in upstream's and in AWS's reserved space are not for users to set, and
 /// others EC2 does not take.
 pub(super) fn tags(text: &str) -> Result<(BTreeMap<String, String>, Vec<String>), String> {
@@ -70,6 +80,8 @@ pub(super) fn tags(text: &str) -> Result<(BTreeMap<String, String>, Vec<String>)
             wrong.push(format!("a key has {long_key} characters; EC2 takes 1 to {TAG_KEY}"));
         } else if long_value > TAG_VALUE {
             wrong.push(format!("the value of {key:?} has {long_value} characters; EC2 takes {TAG_VALUE}"));
+        } else if key.contains(char::is_control) || value.contains(char::is_control) {
+            wrong.push(format!("{key:?} or its value has characters that cannot be seen"));
         } else if tags.len() == TAGS {
             wrong.push(format!("{key:?} is one too many; EC2 takes {TAGS} beside our own"));
         } else {

@@ -184,7 +184,9 @@ async fn what_is_not_known_is_absent() {
         assert!(!told.keys().any(|name| pool.iter().any(|begin| name.starts_with(begin))), "{told:#?}");
         assert_eq!(told["awscni_add_ip_req_count"], 2.0, "what was counted stays so");
     }
+    // By these two a rule tells who is stuck.
     assert!(!silent.keys().any(|name| name.starts_with("holdfast_status")), "nobody knows");
+    assert!(silent.keys().any(|name| name.starts_with("holdfast_build_info")));
 }
 
 /// The largest nodes: pages are made in a moment and are of a size that scrapers take.

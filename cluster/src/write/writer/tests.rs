@@ -337,6 +337,24 @@ fn a_warning_is_one_event_that_is_counted_up() {
     assert_eq!(stage.step(), Step::Idle, "and where none can be made, none is");
 }
 
+/// The server takes no longer name of an event than of a pod.
+#[test]
+fn an_event_of_a_pod_with_a_long_name_has_a_name_that_can_be() {
+    for (pod, kept) in [
+        ("p".repeat(253), "p".repeat(236)),
+        (format!("{}-{}", "p".repeat(235), "q".repeat(17)), "p".repeat(235)),
+        (format!("{}.-{}", "p".repeat(234), "q".repeat(17)), "p".repeat(234)),
+        ("p".repeat(236), "p".repeat(236)),
+    ] {
+        let mut stage = Stage::new();
+        stage.warn(&pod, "full", 1);
+        let (_, (_, body)) = stage.send();
+        let (object, suffix) = body["metadata"]["name"].as_str().unwrap().rsplit_once('.').unwrap();
+        assert_eq!((object, suffix.len()), (kept.as_str(), 16));
+        assert_eq!(body["regarding"]["name"], pod);
+    }
+}
+
 #[test]
 fn an_outage_uses_up_nobodys_turns() {
     let causes = [

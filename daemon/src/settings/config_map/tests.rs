@@ -15,7 +15,7 @@ fn said(layer: &SettingsLayer) -> Vec<(&str, &str, &str)> {
 /// For nodes with Windows: no node agent of the Amazon VPC CNI's reads it.
 #[test]
 fn what_the_incumbents_chart_writes_into_every_cluster_says_nothing() {
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let layer = amazon_vpc_cni(
         &data(&[
             ("branch-eni-cooldown", "60"),
@@ -28,14 +28,14 @@ fn what_the_incumbents_chart_writes_into_every_cluster_says_nothing() {
         ]),
         &mut wrong,
     );
-    assert_eq!((said(&layer), wrong), (Vec::new(), Vec::new()));
+    assert_eq!((said(&layer), wrong.told()), (Vec::new(), Vec::new()));
 }
 
 /// Where there are nodes with Windows the same keys are theirs; a variable's own name is nobody else's.
 #[test]
 fn targets_of_nodes_with_windows_are_not_ours() {
     for key in ["enable-windows-ipam", "enable-windows-prefix-delegation"] {
-        let mut wrong = Vec::new();
+        let mut wrong = Wrong::default();
         let given = data(&[
             (key, "true"),
             ("warm-ip-target", "7"),
@@ -44,13 +44,13 @@ fn targets_of_nodes_with_windows_are_not_ours() {
         ]);
         let layer = amazon_vpc_cni(&given, &mut wrong);
         assert_eq!(said(&layer), [("WARM_IP_TARGET", "WARM_IP_TARGET", "2")]);
-        assert_eq!(wrong, []);
+        assert_eq!(wrong.told(), []);
     }
 }
 
 #[test]
 fn keys_stand_for_variables_and_variables_for_themselves() {
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let given = data(&[
         ("enable-node-port-services", "false"),
         ("warm-ip-target", " 4 "),
@@ -67,12 +67,12 @@ fn keys_stand_for_variables_and_variables_for_themselves() {
             ("WARM_IP_TARGET", "warm-ip-target", "4"),
         ]
     );
-    assert_eq!(wrong, []);
+    assert_eq!(wrong.told(), []);
 }
 
 #[test]
 fn what_cannot_be_taken_is_told_and_the_rest_counts() {
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let given = data(&[
         ("WARM_IP_TARGET", "5"),
         ("warm-ip-target", "6"),
@@ -81,7 +81,7 @@ fn what_cannot_be_taken_is_told_and_the_rest_counts() {
     ]);
     let layer = aws_node(&given, &mut wrong);
     assert_eq!(said(&layer), [("WARM_IP_TARGET", "WARM_IP_TARGET", "5")]);
-    let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    let wrong: Vec<String> = wrong.told().iter().map(ToString::to_string).collect();
     for words in [
         "HOLDFAST_LEDGER=\"/elsewhere\" in ConfigMap aws-node: a setting of the environment only",
         "warm-ip-targets=\"7\" in ConfigMap aws-node: no setting",

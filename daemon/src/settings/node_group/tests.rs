@@ -38,13 +38,13 @@ fn a_node_hears_the_groups_that_it_is_of_and_the_last_ones_word_counts() {
         ("b", "selector=size=big\nWARM_IP_TARGET=9"),
         ("c", "selector=size=small\nWARM_IP_TARGET=1\nNONSENSE=1"),
     ]);
-    let mut wrong = Vec::new();
+    let mut wrong = Wrong::default();
     let layers = layers(&data, &node, &mut wrong);
     let names: Vec<String> = layers.iter().map(|layer| layer.place.to_string()).collect();
     assert_eq!(names, ["node group a", "node group b"]);
     assert_eq!(layers[0].values["WARM_IP_TARGET"].text, "2");
     assert_eq!(layers[1].values["WARM_IP_TARGET"].text, "9");
-    assert_eq!(wrong, [], "c is others' to be told of");
+    assert_eq!(wrong.told(), [], "c is others' to be told of");
 }
 
 /// Of a group whose selector cannot be read nobody is sure: nobody is of it, and all are told.
@@ -57,10 +57,10 @@ fn what_is_wrong_with_a_group_is_told_to_its_nodes() {
         ("selector=size=big\nWARM_IP=1\nMAX_ENI=2", "WARM_IP=\"1\" in node group g: no setting", 1),
         ("selector=size=big\nHOLDFAST_SOCKET=/x", "a setting of the environment only", 1),
     ] {
-        let mut wrong = Vec::new();
+        let mut wrong = Wrong::default();
         let found = layers(&labels(&[("g", text)]), &node, &mut wrong);
         assert_eq!(found.len(), layers_of, "{text}");
-        let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        let wrong: Vec<String> = wrong.told().iter().map(ToString::to_string).collect();
         assert!(wrong.len() == 1 && wrong[0].contains(words), "{text}: {wrong:?}");
     }
 }

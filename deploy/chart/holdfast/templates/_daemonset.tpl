@@ -12,7 +12,12 @@ template:
     labels:
       {{- $own := dict "k8s-app" "aws-node" "app.kubernetes.io/name" (include "holdfast.name" .) "app.kubernetes.io/instance" .Release.Name }}
       {{- toYaml (mergeOverwrite (dict) (.Values.podLabels | default dict) $own) | nindent 6 }}
-    {{- with .Values.podAnnotations }}
+    {{- $annotations := .Values.podAnnotations | default dict }}
+    {{- if .Values.cniConfig.enabled }}
+    {{- /* A daemon writes the configuration when it starts, since others add to it while it runs: another one is another template. */}}
+    {{- $annotations = merge (dict "holdfast/network-configuration" (sha256sum (trim .Values.cniConfig.fileContents))) $annotations }}
+    {{- end }}
+    {{- with $annotations }}
     annotations:
       {{- toYaml . | nindent 6 }}
     {{- end }}

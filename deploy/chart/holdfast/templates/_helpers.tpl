@@ -55,17 +55,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{/*
-Whether a setting is on, or may be: `setting` of `root`. What comes from a ConfigMap or a Secret is not known here, so
-that it may be on. `key` is the setting's in the ConfigMap amazon-vpc-cni.
+Whether a setting is on, or may be, on any node: `setting` of `root`. It may be said in each way in which the daemon hears it. What
+comes from a ConfigMap or a Secret of others is not known here, so that it may be on. `key` is what the setting is called in the
+ConfigMap amazon-vpc-cni beside its own name.
 */}}
 {{- define "holdfast.feature" -}}
-{{- $on := include "holdfast.on" (index (.root.Values.env | default dict) .setting) -}}
+{{- $config := .root.Values.holdfast.config | default dict -}}
+{{- $said := list (index (.root.Values.env | default dict) .setting) (index $config .setting) -}}
 {{- if .key -}}
-{{- $on = $on | default (include "holdfast.on" (index (.root.Values.holdfast.config | default dict) .key)) -}}
+{{- $said = append $said (index $config .key) -}}
+{{- end -}}
+{{- range .root.Values.holdfast.nodeGroups -}}
+{{- $said = append $said (index (.settings | default dict) $.setting) -}}
+{{- end -}}
+{{- $on := "" -}}
+{{- range $said -}}
+{{- $on = $on | default (include "holdfast.on" .) -}}
 {{- end -}}
 {{- range .root.Values.extraEnv -}}
 {{- if eq .name $.setting -}}
-{{- $on = ternary "true" (include "holdfast.on" .value) (hasKey . "valueFrom") -}}
+{{- $on = $on | default (ternary "true" (include "holdfast.on" .value) (hasKey . "valueFrom")) -}}
 {{- end -}}
 {{- end -}}
 {{- $on -}}
