@@ -247,7 +247,7 @@ fn a_lease_whose_del_never_comes_ends_when_its_sandbox_is_proven_dead_and_not_be
         runtime.remove(&torn.sandbox.container_id)?;
         let calls = stage.containerd.calls_for(&torn.sandbox.container_id)?;
         ensure!(calls.iter().any(|call| call.command == "DEL"), "the runtime calls DEL: {calls:#?}");
-        ensure!(stage.dels(&torn.sandbox.container_id)? == [], "and it reaches nobody");
+        ensure!(stage.dels(&torn.sandbox.container_id)?.is_empty(), "and it reaches nobody");
         ensure!(!Path::new(&torn.netns.path).exists(), "the runtime has taken the namespace's name away");
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(45) {
