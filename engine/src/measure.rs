@@ -17,7 +17,7 @@ use crate::world::World;
 impl<W: World> Engine<W> {
     pub(crate) fn figures(&self) -> Figures {
         let (now, ledger) = (self.now(), self.book.ledger());
-        let free = planner::free_addresses(PoolKey::DEFAULT, ledger, &self.observed, &now);
+        let free = self.free_addresses(PoolKey::DEFAULT, &now);
         let free: BTreeSet<IpAddr> = free.into_iter().map(|choice| choice.address).collect();
         let limits = planner::limits_of(ledger, &self.observed);
         let attached = ledger.enis.values().filter(|eni| eni.attachment().is_some());

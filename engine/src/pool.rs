@@ -249,6 +249,7 @@ fn fault_of(fault: CloudFault) -> Option<Fault> {
     Some(match fault {
         CloudFault::Throttled { retry_after } => Fault::Throttled { retry_after },
         CloudFault::SubnetFull => Fault::SubnetFull,
+        CloudFault::NoFreeBlock => Fault::NoFreeBlock,
         CloudFault::AddressLimit => Fault::AddressLimit,
         CloudFault::AttachmentLimit => Fault::AttachmentLimit,
         CloudFault::SlotTaken => Fault::SlotTaken,

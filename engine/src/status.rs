@@ -25,7 +25,7 @@ impl<W: World> Engine<W> {
             return Status::Impaired(cause);
         }
         let (pool, ledger) = (PoolKey::DEFAULT, self.book.ledger());
-        if !planner::free_addresses(pool, ledger, &self.observed, &now).is_empty() {
+        if !self.free_addresses(pool, &now).is_empty() {
             return self.doubt().map_or(Status::Ready, Status::Impaired);
         }
         let report = planner::report(pool, &self.desired(), ledger, &self.observed, &now);

@@ -11,20 +11,23 @@
 
 mod one_to_two;
 pub mod step;
+mod three_to_four;
 mod two_to_three;
 pub mod v1;
 pub mod v2;
 pub mod v3;
+pub mod v4;
 
 pub use step::{Codec, Row, Step, StepError, Table, bring_back, bring_forward};
 
 /// The schema that this version writes. Every record carries the schema it was written under.
-pub const SCHEMA: u8 = 3;
+pub const SCHEMA: u8 = 4;
 
 /// All steps that this version knows, one per schema it can leave behind, in order.
 pub fn steps<C: Codec>() -> Vec<Step> {
     vec![
         Step { from: 1, forward: one_to_two::forward::<C>, back: one_to_two::back::<C> },
         Step { from: 2, forward: two_to_three::forward, back: two_to_three::back },
+        Step { from: 3, forward: three_to_four::forward::<C>, back: three_to_four::back::<C> },
     ]
 }

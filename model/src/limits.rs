@@ -4,6 +4,8 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
+use crate::block::Unit;
+
 /// Limits of an instance type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLimits {
@@ -11,6 +13,9 @@ pub struct InstanceLimits {
     pub enis: Vec<u32>,
     /// IPv4 addresses per ENI, the ENI's own included.
     pub ipv4_per_eni: u32,
+    /// Whether prefixes can be delegated to its ENIs, which takes Nitro or bare metal; `None`: EC2 tells when it is asked
+    /// for one.
+    pub supports_prefixes: Option<bool>,
 }
 
 impl InstanceLimits {
@@ -32,10 +37,15 @@ impl InstanceLimits {
         self.ipv4_per_eni.saturating_sub(1)
     }
 
+    /// Addresses for pods that the default card carries when all are given in this unit.
+    pub fn most_addresses(&self, unit: Unit) -> u32 {
+        self.enis_on(0).saturating_mul(self.pod_addresses_per_eni()).saturating_mul(unit.addresses())
+    }
+
     /// EKS's figure for pods on such a node: pod addresses of the default card, plus two for pods that use the
     /// host's network (reference: vpc-cni 3.13).
     pub fn max_pods(&self) -> u32 {
-        self.enis_on(0) * self.pod_addresses_per_eni() + 2
+        self.most_addresses(Unit::Address).saturating_add(2)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{InstanceType, NetworkInfo};
+use aws_sdk_ec2::types::{InstanceType, InstanceTypeHypervisor, InstanceTypeInfo, NetworkInfo};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_ports::cloud::CloudError;
 
@@ -20,7 +20,12 @@ pub(super) async fn limits_of(client: &Client, name: &str) -> Result<InstanceLim
         .instance_types()
         .iter()
         .find(|shown| shown.instance_type().is_some_and(|shown| shown.as_str() == name))
-        .and_then(|shown| limits(shown.network_info()?))
+        .and_then(|shown| {
+            Some(InstanceLimits {
+                supports_prefixes: supports_prefixes(shown),
+                ..limits(shown.network_info()?)?
+            })
+        })
         .ok_or_else(|| bad_answer(format!("the answer does not tell the network limits of {name}")))
 }
 
@@ -41,5 +46,16 @@ fn limits(network: &NetworkInfo) -> Option<InstanceLimits> {
         Some((last, _)) => (0..=*last).map(|card| cards.get(&card).copied().unwrap_or(0)).collect(),
         None => vec![figure(network.maximum_network_interfaces())?.into()],
     };
-    Some(InstanceLimits { enis, ipv4_per_eni: figure(network.ipv4_addresses_per_interface())?.into() })
+    let ipv4_per_eni = figure(network.ipv4_addresses_per_interface())?.into();
+    Some(InstanceLimits { enis, ipv4_per_eni, supports_prefixes: None })
+}
+
+/// Prefixes take Nitro or bare metal (AWS, "Assigning prefixes to network interfaces").
+fn supports_prefixes(shown: &InstanceTypeInfo) -> Option<bool> {
+    let nitro = shown.hypervisor().map(|hypervisor| *hypervisor == InstanceTypeHypervisor::Nitro);
+    match (nitro, shown.bare_metal()) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), _) => Some(false),
+        (None, _) => None,
+    }
 }

@@ -297,8 +297,11 @@ async fn an_instance_types_limits_are_those_of_each_card() {
                    <defaultNetworkCardIndex>1</defaultNetworkCardIndex>\
                    <ipv4AddressesPerInterface>50</ipv4AddressesPerInterface>";
     for (network, wanted) in [
-        (format!("{figures}{cards}"), InstanceLimits { enis: vec![8, 7], ipv4_per_eni: 50 }),
-        (figures.to_owned(), InstanceLimits { enis: vec![15], ipv4_per_eni: 50 }),
+        (
+            format!("{figures}{cards}"),
+            InstanceLimits { enis: vec![8, 7], ipv4_per_eni: 50, supports_prefixes: None },
+        ),
+        (figures.to_owned(), InstanceLimits { enis: vec![15], ipv4_per_eni: 50, supports_prefixes: None }),
     ] {
         let server = Server::script([instance_type("z9.large", &network)]).await;
         assert_eq!(cloud(&server).await.limits_of("z9.large").await, Ok(wanted));

@@ -58,7 +58,11 @@ fn main() -> anyhow::Result<ExitCode> {
         let all = u32::from(enis) * per_eni;
         let full = node::ledger(enis, per_eni, all);
         let half = node::ledger(enis, per_eni, all - waiting / 2);
-        let limits = Some(InstanceLimits { enis: vec![enis.into()], ipv4_per_eni: per_eni + 1 });
+        let limits = Some(InstanceLimits {
+            enis: vec![enis.into()],
+            ipv4_per_eni: per_eni + 1,
+            supports_prefixes: None,
+        });
         let desired = Desired { config: &config, limits };
         let mut observed = Observed::default();
         observed.waiting.insert(PoolKey::DEFAULT, waiting);
@@ -75,7 +79,7 @@ fn main() -> anyhow::Result<ExitCode> {
         let planned = median(|| drop(black_box(plan(&desired, &full, &observed, &now))));
         met &= told(&format!("plan, {all} pods, {waiting} wait"), planned, Some(micros(plan_aim)));
         let decided = median(|| {
-            let free = free_addresses(PoolKey::DEFAULT, &half, &observed, &now);
+            let free = free_addresses(PoolKey::DEFAULT, &desired, &half, &observed, &now);
             assert_eq!(free.len(), waiting as usize / 2);
             let planned = plan(&desired, &half, &observed, &now);
             let report = &planned.reports[&PoolKey::DEFAULT];

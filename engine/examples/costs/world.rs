@@ -169,7 +169,11 @@ pub(crate) fn turn(enis: u16, per_eni: u32, waiting: u32, questions: u32) -> any
         store.commit(&node::changes(enis, per_eni, all))?;
         let (ledger, config) = (store.durable().clone(), Arc::new(Config::default()));
         let kernel = node::kernel(&ledger, &config);
-        let limits = InstanceLimits { enis: vec![u32::from(enis) + 50], ipv4_per_eni: per_eni + 1 };
+        let limits = InstanceLimits {
+            enis: vec![u32::from(enis) + 50],
+            ipv4_per_eni: per_eni + 1,
+            supports_prefixes: None,
+        };
         let stage = Arc::new(Stage { ledger, limits, kernel });
         let ports = Ports::<Node> {
             cloud: Arc::clone(&stage),

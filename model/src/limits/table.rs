@@ -12,7 +12,11 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn limits(self) -> InstanceLimits {
-        InstanceLimits { enis: vec![self.enis; usize::from(self.cards)], ipv4_per_eni: self.ipv4_per_eni }
+        InstanceLimits {
+            enis: vec![self.enis; usize::from(self.cards)],
+            ipv4_per_eni: self.ipv4_per_eni,
+            supports_prefixes: None,
+        }
     }
 }
 

@@ -82,7 +82,7 @@ async fn a_request_that_the_ledger_does_not_take_fails_alone() {
 
 /// At least three addresses, and as many as are wanted: what the node has, and no spare ones.
 fn three() -> Config {
-    let warm = WarmTargets { warm_enis: 1, warm_ips: 0, minimum_ips: 3 };
+    let warm = WarmTargets { warm_enis: 1, warm_ips: 0, minimum_ips: 3, ..WarmTargets::default() };
     Config { warm: Setting::from_environment(warm), ..Config::default() }
 }
 

@@ -24,9 +24,9 @@ fn drains(toy: &Toy, eni: &EniId) -> bool {
 }
 
 fn unassigns(toy: &Toy, eni: &EniId) -> bool {
-    let free = toy.ledger.blocks_on(eni).map(|block| block.net.addr()).take(1).collect();
+    let free = toy.ledger.blocks_on(eni).map(|block| block.net).take(1).collect();
     let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now);
-    brake.is_some_and(|brake| brake.addresses(&toy.ledger.enis[eni], free).is_some())
+    brake.is_some_and(|brake| brake.blocks(&toy.ledger.enis[eni], free).is_some())
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn addresses_are_idle_on_the_eni_that_has_them() {
     let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
     let (here, there) = toy.ledger.enis.values().partition::<Vec<_>, _>(|record| record.id == eni);
     let free = |record: &EniRecord| {
-        let mut free = toy.ledger.blocks_on(&record.id).map(|block| block.net.addr());
-        free.find(|ip| toy.ledger.is_free(*ip, &toy.now)).unwrap()
+        let mut blocks = toy.ledger.blocks_on(&record.id);
+        blocks.find(|block| toy.ledger.is_idle(block, &toy.now)).unwrap().net
     };
-    assert!(brake.addresses(here[0], vec![free(here[0])]).is_some());
-    assert!(brake.addresses(here[0], vec![free(there[0])]).is_none());
+    assert!(brake.blocks(here[0], vec![free(here[0])]).is_some());
+    assert!(brake.blocks(here[0], vec![free(there[0])]).is_none());
 }
