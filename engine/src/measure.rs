@@ -37,6 +37,7 @@ impl<W: World> Engine<W> {
         Figures {
             status: self.status(),
             served_after: self.served_after,
+            unit: self.desired().unit(),
             enis: attached.map(|eni| EniFigures::of(eni, ledger, &free, &now)).collect(),
             leased_by_block: (ledger.blocks.values().filter(ours))
                 .map(|block| (block.net, leased_in(block, ledger)))
