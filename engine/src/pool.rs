@@ -33,6 +33,11 @@ impl<W: World> Engine<W> {
                 tracing::warn!(%cause, "the pool does not grow");
             }
         }
+        if report.without != self.report.without
+            && let Some(cause) = &report.without
+        {
+            tracing::warn!(%cause, "the pool makes do without");
+        }
         self.report = report;
         self.timers.plan = plan.next_look;
         for step in plan.steps {

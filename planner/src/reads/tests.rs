@@ -193,7 +193,8 @@ fn look_at_the_hint(toy: &mut Toy) {
         eni.secondary.iter().copied().chain([IpAddr::V4(eni.primary)]).collect()
     };
     let hint = toy.cloud.attached().map(|eni| (eni.mac, shown(eni))).collect();
-    let differs = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now);
+    let differs =
+        compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.cloud.shown_prefixes(), &toy.now);
     toy.observed.hinted(differs, &toy.now);
 }
 

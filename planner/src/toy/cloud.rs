@@ -424,6 +424,11 @@ impl ToyCloud {
         self.attached().map(|eni| (eni.mac, eni.groups.clone())).collect()
     }
 
+    /// As the metadata service shows them.
+    pub(crate) fn shown_prefixes(&self) -> BTreeMap<MacAddr, BTreeSet<Ipv4Net>> {
+        self.attached().map(|eni| (eni.mac, eni.prefixes.clone())).collect()
+    }
+
     pub(crate) fn is_attached(&self, id: &EniId) -> bool {
         self.enis.get(id).is_some_and(|eni| eni.attachment.is_some())
     }

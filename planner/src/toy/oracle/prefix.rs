@@ -1,5 +1,6 @@
 //! The same for prefixes, and for a mode that is switched under a living node.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use holdfast_model::block::Block;
@@ -7,6 +8,7 @@ use holdfast_model::cloud::Api;
 use holdfast_model::config::{AddressMode, WarmTargets};
 use holdfast_model::lease::Lease;
 use holdfast_model::refusal::Refusal;
+use ipnet::IpNet;
 
 use crate::toy::{Toy, by_address, by_eni, by_prefix};
 
@@ -213,6 +215,35 @@ fn a_switch_of_the_mode_drains_what_is_of_the_other_unit() {
             toy.assert_in_agreement();
         }
     }
+}
+
+/// In the fullest prefix, what was never used, then what was freed longest ago.
+#[test]
+fn leases_go_to_the_fullest_prefix_and_there_to_the_address_freed_longest_ago() {
+    let mut toy = Toy::with_prefixes("m5.large", by_prefix(1));
+    toy.add_pods(3);
+    toy.run_to_rest();
+    let blocks: BTreeSet<IpNet> = toy.ledger.blocks.keys().copied().collect();
+    assert_eq!(blocks.len(), 2);
+    let block_of = |toy: &Toy, ip| toy.ledger.block_of(ip).unwrap().net;
+    let fullest = block_of(&toy, toy.ledger.leases.values().next().unwrap().faces[0].address);
+    assert!(toy.cloud.leased.iter().all(|ip| fullest.contains(ip)), "{:?}", toy.cloud.leased);
+    let mut freed = Vec::new();
+    for _ in 0..2 {
+        let before = toy.cloud.leased.clone();
+        toy.delete_pod(1);
+        freed.extend(before.difference(&toy.cloud.leased).copied());
+        toy.sleep(Duration::from_secs(40));
+    }
+    // One is left, thirteen were never used.
+    for nth in 0..15 {
+        let next = toy.choose().unwrap().address;
+        assert!(fullest.contains(&next), "the {nth}th: {next}");
+        assert_eq!(freed.iter().position(|ip| *ip == next), nth.checked_sub(13), "the {nth}th: {next}");
+        toy.add_pods(1);
+    }
+    let next = toy.choose().unwrap().address;
+    assert!(!fullest.contains(&next), "it is full");
 }
 
 /// A subnet with single addresses and no block: each pod is served, and the node says what it makes do without.
