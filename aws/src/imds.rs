@@ -162,6 +162,9 @@ impl Imds {
         }
         for mac in macs {
             hint.enis.insert(mac, self.addresses_of(&mac).await?);
+            if asked.prefixes {
+                hint.prefixes.insert(mac, self.prefixes_of(&mac).await?);
+            }
             // One that goes, or comes, at this very moment shows none.
             hint.security_groups.extend(self.groups_of(&mac).await?.map(|groups| (mac, groups)));
             let path = format!("{MACS}/{mac}/subnet-ipv4-cidr-block");
@@ -181,6 +184,13 @@ impl Imds {
             Some(text) => lines(&text).map(|line| parse(&path, line)).collect(),
             None => self.text(&format!("{MACS}/{mac}")).await.map(|_listing| BTreeSet::new()),
         }
+    }
+
+    /// An ENI's delegated IPv4 prefixes; the path is not there where it has none.
+    async fn prefixes_of(&self, mac: &MacAddr) -> Result<BTreeSet<Ipv4Net>, MetadataError> {
+        let path = format!("{MACS}/{mac}/ipv4-prefix");
+        let text = self.optional(&path).await?.unwrap_or_default();
+        lines(&text).map(|line| parse(&path, line)).collect()
     }
 
     /// Runs one call within its deadline.

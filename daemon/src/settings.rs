@@ -18,7 +18,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_model::config::{Config, READ_INTERVALS, Setting, WarmTargets};
+use holdfast_model::config::{AddressMode, Config, READ_INTERVALS, Setting, WarmTargets};
 use holdfast_model::settings::{ClusterSettings, SettingsLayer};
 use serde_json::{Map, Value};
 use tracing_subscriber::filter::LevelFilter;
@@ -56,6 +56,7 @@ const OF_THE_CLUSTER: &[&str] = &[
     "AWS_VPC_K8S_CNI_VETHPREFIX",
     "CLUSTER_NAME",
     "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+    "ENABLE_PREFIX_DELEGATION",
     "HOLDFAST_ADD_HOLD",
     "HOLDFAST_EC2_READ_INTERVAL",
     "HOLDFAST_MAX_PODS",
@@ -66,12 +67,13 @@ const OF_THE_CLUSTER: &[&str] = &[
     "POD_MTU",
     "WARM_ENI_TARGET",
     "WARM_IP_TARGET",
+    "WARM_PREFIX_TARGET",
 ];
 
 /// Whether a variable is one that a cluster may set: those that are read, and those that are known and have no effect yet.
 fn is_for_clusters(name: &str) -> bool {
     /// For modes that are none of this version's.
-    const IDLE: &[&str] = &["AWS_MANAGE_ENIS_NON_SCHEDULABLE", "WARM_PREFIX_TARGET"];
+    const IDLE: &[&str] = &["AWS_MANAGE_ENIS_NON_SCHEDULABLE"];
     OF_THE_CLUSTER.contains(&name) || IDLE.contains(&name) || NOT_YET.iter().any(|known| known.0 == name)
 }
 
@@ -187,7 +189,8 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
     let warm_enis = reader.get("WARM_ENI_TARGET", Bad::Ignored, 1, count);
     let warm_ips = reader.get("WARM_IP_TARGET", Bad::Ignored, 0, count);
     let minimum_ips = reader.get("MINIMUM_IP_TARGET", Bad::Ignored, 0, count);
-    let origin = [warm_enis.origin, warm_ips.origin, minimum_ips.origin]
+    let warm_prefixes = reader.get("WARM_PREFIX_TARGET", Bad::Ignored, base.warm.value.warm_prefixes, count);
+    let origin = [warm_enis.origin, warm_ips.origin, minimum_ips.origin, warm_prefixes.origin]
         .into_iter()
         .find(|origin| *origin != base.warm.origin)
         .unwrap_or(base.warm.origin);
@@ -196,6 +199,7 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
             warm_enis: warm_enis.value,
             warm_ips: warm_ips.value,
             minimum_ips: minimum_ips.value,
+            warm_prefixes: warm_prefixes.value,
         },
         origin,
     };
@@ -211,7 +215,10 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
         logging::level(text).map(|_known| text.to_ascii_lowercase())
     });
     let log_level = logging::level(&level.value).unwrap_or(LevelFilter::INFO);
+    let prefixes = reader.get("ENABLE_PREFIX_DELEGATION", Bad::Ignored, false, boolean);
+    let mode = if prefixes.value { AddressMode::Prefix } else { AddressMode::Secondary };
     let config = Config {
+        mode: Setting { value: mode, origin: prefixes.origin },
         warm,
         max_enis: reader.get("MAX_ENI", Bad::Ignored, None, |text| {
             // Upstream's "no limit" is any number below one.

@@ -272,7 +272,6 @@ def test_the_incumbents_values_are_taken_and_what_is_ignored_is_named():
 def test_settings_that_the_daemon_refuses_are_set_and_said():
     for name, value in {
         "ENABLE_IPv6": "true",
-        "ENABLE_PREFIX_DELEGATION": "T",
         "ENABLE_POD_ENI": "1",
         "ENABLE_MULTI_NIC": "true",
         "ENABLE_IPv4": "false",

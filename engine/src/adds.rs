@@ -44,7 +44,7 @@ impl<W: World> Engine<W> {
     /// Gives free addresses to those who wait, in the order in which they came. The plan learns how many get none.
     pub(crate) fn serve_waiting(&mut self, now: &Now) {
         let pool = PoolKey::DEFAULT;
-        let mut free = planner::free_addresses(pool, self.book.ledger(), &self.observed, now).into_iter();
+        let mut free = self.free_addresses(pool, now).into_iter();
         let mut short = 0;
         for sandbox in self.attachments.in_line() {
             let Some(name) = self.ready_to_lease(&sandbox, now) else { continue };

@@ -57,8 +57,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn other_targets_hold_at_once_and_what_the_cluster_said_is_kept() {
-        let few = WarmTargets { warm_enis: 0, warm_ips: 1, minimum_ips: 1 };
-        let many = WarmTargets { warm_enis: 0, warm_ips: 1, minimum_ips: 9 };
+        let few = WarmTargets { warm_enis: 0, warm_ips: 1, minimum_ips: 1, ..WarmTargets::default() };
+        let many = WarmTargets { warm_enis: 0, warm_ips: 1, minimum_ips: 9, ..WarmTargets::default() };
         let desk = Desk::serving(with(|config| config.warm.value = few)).await;
         pass(120).await;
         let before = desk.changes_asked();

@@ -8,9 +8,10 @@ use holdfast_model::config::Config;
 use holdfast_model::host::NatSeen;
 use holdfast_model::ids::MacAddr;
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::{BootTime, Now};
-use holdfast_planner::{self as planner, Desired, Observed};
+use holdfast_planner::{self as planner, Choice, Desired, Observed};
 use holdfast_ports::{Clock, Spawner};
 use holdfast_store::{Report, Store, Writer};
 use tokio::sync::{mpsc, oneshot};
@@ -214,6 +215,11 @@ impl<W: World> Engine<W> {
     pub(crate) fn desired(&self) -> Desired<'_> {
         let limits = self.book.ledger().limits();
         Desired { config: &self.config, limits }
+    }
+
+    /// The addresses that can be leased, in the order in which they are.
+    pub(crate) fn free_addresses(&self, pool: PoolKey, now: &Now) -> Vec<Choice> {
+        planner::free_addresses(pool, &self.desired(), self.book.ledger(), &self.observed, now)
     }
 
     /// Whether nothing new is begun.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_model::block::{Block, BlockState};
+use holdfast_model::block::{Block, BlockState, Unit};
 use holdfast_model::cloud::Api;
 use holdfast_model::eni::{EniRecord, Management};
 use holdfast_model::host::NatSeen;
@@ -31,6 +31,8 @@ pub struct Figures {
     pub served_after: Option<Duration>,
     /// What the node's type can carry.
     pub limits: Option<InstanceLimits>,
+    /// In what the pool is given its addresses.
+    pub unit: Unit,
     /// ENIs that are attached.
     pub enis: Vec<EniFigures>,
     /// For each block that EC2 has on an ENI of ours how many of its addresses are leased.
@@ -69,6 +71,8 @@ pub struct EniFigures {
     /// What each of its addresses is doing, those of nobody's ENI excepted: exactly one thing, so that together they are all
     /// that EC2 has on it.
     pub addresses: BTreeMap<AddressState, u32>,
+    /// Delegated prefixes that EC2 has on it, whose addresses are among those.
+    pub prefixes: u32,
 }
 
 /// What an address is doing.
@@ -91,13 +95,11 @@ pub enum AddressState {
     Withdrawn,
     /// Being given back.
     Leaving,
-    /// A delegated prefix, which takes up the room of one address.
-    Prefix,
 }
 
 impl AddressState {
     /// Each of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::Primary,
         Self::Free,
         Self::Unready,
@@ -106,20 +108,19 @@ impl AddressState {
         Self::Quarantined,
         Self::Withdrawn,
         Self::Leaving,
-        Self::Prefix,
     ];
 
-    /// `None`: EC2 has it no longer.
-    fn of(block: &Block, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Option<Self> {
+    /// Of an address of this block; `None`: EC2 has it no longer, or it was never used and left with its block.
+    fn of(ip: IpAddr, block: &Block, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Option<Self> {
+        let what = ledger.uses.get(&ip);
         match block.state {
             BlockState::Gone(_) => return None,
             BlockState::Leaving(_) => return Some(Self::Leaving),
-            BlockState::Withdrawn => return Some(Self::Withdrawn),
-            BlockState::Held if !block.is_host() => return Some(Self::Prefix),
+            BlockState::Withdrawn if block.is_host() || what.is_some() => return Some(Self::Withdrawn),
+            BlockState::Withdrawn => return None,
             BlockState::Held => {}
         }
-        let ip = block.net.addr();
-        Some(match ledger.uses.get(&ip) {
+        Some(match what {
             Some(Use::Leased(_)) => Self::Leased,
             Some(Use::Suspect(_)) => Self::Quarantined,
             Some(what @ Use::Cooling(_)) if !what.is_over(now) => Self::Cooling,
@@ -132,15 +133,20 @@ impl AddressState {
 impl EniFigures {
     pub(crate) fn of(eni: &EniRecord, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Self {
         let mut addresses: BTreeMap<_, u32> = BTreeMap::new();
+        let mut prefixes = 0;
         if eni.management != Management::Unmanaged {
             addresses.extend(AddressState::ALL.map(|state| (state, 0)));
             addresses.insert(AddressState::Primary, u32::from(eni.primary_ipv4.is_some()));
-            let states = ledger.blocks_on(&eni.id);
-            for state in states.filter_map(|block| AddressState::of(block, ledger, free, now)) {
-                *addresses.entry(state).or_default() += 1;
+            for block in ledger.blocks_on(&eni.id).filter(|block| block.is_leasable()) {
+                prefixes += u32::from(block.occupies() && !block.is_host());
+                let states =
+                    block.addresses().filter_map(|ip| AddressState::of(ip, block, ledger, free, now));
+                for state in states {
+                    *addresses.entry(state).or_default() += 1;
+                }
             }
         }
-        Self { id: eni.id.clone(), management: eni.management, addresses }
+        Self { id: eni.id.clone(), management: eni.management, addresses, prefixes }
     }
 
     /// How many of its addresses are doing this.

@@ -17,7 +17,7 @@ use crate::world::World;
 impl<W: World> Engine<W> {
     pub(crate) fn figures(&self) -> Figures {
         let (now, ledger) = (self.now(), self.book.ledger());
-        let free = planner::free_addresses(PoolKey::DEFAULT, ledger, &self.observed, &now);
+        let free = self.free_addresses(PoolKey::DEFAULT, &now);
         let free: BTreeSet<IpAddr> = free.into_iter().map(|choice| choice.address).collect();
         let limits = ledger.limits();
         let attached = ledger.enis.values().filter(|eni| eni.attachment().is_some());
@@ -37,6 +37,7 @@ impl<W: World> Engine<W> {
         Figures {
             status: self.status(),
             served_after: self.served_after,
+            unit: self.desired().unit(),
             enis: attached.map(|eni| EniFigures::of(eni, ledger, &free, &now)).collect(),
             leased_by_block: (ledger.blocks.values().filter(ours))
                 .map(|block| (block.net, leased_in(block, ledger)))

@@ -33,6 +33,11 @@ impl<W: World> Engine<W> {
                 tracing::warn!(%cause, "the pool does not grow");
             }
         }
+        if report.without != self.report.without
+            && let Some(cause) = &report.without
+        {
+            tracing::warn!(%cause, "the pool makes do without");
+        }
         self.report = report;
         self.timers.plan = plan.next_look;
         for step in plan.steps {
@@ -259,6 +264,7 @@ fn fault_of(fault: CloudFault) -> Option<Fault> {
     Some(match fault {
         CloudFault::Throttled { retry_after } => Fault::Throttled { retry_after },
         CloudFault::SubnetFull => Fault::SubnetFull,
+        CloudFault::NoFreeBlock => Fault::NoFreeBlock,
         CloudFault::AddressLimit => Fault::AddressLimit,
         CloudFault::AttachmentLimit => Fault::AttachmentLimit,
         CloudFault::SlotTaken => Fault::SlotTaken,

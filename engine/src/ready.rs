@@ -7,7 +7,8 @@ use holdfast_model::refusal::Refusal;
 pub enum Status {
     /// Yes.
     Ready,
-    /// Yes, but pods lack something, and this is why: the host's network cannot be put right.
+    /// Yes, but something is lacking, and this is what: the host's network cannot be put right, or the pool makes do without
+    /// what the settings ask for.
     Impaired(String),
     /// Not at once, but addresses are on their way.
     Growing,

@@ -3,6 +3,7 @@
 //! Nothing here needs EC2 or the metadata service when the ledger knows the node: a restart serves as soon as the
 //! kernel was read.
 
+use holdfast_model::block::Unit;
 use holdfast_model::chain;
 use holdfast_model::eni::EniRecord;
 use holdfast_model::ledger::Change;
@@ -161,6 +162,8 @@ impl<W: World> Engine<W> {
             primary: ledger.node.as_ref().map(|node| node.identity.primary_mac),
             ranges_known: ledger.enis.values().filter(ranged).map(|eni| eni.mac).collect(),
             vpc_known: !self.hints_asked.is_multiple_of(VPC_EVERY),
+            prefixes: self.desired().unit() == Unit::Prefix
+                || ledger.blocks.values().any(|block| block.unit() == Unit::Prefix),
         }
     }
 
@@ -178,7 +181,13 @@ impl<W: World> Engine<W> {
                 return;
             }
         };
-        let differs = planner::compare_hint(self.book.ledger(), &hint.enis, &hint.security_groups, &now);
+        let differs = planner::compare_hint(
+            self.book.ledger(),
+            &hint.enis,
+            &hint.security_groups,
+            &hint.prefixes,
+            &now,
+        );
         self.observed.hinted(differs, &now);
         self.observed.metadata_answered(&now);
         let mut changes = planner::learn_cidrs(self.book.ledger(), &hint.subnet_cidrs);

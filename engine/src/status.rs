@@ -25,7 +25,7 @@ impl<W: World> Engine<W> {
             return Status::Impaired(cause);
         }
         let (pool, ledger) = (PoolKey::DEFAULT, self.book.ledger());
-        if !planner::free_addresses(pool, ledger, &self.observed, &now).is_empty() {
+        if !self.free_addresses(pool, &now).is_empty() {
             return self.doubt().map_or(Status::Ready, Status::Impaired);
         }
         let report = planner::report(pool, &self.desired(), ledger, &self.observed, &now);
@@ -46,7 +46,8 @@ impl<W: World> Engine<W> {
             let words = "drops what is forwarded unless a rule of its accepts it: pods reach only what these rules let through";
             (!chains.is_empty()).then(|| format!("{chains} {words}"))
         };
-        self.host_fault.clone().or_else(drops)
+        let without = || self.report.without.as_ref().map(ToString::to_string);
+        self.host_fault.clone().or_else(drops).or_else(without)
     }
 
     /// What pods lack that run here, whatever addresses there are for others.

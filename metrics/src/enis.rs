@@ -115,8 +115,10 @@ pub(crate) fn cards(ledger: &Ledger, now: &Now) -> Cards {
         let is_excluded = eni.management == Management::Excluded;
         let held = || ledger.blocks_on(&eni.id).filter(|block| block.state == BlockState::Held);
         if !is_excluded {
-            card.total += held().filter(|block| block.is_host()).count();
-            card.assigned += held().filter(|block| ledger.lease_of(block.net.addr()).is_some()).count();
+            let leasable = || held().filter(|block| block.is_leasable());
+            card.total += leasable().flat_map(Block::addresses).count();
+            let uses = leasable().flat_map(|block| ledger.uses_in(block.net));
+            card.assigned += uses.filter(|(_, what)| matches!(what, Use::Leased(_))).count();
         }
         let cidrs = |is_ipv4: bool| {
             let of_family = held().filter(|block| block.net.addr().is_ipv4() == is_ipv4);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_engine::{AddressState, Durations, EniFigures, Figures, Found, Repair, Status, Tally};
+use holdfast_model::block::Unit;
 use holdfast_model::cloud::{Api, CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::config::Config;
 use holdfast_model::eni::Management;
@@ -24,7 +25,7 @@ fn eni(name: &str, management: Management, counts: &[(AddressState, u32)]) -> En
         addresses.extend(AddressState::ALL.map(|state| (state, 0)));
         addresses.extend(counts.iter().copied());
     }
-    EniFigures { id: EniId::new(name), management, addresses }
+    EniFigures { id: EniId::new(name), management, addresses, prefixes: 0 }
 }
 
 /// A `t3.medium` (three ENIs, five pod addresses each) with two ENIs of ours and one of others.
@@ -50,6 +51,7 @@ pub(crate) fn figures() -> Figures {
         status: Status::Ready,
         served_after: Some(Duration::from_millis(30)),
         limits: InstanceLimits::of("t3.medium"),
+        unit: Unit::Address,
         enis: vec![
             eni("eni-a", Management::Managed, &first),
             eni("eni-b", Management::Managed, &[(AddressState::Primary, 1), (AddressState::Free, 2)]),

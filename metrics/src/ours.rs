@@ -91,7 +91,6 @@ fn state_word(state: AddressState) -> &'static str {
         AddressState::Quarantined => "quarantined",
         AddressState::Withdrawn => "withdrawn",
         AddressState::Leaving => "leaving",
-        AddressState::Prefix => "prefix",
     }
 }
 

@@ -126,7 +126,10 @@ fn of_pool(families: &mut Families, figures: &Figures, max_enis: Option<u32>) {
         let others = figures.enis.iter().filter(|eni| eni.management == Management::Unmanaged).count();
         let ours = most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
         families.plain(&ENI_MAX, Some(ours.into()));
-        families.plain(&IP_MAX, Some((ours * limits.pod_addresses_per_eni()).into()));
+        families.plain(
+            &IP_MAX,
+            Some(figures.unit.of(ours.saturating_mul(limits.pod_addresses_per_eni())).brings().into()),
+        );
     }
     let sum = |states: &[AddressState]| {
         let of = |state: &AddressState| managed().map(|eni| eni.count(*state)).sum::<u32>();
@@ -144,7 +147,7 @@ fn of_pool(families: &mut Families, figures: &Figures, max_enis: Option<u32>) {
         ])),
     );
     families.plain(&ASSIGNED_IP_ADDRESSES, Some(sum(&[AddressState::Leased])));
-    families.plain(&TOTAL_IPV4_PREFIXES, Some(sum(&[AddressState::Prefix])));
+    families.plain(&TOTAL_IPV4_PREFIXES, Some(f64::from(managed().map(|eni| eni.prefixes).sum::<u32>())));
     let per_eni = managed().map(|eni| ([eni.id.as_str()], f64::from(eni.count(AddressState::Leased))));
     families.series(&ASSIGNED_IP_PER_ENI, per_eni);
     let per_block: Vec<_> =

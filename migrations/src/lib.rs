@@ -28,6 +28,6 @@ pub fn steps<C: Codec>() -> Vec<Step> {
     vec![
         Step { from: 1, forward: one_to_two::forward::<C>, back: one_to_two::back::<C> },
         Step { from: 2, forward: two_to_three::forward, back: two_to_three::back },
-        Step { from: 3, forward: three_to_four::forward, back: three_to_four::back },
+        Step { from: 3, forward: three_to_four::forward::<C>, back: three_to_four::back::<C> },
     ]
 }

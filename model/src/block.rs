@@ -2,7 +2,7 @@
 //! /128. What we do with the addresses in it is kept apart, as [uses](crate::uses).
 //!
 //! ```text
-//!             EC2 shows it                 UnassignAddresses intent                   memory over
+//!             EC2 shows it                 Unassign intent                    memory over
 //!   (unknown) ────────────> Held ──────────────────────────────────> Leaving ──> Gone ────────────> (forgotten)
 //!                            │ ^ <─────────── surely not carried out ──┘          ^
 //!          EC2 shows it not, │ │ EC2 shows it                                     │
@@ -32,6 +32,61 @@ pub enum BlockState {
     Gone(BootTime),
 }
 
+/// In what EC2 gives IPv4 addresses. Each takes one of an ENI's slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Unit {
+    /// One by one.
+    Address,
+    /// As delegated prefixes, which are /28s.
+    Prefix,
+}
+
+impl Unit {
+    /// Addresses for pods in one.
+    pub const fn addresses(self) -> u32 {
+        match self {
+            Self::Address => 1,
+            Self::Prefix => 16,
+        }
+    }
+
+    /// So many of it.
+    pub const fn of(self, count: u32) -> Ask {
+        Ask { unit: self, count }
+    }
+
+    /// How many it takes for so many addresses.
+    pub const fn for_addresses(self, addresses: u32) -> u32 {
+        addresses.div_ceil(self.addresses())
+    }
+}
+
+/// So many of one unit, EC2's choice which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ask {
+    /// In what.
+    pub unit: Unit,
+    /// How many.
+    pub count: u32,
+}
+
+impl Ask {
+    /// So many single addresses.
+    pub const fn addresses(count: u32) -> Self {
+        Self { unit: Unit::Address, count }
+    }
+
+    /// So many delegated prefixes.
+    pub const fn prefixes(count: u32) -> Self {
+        Self { unit: Unit::Prefix, count }
+    }
+
+    /// How many addresses it brings.
+    pub const fn brings(self) -> u32 {
+        self.count.saturating_mul(self.unit.addresses())
+    }
+}
+
 /// A network that EC2 gave us on an ENI, the ENI's own address excepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
@@ -55,6 +110,16 @@ impl Block {
     /// Whether it is one address and no more.
     pub fn is_host(&self) -> bool {
         self.net.prefix_len() == self.net.max_prefix_len()
+    }
+
+    /// Whether pods get addresses out of it. An IPv6 prefix has more than can be counted one by one.
+    pub fn is_leasable(&self) -> bool {
+        self.is_host() || self.net.addr().is_ipv4()
+    }
+
+    /// In what it was given.
+    pub fn unit(&self) -> Unit {
+        if self.is_host() { Unit::Address } else { Unit::Prefix }
     }
 
     /// Whether EC2 has it on the ENI, as far as we know, so that it counts against the ENI's limit.
@@ -101,6 +166,20 @@ mod tests {
         );
         assert_eq!(block("2001:db8::/80").addresses().take(3).count(), 3);
         assert!(block("10.0.0.7/32").is_host() && !block("10.0.0.16/28").is_host());
+    }
+
+    #[test]
+    fn addresses_are_counted_in_whole_units() {
+        for (addresses, prefixes) in [(0, 0), (1, 1), (16, 1), (17, 2), (u32::MAX, u32::MAX / 16 + 1)] {
+            assert_eq!(Unit::Prefix.for_addresses(addresses), prefixes);
+            assert_eq!(Unit::Address.for_addresses(addresses), addresses);
+        }
+        assert_eq!((Ask::prefixes(3).brings(), Ask::addresses(3).brings()), (48, 3));
+        assert_eq!(Ask::prefixes(u32::MAX).brings(), u32::MAX, "figures from outside are not bounded");
+        assert_eq!(
+            (block("10.0.0.7/32").unit(), block("10.0.0.16/28").unit()),
+            (Unit::Address, Unit::Prefix)
+        );
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
+use crate::block::Ask;
 use crate::eni::{EniKind, EniSlot};
 use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
 use crate::subnet::SubnetRecord;
@@ -24,14 +25,14 @@ pub const TAG_INTENT: &str = "holdfast.dev/intent";
 /// A call that changes something in EC2. Made durable as an intent before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloudChange {
-    /// Create an ENI with this many addresses besides its first.
+    /// Create an ENI, with what it is to have besides its own address.
     CreateEni {
         /// Where.
         subnet: SubnetId,
         /// Its groups.
         security_groups: Vec<SecurityGroupId>,
-        /// How many secondary addresses it gets at once.
-        secondary_addresses: u32,
+        /// What it gets at once.
+        ask: Ask,
         /// Where it is to be attached: the choice is made now, so that two growing ENIs never collide.
         slot: EniSlot,
         /// For people, and for upstream's sweep: `aws-K8S-<instance>`.
@@ -55,19 +56,19 @@ pub enum CloudChange {
         /// Its binding.
         attachment: AttachmentId,
     },
-    /// Assign this many more addresses, EC2's choice.
-    AssignAddresses {
+    /// Give it more addresses.
+    Assign {
         /// To which.
         eni: EniId,
-        /// How many.
-        count: u32,
+        /// What.
+        ask: Ask,
     },
-    /// Take these addresses away.
-    UnassignAddresses {
+    /// Take these blocks away, all of one unit.
+    Unassign {
         /// From which.
         eni: EniId,
         /// Which.
-        addresses: Vec<IpAddr>,
+        nets: Vec<IpNet>,
     },
     /// Detach it; never by force.
     DetachEni {
@@ -97,8 +98,8 @@ impl CloudChange {
             Self::CreateEni { .. } => None,
             Self::AttachEni { eni, .. }
             | Self::SetDeleteOnTermination { eni, .. }
-            | Self::AssignAddresses { eni, .. }
-            | Self::UnassignAddresses { eni, .. }
+            | Self::Assign { eni, .. }
+            | Self::Unassign { eni, .. }
             | Self::DetachEni { eni, .. }
             | Self::SetSecurityGroups { eni, .. }
             | Self::DeleteEni { eni } => Some(eni),
@@ -107,7 +108,7 @@ impl CloudChange {
 
     /// Whether it gives something back that EC2 had given us.
     pub fn gives_back(&self) -> bool {
-        matches!(self, Self::UnassignAddresses { .. } | Self::DetachEni { .. } | Self::DeleteEni { .. })
+        matches!(self, Self::Unassign { .. } | Self::DetachEni { .. } | Self::DeleteEni { .. })
     }
 
     /// EC2's name of the action, for budgets, metrics and messages.
@@ -118,8 +119,8 @@ impl CloudChange {
             Self::SetDeleteOnTermination { .. } | Self::SetSecurityGroups { .. } => {
                 Api::ModifyNetworkInterfaceAttribute
             }
-            Self::AssignAddresses { .. } => Api::AssignPrivateIpAddresses,
-            Self::UnassignAddresses { .. } => Api::UnassignPrivateIpAddresses,
+            Self::Assign { .. } => Api::AssignPrivateIpAddresses,
+            Self::Unassign { .. } => Api::UnassignPrivateIpAddresses,
             Self::DetachEni { .. } => Api::DetachNetworkInterface,
             Self::DeleteEni { .. } => Api::DeleteNetworkInterface,
         }
@@ -228,8 +229,8 @@ pub enum CloudAnswer {
     Created(EniView),
     /// To an attachment.
     Attached(AttachmentId),
-    /// To an assignment: the addresses that it added.
-    Assigned(Vec<IpAddr>),
+    /// To an assignment: the blocks that it added.
+    Assigned(Vec<IpNet>),
     /// To a read of ENIs.
     Enis(Vec<EniView>),
     /// To a read of subnets.
@@ -255,12 +256,25 @@ pub struct EniView {
     pub primary_ipv4: Option<Ipv4Addr>,
     /// Its other addresses.
     pub secondary: Vec<IpAddr>,
-    /// Its delegated IPv4 prefixes. Nothing is leased from them, and they take up room: one counts as one address.
+    /// Its delegated IPv4 prefixes. One takes up as much room as one address.
     pub prefixes: Vec<Ipv4Net>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// Its binding, when it has one.
     pub attachment: Option<AttachmentView>,
+}
+
+impl EniView {
+    /// What EC2 shows on it besides its own address.
+    pub fn blocks(&self) -> impl Iterator<Item = IpNet> {
+        let addresses = self.secondary.iter().copied().map(IpNet::from);
+        addresses.chain(self.prefixes.iter().copied().map(IpNet::V4))
+    }
+
+    /// Whether EC2 shows this block on it.
+    pub fn shows(&self, net: IpNet) -> bool {
+        self.blocks().any(|shown| shown == net)
+    }
 }
 
 /// An ENI's binding as EC2 shows it.

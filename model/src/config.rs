@@ -45,16 +45,28 @@ impl<T> Setting<T> {
 /// How much to keep ready. Upstream's variables and meanings (reference: vpc-cni 1.1 and 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmTargets {
-    /// `WARM_ENI_TARGET`: spare ENIs' worth of addresses; ignored as soon as one of the other two is set.
+    /// `WARM_ENI_TARGET`: spare ENIs' worth of addresses; ignored as soon as one of the next two is set.
     pub warm_enis: u32,
     /// `WARM_IP_TARGET`: spare free addresses. Zero means unset.
     pub warm_ips: u32,
     /// `MINIMUM_IP_TARGET`: floor on all addresses of the node. Zero means unset.
     pub minimum_ips: u32,
+    /// `WARM_PREFIX_TARGET`: spare prefixes' worth of addresses, in place of the ENI target where prefixes are delegated.
+    pub warm_prefixes: u32,
+}
+
+/// In what a node's pods get their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum AddressMode {
+    /// Secondary addresses, one by one.
+    #[default]
+    Secondary,
+    /// Out of delegated prefixes.
+    Prefix,
 }
 
 impl WarmTargets {
-    /// Whether the address targets rule instead of the ENI target.
+    /// Whether the address targets rule instead of the ENI target and the prefix target.
     pub fn by_address(&self) -> bool {
         self.warm_ips != 0 || self.minimum_ips != 0
     }
@@ -62,7 +74,7 @@ impl WarmTargets {
 
 impl Default for WarmTargets {
     fn default() -> Self {
-        Self { warm_enis: 1, warm_ips: 0, minimum_ips: 0 }
+        Self { warm_enis: 1, warm_ips: 0, minimum_ips: 0, warm_prefixes: 1 }
     }
 }
 
@@ -73,7 +85,9 @@ pub const READ_INTERVALS: RangeInclusive<u64> = 60..=24 * 3600;
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// `WARM_ENI_TARGET`, `WARM_IP_TARGET`, `MINIMUM_IP_TARGET`.
+    /// `ENABLE_PREFIX_DELEGATION`. Default single addresses.
+    pub mode: Setting<AddressMode>,
+    /// `WARM_ENI_TARGET`, `WARM_IP_TARGET`, `MINIMUM_IP_TARGET`, `WARM_PREFIX_TARGET`.
     pub warm: Setting<WarmTargets>,
     /// `MAX_ENI`: at most this many ENIs per network card; `None` leaves the instance's limit.
     pub max_enis: Setting<Option<u32>>,
@@ -128,6 +142,7 @@ impl Default for Config {
     /// What holds when nobody sets anything.
     fn default() -> Self {
         Self {
+            mode: Setting::default_of(AddressMode::default()),
             warm: Setting::default_of(WarmTargets::default()),
             max_enis: Setting::default_of(None),
             max_pods: Setting::default_of(None),

@@ -128,7 +128,8 @@ impl Check<'_> {
             if let Some(before) = before.filter(|before| before.contains(net) || net.contains(*before)) {
                 self.broken("POOL-ACCOUNT", format!("blocks {before} and {net} overlap"));
             }
-            before = Some(net);
+            // One that contains others is compared with each of them.
+            before = before.filter(|before| before.contains(net)).or(Some(net));
             let eni = ledger.enis.get(&block.eni);
             if eni.is_none() {
                 self.broken("POOL-ACCOUNT", format!("{net} is on {}, which the ledger lacks", block.eni));
@@ -144,10 +145,9 @@ impl Check<'_> {
 
     fn leaving(&mut self, block: &Block, intent: crate::ids::IntentId) {
         let net = block.net;
-        let named = self.ledger.intents.get(&intent).is_some_and(|intent| {
-            matches!(&intent.change, CloudChange::UnassignAddresses { addresses, .. }
-                if addresses.iter().any(|ip| IpNet::from(*ip) == net))
-        });
+        let named = self.ledger.intents.get(&intent).is_some_and(
+            |intent| matches!(&intent.change, CloudChange::Unassign { nets, .. } if nets.contains(&net)),
+        );
         if !named {
             self.broken("NO-ORPHAN", format!("{net} leaves by intent {intent}, which does not name it"));
         }
@@ -157,8 +157,9 @@ impl Check<'_> {
         let ledger = self.ledger;
         for intent in ledger.intents.values() {
             match &intent.change {
-                CloudChange::UnassignAddresses { addresses, .. } => {
-                    for ip in addresses.iter().filter(|ip| ledger.lease_of(**ip).is_some()) {
+                CloudChange::Unassign { nets, .. } => {
+                    let leased = |(ip, what)| matches!(what, &Use::Leased(_)).then_some(ip);
+                    for ip in nets.iter().flat_map(|net| ledger.uses_in(*net)).filter_map(leased) {
                         self.broken(
                             "SAFE-INUSE",
                             format!("intent {} unassigns {ip}, which is leased", intent.id),

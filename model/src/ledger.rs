@@ -24,6 +24,7 @@ use crate::node::NodeRecord;
 use crate::sandbox::SandboxKey;
 use crate::settings::ClusterSettings;
 use crate::subnet::SubnetRecord;
+use crate::time::Now;
 use crate::uses::Use;
 
 pub use standing::Standing;
@@ -160,9 +161,27 @@ impl Ledger {
         block::candidates(ip).iter().find_map(|net| self.blocks.get(net))
     }
 
+    /// The blocks that share an address with a network. Of blocks that EC2 has for us there is one at most that contains
+    /// it, or else those that it contains.
+    pub fn blocks_over(&self, net: IpNet) -> impl Iterator<Item = &Block> {
+        let wider = block::candidates(net.addr())
+            .into_iter()
+            .filter(move |other| other.prefix_len() < net.prefix_len() && other.contains(&net));
+        let most = net.max_prefix_len();
+        let first = IpNet::new_assert(net.network(), net.prefix_len());
+        let last = IpNet::new_assert(net.broadcast(), most);
+        let within = self.blocks.range(first..=last).map(|(_, block)| block);
+        wider.filter_map(|net| self.blocks.get(&net)).chain(within)
+    }
+
     /// What the addresses of a network are used for.
     pub fn uses_in(&self, net: IpNet) -> impl Iterator<Item = (IpAddr, &Use)> {
         self.uses.range(net.network()..=net.broadcast()).map(|(ip, what)| (*ip, what))
+    }
+
+    /// Whether nothing in the block is used at this instant, so that it may be given back.
+    pub fn is_idle(&self, block: &Block, now: &Now) -> bool {
+        block.state == BlockState::Held && self.uses_in(block.net).all(|(_, what)| what.is_over(now))
     }
 
     /// Whether an address of the block is, or may be, a sandbox's.

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub use branches::BranchEnis;
 pub use table::InstanceType;
 
+use crate::block::Unit;
+
 /// Addresses in a delegated IPv4 prefix, a /28.
 pub const ADDRESSES_PER_PREFIX: u32 = 16;
 
@@ -72,11 +74,15 @@ impl InstanceLimits {
         self.ipv6_per_eni.map(|slots| slots > 0)
     }
 
+    /// Addresses for pods that the default card carries when all are given in this unit.
+    pub fn most_addresses(&self, unit: Unit) -> u32 {
+        self.enis_on(0).saturating_mul(self.pod_addresses_per_eni()).saturating_mul(unit.addresses())
+    }
+
     /// EKS's figure for pods on such a node: pod addresses of the default card, plus two for pods that use the
     /// host's network (reference: vpc-cni 3.13).
     pub fn max_pods(&self) -> u32 {
-        let addresses = self.enis_on(0).saturating_mul(self.pod_addresses_per_eni());
-        addresses.saturating_add(max_pods::ON_HOST_NETWORK)
+        self.most_addresses(Unit::Address).saturating_add(max_pods::ON_HOST_NETWORK)
     }
 }
 

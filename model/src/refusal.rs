@@ -45,6 +45,24 @@ pub enum Refusal {
         /// Which.
         subnet: SubnetId,
     },
+    /// The subnet has no /28 that is wholly free, though it may have single addresses.
+    #[error(
+        "subnet {subnet} has no free block of 16 addresses for a prefix: pods get single addresses until it has one; a CIDR \
+         reservation of type prefix keeps blocks free there"
+    )]
+    SubnetFragmented {
+        /// Which.
+        subnet: SubnetId,
+    },
+    /// The instance's type cannot carry delegated prefixes.
+    #[error(
+        "ENABLE_PREFIX_DELEGATION is set, and a {instance_type} cannot carry prefixes, which takes a Nitro or bare-metal type: \
+         its pods get single addresses"
+    )]
+    NoPrefixes {
+        /// The type.
+        instance_type: String,
+    },
     /// The account has as many ENIs in the region as it may.
     #[error(
         "the account's quota of network interfaces in this region is used up: delete some that are in no use, or have the quota raised"
@@ -158,6 +176,8 @@ impl Refusal {
             Self::InstanceFull { .. } => "InstanceFull",
             Self::ConfiguredLimit { .. } => "ConfiguredLimit",
             Self::SubnetFull { .. } => "SubnetFull",
+            Self::SubnetFragmented { .. } => "SubnetFragmented",
+            Self::NoPrefixes { .. } => "PrefixesNotSupported",
             Self::EniQuota => "NetworkInterfaceQuota",
             Self::Throttled { .. } => "Throttled",
             Self::Denied { .. } => "MissingIAMPermissions",

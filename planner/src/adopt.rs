@@ -9,6 +9,8 @@
 mod known;
 pub(crate) mod unknown;
 
+use std::net::IpAddr;
+
 use holdfast_model::block::{Block, BlockState};
 use holdfast_model::cloud::{
     AttachmentStatus, AttachmentView, CloudRead, EniView, TAG_INSTANCE, TAG_NO_MANAGE,
@@ -123,17 +125,12 @@ impl Merge<'_> {
         if managed { Management::Managed } else { Management::Unmanaged }
     }
 
-    /// Takes in the addresses that a view shows on an ENI of ours, and what it does not show.
+    /// Takes in the blocks that a view shows on an ENI of ours, and what it does not show.
     ///
     /// What nobody here asked for (`new`) may have been a pod's a moment ago, by a ledger that is lost: it rests first.
-    fn addresses(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView, new: New) {
+    fn blocks(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView, new: New) {
         for known in draft.blocks_on(&record.id) {
-            let shown = if known.is_host() {
-                view.secondary.contains(&known.net.addr())
-            } else {
-                view.prefixes.iter().any(|prefix| IpNet::V4(*prefix) == known.net)
-            };
-            if !shown
+            if !view.shows(known.net)
                 && known.state == BlockState::Held
                 && self.is_believed_of(draft, &known)
                 && let Some(left) = self.proves_absence(record)
@@ -147,30 +144,41 @@ impl Merge<'_> {
                 }
             }
         }
-        self.prefixes(draft, record, view);
-        for &ip in &view.secondary {
-            let own = view.primary_ipv4.is_some_and(|own| std::net::IpAddr::V4(own) == ip);
-            if own || draft.is_primary_address(ip) {
-                continue;
+        for net in view.blocks() {
+            let own = view.primary_ipv4.is_some_and(|own| net.contains(&IpAddr::V4(own)));
+            if !own && !draft.has_primary_address(net) {
+                self.shown(draft, record, net, new);
             }
-            match draft.ledger.block_of(ip).cloned() {
-                // We gave it back, longer ago than views lag: somebody has put it there.
-                Some(Block { net, state: BlockState::Gone(at), .. })
-                    if self.reading.began.since(at) >= DESCRIBES_LAG =>
-                {
-                    draft.drop_block(net);
-                    self.found(draft, &record.id, ip, New::Unasked);
-                }
-                Some(known) if known.eni == record.id => self.shown_again(draft, record, known),
-                // It has left where the book had it, under a sandbox that no lease explains.
-                Some(known) if known.state == BlockState::Withdrawn && !is_leased(&draft.ledger, ip) => {
-                    draft.put_block(Block::held(known.net, record.id.clone(), self.reading.began));
-                }
-                // The book has it on another ENI, and that may be the newer truth: EC2 gives out again at once
-                // what it got back, and this view may be late. It is taken in here when it has left there.
-                Some(_) => {}
-                None => self.found(draft, &record.id, ip, new),
+        }
+    }
+
+    /// A view shows this block on an ENI of ours.
+    fn shown(&self, draft: &mut Draft<'_>, record: &EniRecord, net: IpNet, new: New) {
+        let mut over = draft.blocks_over(net);
+        // We gave it back, longer ago than views lag: somebody has put it there.
+        let given_back = |known: &Block| matches!(known.state, BlockState::Gone(at) if self.reading.began.since(at) >= DESCRIBES_LAG);
+        let all_given_back = !over.is_empty() && over.iter().all(given_back);
+        if all_given_back {
+            for known in over.drain(..) {
+                draft.drop_block(known.net);
             }
+        }
+        match &over[..] {
+            [] => self.found(draft, &record.id, net, if all_given_back { New::Unasked } else { new }),
+            [known] if known.net == net && known.eni == record.id => {
+                self.shown_again(draft, record, known.clone());
+            }
+            // It has left where the book had it, under a sandbox that no lease explains.
+            [known]
+                if known.net == net
+                    && known.state == BlockState::Withdrawn
+                    && !has_leased(&draft.ledger, net) =>
+            {
+                draft.put_block(Block::held(net, record.id.clone(), self.reading.began));
+            }
+            // The book has it on another ENI, or in another unit, and that may be the newer truth: EC2 gives out again at
+            // once what it got back, and this view may be late. It is taken in here when it has left there.
+            _ => {}
         }
     }
 
@@ -178,19 +186,6 @@ impl Merge<'_> {
     /// address; what is nobody's comes back as it went.
     fn is_believed_of(&self, draft: &Draft<'_>, known: &Block) -> bool {
         !draft.ledger.is_somebodys(known) || self.reading.began.since(known.shown) >= VIEWS_ARE_OLD_AT_MOST
-    }
-
-    /// Delegated prefixes: nothing is leased from them, and they take up room.
-    fn prefixes(&self, draft: &mut Draft<'_>, record: &EniRecord, view: &EniView) {
-        for &prefix in &view.prefixes {
-            match draft.ledger.blocks.get(&IpNet::V4(prefix)).cloned() {
-                Some(known) if known.eni == record.id => self.shown_again(draft, record, known),
-                Some(_) => {}
-                None => {
-                    draft.put_block(Block::held(prefix.into(), record.id.clone(), self.reading.began));
-                }
-            }
-        }
     }
 
     /// A block that the book has there is there.
@@ -202,31 +197,39 @@ impl Merge<'_> {
         }
     }
 
-    /// Writes down an address that was found, as far as the ENI's limit has room for it in the book: beside an
-    /// address that was taken away under a live pod there may be one too many.
-    fn found(&self, draft: &mut Draft<'_>, eni: &EniId, ip: std::net::IpAddr, new: New) {
+    /// Writes down a block that was found, as far as the ENI's limit has room for it in the book: beside one that was taken
+    /// away under a live pod there may be one too many.
+    fn found(&self, draft: &mut Draft<'_>, eni: &EniId, net: IpNet, new: New) {
         let held = draft.ledger.blocks_on(eni).filter(|block| block.occupies()).count();
         // What EC2 shows is no less there because nobody has told yet how much there can be.
         let room = draft.ledger.limits().map(|limits| limits.pod_addresses_per_eni() as usize);
         if room.is_some_and(|room| held >= room) {
             return;
         }
-        let what = if self.observed.traces.in_use.contains_key(&ip) {
-            Some(Use::Suspect(Suspicion::MaybeInUse))
-        } else if !self.observed.traces.looked {
-            Some(Use::Suspect(Suspicion::LedgerRebuilt))
-        } else {
-            match new {
-                New::AskedFor => None,
-                New::Unasked => Some(Use::Cooling(rest(self.desired, self.now))),
+        let block = Block::held(net, eni.clone(), self.reading.began);
+        draft.put_block(block.clone());
+        let traces = &self.observed.traces;
+        let what = |ip: &IpAddr| {
+            if traces.in_use.contains_key(ip) {
+                Some(Use::Suspect(Suspicion::MaybeInUse))
+            } else if !traces.looked {
+                Some(Use::Suspect(Suspicion::LedgerRebuilt))
+            } else {
+                match new {
+                    New::AskedFor => None,
+                    New::Unasked => Some(Use::Cooling(rest(self.desired, self.now))),
+                }
             }
         };
-        draft.put_block(Block::held(IpNet::from(ip), eni.clone(), self.reading.began));
-        // What is known of it is kept: a rest that is owed, a sandbox that lives.
-        if let Some(what) = what
-            && !draft.ledger.uses.contains_key(&ip)
-        {
-            draft.put_use(ip, what);
+        // An IPv6 prefix has more addresses than any book; nothing is leased from one.
+        let leasable = block.addresses().filter(|_| block.is_leasable());
+        for ip in leasable {
+            // What is known of it is kept: a rest that is owed, a sandbox that lives.
+            if let Some(what) = what(&ip)
+                && !draft.ledger.uses.contains_key(&ip)
+            {
+                draft.put_use(ip, what);
+            }
         }
     }
 
@@ -238,8 +241,8 @@ impl Merge<'_> {
     }
 }
 
-fn is_leased(ledger: &Ledger, ip: std::net::IpAddr) -> bool {
-    matches!(ledger.uses.get(&ip), Some(Use::Leased(_)))
+fn has_leased(ledger: &Ledger, net: IpNet) -> bool {
+    ledger.uses_in(net).any(|(_, what)| matches!(what, Use::Leased(_)))
 }
 
 /// Where an address that a read shows comes from.

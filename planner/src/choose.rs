@@ -1,7 +1,10 @@
 //! Which addresses can be leased at this instant.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use holdfast_model::block::BlockState;
 use holdfast_model::eni::EniPlace;
 use holdfast_model::ids::EniId;
 use holdfast_model::ledger::Ledger;
@@ -9,6 +12,7 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
+use crate::desired::Desired;
 use crate::observed::Observed;
 use crate::pool::gives;
 
@@ -26,32 +30,43 @@ pub struct Choice {
 /// The addresses of a pool that can be leased, in the order in which they are: proven by EC2, used by nobody, on an ENI
 /// that serves pods and whose kernel set-up this process has read back. Made once for all who wait.
 ///
-/// The lowest slot first, so that high ENIs fall empty and can be given back; on an ENI, addresses that were not
-/// used since they came, then the one that has rested longest.
-pub fn free_addresses(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Choice> {
+/// Prefixes are given back whole, so the fullest comes first and others fall empty. Else the lowest slot, so that high ENIs
+/// fall empty and can be given back; then addresses that were not used since they came, and the one that has rested longest.
+/// What is of the unit that the pool does not want any more is taken last, so that it is used no longer than it must be.
+pub fn free_addresses(
+    pool: PoolKey,
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    now: &Now,
+) -> Vec<Choice> {
     let other_boot = ledger.node.as_ref().is_none_or(|node| node.boot != now.boot);
     if other_boot || observed.reads.ledger_is_doubted() {
         return Vec::new();
     }
+    let unit = desired.unit();
     let serving =
         ledger.enis.values().filter(|eni| eni.serves_pods() && observed.ready_enis.contains(&eni.id));
-    let mut free: Vec<_> = serving
-        .flat_map(|eni| {
-            let blocks = ledger.blocks_on(&eni.id).filter(|block| gives(block, pool));
-            blocks.map(move |block| (eni, block.net.addr()))
-        })
-        .filter(|(_, ip)| ledger.is_free(*ip, now))
-        .filter(|(_, ip)| !observed.reads.unproven(*ip))
-        .map(|(eni, ip)| {
-            let freed = match ledger.uses.get(&ip) {
-                Some(Use::Cooling(rest)) => Some(rest.since),
-                _ => None,
-            };
-            (eni.slot(), freed, ip, eni)
-        })
-        .collect();
-    free.sort_by_key(|(slot, freed, ip, _)| (*slot, *freed, *ip));
+    let mut free = Vec::new();
+    for eni in serving {
+        let held = ledger.blocks_on(&eni.id).filter(|block| block.state == BlockState::Held);
+        for block in held.filter(|block| gives(block, pool) && !observed.reads.unproven(block.net)) {
+            let uses: BTreeMap<IpAddr, &Use> = ledger.uses_in(block.net).collect();
+            let fullness = uses.values().filter(|what| !matches!(what, Use::Cooling(_))).count();
+            let block_order = (block.unit() != unit, Reverse(fullness), eni.slot());
+            let prefix = (!block.is_host()).then_some(block.net);
+            for ip in block.addresses() {
+                let freed = match uses.get(&ip) {
+                    None => None,
+                    Some(Use::Cooling(rest)) if uses[&ip].is_over(now) => Some(rest.since),
+                    Some(_) => continue,
+                };
+                free.push(((block_order, prefix, freed, ip), eni));
+            }
+        }
+    }
+    free.sort_unstable_by_key(|(order, _)| *order);
     free.into_iter()
-        .map(|(.., ip, eni)| Choice { address: ip, eni: eni.id.clone(), place: eni.place.clone() })
+        .map(|((.., ip), eni)| Choice { address: ip, eni: eni.id.clone(), place: eni.place.clone() })
         .collect()
 }

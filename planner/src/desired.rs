@@ -1,6 +1,7 @@
 //! What the configuration and the instance type ask for.
 
-use holdfast_model::config::Config;
+use holdfast_model::block::Unit;
+use holdfast_model::config::{AddressMode, Config};
 use holdfast_model::limits::InstanceLimits;
 
 /// The desired side of a plan.
@@ -13,14 +14,34 @@ pub struct Desired<'a> {
 }
 
 impl Desired<'_> {
-    /// Addresses for pods that one ENI carries.
+    /// In what the pool is to be given its addresses. A type that cannot carry prefixes gets single addresses, and the
+    /// report says so.
+    pub fn unit(&self) -> Unit {
+        match self.config.mode.value {
+            AddressMode::Prefix if !self.lacks_prefixes() => Unit::Prefix,
+            AddressMode::Prefix | AddressMode::Secondary => Unit::Address,
+        }
+    }
+
+    /// Whether prefixes are wanted that the instance's type cannot carry.
+    pub(crate) fn lacks_prefixes(&self) -> bool {
+        let supported = self.limits.as_ref().and_then(InstanceLimits::supports_prefixes);
+        self.config.mode.value == AddressMode::Prefix && supported == Some(false)
+    }
+
+    /// Addresses or prefixes for pods that one ENI carries.
     pub fn per_eni(&self) -> Option<u32> {
         self.limits.as_ref().map(InstanceLimits::pod_addresses_per_eni)
     }
 
-    /// No growth at or beyond this many addresses: the configured figure, else the instance's own.
+    /// No growth at or beyond this many addresses: the configured figure, else the instance's own. Out of prefixes it can
+    /// serve more than EKS's figure says.
     pub fn max_pods(&self) -> Option<u32> {
-        self.config.max_pods.value.or_else(|| self.limits.as_ref().map(InstanceLimits::max_pods))
+        let own = |limits: &InstanceLimits| match self.unit() {
+            Unit::Address => limits.max_pods(),
+            Unit::Prefix => limits.most_addresses(Unit::Prefix),
+        };
+        self.config.max_pods.value.or_else(|| self.limits.as_ref().map(own))
     }
 
     /// ENIs that the node may have on one card, the primary and unmanaged ones included.

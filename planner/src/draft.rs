@@ -152,13 +152,18 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether the address is the own one of an ENI that exists.
-    pub(crate) fn is_primary_address(&self, ip: IpAddr) -> bool {
+    /// The blocks that share an address with a network.
+    pub(crate) fn blocks_over(&self, net: IpNet) -> Vec<Block> {
+        self.ledger.blocks_over(net).cloned().collect()
+    }
+
+    /// Whether the own address of an ENI that exists is in the network.
+    pub(crate) fn has_primary_address(&self, net: IpNet) -> bool {
         self.ledger
             .enis
             .values()
             .filter(|eni| eni.phase != EniPhase::Gone)
-            .any(|eni| eni.primary_ipv4.is_some_and(|own| IpAddr::V4(own) == ip))
+            .any(|eni| eni.primary_ipv4.is_some_and(|own| net.contains(&IpAddr::V4(own))))
     }
 
     pub(crate) fn now(&self) -> BootTime {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holdfast_model::ids::EniId;
+use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::time::{BootTime, Now};
 
 #[cfg(test)]
@@ -21,10 +21,12 @@ struct Learnt {
     since: BootTime,
 }
 
-/// What was learnt of ENIs, and of new ones where the key is `None`.
+/// What was learnt of ENIs, and of new ones where the key is `None`; and how many prefixes a subnet gives at once, which
+/// is told all or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fits {
     learnt: BTreeMap<Option<EniId>, Learnt>,
+    prefixes: BTreeMap<SubnetId, Learnt>,
 }
 
 impl Fits {
@@ -53,6 +55,28 @@ impl Fits {
         }
     }
 
+    /// A subnet has not given so many prefixes at once.
+    pub(crate) fn prefixes_refused(&mut self, subnet: &SubnetId, count: u32, now: &Now) {
+        let most = self.most_prefixes(subnet, now).min(count / 2).max(1);
+        self.prefixes.insert(subnet.clone(), Learnt { most, since: now.boottime });
+    }
+
+    /// The most prefixes to ask of a subnet at once: it has one, or says that it has none.
+    pub(crate) fn most_prefixes(&self, subnet: &SubnetId, now: &Now) -> u32 {
+        let learnt = self.prefixes.get(subnet);
+        learnt.filter(|it| now.boottime.since(it.since) < REMEMBERED_FOR).map_or(u32::MAX, |it| it.most)
+    }
+
+    /// Whether it is being found out how many prefixes a subnet has.
+    pub(crate) fn finds_out(&self, subnet: &SubnetId, now: &Now) -> bool {
+        self.most_prefixes(subnet, now) < u32::MAX
+    }
+
+    /// A subnet has given prefixes: it may have more.
+    pub(crate) fn prefixes_given(&mut self, subnet: &SubnetId) {
+        self.prefixes.remove(subnet);
+    }
+
     /// A read has shown more on this ENI than the ledger had: the refusal may have been about that.
     pub(crate) fn miscounted(&mut self, eni: &EniId) {
         self.learnt.remove(&Some(eni.clone()));
@@ -65,6 +89,6 @@ impl Fits {
 
     /// When what was learnt is forgotten.
     pub(crate) fn forgotten_at(&self) -> impl Iterator<Item = BootTime> {
-        self.learnt.values().map(|learnt| learnt.since.after(REMEMBERED_FOR))
+        self.learnt.values().chain(self.prefixes.values()).map(|learnt| learnt.since.after(REMEMBERED_FOR))
     }
 }

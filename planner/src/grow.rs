@@ -5,11 +5,15 @@
 //! again doubles nothing. An ENI takes one such call at a time; what could not be asked of it meanwhile is asked
 //! of it afterwards, not of a new ENI.
 //!
+//! Prefixes that a subnet does not give, as far as it tells, are asked for in halves; while it has none, or EC2 refuses them for
+//! another reason, ADDs that wait get single addresses.
+//!
 //! A subnet that was found full lately is asked for one address at a time, and only while an ADD waits: it may
 //! have fewer than a whole ENI's worth, and what it has belongs to pods, on whatever node, before spares.
 
 use std::collections::BTreeMap;
 
+use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
 use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::SubnetId;
@@ -28,8 +32,13 @@ use crate::pool::{Pool, targets};
 use crate::source::desired_source;
 use crate::targets::Targets;
 
+mod demand;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use demand::without_prefixes;
+
+use demand::Demand;
 
 /// Tag that tells who owns an ENI; upstream sets it beside the cluster's name.
 const TAG_OWNER: &str = "eks:eni:owner";
@@ -56,7 +65,7 @@ pub(crate) fn growth(
     now: &Now,
 ) -> Growth {
     let targets = targets(desired);
-    let mut short = targets.short(&pool.level);
+    let short = targets.short(&pool.level);
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
         let stalled = (pool.level.waiting > 0).then(|| held_up(observed, now)).flatten();
@@ -85,66 +94,83 @@ pub(crate) fn growth(
     else {
         return Growth::refused(limits_unknown(observed, &node.identity, now));
     };
-    let mut budget = max_pods.saturating_sub(pool.level.total());
+    let (unit, exact) = (targets.unit, targets.are_exact());
+    let lacking = Targets::lacking(&pool.level);
+    let budget = max_pods.saturating_sub(pool.level.total());
+    let mut demand = Demand { unit, short, lacking, budget };
     if budget == 0 {
         return Growth::refused(pods_limit(desired, ledger, &node.identity));
     }
 
-    let by_address = targets.warm.by_address();
-    let lacking = Targets::lacking(&pool.level);
     let mut grown = Growth::default();
     for share in pool.enis.iter().filter(|share| share.room > 0) {
-        if short == 0 || budget == 0 {
+        if demand.short == 0 || demand.budget == 0 {
             break;
         }
         let eni = share.eni;
+        let subnet = &eni.source.subnet;
+        let room = demand.unit_of(observed, subnet, now).of(share.room);
         if eni.phase == EniPhase::Available || busy(ledger, &eni.id) || observed.doubted(&eni.id) {
-            if stuck(ledger, observed, eni, now) {
-                continue;
+            if !stuck(ledger, observed, eni, now) {
+                demand.met_by(room);
             }
-            short = short.saturating_sub(share.room);
             continue;
         }
-        let pause =
-            observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(&eni.source.subnet), now);
+        let pause = observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(subnet), now);
         if let Some(pause) = pause {
             grown.refusal = Some(pause.cause.clone());
             if pause.scope == PauseScope::Api || pause.cause.is_outage() {
                 // It will go on here: no ENI is created only because EC2 wants us to slow down, or did not answer.
-                short = short.saturating_sub(share.room);
+                demand.met_by(room);
             }
             continue;
         }
-        if let Some(last) = running_low(ledger, observed, &eni.source.subnet, now) {
-            if last.open || lacking == 0 {
-                grown.refusal = Some(last.cause);
-                short = short.saturating_sub(share.room);
+        let wanted = match demand.of(observed, subnet, now) {
+            Ok(wanted) => wanted,
+            Err(cause) => {
+                grown.refusal = Some(cause);
+                demand.met_by(unit.of(share.room));
                 continue;
             }
-            grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count: 1 });
+        };
+        if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
+            if is_asked(ledger, subnet) || demand.lacking == 0 {
+                grown.refusal = Some(last);
+                demand.met_by(room);
+                continue;
+            }
+            grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask: Ask::addresses(1) });
             return grown;
         }
-        let count = if by_address { share.room.min(short) } else { share.room }.min(budget);
-        let asked = share.most.map_or(count, |most| most.min(count));
-        grown.changes.push(CloudChange::AssignAddresses { eni: eni.id.clone(), count: asked });
+        let count = if exact { share.room.min(wanted.count) } else { share.room };
+        let count = count.min(wanted.unit.for_addresses(demand.budget));
+        let ask = wanted.unit.of(share.most.map_or(count, |most| most.min(count)));
+        if finds_out(observed, subnet, wanted.unit, now) {
+            if !is_asked(ledger, subnet) {
+                grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
+            }
+            return grown;
+        }
+        grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
         // The others are asked of it next: a few calls tell whether they fit.
-        short = short.saturating_sub(count);
-        budget -= asked;
+        demand.met_by(wanted.unit.of(count));
+        demand.spends(ask);
     }
 
     // An ENI that is being created will take more once it is there.
     for intent in ledger.intents.values() {
-        if let CloudChange::CreateEni { secondary_addresses, .. } = &intent.change {
-            short = short.saturating_sub(per_eni.saturating_sub(*secondary_addresses));
+        if let CloudChange::CreateEni { ask, subnet, .. } = &intent.change {
+            let more = per_eni.saturating_sub(ask.count);
+            demand.met_by(demand.unit_of(observed, subnet, now).of(more));
         }
     }
     let mut claimed = claimed_slots(ledger);
-    while short > 0 {
+    while demand.short > 0 {
         if hidden && !grown.changes.is_empty() {
             return grown;
         }
         let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count() + usize::from(hidden);
-        let full = held >= max_enis as usize || budget == 0 || per_eni == 0;
+        let full = held >= max_enis as usize || demand.budget == 0 || per_eni == 0;
         let limit = full.then(|| {
             // As long as what is attached does not serve, the node is not full of pods.
             let awaited = pool
@@ -157,7 +183,7 @@ pub(crate) fn growth(
                 (None, Some(share)) => {
                     Refusal::EniFull { eni: share.eni.id.clone(), addresses: share.occupied }
                 }
-                (None, None) => limit_reached(desired, ledger, &node.identity, budget),
+                (None, None) => limit_reached(desired, ledger, &node.identity, demand.budget),
             }
         });
         if let Some(refusal) = limit.or_else(|| no_more_enis(observed, &node.identity, now)) {
@@ -165,15 +191,29 @@ pub(crate) fn growth(
             grown.refusal.get_or_insert(refusal);
             return grown;
         }
-        let most = if by_address { per_eni.min(short) } else { per_eni };
-        let mut count = most.min(budget).min(observed.fits.most(None, now).unwrap_or(u32::MAX));
-        if let Some(last) = running_low(ledger, observed, &node.identity.subnet, now) {
-            if last.open || lacking == 0 {
-                grown.refusal = Some(last.cause);
+        let subnet = &node.identity.subnet;
+        let wanted = match demand.of(observed, subnet, now) {
+            Ok(wanted) => wanted,
+            Err(cause) => {
+                grown.refusal = Some(cause);
                 return grown;
             }
-            count = 1;
-            short = 1;
+        };
+        let most = if exact { per_eni.min(wanted.count) } else { per_eni };
+        let fits = observed.fits.most(None, now).unwrap_or(u32::MAX);
+        let mut ask = wanted.unit.of(most.min(wanted.unit.for_addresses(demand.budget)).min(fits));
+        let mut last_one = false;
+        if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
+            if is_asked(ledger, subnet) || demand.lacking == 0 {
+                grown.refusal = Some(last);
+                return grown;
+            }
+            (ask.count, last_one) = (1, true);
+        } else if finds_out(observed, subnet, wanted.unit, now) {
+            if is_asked(ledger, subnet) {
+                return grown;
+            }
+            last_one = true;
         }
         let avoided = claimed.union(&observed.avoided_slots(now)).copied().collect();
         let slot = lowest_free_slot(pool.key.card, &avoided);
@@ -183,10 +223,13 @@ pub(crate) fn growth(
             desired_source(ledger, &node.identity),
             &node.identity,
             slot,
-            count,
+            ask,
         ));
-        short = short.saturating_sub(count);
-        budget -= count;
+        demand.met_by(ask);
+        demand.spends(ask);
+        if last_one {
+            break;
+        }
     }
     // Whatever was refused on one ENI has been asked for elsewhere, unless the wait is all there is to do; then what
     // holds up the calls under way is what an ADD waits for.
@@ -227,29 +270,33 @@ fn no_more_enis(observed: &Observed, node: &NodeIdentity, now: &Now) -> Option<R
         .map(|pause| pause.cause.clone())
 }
 
-/// A subnet that was found full lately.
-struct LowSubnet {
-    cause: Refusal,
-    /// Whether a call that takes from it is open.
-    open: bool,
+/// Why a subnet that single addresses are asked of was found full lately, if it was. Of prefixes it says by itself whether
+/// there are any.
+fn running_low(observed: &Observed, subnet: &SubnetId, unit: Unit, now: &Now) -> Option<Refusal> {
+    let low = observed.pauses.low_subnet(subnet, now).filter(|_| unit == Unit::Address);
+    low.map(|pause| pause.cause.clone())
 }
 
-fn running_low(ledger: &Ledger, observed: &Observed, subnet: &SubnetId, now: &Now) -> Option<LowSubnet> {
-    let pause = observed.pauses.low_subnet(subnet, now)?;
-    let open = ledger.intents.values().any(|intent| match &intent.change {
+/// Whether it is being found out how many prefixes a subnet has, which takes one call at a time.
+fn finds_out(observed: &Observed, subnet: &SubnetId, unit: Unit, now: &Now) -> bool {
+    unit == Unit::Prefix && observed.fits.finds_out(subnet, now)
+}
+
+/// Whether a call that takes from a subnet is open.
+fn is_asked(ledger: &Ledger, subnet: &SubnetId) -> bool {
+    ledger.intents.values().any(|intent| match &intent.change {
         CloudChange::CreateEni { subnet: from, .. } => from == subnet,
-        CloudChange::AssignAddresses { eni, .. } => {
+        CloudChange::Assign { eni, .. } => {
             ledger.enis.get(eni).is_some_and(|eni| &eni.source.subnet == subnet)
         }
         _ => false,
-    });
-    Some(LowSubnet { cause: pause.cause.clone(), open })
+    })
 }
 
 /// Whether what keeps this ENI from growing will not pass by itself soon.
 fn stuck(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: &Now) -> bool {
     ledger.intents_on(&eni.id).any(|intent| {
-        matches!(intent.change, CloudChange::UnassignAddresses { .. })
+        matches!(intent.change, CloudChange::Unassign { .. })
             && observed.pause_of(intent.change.api(), Some(&eni.id), None, now).is_some()
     })
 }
@@ -257,7 +304,9 @@ fn stuck(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: &Now) -> bo
 /// The cause that holds up growth that was asked for. What no call has got past since counts on after its rest: the
 /// next try is no better until it is answered.
 pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
-    let resting = |pause: &&Pause| pause.until > now.boottime;
+    // While a subnet has no prefixes, what is asked for is single addresses.
+    let resting =
+        |pause: &&Pause| pause.until > now.boottime && !matches!(pause.scope, PauseScope::Prefixes(_));
     let unbroken = |pause: &&Pause| {
         pause.scope == PauseScope::Api
             && pause.cause.is_outage()
@@ -310,7 +359,7 @@ fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) ->
     let ours = most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
     let set_aside = ledger.uses.values().filter(|what| matches!(what, Use::Suspect(_))).count();
     Refusal::InstanceFull {
-        addresses: ours * desired.per_eni().unwrap_or(0),
+        addresses: desired.unit().of(ours.saturating_mul(desired.per_eni().unwrap_or(0))).brings(),
         instance_type: node.instance_type.clone(),
         set_aside: u32::try_from(set_aside).unwrap_or(u32::MAX),
     }
@@ -321,7 +370,7 @@ fn create(
     source: EniSource,
     node: &NodeIdentity,
     slot: EniSlot,
-    secondary_addresses: u32,
+    ask: Ask,
 ) -> CloudChange {
     let mut tags: BTreeMap<String, String> = desired.config.extra_tags.value.clone();
     tags.insert(TAG_INSTANCE.to_owned(), node.instance.to_string());
@@ -332,7 +381,7 @@ fn create(
     CloudChange::CreateEni {
         subnet: source.subnet,
         security_groups: source.security_groups.into_iter().flatten().collect(),
-        secondary_addresses,
+        ask,
         slot,
         description: format!("aws-K8S-{}", node.instance),
         tags,

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_model::block::BlockState;
+use holdfast_model::block::{Block, BlockState};
 use holdfast_model::eni::{EniPhase, EniRecord, Management};
 use holdfast_model::ids::{EniId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::reading::TOMBSTONE;
 
@@ -40,6 +40,8 @@ pub struct HintDiff {
     /// Where there are any: ENIs that are gone and keep their place for their pods. Who sits in one of those is not taken in, however
     /// often it is read; when one of them has left, it is another difference.
     pub kept: BTreeSet<EniId>,
+    /// ENIs with other delegated prefixes than the ledger has, and those that are shown.
+    pub prefixes: BTreeMap<EniId, BTreeSet<Ipv4Net>>,
     /// ENIs with other security groups than the ledger has, and those that are shown.
     pub groups: BTreeMap<EniId, BTreeSet<SecurityGroupId>>,
 }
@@ -47,12 +49,14 @@ pub struct HintDiff {
 impl HintDiff {
     /// Whether the ledger has become what the hint showed.
     pub(crate) fn agrees_with(&self, ledger: &Ledger) -> bool {
-        let differing = self.differing.iter().all(|(id, shown)| {
-            ledger
-                .enis
-                .get(id)
-                .is_none_or(|eni| eni.management != Management::Managed || *shown == expected(ledger, eni))
-        });
+        let managed = |id| ledger.enis.get(id).filter(|eni| eni.management == Management::Managed);
+        let differing =
+            self.differing
+                .iter()
+                .all(|(id, shown)| managed(id).is_none_or(|eni| *shown == expected(ledger, eni)))
+                && self.prefixes.iter().all(|(id, shown)| {
+                    managed(id).is_none_or(|eni| *shown == expected_prefixes(ledger, eni))
+                });
         let missing = self.missing.iter().all(|id| {
             ledger.enis.get(id).is_none_or(|eni| eni.attachment().is_none() || is_away(ledger, eni))
         });
@@ -69,13 +73,15 @@ impl HintDiff {
     }
 }
 
-/// Compares the hint (addresses by MAC, the ENI's own included, and security groups) with the ledger. Differences that a change
+/// Compares the hint (addresses by MAC, the ENI's own included; security groups; and prefixes, of ENIs of which it tells
+/// them) with the ledger. Differences that a change
 /// of ours younger than a minute explains are left out. `None`: they agree. Sets are compared, never counts: equal
 /// counts hid a swap once (cni#3019).
 pub fn compare_hint(
     ledger: &Ledger,
     enis: &BTreeMap<MacAddr, BTreeSet<IpAddr>>,
     groups: &BTreeMap<MacAddr, BTreeSet<SecurityGroupId>>,
+    prefixes: &BTreeMap<MacAddr, BTreeSet<Ipv4Net>>,
     now: &Now,
 ) -> Option<HintDiff> {
     let mut diff = HintDiff::default();
@@ -92,6 +98,12 @@ pub fn compare_hint(
                 diff.differing.insert(eni.id.clone(), shown.clone());
             }
             Some(_) => {}
+        }
+        if let Some(shown) = prefixes.get(&eni.mac)
+            && eni.management == Management::Managed
+            && *shown != expected_prefixes(ledger, eni)
+        {
+            diff.prefixes.insert(eni.id.clone(), shown.clone());
         }
     }
     // Those of the primary are never of our making, so no change of ours explains them.
@@ -141,14 +153,27 @@ fn has_others(eni: &EniRecord, shown: &BTreeSet<SecurityGroupId>) -> bool {
     eni.source.security_groups.as_ref().is_some_and(|known| known != shown)
 }
 
-/// What the hint would show if the ledger were right.
+/// The addresses that the hint would show if the ledger were right.
 fn expected(ledger: &Ledger, eni: &EniRecord) -> BTreeSet<IpAddr> {
-    ledger
-        .blocks_on(&eni.id)
-        .filter(|block| block.is_host() && matches!(block.state, BlockState::Held | BlockState::Leaving(_)))
+    there(ledger, eni)
+        .filter(|block| block.is_host())
         .map(|block| block.net.addr())
         .chain(eni.primary_ipv4.map(IpAddr::V4))
         .collect()
+}
+
+/// The prefixes that it would show.
+fn expected_prefixes(ledger: &Ledger, eni: &EniRecord) -> BTreeSet<Ipv4Net> {
+    let prefix = |block: &Block| match block.net {
+        IpNet::V4(net) if !block.is_host() => Some(net),
+        _ => None,
+    };
+    there(ledger, eni).filter_map(prefix).collect()
+}
+
+fn there<'a>(ledger: &'a Ledger, eni: &EniRecord) -> impl Iterator<Item = &'a Block> {
+    let blocks = ledger.blocks_on(&eni.id);
+    blocks.filter(|block| matches!(block.state, BlockState::Held | BlockState::Leaving(_)))
 }
 
 /// Fills in the subnet ranges that the ledger lacks from what the metadata service shows.

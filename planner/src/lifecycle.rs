@@ -80,11 +80,8 @@ pub(crate) fn advance(
                     steps.push(step);
                     continue;
                 }
-                let free = pool
-                    .enis
-                    .iter()
-                    .find(|share| share.eni.id == eni.id)
-                    .map_or(0, crate::pool::EniPool::free_count);
+                let free =
+                    pool.enis.iter().find(|share| share.eni.id == eni.id).map_or(0, |share| share.free);
                 if desired.limits.is_some() && targets(desired).spare(&level, free) {
                     level.free = level.free.saturating_sub(free);
                     // Left over from a growth that died with an earlier process. Its ADDs may well come again.

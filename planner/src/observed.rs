@@ -2,7 +2,6 @@
 //! what is under way and what has to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
@@ -14,6 +13,7 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
+use ipnet::IpNet;
 
 use crate::budget::Budget;
 use crate::desired::Desired;
@@ -163,6 +163,13 @@ impl Observed {
         if let Some((eni, count)) = &settlement.too_many {
             self.fits.refused(eni.as_ref(), *count, now);
         }
+        if let Some((subnet, count)) = &settlement.no_blocks {
+            self.fits.prefixes_refused(subnet, *count, now);
+            if *count > 1 {
+                // Half as many are asked for at once.
+                return;
+            }
+        }
         if let Some(setback) = &settlement.setback {
             self.pauses.setback(setback, sent, now, draw);
             // What EC2 has against this one ENI may be somebody's who has it now.
@@ -172,6 +179,10 @@ impl Observed {
             return;
         }
         self.pauses.recovered(api, settlement.eni.as_ref());
+        if let Some(subnet) = &settlement.gave_prefixes {
+            self.pauses.prefixes_given(subnet);
+            self.fits.prefixes_given(subnet);
+        }
         // A creation is about no ENI that there was.
         if matches!(api, Api::AssignPrivateIpAddresses | Api::CreateNetworkInterface) {
             self.fits.accepted(settlement.eni.as_ref(), now);
@@ -246,9 +257,9 @@ impl Observed {
 
     /// Notes the addresses that an adoption found. Call it with the ledger as it was before.
     pub fn note_found(&mut self, before: &Ledger, changes: &[Change], began: BootTime) {
-        let used = |ip| {
-            before.uses.contains_key(&ip)
-                || changes.iter().any(|change| matches!(change, Change::PutUse(other, _) if *other == ip))
+        let used = |net: IpNet| {
+            before.uses_in(net).next().is_some()
+                || changes.iter().any(|change| matches!(change, Change::PutUse(ip, _) if net.contains(ip)))
         };
         for change in changes {
             let Change::PutBlock(block) = change else { continue };
@@ -257,9 +268,9 @@ impl Observed {
                 continue;
             }
             self.fits.miscounted(&block.eni);
-            if used(block.net.addr()) {
+            if used(block.net) {
                 let from = began.after(ABSENCE_BELIEVED_AFTER);
-                self.reads.want_from(Reason::Unasked(block.net.addr()), from);
+                self.reads.want_from(Reason::Unasked(block.net), from);
             }
         }
     }
@@ -346,20 +357,20 @@ impl Observed {
 
     /// What the read has borne out, and what a later one has to.
     fn note_shown(&mut self, ledger: &Ledger, reading: Reading<'_>) {
-        let shown = |ip: &IpAddr| reading.views.iter().any(|view| view.secondary.contains(ip));
+        let shown = |net: &IpNet| reading.views.iter().any(|view| view.shows(*net));
         let full = matches!(reading.read, CloudRead::InstanceEnis { .. });
         let mut again = Vec::new();
         self.reads.settle(|reason, from| match reason {
-            Reason::Unasked(ip) => {
+            Reason::Unasked(net) => {
                 let late = reading.began >= from;
-                let known = ledger.block_of(*ip).is_some();
-                if known && late && full && !shown(ip) {
+                let known = ledger.blocks.contains_key(net);
+                if known && late && full && !shown(net) {
                     // Not dropped either, since its ENI was changed meanwhile: asked again, not at once.
-                    again.push(*ip);
+                    again.push(*net);
                 }
-                !known || (late && shown(ip))
+                !known || (late && shown(net))
             }
-            Reason::NotShown(ip) => ledger.block_of(*ip).is_none(),
+            Reason::NotShown(net) => !ledger.blocks.contains_key(net),
             Reason::Hinted(hint) => hint.agrees_with(ledger),
             Reason::PrimaryNotShown => full && reading.is_whole(ledger),
             Reason::LedgerLost => full && reading.is_whole(ledger) && reading.began >= from,
@@ -368,8 +379,8 @@ impl Observed {
         if full && !reading.is_whole(ledger) {
             self.reads.want(Reason::PrimaryNotShown, reading.began);
         }
-        for ip in again {
-            self.reads.want_from(Reason::Unasked(ip), reading.began.after(ABSENCE_BELIEVED_AFTER));
+        for net in again {
+            self.reads.want_from(Reason::Unasked(net), reading.began.after(ABSENCE_BELIEVED_AFTER));
         }
     }
 
@@ -379,16 +390,17 @@ impl Observed {
             else {
                 continue;
             };
-            for block in ledger.blocks_on(&record.id).filter(|block| block.is_host()) {
-                let ip = block.net.addr();
-                if view.secondary.contains(&ip) || block.state != BlockState::Held {
-                    self.reads.address_shown(ip);
+            for block in ledger.blocks_on(&record.id) {
+                if view.shows(block.net) || block.state != BlockState::Held {
+                    self.reads.block_shown(block.net);
                 } else {
                     let settled = record.changed.after(ABSENCE_BELIEVED_AFTER);
                     let of_a_pod =
                         ledger.is_somebodys(block).then(|| block.shown.after(VIEWS_ARE_OLD_AT_MOST));
-                    self.reads
-                        .want_from(Reason::NotShown(ip), of_a_pod.map_or(settled, |from| from.max(settled)));
+                    self.reads.want_from(
+                        Reason::NotShown(block.net),
+                        of_a_pod.map_or(settled, |from| from.max(settled)),
+                    );
                 }
             }
         }
@@ -517,9 +529,7 @@ impl Observed {
             |intent: &&Intent| self.is_under_way(intent.id) || intent.sending == Sending::NeverSent;
         let open = ledger.intents.values().filter(|intent| !under_way(intent));
         open.filter_map(|intent| match &intent.change {
-            CloudChange::AssignAddresses { eni, .. } | CloudChange::AttachEni { eni, .. } => {
-                Some(eni.clone())
-            }
+            CloudChange::Assign { eni, .. } | CloudChange::AttachEni { eni, .. } => Some(eni.clone()),
             _ => None,
         })
         .chain(ledger.enis.values().filter(|eni| is_left(ledger, eni)).map(|eni| eni.id.clone()))

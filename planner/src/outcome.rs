@@ -17,6 +17,8 @@ pub enum PauseScope {
     Eni(EniId),
     /// Calls that take addresses from this subnet, by whatever API.
     Subnet(SubnetId),
+    /// Those that take prefixes from this subnet; single addresses may be had.
+    Prefixes(SubnetId),
     /// Calls that bring the node another ENI, by whatever API, after others took one away. That one is attached again says
     /// nothing about whether it stays.
     Others,
@@ -49,8 +51,10 @@ pub enum Fault {
         /// How long EC2 asked to wait, if it said.
         retry_after: Option<Duration>,
     },
-    /// The subnet has no free address or block.
+    /// The subnet has no free address.
     SubnetFull,
+    /// The subnet has no wholly free block for a prefix.
+    NoFreeBlock,
     /// The ENI carries as many addresses as it can.
     AddressLimit,
     /// The instance has as many ENIs as it can.
@@ -87,8 +91,12 @@ pub struct Settlement {
     pub setback: Option<Setback>,
     /// Read this before trusting the ledger about it again.
     pub doubt: Option<CloudRead>,
-    /// So many addresses are more than fit on that ENI, or on a new one.
+    /// So many addresses or prefixes are more than fit on that ENI, or on a new one.
     pub too_many: Option<(Option<EniId>, u32)>,
+    /// That subnet has not given so many prefixes at once.
+    pub no_blocks: Option<(SubnetId, u32)>,
+    /// That subnet has given prefixes.
+    pub gave_prefixes: Option<SubnetId>,
     /// Nothing can be attached there, whatever the ledger says.
     pub taken: Option<EniSlot>,
 }
@@ -150,6 +158,12 @@ impl Setback {
             longest,
             at_least: Duration::ZERO,
         };
+        if let (PauseScope::Prefixes(subnet), Some(Fault::SubnetFull | Fault::NoFreeBlock)) = (&scope, fault)
+        {
+            // Single addresses are asked for meanwhile, and a whole fleet asks: this may rest long.
+            let cause = Refusal::SubnetFragmented { subnet: subnet.clone() };
+            return of(scope, cause, seconds(10), seconds(1800));
+        }
         match fault {
             // Throttling is about the account's rate of this action, so all such calls slow down together.
             Some(Fault::Throttled { retry_after }) => Self {
@@ -157,7 +171,7 @@ impl Setback {
                 ..of(PauseScope::Api, Refusal::Throttled { api }, Duration::from_millis(500), seconds(60))
             },
             // Upstream rests 120 s from the start. Here the next call asks for less, so it may come sooner.
-            Some(Fault::SubnetFull) => match subnet {
+            Some(Fault::SubnetFull | Fault::NoFreeBlock) => match subnet {
                 Some(subnet) => of(
                     PauseScope::Subnet(subnet.clone()),
                     Refusal::SubnetFull { subnet: subnet.clone() },
@@ -189,6 +203,10 @@ impl Setback {
             // The next call asks for less, down to nothing, or for another slot, so it may come soon.
             Some(Fault::AddressLimit | Fault::SlotTaken) => {
                 of(scope, Refusal::Miscounted { api, cause }, Duration::from_millis(500), seconds(10))
+            }
+            // Most likely the type does none, and will not for as long as the instance runs.
+            Some(Fault::Rejected) if matches!(scope, PauseScope::Prefixes(_)) => {
+                of(scope, Refusal::Rejected { api, cause }, seconds(10), seconds(4 * 3600))
             }
             Some(Fault::TokenMismatch | Fault::Rejected) => {
                 of(scope, Refusal::Rejected { api, cause }, seconds(10), seconds(600))

@@ -56,6 +56,7 @@ impl Pauses {
             PauseScope::Api => pause.api == api,
             PauseScope::Eni(id) => pause.api == api && Some(id) == eni,
             PauseScope::Subnet(id) => Some(id) == subnet,
+            PauseScope::Prefixes(_) => false,
             PauseScope::Others => matches!(api, Api::AttachNetworkInterface | Api::CreateNetworkInterface),
         })
     }
@@ -66,6 +67,18 @@ impl Pauses {
             matches!(&pause.scope, PauseScope::Subnet(id) if id == subnet)
                 && now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER
         })
+    }
+
+    /// Why no prefixes are asked of this subnet now.
+    pub(crate) fn of_prefixes(&self, subnet: &SubnetId, now: &Now) -> Option<&Pause> {
+        self.all.iter().find(|pause| {
+            matches!(&pause.scope, PauseScope::Prefixes(id) if id == subnet) && pause.until > now.boottime
+        })
+    }
+
+    /// A subnet has given prefixes.
+    pub(crate) fn prefixes_given(&mut self, subnet: &SubnetId) {
+        self.all.retain(|pause| !matches!(&pause.scope, PauseScope::Prefixes(id) if id == subnet));
     }
 
     /// A call that was sent then had a setback.
@@ -102,7 +115,8 @@ impl Pauses {
                 || match &pause.scope {
                     PauseScope::Api | PauseScope::Subnet(_) => false,
                     PauseScope::Eni(id) => Some(id) != eni,
-                    PauseScope::Others => true,
+                    // What of another unit went well says nothing.
+                    PauseScope::Prefixes(_) | PauseScope::Others => true,
                 }
         });
     }

@@ -21,7 +21,7 @@ use crate::pauses::SETBACKS_FORGOTTEN_AFTER;
 use crate::pool::Pool;
 use crate::reads::reads;
 use crate::report::Report;
-use crate::shrink::shrink;
+use crate::shrink::{Outlook, shrink};
 use crate::source;
 use crate::step::Step;
 
@@ -79,12 +79,14 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let grown = growth(desired, ledger, observed, &pool, now);
     let report = Report::of(desired, ledger, observed, &pool, &grown, now);
+    let outlook = Outlook { pool: &pool, grown: &grown };
+    let given_back = shrink(desired, ledger, observed, outlook, now, &mut looks, &mut agenda);
     // How much is wanted besides, the next plan knows.
     match taken_back {
         Some(step) => steps.push(step),
         None => steps.extend(grown.changes.into_iter().map(Step::Open)),
     }
-    steps.extend(shrink(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
+    steps.extend(given_back);
     let reads =
         reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
     let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();
@@ -125,7 +127,7 @@ fn repeats(ledger: &Ledger, observed: &Observed, now: &Now, looks: &mut Looks<'_
             let eni = intent.change.eni();
             let subnet = match &intent.change {
                 CloudChange::CreateEni { subnet, .. } => Some(subnet),
-                CloudChange::AttachEni { .. } | CloudChange::AssignAddresses { .. }
+                CloudChange::AttachEni { .. } | CloudChange::Assign { .. }
                     if intent.sending != Sending::NeverSent =>
                 {
                     return false;

@@ -1,14 +1,13 @@
 //! The pool as the ledger shows it, ENI by ENI.
 
-use std::net::IpAddr;
-
-use holdfast_model::block::{Block, BlockState};
+use holdfast_model::block::{Ask, Block, BlockState, Unit};
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::{Family, PoolKey};
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
+use ipnet::IpNet;
 
 use crate::desired::Desired;
 use crate::observed::{LINK_TAKES_AT_MOST, Observed};
@@ -18,15 +17,28 @@ use crate::targets::{Level, Targets};
 pub(crate) struct EniPool<'a> {
     pub(crate) eni: &'a EniRecord,
     pub(crate) leased: u32,
-    /// Free ones, in order.
-    pub(crate) free: Vec<IpAddr>,
+    /// Free addresses in blocks of the pool's unit.
+    pub(crate) free: u32,
+    /// Resting ones there.
     pub(crate) cooling: u32,
+    /// Blocks of the pool's unit of which nothing is used, in order.
+    pub(crate) idle: Vec<IpNet>,
+    /// The same of the other unit.
+    pub(crate) beside: Beside,
     /// Room that nothing takes or is going to take. None while it is not known how much there is.
     pub(crate) room: u32,
     /// The most that EC2 is asked for at once after it has refused more; none: the ENI is full, whatever its type says.
     pub(crate) most: Option<u32>,
     /// Addresses and prefixes that are on it.
     pub(crate) occupied: u32,
+}
+
+/// What an ENI has in blocks of the unit that the pool does not want.
+#[derive(Default)]
+pub(crate) struct Beside {
+    pub(crate) free: u32,
+    pub(crate) cooling: u32,
+    pub(crate) idle: Vec<IpNet>,
 }
 
 /// All ENIs that carry the pool or are about to, by slot.
@@ -46,35 +58,33 @@ impl<'a> Pool<'a> {
         observed: &Observed,
         now: &Now,
     ) -> Self {
-        let per_eni = desired.per_eni().unwrap_or(0);
+        let (per_eni, unit) = (desired.per_eni().unwrap_or(0), desired.unit());
         let mut level = Level { waiting: observed.waiting_for(key), ..Level::default() };
         let mut on_the_way = 0;
         for intent in ledger.intents.values() {
-            if let CloudChange::CreateEni { secondary_addresses, slot, .. } = &intent.change
+            if let CloudChange::CreateEni { ask, slot, .. } = &intent.change
                 && slot.card == key.card
             {
-                on_the_way += secondary_addresses;
+                on_the_way = u32::saturating_add(on_the_way, ask.brings());
+                level.comes(*ask, unit);
             }
         }
-        level.free += on_the_way;
         let mut enis: Vec<EniPool<'a>> = Vec::new();
         for eni in ledger.enis.values().filter(|eni| carries(eni, key)) {
-            let mut share =
-                EniPool { eni, leased: 0, free: Vec::new(), cooling: 0, room: 0, most: None, occupied: 0 };
-            let mut occupied = 0;
+            let mut share = EniPool::empty(eni);
             for block in ledger.blocks_on(&eni.id) {
-                occupied += u32::from(block.occupies());
+                share.occupied += u32::from(block.occupies());
                 if gives(block, key) {
-                    share.count(ledger, block, observed, now);
+                    share.count(ledger, block, unit, observed, now);
                 }
             }
-            let asked: u32 = ledger
+            let asked: Vec<Ask> = ledger
                 .intents_on(&eni.id)
                 .filter_map(|intent| match &intent.change {
-                    CloudChange::AssignAddresses { count, .. } => Some(*count),
+                    CloudChange::Assign { ask, .. } => Some(*ask),
                     _ => None,
                 })
-                .sum();
+                .collect();
             level.leased += share.leased;
             if observed.keeps_failing(&eni.id, now) || cannot_be_set_up(ledger, observed, eni, now) {
                 // Its addresses are out of reach, and what it would be given too: others make up for it.
@@ -85,14 +95,17 @@ impl<'a> Pool<'a> {
             share.most = observed.fits.most(Some(&eni.id), now);
             // Before it is believed to be full, a read tells what is on it.
             let full = share.most == Some(0) && !observed.doubted(&eni.id);
-            share.room = if full { 0 } else { per_eni.saturating_sub(occupied + asked) };
-            share.occupied = occupied;
-            let free = share.free_count();
-            level.free += free + asked;
+            let filled: u32 = asked.iter().fold(0, |sum, ask| sum.saturating_add(ask.count));
+            share.room = if full { 0 } else { per_eni.saturating_sub(share.occupied.saturating_add(filled)) };
+            level.free += share.free;
+            level.beside += share.beside.free;
             level.cooling += share.cooling;
-            on_the_way += asked;
+            for ask in asked {
+                on_the_way = u32::saturating_add(on_the_way, ask.brings());
+                level.comes(ask, unit);
+            }
             if eni.phase == EniPhase::Available || !observed.ready_enis.contains(&eni.id) {
-                on_the_way += free;
+                on_the_way += share.free + share.beside.free;
             }
             enis.push(share);
         }
@@ -101,30 +114,54 @@ impl<'a> Pool<'a> {
     }
 }
 
-impl EniPool<'_> {
-    /// Nothing on it is held or rests.
-    pub(crate) fn idle(&self) -> bool {
-        self.leased == 0 && self.cooling == 0
-    }
-
-    /// Takes in a block of one address.
-    fn count(&mut self, ledger: &Ledger, block: &Block, observed: &Observed, now: &Now) {
-        let ip = block.net.addr();
-        let held = block.state == BlockState::Held;
-        match ledger.uses.get(&ip) {
-            Some(Use::Leased(_)) => self.leased += 1,
-            Some(what @ Use::Cooling(_))
-                if observed.reads.unasked(ip).is_some() || (held && !what.is_over(now)) =>
-            {
-                self.cooling += 1;
-            }
-            Some(Use::Cooling(_)) | None if held => self.free.push(ip),
-            Some(Use::Cooling(_) | Use::Suspect(_)) | None => {}
+impl Level {
+    /// So much is asked for.
+    fn comes(&mut self, ask: Ask, unit: Unit) {
+        if ask.unit == unit {
+            self.free = self.free.saturating_add(ask.brings());
+        } else {
+            self.beside = self.beside.saturating_add(ask.brings());
         }
     }
+}
 
-    pub(crate) fn free_count(&self) -> u32 {
-        u32::try_from(self.free.len()).unwrap_or(u32::MAX)
+impl<'a> EniPool<'a> {
+    fn empty(eni: &'a EniRecord) -> Self {
+        let (idle, beside) = (Vec::new(), Beside::default());
+        Self { eni, leased: 0, free: 0, cooling: 0, idle, beside, room: 0, most: None, occupied: 0 }
+    }
+
+    /// Nothing on it is held or rests.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.leased == 0 && self.cooling == 0 && self.beside.cooling == 0
+    }
+
+    /// Takes in a block.
+    fn count(&mut self, ledger: &Ledger, block: &Block, unit: Unit, observed: &Observed, now: &Now) {
+        let held = block.state == BlockState::Held;
+        let unasked = observed.reads.unasked(block.net).is_some();
+        let (mut used, mut leased, mut cooling) = (0, 0, 0);
+        for (_, what) in ledger.uses_in(block.net) {
+            match what {
+                Use::Leased(_) => leased += 1,
+                Use::Cooling(_) if unasked || (held && !what.is_over(now)) => cooling += 1,
+                Use::Cooling(_) => continue,
+                Use::Suspect(_) => {}
+            }
+            used += 1;
+        }
+        self.leased += leased;
+        let free = if held { block.unit().addresses().saturating_sub(used) } else { 0 };
+        let idle = (held && used == 0).then_some(block.net);
+        if block.unit() == unit {
+            self.free += free;
+            self.cooling += cooling;
+            self.idle.extend(idle);
+        } else {
+            self.beside.free += free;
+            self.beside.cooling += cooling;
+            self.beside.idle.extend(idle);
+        }
     }
 }
 
@@ -139,7 +176,8 @@ fn cannot_be_set_up(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: 
 
 /// The targets for a card of this node.
 pub(crate) fn targets(desired: &Desired<'_>) -> Targets {
-    Targets { warm: desired.config.warm.value, per_eni: desired.per_eni().unwrap_or(0) }
+    let (warm, unit) = (desired.config.warm.value, desired.unit());
+    Targets { warm, unit, per_eni: desired.per_eni().unwrap_or(0) }
 }
 
 /// Whether the ENI is, or is to be, part of the pool.
@@ -150,9 +188,9 @@ fn carries(eni: &EniRecord, key: PoolKey) -> bool {
         && eni.slot().is_some_and(|slot| slot.card == key.card)
 }
 
-/// Whether the pool takes its addresses from this block. Delegated prefixes take up room and are not leased from.
+/// Whether the pool takes its addresses from this block.
 pub(crate) fn gives(block: &Block, key: PoolKey) -> bool {
-    block.is_host() && Family::of(block.net.addr()) == key.family
+    block.is_leasable() && Family::of(block.net.addr()) == key.family
 }
 
 #[cfg(test)]

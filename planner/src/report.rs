@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use holdfast_model::block::Unit;
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::EniRecord;
 use holdfast_model::lease::LeasePhase;
@@ -13,7 +14,7 @@ use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
-use crate::grow::{Growth, growth, held_up};
+use crate::grow::{Growth, growth, held_up, without_prefixes};
 use crate::observed::Observed;
 use crate::pool::Pool;
 use crate::targets::Level;
@@ -29,6 +30,9 @@ pub struct Report {
     pub ready: Option<BootTime>,
     /// Why the pool does not grow as far as it should. `None` when it has, or is about to have, what it needs.
     pub refusal: Option<Refusal>,
+    /// What the pool makes do without, although the settings ask for it and every ADD is served: prefixes, that the subnet or
+    /// the type does not give.
+    pub without: Option<Refusal>,
     /// Whether growth that was asked for is held up.
     held_up: bool,
     /// Whether anything is under way that may bring addresses.
@@ -86,16 +90,17 @@ impl Report {
         growth: &Growth,
         now: &Now,
     ) -> Self {
-        let asked_for: u32 = growth.changes.iter().map(addresses_of).sum();
+        let asked_for = growth.changes.iter().map(addresses_of).fold(0, u32::saturating_add);
         let resting = resting(ledger, observed, now).map(|left| now.boottime.after(left)).min();
         // A rest that is about to begin.
         let releasing = ledger.leases.values().any(|lease| lease.phase == LeasePhase::Releasing);
         let released = releasing.then(|| now.boottime.after(desired.config.cooldown.value));
         Self {
             level: pool.level,
-            coming: pool.on_the_way + asked_for,
+            coming: pool.on_the_way.saturating_add(asked_for),
             ready: resting.into_iter().chain(released).min(),
             refusal: growth.refusal.clone(),
+            without: without(desired, ledger, observed, now),
             held_up: held_up(observed, now).is_some(),
             under_way: pool.on_the_way > 0 || !growth.changes.is_empty(),
             awaited: awaited(ledger),
@@ -124,6 +129,14 @@ impl Report {
     }
 }
 
+fn without(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Refusal> {
+    let node = &ledger.node.as_ref()?.identity;
+    if desired.lacks_prefixes() {
+        return Some(Refusal::NoPrefixes { instance_type: node.instance_type.clone() });
+    }
+    without_prefixes(observed, &node.subnet, now).filter(|_| desired.unit() == Unit::Prefix)
+}
+
 /// How much is left of each rest.
 fn resting(ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Item = Duration> {
     ledger.uses.iter().filter_map(|(ip, what)| {
@@ -131,8 +144,10 @@ fn resting(ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Ite
         let block = ledger.block_of(*ip).filter(|_| ledger.is_held(*ip))?;
         ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni))?;
         // The read that proves it may take a while.
-        let read =
-            observed.reads.unasked(*ip).map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
+        let read = observed
+            .reads
+            .unasked(block.net)
+            .map(|proven| proven.since(now.boottime).max(Duration::from_secs(1)));
         rest.remaining(now).max(read)
     })
 }
@@ -140,8 +155,7 @@ fn resting(ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Ite
 /// How many addresses a change brings.
 fn addresses_of(change: &CloudChange) -> u32 {
     match change {
-        CloudChange::AssignAddresses { count, .. } => *count,
-        CloudChange::CreateEni { secondary_addresses, .. } => *secondary_addresses,
+        CloudChange::CreateEni { ask, .. } | CloudChange::Assign { ask, .. } => ask.brings(),
         _ => 0,
     }
 }

@@ -5,6 +5,7 @@
 //! would otherwise starve beside a pool that looks full (cni#2896). And an ADD that waits counts as an assigned
 //! address, so that targets of zero still grow the pool (cni#2482).
 
+use holdfast_model::block::Unit;
 use holdfast_model::config::WarmTargets;
 
 /// The pool's figures. Addresses that are on their way (open assignments and creations) count as free ones.
@@ -18,6 +19,9 @@ pub struct Level {
     pub cooling: u32,
     /// ADDs that wait for an address.
     pub waiting: u32,
+    /// Free addresses in blocks of the other unit: single ones where prefixes are wanted, and the other way round. They
+    /// serve who waits, and no target counts on them.
+    pub beside: u32,
 }
 
 impl Level {
@@ -27,7 +31,7 @@ impl Level {
     }
 
     fn assigned(&self) -> u32 {
-        self.leased.saturating_add(self.waiting)
+        self.leased.saturating_add(self.waiting.saturating_sub(self.beside))
     }
 
     fn available(&self) -> u32 {
@@ -45,33 +49,72 @@ impl Level {
 pub struct Targets {
     /// The configured warm targets.
     pub warm: WarmTargets,
-    /// Addresses for pods that one ENI carries.
+    /// In what the pool grows and shrinks.
+    pub unit: Unit,
+    /// So many of them one ENI carries.
     pub per_eni: u32,
 }
 
+/// Which of the targets rule.
+enum Ruling {
+    Addresses,
+    Prefixes,
+    Enis,
+}
+
 impl Targets {
-    /// How many addresses are missing. By address: exactly so many are asked for. By ENI: whole ENIs are filled
-    /// until this many or more have come.
-    pub fn short(&self, level: &Level) -> u32 {
-        let by_target = if self.warm.by_address() {
-            level.assigned().saturating_add(self.warm.warm_ips).max(self.warm.minimum_ips)
-        } else {
-            // With no spare ENI wanted, upstream still keeps the pool from being empty.
-            level.assigned().saturating_add(self.per_eni.saturating_mul(self.warm.warm_enis).max(1))
-        };
-        by_target.saturating_sub(level.total()).max(Self::lacking(level))
+    fn ruling(&self) -> Ruling {
+        match self.unit {
+            _ if self.warm.by_address() => Ruling::Addresses,
+            Unit::Prefix => Ruling::Prefixes,
+            Unit::Address => Ruling::Enis,
+        }
     }
 
-    /// How many free addresses are too many. Resting ones do not count: an address is given back only when it
-    /// is still surplus after all rests are over, so that a pod that is replaced meanwhile costs no call.
+    /// Whether what is missing is asked for, and not whole ENIs.
+    pub(crate) fn are_exact(&self) -> bool {
+        !matches!(self.ruling(), Ruling::Enis)
+    }
+
+    /// Free addresses to keep. With none wanted, upstream still keeps the pool from being empty, unless the address targets
+    /// rule.
+    fn spare_addresses(&self) -> u32 {
+        match self.ruling() {
+            Ruling::Addresses => self.warm.warm_ips,
+            Ruling::Prefixes => self.warm.warm_prefixes.saturating_mul(Unit::Prefix.addresses()).max(1),
+            Ruling::Enis => self.eni_of_addresses().saturating_mul(self.warm.warm_enis).max(1),
+        }
+    }
+
+    fn least_addresses(&self) -> u32 {
+        match self.ruling() {
+            Ruling::Addresses => self.warm.minimum_ips,
+            Ruling::Prefixes | Ruling::Enis => 0,
+        }
+    }
+
+    fn eni_of_addresses(&self) -> u32 {
+        self.per_eni.saturating_mul(self.unit.addresses())
+    }
+
+    /// How many units are missing. By address or prefix: exactly so many are asked for. By ENI: whole ENIs are filled
+    /// until this many or more have come.
+    pub fn short(&self, level: &Level) -> u32 {
+        let wanted = level.assigned().saturating_add(self.spare_addresses()).max(self.least_addresses());
+        let missing = wanted.saturating_sub(level.total()).max(Self::lacking(level));
+        self.unit.for_addresses(missing)
+    }
+
+    /// How many units are too many, of so many of which nothing is used. Resting addresses do not count: something is given
+    /// back only when it is still surplus after all rests are over, so that a pod that is replaced meanwhile costs no call.
     /// By ENI: none, ever; whole ENIs are given back instead.
-    pub fn over(&self, level: &Level) -> u32 {
-        if !self.warm.by_address() || level.waiting > 0 {
+    pub fn over(&self, level: &Level, idle: u32) -> u32 {
+        if !self.are_exact() || level.waiting > 0 {
             return 0;
         }
-        let above_warm = level.free.saturating_sub(self.warm.warm_ips);
-        let above_minimum = level.total().saturating_sub(self.warm.minimum_ips);
-        above_warm.min(above_minimum)
+        let above_warm = level.free.saturating_sub(self.spare_addresses());
+        let above_minimum = level.total().saturating_sub(self.least_addresses());
+        (above_warm.min(above_minimum) / self.unit.addresses()).min(idle)
     }
 
     /// Whether an idle ENI with this many free addresses may go, and the pool would not want to grow at once
@@ -81,13 +124,14 @@ impl Targets {
         if level.waiting > 0 || self.short(&rested.without(free)) > 0 {
             return false;
         }
-        self.warm.by_address()
-            || rested.available() >= self.warm.warm_enis.saturating_add(1).saturating_mul(self.per_eni)
+        self.are_exact()
+            || rested.available()
+                >= self.warm.warm_enis.saturating_add(1).saturating_mul(self.eni_of_addresses())
     }
 
     /// How many addresses waiting ADDs lack, the targets aside.
     pub fn lacking(level: &Level) -> u32 {
-        level.waiting.saturating_sub(level.free)
+        level.waiting.saturating_sub(level.free).saturating_sub(level.beside)
     }
 }
 

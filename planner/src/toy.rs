@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use holdfast_model::block::Unit;
 use holdfast_model::cloud::{Api, AttachmentView, CloudCall, CloudChange, CloudRead};
-use holdfast_model::config::{Config, Setting, WarmTargets};
+use holdfast_model::config::{AddressMode, Config, Setting, WarmTargets};
 use holdfast_model::eni::{EniPhase, EniSlot};
 use holdfast_model::ids::{BootId, InstanceId, IntentId, MacAddr, SecurityGroupId, SubnetId, VpcId};
 use holdfast_model::intent::{Intent, Sending};
@@ -90,12 +91,16 @@ pub(crate) fn identity(instance_type: &str) -> NodeIdentity {
     }
 }
 
-pub(crate) fn by_address(warm_ips: u32, minimum_ips: u32) -> WarmTargets {
-    WarmTargets { warm_enis: 1, warm_ips, minimum_ips }
+pub(crate) const fn by_address(warm_ips: u32, minimum_ips: u32) -> WarmTargets {
+    WarmTargets { warm_enis: 1, warm_ips, minimum_ips, warm_prefixes: 1 }
 }
 
-pub(crate) fn by_eni(warm_enis: u32) -> WarmTargets {
-    WarmTargets { warm_enis, warm_ips: 0, minimum_ips: 0 }
+pub(crate) const fn by_eni(warm_enis: u32) -> WarmTargets {
+    WarmTargets { warm_enis, warm_ips: 0, minimum_ips: 0, warm_prefixes: 1 }
+}
+
+pub(crate) const fn by_prefix(warm_prefixes: u32) -> WarmTargets {
+    WarmTargets { warm_enis: 1, warm_ips: 0, minimum_ips: 0, warm_prefixes }
 }
 
 pub(crate) fn now_at(seconds: u64) -> Now {
@@ -127,6 +132,23 @@ impl Toy {
         let kind = toy.start(&identity(instance_type));
         assert_eq!(kind, Recovery::Fresh);
         toy
+    }
+
+    /// One whose pods get their addresses out of prefixes.
+    pub(crate) fn with_prefixes(instance_type: &str, warm: WarmTargets) -> Self {
+        let mut toy = Self::new(instance_type, warm);
+        toy.config.mode = Setting::from_environment(AddressMode::Prefix);
+        toy
+    }
+
+    /// In what its pool is given its addresses.
+    pub(crate) fn unit(&self) -> Unit {
+        Desired { config: &self.config, limits: self.limits.clone() }.unit()
+    }
+
+    /// The settings are changed under the running node.
+    pub(crate) fn switch(&mut self, mode: AddressMode) {
+        self.config.mode.value = mode;
     }
 
     pub(crate) fn commit(&mut self, changes: &[Change]) {
@@ -199,11 +221,16 @@ impl Toy {
         self.serve();
     }
 
+    /// The addresses that can be leased.
+    pub(crate) fn free(&self) -> Vec<Choice> {
+        let pool = PoolKey::DEFAULT;
+        self.with_desired(|desired| free_addresses(pool, desired, &self.ledger, &self.observed, &self.now))
+    }
+
     /// The address that the next ADD gets, or what it is told.
     pub(crate) fn choose(&self) -> Result<Choice, Shortage> {
         let pool = PoolKey::DEFAULT;
-        let free = free_addresses(pool, &self.ledger, &self.observed, &self.now);
-        free.into_iter().next().ok_or_else(|| {
+        self.free().into_iter().next().ok_or_else(|| {
             let report =
                 self.with_desired(|desired| report(pool, desired, &self.ledger, &self.observed, &self.now));
             report.shortage(self.config.add_hold.value, &self.now)
@@ -307,10 +334,7 @@ impl Toy {
                     let change = &self.ledger.intents[id].change;
                     assert!(
                         !self.left.contains(id)
-                            || !matches!(
-                                change,
-                                CloudChange::AssignAddresses { .. } | CloudChange::AttachEni { .. }
-                            ),
+                            || !matches!(change, CloudChange::Assign { .. } | CloudChange::AttachEni { .. }),
                         "a second one would assign twice, or be refused: {change:?}"
                     );
                     let intent = self.ledger.intents[id].clone();
@@ -340,8 +364,7 @@ impl Toy {
             let doubled = busy.steps.iter().any(|step| {
                 matches!(
                     step,
-                    Step::Open(CloudChange::CreateEni { .. } | CloudChange::AssignAddresses { .. })
-                        | Step::Repeat(_)
+                    Step::Open(CloudChange::CreateEni { .. } | CloudChange::Assign { .. }) | Step::Repeat(_)
                 )
             });
             assert!(
@@ -498,9 +521,10 @@ impl Toy {
         panic!("does not come to rest: {:?}\n{:?}", self.last, self.observed);
     }
 
-    /// Pod addresses in EC2 per attached ENI, most first.
+    /// Blocks for pods in EC2 per attached ENI, most first.
     pub(crate) fn shape(&self) -> Vec<usize> {
-        let mut shape: Vec<usize> = self.cloud.attached().map(|eni| eni.secondary.len()).collect();
+        let blocks = |eni: &cloud::ToyEni| eni.secondary.len() + eni.prefixes.len();
+        let mut shape: Vec<usize> = self.cloud.attached().map(blocks).collect();
         shape.sort_by_key(|count| std::cmp::Reverse(*count));
         shape
     }

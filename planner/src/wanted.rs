@@ -5,13 +5,13 @@
 //! distances. So no reason, whatever EC2 answers, leads to more than a few reads an hour.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::cloud::CloudRead;
 use holdfast_model::ids::{EniId, InstanceId, SubnetId};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::time::{BootTime, Now};
+use ipnet::IpNet;
 
 use crate::agenda::Agenda;
 use crate::hint::HintDiff;
@@ -41,12 +41,12 @@ pub enum Reason {
     Contradicted(EniId),
     /// EC2's answer contradicted what the ledger has of the whole instance.
     Miscounted,
-    /// A read lacked this free address although it began after our last change of its ENI. It may have lagged behind
-    /// that change, so the address is not forgotten; until a later read has told, it is not leased either.
-    NotShown(IpAddr),
-    /// A read showed this address and nobody here had asked for it. It may have been late, and by a ledger that is lost we
-    /// may have given it back: it is not leased until a later read shows it.
-    Unasked(IpAddr),
+    /// A read lacked this block although it began after our last change of its ENI. It may have lagged behind that change,
+    /// so the block is not forgotten; until a later read has told, nothing of it is leased either.
+    NotShown(IpNet),
+    /// A read showed this block and nobody here had asked for it. It may have been late, and by a ledger that is lost we
+    /// may have given it back: nothing of it is leased until a later read shows it.
+    Unasked(IpNet),
     /// The metadata service shows something else than the ledger has.
     Hinted(HintDiff),
     /// The instance's first ENI was not shown, without which it cannot be: the view is late.
@@ -159,14 +159,14 @@ impl WantedReads {
         })
     }
 
-    /// Whether a read is to prove that EC2 has this address where the ledger has it.
-    pub(crate) fn unproven(&self, ip: IpAddr) -> bool {
-        self.wanted.contains_key(&Reason::NotShown(ip)) || self.wanted.contains_key(&Reason::Unasked(ip))
+    /// Whether a read is to prove that EC2 has this block where the ledger has it.
+    pub(crate) fn unproven(&self, net: IpNet) -> bool {
+        self.wanted.contains_key(&Reason::NotShown(net)) || self.wanted.contains_key(&Reason::Unasked(net))
     }
 
-    /// From when on a read proves an address that nobody asked for; `None` when none needs to.
-    pub(crate) fn unasked(&self, ip: IpAddr) -> Option<BootTime> {
-        self.wanted.get(&Reason::Unasked(ip)).copied()
+    /// From when on a read proves a block that nobody asked for; `None` when none needs to.
+    pub(crate) fn unasked(&self, net: IpNet) -> Option<BootTime> {
+        self.wanted.get(&Reason::Unasked(net)).copied()
     }
 
     /// Drops the reasons of which this says so.
@@ -184,9 +184,9 @@ impl WantedReads {
         }
     }
 
-    /// A read has shown this address after all.
-    pub(crate) fn address_shown(&mut self, ip: IpAddr) {
-        if self.wanted.remove(&Reason::NotShown(ip)).is_some() {
+    /// A read has shown this block after all.
+    pub(crate) fn block_shown(&mut self, net: IpNet) {
+        if self.wanted.remove(&Reason::NotShown(net)).is_some() {
             self.settle(|_, _| false);
         }
     }

@@ -49,8 +49,10 @@ pub enum CloudFault {
         /// How long EC2 asked to wait, if it said.
         retry_after: Option<Duration>,
     },
-    /// Not carried out: the subnet has no free address or no free block.
+    /// Not carried out: the subnet has no free address.
     SubnetFull,
+    /// Not carried out: the subnet has no wholly free block for a prefix, though it may have single addresses.
+    NoFreeBlock,
     /// Not carried out: the ENI carries as many addresses as it can. The ledger is wrong about it: read.
     AddressLimit,
     /// Not carried out: the instance has as many ENIs as it can. The ledger is wrong about it: read.

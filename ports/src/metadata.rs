@@ -26,6 +26,8 @@ pub struct HintAsked {
     pub ranges_known: BTreeSet<MacAddr>,
     /// Whether the VPC's ranges are known well enough.
     pub vpc_known: bool,
+    /// Whether delegated prefixes are wanted, or had.
+    pub prefixes: bool,
 }
 
 /// What the metadata service shows. It lags behind EC2, and may be partial.
@@ -37,6 +39,8 @@ pub struct MetadataHint {
     pub subnet_cidrs: BTreeMap<MacAddr, Ipv4Net>,
     /// The VPC's IPv4 ranges, as the primary ENI shows them, where asked for.
     pub vpc_cidrs: Vec<Ipv4Net>,
+    /// By MAC: the delegated IPv4 prefixes, where asked for.
+    pub prefixes: BTreeMap<MacAddr, BTreeSet<Ipv4Net>>,
     /// By MAC: the security groups.
     pub security_groups: BTreeMap<MacAddr, BTreeSet<SecurityGroupId>>,
 }

@@ -5,12 +5,15 @@ use std::net::IpAddr;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    AssignedPrivateIpAddress, NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification,
+    AssignedPrivateIpAddress, Ipv4PrefixSpecification, NetworkInterfaceAttachmentChanges, ResourceType, Tag,
+    TagSpecification,
 };
+use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::{CloudAnswer, CloudChange};
 use holdfast_model::eni::EniSlot;
 use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, SecurityGroupId, SubnetId};
 use holdfast_ports::cloud::{CloudError, CloudFault};
+use ipnet::IpNet;
 
 use super::view;
 use crate::fault::{self, bad_answer};
@@ -26,12 +29,12 @@ pub(super) async fn perform(
         CloudChange::CreateEni {
             subnet,
             security_groups,
-            secondary_addresses,
+            ask,
             description,
             tags,
             // Where it will be attached is ours to remember; EC2 learns it with the attachment.
             slot: _,
-        } => create(client, token, subnet, security_groups, *secondary_addresses, description, tags).await,
+        } => create(client, token, subnet, security_groups, *ask, description, tags).await,
         CloudChange::AttachEni { eni, instance, slot } => attach(client, eni, instance, *slot).await,
         CloudChange::SetDeleteOnTermination { eni, attachment } => {
             set_delete_on_termination(client, eni, attachment).await
@@ -43,8 +46,8 @@ pub(super) async fn perform(
                 .set_groups(Some(groups.iter().map(ToString::to_string).collect()));
             call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
         }
-        CloudChange::AssignAddresses { eni, count } => assign(client, eni, *count).await,
-        CloudChange::UnassignAddresses { eni, addresses } => unassign(client, eni, addresses).await,
+        CloudChange::Assign { eni, ask } => assign(client, eni, *ask).await,
+        CloudChange::Unassign { eni, nets } => unassign(client, eni, nets).await,
         CloudChange::DetachEni { attachment, .. } => {
             let call = client.detach_network_interface().attachment_id(attachment.as_str());
             call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
@@ -61,7 +64,7 @@ async fn create(
     token: &ClientToken,
     subnet: &SubnetId,
     security_groups: &[SecurityGroupId],
-    secondary_addresses: u32,
+    ask: Ask,
     description: &str,
     tags: &BTreeMap<String, String>,
 ) -> Result<CloudAnswer, CloudError> {
@@ -74,8 +77,11 @@ async fn create(
         call = call.groups(group.as_str());
     }
     // Zero is not a count that EC2 takes.
-    if secondary_addresses > 0 {
-        call = call.secondary_private_ip_address_count(sdk_count(secondary_addresses));
+    if ask.count > 0 {
+        call = match ask.unit {
+            Unit::Address => call.secondary_private_ip_address_count(sdk_count(ask.count)),
+            Unit::Prefix => call.ipv4_prefix_count(sdk_count(ask.count)),
+        };
     }
     if !tags.is_empty() {
         call = call.tag_specifications(
@@ -123,21 +129,24 @@ async fn set_delete_on_termination(
     call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
 }
 
-async fn assign(client: &Client, eni: &EniId, count: u32) -> Result<CloudAnswer, CloudError> {
-    let answer = client
-        .assign_private_ip_addresses()
-        .network_interface_id(eni.as_str())
-        .secondary_private_ip_address_count(sdk_count(count))
-        .send()
-        .await
-        .map_err(fault::of_sdk)?;
-    let assigned: Result<Vec<IpAddr>, CloudError> = answer
+async fn assign(client: &Client, eni: &EniId, ask: Ask) -> Result<CloudAnswer, CloudError> {
+    let call = client.assign_private_ip_addresses().network_interface_id(eni.as_str());
+    let call = match ask.unit {
+        Unit::Address => call.secondary_private_ip_address_count(sdk_count(ask.count)),
+        Unit::Prefix => call.ipv4_prefix_count(sdk_count(ask.count)),
+    };
+    let answer = call.send().await.map_err(fault::of_sdk)?;
+    let addresses = answer
         .assigned_private_ip_addresses()
         .iter()
         .filter_map(AssignedPrivateIpAddress::private_ip_address)
-        .map(|text| view::ipv4(text).map(IpAddr::V4))
-        .collect();
-    let assigned = assigned?;
+        .map(|text| view::ipv4(text).map(|ip| IpNet::from(IpAddr::V4(ip))));
+    let prefixes = answer
+        .assigned_ipv4_prefixes()
+        .iter()
+        .filter_map(Ipv4PrefixSpecification::ipv4_prefix)
+        .map(|text| view::ipv4_prefix(eni.as_str(), text).map(IpNet::V4));
+    let assigned = addresses.chain(prefixes).collect::<Result<Vec<IpNet>, CloudError>>()?;
     // A success that names nothing proves nothing: the caller has to read.
     if assigned.is_empty() {
         return Err(bad_answer("an assignment without addresses"));
@@ -145,19 +154,24 @@ async fn assign(client: &Client, eni: &EniId, count: u32) -> Result<CloudAnswer,
     Ok(CloudAnswer::Assigned(assigned))
 }
 
-async fn unassign(client: &Client, eni: &EniId, addresses: &[IpAddr]) -> Result<CloudAnswer, CloudError> {
+async fn unassign(client: &Client, eni: &EniId, nets: &[IpNet]) -> Result<CloudAnswer, CloudError> {
     // IPv6 addresses leave by another action, which nothing plans yet.
-    if let Some(other) = addresses.iter().find(|address| address.is_ipv6()) {
+    if let Some(other) = nets.iter().find(|net| net.addr().is_ipv6()) {
         return Err(CloudError {
             fault: CloudFault::Rejected,
             code: fault::BAD_REQUEST.to_owned(),
-            message: format!("{other} is not an IPv4 address: nothing was sent"),
+            message: format!("{other} is not of IPv4: nothing was sent"),
         });
     }
+    let (addresses, prefixes): (Vec<&IpNet>, Vec<&IpNet>) =
+        nets.iter().partition(|net| net.prefix_len() == net.max_prefix_len());
+    let addresses: Vec<String> = addresses.iter().map(|net| net.addr().to_string()).collect();
+    let prefixes: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
     let call = client
         .unassign_private_ip_addresses()
         .network_interface_id(eni.as_str())
-        .set_private_ip_addresses(Some(addresses.iter().map(ToString::to_string).collect()));
+        .set_private_ip_addresses((!addresses.is_empty()).then_some(addresses))
+        .set_ipv4_prefixes((!prefixes.is_empty()).then_some(prefixes));
     call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
 }
 

@@ -12,6 +12,7 @@ use holdfast_model::cloud::{AttachmentStatus, AttachmentView, EniView};
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId};
 use holdfast_ports::cloud::CloudError;
+use ipnet::Ipv4Net;
 
 use crate::fault::bad_answer;
 
@@ -52,7 +53,7 @@ pub(super) fn eni(shown: &NetworkInterface) -> Result<EniView, CloudError> {
             .ipv4_prefixes()
             .iter()
             .filter_map(|prefix| prefix.ipv4_prefix())
-            .map(|text| text.parse().map_err(|bad| bad_answer(format!("{id}: {text:?} as a prefix: {bad}"))))
+            .map(|text| ipv4_prefix(id, text))
             .collect::<Result<_, _>>()?,
         tags: shown
             .tag_set()
@@ -66,6 +67,17 @@ pub(super) fn eni(shown: &NetworkInterface) -> Result<EniView, CloudError> {
 /// An IPv4 address as EC2 writes it.
 pub(super) fn ipv4(text: &str) -> Result<Ipv4Addr, CloudError> {
     text.parse().map_err(|bad| bad_answer(format!("{text:?} as an address: {bad}")))
+}
+
+/// A delegated IPv4 prefix as EC2 writes it. What is not one by its length, or not a network, is no answer: more or other
+/// addresses would be leased than EC2 has given.
+pub(super) fn ipv4_prefix(eni: &str, text: &str) -> Result<Ipv4Net, CloudError> {
+    let bad = |why: &dyn std::fmt::Display| bad_answer(format!("{eni}: {text:?} as a prefix: {why}"));
+    let prefix: Ipv4Net = text.parse().map_err(|error| bad(&error))?;
+    if prefix.prefix_len() != 28 || prefix.addr() != prefix.network() {
+        return Err(bad(&"not a /28"));
+    }
+    Ok(prefix)
 }
 
 fn kind(shown: Option<&NetworkInterfaceType>) -> EniKind {

@@ -1,12 +1,13 @@
 //! Each change: what is sent, word for word, and what is made of the answer.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
+use holdfast_model::block::Ask;
 use holdfast_model::cloud::{CloudAnswer, CloudChange};
 use holdfast_model::eni::EniSlot;
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId};
 use holdfast_ports::cloud::{Cloud as _, CloudFault};
+use ipnet::IpNet;
 
 use super::server::{Reply, Server};
 use super::{change, cloud, delete};
@@ -27,15 +28,19 @@ fn form(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+fn nets<const N: usize>(nets: [&str; N]) -> Vec<IpNet> {
+    nets.map(|net| net.parse().unwrap()).into()
+}
+
 fn eni() -> EniId {
     EniId::new("eni-1")
 }
 
-fn creation(secondary_addresses: u32, tags: &[(&str, &str)]) -> CloudChange {
+fn creation(ask: Ask, tags: &[(&str, &str)]) -> CloudChange {
     CloudChange::CreateEni {
         subnet: SubnetId::new("subnet-1"),
         security_groups: vec![SecurityGroupId::new("sg-1"), SecurityGroupId::new("sg-2")],
-        secondary_addresses,
+        ask,
         slot: EniSlot { card: 0, device: 1 },
         description: "aws-K8S-i-1".to_owned(),
         tags: form(tags),
@@ -52,7 +57,7 @@ const CREATED: &str = "<CreateNetworkInterfaceResponse><networkInterface>\
 
 #[tokio::test]
 async fn a_creation_carries_its_token_its_groups_and_its_tags() {
-    let (answer, sent) = exchange(creation(1, &[("a", "1"), ("b", "2 &=")]), CREATED).await;
+    let (answer, sent) = exchange(creation(Ask::addresses(1), &[("a", "1"), ("b", "2 &=")]), CREATED).await;
     assert_eq!(
         sent,
         form(&[
@@ -80,7 +85,7 @@ async fn a_creation_carries_its_token_its_groups_and_its_tags() {
 
 #[tokio::test]
 async fn nothing_is_sent_for_no_addresses_and_no_tags() {
-    let (_, sent) = exchange(creation(0, &[]), CREATED).await;
+    let (_, sent) = exchange(creation(Ask::addresses(0), &[]), CREATED).await;
     let odd: Vec<_> = sent.keys().filter(|name| name.contains("Count") || name.contains("Tag")).collect();
     assert!(odd.is_empty(), "{odd:?}");
 }
@@ -132,15 +137,21 @@ async fn the_small_changes_are_sent_as_ec2_wants_them() {
             ]),
         ),
         (
-            CloudChange::UnassignAddresses {
-                eni: eni(),
-                addresses: vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()],
-            },
+            CloudChange::Unassign { eni: eni(), nets: nets(["10.0.0.1/32", "10.0.0.2/32"]) },
             form(&[
                 ("Action", "UnassignPrivateIpAddresses"),
                 ("NetworkInterfaceId", "eni-1"),
                 ("PrivateIpAddress.1", "10.0.0.1"),
                 ("PrivateIpAddress.2", "10.0.0.2"),
+            ]),
+        ),
+        (
+            CloudChange::Unassign { eni: eni(), nets: nets(["10.0.0.16/28", "10.0.0.32/28"]) },
+            form(&[
+                ("Action", "UnassignPrivateIpAddresses"),
+                ("NetworkInterfaceId", "eni-1"),
+                ("Ipv4Prefix.1", "10.0.0.16/28"),
+                ("Ipv4Prefix.2", "10.0.0.32/28"),
             ]),
         ),
         (
@@ -162,7 +173,7 @@ async fn the_small_changes_are_sent_as_ec2_wants_them() {
 
 #[tokio::test]
 async fn an_assignment_answers_with_the_addresses_it_added() {
-    let what = || CloudChange::AssignAddresses { eni: eni(), count: 2 };
+    let what = || CloudChange::Assign { eni: eni(), ask: Ask::addresses(2) };
     let (answer, sent) = exchange(
         what(),
         "<AssignPrivateIpAddressesResponse><networkInterfaceId>eni-1</networkInterfaceId><assignedPrivateIpAddressesSet>\
@@ -171,7 +182,7 @@ async fn an_assignment_answers_with_the_addresses_it_added() {
          </AssignPrivateIpAddressesResponse>",
     )
     .await;
-    assert_eq!(answer, CloudAnswer::Assigned(vec![[10, 0, 0, 12].into(), [10, 0, 0, 13].into()]));
+    assert_eq!(answer, CloudAnswer::Assigned(nets(["10.0.0.12/32", "10.0.0.13/32"])));
     assert_eq!(
         sent,
         form(&[
@@ -190,12 +201,35 @@ async fn an_assignment_answers_with_the_addresses_it_added() {
 }
 
 #[tokio::test]
+async fn prefixes_are_asked_for_and_answered_as_such() {
+    let what = CloudChange::Assign { eni: eni(), ask: Ask::prefixes(2) };
+    let given = |first: &str| {
+        format!(
+            "<AssignPrivateIpAddressesResponse><networkInterfaceId>eni-1</networkInterfaceId><assignedIpv4PrefixSet>\
+             <item><ipv4Prefix>{first}</ipv4Prefix></item><item><ipv4Prefix>10.0.0.32/28</ipv4Prefix></item>\
+             </assignedIpv4PrefixSet></AssignPrivateIpAddressesResponse>"
+        )
+    };
+    let (answer, sent) = exchange(what.clone(), &given("10.0.0.16/28")).await;
+    assert_eq!(answer, CloudAnswer::Assigned(nets(["10.0.0.16/28", "10.0.0.32/28"])));
+    let action = [("Action", "AssignPrivateIpAddresses"), ("NetworkInterfaceId", "eni-1")];
+    assert_eq!(sent, form(&[action[0], action[1], ("Ipv4PrefixCount", "2")]));
+    // Whatever is no /28 would have more or other addresses leased than EC2 has given.
+    for nonsense in ["10.0.0.16/27", "10.0.0.17/28", "10.0.0.16", "fd00::/80"] {
+        let server = Server::script([Reply::ok(given(nonsense))]).await;
+        let error = cloud(&server).await.perform(&change(what.clone())).await.unwrap_err();
+        assert!(error.fault.outcome_unknown(), "{nonsense}: {error}");
+    }
+
+    let (_, sent) = exchange(creation(Ask::prefixes(3), &[]), CREATED).await;
+    assert_eq!(sent["Ipv4PrefixCount"], "3");
+    assert!(!sent.contains_key("SecondaryPrivateIpAddressCount"));
+}
+
+#[tokio::test]
 async fn an_ipv6_address_is_refused_before_anything_is_sent() {
     let server = Server::script([Reply::ok(DONE)]).await;
-    let what = CloudChange::UnassignAddresses {
-        eni: eni(),
-        addresses: vec![[10, 0, 0, 1].into(), "fd00::1".parse().unwrap()],
-    };
+    let what = CloudChange::Unassign { eni: eni(), nets: nets(["10.0.0.1/32", "fd00::1/128"]) };
     let error = cloud(&server).await.perform(&change(what)).await.unwrap_err();
     assert_eq!(error.fault, CloudFault::Rejected);
     assert!(server.seen().is_empty());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use aws_credential_types::credential_fn::provide_credentials_fn;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
+use holdfast_model::block::Ask;
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::ids::EniId;
 use holdfast_model::refusal::CredentialsFault;
@@ -21,7 +22,7 @@ use crate::http::LazyHttp;
 async fn classified(reply: Reply) -> CloudError {
     let server = Server::script([reply]).await;
     // A call whose answer is read: of one that only says "done" the SDK looks at nothing but the status.
-    let call = change(CloudChange::AssignAddresses { eni: EniId::new("eni-1"), count: 1 });
+    let call = change(CloudChange::Assign { eni: EniId::new("eni-1"), ask: Ask::addresses(1) });
     let error = cloud(&server).await.perform(&call).await.unwrap_err();
     assert_eq!(server.seen().len(), 1, "a failed call is not repeated here: {error}");
     error

@@ -1,6 +1,6 @@
 //! IMDS: the token, the paths, and what may be missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -133,6 +133,21 @@ async fn the_hint_shows_each_eni() {
     assert_eq!(hint.security_groups[&mac(SECOND)], ["sg-3"].map(SecurityGroupId::new).into());
 }
 
+/// An ENI without prefixes has no such path, and nobody who wants none asks.
+#[tokio::test]
+async fn the_hint_shows_prefixes_where_they_are_asked_for() {
+    let mut tree = tree();
+    tree.insert(of(PRIMARY, "/ipv4-prefix"), Reply::ok("10.0.0.16/28\n10.0.0.64/28"));
+    for prefixes in [true, false] {
+        let server = started(tree.clone()).await;
+        let hint = imds(&server).hint(HintAsked { prefixes, ..HintAsked::default() }).await.unwrap();
+        let shown: Vec<usize> = hint.prefixes.values().map(BTreeSet::len).collect();
+        assert_eq!(shown, if prefixes { vec![2, 0] } else { vec![] });
+        let asked = server.seen().iter().filter(|request| request.path.ends_with("/ipv4-prefix")).count();
+        assert_eq!(asked, if prefixes { 2 } else { 0 });
+    }
+}
+
 /// At rest it is asked every minute or so, by every node: what is known is not asked for.
 #[tokio::test]
 async fn what_is_known_is_not_asked_for() {
@@ -141,6 +156,7 @@ async fn what_is_known_is_not_asked_for() {
         primary: Some(mac(PRIMARY)),
         ranges_known: [mac(PRIMARY), mac(SECOND)].into(),
         vpc_known: true,
+        prefixes: false,
     };
     let hint = imds(&server).hint(asked).await.unwrap();
     assert_eq!((hint.vpc_cidrs.len(), hint.subnet_cidrs.len(), hint.enis.len()), (0, 0, 2));

@@ -4,6 +4,7 @@ use anyhow::Context;
 use holdfast_model::ids::MacAddr;
 use holdfast_sim::admin::State;
 use holdfast_sim::vpc::InstanceId;
+use ipnet::Ipv4AddrRange;
 
 use crate::oracle::picture::{Cloud, Eni};
 
@@ -31,7 +32,11 @@ pub fn cloud_of(state: &State, instance: &InstanceId) -> anyhow::Result<Cloud> {
                 .and_then(|subnet| subnet.cidr_block)
                 .with_context(|| format!("{id} has no subnet"))?,
             primary: eni.primary_ip().with_context(|| format!("{id} has no address"))?,
-            secondary: eni.secondary_ips().collect(),
+            secondary: {
+                let prefixes = eni.ipv4_prefixes.iter();
+                let of_prefixes = prefixes.flat_map(|net| Ipv4AddrRange::new(net.network(), net.broadcast()));
+                eni.secondary_ips().chain(of_prefixes).collect()
+            },
             groups: eni.groups.iter().map(|group| group.group_id.to_string()).collect(),
             ends_with_node: at.delete_on_termination,
             description: eni.description.clone(),

@@ -69,7 +69,7 @@ pub struct Eni {
     pub subnet: Ipv4Net,
     /// Its own address.
     pub primary: Ipv4Addr,
-    /// Addresses that pods may have.
+    /// Addresses that pods may have, each of its prefixes among them.
     pub secondary: BTreeSet<Ipv4Addr>,
     /// Its security groups.
     pub groups: BTreeSet<String>,

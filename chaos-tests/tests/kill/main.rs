@@ -65,7 +65,7 @@ pub(crate) const DEATHS: &str = "sigkill_at_every_step_leaves_nothing_that_the_n
 /// much longer than usual, because in virtual time a busy machine looks slow.
 pub(crate) fn config(ledger: PathBuf) -> Config {
     Config {
-        warm: Setting::default_of(WarmTargets { warm_enis: 0, warm_ips: 2, minimum_ips: 0 }),
+        warm: Setting::default_of(WarmTargets { warm_enis: 0, warm_ips: 2, ..WarmTargets::default() }),
         add_hold: Setting::default_of(Duration::from_secs(900)),
         ledger: Setting::default_of(ledger),
         ..Config::default()

@@ -47,7 +47,7 @@ pub(crate) fn nodes(count: usize, instance_type: &str, config: Config, seed: u64
 /// Upstream's defaults but for the warm targets, in a cluster whose ENIs bear a tag of its owner's.
 pub(crate) fn warm(warm_enis: u32, warm_ips: u32, minimum_ips: u32) -> Config {
     Config {
-        warm: Setting::default_of(WarmTargets { warm_enis, warm_ips, minimum_ips }),
+        warm: Setting::default_of(WarmTargets { warm_enis, warm_ips, minimum_ips, ..WarmTargets::default() }),
         cluster: Setting::default_of(Some("prod".to_owned())),
         extra_tags: Setting::default_of([("team".to_owned(), "web".to_owned())].into()),
         ..Config::default()

@@ -4,12 +4,15 @@
 //! of each EC2 call, and before, in the middle of and after each change to the kernel. None is listed by hand.
 
 use std::panic::{self, RefUnwindSafe};
-use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use holdfast_engine::AddError;
+use holdfast_model::config::{AddressMode, Config, Setting};
 use holdfast_model::lease::Lease;
+use holdfast_model::settings::ClusterSettings;
+use tokio::task::JoinSet;
 
 use crate::box_of::{one_node, warm};
 use crate::disk::Disk;
@@ -39,23 +42,122 @@ enum Death {
     PowerCut,
 }
 
-/// Start, growth by address and by ENI, ADD, DEL, release of addresses, release of an ENI.
-async fn script(life: Life) {
-    let add =
-        async |number: usize| served(life.add(&format!("web-{number}"), &format!("c{number}")).await).await;
-    tokio::join!(add(0), add(1));
-    add(2).await;
+/// What is lived through at whose every step somebody dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plot {
+    /// Start, growth by address and by ENI, ADD, DEL, release of addresses, release of an ENI.
+    Addresses,
+    /// The same by prefix.
+    Prefixes,
+    /// From single addresses to prefixes, under pods.
+    ToPrefixes,
+    /// From prefixes to single addresses, under pods.
+    ToAddresses,
+}
+
+impl Plot {
+    /// In what pods get their addresses at the beginning and at the end.
+    fn modes(self) -> (AddressMode, AddressMode) {
+        match self {
+            Self::Addresses => (AddressMode::Secondary, AddressMode::Secondary),
+            Self::Prefixes => (AddressMode::Prefix, AddressMode::Prefix),
+            Self::ToPrefixes => (AddressMode::Secondary, AddressMode::Prefix),
+            Self::ToAddresses => (AddressMode::Prefix, AddressMode::Secondary),
+        }
+    }
+
+    fn node(self) -> Node {
+        let of_type = if self == Self::Addresses { "m5.large" } else { "t3.small" };
+        one_node(of_type, in_mode(self.modes().0), 7)
+    }
+
+    /// The node as the next life finds it: the settings are what they were changed to.
+    fn settle(self, node: &mut Node) {
+        node.config = in_mode(self.modes().1);
+    }
+
+    /// Changes of EC2 that it must come to.
+    fn changes(self) -> &'static [&'static str] {
+        match self {
+            Self::Addresses | Self::Prefixes => &CHANGES,
+            Self::ToPrefixes | Self::ToAddresses => {
+                &["AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"]
+            }
+        }
+    }
+
+    async fn script(self, life: Life) {
+        match self {
+            Self::Addresses => by_address(life).await,
+            Self::Prefixes => by_prefix(life).await,
+            Self::ToPrefixes | Self::ToAddresses => switched(life, self.modes().1).await,
+        }
+    }
+}
+
+fn in_mode(mode: AddressMode) -> Config {
+    Config { mode: Setting::default_of(mode), ..warm(0, 2, 0) }
+}
+
+async fn add(life: &Life, number: usize) {
+    served(life.add(&format!("web-{number}"), &format!("c{number}")).await).await;
+}
+
+/// ADDs that come together.
+async fn add_all(life: &Life, numbers: impl Iterator<Item = usize>) {
+    let mut adds = JoinSet::new();
+    for number in numbers {
+        let life = life.clone();
+        adds.spawn(async move { add(&life, number).await });
+    }
+    adds.join_all().await;
+}
+
+/// DELs that come together.
+async fn del_all(life: &Life, numbers: impl Iterator<Item = usize>) {
+    let mut dels = JoinSet::new();
+    for number in numbers {
+        let life = life.clone();
+        dels.spawn(async move { life.del(&format!("c{number}")).await });
+    }
+    dels.join_all().await;
+}
+
+async fn by_address(life: Life) {
+    tokio::join!(add(&life, 0), add(&life, 1));
+    add(&life, 2).await;
     // Gone before the disk was told that it had come.
-    add(11).await;
+    add(&life, 11).await;
     life.del("c11").await;
     // More than the primary ENI carries: an ENI is created, attached and set up while these are held.
-    tokio::join!(add(3), add(4), add(5), add(6), add(7), add(8), add(9), add(10));
+    add_all(&life, 3..11).await;
     tokio::join!(life.del("c2"), life.del("c3"), life.del("c9"), life.del("c10"));
     for number in 4..9 {
         life.del(&format!("c{number}")).await;
     }
     // Rests end, spare addresses and the spare ENI go back.
     tokio::time::sleep(Duration::from_secs(400)).await;
+    served(life.add("late", "late").await).await;
+}
+
+async fn by_prefix(life: Life) {
+    tokio::join!(add(&life, 0), add(&life, 1));
+    // Three prefixes are what the primary ENI carries: another is made with a fourth.
+    add_all(&life, 2..48).await;
+    del_all(&life, 4..48).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    served(life.add("late", "late").await).await;
+}
+
+async fn switched(life: Life, mode: AddressMode) {
+    add_all(&life, 0..3).await;
+    let config = Arc::new(in_mode(mode));
+    // A daemon that stops has nothing to answer.
+    let _stopping = life.engine.configure(config, ClusterSettings::default()).await;
+    add_all(&life, 3..5).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    tokio::join!(life.del("c0"), life.del("c1"));
+    tokio::time::sleep(Duration::from_secs(200)).await;
     served(life.add("late", "late").await).await;
 }
 
@@ -69,7 +171,7 @@ pub(crate) async fn served(answer: Result<Lease, AddError>) {
 }
 
 fn node() -> Node {
-    one_node("m5.large", warm(0, 2, 0), 7)
+    Plot::Addresses.node()
 }
 
 /// What the runtime does with what it had begun, and then what must hold.
@@ -105,15 +207,16 @@ async fn retry_and_check(node: &Node, life: Life, death: Death) -> Vec<String> {
 }
 
 /// Kills at one step; gives what is wrong after the next start.
-fn die_at(step: usize, death: Death) -> Vec<String> {
-    let mut node = node();
+fn die_at(step: usize, plot: Plot, death: Death) -> Vec<String> {
+    let mut node = plot.node();
     let steps = Steps::dying_at(Some(step));
-    let outcome = node.live(&steps, script).unwrap();
+    let outcome = node.live(&steps, |life| plot.script(life)).unwrap();
     assert_eq!(outcome, Outcome::Killed, "step {step} was passed in the recorded run");
     if death == Death::PowerCut {
         node.disk.lose_power();
         node.reboot();
     }
+    plot.settle(&mut node);
     let mut wrong = Vec::new();
     let survived =
         node.live(&Steps::default(), async |life| wrong = retry_and_check(&node, life, death).await);
@@ -136,19 +239,19 @@ pub(crate) fn quiet_deaths() {
     });
 }
 
-fn die_everywhere(death: Death) {
+fn die_everywhere(plot: Plot, death: Death) {
     quiet_deaths();
     let recorded = Steps::default();
-    assert_eq!(node().live(&recorded, script).unwrap(), Outcome::Finished);
+    assert_eq!(plot.node().live(&recorded, |life| plot.script(life)).unwrap(), Outcome::Finished);
     let names = recorded.names();
-    for action in CHANGES {
+    for action in plot.changes() {
         assert!(
             names.iter().any(|name| name.contains(action)),
             "the script never came to {action}: {names:#?}"
         );
     }
-    at_each(&names, |step| die_at(step, death));
-    println!("died and recovered at each of {} steps ({death:?})", names.len());
+    at_each(&names, |step| die_at(step, plot, death));
+    println!("died and recovered at each of {} steps ({plot:?}, {death:?})", names.len());
 }
 
 /// Tries every step; what is wrong after any is a failure.
@@ -260,7 +363,7 @@ fn after_a_reboot_a_full_disk_delays_and_nothing_else() {
 fn nothing_is_done_before_the_disk_knows_of_it() {
     let mut node = node();
     node.witness = Witness::of(&node.disk);
-    assert_eq!(node.live(&Steps::default(), script).unwrap(), Outcome::Finished);
+    assert_eq!(node.live(&Steps::default(), by_address).unwrap(), Outcome::Finished);
     let (seen, faults) = node.witness.report();
     assert!(faults.is_empty(), "{} times too early, first: {}", faults.len(), faults[0]);
     let kernel = ["wiring", "unwiring", "removing a link", "an answer to ADD", "an answer to DEL"];
@@ -271,15 +374,35 @@ fn nothing_is_done_before_the_disk_knows_of_it() {
 
 #[test]
 fn killed_at_every_step_and_the_add_is_repeated() {
-    die_everywhere(Death::AddedAgain);
+    die_everywhere(Plot::Addresses, Death::AddedAgain);
 }
 
 #[test]
 fn killed_at_every_step_and_the_sandbox_is_made_anew() {
-    die_everywhere(Death::MadeAnew);
+    die_everywhere(Plot::Addresses, Death::MadeAnew);
 }
 
 #[test]
 fn power_cut_at_every_step() {
-    die_everywhere(Death::PowerCut);
+    die_everywhere(Plot::Addresses, Death::PowerCut);
+}
+
+#[test]
+fn killed_at_every_step_of_a_life_with_prefixes() {
+    die_everywhere(Plot::Prefixes, Death::AddedAgain);
+    die_everywhere(Plot::Prefixes, Death::PowerCut);
+}
+
+#[test]
+fn killed_at_every_step_of_a_switch_to_prefixes() {
+    for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
+        die_everywhere(Plot::ToPrefixes, death);
+    }
+}
+
+#[test]
+fn killed_at_every_step_of_a_switch_to_single_addresses() {
+    for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
+        die_everywhere(Plot::ToAddresses, death);
+    }
 }

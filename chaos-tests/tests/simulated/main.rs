@@ -25,6 +25,7 @@ mod losses;
 mod lost;
 mod node;
 mod patience;
+mod prefixes;
 mod rights;
 mod severed;
 mod shared;

@@ -88,6 +88,7 @@ const UNASKED: &[(&str, &str)] = &[
     ("ENABLE_PREFIX_DELEGATION", "false"),
     ("NETWORK_POLICY_ENFORCING_MODE", "standard"),
     ("WARM_ENI_TARGET", "1"),
+    ("WARM_PREFIX_TARGET", "1"),
 ];
 
 fn is_unasked(name: &str, text: &str) -> bool {

@@ -17,12 +17,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
         "this version serves IPv4 only: unset it, or stay with the Amazon VPC CNI",
     ),
     (
-        "ENABLE_PREFIX_DELEGATION",
-        on,
-        Bad::Refused,
-        "this version assigns single addresses only: unset it, or stay with the Amazon VPC CNI",
-    ),
-    (
         "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
         on,
         Bad::Refused,

@@ -131,6 +131,7 @@ fn what_upstreams_chart_sets_is_no_reason_to_complain_beyond_network_policy() {
         ("AWS_VPC_K8S_CNI_RANDOMIZESNAT", "prng"),
         ("AWS_VPC_K8S_CNI_VETHPREFIX", "eni"),
         ("WARM_ENI_TARGET", "1"),
+        ("WARM_PREFIX_TARGET", "1"),
         ("NETWORK_POLICY_ENFORCING_MODE", "standard"),
     ]);
     assert!(read.ignored.is_empty() && read.refused.is_empty(), "{read:?}");
@@ -142,6 +143,8 @@ fn upstreams_names_are_read() {
     let read = from(&[
         ("WARM_IP_TARGET", "5"),
         ("MINIMUM_IP_TARGET", "10"),
+        ("WARM_PREFIX_TARGET", "2"),
+        ("ENABLE_PREFIX_DELEGATION", "1"),
         ("MAX_ENI", "-1"),
         ("IP_COOLDOWN_PERIOD", "7"),
         ("AWS_VPC_ENI_MTU", "1500"),
@@ -152,8 +155,12 @@ fn upstreams_names_are_read() {
     ]);
     assert!(read.ignored.is_empty() && read.refused.is_empty(), "{read:?}");
     let config = read.config;
-    assert_eq!(config.warm.value, WarmTargets { warm_enis: 1, warm_ips: 5, minimum_ips: 10 });
+    assert_eq!(
+        config.warm.value,
+        WarmTargets { warm_enis: 1, warm_ips: 5, minimum_ips: 10, warm_prefixes: 2 }
+    );
     assert_eq!(config.warm.origin, Origin::Environment);
+    assert_eq!((config.mode.value, config.mode.origin), (AddressMode::Prefix, Origin::Environment));
     assert_eq!(config.max_enis.value, None);
     assert_eq!(config.cooldown.value, Duration::from_secs(7));
     assert_eq!((config.eni_mtu.value, config.pod_mtu.value), (1500, 1500), "the pod's follows the ENI's");
@@ -173,7 +180,7 @@ fn all_bad_values_are_reported_at_once() {
         ("AWS_VPC_K8S_CNI_VETHPREFIX", "eth"),
         ("HOLDFAST_LEDGER", "ledger.redb"),
         ("ENABLE_IPv6", "true"),
-        ("ENABLE_PREFIX_DELEGATION", "true"),
+        ("ENABLE_MULTI_NIC", "true"),
         ("NETWORK_POLICY_ENFORCING_MODE", "Strict"),
         ("AWS_VPC_K8S_CNI_CONNMARK", "0x100"),
     ]);
@@ -188,7 +195,7 @@ fn all_bad_values_are_reported_at_once() {
         names(&read.refused),
         [
             "ENABLE_IPv6",
-            "ENABLE_PREFIX_DELEGATION",
+            "ENABLE_MULTI_NIC",
             "NETWORK_POLICY_ENFORCING_MODE",
             "AWS_VPC_ENI_MTU",
             "IP_COOLDOWN_PERIOD",
@@ -265,7 +272,7 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
     let maps = ConfigMaps {
         amazon_vpc_cni: Some(data(&[
             ("AWS_VPC_ENI_MTU", "9"),
-            ("ENABLE_PREFIX_DELEGATION", "true"),
+            ("ENABLE_MULTI_NIC", "true"),
             ("enable-ipv6", "true"),
         ])),
         ..ConfigMaps::default()
@@ -278,7 +285,7 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
     for words in [
         "AWS_VPC_ENI_MTU=\"9\" in ConfigMap amazon-vpc-cni: want an MTU from 576 to 9001; what would hold without it holds",
         "enable-ipv6=\"true\" in ConfigMap amazon-vpc-cni",
-        "ENABLE_PREFIX_DELEGATION=\"true\" in ConfigMap amazon-vpc-cni: this version assigns single addresses only",
+        "ENABLE_MULTI_NIC=\"true\" in ConfigMap amazon-vpc-cni: this version uses the first network card only",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }

@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<ExitCode> {
         let planned = median(|| drop(black_box(plan(&desired, &full, &observed, &now))));
         met &= told(&format!("plan, {all} pods, {waiting} wait"), planned, Some(micros(plan_aim)));
         let decided = median(|| {
-            let free = free_addresses(PoolKey::DEFAULT, &half, &observed, &now);
+            let free = free_addresses(PoolKey::DEFAULT, &desired, &half, &observed, &now);
             assert_eq!(free.len(), waiting as usize / 2);
             let planned = plan(&desired, &half, &observed, &now);
             let report = &planned.reports[&PoolKey::DEFAULT];

@@ -43,23 +43,26 @@ async fn each_address_is_in_one_state_and_none_is_left_out() {
         Change::PutUse(ip(10), Use::Leased(sandbox("b"))),
         block(11, BlockState::Leaving(IntentId(uuid::Uuid::nil()))),
         block(12, BlockState::Gone(BootTime(2))),
+        // A prefix: each of its addresses counts.
         Change::PutBlock(Block::held("10.0.1.0/28".parse().unwrap(), eni.id.clone(), BootTime(1))),
+        Change::PutUse([10, 0, 1, 0].into(), Use::Leased(sandbox("c"))),
+        Change::PutUse([10, 0, 1, 1].into(), rest(30)),
     ]);
-    let free = BTreeSet::from([ip(5)]);
+    let free = BTreeSet::from([ip(5), [10, 0, 1, 15].into()]);
     let figures = EniFigures::of(&eni, &ledger, &free, &now());
     let expected = [
         (AddressState::Primary, 1),
-        (AddressState::Free, 1),
-        (AddressState::Unready, 1),
-        (AddressState::Leased, 1),
-        (AddressState::Cooling, 1),
+        (AddressState::Free, 2),
+        (AddressState::Unready, 14),
+        (AddressState::Leased, 2),
+        (AddressState::Cooling, 2),
         (AddressState::Quarantined, 1),
         (AddressState::Withdrawn, 1),
         (AddressState::Leaving, 1),
-        (AddressState::Prefix, 1),
     ];
+    assert_eq!(figures.prefixes, 1);
     assert_eq!(figures.addresses, BTreeMap::from(expected));
-    let there = ledger.blocks_on(&eni.id).filter(|block| block.occupies()).count();
+    let there = ledger.blocks_on(&eni.id).filter(|block| block.occupies()).flat_map(Block::addresses).count();
     assert_eq!(figures.addresses.values().sum::<u32>() as usize, there + 1, "the ENI's own besides");
     let others = EniRecord { management: Management::Unmanaged, ..eni };
     assert_eq!(EniFigures::of(&others, &ledger, &free, &now()).addresses, BTreeMap::new());

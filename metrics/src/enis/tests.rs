@@ -75,7 +75,7 @@ fn the_pool_has_the_incumbents_shape() {
     let never = "0001-01-01T00:00:00Z";
     let blank = json!({"networkName": "", "containerID": "", "ifName": ""});
     let expected = json!({"0": {
-        "TotalIPs": 3,
+        "TotalIPs": 19,
         "AssignedIPs": 1,
         "ENIs": {
             "eni-a": {

@@ -145,7 +145,7 @@ fn a_lease_without_an_address_is_seen() {
 #[test]
 fn unassigning_or_detaching_under_a_lease_is_seen() {
     for change in [
-        CloudChange::UnassignAddresses { eni: EniId::new("eni-a"), addresses: vec![IP] },
+        CloudChange::Unassign { eni: EniId::new("eni-a"), nets: vec![IP.into()] },
         CloudChange::DetachEni { eni: EniId::new("eni-a"), attachment: AttachmentId::new("eni-attach-1") },
     ] {
         let mut ledger = sound();

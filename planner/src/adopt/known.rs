@@ -30,7 +30,7 @@ impl Merge<'_> {
         let asked = draft
             .ledger
             .intents_on(&record.id)
-            .any(|intent| matches!(intent.change, CloudChange::AssignAddresses { .. }));
+            .any(|intent| matches!(intent.change, CloudChange::Assign { .. }));
         let new = if asked { New::AskedFor } else { New::Unasked };
         self.settle_by_read(draft, record, Some(view));
         let Some(here) = self.here(view) else {
@@ -52,7 +52,7 @@ impl Merge<'_> {
                     if let Some(left) = Left::taken(view, &self.me) {
                         draft.bury(&view.id, &left);
                     } else if record.phase == EniPhase::Available && !detaching {
-                        self.addresses(draft, record, view, New::AskedFor);
+                        self.blocks(draft, record, view, New::AskedFor);
                     }
                 }
                 _ => {}
@@ -99,7 +99,7 @@ impl Merge<'_> {
         next.source = source_of(view);
         draft.put_eni(next);
         if management == Management::Managed {
-            self.addresses(draft, record, view, new);
+            self.blocks(draft, record, view, new);
         }
     }
 
@@ -181,7 +181,7 @@ impl Merge<'_> {
         let source = source_of(view);
         let next = EniRecord { phase, management, source, since: draft.now(), ..current };
         draft.put_eni(next.clone());
-        self.addresses(draft, &next, view, New::Unasked);
+        self.blocks(draft, &next, view, New::Unasked);
     }
 
     /// Closes the open intents on this ENI that the read settles. None of them is under way.
@@ -196,15 +196,13 @@ impl Merge<'_> {
             match &mut intent.change {
                 // Whatever came of it is in the read; groups that it still lacks are set anew.
                 CloudChange::AttachEni { .. }
-                | CloudChange::AssignAddresses { .. }
+                | CloudChange::Assign { .. }
                 | CloudChange::SetSecurityGroups { .. } => draft.drop_intent(id),
-                CloudChange::UnassignAddresses { addresses, .. } => {
-                    let (left, gone): (Vec<_>, Vec<_>) = addresses
-                        .iter()
-                        .copied()
-                        .partition(|ip| view.is_some_and(|view| view.secondary.contains(ip)));
-                    for ip in gone {
-                        departed(draft, id, ip);
+                CloudChange::Unassign { nets, .. } => {
+                    let (left, gone): (Vec<_>, Vec<_>) =
+                        nets.iter().copied().partition(|net| view.is_some_and(|view| view.shows(*net)));
+                    for net in gone {
+                        departed(draft, id, net);
                     }
                     if left.is_empty() {
                         draft.drop_intent(id);
@@ -212,7 +210,7 @@ impl Merge<'_> {
                         // Shown so long after the last call: no call has taken them away, nor will one any more.
                         not_unassigned(draft, &intent);
                     } else {
-                        *addresses = left;
+                        *nets = left;
                         draft.put_intent(intent);
                     }
                 }

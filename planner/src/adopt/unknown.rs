@@ -39,7 +39,7 @@ impl Merge<'_> {
         draft.put_eni(record.clone());
         draft.note(format!("{} was found attached at {:?}: {:?}", view.id, here.slot, record.management));
         if record.management == Management::Managed {
-            self.addresses(draft, &record, view, New::Unasked);
+            self.blocks(draft, &record, view, New::Unasked);
         }
     }
 
@@ -66,7 +66,7 @@ impl Merge<'_> {
         draft.put_eni(record.clone());
         draft.note(format!("{} is an orphan of ours: taken over", view.id));
         // It is attached to nothing, and an ENI is detached when all that was on it has rested.
-        self.addresses(draft, &record, view, New::AskedFor);
+        self.blocks(draft, &record, view, New::AskedFor);
     }
 
     /// An unattached ENI that bears our instance's tag and no intent's: whoever served this node before has left it, or

@@ -3,6 +3,7 @@ mod refused;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
 use holdfast_model::ids::IntentId;
 use holdfast_model::refusal::Refusal;
@@ -21,13 +22,12 @@ fn a_creation_says_whose_it_is_and_each_has_a_slot_of_its_own() {
     toy.round();
     let mut slots = BTreeSet::new();
     for step in &toy.last.steps {
-        let Step::Open(CloudChange::CreateEni { slot, tags, description, secondary_addresses, .. }) = step
-        else {
+        let Step::Open(CloudChange::CreateEni { slot, tags, description, ask, .. }) = step else {
             continue;
         };
         slots.insert(slot.device);
         assert_eq!(description, "aws-K8S-i-1");
-        assert_eq!(*secondary_addresses, 29);
+        assert_eq!(*ask, Ask::addresses(29));
         for (key, value) in [
             (TAG_INSTANCE, "i-1"),
             (TAG_CLUSTER, "prod"),
@@ -106,7 +106,9 @@ fn an_eni_that_is_being_created_is_counted_with_its_room() {
     let config = toy.config.clone();
     let desired = Desired { config: &config, limits: toy.limits.clone() };
     let made = plan(&desired, &toy.ledger, &toy.observed, &toy.now);
-    let [Step::Open(change @ CloudChange::CreateEni { secondary_addresses: 2, .. })] = &made.steps[..] else {
+    let [Step::Open(change @ CloudChange::CreateEni { ask: Ask { unit: Unit::Address, count: 2 }, .. })] =
+        &made.steps[..]
+    else {
         panic!("{made:?}")
     };
     let id = IntentId(Uuid::from_u128(0xfeed));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::toy::{Toy, by_eni};
+use crate::toy::{Toy, by_eni, by_prefix};
 
 fn shown(toy: &Toy) -> BTreeMap<MacAddr, BTreeSet<IpAddr>> {
     toy.cloud
@@ -20,7 +20,16 @@ fn rested() -> Toy {
 #[test]
 fn agreement_is_no_news() {
     let toy = rested();
-    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &toy.cloud.shown_groups(), &toy.now), None);
+    assert_eq!(
+        compare_hint(
+            &toy.ledger,
+            &shown(&toy),
+            &toy.cloud.shown_groups(),
+            &toy.cloud.shown_prefixes(),
+            &toy.now
+        ),
+        None
+    );
 }
 
 /// cni#3019: one address swapped for another, so that the counts stay equal.
@@ -31,7 +40,9 @@ fn a_swap_one_for_one_is_seen() {
     let addresses = hint.values_mut().next().unwrap();
     addresses.pop_last();
     addresses.insert("10.0.99.99".parse().unwrap());
-    let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now).unwrap();
+    let diff =
+        compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.cloud.shown_prefixes(), &toy.now)
+            .unwrap();
     assert_eq!(diff.differing.len(), 1);
     let shown = diff.differing.values().next().unwrap();
     assert!(shown.contains(&"10.0.99.99".parse::<IpAddr>().unwrap()), "it says what it saw: {diff:?}");
@@ -43,7 +54,9 @@ fn missing_and_unknown_enis_are_seen() {
     let mut hint = shown(&toy);
     let (mac, _) = hint.pop_last().unwrap();
     hint.insert(MacAddr([2, 7, 7, 7, 7, 7]), BTreeSet::new());
-    let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now).unwrap();
+    let diff =
+        compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.cloud.shown_prefixes(), &toy.now)
+            .unwrap();
     assert_eq!(diff.unknown, BTreeSet::from([MacAddr([2, 7, 7, 7, 7, 7])]));
     let missing = &toy.ledger.enis.values().find(|eni| eni.mac == mac).unwrap().id;
     assert_eq!(diff.missing, BTreeSet::from([missing.clone()]));
@@ -60,9 +73,15 @@ fn what_we_changed_a_moment_ago_is_no_news() {
         let changed = toy.now.boottime;
         toy.ledger.apply(&Change::PutEni(EniRecord { changed, ..eni }));
     }
-    assert_eq!(compare_hint(&toy.ledger, &stale, &toy.cloud.shown_groups(), &toy.now), None);
+    assert_eq!(
+        compare_hint(&toy.ledger, &stale, &toy.cloud.shown_groups(), &toy.cloud.shown_prefixes(), &toy.now),
+        None
+    );
     toy.sleep(Duration::from_secs(60));
-    assert!(compare_hint(&toy.ledger, &stale, &toy.cloud.shown_groups(), &toy.now).is_some());
+    assert!(
+        compare_hint(&toy.ledger, &stale, &toy.cloud.shown_groups(), &toy.cloud.shown_prefixes(), &toy.now)
+            .is_some()
+    );
 }
 
 #[test]
@@ -102,10 +121,11 @@ fn security_groups_that_others_gave_an_eni_of_ours_differ_and_our_own_do_not() {
     let others: BTreeSet<_> = [SecurityGroupId::new("sg-others")].into();
     let secondary = toy.ledger.enis.values().find(|eni| !eni.is_primary()).unwrap().clone();
     let mut groups = toy.cloud.shown_groups();
-    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &groups, &toy.now), None);
+    assert_eq!(compare_hint(&toy.ledger, &shown(&toy), &groups, &toy.cloud.shown_prefixes(), &toy.now), None);
     groups.insert(secondary.mac, others.clone());
-    let differs =
-        |toy: &Toy, groups: &BTreeMap<_, _>| compare_hint(&toy.ledger, &shown(toy), groups, &toy.now);
+    let differs = |toy: &Toy, groups: &BTreeMap<_, _>| {
+        compare_hint(&toy.ledger, &shown(toy), groups, &toy.cloud.shown_prefixes(), &toy.now)
+    };
     let diff = HintDiff { groups: [(secondary.id.clone(), others)].into(), ..HintDiff::default() };
     assert_eq!(differs(&toy, &groups), Some(diff));
     let mut lately = secondary.clone();
@@ -224,12 +244,25 @@ fn what_is_shown_and_passes_for_detached_is_seen() {
             let state = BlockState::Withdrawn;
             toy.ledger.apply(&Change::PutBlock(holdfast_model::block::Block { state, ..block }));
         }
-        let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now).unwrap_or_default();
+        let diff = compare_hint(
+            &toy.ledger,
+            &hint,
+            &toy.cloud.shown_groups(),
+            &toy.cloud.shown_prefixes(),
+            &toy.now,
+        )
+        .unwrap_or_default();
         assert_eq!(diff.unknown.contains(&attached.mac), news, "{phase:?} {management:?} {since}");
         let mut without = hint.clone();
         without.remove(&attached.mac);
-        let diff =
-            compare_hint(&toy.ledger, &without, &toy.cloud.shown_groups(), &toy.now).unwrap_or_default();
+        let diff = compare_hint(
+            &toy.ledger,
+            &without,
+            &toy.cloud.shown_groups(),
+            &toy.cloud.shown_prefixes(),
+            &toy.now,
+        )
+        .unwrap_or_default();
         let expected = phase == attached.phase && !news;
         assert_eq!(diff.missing.contains(&second), expected, "{phase:?} {management:?} {since}");
         let hint = HintDiff { unknown: [attached.mac].into(), ..HintDiff::default() };
@@ -262,7 +295,7 @@ fn an_unknown_mac_comes_with_the_places_that_are_kept_and_no_others() {
         }
         let mut hint = shown(&toy);
         let told = |toy: &Toy, hint: &BTreeMap<_, _>| {
-            compare_hint(&toy.ledger, hint, &toy.cloud.shown_groups(), &toy.now)
+            compare_hint(&toy.ledger, hint, &toy.cloud.shown_groups(), &toy.cloud.shown_prefixes(), &toy.now)
         };
         hint.remove(&toy.ledger.enis[&second].mac);
         assert!(told(&toy, &hint).unwrap_or_default().kept.is_empty(), "nobody may sit there");
@@ -298,7 +331,13 @@ fn a_newcomer_costs_few_reads_while_it_waits_and_is_taken_in_soon_when_its_place
                         (eni.mac, eni.secondary.iter().copied().chain(own).collect())
                     })
                     .collect();
-                let diff = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now);
+                let diff = compare_hint(
+                    &toy.ledger,
+                    &hint,
+                    &toy.cloud.shown_groups(),
+                    &toy.cloud.shown_prefixes(),
+                    &toy.now,
+                );
                 toy.observed.hinted(diff, &toy.now);
             }
             while toy.round() {}
@@ -319,4 +358,47 @@ fn a_newcomer_costs_few_reads_while_it_waits_and_is_taken_in_soon_when_its_place
     let reads = hints(&mut toy, 180);
     assert!(toy.ledger.enis.contains_key(&newcomer), "its place is free");
     assert!((1..=3).contains(&reads), "{reads}");
+}
+
+/// Prefixes are told apart from addresses, and only where they were asked for.
+#[test]
+fn a_prefix_that_others_took_or_gave_is_a_difference() {
+    let mut toy = Toy::with_prefixes("m5.large", by_prefix(1));
+    toy.add_pods(3);
+    toy.run_to_rest();
+    toy.sleep(Duration::from_secs(120));
+    let primary = EniId::new("eni-primary");
+    let differs = |toy: &Toy, prefixes: &BTreeMap<_, _>| {
+        compare_hint(&toy.ledger, &shown(toy), &toy.cloud.shown_groups(), prefixes, &toy.now)
+    };
+    assert_eq!(differs(&toy, &toy.cloud.shown_prefixes()), None);
+    assert_eq!(differs(&toy, &BTreeMap::new()), None, "nobody asked");
+    let another = "10.0.77.16/28".parse().unwrap();
+    let mac = toy.ledger.enis[&primary].mac;
+    for change in [
+        |prefixes: &mut BTreeSet<Ipv4Net>, another| assert!(prefixes.insert(another)),
+        |prefixes: &mut BTreeSet<Ipv4Net>, _| assert!(prefixes.pop_last().is_some()),
+    ] {
+        let mut prefixes = toy.cloud.shown_prefixes();
+        change(prefixes.get_mut(&mac).unwrap(), another);
+        let diff = differs(&toy, &prefixes).unwrap();
+        assert_eq!(diff.prefixes[&primary], prefixes[&mac]);
+        assert!(!diff.agrees_with(&toy.ledger), "the ledger is as it was");
+    }
+    let as_it_is = HintDiff {
+        prefixes: [(primary, toy.cloud.shown_prefixes()[&mac].clone())].into(),
+        ..HintDiff::default()
+    };
+    assert!(as_it_is.agrees_with(&toy.ledger));
+    // What was given back a moment ago may be shown for a while.
+    toy.delete_all_pods();
+    let before = toy.cloud.shown_prefixes();
+    while toy.cloud.shown_prefixes() == before {
+        if !toy.round() {
+            toy.sleep(Duration::from_secs(1));
+        }
+    }
+    assert_eq!(differs(&toy, &before), None);
+    toy.sleep(LAG);
+    assert!(differs(&toy, &before).is_some());
 }

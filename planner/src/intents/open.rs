@@ -7,7 +7,6 @@ use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{Now, WallTime};
-use ipnet::IpNet;
 
 use crate::claims::{busy, claimed_slots};
 use crate::observed::Observed;
@@ -60,14 +59,14 @@ pub fn open(
                 return None;
             }
         }
-        CloudChange::AssignAddresses { eni, count } => {
-            if *count == 0 || !idle(ledger, eni)?.serves_pods() {
+        CloudChange::Assign { eni, ask } => {
+            if ask.count == 0 || !idle(ledger, eni)?.serves_pods() {
                 return None;
             }
         }
-        CloudChange::UnassignAddresses { eni, addresses } => {
-            for ip in addresses {
-                let block = ledger.blocks.get(&IpNet::from(*ip)).filter(|block| &block.eni == eni)?;
+        CloudChange::Unassign { eni, nets } => {
+            for net in nets {
+                let block = ledger.blocks.get(net).filter(|block| &block.eni == eni)?;
                 changes.push(Change::PutBlock(Block { state: BlockState::Leaving(id), ..block.clone() }));
             }
         }

@@ -4,12 +4,10 @@
 //! that an earlier call was carried out, or one was not answered, an unassignment and a detachment stay open until a read
 //! has told what became of them. A call that never left proves nothing.
 
-use std::net::IpAddr;
-
-use holdfast_model::block::{Block, BlockState};
+use holdfast_model::block::{Block, BlockState, Unit};
 use holdfast_model::cloud::{CloudAnswer, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
-use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::ids::{EniId, IntentId, SubnetId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{BootTime, Now};
@@ -73,6 +71,15 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
         Outcome::NotCarriedOut { fault: Fault::AddressLimit, .. } => asked_for(&intent.change),
         _ => None,
     };
+    let prefixes = asked_in_prefixes(ledger, &intent.change);
+    let no_blocks = match outcome {
+        Outcome::NotCarriedOut { fault: Fault::NoFreeBlock | Fault::SubnetFull, .. } => prefixes.clone(),
+        _ => None,
+    };
+    let gave_prefixes = match outcome {
+        Outcome::Answered(_) if setback.is_none() => prefixes.map(|(subnet, _)| subnet),
+        _ => None,
+    };
     let taken = match (outcome, &intent.change) {
         (Outcome::NotCarriedOut { fault: Fault::SlotTaken, .. }, CloudChange::AttachEni { slot, .. }) => {
             Some(*slot)
@@ -80,16 +87,27 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
         _ => None,
     };
     let eni = intent.change.eni().cloned();
-    Settlement { eni, changes: draft.into_changes(), setback, doubt, too_many, taken }
+    let changes = draft.into_changes();
+    Settlement { eni, changes, setback, doubt, too_many, no_blocks, gave_prefixes, taken }
 }
 
-/// How many addresses a change brings, and on which ENI, if there is one yet.
+/// How many of an ENI's slots a change fills, and of which ENI, if there is one yet.
 fn asked_for(change: &CloudChange) -> Option<(Option<EniId>, u32)> {
     match change {
-        CloudChange::AssignAddresses { eni, count } => Some((Some(eni.clone()), *count)),
-        CloudChange::CreateEni { secondary_addresses, .. } => Some((None, *secondary_addresses)),
+        CloudChange::Assign { eni, ask } => Some((Some(eni.clone()), ask.count)),
+        CloudChange::CreateEni { ask, .. } => Some((None, ask.count)),
         _ => None,
     }
+}
+
+/// Of which subnet a change asks how many prefixes.
+fn asked_in_prefixes(ledger: &Ledger, change: &CloudChange) -> Option<(SubnetId, u32)> {
+    let (subnet, ask) = match change {
+        CloudChange::CreateEni { subnet, ask, .. } => (subnet, ask),
+        CloudChange::Assign { eni, ask } => (&ledger.enis.get(eni)?.source.subnet, ask),
+        _ => return None,
+    };
+    (ask.unit == Unit::Prefix && ask.count > 0).then(|| (subnet.clone(), ask.count))
 }
 
 /// Takes an answer in; false when it is not an answer to this change.
@@ -114,15 +132,15 @@ fn answered(draft: &mut Draft<'_>, intent: &Intent, answer: &CloudAnswer) -> boo
                 draft.put_eni(record);
             }
         }
-        (CloudChange::AssignAddresses { eni, .. }, CloudAnswer::Assigned(addresses)) => {
+        (CloudChange::Assign { eni, .. }, CloudAnswer::Assigned(nets)) => {
             draft.drop_intent(intent.id);
-            for ip in addresses {
-                given(draft, eni, *ip);
+            for net in nets {
+                given(draft, eni, *net);
             }
         }
-        (CloudChange::UnassignAddresses { addresses, .. }, CloudAnswer::Done) => {
-            for ip in addresses {
-                departed(draft, intent.id, *ip);
+        (CloudChange::Unassign { nets, .. }, CloudAnswer::Done) => {
+            for net in nets {
+                departed(draft, intent.id, *net);
             }
             draft.drop_intent(intent.id);
         }
@@ -155,7 +173,7 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
         ledger.node.as_ref().map(|node| CloudRead::InstanceEnis { instance: node.identity.instance.clone() })
     };
     match &intent.change {
-        CloudChange::UnassignAddresses { eni, .. } => {
+        CloudChange::Unassign { eni, .. } => {
             let unclear = matches!(fault, Fault::Rejected | Fault::NotFound | Fault::Conflict);
             if unclear || intent.sending == Sending::Unanswered {
                 return Some(this(eni));
@@ -197,7 +215,7 @@ fn refused(draft: &mut Draft<'_>, ledger: &Ledger, intent: &Intent, fault: Fault
         }
         CloudChange::SetDeleteOnTermination { eni, .. }
         | CloudChange::SetSecurityGroups { eni, .. }
-        | CloudChange::AssignAddresses { eni, .. } => {
+        | CloudChange::Assign { eni, .. } => {
             draft.drop_intent(intent.id);
             match fault {
                 Fault::AddressLimit | Fault::Conflict => Some(this(eni)),
@@ -246,9 +264,15 @@ fn setback(ledger: &Ledger, intent: &Intent, fault: Option<&Fault>, words: &str)
     let api = intent.change.api();
     // An unknown outcome of a creation says something about EC2, not about an ENI that nobody has seen.
     let scope = intent.change.eni().map_or(PauseScope::Api, |eni| PauseScope::Eni(eni.clone()));
+    // What EC2 has against prefixes it need not have against single addresses.
+    let against_prefixes = matches!(fault, Some(Fault::NoFreeBlock | Fault::SubnetFull | Fault::Rejected));
+    let scope = match asked_in_prefixes(ledger, &intent.change).filter(|_| against_prefixes) {
+        Some((subnet, _)) => PauseScope::Prefixes(subnet),
+        None => scope,
+    };
     let subnet = match &intent.change {
         CloudChange::CreateEni { subnet, .. } => Some(subnet),
-        CloudChange::AssignAddresses { eni, .. } => ledger.enis.get(eni).map(|eni| &eni.source.subnet),
+        CloudChange::Assign { eni, .. } => ledger.enis.get(eni).map(|eni| &eni.source.subnet),
         _ => None,
     };
     Setback::of(api, scope, fault, words, subnet)
@@ -275,49 +299,55 @@ fn created(draft: &mut Draft<'_>, intent: IntentId, slot: EniSlot, view: &EniVie
         };
         draft.put_eni(record);
     }
-    for ip in &view.secondary {
-        given(draft, &view.id, *ip);
+    for net in view.blocks() {
+        given(draft, &view.id, net);
     }
 }
 
-/// EC2 gave us this address in answer to our own call. What it is used for is not touched: a rest is owed wherever the
-/// address is now.
-fn given(draft: &mut Draft<'_>, eni: &EniId, ip: IpAddr) {
-    if draft.is_primary_address(ip) || !draft.ledger.enis.contains_key(eni) {
+/// EC2 gave us this block in answer to our own call. What its addresses are used for is not touched: a rest is owed
+/// wherever an address is now.
+fn given(draft: &mut Draft<'_>, eni: &EniId, net: IpNet) {
+    if draft.has_primary_address(net) || !draft.ledger.enis.contains_key(eni) {
         return;
     }
-    let held = Block::held(IpNet::from(ip), eni.clone(), draft.now());
-    let Some(known) = draft.ledger.block_of(ip).cloned() else {
-        draft.put_block(held);
-        return;
-    };
+    let there = |known: &Block| known.net == net && &known.eni == eni;
+    for known in draft.blocks_over(net).into_iter().filter(|known| !there(known)) {
+        left_for(draft, known, eni, net);
+    }
+    // What is in use elsewhere, by the book, keeps its place there: it is taken in when it has left.
+    let known = draft.blocks_over(net);
+    let leaving = |known: &Block| there(known) && matches!(known.state, BlockState::Leaving(_));
+    if known.is_empty() || known.iter().all(|known| there(known) && !leaving(known)) {
+        draft.put_block(Block::held(net, eni.clone(), draft.now()));
+    }
+}
+
+/// A block that the book has has left where it was: EC2 has given its addresses to us as `net` on another ENI, or in
+/// another unit.
+fn left_for(draft: &mut Draft<'_>, known: Block, eni: &EniId, net: IpNet) {
     match known.state {
-        _ if !known.is_host() => {}
         BlockState::Held | BlockState::Withdrawn if draft.ledger.is_somebodys(&known) => {
-            if &known.eni != eni {
-                draft.note(format!(
-                    "{ip} was assigned to {eni}, and the ledger has it in use on {}: somebody took it away there",
-                    known.eni
-                ));
-                draft.set_state(known.net, BlockState::Withdrawn);
-            }
+            draft.note(format!(
+                "{net} was assigned to {eni}, and the ledger has {} in use on {}: somebody took it away there",
+                known.net, known.eni
+            ));
+            draft.set_state(known.net, BlockState::Withdrawn);
         }
-        BlockState::Held | BlockState::Withdrawn | BlockState::Gone(_) => draft.put_block(held),
-        // So it has left the other ENI; what is still open there must not name it any longer.
-        BlockState::Leaving(open) if &known.eni != eni => {
+        // What is still open there must not name it any longer.
+        BlockState::Leaving(open) => {
             if let Some(mut intent) = draft.ledger.intents.get(&open).cloned()
-                && let CloudChange::UnassignAddresses { addresses, .. } = &mut intent.change
+                && let CloudChange::Unassign { nets, .. } = &mut intent.change
             {
-                addresses.retain(|other| *other != ip);
-                if addresses.is_empty() {
+                nets.retain(|other| *other != known.net);
+                if nets.is_empty() {
                     draft.drop_intent(open);
                 } else {
                     draft.put_intent(intent);
                 }
             }
-            draft.put_block(held);
+            draft.drop_block(known.net);
         }
-        BlockState::Leaving(_) => {}
+        BlockState::Held | BlockState::Withdrawn | BlockState::Gone(_) => draft.drop_block(known.net),
     }
 }
 
@@ -330,9 +360,8 @@ pub(crate) fn not_unassigned(draft: &mut Draft<'_>, intent: &Intent) {
     }
 }
 
-/// EC2 took this address away in answer to our own call.
-pub(crate) fn departed(draft: &mut Draft<'_>, intent: IntentId, ip: IpAddr) {
-    let net = IpNet::from(ip);
+/// EC2 took this block away in answer to our own call.
+pub(crate) fn departed(draft: &mut Draft<'_>, intent: IntentId, net: IpNet) {
     if draft.ledger.blocks.get(&net).is_some_and(|known| known.state == BlockState::Leaving(intent)) {
         let gone_at: BootTime = draft.now();
         draft.set_state(net, BlockState::Gone(gone_at));

@@ -243,13 +243,19 @@ fn what_was_found_is_leased_when_a_later_read_shows_it_again() {
     let mut unproven = toy.observed.clone();
     let asked_again = toy.now.boottime.after(Duration::from_secs(60));
     for ip in [gone, stays] {
-        unproven.reads.want(crate::wanted::Reason::Unasked(ip), asked_again);
+        unproven.reads.want(crate::wanted::Reason::Unasked(ip.into()), asked_again);
     }
     toy.sleep(Duration::from_secs(31));
-    let chosen = free_addresses(PoolKey::DEFAULT, &toy.ledger, &unproven, &toy.now);
+    let config = toy.config.clone();
+    let desired = Desired { config: &config, limits: toy.limits.clone() };
+    let chosen = free_addresses(PoolKey::DEFAULT, &desired, &toy.ledger, &unproven, &toy.now);
     assert!(!chosen.iter().any(|chosen| [gone, stays].contains(&chosen.address)));
     toy.run_to_rest();
-    assert!([gone, stays].iter().all(|ip| !toy.observed.reads.unproven(*ip)), "{:?}", toy.observed.reads);
+    assert!(
+        [gone, stays].iter().all(|ip| !toy.observed.reads.unproven((*ip).into())),
+        "{:?}",
+        toy.observed.reads
+    );
     assert!(!toy.ledger.is_held(gone));
     assert!(toy.ledger.is_free(stays, &toy.now));
 }

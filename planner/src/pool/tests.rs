@@ -1,3 +1,4 @@
+use holdfast_model::block::Ask;
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::ledger::Change;
 use holdfast_model::subnet::SubnetRecord;
@@ -31,7 +32,7 @@ fn figures(toy: &Toy) -> (Level, u32) {
     (pool.level, pool.on_the_way)
 }
 
-const AT_REST: Level = Level { leased: 4, free: 2, cooling: 0, waiting: 0 };
+const AT_REST: Level = Level { leased: 4, free: 2, cooling: 0, waiting: 0, beside: 0 };
 
 #[test]
 fn what_is_asked_for_and_what_is_not_in_service_yet_is_on_the_way() {
@@ -40,7 +41,7 @@ fn what_is_asked_for_and_what_is_not_in_service_yet_is_on_the_way() {
     let create = CloudChange::CreateEni {
         subnet: holdfast_model::ids::SubnetId::new("subnet-1"),
         security_groups: Vec::new(),
-        secondary_addresses: 3,
+        ask: Ask::addresses(3),
         slot: holdfast_model::eni::EniSlot { card: 0, device: 2 },
         description: String::new(),
         tags: std::collections::BTreeMap::new(),
@@ -51,7 +52,7 @@ fn what_is_asked_for_and_what_is_not_in_service_yet_is_on_the_way() {
         toy.ledger.blocks_on(&second()).find(|block| toy.ledger.uses.get(&block.net.addr()).is_none());
     let given_back = given_back.unwrap().net;
     toy.ledger.apply(&Change::DropBlock(given_back));
-    toy.open(CloudChange::AssignAddresses { eni: second(), count: 1 });
+    toy.open(CloudChange::Assign { eni: second(), ask: Ask::addresses(1) });
     assert_eq!(figures(&toy), (Level { free: 5, ..AT_REST }, 4));
 
     toy.observed.ready_enis.remove(&second());
@@ -94,7 +95,7 @@ fn rests_count_as_such_also_where_an_eni_is_out_of_reach() {
         toy.observed.set_up_failed(&second(), &toy.now);
         toy.sleep(LINK_TAKES_AT_MOST);
     }
-    assert_eq!(figures(&toy).0, Level { leased: 3, free: 0, cooling: 1, waiting: 0 });
+    assert_eq!(figures(&toy).0, Level { leased: 3, free: 0, cooling: 1, ..Level::default() });
     toy.observed.set_up_done(&second());
     toy.sleep(std::time::Duration::from_secs(60));
     assert_eq!(figures(&toy).0, Level { leased: 3, free: 3, ..AT_REST });
@@ -139,7 +140,10 @@ fn an_eni_of_which_too_little_is_known_is_out_of_reach() {
 fn an_eni_is_idle_when_nothing_on_it_is_held_or_rests() {
     let eni = &toy().ledger.enis[&primary()];
     for (leased, cooling, idle) in [(0, 0, true), (1, 0, false), (0, 1, false), (1, 1, false)] {
-        let share = EniPool { eni, leased, free: Vec::new(), cooling, room: 0, most: None, occupied: 0 };
-        assert_eq!(share.idle(), idle, "{leased} leased, {cooling} resting");
+        let share = EniPool { leased, cooling, ..EniPool::empty(eni) };
+        assert_eq!(share.is_idle(), idle, "{leased} leased, {cooling} resting");
+        let beside = Beside { cooling, ..Beside::default() };
+        let share = EniPool { leased, beside, ..EniPool::empty(eni) };
+        assert_eq!(share.is_idle(), idle, "{leased} leased, {cooling} resting in the other unit");
     }
 }

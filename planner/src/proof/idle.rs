@@ -1,7 +1,5 @@
 //! What may be given back to EC2.
 
-use std::net::IpAddr;
-
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
@@ -65,24 +63,24 @@ impl<'a> Brake<'a> {
         self.eni(record).filter(|_| self.chooses() && record.phase == EniPhase::Available)
     }
 
-    /// Addresses on an attached ENI that no lease, rest or suspicion speaks of.
-    pub(crate) fn addresses(
+    /// Blocks on an attached ENI of whose addresses no lease, rest or suspicion speaks.
+    pub(crate) fn blocks(
         &self,
         record: &'a EniRecord,
-        addresses: Vec<IpAddr>,
-    ) -> Option<Idle<(&'a EniRecord, Vec<IpAddr>)>> {
-        let here = |ip: &IpAddr| {
-            let block = self.ledger.blocks.get(&IpNet::from(*ip));
-            block.is_some_and(|block| block.eni == record.id && block.state == BlockState::Held)
+        nets: Vec<IpNet>,
+    ) -> Option<Idle<(&'a EniRecord, Vec<IpNet>)>> {
+        let idle_here = |net: &IpNet| {
+            let block = self.ledger.blocks.get(net).filter(|block| block.eni == record.id);
+            block.is_some_and(|block| self.ledger.is_idle(block, self.now))
         };
         let idle = self.chooses()
             && record.management == Management::Managed
             && matches!(record.phase, EniPhase::Attached { .. })
             && !busy(self.ledger, &record.id)
             && !self.observed.doubted(&record.id)
-            && !addresses.is_empty()
-            && addresses.iter().all(|ip| here(ip) && self.ledger.is_free(*ip, self.now));
-        idle.then_some(Idle((record, addresses)))
+            && !nets.is_empty()
+            && nets.iter().all(idle_here);
+        idle.then_some(Idle((record, nets)))
     }
 
     /// Whether this change, as planned, may be made an intent now.
@@ -93,8 +91,8 @@ impl<'a> Brake<'a> {
         let Some(record) = change.eni().and_then(|eni| self.ledger.enis.get(eni)) else { return false };
         let Some(seen) = Seen::lately(self.observed, record, self.now) else { return false };
         let planned = match change {
-            CloudChange::UnassignAddresses { addresses, .. } => {
-                self.addresses(record, addresses.clone()).map(|idle| idle.unassign(seen))
+            CloudChange::Unassign { nets, .. } => {
+                self.blocks(record, nets.clone()).map(|idle| idle.unassign(seen))
             }
             _ => self.eni(record).and_then(|idle| idle.detach(seen).or(idle.delete(seen))),
         };
@@ -131,11 +129,11 @@ impl Idle<&EniRecord> {
     }
 }
 
-impl Idle<(&EniRecord, Vec<IpAddr>)> {
+impl Idle<(&EniRecord, Vec<IpNet>)> {
     /// The call that gives them back.
     pub(crate) fn unassign(self, _seen: Seen) -> CloudChange {
-        let (record, addresses) = self.0;
-        CloudChange::UnassignAddresses { eni: record.id.clone(), addresses }
+        let (record, nets) = self.0;
+        CloudChange::Unassign { eni: record.id.clone(), nets }
     }
 }
 

@@ -139,7 +139,7 @@ fn an_address_that_somebody_takes_while_it_rests_leads_to_few_reads() {
 fn a_read_that_could_tell_is_not_repeated_at_once() {
     let mut toy = Toy::new("m5.large", by_eni(1));
     toy.run_to_rest();
-    let ip = toy.ledger.blocks.keys().next().unwrap().addr();
+    let net = *toy.ledger.blocks.keys().next().unwrap();
     let read = toy.observed.reads.last_full().unwrap();
     let reads_full = |toy: &Toy| {
         let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
@@ -147,7 +147,7 @@ fn a_read_that_could_tell_is_not_repeated_at_once() {
         planned.steps.iter().any(|step| matches!(step, Step::Read(CloudRead::InstanceEnis { .. })))
     };
     for (from, wanted) in [(read.0 - 1, false), (read.0, false), (read.0 + 1, true)] {
-        for reason in [Reason::NotShown(ip), Reason::Unasked(ip)] {
+        for reason in [Reason::NotShown(net), Reason::Unasked(net)] {
             toy.observed.reads.want(reason.clone(), BootTime(from));
             assert_eq!(reads_full(&toy), wanted, "{from} {read:?}");
             toy.observed.reads.settle(|other, _| *other == reason);
@@ -193,7 +193,8 @@ fn look_at_the_hint(toy: &mut Toy) {
         eni.secondary.iter().copied().chain([IpAddr::V4(eni.primary)]).collect()
     };
     let hint = toy.cloud.attached().map(|eni| (eni.mac, shown(eni))).collect();
-    let differs = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now);
+    let differs =
+        compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.cloud.shown_prefixes(), &toy.now);
     toy.observed.hinted(differs, &toy.now);
 }
 

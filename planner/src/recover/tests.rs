@@ -48,7 +48,7 @@ fn a_reboot_turns_leases_into_rests_that_began_with_the_boot_and_touches_nothing
     // Serving again needs neither EC2 nor metadata: only the kernel set-up.
     let mut observed = Observed::default();
     observed.ready_enis.extend(ledger.enis.keys().cloned());
-    assert!(!free_addresses(PoolKey::DEFAULT, &ledger, &observed, &now).is_empty());
+    assert!(!free_addresses(PoolKey::DEFAULT, &desired, &ledger, &observed, &now).is_empty());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_boot_without_the_ledgers_primary_link_forgets_nothing_until_metadata_speaks
     let waiting = BTreeMap::from([(PoolKey::DEFAULT, 1)]);
     let observed = Observed { waiting, ..Observed::default() };
     assert_eq!(plan(&desired, &ledger, &observed, &now).steps, []);
-    assert_eq!(free_addresses(PoolKey::DEFAULT, &ledger, &observed, &now), []);
+    assert_eq!(free_addresses(PoolKey::DEFAULT, &desired, &ledger, &observed, &now), []);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::toy::{Toy, by_address, now_at};
+use holdfast_model::block::Ask;
 use holdfast_model::ids::{EniId, SubnetId};
 
 const HOLD: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ fn what_is_under_way_is_said_to_be() {
         let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
         super::report(PoolKey::DEFAULT, &desired, &toy.ledger, &toy.observed, &toy.now)
     };
-    toy.open(CloudChange::AssignAddresses { eni: EniId::new("eni-primary"), count: 1 });
+    toy.open(CloudChange::Assign { eni: EniId::new("eni-primary"), ask: Ask::addresses(1) });
     let shortage = report(&toy).shortage(HOLD, &toy.now);
     assert!(shortage.hold && !shortage.hindered, "{shortage:?}");
     let Refusal::Unreachable { api, .. } = shortage.cause else { panic!("{shortage:?}") };
@@ -68,7 +69,7 @@ fn what_is_under_way_is_said_to_be() {
     toy.add_pods(2);
     toy.run_to_rest();
     toy.delete_pod(0);
-    toy.open(CloudChange::AssignAddresses { eni: EniId::new("eni-primary"), count: 1 });
+    toy.open(CloudChange::Assign { eni: EniId::new("eni-primary"), ask: Ask::addresses(1) });
     let cause = report(&toy).shortage(HOLD, &toy.now).cause;
     assert!(matches!(cause, Refusal::Unreachable { .. }), "{cause:?}");
 

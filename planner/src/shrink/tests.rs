@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use holdfast_model::block::Ask;
 use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::eni::{EniKind, EniPhase};
 use holdfast_model::ids::EniId;
@@ -96,7 +97,7 @@ fn given_back(toy: &Toy) -> (bool, Vec<(EniId, usize)>) {
         }))
     });
     let unassigned = made.steps.iter().filter_map(|step| match step {
-        Step::Open(CloudChange::UnassignAddresses { eni, addresses }) => Some((eni.clone(), addresses.len())),
+        Step::Open(CloudChange::Unassign { eni, nets }) => Some((eni.clone(), nets.len())),
         _ => None,
     });
     (drains, unassigned.collect())
@@ -128,7 +129,7 @@ fn nothing_is_given_back_while_growth_is_under_way_or_nothing_may_be_changed() {
     // One more is wanted than there is, for a moment.
     let mut toy = with_an_idle_eni();
     toy.has_seen(&EniId::new("eni-0001"));
-    toy.open(CloudChange::AssignAddresses { eni: EniId::new("eni-0002"), count: 1 });
+    toy.open(CloudChange::Assign { eni: EniId::new("eni-0002"), ask: Ask::addresses(1) });
     assert_eq!(given_back(&toy), (false, Vec::new()));
 }
 

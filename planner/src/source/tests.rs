@@ -37,7 +37,13 @@ fn pass(toy: &mut Toy, minutes: u32) {
             eni.secondary.iter().copied().chain([std::net::IpAddr::V4(eni.primary)]).collect()
         };
         let hint = toy.cloud.attached().map(|eni| (eni.mac, shown(eni))).collect();
-        let differs = compare_hint(&toy.ledger, &hint, &toy.cloud.shown_groups(), &toy.now);
+        let differs = compare_hint(
+            &toy.ledger,
+            &hint,
+            &toy.cloud.shown_groups(),
+            &toy.cloud.shown_prefixes(),
+            &toy.now,
+        );
         toy.observed.hinted(differs, &toy.now);
         while toy.round() {}
     }

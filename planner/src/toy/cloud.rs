@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
+use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::{
     Api, AttachmentStatus, AttachmentView, CloudAnswer, CloudChange, CloudRead, EniView,
 };
@@ -10,7 +11,7 @@ use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::limits::InstanceLimits;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4AddrRange, Ipv4Net};
 
 use crate::Fault;
 
@@ -37,6 +38,10 @@ pub(crate) struct ToyCloud {
     pub(crate) leased: BTreeSet<IpAddr>,
     pub(crate) calls: Vec<Api>,
     pub(crate) subnet_free: u32,
+    /// Wholly free prefixes among them.
+    pub(crate) blocks_free: u32,
+    /// Whether the node's type can do prefixes.
+    pub(crate) does_prefixes: bool,
     /// Whether it says what the node's type can carry.
     pub(crate) tells_limits: bool,
     /// The groups that the metadata service shows: the primary's.
@@ -65,6 +70,9 @@ pub(crate) struct ToyCloud {
     past: VecDeque<(u64, BTreeMap<EniId, ToyEni>)>,
     next: u32,
     reusable: Vec<IpAddr>,
+    next_prefix: u32,
+    reusable_prefixes: Vec<Ipv4Net>,
+    breaks_up: bool,
 }
 
 impl ToyCloud {
@@ -74,6 +82,8 @@ impl ToyCloud {
             leased: BTreeSet::new(),
             calls: Vec::new(),
             subnet_free: 10_000,
+            blocks_free: 1000,
+            does_prefixes: true,
             tells_limits: true,
             groups: [SecurityGroupId::new("sg-1")].into(),
             ranges: BTreeMap::new(),
@@ -91,6 +101,9 @@ impl ToyCloud {
             past: VecDeque::new(),
             next: 4,
             reusable: Vec::new(),
+            next_prefix: 0,
+            reusable_prefixes: Vec::new(),
+            breaks_up: false,
         };
         cloud.attach_foreign("eni-primary", 0, EniKind::Standard, &[]);
         cloud
@@ -136,6 +149,74 @@ impl ToyCloud {
         Some((0..count).map(|_| IpAddr::V4(self.address())).collect())
     }
 
+    /// A prefix: what was given back last, also where it was given back one by one; else from where no single address
+    /// comes, as out of a reservation.
+    fn prefix(&mut self) -> Ipv4Net {
+        if let Some(again) = self.reusable_prefixes.pop() {
+            return again;
+        }
+        let block = |ip: &IpAddr| match ip {
+            IpAddr::V4(ip) => Ipv4Net::new(*ip, 28).unwrap().trunc(),
+            IpAddr::V6(_) => unreachable!(),
+        };
+        let mut free: BTreeMap<Ipv4Net, u32> = BTreeMap::new();
+        for ip in &self.reusable {
+            *free.entry(block(ip)).or_default() += 1;
+        }
+        if let Some((net, _)) = free.into_iter().find(|(_, count)| *count == 16) {
+            self.reusable.retain(|ip| block(ip) != net);
+            return net;
+        }
+        self.next_prefix += 1;
+        Ipv4Net::new(Ipv4Addr::from(0x0a00_8000 + 16 * self.next_prefix), 28).unwrap()
+    }
+
+    fn lacks(ask: Ask) -> Fault {
+        match ask.unit {
+            Unit::Address => Fault::SubnetFull,
+            Unit::Prefix => Fault::NoFreeBlock,
+        }
+    }
+
+    /// What is asked for, all or nothing.
+    fn give(&mut self, ask: Ask) -> Result<(BTreeSet<IpAddr>, BTreeSet<Ipv4Net>), Fault> {
+        if ask.unit == Unit::Address {
+            return Ok((self.take(ask.count).ok_or(Fault::SubnetFull)?, BTreeSet::new()));
+        }
+        if !self.does_prefixes {
+            return Err(Fault::Rejected);
+        }
+        let left = self.blocks_free.checked_sub(ask.count).ok_or(Fault::NoFreeBlock)?;
+        self.subnet_free = self.subnet_free.checked_sub(ask.brings()).ok_or(Fault::NoFreeBlock)?;
+        self.blocks_free = left;
+        Ok((BTreeSet::new(), (0..ask.count).map(|_| self.prefix()).collect()))
+    }
+
+    fn take_back(&mut self, net: IpNet) {
+        match net {
+            IpNet::V4(prefix) if prefix.prefix_len() < 32 => {
+                self.subnet_free += 16;
+                self.blocks_free += 1;
+                // Every other one is broken up.
+                self.breaks_up = !self.breaks_up;
+                if self.breaks_up {
+                    self.reusable
+                        .extend(Ipv4AddrRange::new(prefix.network(), prefix.broadcast()).map(IpAddr::V4));
+                } else {
+                    self.reusable_prefixes.push(prefix);
+                }
+            }
+            address => {
+                self.subnet_free += 1;
+                self.reusable.push(address.addr());
+            }
+        }
+    }
+
+    fn is_unused(&self, net: IpNet) -> bool {
+        !self.leased.iter().any(|ip| net.contains(ip))
+    }
+
     fn settle_detachments(&mut self) {
         for eni in self.enis.values_mut() {
             let detaching = eni.attachment.as_ref().is_some_and(|a| a.status == AttachmentStatus::Detaching);
@@ -164,22 +245,22 @@ impl ToyCloud {
             return Err(Fault::Denied);
         }
         match change {
-            CloudChange::CreateEni { secondary_addresses, security_groups, tags, .. } => {
+            CloudChange::CreateEni { ask, security_groups, tags, .. } => {
                 if let Some(id) = self.tokens.get(token).cloned() {
                     return match self.enis.get(&id) {
                         Some(eni) => Ok(CloudAnswer::Created(view(&id, eni))),
                         None => Err(Fault::Rejected),
                     };
                 }
-                assert!(*secondary_addresses as usize <= per_eni);
+                assert!(ask.count as usize <= per_eni);
                 if self.quota_used_up {
                     return Err(Fault::EniQuota);
                 }
-                if self.subnet_free <= *secondary_addresses {
-                    return Err(Fault::SubnetFull);
+                if self.subnet_free <= ask.brings() {
+                    return Err(Self::lacks(*ask));
                 }
                 let primary = self.take(1).ok_or(Fault::SubnetFull)?;
-                let secondary = self.take(*secondary_addresses).ok_or(Fault::SubnetFull)?;
+                let (secondary, prefixes) = self.give(*ask)?;
                 let number = self.tokens.len() + 1;
                 let id = EniId::new(format!("eni-{number:04}"));
                 self.tokens.insert(token.clone(), id.clone());
@@ -188,7 +269,7 @@ impl ToyCloud {
                     mac: MacAddr([2, 9, 0, 0, (number >> 8) as u8, number as u8]),
                     primary,
                     secondary,
-                    prefixes: BTreeSet::new(),
+                    prefixes,
                     groups: security_groups.iter().cloned().collect(),
                     subnet: SubnetId::new("subnet-1"),
                     tags: tags.clone(),
@@ -233,37 +314,41 @@ impl ToyCloud {
                 self.enis.get_mut(eni).ok_or(Fault::NotFound)?.groups = groups.clone();
                 Ok(CloudAnswer::Done)
             }
-            CloudChange::AssignAddresses { eni, count } => {
+            CloudChange::Assign { eni, ask } => {
                 let found = self.enis.get(eni).ok_or(Fault::NotFound)?;
                 let held = found.secondary.len() + found.prefixes.len();
                 let takes = self.takes.get(eni).copied().unwrap_or(per_eni);
-                if held + *count as usize > takes {
+                if held + ask.count as usize > takes {
                     return Err(Fault::AddressLimit);
                 }
-                let given = self.take(*count).ok_or(Fault::SubnetFull)?;
-                self.enis.get_mut(eni).unwrap().secondary.extend(&given);
-                Ok(CloudAnswer::Assigned(given.into_iter().collect()))
+                let (addresses, prefixes) = self.give(*ask)?;
+                let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
+                found.secondary.extend(&addresses);
+                found.prefixes.extend(&prefixes);
+                let addresses = addresses.into_iter().map(IpNet::from);
+                Ok(CloudAnswer::Assigned(addresses.chain(prefixes.into_iter().map(IpNet::V4)).collect()))
             }
-            CloudChange::UnassignAddresses { eni, addresses } => {
-                for ip in addresses {
-                    assert!(!self.leased.contains(ip), "SAFE-INUSE: {ip} is unassigned under a pod");
+            CloudChange::Unassign { eni, nets } => {
+                for net in nets {
+                    assert!(self.is_unused(*net), "SAFE-INUSE: {net} is unassigned under a pod");
                 }
                 let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
-                if addresses.iter().any(|ip| !found.secondary.contains(ip)) {
+                if !nets.iter().all(|net| view(eni, found).shows(*net)) {
                     return Err(Fault::Rejected);
                 }
-                for ip in addresses {
-                    found.secondary.remove(ip);
+                found.secondary.retain(|ip| !nets.contains(&IpNet::from(*ip)));
+                found.prefixes.retain(|prefix| !nets.contains(&IpNet::V4(*prefix)));
+                for net in nets {
+                    self.take_back(*net);
                 }
-                self.subnet_free += u32::try_from(addresses.len()).unwrap();
-                self.reusable.extend(addresses);
                 Ok(CloudAnswer::Done)
             }
             CloudChange::DetachEni { eni, attachment } => {
                 let at = self.at;
                 let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
-                for ip in &found.secondary {
-                    assert!(!self.leased.contains(ip), "SAFE-INUSE: {eni} is detached under {ip}");
+                for net in view(eni, found).blocks() {
+                    let leased = self.leased.iter().any(|ip| net.contains(ip));
+                    assert!(!leased, "SAFE-INUSE: {eni} is detached under {net}");
                 }
                 match &mut found.attachment {
                     Some(own) if &own.id == attachment && own.status == AttachmentStatus::Attached => {
@@ -281,9 +366,10 @@ impl ToyCloud {
                     return Err(Fault::Conflict);
                 }
                 let gone = self.enis.remove(eni).unwrap();
-                self.subnet_free += u32::try_from(gone.secondary.len()).unwrap() + 1;
-                self.reusable.push(IpAddr::V4(gone.primary));
-                self.reusable.extend(gone.secondary);
+                self.take_back(IpAddr::V4(gone.primary).into());
+                for net in view(eni, &gone).blocks() {
+                    self.take_back(net);
+                }
                 Ok(CloudAnswer::Done)
             }
         }
@@ -338,13 +424,18 @@ impl ToyCloud {
         self.attached().map(|eni| (eni.mac, eni.groups.clone())).collect()
     }
 
+    /// As the metadata service shows them.
+    pub(crate) fn shown_prefixes(&self) -> BTreeMap<MacAddr, BTreeSet<Ipv4Net>> {
+        self.attached().map(|eni| (eni.mac, eni.prefixes.clone())).collect()
+    }
+
     pub(crate) fn is_attached(&self, id: &EniId) -> bool {
         self.enis.get(id).is_some_and(|eni| eni.attachment.is_some())
     }
 
     pub(crate) fn carries(&self, id: &EniId, ip: IpAddr) -> bool {
         self.enis.get(id).is_some_and(|eni| {
-            eni.secondary.contains(&ip)
+            view(id, eni).blocks().any(|net| net.contains(&ip))
                 && eni.attachment.as_ref().is_some_and(|a| a.status == AttachmentStatus::Attached)
         })
     }

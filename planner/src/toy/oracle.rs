@@ -1,5 +1,7 @@
 //! Upstream's worked examples (reference: vpc-cni 3.12), and the figures that we promise.
 
+mod prefix;
+
 use std::time::Duration;
 
 use holdfast_model::cloud::Api;

@@ -50,6 +50,10 @@ fn hint(nth: u8) -> HintDiff {
 }
 
 /// A process whose reads are all answered at once, and never settle anything by what they show.
+fn host(last: u8) -> IpNet {
+    IpNet::from(std::net::IpAddr::from([10, 0, 0, last]))
+}
+
 struct World {
     reads: WantedReads,
     unanswered: BTreeSet<EniId>,
@@ -81,10 +85,10 @@ impl World {
             Whim::Contradicts(nth) => self.reads.want(Reason::Contradicted(eni(nth)), now),
             Whim::Miscounts => self.reads.want(Reason::Miscounted, now),
             Whim::HidesAddress(last) => {
-                self.reads.want_from(Reason::NotShown(IpAddr::from([10, 0, 0, last])), now);
+                self.reads.want_from(Reason::NotShown(host(last)), now);
             }
             Whim::ShowsAddress(last) => {
-                self.reads.want_from(Reason::Unasked(IpAddr::from([10, 0, 0, last])), now.after(SECOND));
+                self.reads.want_from(Reason::Unasked(host(last)), now.after(SECOND));
             }
             Whim::Hints(nth) => self.reads.hinted(Some(hint(nth)), &self.now),
             Whim::HintAgrees => self.reads.hinted(None, &self.now),

@@ -59,7 +59,7 @@ const TABLE: &[Row] = &[
     // creation, an assignment or an attachment in a full subnet (its support, quoted in cilium#31016; cni#3105).
     saying("InvalidParameterValue", "aren't sufficient free ipv4 addresses or prefixes", CloudFault::SubnetFull),
     // Free addresses are there, but no aligned free block of sixteen.
-    any("InsufficientCidrBlocks", CloudFault::SubnetFull),
+    any("InsufficientCidrBlocks", CloudFault::NoFreeBlock),
 
     // The ENI is full; our count of it is wrong.
     any("PrivateIpAddressLimitExceeded", CloudFault::AddressLimit),

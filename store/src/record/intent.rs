@@ -1,124 +1,139 @@
 //! Intents.
 
-use holdfast_migrations::v2;
+use holdfast_migrations::v4;
+use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::time::WallTime;
 
 use super::{
-    BadRecord, Record, freeze_groups, freeze_intent_id, freeze_slot, thaw_groups, thaw_intent_id, thaw_slot,
+    BadRecord, Record, freeze_groups, freeze_intent_id, freeze_net, freeze_slot, thaw_groups, thaw_intent_id,
+    thaw_net, thaw_slot,
 };
 
 impl Record for Intent {
-    type Frozen = v2::Intent;
+    type Frozen = v4::Intent;
 
-    fn freeze(&self) -> v2::Intent {
-        v2::Intent {
+    fn freeze(&self) -> v4::Intent {
+        v4::Intent {
             id: freeze_intent_id(self.id),
             change: freeze_change(&self.change),
             sending: match self.sending {
-                Sending::MaybeSent => v2::Sending::MaybeSent,
-                Sending::NeverSent => v2::Sending::NeverSent,
-                Sending::Unanswered => v2::Sending::Unanswered,
+                Sending::MaybeSent => v4::Sending::MaybeSent,
+                Sending::NeverSent => v4::Sending::NeverSent,
+                Sending::Unanswered => v4::Sending::Unanswered,
             },
             planned: self.planned.0,
         }
     }
 
-    fn thaw(frozen: v2::Intent) -> Result<Self, BadRecord> {
+    fn thaw(frozen: v4::Intent) -> Result<Self, BadRecord> {
         Ok(Self {
             id: thaw_intent_id(frozen.id),
-            change: thaw_change(frozen.change),
+            change: thaw_change(frozen.change)?,
             sending: match frozen.sending {
-                v2::Sending::MaybeSent => Sending::MaybeSent,
-                v2::Sending::NeverSent => Sending::NeverSent,
-                v2::Sending::Unanswered => Sending::Unanswered,
+                v4::Sending::MaybeSent => Sending::MaybeSent,
+                v4::Sending::NeverSent => Sending::NeverSent,
+                v4::Sending::Unanswered => Sending::Unanswered,
             },
             planned: WallTime(frozen.planned),
         })
     }
 }
 
-fn freeze_change(change: &CloudChange) -> v2::CloudChange {
+fn freeze_change(change: &CloudChange) -> v4::CloudChange {
     match change.clone() {
-        CloudChange::CreateEni { subnet, security_groups, secondary_addresses, slot, description, tags } => {
-            v2::CloudChange::CreateEni {
+        CloudChange::CreateEni { subnet, security_groups, ask, slot, description, tags } => {
+            v4::CloudChange::CreateEni {
                 subnet: subnet.to_string(),
                 security_groups: freeze_groups(&security_groups),
-                secondary_addresses,
+                ask: freeze_ask(ask),
                 slot: freeze_slot(slot),
                 description,
                 tags,
             }
         }
-        CloudChange::AttachEni { eni, instance, slot } => v2::CloudChange::AttachEni {
+        CloudChange::AttachEni { eni, instance, slot } => v4::CloudChange::AttachEni {
             eni: eni.to_string(),
             instance: instance.to_string(),
             slot: freeze_slot(slot),
         },
-        CloudChange::SetDeleteOnTermination { eni, attachment } => v2::CloudChange::SetDeleteOnTermination {
+        CloudChange::SetDeleteOnTermination { eni, attachment } => v4::CloudChange::SetDeleteOnTermination {
             eni: eni.to_string(),
             attachment: attachment.to_string(),
         },
-        CloudChange::AssignAddresses { eni, count } => {
-            v2::CloudChange::AssignAddresses { eni: eni.to_string(), count }
+        CloudChange::Assign { eni, ask } => {
+            v4::CloudChange::Assign { eni: eni.to_string(), ask: freeze_ask(ask) }
         }
-        CloudChange::UnassignAddresses { eni, addresses } => {
-            v2::CloudChange::UnassignAddresses { eni: eni.to_string(), addresses }
-        }
+        CloudChange::Unassign { eni, nets } => v4::CloudChange::Unassign {
+            eni: eni.to_string(),
+            nets: nets.into_iter().map(freeze_net).collect(),
+        },
         CloudChange::DetachEni { eni, attachment } => {
-            v2::CloudChange::DetachEni { eni: eni.to_string(), attachment: attachment.to_string() }
+            v4::CloudChange::DetachEni { eni: eni.to_string(), attachment: attachment.to_string() }
         }
-        CloudChange::DeleteEni { eni } => v2::CloudChange::DeleteEni { eni: eni.to_string() },
-        CloudChange::SetSecurityGroups { eni, groups } => v2::CloudChange::SetSecurityGroups {
+        CloudChange::DeleteEni { eni } => v4::CloudChange::DeleteEni { eni: eni.to_string() },
+        CloudChange::SetSecurityGroups { eni, groups } => v4::CloudChange::SetSecurityGroups {
             eni: eni.to_string(),
             groups: groups.iter().map(ToString::to_string).collect(),
         },
     }
 }
 
-fn thaw_change(frozen: v2::CloudChange) -> CloudChange {
-    match frozen {
-        v2::CloudChange::CreateEni {
-            subnet,
-            security_groups,
-            secondary_addresses,
-            slot,
-            description,
-            tags,
-        } => CloudChange::CreateEni {
-            subnet: SubnetId::new(subnet),
-            security_groups: thaw_groups(security_groups),
-            secondary_addresses,
-            slot: thaw_slot(slot),
-            description,
-            tags,
-        },
-        v2::CloudChange::AttachEni { eni, instance, slot } => CloudChange::AttachEni {
+fn thaw_change(frozen: v4::CloudChange) -> Result<CloudChange, BadRecord> {
+    Ok(match frozen {
+        v4::CloudChange::CreateEni { subnet, security_groups, ask, slot, description, tags } => {
+            CloudChange::CreateEni {
+                subnet: SubnetId::new(subnet),
+                security_groups: thaw_groups(security_groups),
+                ask: thaw_ask(&ask),
+                slot: thaw_slot(slot),
+                description,
+                tags,
+            }
+        }
+        v4::CloudChange::AttachEni { eni, instance, slot } => CloudChange::AttachEni {
             eni: EniId::new(eni),
             instance: InstanceId::new(instance),
             slot: thaw_slot(slot),
         },
-        v2::CloudChange::SetDeleteOnTermination { eni, attachment } => CloudChange::SetDeleteOnTermination {
+        v4::CloudChange::SetDeleteOnTermination { eni, attachment } => CloudChange::SetDeleteOnTermination {
             eni: EniId::new(eni),
             attachment: AttachmentId::new(attachment),
         },
-        v2::CloudChange::AssignAddresses { eni, count } => {
-            CloudChange::AssignAddresses { eni: EniId::new(eni), count }
+        v4::CloudChange::Assign { eni, ask } => {
+            CloudChange::Assign { eni: EniId::new(eni), ask: thaw_ask(&ask) }
         }
-        v2::CloudChange::UnassignAddresses { eni, addresses } => {
-            CloudChange::UnassignAddresses { eni: EniId::new(eni), addresses }
-        }
-        v2::CloudChange::DetachEni { eni, attachment } => {
+        v4::CloudChange::Unassign { eni, nets } => CloudChange::Unassign {
+            eni: EniId::new(eni),
+            nets: nets.into_iter().map(thaw_net).collect::<Result<_, _>>()?,
+        },
+        v4::CloudChange::DetachEni { eni, attachment } => {
             CloudChange::DetachEni { eni: EniId::new(eni), attachment: AttachmentId::new(attachment) }
         }
-        v2::CloudChange::DeleteEni { eni } => CloudChange::DeleteEni { eni: EniId::new(eni) },
-        v2::CloudChange::SetSecurityGroups { eni, groups } => CloudChange::SetSecurityGroups {
+        v4::CloudChange::DeleteEni { eni } => CloudChange::DeleteEni { eni: EniId::new(eni) },
+        v4::CloudChange::SetSecurityGroups { eni, groups } => CloudChange::SetSecurityGroups {
             eni: EniId::new(eni),
             groups: groups.into_iter().map(SecurityGroupId::new).collect(),
         },
-    }
+    })
+}
+
+fn freeze_ask(ask: Ask) -> v4::Ask {
+    let unit = match ask.unit {
+        Unit::Address => v4::Unit::Address,
+        Unit::Prefix => v4::Unit::Prefix,
+    };
+    v4::Ask { unit, count: ask.count }
+}
+
+fn thaw_ask(frozen: &v4::Ask) -> Ask {
+    let unit = match frozen.unit {
+        v4::Unit::Address => Unit::Address,
+        v4::Unit::Prefix => Unit::Prefix,
+    };
+    Ask { unit, count: frozen.count }
 }
 
 #[cfg(test)]
@@ -126,11 +141,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_of_groups_is_kept_as_it_is() {
-        let change = CloudChange::SetSecurityGroups {
-            eni: EniId::new("eni-a"),
-            groups: ["sg-2", "sg-1"].map(SecurityGroupId::new).into(),
-        };
-        assert_eq!(thaw_change(freeze_change(&change)), change);
+    fn a_change_is_kept_as_it_is() {
+        let eni = EniId::new("eni-a");
+        let groups = ["sg-2", "sg-1"].map(SecurityGroupId::new).into();
+        let nets = ["10.0.0.16/28", "10.0.0.7/32", "2001:db8::/80"].map(|net| net.parse().unwrap());
+        for change in [
+            CloudChange::SetSecurityGroups { eni: eni.clone(), groups },
+            CloudChange::Assign { eni: eni.clone(), ask: Ask::prefixes(3) },
+            CloudChange::Assign { eni: eni.clone(), ask: Ask::addresses(3) },
+            CloudChange::Unassign { eni, nets: nets.into() },
+        ] {
+            assert_eq!(thaw_change(freeze_change(&change)).unwrap(), change);
+        }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use holdfast_model::block::{Block, BlockState};
+use holdfast_model::block::{Ask, Block, BlockState, Unit};
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::{
@@ -217,6 +217,11 @@ fn face(number: u64) -> Face {
     }
 }
 
+fn ask(dice: &mut Dice) -> Ask {
+    let unit = if dice.coin() { Unit::Prefix } else { Unit::Address };
+    Ask { unit, count: u32::try_from(dice.below(50)).expect("small") }
+}
+
 pub(crate) fn intent(number: u64, dice: &mut Dice) -> Intent {
     let eni = eni_id(number % 8);
     let attachment = AttachmentId::new("eni-attach-1");
@@ -229,15 +234,15 @@ pub(crate) fn intent(number: u64, dice: &mut Dice) -> Intent {
             0 => CloudChange::CreateEni {
                 subnet: SubnetId::new("subnet-1"),
                 security_groups: vec![SecurityGroupId::new("sg-1")],
-                secondary_addresses: 14,
+                ask: ask(dice),
                 slot: slot(number % 8),
                 description: "aws-K8S-i-0123456789abcdef0".to_owned(),
                 tags,
             },
             1 => CloudChange::AttachEni { eni, instance: InstanceId::new("i-1"), slot: slot(number % 8) },
             2 => CloudChange::SetDeleteOnTermination { eni, attachment },
-            3 => CloudChange::AssignAddresses { eni, count: u32::try_from(dice.below(50)).expect("small") },
-            4 => CloudChange::UnassignAddresses { eni, addresses: (0..dice.below(9)).map(ip).collect() },
+            3 => CloudChange::Assign { eni, ask: ask(dice) },
+            4 => CloudChange::Unassign { eni, nets: (0..dice.below(9)).map(net).collect() },
             5 => CloudChange::DetachEni { eni, attachment },
             _ => CloudChange::DeleteEni { eni },
         },

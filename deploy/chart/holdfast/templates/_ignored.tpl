@@ -38,7 +38,6 @@ that is there was given.
   "cri" "the runtime is not asked"
   "env.VPC_CNI_VERSION" "it names another program's version"
   "env.AWS_VPC_K8S_CNI_LOG_FILE" "the daemon logs to its container's output"
-  "env.WARM_PREFIX_TARGET" "it is for prefix delegation, which this version has not"
   "env.ENABLE_SUBNET_DISCOVERY" "interfaces are made in the node's own subnet"
   "env.AWS_MANAGE_ENIS_NON_SCHEDULABLE" "the pool does not depend on the node's taints"
   "env.DISABLE_LEAKED_ENI_CLEANUP" "a node cleans up after itself only"
@@ -66,7 +65,7 @@ that is there was given.
 
 {{/* Settings with which the daemon does not start. They are rendered all the same: silence would be worse. */}}
 {{- define "holdfast.refusedSettings" -}}
-{{- range $name := list "ENABLE_IPv6" "ENABLE_PREFIX_DELEGATION" "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" "ENABLE_POD_ENI" "ENABLE_MULTI_NIC" "ENABLE_IMDS_ONLY_MODE" -}}
+{{- range $name := list "ENABLE_IPv6" "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" "ENABLE_POD_ENI" "ENABLE_MULTI_NIC" "ENABLE_IMDS_ONLY_MODE" -}}
 {{- if include "holdfast.on" (index ($.Values.env | default dict) $name) }}
   {{ $name }}
 {{- end -}}

@@ -1,6 +1,6 @@
 //! Who gets an address, who waits for one, and what those are told who get none.
 
-use holdfast_model::config::{Setting, WarmTargets};
+use holdfast_model::config::{AddressMode, Setting, WarmTargets};
 use holdfast_model::refusal::Refusal;
 
 use super::*;
@@ -82,7 +82,7 @@ async fn a_request_that_the_ledger_does_not_take_fails_alone() {
 
 /// At least three addresses, and as many as are wanted: what the node has, and no spare ones.
 fn three() -> Config {
-    let warm = WarmTargets { warm_enis: 1, warm_ips: 0, minimum_ips: 3 };
+    let warm = WarmTargets { warm_enis: 1, warm_ips: 0, minimum_ips: 3, ..WarmTargets::default() };
     Config { warm: Setting::from_environment(warm), ..Config::default() }
 }
 
@@ -141,4 +141,16 @@ async fn what_is_under_way_is_not_asked_again() {
     assert!(desk.reads() > 0 && desk.changes_asked() > 1, "{} {}", desk.reads(), desk.changes_asked());
     assert!(!desk.was_asked_twice());
     assert_eq!(desk.host.kernel().set_ups, 1);
+}
+
+/// Pods are served, so nobody is refused who could be told.
+#[tokio::test(start_paused = true)]
+async fn a_node_says_what_its_pool_makes_do_without() {
+    let config = Config { mode: Setting::from_environment(AddressMode::Prefix), ..Config::default() };
+    let desk = Desk::start(config);
+    desk.cloud_says(CloudFault::NoFreeBlock);
+    pass(60).await;
+    let Ok(Status::Impaired(cause)) = desk.status().await else { panic!("{:?}", desk.status().await) };
+    assert!(cause.contains("no free block of 16 addresses"), "{cause}");
+    assert!(desk.add("c1").await.is_ok(), "with what there is");
 }

@@ -1,5 +1,6 @@
 //! What a start is told late, or never: who we are, the primary ENI's link, the NAT table.
 
+use holdfast_model::block::Ask;
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::ids::IntentId;
 use holdfast_model::intent::{Intent, Sending};
@@ -163,7 +164,7 @@ fn open_intent(change: CloudChange, sending: Sending) -> Intent {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_never_left_leaves_after_it_is_written_that_it_may_have() {
     let desk = Desk::serving(Config::default()).await;
-    let change = CloudChange::AssignAddresses { eni: EniId::new("eni-primary"), count: 1 };
+    let change = CloudChange::Assign { eni: EniId::new("eni-primary"), ask: Ask::addresses(1) };
     let intent = |sending| open_intent(change.clone(), sending);
     let desk = desk.restarted(true, &[Change::PutIntent(intent(Sending::NeverSent))]).await;
     desk.disk_hangs(true);
@@ -184,7 +185,7 @@ async fn an_eni_that_an_earlier_process_may_have_made_is_looked_for() {
         let change = CloudChange::CreateEni {
             subnet: identity().subnet,
             security_groups: identity().security_groups,
-            secondary_addresses: 1,
+            ask: Ask::addresses(1),
             slot: EniSlot { card: 0, device: 1 },
             description: String::new(),
             tags: BTreeMap::new(),

@@ -36,7 +36,7 @@ fn journal(changes: &[Change]) -> Vec<&str> {
 
 /// An address of the pool on that ENI that nobody uses.
 fn free_on(toy: &Toy, eni: &EniId) -> IpAddr {
-    let free = free_addresses(PoolKey::DEFAULT, &toy.ledger, &toy.observed, &toy.now);
+    let free = toy.free();
     free.iter().find(|choice| choice.eni == *eni).expect("one is free").address
 }
 

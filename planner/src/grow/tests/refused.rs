@@ -1,5 +1,6 @@
 //! Why nothing is asked for, or not for more, and where the rest is asked for instead.
 
+use holdfast_model::block::Ask;
 use holdfast_model::eni::EniKind;
 use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::ledger::Change;
@@ -18,7 +19,7 @@ fn creations(made: &Plan) -> Vec<u32> {
     made.steps
         .iter()
         .filter_map(|step| match step {
-            Step::Open(CloudChange::CreateEni { secondary_addresses, .. }) => Some(*secondary_addresses),
+            Step::Open(CloudChange::CreateEni { ask, .. }) => Some(ask.count),
             _ => None,
         })
         .collect()
@@ -108,7 +109,7 @@ fn the_cause_is_that_of_the_call_which_is_wanted() {
     assert_eq!(toy.planned().refusal(), Some(&denied));
 
     let mut toy = with_room(1);
-    toy.open(CloudChange::AssignAddresses { eni: primary(), count: 1 });
+    toy.open(CloudChange::Assign { eni: primary(), ask: Ask::addresses(1) });
     toy.set_back(Api::AssignPrivateIpAddresses, PauseScope::Api, None);
     toy.config.warm.value = by_address(5, 0);
     let made = toy.planned();
@@ -123,7 +124,7 @@ fn an_eni_is_full_on_ec2s_word_only_when_its_type_could_carry_more() {
     let mut toy = with_room(1);
     toy.config.max_enis.value = Some(1);
     toy.set_waiting(12);
-    toy.open(CloudChange::AssignAddresses { eni: primary(), count: 8 });
+    toy.open(CloudChange::Assign { eni: primary(), ask: Ask::addresses(8) });
     assert_eq!(full(&toy), limit);
 
     for (pods, expected) in [(9, limit), (8, Some(Refusal::EniFull { eni: primary(), addresses: 8 }))] {
@@ -177,8 +178,8 @@ fn an_eni_whose_addresses_are_leaving_is_waited_for_unless_that_is_stuck() {
     for stuck in [false, true] {
         let mut toy = Toy::new("m5.large", by_address(4, 0));
         toy.run_to_rest();
-        let addresses = toy.ledger.blocks.keys().map(ipnet::IpNet::addr).take(2).collect();
-        toy.open(CloudChange::UnassignAddresses { eni: primary(), addresses });
+        let nets = toy.ledger.blocks.keys().copied().take(2).collect();
+        toy.open(CloudChange::Unassign { eni: primary(), nets });
         if stuck {
             toy.set_back(Api::UnassignPrivateIpAddresses, PauseScope::Eni(primary()), None);
         }
@@ -211,7 +212,7 @@ fn the_limit_of_pods_is_kept_to_in_one_plan() {
     toy.config.max_pods.value = Some(5);
     toy.set_waiting(12);
     let made = toy.planned();
-    let assign = CloudChange::AssignAddresses { eni: primary(), count: 4 };
+    let assign = CloudChange::Assign { eni: primary(), ask: Ask::addresses(4) };
     assert_eq!(made.steps, [Step::Open(assign)]);
 }
 

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use holdfast_model::block::Ask;
 use holdfast_model::eni::{EniSlot, Management};
 use holdfast_model::ids::{AttachmentId, InstanceId, SecurityGroupId, SubnetId};
 use uuid::Uuid;
@@ -39,7 +40,7 @@ fn a_creation_is_tagged_with_its_intent_and_the_second_in_which_it_was_planned()
     let create = CloudChange::CreateEni {
         subnet: SubnetId::new("subnet-1"),
         security_groups: Vec::new(),
-        secondary_addresses: 3,
+        ask: Ask::addresses(3),
         slot: slot(2),
         description: String::new(),
         tags: BTreeMap::new(),
@@ -80,7 +81,7 @@ fn deletion_with_the_instance_is_set_on_the_attachment_that_is_there() {
 
 #[test]
 fn addresses_are_asked_for_on_an_eni_that_serves() {
-    let assign = |count| CloudChange::AssignAddresses { eni: second(), count };
+    let assign = |count| CloudChange::Assign { eni: second(), ask: Ask::addresses(count) };
     let mut toy = toy();
     assert!(admitted(&toy, &assign(1)) && !admitted(&toy, &assign(0)));
     toy.alter(&second(), |eni| eni.management = Management::Excluded);
@@ -107,14 +108,14 @@ fn groups_are_set_on_enis_that_follow() {
 #[test]
 fn addresses_are_given_back_from_the_eni_that_has_them() {
     let toy = toy();
-    let of = |eni: &EniId| toy.ledger.blocks_on(eni).map(|block| block.net.addr()).last().unwrap();
-    let give_back = |addresses| CloudChange::UnassignAddresses { eni: second(), addresses };
+    let of = |eni: &EniId| toy.ledger.blocks_on(eni).map(|block| block.net).last().unwrap();
+    let give_back = |nets| CloudChange::Unassign { eni: second(), nets };
     let (here, elsewhere) = (of(&second()), of(&EniId::new("eni-primary")));
     assert!(admitted(&toy, &give_back(vec![here])));
     assert!(!admitted(&toy, &give_back(vec![elsewhere])));
     assert!(!admitted(&toy, &give_back(vec![here, elsewhere])));
     let mut withdrawn = self::toy();
-    let block = withdrawn.ledger.block_of(here).unwrap().clone();
+    let block = withdrawn.ledger.blocks[&here].clone();
     withdrawn.ledger.apply(&Change::PutBlock(Block { state: BlockState::Withdrawn, ..block }));
     assert!(!admitted(&withdrawn, &give_back(vec![here])), "EC2 has it there no more");
     let mut long_ago = self::toy();
@@ -127,9 +128,9 @@ fn addresses_are_given_back_from_the_eni_that_has_them() {
 fn what_gives_nothing_back_needs_no_proof() {
     let mut toy = toy();
     toy.observed.traces.looked = false;
-    let ip = toy.ledger.blocks_on(&second()).next().unwrap().net.addr();
-    let assign = CloudChange::AssignAddresses { eni: second(), count: 1 };
-    let unassign = CloudChange::UnassignAddresses { eni: second(), addresses: vec![ip] };
+    let net = toy.ledger.blocks_on(&second()).next().unwrap().net;
+    let assign = CloudChange::Assign { eni: second(), ask: Ask::addresses(1) };
+    let unassign = CloudChange::Unassign { eni: second(), nets: vec![net] };
     assert!(admitted(&toy, &assign) && !admitted(&toy, &unassign));
     toy.observed.traces.looked = true;
     assert!(admitted(&toy, &unassign));
@@ -138,10 +139,10 @@ fn what_gives_nothing_back_needs_no_proof() {
 /// Between the plan and the call lies the disk, which may hang: a look does not last so long. What takes nothing away needs none.
 #[test]
 fn a_call_that_takes_something_away_leaves_while_the_look_before_it_is_fresh() {
-    let ip = toy().ledger.blocks_on(&second()).next().unwrap().net.addr();
+    let net = toy().ledger.blocks_on(&second()).next().unwrap().net;
     for (change, needs_a_look) in [
-        (CloudChange::UnassignAddresses { eni: second(), addresses: vec![ip] }, true),
-        (CloudChange::AssignAddresses { eni: second(), count: 1 }, false),
+        (CloudChange::Unassign { eni: second(), nets: vec![net] }, true),
+        (CloudChange::Assign { eni: second(), ask: Ask::addresses(1) }, false),
     ] {
         let mut toy = toy();
         let id = toy.open(change);

@@ -1,5 +1,8 @@
 mod refused;
 
+use std::net::IpAddr;
+
+use holdfast_model::block::Ask;
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, IntentId, SubnetId};
@@ -28,23 +31,24 @@ fn with_open(change: impl Fn(&Toy) -> CloudChange) -> Toy {
 }
 
 fn unassign(toy: &Toy) -> CloudChange {
-    let addresses = toy.ledger.blocks.keys().map(IpNet::addr).take(2).collect();
-    CloudChange::UnassignAddresses { eni: EniId::new("eni-primary"), addresses }
+    let nets = toy.ledger.blocks.keys().copied().take(2).collect();
+    CloudChange::Unassign { eni: EniId::new("eni-primary"), nets }
 }
 
 fn assign(_: &Toy) -> CloudChange {
-    CloudChange::AssignAddresses { eni: EniId::new("eni-primary"), count: 2 }
+    CloudChange::Assign { eni: EniId::new("eni-primary"), ask: Ask::addresses(2) }
 }
 
 fn refuse(fault: Fault) -> Outcome {
     Outcome::NotCarriedOut { fault, cause: "no".into() }
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::Credentials(CredentialsFault::Expired),
     Fault::Credentials(CredentialsFault::NotValid),
     Fault::Throttled { retry_after: None },
     Fault::SubnetFull,
+    Fault::NoFreeBlock,
     Fault::AddressLimit,
     Fault::AttachmentLimit,
     Fault::EniQuota,
@@ -212,7 +216,7 @@ fn an_eni_that_is_gone_already_is_no_setback() {
 #[test]
 fn from_the_answer_on_older_reads_prove_nothing() {
     for outcome in [
-        Outcome::Answered(CloudAnswer::Assigned(vec!["10.0.66.6".parse().unwrap()])),
+        Outcome::Answered(CloudAnswer::Assigned(vec!["10.0.66.6/32".parse().unwrap()])),
         Outcome::Unknown { cause: "reset".into() },
     ] {
         let mut toy = with_open(assign);
@@ -300,10 +304,10 @@ fn an_address_that_ec2_says_is_elsewhere_is_not_leased_again_where_it_was() {
     assert_ne!(face.eni, other);
     let room = toy.ledger.blocks_on(&other).next().unwrap().net;
     toy.commit(&[Change::DropBlock(room)]);
-    let assign = CloudChange::AssignAddresses { eni: other, count: 1 };
+    let assign = CloudChange::Assign { eni: other, ask: Ask::addresses(1) };
     let opened = open(&toy.ledger, &toy.observed, assign, ID, &toy.now).unwrap();
     toy.commit(&opened);
-    let answer = Outcome::Answered(CloudAnswer::Assigned(vec![face.address]));
+    let answer = Outcome::Answered(CloudAnswer::Assigned(vec![face.address.into()]));
     let settled = settle(&toy.ledger, ID, &answer, &toy.now);
     toy.commit(&settled.changes);
     assert!(
@@ -327,7 +331,7 @@ fn an_address_that_ec2_gives_out_again_has_not_rested() {
             let block = Block::held(ip.into(), EniId::new("eni-primary"), toy.now.boottime);
             toy.commit(&[Change::PutBlock(Block { state, ..block })]);
         }
-        let answer = Outcome::Answered(CloudAnswer::Assigned(vec![ip]));
+        let answer = Outcome::Answered(CloudAnswer::Assigned(vec![ip.into()]));
         let settled = settle(&toy.ledger, ID, &answer, &toy.now);
         toy.commit(&settled.changes);
         assert!(toy.ledger.is_held(ip) && !toy.ledger.is_free(ip, &toy.now), "{before:?}");

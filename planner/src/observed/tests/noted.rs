@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use holdfast_model::block::Ask;
 use holdfast_model::cloud::{CloudChange, EniView, TAG_INSTANCE, TAG_INTENT};
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::intent::{Intent, Sending};
@@ -198,7 +199,7 @@ fn calls_are_remembered_as_long_as_anybody_asks() {
 /// A read tells of an assignment and an attachment that were not answered; of what never left there is nothing to tell.
 #[test]
 fn of_which_enis_a_read_is_to_tell_what_became_of_a_call() {
-    let assign = CloudChange::AssignAddresses { eni: primary(), count: 1 };
+    let assign = CloudChange::Assign { eni: primary(), ask: Ask::addresses(1) };
     let tag = CloudChange::DeleteEni { eni: primary() };
     for (change, sending, sent, unanswered) in [
         (&assign, Sending::MaybeSent, false, true),
@@ -273,7 +274,7 @@ fn a_free_address_that_was_not_shown_is_not_proven_until_it_is() {
     let lacking = EniView { secondary: Vec::new(), ..whole.clone() };
     let changed = toy.now.boottime;
     toy.alter(&of_primary(), |eni| eni.changed = changed);
-    let unproven = |toy: &Toy, ip: IpAddr| toy.observed.reads.unproven(ip);
+    let unproven = |toy: &Toy, ip: IpAddr| toy.observed.reads.unproven(ip.into());
     let one = CloudRead::Enis { enis: vec![of_primary()] };
 
     adopted(&mut toy, &one, std::slice::from_ref(&lacking), BootTime(changed.0 - 1));
@@ -289,14 +290,14 @@ fn a_free_address_that_was_not_shown_is_not_proven_until_it_is() {
 #[test]
 fn an_address_that_nobody_asked_for_waits_for_a_late_full_read() {
     let mut toy = rested();
-    let ip = toy.ledger.blocks.keys().next().unwrap().addr();
+    let net = *toy.ledger.blocks.keys().next().unwrap();
     let from = toy.now.boottime;
     let views: Vec<EniView> =
         toy.cloud.enis.iter().map(|(id, eni)| EniView { secondary: Vec::new(), ..view(id, eni) }).collect();
     let again = |toy: &mut Toy, read: &CloudRead, began| {
-        toy.observed.reads.want_from(Reason::Unasked(ip), from);
+        toy.observed.reads.want_from(Reason::Unasked(net), from);
         adopted(toy, read, &views, began);
-        toy.observed.reads.unasked(ip)
+        toy.observed.reads.unasked(net)
     };
     let one = CloudRead::Enis { enis: vec![primary()] };
     assert_eq!(again(&mut toy, &read(), BootTime(from.0 - 1)), Some(from), "too early to tell");

@@ -1,5 +1,6 @@
 //! What others did to ENIs of ours, and what a read leaves open of it.
 
+use holdfast_model::block::Ask;
 use holdfast_model::cloud::{AttachmentStatus, CloudChange};
 use holdfast_model::eni::{EniPhase, EniRecord, Management};
 use holdfast_model::intent::{Intent, Sending};
@@ -100,7 +101,7 @@ fn a_read_has_shown_an_eni_when_nothing_of_ours_came_between() {
         let began = toy.now.boottime;
         toy.sleep(Duration::from_secs(1));
         if under_way {
-            toy.open(CloudChange::AssignAddresses { eni: second(), count: 1 });
+            toy.open(CloudChange::Assign { eni: second(), ask: Ask::addresses(1) });
         }
         let at = if changed { toy.now.boottime } else { began };
         toy.alter(&second(), |eni| eni.changed = at);

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use holdfast_model::host::LinkAlias;
-use holdfast_model::uses::{Suspicion, Use};
+use holdfast_model::uses::{Cooldown, Suspicion, Use};
 
 use super::*;
-use crate::toy::{Toy, by_address, by_eni};
+use crate::toy::{Toy, by_address, by_eni, by_prefix};
 use crate::wanted::{Reason, WantedReads};
 
 type Put<'a> = &'a dyn Fn(&mut Toy);
@@ -24,9 +24,9 @@ fn drains(toy: &Toy, eni: &EniId) -> bool {
 }
 
 fn unassigns(toy: &Toy, eni: &EniId) -> bool {
-    let free = toy.ledger.blocks_on(eni).map(|block| block.net.addr()).take(1).collect();
+    let free = toy.ledger.blocks_on(eni).map(|block| block.net).take(1).collect();
     let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now);
-    brake.is_some_and(|brake| brake.addresses(&toy.ledger.enis[eni], free).is_some())
+    brake.is_some_and(|brake| brake.blocks(&toy.ledger.enis[eni], free).is_some())
 }
 
 #[test]
@@ -117,9 +117,44 @@ fn addresses_are_idle_on_the_eni_that_has_them() {
     let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
     let (here, there) = toy.ledger.enis.values().partition::<Vec<_>, _>(|record| record.id == eni);
     let free = |record: &EniRecord| {
-        let mut free = toy.ledger.blocks_on(&record.id).map(|block| block.net.addr());
-        free.find(|ip| toy.ledger.is_free(*ip, &toy.now)).unwrap()
+        let mut blocks = toy.ledger.blocks_on(&record.id);
+        blocks.find(|block| toy.ledger.is_idle(block, &toy.now)).unwrap().net
     };
-    assert!(brake.addresses(here[0], vec![free(here[0])]).is_some());
-    assert!(brake.addresses(here[0], vec![free(there[0])]).is_none());
+    assert!(brake.blocks(here[0], vec![free(here[0])]).is_some());
+    assert!(brake.blocks(here[0], vec![free(there[0])]).is_none());
+}
+
+/// A prefix goes whole or not at all: one address of it that is leased, rests or may be in use keeps all sixteen.
+#[test]
+fn one_used_address_keeps_its_whole_prefix() {
+    let mut toy = Toy::with_prefixes("m5.large", by_prefix(2));
+    toy.run_to_rest();
+    let primary = toy.ledger.enis.values().find(|eni| eni.is_primary()).unwrap().id.clone();
+    let net = toy.ledger.blocks_on(&primary).next().unwrap().net;
+    let gives = |toy: &Toy| {
+        let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
+        brake.blocks(&toy.ledger.enis[&primary], vec![net]).is_some()
+    };
+    assert!(gives(&toy), "nothing speaks against it");
+    let config = toy.config.clone();
+    let desired = crate::Desired { config: &config, limits: toy.limits.clone() };
+    let rest = crate::quarantine::rest(&desired, &toy.now);
+    toy.add_pods(1);
+    let sandbox = toy.ledger.leases.keys().next().unwrap().clone();
+    toy.delete_all_pods();
+    toy.sleep(config.cooldown.value);
+    assert!(gives(&toy), "all rests are over");
+    let addresses: Vec<_> = toy.ledger.blocks[&net].addresses().collect();
+    for ip in [addresses[0], addresses[7], addresses[15]] {
+        for what in
+            [Use::Leased(sandbox.clone()), Use::Cooling(rest.clone()), Use::Suspect(Suspicion::MaybeInUse)]
+        {
+            let before = toy.ledger.clone();
+            let rested = Cooldown { since: toy.now.boottime, ..rest.clone() };
+            let what = if matches!(what, Use::Cooling(_)) { Use::Cooling(rested) } else { what };
+            toy.ledger.apply(&Change::PutUse(ip, what.clone()));
+            assert!(!gives(&toy), "{ip} {what:?}");
+            toy.ledger = before;
+        }
+    }
 }

@@ -1,3 +1,4 @@
+use holdfast_model::block::Ask;
 use holdfast_model::cloud::CloudRead;
 
 use super::*;
@@ -53,7 +54,7 @@ fn what_proves_that_an_eni_is_gone() {
         planned: toy.now.wall,
     };
     let delete = intent(CloudChange::DeleteEni { eni: record.id.clone() });
-    let assign = intent(CloudChange::AssignAddresses { eni: record.id.clone(), count: 1 });
+    let assign = intent(CloudChange::Assign { eni: record.id.clone(), ask: Ask::addresses(1) });
     assert!(Left::deleted(&delete).is_some() && Left::deleted(&assign).is_none());
     for (intent, fault, gone) in [
         (&delete, Fault::NotFound, true),

@@ -254,8 +254,12 @@ fn a_call_that_was_not_answered_is_not_repeated_for_an_eni_that_was_marked_meanw
             until(&mut toy, |toy| drains(toy, &eni));
             CloudChange::DetachEni { eni: eni.clone(), attachment }
         } else {
-            let addresses = free().filter(|ip| toy.ledger.is_free(*ip, &toy.now)).take(1).collect();
-            CloudChange::UnassignAddresses { eni: eni.clone(), addresses }
+            let nets = free()
+                .filter(|ip| toy.ledger.is_free(*ip, &toy.now))
+                .take(1)
+                .map(ipnet::IpNet::from)
+                .collect();
+            CloudChange::Unassign { eni: eni.clone(), nets }
         };
         let api = change.api();
         let intent = toy.open(change);

@@ -33,15 +33,15 @@ fn due(world: &World, jitter: u64, at: BootTime) -> Vec<CloudRead> {
 
 #[test]
 fn what_each_read_tells() {
-    let ip = IpAddr::from([10, 0, 0, 7]);
+    let net: IpNet = "10.0.0.7/32".parse().unwrap();
     let subnets = CloudRead::Subnets { subnets: Vec::new() };
     let ledger = Ledger::default();
     let full_only = [
         Reason::Miscounted,
         Reason::PrimaryNotShown,
         Reason::LedgerLost,
-        Reason::NotShown(ip),
-        Reason::Unasked(ip),
+        Reason::NotShown(net),
+        Reason::Unasked(net),
         Reason::Hinted(hint(0)),
     ];
     for reason in &full_only {
@@ -110,10 +110,10 @@ fn where_the_whole_was_miscounted_every_eni_is_in_doubt() {
 #[test]
 fn an_address_is_unproven_from_when_it_was_wanted() {
     let mut world = World::new();
-    let ip = IpAddr::from([10, 0, 0, 7]);
-    assert_eq!((world.reads.unproven(ip), world.reads.unasked(ip)), (false, None));
-    world.reads.want_from(Reason::Unasked(ip), BootTime(77));
-    assert_eq!((world.reads.unproven(ip), world.reads.unasked(ip)), (true, Some(BootTime(77))));
+    let net: IpNet = "10.0.0.7/32".parse().unwrap();
+    assert_eq!((world.reads.unproven(net), world.reads.unasked(net)), (false, None));
+    world.reads.want_from(Reason::Unasked(net), BootTime(77));
+    assert_eq!((world.reads.unproven(net), world.reads.unasked(net)), (true, Some(BootTime(77))));
 }
 
 #[test]

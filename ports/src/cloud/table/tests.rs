@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use CloudFault::{
-    AddressLimit, AttachmentLimit, Conflict, Denied, EniQuota, NotFound, Rejected, SlotTaken, SubnetFull,
-    TokenMismatch, Unknown,
+    AddressLimit, AttachmentLimit, Conflict, Denied, EniQuota, NoFreeBlock, NotFound, Rejected, SlotTaken,
+    SubnetFull, TokenMismatch, Unknown,
 };
 
 const EXPIRED: CloudFault = CloudFault::Credentials(CredentialsFault::Expired);
@@ -29,7 +29,7 @@ const SAID: &[(u16, &str, &str, CloudFault)] = &[
 
     (400, "InsufficientFreeAddressesInSubnet", "The specified subnet does not have enough free addresses", SubnetFull),
     (400, "InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes", SubnetFull),
-    (400, "InsufficientCidrBlocks", "There are not enough free cidr blocks", SubnetFull),
+    (400, "InsufficientCidrBlocks", "There are not enough free cidr blocks", NoFreeBlock),
 
     (400, "PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.", AddressLimit),
 

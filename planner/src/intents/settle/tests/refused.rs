@@ -1,7 +1,9 @@
 //! What each refusal and each answer makes of an ENI and its addresses.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use holdfast_model::block::Ask;
 use ipnet::Ipv4Net;
 
 use super::*;
@@ -67,7 +69,7 @@ fn how_many_addresses_were_too_many_is_told() {
     let create = CloudChange::CreateEni {
         subnet: SubnetId::new("subnet-1"),
         security_groups: Vec::new(),
-        secondary_addresses: 3,
+        ask: Ask::addresses(3),
         slot: EniSlot { card: 0, device: 2 },
         description: String::new(),
         tags: std::collections::BTreeMap::new(),
@@ -146,24 +148,26 @@ fn a_deletion_buries_the_eni_and_a_conflict_is_looked_into_when_it_lasts() {
 #[test]
 fn what_an_answer_gives_is_taken_in_where_nothing_speaks_against_it() {
     let primary = || EniId::new("eni-primary");
-    let given = |toy: &mut Toy, ip| {
-        let answer = Outcome::Answered(CloudAnswer::Assigned(vec![ip]));
+    let given = |toy: &mut Toy, ip: IpAddr| {
+        let answer = Outcome::Answered(CloudAnswer::Assigned(vec![ip.into()]));
         let room = toy.ledger.blocks_on(&primary()).map(|block| block.net).last().unwrap();
         toy.ledger.apply(&Change::DropBlock(room));
-        ends(toy, CloudChange::AssignAddresses { eni: primary(), count: 1 }, Duration::ZERO, &answer);
+        ends(toy, CloudChange::Assign { eni: primary(), ask: Ask::addresses(1) }, Duration::ZERO, &answer);
         toy.ledger.block_of(ip).cloned()
     };
     // An ENI's own.
     let mut toy = with_second(None);
     let own = IpAddr::V4(toy.ledger.enis[&second()].primary_ipv4.unwrap());
     assert_eq!(given(&mut toy, own), None);
-    // One of a prefix.
+    // One of a prefix: so that has left.
     let mut toy = with_second(None);
     let prefix =
         Block::held(IpNet::V4(Ipv4Net::new([10, 0, 100, 0].into(), 28).unwrap()), second(), toy.now.boottime);
     let room = toy.ledger.blocks_on(&second()).next().unwrap().net;
     toy.ledger.apply_all(&[Change::DropBlock(room), Change::PutBlock(prefix.clone())]);
-    assert_eq!(given(&mut toy, "10.0.100.5".parse().unwrap()), Some(prefix));
+    let ip: IpAddr = "10.0.100.5".parse().unwrap();
+    assert_eq!(given(&mut toy, ip).map(|block| (block.net, block.eni)), Some((ip.into(), primary())));
+    assert_eq!(toy.ledger.blocks.get(&prefix.net), None);
     // One that nobody uses, wherever it was: it is here now.
     for state in [BlockState::Held, BlockState::Withdrawn, BlockState::Gone(BootTime(1))] {
         let mut toy = with_second(None);
@@ -180,16 +184,11 @@ fn an_address_that_is_given_while_it_leaves() {
     let primary = || EniId::new("eni-primary");
     for (from, addresses) in [(second(), 2), (second(), 1), (primary(), 1)] {
         let mut toy = with_second(None);
-        let leaving: Vec<IpAddr> = toy
-            .ledger
-            .blocks_on(&from)
-            .map(|block| block.net.addr())
-            .filter(|ip| toy.ledger.is_free(*ip, &toy.now))
-            .take(addresses)
-            .collect();
-        let left = toy.open(CloudChange::UnassignAddresses { eni: from.clone(), addresses: leaving.clone() });
+        let idle = toy.ledger.blocks_on(&from).filter(|block| toy.ledger.is_idle(block, &toy.now));
+        let leaving: Vec<IpNet> = idle.map(|block| block.net).take(addresses).collect();
+        let left = toy.open(CloudChange::Unassign { eni: from.clone(), nets: leaving.clone() });
         let assign = IntentId(Uuid::from_u128(0xabcd));
-        let change = CloudChange::AssignAddresses { eni: primary(), count: 1 };
+        let change = CloudChange::Assign { eni: primary(), ask: Ask::addresses(1) };
         let planned = toy.now.wall;
         toy.ledger.apply(&Change::PutIntent(Intent {
             id: assign,
@@ -200,9 +199,9 @@ fn an_address_that_is_given_while_it_leaves() {
         let answer = Outcome::Answered(CloudAnswer::Assigned(vec![leaving[0]]));
         let settled = settle(&toy.ledger, assign, &answer, &toy.now);
         toy.ledger.apply_all(&settled.changes);
-        let block = toy.ledger.block_of(leaving[0]).unwrap();
-        let rest: Option<Vec<IpAddr>> = toy.ledger.intents.get(&left).map(|intent| match &intent.change {
-            CloudChange::UnassignAddresses { addresses, .. } => addresses.clone(),
+        let block = &toy.ledger.blocks[&leaving[0]];
+        let rest: Option<Vec<IpNet>> = toy.ledger.intents.get(&left).map(|intent| match &intent.change {
+            CloudChange::Unassign { nets, .. } => nets.clone(),
             other => panic!("{other:?}"),
         });
         if from == primary() {
@@ -218,13 +217,11 @@ fn an_address_that_is_given_while_it_leaves() {
 #[test]
 fn what_was_not_unassigned_is_proven_by_that() {
     let mut toy = with_open(unassign);
-    let CloudChange::UnassignAddresses { addresses, .. } = toy.ledger.intents[&ID].change.clone() else {
-        panic!()
-    };
+    let CloudChange::Unassign { nets, .. } = toy.ledger.intents[&ID].change.clone() else { panic!() };
     toy.sleep(Duration::from_secs(3));
     toy.commit(&settle(&toy.ledger, ID, &refuse(Fault::Denied), &toy.now).changes);
-    for ip in addresses {
-        let block = toy.ledger.block_of(ip).unwrap();
+    for net in nets {
+        let block = &toy.ledger.blocks[&net];
         assert_eq!((block.state, block.shown), (BlockState::Held, toy.now.boottime));
     }
 }
