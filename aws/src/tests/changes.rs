@@ -1,6 +1,7 @@
 //! Each change: what is sent, word for word, and what is made of the answer.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use holdfast_model::block::Ask;
 use holdfast_model::cloud::{CloudAnswer, CloudChange};
