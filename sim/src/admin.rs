@@ -22,7 +22,7 @@
 //! | `POST /clock` | [`Advance`] | [`Clock`]; 409 when the clock runs by itself |
 //! | `GET /timing`, `PUT /timing` | [`Timing`] | [`Timing`] |
 //! | `GET /cloudwatch` | | [`Seen`](crate::cloudwatch::Seen): what CloudWatch took and refused |
-//! | `PUT /cloudwatch/refuse` | [`Refuse`](crate::cloudwatch::Refuse) or `null` | what it is to refuse from now on |
+//! | `PUT /cloudwatch/refuse` | [`Refuse`] or `null` | what it is to refuse from now on |
 //! | `PUT /request-limits` | [`RequestLimits`] | EC2's token buckets (F07); `{}` for none |
 //! | `GET /state/ec2` | | [`State`], the truth, in EC2's names |
 //! | `GET /state` | | the same in plain names: `network_interface_id`, and lists and tags without EC2's wrappings |
