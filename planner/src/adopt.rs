@@ -47,15 +47,16 @@ pub fn adopt(
     let (whole, me) = (reading.is_whole(ledger), node.identity.instance.clone());
     let merge = Merge { desired, observed, reading, whole, now, me };
     let mut draft = Draft::of(ledger, now);
-    // What we know first: an ENI that is found gone may make room for one that is found in its slot.
-    for view in reading.views {
-        if let Some(record) = ledger.enis.get(&view.id) {
-            merge.known(&mut draft, record, view);
-        }
-    }
+    // What is gone first: what it had may be shown on another ENI. Then what we know: it may make room for an ENI that is found in
+    // its slot.
     for record in ledger.enis.values().filter(|record| merge.covers(record)) {
         if !reading.views.iter().any(|view| view.id == record.id) {
             merge.absent(&mut draft, record, None);
+        }
+    }
+    for view in reading.views {
+        if let Some(record) = ledger.enis.get(&view.id) {
+            merge.known(&mut draft, record, view);
         }
     }
     for view in reading.views {

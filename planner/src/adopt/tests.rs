@@ -369,6 +369,26 @@ fn the_own_address_of_a_deleted_eni_is_an_address_like_any_other() {
 }
 
 /// Somebody detaches an ENI of ours: until it is gone it gives no address to anybody new.
+/// The toy asserts besides that the same read says nothing more when it is taken in again.
+#[test]
+fn what_an_eni_had_that_is_gone_is_taken_in_by_the_read_that_shows_both() {
+    let (gone, here) = (EniId::new("eni-0001"), EniId::new("eni-primary"));
+    let mut toy = Toy::new("t3.small", by_eni(2));
+    toy.run_to_rest();
+    let record = toy.ledger.enis[&gone].clone();
+    let own = IpAddr::V4(record.primary_ipv4.unwrap());
+    toy.ledger.apply(&Change::PutEni(EniRecord { phase: EniPhase::Detached, ..record }));
+    toy.cloud.enis.remove(&gone);
+    let secondary = &mut toy.cloud.enis.get_mut(&here).unwrap().secondary;
+    secondary.pop_first();
+    secondary.insert(own);
+    toy.sleep(VIEWS_ARE_OLD_AT_MOST);
+    let began = toy.now.boottime;
+    toy.read(&CloudRead::Enis { enis: [here.clone(), gone.clone()].into() }, began, 0);
+    assert_eq!(toy.ledger.enis.get(&gone).map(|eni| &eni.phase), Some(&EniPhase::Gone));
+    assert_eq!(toy.ledger.block_of(own).map(|block| &block.eni), Some(&here));
+}
+
 #[test]
 fn an_eni_that_is_being_detached_gives_no_addresses() {
     let mut toy = rested();
