@@ -30,7 +30,10 @@ impl<W: World> Engine<W> {
         }
         let report = planner::report(pool, &self.desired(), ledger, &self.observed, &now);
         let shortage = report.shortage(self.config.add_hold.value, &now);
-        if shortage.hold && !shortage.hindered { Status::Growing } else { Status::Short(shortage.cause) }
+        if !shortage.hold || shortage.hindered {
+            return Status::Short(shortage.cause);
+        }
+        self.without().map_or(Status::Growing, Status::Impaired)
     }
 
     /// Those that were answered for; of a pod with several addresses the first.
@@ -46,8 +49,12 @@ impl<W: World> Engine<W> {
             let words = "drops what is forwarded unless a rule of its accepts it: pods reach only what these rules let through";
             (!chains.is_empty()).then(|| format!("{chains} {words}"))
         };
-        let without = || self.report.without.as_ref().map(ToString::to_string);
-        self.host_fault.clone().or_else(drops).or_else(without)
+        self.host_fault.clone().or_else(drops).or_else(|| self.without())
+    }
+
+    /// What the pool makes do without.
+    fn without(&self) -> Option<String> {
+        self.report.without.as_ref().map(ToString::to_string)
     }
 
     /// What pods lack that run here, whatever addresses there are for others.

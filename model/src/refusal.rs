@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::block::Unit;
 use crate::cloud::Api;
 use crate::ids::{EniId, SubnetId};
 
@@ -62,6 +63,14 @@ pub enum Refusal {
     NoPrefixes {
         /// The type.
         instance_type: String,
+    },
+    /// The room on the ENIs is taken by what the pool does not want any more, and pods use it.
+    #[error("{}", other_unit(*.unit, *.held))]
+    OtherUnit {
+        /// What has the room.
+        unit: Unit,
+        /// How many.
+        held: u32,
     },
     /// The account has as many ENIs in the region as it may.
     #[error(
@@ -178,6 +187,7 @@ impl Refusal {
             Self::SubnetFull { .. } => "SubnetFull",
             Self::SubnetFragmented { .. } => "SubnetFragmented",
             Self::NoPrefixes { .. } => "PrefixesNotSupported",
+            Self::OtherUnit { .. } => "RoomTaken",
             Self::EniQuota => "NetworkInterfaceQuota",
             Self::Throttled { .. } => "Throttled",
             Self::Denied { .. } => "MissingIAMPermissions",
@@ -212,6 +222,17 @@ fn instance_full(addresses: u32, instance_type: &str, set_aside: u32) -> String 
     format!(
         "{all}, or set aside because something on this host uses them that no lease explains ({set_aside}; `holdfast dump` \
          lists them): each serves again when what uses it has gone"
+    )
+}
+
+fn other_unit(unit: Unit, held: u32) -> String {
+    let (wanted, there) = match unit {
+        Unit::Address => ("prefixes", "single addresses"),
+        Unit::Prefix => ("single addresses", "prefixes"),
+    };
+    format!(
+        "this node's network interfaces have no room for {wanted}: {held} {there} from before ENABLE_PREFIX_DELEGATION was \
+         changed are on them, each of which leaves with the pods that use it"
     )
 }
 

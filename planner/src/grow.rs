@@ -183,7 +183,7 @@ pub(crate) fn growth(
                 (None, Some(share)) => {
                     Refusal::EniFull { eni: share.eni.id.clone(), addresses: share.occupied }
                 }
-                (None, None) => limit_reached(desired, ledger, &node.identity, demand.budget),
+                (None, None) => limit_reached(desired, ledger, pool, &node.identity, demand.budget),
             }
         });
         if let Some(refusal) = limit.or_else(|| no_more_enis(observed, &node.identity, now)) {
@@ -248,9 +248,24 @@ fn one_is_ours(ledger: &Ledger) -> bool {
 }
 
 /// Which limit keeps the pool from another ENI.
-fn limit_reached(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity, budget: u32) -> Refusal {
+fn limit_reached(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    pool: &Pool<'_>,
+    node: &NodeIdentity,
+    budget: u32,
+) -> Refusal {
     if budget == 0 {
         return pods_limit(desired, ledger, node);
+    }
+    let blocks = pool.enis.iter().flat_map(|share| ledger.blocks_on(&share.eni.id));
+    let unit = match desired.unit() {
+        Unit::Address => Unit::Prefix,
+        Unit::Prefix => Unit::Address,
+    };
+    let held = blocks.filter(|block| block.occupies() && block.unit() == unit).count();
+    if held > 0 {
+        return Refusal::OtherUnit { unit, held: u32::try_from(held).unwrap_or(u32::MAX) };
     }
     let configured = desired.config.max_enis.value.filter(|most| *most >= 1);
     match (configured, &desired.limits) {

@@ -163,9 +163,10 @@ fn addresses_of(change: &CloudChange) -> u32 {
 /// The instance can carry no more, but it need not: one is nearly ready.
 fn all_cooling(refusal: Refusal, left: Duration) -> Refusal {
     match refusal {
-        Refusal::InstanceFull { .. } | Refusal::ConfiguredLimit { .. } | Refusal::ProvisioningDisabled => {
-            Refusal::AllCooling { seconds: whole_seconds(left) }
-        }
+        Refusal::InstanceFull { .. }
+        | Refusal::OtherUnit { .. }
+        | Refusal::ConfiguredLimit { .. }
+        | Refusal::ProvisioningDisabled => Refusal::AllCooling { seconds: whole_seconds(left) },
         other => other,
     }
 }

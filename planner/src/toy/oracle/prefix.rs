@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use holdfast_model::block::Block;
+use holdfast_model::block::{Block, Unit};
 use holdfast_model::cloud::Api;
 use holdfast_model::config::{AddressMode, WarmTargets};
 use holdfast_model::lease::Lease;
@@ -245,6 +245,29 @@ fn leases_go_to_the_fullest_prefix_and_there_to_the_address_freed_longest_ago() 
     }
     let next = toy.choose().unwrap().address;
     assert!(!fullest.contains(&next), "it is full");
+}
+
+/// Nobody is refused beside a free address, and who is refused hears what has the room.
+#[test]
+fn a_node_full_of_the_other_unit_says_so_and_serves_when_pods_go() {
+    let mut toy = Toy::new("t3.small", by_eni(0));
+    toy.add_pods(9);
+    toy.run_to_rest();
+    toy.switch(AddressMode::Prefix);
+    toy.run_to_rest();
+    toy.add_pods(1);
+    let cause = toy.choose().unwrap_err().cause;
+    assert_eq!(cause, Refusal::OtherUnit { unit: Unit::Address, held: 9 });
+    let freed = *toy.cloud.leased.first().unwrap();
+    let nth = toy.ledger.leases.values().position(|lease| lease.faces[0].address == freed).unwrap();
+    toy.delete_pod(nth);
+    toy.run_to_rest();
+    assert_eq!(toy.waiting(), 0, "with the one address that has fallen free");
+    toy.delete_pod(nth);
+    toy.run_to_rest();
+    toy.add_pods(16);
+    toy.run_to_rest();
+    assert_eq!(toy.waiting(), 0, "out of the prefix that has its room");
 }
 
 /// A subnet with single addresses and no block: each pod is served, and the node says what it makes do without.
