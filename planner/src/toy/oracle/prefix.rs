@@ -245,6 +245,20 @@ fn leases_go_to_the_fullest_prefix_and_there_to_the_address_freed_longest_ago() 
     }
     let next = toy.choose().unwrap().address;
     assert!(!fullest.contains(&next), "it is full");
+    // Whichever comes first otherwise.
+    for block in blocks {
+        let mut toy = Toy::with_prefixes("m5.large", by_prefix(1));
+        toy.add_pods(32);
+        toy.run_to_rest();
+        for _ in 0..28 {
+            let others = |lease: &Lease| !block.contains(&lease.faces[0].address);
+            let nth = toy.ledger.leases.values().position(others);
+            toy.delete_pod(nth.unwrap_or(0));
+        }
+        toy.sleep(Duration::from_secs(40));
+        assert!(toy.cloud.leased.iter().all(|ip| block.contains(ip)), "{:?}", toy.cloud.leased);
+        assert!(block.contains(&toy.choose().unwrap().address), "{block}");
+    }
 }
 
 /// Nobody is refused beside a free address, and who is refused hears what has the room.
@@ -294,6 +308,17 @@ fn where_a_subnet_has_no_blocks_pods_get_single_addresses() {
     }
     let asked = toy.cloud.count(Api::AssignPrivateIpAddresses);
     assert!((3..=10).contains(&asked), "{asked} in an hour");
+    // What falls free is kept: it is what there is.
+    toy.delete_pod(0);
+    toy.delete_pod(0);
+    for _ in 0..30 {
+        while toy.round() {}
+        toy.sleep(Duration::from_secs(60));
+    }
+    assert_eq!(toy.cloud.count(Api::UnassignPrivateIpAddresses), 0);
+    toy.add_pods(2);
+    assert_eq!((singles(&toy), toy.waiting()), (5, 0));
+
     // A block falls free: pods go over to it.
     toy.cloud.blocks_free = 3;
     toy.run_to_rest();
