@@ -114,10 +114,9 @@ impl AddressState {
     fn of(ip: IpAddr, block: &Block, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Option<Self> {
         let what = ledger.uses.get(&ip);
         match block.state {
-            BlockState::Gone(_) => return None,
             BlockState::Leaving(_) => return Some(Self::Leaving),
             BlockState::Withdrawn if block.is_host() || what.is_some() => return Some(Self::Withdrawn),
-            BlockState::Withdrawn => return None,
+            BlockState::Gone(_) | BlockState::Withdrawn => return None,
             BlockState::Held => {}
         }
         Some(match what {

@@ -7,7 +7,6 @@ use holdfast_model::block::Block;
 use holdfast_model::eni::Management;
 use holdfast_model::invariants;
 use holdfast_model::pool::PoolKey;
-use holdfast_planner as planner;
 
 use crate::engine::Engine;
 use crate::figures::{EniFigures, Figures, counted, leased_in};
