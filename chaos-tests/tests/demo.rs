@@ -1,4 +1,4 @@
-//! The demo holds its promises for root and for an ordinary user, twice, and leaves nothing: not after its end, and not
+//! The demo holds its promises for root and for an ordinary user, in each mode, and leaves nothing: not after its end, and not
 //! when it is killed in its middle.
 //!
 //! "Outside" is a small machine of each test's own, so that nothing else that happens meanwhile is mistaken for the
@@ -54,7 +54,7 @@ fn outside() {
 }
 
 /// The demo, started as `./dev demo` starts it once everything is built. This process becomes the box's parent.
-fn start(user: User) -> Child {
+fn start(user: User, mode: &str) -> Child {
     let mut command = match user {
         User::Root => Command::new(SCRIPT),
         User::Ordinary => {
@@ -63,7 +63,7 @@ fn start(user: User) -> Child {
             command
         }
     };
-    command.arg("boxed").arg(env!("CARGO_BIN_EXE_demo"));
+    command.args(["boxed", env!("CARGO_BIN_EXE_demo"), "--mode", mode]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
@@ -154,19 +154,23 @@ fn alive(members: &BTreeMap<Process, String>) -> Vec<String> {
         .collect()
 }
 
-fn runs_well_twice(user: User) {
+fn runs_well_in_each_mode(user: User) {
     outside();
     let before = Seen::look();
-    for run in 1..=2 {
+    for mode in ["secondary", "prefix"] {
         let began = Instant::now();
-        let demo = start(user);
+        let demo = start(user, mode);
         let output = demo.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "run {run} as {user:?} ended with {}:\n{text}", output.status);
+        assert!(
+            output.status.success(),
+            "in mode {mode} as {user:?} it ended with {}:\n{text}",
+            output.status
+        );
         assert!(text.contains("All promises held"), "{text}");
         assert!(!text.contains('\x1b'), "colours without a terminal: {text}");
         assert!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
-        assert_eq!(Seen::look(), before, "run {run} as {user:?} left something");
+        assert_eq!(Seen::look(), before, "in mode {mode} as {user:?} it left something");
     }
 }
 
@@ -174,7 +178,7 @@ fn runs_well_twice(user: User) {
 fn leaves_nothing_when_killed(user: User, victim: impl Fn(&Child, &BTreeMap<Process, String>) -> i32) {
     outside();
     let before = Seen::look();
-    let mut demo = start(user);
+    let mut demo = start(user, "secondary");
     let mut lines = BufReader::new(demo.stdout.take().unwrap());
     let mut text = String::new();
     let began = Instant::now();
@@ -214,13 +218,13 @@ fn first_in_the_box(_: &Child, members: &BTreeMap<Process, String>) -> i32 {
 }
 
 #[test]
-fn root_sees_it_twice() {
-    runs_well_twice(User::Root);
+fn root_sees_each_mode() {
+    runs_well_in_each_mode(User::Root);
 }
 
 #[test]
-fn an_ordinary_user_sees_it_twice() {
-    runs_well_twice(User::Ordinary);
+fn an_ordinary_user_sees_each_mode() {
+    runs_well_in_each_mode(User::Ordinary);
 }
 
 #[test]

@@ -252,6 +252,12 @@ impl NetworkInterface {
     pub fn secondary_ips(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
         self.private_ip_addresses.iter().filter(|ip| !ip.primary).map(|ip| ip.address)
     }
+
+    /// Whether it carries this address besides its own, by itself or in a prefix.
+    pub fn carries(&self, address: Ipv4Addr) -> bool {
+        self.secondary_ips().any(|ip| ip == address)
+            || self.ipv4_prefixes.iter().any(|prefix| prefix.contains(&address))
+    }
 }
 
 /// An instance as Describe shows it, alone in its reservation.

@@ -5,6 +5,7 @@
 //! it everything ends, however it ends. Start reading at [`scenes`].
 
 mod dice;
+mod mode;
 mod rests;
 mod scenes;
 mod stage;
@@ -19,6 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// What a shell reports for a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
+use mode::Mode;
+
 /// The whole life of pods' network on two nodes, with the daemon killed at random moments.
 #[derive(Parser)]
 struct Arguments {
@@ -31,6 +34,9 @@ struct Arguments {
     /// How often the daemon is killed in the middle of ADDs.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=6))]
     kills: u8,
+    /// Out of what pods get their addresses.
+    #[arg(long, value_enum, default_value_t = Mode::Secondary)]
+    mode: Mode,
 }
 
 fn main() -> ExitCode {

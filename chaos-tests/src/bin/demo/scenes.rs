@@ -17,6 +17,7 @@ use holdfast_chaos_tests::rig::Rig;
 use serde_json::json;
 
 use crate::Arguments;
+use crate::mode::Mode;
 use crate::rests::Rests;
 use crate::stage::{Place, Stage, start_pods};
 use crate::summary::Summary;
@@ -66,7 +67,7 @@ fn perform(
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
     report.step("The daemon on both nodes, through the real AWS SDK");
-    start_daemons(report, stage, summary)?;
+    start_daemons(report, stage, arguments.mode, summary)?;
 
     report.step("The CNI plugin gives addresses to pods");
     fill(report, stage, arguments.pods.into(), summary)?;
@@ -75,7 +76,7 @@ fn perform(
     check::tell_apart(report, stage)?;
 
     report.step("Packets");
-    packets::flow(report, stage, summary)?;
+    packets::flow(report, stage, arguments.mode.enis(), summary)?;
     packets::spoof(report, stage)?;
 
     report.step("SIGKILL in the middle of ADD");
@@ -85,7 +86,7 @@ fn perform(
     crash::delete_unheard(report, stage, DELETED_UNHEARD, summary)?;
 
     report.step("A full node gives no address before it has rested");
-    rest::wait_for_one(report, stage, summary)?;
+    rest::wait_for_one(report, stage, arguments.mode.room(), summary)?;
 
     report.step("What the daemon believes, EC2 and the kernel agree");
     truth::agree(report, stage)
@@ -104,8 +105,16 @@ fn raise(report: &mut Report) -> anyhow::Result<Stage> {
     Ok(Stage { places, rig })
 }
 
-fn start_daemons(report: &mut Report, stage: &mut Stage, summary: &mut Summary) -> anyhow::Result<()> {
+fn start_daemons(
+    report: &mut Report,
+    stage: &mut Stage,
+    mode: Mode,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
     for place in &mut stage.places {
+        for (name, value) in mode.settings() {
+            place.node.set(name, value);
+        }
         place.node.set("IP_COOLDOWN_PERIOD", &COOLDOWN.as_secs().to_string());
         place.node.set("CLUSTER_NAME", CLUSTER);
         place.node.set("ADDITIONAL_ENI_TAGS", &json!({ TEAM.0: TEAM.1 }).to_string());
@@ -123,6 +132,9 @@ fn start_daemons(report: &mut Report, stage: &mut Stage, summary: &mut Summary) 
         "settings are the defaults, but freed addresses rest for {} s in place of 30, and ENIs have the cluster's tags",
         COOLDOWN.as_secs()
     ));
+    for (name, value) in mode.settings() {
+        report.note(&format!("and {name} is {value}"));
+    }
     for Place { node, .. } in &mut stage.places {
         node.wait_until("ready", |health| health["serving"] == "ready")?;
         let ledger = node.state()?;
@@ -130,7 +142,7 @@ fn start_daemons(report: &mut Report, stage: &mut Stage, summary: &mut Summary) 
         report.held(&format!(
             "{} is ready: {} addresses on {eni} ENI{}, each shown by EC2",
             node.name(),
-            ledger.blocks.len(),
+            ledger.blocks.values().map(|block| block.addresses().count()).sum::<usize>(),
             if eni == 1 { "" } else { "s" },
         ));
     }

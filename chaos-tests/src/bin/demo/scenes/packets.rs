@@ -21,7 +21,13 @@ const EARS: u16 = 4711;
 /// Questions for counting which way they go.
 const QUESTIONS: u64 = 20;
 
-pub(super) fn flow(report: &mut Report, stage: &Stage, summary: &mut Summary) -> anyhow::Result<()> {
+/// `enis` is how many ENIs the pods of a node are on, at least.
+pub(super) fn flow(
+    report: &mut Report,
+    stage: &Stage,
+    enis: usize,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
     let addresses = stage.addresses()?;
     let dropped = stage.rig.dropped_for_their_source()?;
     let pods = || stage.places.iter().flat_map(|place| &place.pods);
@@ -58,7 +64,7 @@ pub(super) fn flow(report: &mut Report, stage: &Stage, summary: &mut Summary) ->
 
     for (place, other) in stage.places.iter().zip(stage.places.iter().rev()) {
         let target = other.pods.first().context("each node has pods")?.address;
-        leave_by_their_eni(report, stage, place, target, summary)?;
+        leave_by_their_eni(report, stage, place, target, enis, summary)?;
     }
     let now = stage.rig.dropped_for_their_source()?;
     ensure!(now == dropped, "the router dropped {} packets that left by a wrong ENI", now - dropped);
@@ -105,13 +111,14 @@ fn leave_by_their_eni(
     stage: &Stage,
     place: &Place,
     target: Ipv4Addr,
+    enis: usize,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
     let mut devices: BTreeMap<String, Ipv4Addr> = BTreeMap::new();
     let netns = place.node.netns()?;
     let links = netns::socket_in(&netns)?.links()?;
     for eni in stage.rig.admin().enis_of(place.node.instance())? {
-        let Some(pod) = place.pods.iter().find(|pod| eni.secondary_ips().any(|ip| ip == pod.address)) else {
+        let Some(pod) = place.pods.iter().find(|pod| eni.carries(pod.address)) else {
             continue;
         };
         let link = links.iter().find(|link| link.mac.is_some_and(|mac| mac.0 == eni.mac_address.0));
@@ -132,7 +139,12 @@ fn leave_by_their_eni(
             sent(link)
         );
     }
-    ensure!(devices.len() >= 2, "the pods of {} share one ENI", place.node.name());
+    ensure!(
+        devices.len() >= enis,
+        "the pods of {} are on {} of {enis} ENIs",
+        place.node.name(),
+        devices.len()
+    );
     let ways: Vec<String> = devices.iter().map(|(link, pod)| format!("{pod} by {link}")).collect();
     report.held(&format!("{}: packets leave by their source's ENI: {}", place.node.name(), ways.join(", ")));
     Ok(())

@@ -10,9 +10,6 @@ use super::{AT_ONCE, COOLDOWN};
 use crate::stage::{Stage, start_pods};
 use crate::summary::Summary;
 
-/// Pods that an m5.large carries: nine on each of three ENIs.
-const ROOM: usize = 27;
-
 /// How long the rest may take beyond itself, on a busy machine.
 const LATE: Duration = Duration::from_secs(8);
 
@@ -20,11 +17,12 @@ const LATE: Duration = Duration::from_secs(8);
 pub(super) fn wait_for_one(
     report: &mut Report,
     stage: &mut Stage,
+    room: usize,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
     let (rig, place) = (&stage.rig, &mut stage.places[0]);
     let (name, runner, in_flight) = (place.node.name().to_owned(), place.node.runner(), AtomicUsize::new(0));
-    let names: Vec<String> = (place.pods.len()..ROOM).map(|number| format!("{name}-full-{number}")).collect();
+    let names: Vec<String> = (place.pods.len()..room).map(|number| format!("{name}-full-{number}")).collect();
     let began = Instant::now();
     let started = start_pods(rig, &runner, &names, AT_ONCE, &in_flight, &place.rests)?;
     started.none_refused_since(began)?;
@@ -45,7 +43,7 @@ pub(super) fn wait_for_one(
     ensure!(took <= COOLDOWN + LATE, "{name}: {address} rested for {} ms", took.as_millis());
     place.pods.extend(started.pods);
     report.held(&format!(
-        "{name} is full with {ROOM} pods; one goes, and the next has {address} {} ms later, when it has rested",
+        "{name} is full with {room} pods; one goes, and the next has {address} {} ms later, when it has rested",
         took.as_millis()
     ));
     stage.wait_sound()
