@@ -81,9 +81,12 @@ pub(crate) fn growth(
         return Growth::refused(Refusal::ProvisioningDisabled);
     }
     let hidden = !ledger.enis.values().any(EniRecord::is_primary);
-    if hidden && (observed.reads.last_full().is_none() || pool.level.waiting == 0 || one_is_ours(ledger)) {
-        // What is attached, and so what can be added, is not known. Where EC2 was read and does not show the first ENI
-        // yet, one more serves who waits meanwhile: there is room for that on every instance that carries two.
+    // What is attached, and so what can be added, is not known. Where EC2 was read and does not show the first ENI
+    // yet, one more serves who waits meanwhile: there is room for that on every instance that carries two.
+    let unknown =
+        hidden && (observed.reads.last_full().is_none() || pool.level.waiting == 0 || one_is_ours(ledger));
+    // And a change would keep the read from telling which of its addresses an ENI has no more.
+    if unknown || observed.reads.ledger_is_doubted() {
         let cause = observed
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
             .map_or(Refusal::NotReadYet, |pause| pause.cause.clone());

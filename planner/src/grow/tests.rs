@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use holdfast_model::block::{Ask, Unit};
-use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
-use holdfast_model::ids::IntentId;
+use holdfast_model::cloud::{Api, CloudChange, CloudRead, TAG_CLUSTER, TAG_INSTANCE};
+use holdfast_model::ids::{InstanceId, IntentId};
 use holdfast_model::refusal::Refusal;
 use uuid::Uuid;
 
@@ -51,6 +51,29 @@ fn what_is_on_its_way_counts() {
     }
     toy.run_to_rest();
     assert_eq!(toy.shape().iter().sum::<usize>(), 41);
+}
+
+/// A change would keep the read that is wanted from telling which addresses of the ledger an ENI has no more, and those would
+/// be given to pods.
+#[test]
+fn a_ledger_that_has_lost_something_grows_once_ec2_was_read() {
+    let mut toy = Toy::new("m5.large", by_address(1, 1));
+    toy.run_to_rest();
+    toy.sleep(Duration::from_secs(60));
+    toy.observed.ledger_lost(&toy.now);
+    toy.set_waiting(5);
+    let config = toy.config.clone();
+    let planned = |toy: &Toy| {
+        let desired = Desired { config: &config, limits: toy.limits.clone() };
+        plan(&desired, &toy.ledger, &toy.observed, &toy.now)
+    };
+    let before = planned(&toy);
+    assert!(!before.steps.iter().any(|step| matches!(step, Step::Open(_))), "{before:?}");
+    assert_eq!(before.refusal(), Some(&Refusal::NotReadYet));
+    let (read, began) = (CloudRead::InstanceEnis { instance: InstanceId::new("i-1") }, toy.now.boottime);
+    toy.read(&read, began, 0);
+    let after = planned(&toy);
+    assert!(after.steps.iter().any(|step| matches!(step, Step::Open(_))), "{after:?}");
 }
 
 /// F23: the subnet has fewer than a whole ENI's worth. Every one of them serves a pod.
