@@ -27,6 +27,14 @@ impl Mode {
         }
     }
 
+    /// How many blocks are asked for one by one after the first ones: the second prefix.
+    pub(crate) fn later_blocks(self) -> usize {
+        match self {
+            Self::Secondary => 0,
+            Self::Prefix => 1,
+        }
+    }
+
     /// Pods that an m5.large carries with these settings: nine on each of three ENIs, or those of two prefixes.
     pub(crate) fn room(self) -> usize {
         match self {

@@ -48,7 +48,7 @@ pub(crate) fn play(report: &mut Report, arguments: &Arguments) -> anyhow::Result
     report.step("A VPC in a box");
     let mut stage = raise(report)?;
     let played = perform(report, &mut stage, arguments, &mut summary)
-        .and_then(|()| take_down_pods(report, &mut stage, &mut summary));
+        .and_then(|()| take_down_pods(report, &mut stage, arguments.mode, &mut summary));
     if played.is_err() {
         stage.last_words(report);
     }
@@ -174,7 +174,12 @@ fn fill(report: &mut Report, stage: &mut Stage, pods: usize, summary: &mut Summa
     Ok(())
 }
 
-fn take_down_pods(report: &mut Report, stage: &mut Stage, summary: &mut Summary) -> anyhow::Result<()> {
+fn take_down_pods(
+    report: &mut Report,
+    stage: &mut Stage,
+    mode: Mode,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
     report.step("Taking everything down");
     let mut sandboxes = Vec::new();
     for place in &mut stage.places {
@@ -204,5 +209,5 @@ fn take_down_pods(report: &mut Report, stage: &mut Stage, summary: &mut Summary)
     bounds::dels(&summary.dels)?;
     let counts = stage.rig.admin().counts()?;
     summary.count_calls(&counts);
-    bounds::calls(stage, summary)
+    bounds::calls(stage, mode.later_blocks(), summary)
 }

@@ -46,15 +46,18 @@ fn within(what: &str, took: &Latencies, median: Duration, longest: Duration) -> 
 const CALLS_OF_A_START: usize = 2;
 const CALLS_OF_AN_ENI: usize = 5;
 const CALLS_OF_A_NODE: usize = 3;
+const CALLS_OF_A_BLOCK: usize = 2;
 
-/// Not one for each pod.
-pub(super) fn calls(stage: &Stage, summary: &Summary) -> anyhow::Result<()> {
+/// Not one for each pod. A node takes so many blocks after its first ones (`later`), each by a call, and seen to come.
+pub(super) fn calls(stage: &Stage, later: usize, summary: &Summary) -> anyhow::Result<()> {
     let nodes = stage.places.len();
     let mut enis = 0;
     for place in &stage.places {
         enis += stage.rig.admin().enis_of(place.node.instance())?.len();
     }
-    let most = CALLS_OF_A_START * summary.starts + CALLS_OF_AN_ENI * (enis - nodes) + CALLS_OF_A_NODE * nodes;
+    let most = CALLS_OF_A_START * summary.starts
+        + CALLS_OF_AN_ENI * (enis - nodes)
+        + (CALLS_OF_A_NODE + CALLS_OF_A_BLOCK * later) * nodes;
     ensure!(summary.calls() <= most, "EC2 was called {} times, where {most} are allowed", summary.calls());
     Ok(())
 }
