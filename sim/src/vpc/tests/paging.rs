@@ -33,8 +33,9 @@ fn every_kind_is_paged_and_a_last_page_that_is_full_is_the_last() {
     let mut bed = Bed::new();
     let all: Vec<String> = limits::instance_types().into_iter().map(|kind| kind.name).collect();
     // At least two, and none smaller than EC2 makes them.
-    let size =
-        (5..all.len()).find(|size| all.len() % size == 0).expect("a size at which the last page is full");
+    let size = (5..all.len())
+        .find(|size| all.len().is_multiple_of(*size))
+        .expect("a size at which the last page is full");
     let mut operation = DescribeInstanceTypes { max_results: i64::try_from(size).ok(), ..Default::default() };
     let mut found = Vec::new();
     for _ in 0..all.len() / size {
