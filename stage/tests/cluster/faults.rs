@@ -436,14 +436,14 @@ impl<'a> Rig<'a> {
                 churned = came;
             }
         }
-        // Not before: which pods got no network is not kept over a restart and is old news after ten minutes, since kubelet tries
-        // them again.
-        let meanwhile = self.meanwhile();
-        let slowest = slowest.max(meanwhile.add);
         while begun.elapsed() < away_for() {
             std::thread::sleep(Duration::from_secs(1));
             assert_eq!(self.cooldown(), json!(30), "it was heard of: this is no fault");
         }
+        // Not before: which pods got no network is not kept over a restart and is old news after ten minutes, since kubelet tries
+        // them again.
+        let meanwhile = self.meanwhile();
+        let slowest = slowest.max(meanwhile.add);
         let away = begun.elapsed();
         // As kubelet does, which the server has answered all the time: the old one is over after an hour.
         self.daemon.give_token(&token(self.api, NODE));
