@@ -85,7 +85,6 @@ pub(crate) fn growth(
     // yet, one more serves who waits meanwhile: there is room for that on every instance that carries two.
     let unknown =
         hidden && (observed.reads.last_full().is_none() || pool.level.waiting == 0 || one_is_ours(ledger));
-    // And a change would keep the read from telling which of its addresses an ENI has no more.
     if unknown || observed.reads.ledger_is_doubted() {
         let cause = observed
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)

@@ -6,6 +6,8 @@ use std::time::Duration;
 use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::{Api, CloudChange, CloudRead, TAG_CLUSTER, TAG_INSTANCE};
 use holdfast_model::ids::{InstanceId, IntentId};
+use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::ledger::Change;
 use holdfast_model::refusal::Refusal;
 use uuid::Uuid;
 
@@ -60,6 +62,13 @@ fn a_ledger_that_has_lost_something_grows_once_ec2_was_read() {
     let mut toy = Toy::new("m5.large", by_address(1, 1));
     toy.run_to_rest();
     toy.sleep(Duration::from_secs(60));
+    // Nor is what was asked for before asked for again.
+    let eni = toy.ledger.enis.keys().next().unwrap().clone();
+    let change = CloudChange::Assign { eni, ask: Ask::addresses(1) };
+    let id = IntentId(Uuid::from_u128(0xfeed));
+    toy.ledger.apply_all(&open(&toy.ledger, &toy.observed, change, id, &toy.now).unwrap());
+    let never_sent = Intent { sending: Sending::NeverSent, ..toy.ledger.intents[&id].clone() };
+    toy.ledger.apply(&Change::PutIntent(never_sent));
     toy.observed.ledger_lost(&toy.now);
     toy.set_waiting(5);
     let config = toy.config.clone();
@@ -68,12 +77,13 @@ fn a_ledger_that_has_lost_something_grows_once_ec2_was_read() {
         plan(&desired, &toy.ledger, &toy.observed, &toy.now)
     };
     let before = planned(&toy);
-    assert!(!before.steps.iter().any(|step| matches!(step, Step::Open(_))), "{before:?}");
+    let changes = |step: &Step| matches!(step, Step::Open(_) | Step::Repeat(_));
+    assert!(!before.steps.iter().any(changes), "{before:?}");
     assert_eq!(before.refusal(), Some(&Refusal::NotReadYet));
     let (read, began) = (CloudRead::InstanceEnis { instance: InstanceId::new("i-1") }, toy.now.boottime);
     toy.read(&read, began, 0);
     let after = planned(&toy);
-    assert!(after.steps.iter().any(|step| matches!(step, Step::Open(_))), "{after:?}");
+    assert!(after.steps.iter().any(changes), "{after:?}");
 }
 
 /// F23: the subnet has fewer than a whole ENI's worth. Every one of them serves a pod.
