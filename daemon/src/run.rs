@@ -200,7 +200,7 @@ fn tell_found(found: &Found) {
         Found::Migrated { from, copy } => tracing::info!(
             from,
             copy = %copy.display(),
-            "the ledger was brought forward to this version's format; `holdfast downgrade` brings it back"
+            "the ledger was brought to another format, the oldest that says all it holds"
         ),
         other => tracing::info!(found = ?other, "ledger"),
     }

@@ -1,5 +1,7 @@
 //! Steps: how the rows of one schema become rows of the next.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -136,7 +138,13 @@ pub struct Step {
     pub forward: fn(Vec<Row>) -> Result<Vec<Row>, StepError>,
     /// What becomes of all rows of the newer, for a return to the version that wrote the older.
     pub back: fn(Vec<Row>) -> Result<Vec<Row>, StepError>,
+    /// A row of the newer in the older's words, when these say all of it; `None`: they do not. Without it no ledger of the
+    /// newer is left in the older.
+    pub exact: Option<Exact>,
 }
+
+/// See [`Step::exact`].
+pub type Exact = for<'a> fn(&'a Row) -> Result<Option<Cow<'a, Row>>, StepError>;
 
 /// Brings all rows from schema `from` to schema `to`, one step at a time.
 pub fn bring_forward(steps: &[Step], from: u8, to: u8, mut rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
@@ -152,6 +160,37 @@ pub fn bring_back(steps: &[Step], from: u8, to: u8, mut rows: Vec<Row>) -> Resul
         rows = (step(steps, schema)?.back)(rows)?;
     }
     Ok(rows)
+}
+
+/// A row of schema `from` in the words of schema `to`, when these say all of it.
+pub fn exact<'a>(steps: &[Step], from: u8, to: u8, row: &'a Row) -> Result<Option<Cow<'a, Row>>, StepError> {
+    let mut said = Cow::Borrowed(row);
+    for schema in (to..from).rev() {
+        let Some(exact) = step(steps, schema)?.exact else { return Ok(None) };
+        let older = match &said {
+            Cow::Borrowed(row) => exact(row)?,
+            Cow::Owned(row) => exact(row)?.map(|row| Cow::Owned(row.into_owned())),
+        };
+        let Some(older) = older else { return Ok(None) };
+        said = older;
+    }
+    Ok(Some(said))
+}
+
+/// The oldest schema whose words say all of these rows of schema `from`.
+pub fn oldest(steps: &[Step], from: u8, rows: &[Row]) -> Result<u8, StepError> {
+    let mut schema = from;
+    while let Some(older) = schema.checked_sub(1)
+        && steps.iter().any(|step| step.from == older && step.exact.is_some())
+    {
+        for row in rows {
+            if exact(steps, from, older, row)?.is_none() {
+                return Ok(schema);
+            }
+        }
+        schema = older;
+    }
+    Ok(schema)
 }
 
 fn step(steps: &[Step], schema: u8) -> Result<&Step, StepError> {
@@ -201,9 +240,16 @@ mod tests {
         rows.into_iter().map(|row| row.with::<Json, String, u32>(number)).collect()
     }
 
+    /// Text that a number became.
+    fn once_a_number(row: &Row) -> Result<Option<Cow<'_, Row>>, StepError> {
+        let text: String = row.record::<Json, _>()?;
+        let number = text.strip_prefix("was ").and_then(|text| text.parse::<u32>().ok());
+        number.map(|number| Row::of::<Json>(row.table, row.key.clone(), &number).map(Cow::Owned)).transpose()
+    }
+
     const STEPS: &[Step] = &[
-        Step { from: 2, forward: to_text, back: to_number },
-        Step { from: 1, forward: doubles, back: halves },
+        Step { from: 2, forward: to_text, back: to_number, exact: Some(once_a_number) },
+        Step { from: 1, forward: doubles, back: halves, exact: None },
     ];
 
     #[test]
@@ -216,6 +262,20 @@ mod tests {
         let back = bring_back(STEPS, 3, 1, there.clone()).unwrap();
         assert_eq!(back, vec![row(Table::Enis, "21"), row(Table::Leases, "4")]);
         assert_eq!(bring_back(STEPS, 3, 3, there.clone()).unwrap(), there, "no step, no change");
+    }
+
+    #[test]
+    fn the_oldest_words_that_say_all_are_found() {
+        let said = |rows: &[Row]| oldest(STEPS, 3, rows).unwrap();
+        let (short, long) = (row(Table::Enis, "\"was 42\""), row(Table::Leases, "\"is more\""));
+        assert_eq!(said(&[]), 2, "beyond it nothing is left, however little there is to say");
+        assert_eq!(said(std::slice::from_ref(&short)), 2);
+        assert_eq!(said(&[short.clone(), long.clone()]), 3, "one row is enough");
+        assert_eq!(exact(STEPS, 3, 2, &short).unwrap().unwrap().into_owned(), row(Table::Enis, "42"));
+        assert_eq!(exact(STEPS, 3, 2, &long).unwrap(), None);
+        assert_eq!(exact(STEPS, 3, 1, &short).unwrap(), None);
+        assert_eq!(exact(STEPS, 3, 3, &long).unwrap().unwrap().into_owned(), long, "no step, no change");
+        assert!(oldest(STEPS, 3, &[row(Table::Enis, "nonsense")]).is_err());
     }
 
     #[test]

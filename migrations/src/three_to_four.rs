@@ -1,6 +1,7 @@
 //! Schema 3 and schema 4: changes of EC2 speak of single addresses and of delegated prefixes, and what EC2 told of the
 //! instance's type is kept.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -52,6 +53,23 @@ pub(crate) fn back<C: Codec>(rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
             _ => Ok(row),
         })
         .collect()
+}
+
+/// Schema 3 says all but what EC2 told of the type, changes of prefixes, and blocks that are prefixes: the version before has
+/// no pods in these.
+pub(crate) fn exact<C: Codec>(row: &Row) -> Result<Option<Cow<'_, Row>>, StepError> {
+    Ok(match row.table {
+        Table::Limits => None,
+        Table::Blocks => {
+            let block: v4::Block = row.record::<C, _>()?;
+            address_of(&block.net).map(|_address| Cow::Borrowed(row))
+        }
+        Table::Intents => match intent_back(row.record::<C, _>()?) {
+            Some(intent) => Some(Cow::Owned(Row::of::<C>(Table::Intents, row.key.clone(), &intent)?)),
+            None => None,
+        },
+        _ => Some(Cow::Borrowed(row)),
+    })
 }
 
 fn kept(mut block: v3::Block, left_out: &BTreeSet<[u8; 16]>) -> v3::Block {

@@ -7,7 +7,7 @@ use holdfast_migrations::{Row, Table};
 use holdfast_model::ledger::Ledger;
 
 use crate::error::Damage;
-use crate::tables::{self, Unwritable, Write};
+use crate::tables::{self, Write};
 
 /// Bytes that do not grow any more.
 type Bytes = Box<[u8]>;
@@ -18,9 +18,8 @@ pub(crate) struct Durable(BTreeMap<(Table, Bytes), Bytes>);
 
 impl Durable {
     /// The rows of a ledger.
-    pub(crate) fn of(ledger: &Ledger) -> Result<Self, Unwritable> {
-        let rows = tables::rows_of(ledger, &[])?;
-        Ok(Self(rows.into_iter().map(|row| ((row.table, row.key.into()), row.body.into())).collect()))
+    pub(crate) fn of(rows: Vec<Row>) -> Self {
+        Self(rows.into_iter().map(|row| ((row.table, row.key.into()), row.body.into())).collect())
     }
 
     /// These writes are durable.

@@ -9,13 +9,14 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holdfast_migrations::{Row, Step, bring_forward};
+use holdfast_migrations::{Row, StepError};
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Ledger;
 use redb::{Builder, DatabaseError, ReadableDatabase, StorageBackend};
 
 use crate::error::Damage;
 use crate::fault::{Fault, guarded};
+use crate::schema::Schema;
 use crate::tables;
 
 /// No ledger file is larger. A full ring of the longest journal entries is under 5 MiB, and redb's
@@ -25,22 +26,6 @@ pub(crate) const MOST_BYTES: u64 = 64 * 1024 * 1024;
 /// redb's own page cache, in memory or on disk. The engine holds the ledger; this is for the pages that a
 /// transaction touches.
 pub(crate) const CACHE_BYTES: usize = 1024 * 1024;
-
-/// Which schema is current, and how older ones get there.
-#[derive(Clone, Debug)]
-pub(crate) struct Schema {
-    pub(crate) known: u8,
-    pub(crate) steps: Vec<Step>,
-}
-
-impl Schema {
-    pub(crate) fn current() -> Self {
-        Self {
-            known: holdfast_migrations::SCHEMA,
-            steps: holdfast_migrations::steps::<crate::codec::Bodies>(),
-        }
-    }
-}
 
 /// A sound ledger file's content, brought to the current schema.
 #[derive(Debug)]
@@ -74,15 +59,21 @@ pub(crate) struct Rows {
 /// Examines the bytes of a file.
 pub(crate) fn examine(bytes: Vec<u8>, schema: &Schema) -> Result<Content, Unusable> {
     let (closed, Rows { schema: found, rows }) = sound(bytes, schema.known)?;
-    let rows = bring_forward(&schema.steps, found, schema.known, rows)
-        .map_err(|error| Unusable::Stuck { from: found, reason: error.to_string() })?;
-    let (ledger, journal) = tables::content_of(rows).map_err(|damage| {
-        if found == schema.known {
+    // Of a schema that is written today a row that means nothing is damage; of an older one the way from there may be at
+    // fault, and the file is good.
+    let unusable = |damage: Damage| {
+        if schema.is_written(found) {
             Unusable::Damaged(damage)
         } else {
             Unusable::Stuck { from: found, reason: damage.to_string() }
         }
-    })?;
+    };
+    let rows = match schema.newest(found, rows) {
+        Ok(rows) => rows,
+        Err(StepError::Record(reason)) => return Err(unusable(Damage::Broken(reason))),
+        Err(error) => return Err(Unusable::Stuck { from: found, reason: error.to_string() }),
+    };
+    let (ledger, journal) = tables::content_of(rows).map_err(unusable)?;
     Ok(Content { schema: found, closed, ledger, journal })
 }
 

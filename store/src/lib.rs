@@ -17,6 +17,7 @@ mod image;
 mod migration_tests;
 mod options;
 mod record;
+mod schema;
 mod store;
 mod tables;
 mod writer;

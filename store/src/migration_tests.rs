@@ -18,13 +18,16 @@ use holdfast_model::uses::Use;
 
 use crate::codec::Bodies;
 use crate::error::OpenError;
-use crate::image::Schema;
 use crate::options::OpenOptions;
+use crate::schema::Schema;
 use crate::store::{Found, Store};
 
 const NOW: WallTime = WallTime(77);
 
 const NEXT: u8 = SCHEMA + 1;
+
+/// What the ledgers of these tests are written in: they hold nothing that came later.
+const TODAY: u8 = 3;
 
 fn renamed(rows: Vec<Row>, from: &str, to: &str) -> Result<Vec<Row>, StepError> {
     let lease = |row: Row| {
@@ -59,7 +62,10 @@ fn garbles(mut rows: Vec<Row>) -> Result<Vec<Row>, StepError> {
 }
 
 fn next(forward: fn(Vec<Row>) -> Result<Vec<Row>, StepError>) -> Schema {
-    Schema { known: NEXT, steps: vec![Step { from: SCHEMA, forward, back }] }
+    let mut schema = Schema::current();
+    schema.known = NEXT;
+    schema.steps.push(Step { from: SCHEMA, forward, back, exact: None });
+    schema
 }
 
 fn sandbox() -> SandboxKey {
@@ -110,8 +116,8 @@ fn an_older_ledger_is_brought_forward_and_its_file_kept() {
     let path = folder.path().join("ledger.redb");
     let (old, bytes) = of_today(&path);
     let opened = Store::open_as(&path, &OpenOptions::at(NOW), &next(forward)).unwrap();
-    let Found::Migrated { from: SCHEMA, copy } = opened.found else { panic!("{:?}", opened.found) };
-    assert_eq!(copy, folder.path().join(format!("ledger.redb.schema-{SCHEMA}-77")));
+    let Found::Migrated { from: TODAY, copy } = opened.found else { panic!("{:?}", opened.found) };
+    assert_eq!(copy, folder.path().join(format!("ledger.redb.schema-{TODAY}-77")));
     assert!(fs::read(&copy).unwrap() == bytes, "the old file is kept as it was");
 
     let mut expected = old.clone();
@@ -123,7 +129,7 @@ fn an_older_ledger_is_brought_forward_and_its_file_kept() {
     assert_eq!(opened.store.load().unwrap(), expected, "and it is on disk, under the new schema");
     let journal = opened.store.journal(9).unwrap();
     assert!(
-        journal.len() == 1 && journal[0].what.contains(&format!("from schema {SCHEMA} to {NEXT}")),
+        journal.len() == 1 && journal[0].what.contains(&format!("from schema {TODAY} to {NEXT}")),
         "{journal:?}"
     );
     let mut store = opened.store;
@@ -144,13 +150,13 @@ fn an_older_ledger_is_brought_forward_and_its_file_kept() {
 
 #[test]
 fn a_step_that_fails_changes_nothing() {
-    let missing = Schema { known: NEXT + 1, steps: vec![Step { from: SCHEMA, forward, back }] };
+    let missing = Schema { known: NEXT + 1, ..next(forward) };
     for (what, schema) in [("stumbles", next(stumbles)), ("garbles", next(garbles)), ("missing", missing)] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.redb");
         let (old, bytes) = of_today(&path);
         let refused = Store::open_as(&path, &OpenOptions::at(NOW), &schema).unwrap_err();
-        assert!(matches!(refused, OpenError::Migration { from: SCHEMA, .. }), "{what}: {refused}");
+        assert!(matches!(refused, OpenError::Migration { from: TODAY, .. }), "{what}: {refused}");
         assert!(fs::read(&path).unwrap() == bytes, "{what}: the file was touched");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{what}: the ledger and its lock");
         assert_eq!(Store::open(&path, &OpenOptions::at(NOW)).unwrap().ledger, old, "{what}");
@@ -166,7 +172,7 @@ fn a_killed_older_ledger_is_brought_forward_whole() {
     let killed = folder.path().join("killed.redb");
     fs::copy(&path, &killed).unwrap();
     let opened = Store::open_as(&killed, &OpenOptions::at(NOW), &next(forward)).unwrap();
-    assert!(matches!(opened.found, Found::Migrated { from: SCHEMA, .. }), "{:?}", opened.found);
+    assert!(matches!(opened.found, Found::Migrated { from: TODAY, .. }), "{:?}", opened.found);
     assert_eq!(opened.ledger.leases.len(), 1);
 }
 
@@ -179,20 +185,19 @@ fn a_ledger_is_brought_back_for_the_version_before() {
     let newer = fs::read(&path).unwrap();
 
     let held = Store::open_as(&path, &OpenOptions::at(NOW), &next(forward)).unwrap();
-    let refused = Store::bring_back_as(&path, SCHEMA, NOW, &next(forward)).unwrap_err();
+    let refused = Store::bring_back_as(&path, TODAY, NOW, &next(forward)).unwrap_err();
     assert!(matches!(refused, OpenError::Locked { .. }), "{refused}");
     drop(held.store);
 
-    let copy = Store::bring_back_as(&path, SCHEMA, NOW, &next(forward)).unwrap();
+    let copy = Store::bring_back_as(&path, TODAY, NOW, &next(forward)).unwrap();
     assert_eq!(copy, Some(folder.path().join(format!("ledger.redb.schema-{NEXT}-77"))));
     assert_eq!(fs::read(copy.unwrap()).unwrap().len(), newer.len());
-    assert_eq!(Store::bring_back_as(&path, SCHEMA, NOW, &next(forward)).unwrap(), None, "nothing to do");
+    assert_eq!(Store::bring_back_as(&path, TODAY, NOW, &next(forward)).unwrap(), None, "nothing to do");
     let opened = Store::open(&path, &OpenOptions::at(NOW)).unwrap();
     assert_eq!((opened.found, opened.ledger), (Found::Intact, old));
     drop(opened.store);
 
-    for (to, words) in [(SCHEMA - 1, "this version can bring it back as far as"), (NEXT + 1, "is of schema")]
-    {
+    for (to, words) in [(0, "this version can bring it back as far as"), (NEXT + 1, "is of schema")] {
         let refused = Store::bring_back_as(&path, to, NOW, &next(forward)).unwrap_err().to_string();
         assert!(refused.contains(words), "{refused}");
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use holdfast_migrations::{Row, StepError};
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::{Change, Ledger};
 use redb::{Database, ReadableDatabase};
@@ -15,8 +16,9 @@ use crate::durable::Durable;
 use crate::error::{CommitError, Damage, ReadError};
 use crate::fault::{Fault, guarded};
 use crate::file::{self, Standing};
-use crate::image::{self, Schema, examine};
+use crate::image::{self, examine};
 use crate::options::{CommitObserver, OpenOptions};
+use crate::schema::Schema;
 use crate::tables::{self, Unwritable};
 
 /// The ledger's file, open for writing by this process alone.
@@ -29,7 +31,9 @@ pub struct Store {
     database: Option<Database>,
     home: Home,
     durable: Durable,
-    schema: u8,
+    schema: Schema,
+    /// The file's; the newest from the first row on that no older one says, until the next start.
+    written: u8,
     journal_limit: u32,
     commits: Commits,
 }
@@ -109,7 +113,7 @@ pub enum Found {
     Intact,
     /// Not closed in order (a crash, a kill), and whole: every acknowledged commit is there.
     Recovered,
-    /// Brought forward from an older schema.
+    /// Brought to another schema: forward, or back to the oldest that says all there is.
     Migrated {
         /// The schema it had.
         from: u8,
@@ -149,11 +153,19 @@ impl Store {
         };
         if !changes.is_empty() {
             let writes = tables::writes(changes).map_err(unwritable)?;
-            let (schema, limit) = (self.schema, self.journal_limit);
+            let older = self.schema.written(&writes, self.written).map_err(|error| self.broken(&error))?;
+            let (to, said) = match &older {
+                Some(older) => (self.written, older.as_ref()),
+                None => (self.schema.known, writes.as_slice()),
+            };
+            let (from, schema, limit) = (self.written, &self.schema, self.journal_limit);
             let committed = self.commits.observed(|| {
                 guarded(|| {
                     let txn = tables::begin(&database)?;
-                    tables::apply(&txn, schema, &writes, limit)?;
+                    if to != from {
+                        tables::raise(&txn, from, schema)?;
+                    }
+                    tables::apply(&txn, to, said, limit)?;
                     Ok(txn.commit()?)
                 })
             });
@@ -162,6 +174,8 @@ impl Store {
                 guarded(|| Ok(database.close()?)).ok();
                 return Err(self.refused(fault));
             }
+            self.written = to;
+            drop(older);
             self.durable.apply(writes);
         }
         self.database = Some(database);
@@ -178,28 +192,30 @@ impl Store {
         if self.database.is_some() {
             return Ok(ledger);
         }
+        let mut rows = self.durable.rows();
+        if let Home::File { path, .. } = &self.home {
+            let journal = match file::look(path) {
+                Ok(Standing::Bytes(bytes)) => examine(bytes, &self.schema)
+                    .map_or_else(|_unusable| Vec::new(), |content| content.journal),
+                _ => Vec::new(),
+            };
+            rows.extend(tables::journal_rows(&journal).map_err(unwritable)?);
+        }
+        let (written, rows) = self.schema.oldest(&rows).map_err(|error| self.broken(&error))?;
         let reopened = match &self.home {
-            Home::File { path, .. } => {
-                let journal = match file::look(path) {
-                    Ok(Standing::Bytes(bytes)) => examine(bytes, &Schema::current())
-                        .map_or_else(|_unusable| Vec::new(), |content| content.journal),
-                    _ => Vec::new(),
-                };
-                let mut rows = self.durable.rows();
-                rows.extend(tables::journal_rows(&journal).map_err(unwritable)?);
-                self.commits
-                    .observed(|| file::install(path, self.schema, &rows, None))
-                    .and_then(|()| file::open_in_place(path))
-            }
+            Home::File { path, .. } => self
+                .commits
+                .observed(|| file::install(path, written, &rows, None))
+                .and_then(|()| file::open_in_place(path)),
             Home::Backend(Some(Reopen(reopen))) => {
-                let rows = self.durable.rows();
-                self.commits.observed(|| image::of_rows(self.schema, &rows).and_then(reopen))
+                self.commits.observed(|| image::of_rows(written, &rows).and_then(reopen))
             }
             Home::Backend(None) => return Err(CommitError::Stopped { path: self.home.name() }),
         };
         match reopened {
             Ok(database) => {
                 self.database = Some(database);
+                self.written = written;
                 Ok(ledger)
             }
             Err(fault) => Err(self.refused(fault)),
@@ -213,13 +229,12 @@ impl Store {
 
     /// Reads the ledger from the database.
     pub fn load(&self) -> Result<Ledger, ReadError> {
-        let schema = self.schema;
-        self.read(|database| Ok(tables::content_of(tables::rows(&database.begin_read()?, schema)?)?.0))
+        Ok(self.content(|database| tables::rows(&database.begin_read()?, self.written))?.0)
     }
 
     /// The newest `limit` journal entries, oldest first.
     pub fn journal(&self, limit: usize) -> Result<Vec<JournalEntry>, ReadError> {
-        self.read(|database| tables::journal(&database.begin_read()?, self.schema, limit))
+        Ok(self.content(|database| tables::journal(&database.begin_read()?, self.written, limit))?.1)
     }
 
     /// Closes the file in order, so that the next start finds it [`Found::Intact`]. Nothing depends on it: a
@@ -229,6 +244,21 @@ impl Store {
             None => Ok(()),
             Some(database) => guarded(|| Ok(database.close()?)).map_err(|fault| self.refused(fault)),
         }
+    }
+
+    /// What rows of the file add up to.
+    fn content(
+        &self,
+        rows: impl FnOnce(&Database) -> Result<Vec<Row>, Fault>,
+    ) -> Result<(Ledger, Vec<JournalEntry>), ReadError> {
+        self.read(|database| {
+            let newest = self.schema.newest(self.written, rows(database)?);
+            Ok(tables::content_of(newest.map_err(|error| Damage::Broken(error.to_string()))?)?)
+        })
+    }
+
+    fn broken(&self, error: &StepError) -> CommitError {
+        CommitError::Broken { path: self.home.name(), reason: error.to_string() }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, ReadError> {

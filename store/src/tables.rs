@@ -37,6 +37,7 @@ use crate::record::{
     Record, UseRecord, block_key, eni_key, intent_key, journal_key, journal_number, lease_key, subnet_key,
     use_key,
 };
+use crate::schema::Schema;
 
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const FORMAT: &[u8] = b"holdfast ledger";
@@ -46,6 +47,7 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
 }
 
 /// One write of a transaction.
+#[derive(Clone)]
 pub(crate) enum Write {
     Put(Row),
     Drop(Table, Vec<u8>),
@@ -95,8 +97,8 @@ pub(crate) fn writes(changes: &[Change]) -> Result<Vec<Write>, Unwritable> {
         .collect()
 }
 
-/// All rows of a ledger and its journal.
-pub(crate) fn rows_of(ledger: &Ledger, journal: &[JournalEntry]) -> Result<Vec<Row>, Unwritable> {
+/// All rows of a ledger.
+pub(crate) fn rows_of(ledger: &Ledger) -> Result<Vec<Row>, Unwritable> {
     let mut rows = Vec::new();
     if let Some(node) = &ledger.node {
         rows.push(row(Table::Node, NODE_KEY.to_vec(), node)?);
@@ -125,7 +127,6 @@ pub(crate) fn rows_of(ledger: &Ledger, journal: &[JournalEntry]) -> Result<Vec<R
     for intent in ledger.intents.values() {
         rows.push(row(Table::Intents, intent_key(intent.id), intent)?);
     }
-    rows.extend(journal_rows(journal)?);
     Ok(rows)
 }
 
@@ -194,6 +195,17 @@ pub(crate) fn found(txn: &WriteTransaction, schema: u8, rows: &[Row]) -> Result<
         }
     }
     Ok(())
+}
+
+/// Makes a ledger of schema `from` one of the newest, with all that it holds.
+pub(crate) fn raise(txn: &WriteTransaction, from: u8, schema: &Schema) -> Result<(), Fault> {
+    let mut older = Vec::new();
+    for &table in Table::of(from) {
+        older.extend(rows_of_table(&txn.open_table(definition(table))?, table, from)?);
+        txn.delete_table(definition(table))?;
+    }
+    let newer = schema.newest(from, older).map_err(|error| Damage::Broken(error.to_string()))?;
+    found(txn, schema.known, &newer)
 }
 
 /// Carries out writes, and shortens the journal to `journal_limit` entries.
@@ -272,25 +284,37 @@ pub(crate) fn schema_of(txn: &ReadTransaction) -> Result<Option<u8>, Fault> {
 pub(crate) fn rows(txn: &ReadTransaction, schema: u8) -> Result<Vec<Row>, Fault> {
     let mut rows = Vec::new();
     for &table in Table::of(schema) {
-        for entry in txn.open_table(definition(table))?.iter()? {
-            let (key, value) = entry?;
-            let body = codec::unwrap(schema, value.value()).map_err(|error| bad(table, error.to_string()))?;
-            rows.push(Row { table, key: key.value().to_vec(), body: body.to_vec() });
-        }
+        rows.extend(rows_of_table(&txn.open_table(definition(table))?, table, schema)?);
     }
     Ok(rows)
 }
 
-/// The newest journal entries, oldest first.
-pub(crate) fn journal(txn: &ReadTransaction, schema: u8, limit: usize) -> Result<Vec<JournalEntry>, Fault> {
+fn rows_of_table(
+    open: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    table: Table,
+    schema: u8,
+) -> Result<Vec<Row>, Fault> {
+    open.iter()?
+        .map(|entry| {
+            let (key, value) = entry?;
+            row_of(table, schema, key.value(), value.value())
+        })
+        .collect()
+}
+
+fn row_of(table: Table, schema: u8, key: &[u8], value: &[u8]) -> Result<Row, Fault> {
+    let body = codec::unwrap(schema, value).map_err(|error| bad(table, error.to_string()))?;
+    Ok(Row { table, key: key.to_vec(), body: body.to_vec() })
+}
+
+/// The rows of the newest journal entries, oldest first.
+pub(crate) fn journal(txn: &ReadTransaction, schema: u8, limit: usize) -> Result<Vec<Row>, Fault> {
     let table = txn.open_table(definition(Table::Journal))?;
     let mut rows = Vec::new();
     for entry in table.iter()?.rev().take(limit) {
         let (key, value) = entry?;
-        let body =
-            codec::unwrap(schema, value.value()).map_err(|error| bad(Table::Journal, error.to_string()))?;
-        rows.push(Row { table: Table::Journal, key: key.value().to_vec(), body: body.to_vec() });
+        rows.push(row_of(Table::Journal, schema, key.value(), value.value())?);
     }
     rows.reverse();
-    Ok(content_of(rows)?.1)
+    Ok(rows)
 }

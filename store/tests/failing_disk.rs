@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use holdfast_migrations::SCHEMA;
-use holdfast_model::ledger::Ledger;
+use holdfast_model::block::Block;
+use holdfast_model::ids::EniId;
+use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::time::BootTime;
 use holdfast_store::{CommitError, Damage, Found, Medium, OpenError, ReadError, StorageBackend, Store};
 use sample::{full_node, ledger_of, options, script};
 
@@ -149,6 +152,25 @@ fn a_medium_that_works_again_gets_what_was_acknowledged() {
     drop(store);
     let again = Store::on_medium(disk, &options()).unwrap();
     assert_eq!((again.found, again.ledger), (Found::Intact, ledger_of(kept.iter().chain(&more))));
+}
+
+/// What made it a ledger of the newest schema is gone when it is written anew.
+#[test]
+fn a_medium_that_works_again_gets_the_oldest_schema_that_will_do() {
+    let disk = Disk::default();
+    let mut store = Store::on_medium(disk.clone(), &options()).unwrap().store;
+    let prefix = Block::held("10.9.0.16/28".parse().unwrap(), EniId::new("eni-1"), BootTime(3));
+    let mut changes = vec![Change::PutBlock(prefix.clone())];
+    store.commit(&changes).unwrap();
+    let gone = [Change::DropBlock(prefix.net)];
+    store.commit(&gone).unwrap();
+    disk.fail_after(0, io::ErrorKind::Other);
+    store.commit(&full_node(20)).unwrap_err();
+    disk.mend();
+    store.resume().unwrap();
+    store.commit(&full_node(3)).unwrap();
+    changes.extend(gone.into_iter().chain(full_node(3)));
+    assert_eq!(store.load().unwrap(), ledger_of(&changes));
 }
 
 #[test]

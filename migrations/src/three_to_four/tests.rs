@@ -113,3 +113,29 @@ fn what_ec2_told_of_the_type_is_left_out_on_the_way_back_and_nothing_else() {
     assert_eq!(forward::<Json>(older.clone()).unwrap(), older);
     assert!(rows_of(4).len() > older.len());
 }
+
+/// The version before serves from what it is left, and must not find less in it.
+#[test]
+fn only_what_came_with_schema_4_is_not_said_in_schema_3() {
+    let said = |row: &Row| exact::<Json>(row).unwrap().map(Cow::into_owned);
+    let intent = |change| Row::of::<Json>(Table::Intents, vec![1; 16], &new(1, change)).unwrap();
+    let assign =
+        |unit| intent(v4::CloudChange::Assign { eni: "eni-a".into(), ask: v4::Ask { unit, count: 2 } });
+    let older = said(&assign(v4::Unit::Address)).expect("addresses are what schema 3 knows");
+    assert_eq!(back::<Json>(vec![assign(v4::Unit::Address)]).unwrap(), [older]);
+    assert_eq!(said(&assign(v4::Unit::Prefix)), None);
+    let unassign = |net| intent(v4::CloudChange::Unassign { eni: "eni-a".into(), nets: vec![net] });
+    assert!(said(&unassign(host([10, 0, 0, 7].into()))).is_some());
+    assert_eq!(said(&unassign(prefix(0))), None);
+
+    let block = |net| Row::of::<Json>(Table::Blocks, v4::block_key(&net), &leaving(net, 1)).unwrap();
+    for address in [host([10, 0, 0, 7].into()), host("2001:db8::1".parse().unwrap())] {
+        assert_eq!(said(&block(address.clone())), Some(block(address)));
+    }
+    assert_eq!(said(&block(prefix(0))), None);
+
+    for &table in Table::of(4).iter().filter(|table| !matches!(table, Table::Intents | Table::Blocks)) {
+        let row = Row { table, key: b"key".to_vec(), body: b"body".to_vec() };
+        assert_eq!(said(&row).is_some(), table != Table::Limits, "{table:?}");
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use holdfast_migrations::bring_back;
+use holdfast_migrations::{Row, StepError, bring_back};
 use holdfast_model::journal::JournalEntry;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::time::WallTime;
@@ -17,15 +17,16 @@ use crate::durable::Durable;
 use crate::error::{Damage, OpenError, ReadError};
 use crate::fault::{Fault, guarded};
 use crate::file::{self, Standing};
-use crate::image::{self, CACHE_BYTES, Content, Rows, Schema, Unusable, examine};
+use crate::image::{self, CACHE_BYTES, Content, Rows, Unusable, examine};
 use crate::options::{Medium, OpenOptions};
+use crate::schema::Schema;
 use crate::tables::{self, Unwritable};
 
 impl Store {
     /// Opens the ledger at `path`, or makes one: folder 0700, file 0600, all names synced.
     ///
-    /// A file that holds no usable ledger is moved aside and replaced by an empty one; an older schema is
-    /// brought forward, the old file kept beside it. Whatever bytes the file holds, this neither panics nor
+    /// A file that holds no usable ledger is moved aside and replaced by an empty one; one of another schema than the
+    /// oldest that says what it holds is brought to that, the file as it was kept beside it. Whatever bytes the file holds, this neither panics nor
     /// loses them. An error means that the file was not changed.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
         Self::open_as(path, options, &Schema::current())
@@ -34,28 +35,33 @@ impl Store {
     pub(crate) fn open_as(path: &Path, options: &OpenOptions, schema: &Schema) -> Result<Opened, OpenError> {
         file::ensure_folder(path)?;
         let lock = file::lock(path)?;
-        let mut opening = Opening { path, options, known: schema.known, commits: Commits::of(options) };
+        let mut opening = Opening { path, options, schema, commits: Commits::of(options) };
         let examined = match file::look(path).map_err(|error| opening.error_of("read", error))? {
             Standing::Nothing => {
-                opening.install(&Ledger::default(), &[], None)?;
-                return opening.finish(lock, Ledger::default(), Found::Fresh);
+                let written = opening.install(&[], &[], None)?;
+                return opening.finish(lock, Ledger::default(), Vec::new(), written, Found::Fresh);
             }
             Standing::Bytes(bytes) => examine(bytes, schema),
             Standing::Damaged(damage) => Err(Unusable::Damaged(damage)),
             Standing::NotAFile(kind) => return Err(OpenError::NotAFile { path: path.to_owned(), kind }),
         };
         match examined {
-            Ok(Content { schema: from, ledger, journal, .. }) if from != schema.known => {
-                let copy = opening.replace_older(from, &ledger, journal)?;
-                opening.finish(lock, ledger, Found::Migrated { from, copy })
-            }
-            Ok(Content { closed, ledger, .. }) => {
-                let found = if closed { Found::Intact } else { Found::Recovered };
-                opening.finish(lock, ledger, found)
+            Ok(Content { schema: from, closed, ledger, journal }) => {
+                let rows = opening.rows_of(&ledger)?;
+                let to = schema.of(&rows).map_err(|error| opening.unsayable(&error))?;
+                let found = if from != to {
+                    Found::Migrated { from, copy: opening.replace(from, to, &rows, journal)? }
+                } else if closed {
+                    Found::Intact
+                } else {
+                    Found::Recovered
+                };
+                opening.finish(lock, ledger, rows, to, found)
             }
             Err(Unusable::Damaged(cause)) => {
-                let aside = opening.set_aside(&cause)?;
-                opening.finish(lock, Ledger::default(), Found::SetAside { file: aside, cause })
+                let (written, file) = opening.set_aside(&cause)?;
+                let found = Found::SetAside { file, cause };
+                opening.finish(lock, Ledger::default(), Vec::new(), written, found)
             }
             Err(Unusable::Newer(found)) => {
                 Err(OpenError::Newer { path: path.to_owned(), found, known: schema.known })
@@ -78,14 +84,17 @@ impl Store {
     }
 
     /// Opens the ledger on a backend of the caller's, in place, or makes one on an empty backend. For crash
-    /// tests. There is nothing beside a backend, so damage is an error, older schemas are refused as damage,
-    /// and a stopped store cannot be resumed.
+    /// tests. There is nothing beside a backend, so damage is an error, a file stays in the schema that it has, and a
+    /// stopped store cannot be resumed.
     pub fn with_backend(backend: impl StorageBackend, options: &OpenOptions) -> Result<Opened, OpenError> {
-        let known = holdfast_migrations::SCHEMA;
+        let all = Schema::current();
+        let known = all.known;
         let name = Home::Backend(None).name();
         let mut commits = Commits::of(options);
         let repaired = Arc::new(AtomicBool::new(false));
         let repairing = Arc::clone(&repaired);
+        let broken = |error: StepError| Damage::Broken(error.to_string());
+        let fresh = all.of(&[]).map_err(|error| OpenError::Damaged(broken(error)))?;
         let opened = guarded(|| {
             let database = Builder::new()
                 .set_cache_size(CACHE_BYTES)
@@ -95,15 +104,16 @@ impl Store {
             if schema.is_none() {
                 commits.observed(|| {
                     let txn = tables::begin(&database)?;
-                    tables::found(&txn, known, &[])?;
+                    tables::found(&txn, fresh, &[])?;
                     Ok(txn.commit()?)
                 })?;
             }
             if schema.is_some_and(|schema| schema > known) {
                 return Ok((database, Ledger::default(), schema));
             }
-            let (ledger, _journal) = tables::content_of(tables::rows(&database.begin_read()?, known)?)?;
-            Ok((database, ledger, schema))
+            let rows = tables::rows(&database.begin_read()?, schema.unwrap_or(fresh))?;
+            let rows = all.newest(schema.unwrap_or(fresh), rows).map_err(broken)?;
+            Ok((database, tables::content_of(rows)?.0, schema))
         });
         let (database, ledger, found) = opened.map_err(|fault| match fault {
             Fault::Damage(damage) => OpenError::Damaged(damage),
@@ -115,14 +125,15 @@ impl Store {
         if let Some(found) = found.filter(|found| *found > known) {
             return Err(OpenError::Newer { path: name, found, known });
         }
-        let durable = Durable::of(&ledger).map_err(|unwritable| {
+        let rows = tables::rows_of(&ledger).map_err(|unwritable| {
             OpenError::Damaged(tables::bad(unwritable.table, unwritable.cause.to_string()))
         })?;
         let store = Self {
             database: Some(database),
             home: Home::Backend(None),
-            durable,
-            schema: known,
+            durable: Durable::of(rows),
+            schema: all,
+            written: found.unwrap_or(fresh),
             journal_limit: options.journal_limit,
             commits,
         };
@@ -150,7 +161,7 @@ impl Store {
     ) -> Result<Option<PathBuf>, OpenError> {
         let _lock = file::lock(path)?;
         let options = OpenOptions::at(now);
-        let mut opening = Opening { path, options: &options, known: to, commits: Commits::of(&options) };
+        let mut opening = Opening { path, options: &options, schema, commits: Commits::of(&options) };
         let bytes = match file::look(path).map_err(|error| opening.error_of("read", error))? {
             Standing::Bytes(bytes) => bytes,
             Standing::Nothing => return Err(OpenError::Missing { path: path.to_owned() }),
@@ -216,59 +227,77 @@ impl Store {
 struct Opening<'a> {
     path: &'a Path,
     options: &'a OpenOptions,
-    known: u8,
+    schema: &'a Schema,
     commits: Commits,
 }
 
 impl Opening<'_> {
-    /// Puts a file with this content in place; what stood there is kept under the name given.
+    fn rows_of(&self, ledger: &Ledger) -> Result<Vec<Row>, OpenError> {
+        tables::rows_of(ledger).map_err(|unwritable| self.unwritable(&unwritable))
+    }
+
+    /// Puts a file with this content in place; what stood there is kept under the name given. Gives its schema.
     fn install(
         &mut self,
-        ledger: &Ledger,
+        rows: &[Row],
         journal: &[JournalEntry],
         keep: Option<&Path>,
-    ) -> Result<(), OpenError> {
-        let rows = tables::rows_of(ledger, journal).map_err(|unwritable| self.unwritable(&unwritable))?;
-        let (path, known) = (self.path, self.known);
-        self.commits.observed(|| file::install(path, known, &rows, keep)).map_err(|fault| self.error(fault))
+    ) -> Result<u8, OpenError> {
+        let journal = tables::journal_rows(journal).map_err(|unwritable| self.unwritable(&unwritable))?;
+        let all: Vec<Row> = rows.iter().cloned().chain(journal).collect();
+        let (to, said) = self.schema.oldest(&all).map_err(|error| self.unsayable(&error))?;
+        let path = self.path;
+        self.commits.observed(|| file::install(path, to, &said, keep)).map_err(|fault| self.error(fault))?;
+        Ok(to)
     }
 
-    /// Puts an empty ledger in the place of a damaged file; gives that file's new name.
-    fn set_aside(&mut self, cause: &Damage) -> Result<PathBuf, OpenError> {
+    /// Puts an empty ledger in the place of a damaged file; gives its schema and that file's new name.
+    fn set_aside(&mut self, cause: &Damage) -> Result<(u8, PathBuf), OpenError> {
         let aside = file::free_name(self.path, "damaged", self.options.now.0);
         let what = format!("found the ledger damaged ({cause}); moved it to {}", aside.display());
-        self.install(&Ledger::default(), &[JournalEntry { at: self.options.now, what }], Some(&aside))?;
-        Ok(aside)
+        let written = self.install(&[], &[JournalEntry { at: self.options.now, what }], Some(&aside))?;
+        Ok((written, aside))
     }
 
-    /// Puts what came of an older file in its place; gives the name under which the old file is kept.
-    fn replace_older(
+    /// Puts what a file of another schema holds in its place; gives the name under which that file is kept.
+    fn replace(
         &mut self,
         from: u8,
-        ledger: &Ledger,
+        to: u8,
+        rows: &[Row],
         mut journal: Vec<JournalEntry>,
     ) -> Result<PathBuf, OpenError> {
         let copy = file::free_name(self.path, &format!("schema-{from}"), self.options.now.0);
-        let what =
-            format!("brought the ledger from schema {from} to {}; it was {}", self.known, copy.display());
+        let what = format!("brought the ledger from schema {from} to {to}; it was {}", copy.display());
         journal.push(JournalEntry { at: self.options.now, what });
-        self.install(ledger, &journal, Some(&copy))?;
+        self.install(rows, &journal, Some(&copy))?;
         Ok(copy)
     }
 
     /// Opens the file in place, now that it is known to be sound.
-    fn finish(self, lock: File, ledger: Ledger, found: Found) -> Result<Opened, OpenError> {
+    fn finish(
+        self,
+        lock: File,
+        ledger: Ledger,
+        rows: Vec<Row>,
+        written: u8,
+        found: Found,
+    ) -> Result<Opened, OpenError> {
         let database = file::open_in_place(self.path).map_err(|fault| self.error(fault))?;
-        let durable = Durable::of(&ledger).map_err(|unwritable| self.unwritable(&unwritable))?;
         let store = Store {
             database: Some(database),
             home: Home::File { path: self.path.to_owned(), _lock: lock },
-            durable,
-            schema: self.known,
+            durable: Durable::of(rows),
+            schema: self.schema.clone(),
+            written,
             journal_limit: self.options.journal_limit,
             commits: self.commits,
         };
         Ok(Opened { store, ledger, found })
+    }
+
+    fn unsayable(&self, error: &StepError) -> OpenError {
+        self.error(Fault::Io(io::Error::other(error.to_string())))
     }
 
     fn unwritable(&self, unwritable: &Unwritable) -> OpenError {

@@ -75,7 +75,7 @@ pub(crate) fn eni_id(number: u64) -> EniId {
     EniId::new(format!("eni-{number:017x}"))
 }
 
-fn intent_id(number: u64) -> IntentId {
+pub(crate) fn intent_id(number: u64) -> IntentId {
     IntentId(uuid::Uuid::from_u128(u128::from(number) << 64 | 7))
 }
 
