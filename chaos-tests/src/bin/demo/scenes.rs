@@ -14,6 +14,8 @@ use anyhow::{Context, ensure};
 use holdfast_chaos_tests::look::Watched;
 use holdfast_chaos_tests::report::Report;
 use holdfast_chaos_tests::rig::Rig;
+use holdfast_model::eni::{EniPhase, EniRecord};
+use holdfast_model::ledger::Ledger;
 use serde_json::json;
 
 use crate::Arguments;
@@ -193,11 +195,18 @@ fn take_down_pods(
     }
     // Their namespaces still live: nothing has gone but by DEL.
     stage.wait_sound()?;
+    // A daemon that is stopped in the middle of giving an ENI back does the rest at its next start, of which there is none
+    // here.
+    let at_rest = |ledger: &Ledger| {
+        let whole = |eni: &EniRecord| matches!(eni.phase, EniPhase::Attached { .. } | EniPhase::Gone);
+        ledger.leases.is_empty() && ledger.intents.is_empty() && ledger.enis.values().all(whole)
+    };
     for place in &stage.places {
-        place.node.wait_state("without leases", |ledger| ledger.leases.is_empty())?;
+        place.node.wait_state("without leases and with no ENI on its way", at_rest)?;
     }
     drop(sandboxes);
     report.held("all pods are deleted");
+    bounds::dels(&summary.dels)?;
     for place in &mut stage.places {
         let status = place.node.terminate()?;
         ensure!(status.success(), "the daemon of {} ended with {status}", place.node.name());
@@ -206,7 +215,6 @@ fn take_down_pods(
     stage.wait_sound()?;
     report.held("both nodes are as they were before their first pod; what is new belongs to their ENIs");
     bounds::adds(&stage.rig, &summary.adds)?;
-    bounds::dels(&summary.dels)?;
     let counts = stage.rig.admin().counts()?;
     summary.count_calls(&counts);
     bounds::calls(stage, mode.later_blocks(), summary)
