@@ -177,6 +177,8 @@ pub struct SimVpc {
     /// What falls due by itself, in order; the number keeps the order of things due at one instant.
     due: BTreeMap<(Micros, u64), Due>,
     next_due: u64,
+    /// Something that fell due is being carried out.
+    is_running_due: bool,
     under_way: Calls,
     /// Attachments whose interface is in the instance.
     visible: BTreeSet<AttachmentId>,
@@ -208,6 +210,7 @@ impl SimVpc {
             request_ids: stream(3),
             due: BTreeMap::new(),
             next_due: 0,
+            is_running_due: false,
             under_way: Calls::default(),
             visible: BTreeSet::new(),
             events: Events::default(),

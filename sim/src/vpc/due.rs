@@ -107,16 +107,23 @@ impl SimVpc {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// Carries out what is due until then. What falls due while something does is next, not within it: at one instant thousands
+    /// may.
     pub(super) fn run_due(&mut self, until: Micros) {
+        if self.is_running_due {
+            return;
+        }
+        self.is_running_due = true;
         while let Some(entry) = self.due.first_entry() {
             let (at, _) = *entry.key();
             if at > until {
-                return;
+                break;
             }
             let due = entry.remove();
             self.now = self.now.max(at);
             self.come_due(due);
         }
+        self.is_running_due = false;
     }
 
     fn come_due(&mut self, due: Due) {

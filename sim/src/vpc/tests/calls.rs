@@ -1,7 +1,7 @@
 //! Calls under way, whatever becomes of their callers.
 
 use super::*;
-use crate::vpc::request::{DescribeNetworkInterfaces, DescribeSubnets};
+use crate::vpc::request::{CreateTags, DescribeNetworkInterfaces, DescribeSubnets};
 
 fn slow() -> Bed {
     let mut bed = Bed::new();
@@ -59,4 +59,26 @@ fn calls_arrive_in_the_order_of_their_arrival_and_between_what_else_falls_due() 
     let numbers: Vec<Micros> = bed.vpc.log().records().map(|record| record.at).collect();
     assert_eq!(numbers, [1, 3, 6].map(|second| Micros(second * 1_000_000)));
     assert!(bed.vpc.take(first_sent).is_some() && bed.vpc.take(overtakes).is_some());
+}
+
+/// A fleet that starts together calls together.
+#[test]
+fn thousands_of_calls_may_arrive_at_one_instant() {
+    let mut bed = Bed::new();
+    let eni = bed.created().to_string();
+    let tag = |number: usize| Tags::from([("k".to_owned(), number.to_string())]);
+    let sent: Vec<Ticket> = (0..5000)
+        .map(|number| {
+            let call = CreateTags { resources: vec![eni.clone()], tags: tag(number) };
+            bed.vpc.send_after(Duration::from_millis(1), &bed.caller, Operation::from(call))
+        })
+        .collect();
+    bed.second(1);
+    for (number, ticket) in sent.into_iter().enumerate() {
+        let reply = bed.vpc.take(ticket).expect("it has arrived");
+        assert!(reply.result.is_ok(), "call {number}: {:?}", reply.result);
+    }
+    let shown = bed.vpc.authoritative().network_interfaces();
+    let tags = shown.into_iter().find(|shown| shown.network_interface_id.to_string() == eni).unwrap().tags;
+    assert_eq!(tags.get("k").map(String::as_str), Some("4999"), "in their order");
 }
