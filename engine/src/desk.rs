@@ -292,7 +292,7 @@ impl Desk {
             clock: Arc::new(Time {
                 boot,
                 began: Instant::now(),
-                drawn: AtomicU64::new(25_500),
+                drawn: AtomicU64::new(0x8000),
                 asked: AtomicU64::new(0),
             }),
             spawner: Arc::new(RuntimeTasks),

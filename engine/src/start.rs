@@ -3,24 +3,25 @@
 //! Nothing here needs EC2 or the metadata service when the ledger knows the node: a restart serves as soon as the
 //! kernel was read.
 
+use std::time::Duration;
+
 use holdfast_model::block::Unit;
 use holdfast_model::chain;
 use holdfast_model::eni::EniRecord;
 use holdfast_model::ledger::Change;
 use holdfast_model::node::NodeIdentity;
-use holdfast_planner::{self as planner, Here, Recovery};
+use holdfast_planner::{self as planner, Here, Recovery, Share};
 use holdfast_ports::{Clock, HintAsked, Metadata, MetadataError, MetadataHint};
 
 use crate::book::Then;
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::timers::{HINT_EVERY, IDENTITY_RETRY, NAT_PATIENCE, VPC_EVERY};
+use crate::timers::{HINT_AGAIN, HINT_EVERY, IDENTITY_RETRY, NAT_PATIENCE, VPC_EVERY};
 use crate::world::World;
 
 impl<W: World> Engine<W> {
     pub(crate) fn start(&mut self) {
-        let thousandths = (self.ports.clock.random() % 1000) as u32;
-        self.observed.jitter = HINT_EVERY * thousandths / 1000;
+        self.observed.share = Share::of(self.ports.clock.random());
         let cut_off = planner::cut_off(self.book.ledger(), &self.now());
         self.book.commit(cut_off, Then::Nothing);
         self.observe();
@@ -68,7 +69,9 @@ impl<W: World> Engine<W> {
 
     /// The kernel was read for the first time.
     pub(crate) fn first_look(&mut self) {
-        self.recover(None);
+        if matches!(self.recover(None), Recovery::SameBoot | Recovery::NewBoot) {
+            self.observed.goes_on(&self.now());
+        }
         self.looked = true;
         self.be_patient_for_nat();
         self.take_up();
@@ -108,7 +111,13 @@ impl<W: World> Engine<W> {
                 tracing::info!(instance = %identity.instance, r#type = %identity.instance_type, "this node");
                 self.identified = true;
                 self.observed.who_is_known();
-                self.timers.hint = Some(now.boottime.after(HINT_EVERY / 2 + self.observed.jitter / 2));
+                // What others did while no daemon ran is to be known before an address is given that was taken away; of a
+                // node that reads EC2 at once, it tells nothing new.
+                let within = match self.observed.waits_its_turn() {
+                    true => Duration::ZERO,
+                    false => HINT_EVERY / 2 + self.observed.share.part(HINT_EVERY / 2),
+                };
+                self.timers.hint = Some(now.boottime.after(within));
                 // The NAT table depends on who we are.
                 self.be_patient_for_nat();
                 self.observe();
@@ -170,7 +179,9 @@ impl<W: World> Engine<W> {
     pub(crate) fn hint(&mut self, result: Result<MetadataHint, MetadataError>) {
         let now = self.now();
         self.asking_hint = false;
-        let next = now.boottime.after(HINT_EVERY);
+        // The first shows what changed in EC2 a while ago, the second what changed just before the start.
+        let early = self.observed.waits_its_turn() && self.hints_asked == 1;
+        let next = now.boottime.after(if early { HINT_AGAIN } else { HINT_EVERY });
         // Sooner where this one cannot tell of all, lest two whole rounds pass over what others did meanwhile.
         let settles = planner::hint_settles(self.book.ledger(), &now);
         self.timers.hint = Some(settles.map_or(next, |at| at.min(next)));

@@ -7,6 +7,8 @@ use holdfast_model::time::BootTime;
 /// How often the metadata service is asked for a hint. With three ENIs that is about 320 requests an hour, and what
 /// somebody else changes in EC2 is known within two minutes, but for tags, which it does not show.
 pub(crate) const HINT_EVERY: Duration = Duration::from_secs(82);
+/// How soon after a start on a known ledger it is asked a second time: it lags behind EC2 by seconds, mostly.
+pub(crate) const HINT_AGAIN: Duration = Duration::from_secs(20);
 /// Every so many hints the VPC's ranges are asked for as well.
 pub(crate) const VPC_EVERY: u32 = 4;
 /// How often the host's network is read although nothing told of a change.

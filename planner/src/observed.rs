@@ -25,6 +25,7 @@ use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, VIEWS_ARE_OLD_AT_MOST};
+use crate::share::Share;
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
@@ -69,7 +70,7 @@ pub struct Call {
 /// What this process has seen and has under way.
 ///
 /// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `traces` and
-/// `jitter` itself.
+/// `share` itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// ADDs that are held because no address is free, by pool.
@@ -104,14 +105,24 @@ pub struct Observed {
     /// The primary ENI that the ledger knows has no link here, and metadata has not said who we are: nothing is changed in
     /// EC2, where it might be another instance's.
     pub(crate) unsure_who: bool,
-    /// This process's share of jitter for periodic reads, drawn once.
-    pub jitter: Duration,
+    /// This process's, of what all nodes do.
+    pub share: Share,
 }
 
 impl Observed {
     /// ADDs that wait for an address of this pool.
     pub fn waiting_for(&self, pool: PoolKey) -> u32 {
         self.waiting.get(&pool).copied().unwrap_or(0)
+    }
+
+    /// This process goes on from a ledger that knows this node.
+    pub fn goes_on(&mut self, now: &Now) {
+        self.reads.begin_in_turn(self.share, now);
+    }
+
+    /// Whether it has not read EC2 yet, and nothing waits for that.
+    pub fn waits_its_turn(&self) -> bool {
+        self.reads.waits_its_turn()
     }
 
     /// An intent's call is being sent.

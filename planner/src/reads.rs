@@ -35,7 +35,7 @@ pub(crate) fn reads(
     let mut due = Vec::new();
     if !enis_rest {
         let unanswered = observed.unanswered(ledger);
-        let periods = Periods::of(desired.config.ec2_read_interval.value, observed.jitter);
+        let periods = Periods::of(desired.config.ec2_read_interval.value, observed.share);
         due = observed.reads.due(&node.identity.instance, ledger, &unanswered, looks, periods, agenda);
     }
     if !subnets_rest {

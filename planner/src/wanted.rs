@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use crate::agenda::Agenda;
 use crate::hint::HintDiff;
 use crate::host::wants_set_up;
+use crate::share::Share;
 
 mod pacing;
 mod periods;
@@ -25,6 +26,7 @@ mod tests;
 pub(crate) use periods::Periods;
 
 use pacing::{Pace, Pacing};
+use periods::{FIRST_READ_WITHIN, FIRST_UNATTACHED_READ_WITHIN};
 
 /// A full read because of a hint begins at least this long after the last one: the metadata service may show something
 /// else at each look.
@@ -67,11 +69,33 @@ pub struct WantedReads {
     under_way: Vec<CloudRead>,
     last_full: Option<BootTime>,
     last_unattached: Option<BootTime>,
+    /// From when on the first of each is read; at once where this process knows of nothing that would serve meanwhile.
+    first: Option<First>,
     /// When the last read began that showed an ENI and was taken into the ledger about it.
     shown: BTreeMap<EniId, BootTime>,
 }
 
+/// See [`WantedReads::begin_in_turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct First {
+    full: BootTime,
+    unattached: BootTime,
+}
+
 impl WantedReads {
+    /// Nothing waits for the first read of each listing: they come when it is this process's turn among many.
+    pub(crate) fn begin_in_turn(&mut self, share: Share, now: &Now) {
+        self.first = Some(First {
+            full: now.boottime.after(share.part(FIRST_READ_WITHIN)),
+            unattached: now.boottime.after(share.part(FIRST_UNATTACHED_READ_WITHIN)),
+        });
+    }
+
+    /// Whether it has not come to the first yet.
+    pub(crate) fn waits_its_turn(&self) -> bool {
+        self.last_full.is_none() && self.first.is_some()
+    }
+
     /// A read that begins at this instant or later is to look into this. What is wanted already is wanted no later.
     pub(crate) fn want(&mut self, reason: Reason, from: BootTime) {
         self.wanted.entry(reason).or_insert(from);
@@ -276,6 +300,7 @@ impl WantedReads {
     pub(crate) fn forget(&mut self) {
         self.last_full = None;
         self.last_unattached = None;
+        self.first = None;
         self.shown.clear();
         self.paces.clear();
     }
@@ -357,15 +382,18 @@ impl WantedReads {
         from.is_none_or(|from| agenda.reached(from)) && !self.under_way.contains(read)
     }
 
-    /// From when on the instance's ENIs are to be read; `None`: they never were.
+    /// From when on the instance's ENIs are to be read; `None`: at once.
     fn full_from(&self, every: Duration) -> Option<BootTime> {
-        let last = self.last_full?;
-        let periodic = last.after(every);
+        let last = self.last_full;
+        let periodic = match last {
+            Some(last) => last.after(every),
+            None => self.first?.full,
+        };
         // One that began when it can tell has told what it can.
         let addresses = self
             .wanted
             .iter()
-            .filter(|(reason, from)| Pacing::of(reason) == Pacing::Addresses && last < **from)
+            .filter(|(reason, from)| Pacing::of(reason) == Pacing::Addresses && last < Some(**from))
             .map(|(_, from)| *from);
         // One read tells of all of them, and none waits for ever for the next.
         let addresses =
@@ -376,16 +404,19 @@ impl WantedReads {
             let paced = self.paced(&Pacing::of(reason), *from);
             match reason {
                 Reason::Miscounted | Reason::PrimaryNotShown | Reason::LedgerLost => Some(paced),
-                Reason::Hinted(_) => Some(paced.max(last.after(HINT_READ_EVERY))),
+                Reason::Hinted(_) => Some(last.map_or(paced, |last| paced.max(last.after(HINT_READ_EVERY)))),
                 _ => None,
             }
         });
         others.chain(addresses).chain([periodic]).min()
     }
 
-    /// From when on our unattached ENIs are to be read; `None`: they never were.
+    /// From when on our unattached ENIs are to be read; `None`: at once.
     fn unattached_from(&self, every: Duration) -> Option<BootTime> {
-        let periodic = self.last_unattached?.after(every);
+        let periodic = match self.last_unattached {
+            Some(last) => last.after(every),
+            None => self.first?.unattached,
+        };
         let suspected = self.wanted.get(&Reason::IntentsLost);
         let suspected = suspected.map(|from| self.paced(&Pacing::IntentsLost, *from));
         suspected.into_iter().chain([periodic]).min()

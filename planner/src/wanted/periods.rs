@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
+use crate::share::Share;
+
 /// ENIs of ours that hang unattached are looked for no more often than this: where one is known, it is looked at before anything
 /// is done with it.
 pub(super) const UNATTACHED_READ_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// The first of each listing by a process that goes on from a ledger comes within these times. Nothing waits for one: what the
+/// ledger lacks the metadata service tells, and that brings it at once. Where two thousand daemons are started together, they
+/// take nine of the twenty reads a second that EC2 grants an account, so that others have theirs.
+pub(super) const FIRST_READ_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// The same of ENIs that hang unattached.
+pub(super) const FIRST_UNATTACHED_READ_WITHIN: Duration = Duration::from_secs(20 * 60);
 /// A read is answered within this time.
 pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -16,14 +24,10 @@ pub(crate) struct Periods {
 }
 
 impl Periods {
-    /// What others do is to be noticed within this interval, so jitter, which spreads the reads of many nodes, shortens it: by an
-    /// eighth at most.
-    pub(crate) fn of(interval: Duration, jitter: Duration) -> Self {
-        let within = |interval: Duration| {
-            let span = u64::try_from((interval / 8).as_millis()).unwrap_or(u64::MAX).max(1);
-            let jitter = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX) % span;
-            interval.saturating_sub(ANSWERED_WITHIN + Duration::from_millis(jitter))
-        };
+    /// What others do is to be noticed within this interval, so what spreads the reads of many nodes shortens it: by an eighth
+    /// at most.
+    pub(crate) fn of(interval: Duration, share: Share) -> Self {
+        let within = |interval: Duration| interval.saturating_sub(ANSWERED_WITHIN + share.part(interval / 8));
         Self { full: within(interval), unattached: within(interval.max(UNATTACHED_READ_EVERY)) }
     }
 }

@@ -114,7 +114,7 @@ impl World {
                 &self.ledger,
                 &self.unanswered,
                 &self.looks,
-                Periods::of(6 * 3600 * SECOND, Duration::ZERO),
+                Periods::of(6 * 3600 * SECOND, crate::share::Share::default()),
                 &mut agenda,
             );
             if due.is_empty() {

@@ -39,7 +39,7 @@ fn due(observed: &Observed, ledger: &Ledger, now: &Now) -> Vec<CloudRead> {
         ledger,
         &BTreeSet::new(),
         &BTreeSet::new(),
-        Periods::of(Duration::from_secs(6 * 3600), Duration::ZERO),
+        Periods::of(Duration::from_secs(6 * 3600), crate::share::Share::default()),
         &mut Agenda::new(now),
     )
 }

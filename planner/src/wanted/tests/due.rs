@@ -1,6 +1,7 @@
 //! Which reads are due when, and what each tells.
 
 use super::*;
+use crate::share::Share;
 use crate::toy::{Toy, by_eni};
 use crate::wanted::periods::{ANSWERED_WITHIN, UNATTACHED_READ_EVERY};
 use holdfast_model::ledger::Change;
@@ -18,9 +19,9 @@ fn of(nth: u8) -> CloudRead {
     CloudRead::Enis { enis: vec![eni(nth)] }
 }
 
-fn due(world: &World, jitter: u64, at: BootTime) -> Vec<CloudRead> {
+fn due(world: &World, share: u128, at: BootTime) -> Vec<CloudRead> {
     let now = Now { boottime: at, ..world.now.clone() };
-    let periods = Periods::of(6 * 3600 * SECOND, Duration::from_secs(jitter));
+    let periods = Periods::of(6 * 3600 * SECOND, Share::of(share));
     world.reads.due(
         &instance(),
         &world.ledger,
@@ -72,29 +73,62 @@ fn each_listing_is_read_every_six_hours_but_for_a_nodes_own_jitter() {
     let world = World::new();
     let last = world.reads.last_full().unwrap();
     let six_hours = 6 * HOUR;
-    for (jitter, after, reads) in
-        [(0, six_hours - 6, 0), (0, six_hours - 4, 2), (600, six_hours - 606, 0), (600, six_hours - 604, 2)]
-    {
+    // Half of the eighth by which the interval may be shorter.
+    let half = six_hours / 16;
+    for (share, after, reads) in [
+        (0, six_hours - 6, 0),
+        (0, six_hours - 4, 2),
+        (0x8000, six_hours - half - 6, 0),
+        (0x8000, six_hours - half - 4, 2),
+    ] {
         let at = last.after(Duration::from_secs(after));
-        assert_eq!(due(&world, jitter, at).len(), reads, "jitter {jitter}, after {after}");
+        assert_eq!(due(&world, share, at).len(), reads, "share {share}, after {after}");
     }
+}
+
+/// Of a process that goes on from a ledger, with half of the fleet before it.
+#[test]
+fn the_first_of_each_listing_comes_in_turn_unless_something_is_wanted() {
+    let started = now_at(1000);
+    let at = |seconds| started.boottime.after(Duration::from_secs(seconds));
+    let mut world = World { reads: WantedReads::default(), ..World::new() };
+    assert_eq!(due(&world, 0, at(0)), [full(), unattached()], "nothing serves meanwhile");
+    world.reads.begin_in_turn(Share::of(0x8000), &started);
+    assert!(world.reads.waits_its_turn());
+    for (seconds, reads) in [(149, vec![]), (150, vec![full()]), (600, vec![full(), unattached()])] {
+        assert_eq!(due(&world, 0, at(seconds)), reads, "after {seconds} s");
+    }
+    let asked = |reason: Reason| {
+        let mut reads = world.reads.clone();
+        reads.want(reason, at(1));
+        due(&World { reads, ..World::new() }, 0, at(1))
+    };
+    for reason in [Reason::Hinted(hint(0)), Reason::LedgerLost, Reason::Miscounted, Reason::PrimaryNotShown] {
+        assert_eq!(asked(reason.clone()), [full()], "{reason:?}");
+    }
+    assert_eq!(asked(Reason::IntentsLost), [unattached()]);
+    world.reads.answered(&full(), at(2), &Ledger::default(), &BTreeSet::new());
+    assert!(!world.reads.waits_its_turn());
+    assert_eq!(due(&world, 0, at(599)), []);
+    world.reads.forget();
+    assert_eq!(due(&world, 0, at(3)), [full(), unattached()], "what was known is another instance's");
 }
 
 /// What is noticed within the interval is read more often than that; and no node reads much more often than another.
 #[test]
 fn what_is_attached_is_read_as_often_as_is_set_and_what_is_not_no_more_often_than_every_six_hours() {
     for interval in [60, 61, 120, 3600, 6 * HOUR, 24 * HOUR] {
-        for jitter in [0, 1, 7500, 81_999] {
-            let jitter = Duration::from_millis(jitter);
-            let periods = Periods::of(Duration::from_secs(interval), jitter);
+        for share in [0, 1, 7500, 0xffff] {
+            let share = Share::of(share);
+            let periods = Periods::of(Duration::from_secs(interval), share);
             let took = Duration::from_secs(interval).checked_sub(periods.full).unwrap();
             let most = ANSWERED_WITHIN + Duration::from_secs(interval) / 8;
-            assert!((ANSWERED_WITHIN..most).contains(&took), "{interval} {jitter:?}: {periods:?}");
+            assert!((ANSWERED_WITHIN..most).contains(&took), "{interval} {share:?}: {periods:?}");
             let seldom = Duration::from_secs(interval).max(UNATTACHED_READ_EVERY);
-            assert_eq!(periods.unattached, Periods::of(seldom, jitter).full);
+            assert_eq!(periods.unattached, Periods::of(seldom, share).full);
         }
     }
-    let [one, other] = [100, 200].map(|jitter| Periods::of(120 * SECOND, Duration::from_millis(jitter)).full);
+    let [one, other] = [100, 200].map(|share| Periods::of(120 * SECOND, Share::of(share)).full);
     assert_ne!(one, other, "they drift apart");
 }
 
