@@ -12,6 +12,7 @@ mod cloud;
 mod crash;
 mod disk;
 mod doubt;
+mod fleet;
 mod foreign;
 mod found;
 mod gc;

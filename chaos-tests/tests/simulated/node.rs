@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::clock::VirtualClock;
 use crate::cloud::{CountedCloud, MetadataReach, WhoseMetadata, Wire};
 use crate::disk::Disk;
-use crate::kernel::{self, Kernel, Primary, SimHost};
+use crate::kernel::{self, Kernel, SimHost};
 use crate::patience::Answered;
 use crate::shared::{SharedBox, Stage};
 use crate::steps::Steps;
@@ -294,11 +294,7 @@ impl Node {
     /// A node on this instance of this stage's box.
     pub(crate) fn new(stage: &Stage, instance: sim::InstanceId, config: Config, seed: u64) -> Self {
         let shared = stage.shared.clone();
-        let cloud = shared.cloud_of(&instance);
-        let primary =
-            cloud.enis.iter().find(|eni| eni.is_primary()).expect("an instance has its primary ENI");
-        let kernel =
-            Kernel::of_node(Primary { mac: primary.mac, address: primary.primary, subnet: primary.subnet });
+        let kernel = Kernel::of_node(shared.primary_of(&instance));
         shared.connect(&instance, &kernel);
         Self {
             stage: stage.clone(),

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Primary};
 
 /// The runtime, whose time passes when nobody has anything to do. Held by nodes, never by what runs on it.
 #[derive(Debug, Clone)]
@@ -83,6 +83,26 @@ impl SharedBox {
     pub(crate) fn cloud_of(&self, instance: &InstanceId) -> Cloud {
         let state = self.now(|vpc| State::of(vpc));
         look::cloud_of(&state, instance).expect("every ENI has a subnet and an address")
+    }
+
+    /// The ENI that an instance came with.
+    pub(crate) fn primary_of(&self, instance: &InstanceId) -> Primary {
+        self.now(|vpc| {
+            let ec2 = vpc.authoritative();
+            let enis = ec2.network_interfaces_of(instance);
+            let primary = enis.iter().find(|eni| {
+                eni.attachment.as_ref().is_some_and(|at| {
+                    at.instance_id == *instance && (at.network_card_index, at.device_index) == (0, 0)
+                })
+            });
+            let primary = primary.expect("an instance has its primary ENI");
+            let subnet = ec2.subnet(&primary.subnet_id).expect("every ENI has a subnet");
+            Primary {
+                mac: MacAddr(primary.mac_address.0),
+                address: primary.primary_ip().expect("every ENI has an address"),
+                subnet: subnet.cidr_block.expect("every subnet here has IPv4"),
+            }
+        })
     }
 
     /// Since the box began.
