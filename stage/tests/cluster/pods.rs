@@ -136,7 +136,8 @@ pub(crate) struct Pings(Vec<(String, Child)>);
 impl Pings {
     pub(crate) fn start(stage: &Stage, addresses: impl IntoIterator<Item = String>) -> Self {
         let start = |address: String| {
-            let script = format!("busybox ping -i 0.2 {address} & read _; kill -INT $!; wait $!");
+            // Quiet: nobody reads a line for each answer, and a pipe that is full holds the client up.
+            let script = format!("busybox ping -q -i 0.2 {address} & read _; kill -INT $!; wait $!");
             let mut command = stage.command(&["exec", "control-plane", "sh", "-c", &script]);
             let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
             (address, child)
