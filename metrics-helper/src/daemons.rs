@@ -11,6 +11,7 @@ use holdfast_cluster::{ApiFault, Cause, Door};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::figures::Figures;
+use crate::turns::Turns;
 
 /// Where a daemon serves its metrics.
 const PORT: u16 = 61678;
@@ -80,21 +81,20 @@ pub struct Why {
     pub words: String,
 }
 
-/// Reads the pages of these pods, as many as can be had until the deadline, beginning with the one at `first`: where there is not
-/// enough time for all, it is not always the same that are left out.
-pub async fn read(daemons: &impl Daemons, pods: &[DaemonPod], first: usize, until: Instant) -> Read {
-    let mut in_turn = pods.to_vec();
-    in_turn.rotate_left(first.checked_rem(pods.len()).unwrap_or(0));
+/// Reads the pages of these pods, as many as can be had until the deadline, in the order that `turns` has.
+pub async fn read(daemons: &impl Daemons, pods: &[DaemonPod], turns: &mut Turns, until: Instant) -> Read {
     let ask = async |pod: DaemonPod| {
         let figures = page(daemons, &pod.name).await;
         (pod, figures)
     };
-    let asked = stream::iter(in_turn).map(ask);
+    let in_turn = turns.order(pods.to_vec());
+    let asked = stream::iter(in_turn.clone()).map(ask);
     let mut answers = std::pin::pin!(asked.buffer_unordered(AT_ONCE));
     let mut read = Read::default();
     let mut answered = 0;
     while let Ok(Some((pod, figures))) = timeout_at(until, answers.next()).await {
         answered += 1;
+        turns.asked(&pod.uid, figures.is_ok());
         match figures {
             Ok(figures) => read.pages.push((pod.uid, figures)),
             // A right that lacks says more than a node that is away.
@@ -108,6 +108,10 @@ pub async fn read(daemons: &impl Daemons, pods: &[DaemonPod], first: usize, unti
             }
             Err(_) => {}
         }
+    }
+    // They were asked, and left no time for others.
+    for pod in in_turn.iter().take(answered + AT_ONCE) {
+        turns.did_not_tell(&pod.uid);
     }
     if answered < pods.len() && read.missing.is_none() {
         let words = format!("the time for one round was over after {answered} of {} pages", pods.len());
@@ -207,7 +211,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_hangs_costs_the_others_nothing() {
         let until = Instant::now() + Duration::from_secs(30);
-        let read = read(&Fake, &pods(&["hangs-1", "good-1", "cut-1", "binary-1", "good-2"]), 0, until).await;
+        let read = read(
+            &Fake,
+            &pods(&["hangs-1", "good-1", "cut-1", "binary-1", "good-2"]),
+            &mut Turns::default(),
+            until,
+        )
+        .await;
         let mut uids: Vec<_> = read.pages.iter().map(|(uid, _)| uid.as_str()).collect();
         uids.sort_unstable();
         assert_eq!(uids, ["uid-good-1", "uid-good-2"]);
@@ -216,16 +226,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_time_is_over_others_are_left_out_each_time() {
-        let mut names: Vec<String> = (0..200).map(|at| format!("hangs-{at}")).collect();
+    async fn a_zone_that_hangs_does_not_keep_the_others_from_being_read() {
+        // Names of one zone's nodes begin alike, so they stand together.
+        let mut names: Vec<String> = (0..500).map(|at| format!("hangs-{at:03}")).collect();
+        names.extend((0..500).map(|at| format!("good-{at:03}")));
+        let all = pods(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut turns = Turns::default();
+        let mut reads = Vec::new();
+        for _round in 0..8 {
+            let read = read(&Fake, &all, &mut turns, Instant::now() + Duration::from_secs(30)).await;
+            assert!(read.missing.is_some());
+            reads.push(read.pages.len());
+        }
+        // As many as hang are found to do so in three rounds; from then on they come last.
+        assert_eq!(reads[3..], [500; 5], "{reads:?}");
+        let nobody = read(&Fake, &[], &mut turns, Instant::now() + Duration::from_secs(30)).await;
+        assert!(nobody.missing.is_none(), "nobody to ask");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_that_is_over_says_so() {
+        let all: Vec<String> = (0..100).map(|at| format!("hangs-{at}")).collect();
+        let all = pods(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        let read = read(&Fake, &all, &mut Turns::default(), Instant::now() + Duration::from_secs(4)).await;
+        let (_, why) = read.missing.unwrap();
+        assert_eq!(why.words, "the time for one round was over after 0 of 100 pages");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_cut_off_by_the_end_of_a_round_does_not_come_first_again() {
+        let mut names: Vec<String> = (0..AT_ONCE).map(|at| format!("hangs-{at}")).collect();
         names.push("good-1".to_owned());
         let all = pods(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        // In 12 s two or three times as many as at once can be asked.
-        let until = |seconds| Instant::now() + Duration::from_secs(seconds);
-        let late = read(&Fake, &all, 0, until(12)).await;
-        assert_eq!(late.pages.len(), 0);
-        let early = read(&Fake, &all, 190 + 201, until(12)).await;
-        assert_eq!(early.pages.len(), 1);
-        assert!(read(&Fake, &[], 7, until(12)).await.missing.is_none(), "nobody to ask");
+        let mut turns = Turns::default();
+        let mut reads = Vec::new();
+        for _round in 0..3 {
+            // The list took the rest of the time.
+            let read = read(&Fake, &all, &mut turns, Instant::now() + PATIENCE / 2).await;
+            reads.push(read.pages.len());
+        }
+        assert_eq!(reads, [0, 1, 1]);
     }
 }

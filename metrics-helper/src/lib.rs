@@ -38,6 +38,7 @@ pub mod run;
 pub mod settings;
 pub mod table;
 pub mod told;
+pub mod turns;
 
 pub use publish::Publisher;
 pub use round::Round;

@@ -15,6 +15,7 @@ use crate::growth::Growth;
 use crate::publish::Publisher;
 use crate::round::Round;
 use crate::told::Told;
+use crate::turns::Turns;
 
 /// The shortest time that a round has, however short the interval is: the time of a list and of a page that does not come.
 const SHORTEST_ROUND: Duration = Duration::from_secs(20);
@@ -35,7 +36,7 @@ pub async fn run<M: Monitoring, T: InstanceTags>(
         let mut looker = Looker {
             daemons,
             growth: Growth::default(),
-            first: 0,
+            turns: Turns::default(),
             told: Told::default(),
             told_of_pages: Told::default(),
         };
@@ -58,8 +59,7 @@ pub async fn run<M: Monitoring, T: InstanceTags>(
 struct Looker<D> {
     daemons: D,
     growth: Growth,
-    /// The pod that is asked first.
-    first: usize,
+    turns: Turns,
     told: Told,
     told_of_pages: Told,
 }
@@ -90,8 +90,7 @@ impl<D: Daemons> Looker<D> {
         self.growth.listed(listed.iter().map(|pod| pod.uid.clone()).collect());
         let pods = one_for_each_node(listed);
         let at = clock.now().wall;
-        let read = read(&self.daemons, &pods, self.first, until).await;
-        self.first = self.first.wrapping_add(read.pages.len().max(1));
+        let read = read(&self.daemons, &pods, &mut self.turns, until).await;
         match read.missing {
             Some((pod, why)) => {
                 let missing = pods.len().saturating_sub(read.pages.len());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use holdfast_cluster::daemons::DaemonPod;
 use holdfast_metrics_helper::daemons::{ByApiServer, Daemons as _, Read, one_for_each_node, read};
+use holdfast_metrics_helper::turns::Turns;
 use holdfast_metrics_helper::{Publisher, run};
 use holdfast_ports::cloud::CloudError;
 use holdfast_ports::monitoring::{Data, InstanceTags, Monitoring};
@@ -22,7 +23,7 @@ fn daemons(server: &ApiServer) -> ByApiServer {
 
 async fn read_all(daemons: &ByApiServer) -> (Vec<DaemonPod>, Read) {
     let pods = one_for_each_node(daemons.pods().await.unwrap());
-    let read = read(daemons, &pods, 0, Instant::now() + Duration::from_secs(60)).await;
+    let read = read(daemons, &pods, &mut Turns::default(), Instant::now() + Duration::from_secs(60)).await;
     (pods, read)
 }
 
