@@ -107,7 +107,6 @@ mod tests {
     #[test]
     fn gauges_are_summed_and_counters_grow() {
         let mut growth = Growth::default();
-        growth.listed(["a".to_owned(), "b".to_owned()].into());
         let text = |assigned: u32, adds: u32| {
             format!("awscni_assigned_ip_addresses {assigned}\nawscni_add_ip_req_count {adds}\n")
         };

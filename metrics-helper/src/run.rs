@@ -87,7 +87,7 @@ impl<D: Daemons> Looker<D> {
         if self.told.worked() {
             info!("which daemons there are can be read again");
         }
-        self.growth.listed(listed.iter().map(|pod| pod.uid.clone()).collect());
+        self.growth.listed(&listed);
         let pods = one_for_each_node(listed);
         let at = clock.now().wall;
         let read = read(&self.daemons, &pods, &mut self.turns, until).await;
