@@ -68,17 +68,32 @@ pub fn one_for_each_node(pods: Vec<DaemonPod>) -> Vec<DaemonPod> {
 pub struct Read {
     /// Figures, with the uid of the pod that they are of.
     pub pages: Vec<(String, Figures)>,
-    /// Of the pods whose pages were not read: one, and why.
+    /// Of the pods whose pages were not read, or lack what every daemon tells: one, and why.
     pub missing: Option<(String, Why)>,
 }
 
-/// Why a page was not read: the class, by which it is told once, and the words.
+/// Why a page was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
     /// The same for what fails in the same way.
-    pub class: &'static str,
+    pub class: Class,
     /// What to tell people.
     pub words: String,
+}
+
+/// What is in the way of a page. Of several that one is told that comes first here: it says more, and it is the same each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// A right lacks.
+    Rights,
+    /// What came is no page of a daemon's.
+    Page,
+    /// The daemon does not know all that it should tell.
+    Unknown,
+    /// None came, of a node that is away or a daemon that hangs.
+    Answer,
+    /// The time for one round was over.
+    Time,
 }
 
 /// Reads the pages of these pods, as many as can be had until the deadline, in the order that `turns` has.
@@ -95,18 +110,21 @@ pub async fn read(daemons: &impl Daemons, pods: &[DaemonPod], turns: &mut Turns,
     while let Ok(Some((pod, figures))) = timeout_at(until, answers.next()).await {
         answered += 1;
         turns.asked(&pod.uid, figures.is_ok());
-        match figures {
-            Ok(figures) => read.pages.push((pod.uid, figures)),
-            // A right that lacks says more than a node that is away.
-            Err(why)
-                if read
-                    .missing
-                    .as_ref()
-                    .is_none_or(|(_, known)| !is_of_rights(known) && is_of_rights(&why)) =>
-            {
-                read.missing = Some((pod.name, why));
+        let why = match figures {
+            Ok(figures) => {
+                let why = figures.lacks().map(|metric| {
+                    let words = format!("the daemon does not know its {metric} just now");
+                    Why { class: Class::Unknown, words }
+                });
+                read.pages.push((pod.uid, figures));
+                why
             }
-            Err(_) => {}
+            Err(why) => Some(why),
+        };
+        if let Some(why) = why
+            && read.missing.as_ref().is_none_or(|(_, known)| why.class < known.class)
+        {
+            read.missing = Some((pod.name, why));
         }
     }
     // They were asked, and left no time for others.
@@ -115,15 +133,9 @@ pub async fn read(daemons: &impl Daemons, pods: &[DaemonPod], turns: &mut Turns,
     }
     if answered < pods.len() && read.missing.is_none() {
         let words = format!("the time for one round was over after {answered} of {} pages", pods.len());
-        read.missing = Some((String::new(), Why { class: "time", words }));
+        read.missing = Some((String::new(), Why { class: Class::Time, words }));
     }
     read
-}
-
-const NOT_ALLOWED: &str = "rights";
-
-fn is_of_rights(why: &Why) -> bool {
-    why.class == NOT_ALLOWED
 }
 
 async fn page(daemons: &impl Daemons, pod: &str) -> Result<Figures, Why> {
@@ -131,24 +143,25 @@ async fn page(daemons: &impl Daemons, pod: &str) -> Result<Figures, Why> {
         Ok(Ok(page)) => page,
         Ok(Err(fault)) => {
             let class = match fault.cause {
-                Cause::Forbidden(_) | Cause::Unauthorized(_) => NOT_ALLOWED,
-                Cause::Malformed(_) => "page",
-                _ => "answer",
+                Cause::Forbidden(_) | Cause::Unauthorized(_) => Class::Rights,
+                Cause::Malformed(_) => Class::Page,
+                _ => Class::Answer,
             };
             return Err(Why { class, words: fault.to_string() });
         }
         Err(_elapsed) => {
-            return Err(Why { class: "answer", words: format!("no page within {PATIENCE:?}") });
+            return Err(Why { class: Class::Answer, words: format!("no page within {PATIENCE:?}") });
         }
     };
     let page = std::str::from_utf8(&page)
-        .map_err(|error| Why { class: "page", words: format!("the page is no text: {error}") })?;
-    Figures::read(page).map_err(|error| Why { class: "page", words: error.to_string() })
+        .map_err(|error| Why { class: Class::Page, words: format!("the page is no text: {error}") })?;
+    Figures::read(page).map_err(|error| Why { class: Class::Page, words: error.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::TABLE;
 
     fn pod(name: &str, node: &str, made: &str) -> DaemonPod {
         DaemonPod {
@@ -196,12 +209,18 @@ mod tests {
 
         async fn page(&self, pod: &str) -> Result<Bytes, ApiFault> {
             match pod.split('-').next().unwrap() {
-                "good" => Ok(Bytes::from_static(b"awscni_eni_max 3\n")),
+                "good" => Ok(whole()),
+                "begins" => Ok(Bytes::from_static(b"awscni_eni_max 3\n")),
                 "cut" => Ok(Bytes::from_static(b"awscni_eni_max 3")),
                 "binary" => Ok(Bytes::from_static(b"\xff\n")),
                 _ => std::future::pending().await,
             }
         }
+    }
+
+    fn whole() -> Bytes {
+        let every = TABLE.iter().filter(|row| row.of_every_node);
+        every.map(|row| format!("{} 3\n", row.metric)).collect::<Vec<_>>().concat().into()
     }
 
     fn pods(names: &[&str]) -> Vec<DaemonPod> {
@@ -223,6 +242,23 @@ mod tests {
         assert_eq!(uids, ["uid-good-1", "uid-good-2"]);
         assert!(read.missing.is_some());
         assert!(Instant::now() < until);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_causes_always_the_same_is_told() {
+        let until = Instant::now() + Duration::from_secs(30);
+        let told = async |names: &[&str]| {
+            let read = read(&Fake, &pods(names), &mut Turns::default(), until).await;
+            read.missing.map(|(pod, why)| (pod, why.class))
+        };
+        assert_eq!(told(&["good-1"]).await, None);
+        assert_eq!(
+            told(&["begins-1", "hangs-1", "good-1"]).await,
+            Some(("begins-1".to_owned(), Class::Unknown))
+        );
+        for names in [["hangs-1", "cut-1", "begins-1"], ["begins-1", "cut-1", "hangs-1"]] {
+            assert_eq!(told(&names).await, Some(("cut-1".to_owned(), Class::Page)));
+        }
     }
 
     #[tokio::test(start_paused = true)]

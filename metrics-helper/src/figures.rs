@@ -90,6 +90,12 @@ impl Figures {
         }
         Ok(figures)
     }
+
+    /// What every daemon tells and this one does not know: its engine is silent, or it has just begun.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let mut every = TABLE.iter().filter(|row| row.of_every_node).map(|row| row.metric);
+        every.find(|metric| !self.gauges.contains_key(metric))
+    }
 }
 
 /// Where a series is added up; nowhere once there are too many.

@@ -91,13 +91,15 @@ impl<D: Daemons> Looker<D> {
         let pods = one_for_each_node(listed);
         let at = clock.now().wall;
         let read = read(&self.daemons, &pods, &mut self.turns, until).await;
+        let pages = read.pages.iter().map(|(uid, figures)| (uid.as_str(), figures));
+        let round = Round::of(at, pods.len(), pages, &mut self.growth);
         match read.missing {
             Some((pod, why)) => {
-                let missing = pods.len().saturating_sub(read.pages.len());
-                if self.told_of_pages.failed(why.class) {
+                let missing = round.nodes.saturating_sub(round.read);
+                if self.told_of_pages.failed(format!("{:?}", why.class)) {
                     warn!(
                         missing,
-                        of = pods.len(),
+                        of = round.nodes,
                         pod,
                         why = why.words,
                         "the sums lack nodes whose daemon did not tell its metrics"
@@ -110,8 +112,6 @@ impl<D: Daemons> Looker<D> {
                 }
             }
         }
-        let pages = read.pages.iter().map(|(uid, figures)| (uid.as_str(), figures));
-        let round = Round::of(at, pods.len(), pages, &mut self.growth);
         debug!(
             nodes = round.nodes,
             read = round.read,
