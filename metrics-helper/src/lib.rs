@@ -31,6 +31,7 @@ pub mod daemons;
 pub mod exposition;
 pub mod figures;
 pub mod growth;
+pub mod losses;
 pub mod name;
 pub mod publish;
 pub mod round;

@@ -42,11 +42,12 @@ pub async fn run<M: Monitoring, T: InstanceTags>(
         };
         loop {
             rounds.tick().await;
-            let round = looker.look(Instant::now() + each.max(SHORTEST_ROUND), &*clock).await;
+            let until = Instant::now() + each.max(SHORTEST_ROUND);
+            let round = looker.look(until, &*clock).await;
+            latest.send_replace(round.clone());
             if let (Some(publisher), Some(round)) = (&mut publisher, &round) {
-                publisher.publish(round).await;
+                publisher.publish(round, until).await;
             }
-            latest.send_replace(round);
         }
     };
     tokio::select! {
@@ -119,5 +120,118 @@ impl<D: Daemons> Looker<D> {
             "looked at the cluster"
         );
         Some(round)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use holdfast_cluster::ApiFault;
+    use holdfast_cluster::daemons::DaemonPod;
+    use holdfast_model::ids::BootId;
+    use holdfast_model::time::{BootTime, Now, WallTime};
+    use holdfast_ports::cloud::{CloudError, CloudFault};
+    use holdfast_ports::monitoring::Data;
+
+    use super::*;
+
+    const EACH: Duration = Duration::from_secs(30);
+
+    /// One daemon that answers at once.
+    struct One;
+
+    impl Daemons for One {
+        async fn pods(&self) -> Result<Vec<DaemonPod>, ApiFault> {
+            let pod = DaemonPod {
+                name: "aws-node".to_owned(),
+                uid: "uid".to_owned(),
+                node: Some("node".to_owned()),
+                over: false,
+                leaving: false,
+                made: String::new(),
+            };
+            Ok(vec![pod])
+        }
+
+        async fn page(&self, _pod: &str) -> Result<Bytes, ApiFault> {
+            Ok(Bytes::from_static(b"awscni_eni_max 3\n"))
+        }
+    }
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Now {
+            Now { boot: BootId::new("boot"), boottime: BootTime(0), wall: WallTime(0) }
+        }
+
+        fn random(&self) -> u128 {
+            0
+        }
+    }
+
+    /// Answers late: with these faults, then always taking what comes.
+    #[derive(Clone, Default)]
+    struct Slow {
+        takes: Duration,
+        faults: Arc<Mutex<VecDeque<CloudFault>>>,
+        taken: Arc<Mutex<usize>>,
+    }
+
+    impl Monitoring for Slow {
+        async fn publish(&self, _data: &Data) -> Result<(), CloudError> {
+            if let Some(fault) = self.faults.lock().unwrap().pop_front() {
+                return Err(CloudError { fault, code: String::new(), message: String::new() });
+            }
+            tokio::time::sleep(self.takes).await;
+            *self.taken.lock().unwrap() += 1;
+            Ok(())
+        }
+    }
+
+    impl InstanceTags for Slow {
+        async fn tags(&self, _keys: &[&str]) -> Result<BTreeMap<String, String>, CloudError> {
+            unreachable!("the name is set")
+        }
+    }
+
+    /// When each round is shown.
+    async fn rounds(cloud_watch: Slow, count: usize) -> Vec<Duration> {
+        let latest = watch::Sender::default();
+        let mut shown = latest.subscribe();
+        let publisher = Publisher::new(cloud_watch.clone(), cloud_watch, Some("prod".to_owned()));
+        let looking = run(One, Some(publisher), latest, EACH, Arc::new(Still), std::future::pending());
+        let looking = tokio::spawn(looking);
+        let begun = Instant::now();
+        let mut at = Vec::new();
+        for _round in 0..count {
+            shown.changed().await.unwrap();
+            at.push(begun.elapsed());
+        }
+        looking.abort();
+        at
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_seen_is_shown_although_cloudwatch_is_slow() {
+        let at = rounds(Slow { takes: Duration::from_secs(10), ..Slow::default() }, 2).await;
+        assert_eq!(at, [Duration::ZERO, EACH]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_for_cloudwatch_does_not_keep_rounds_from_their_time() {
+        let faults = vec![CloudFault::Denied; 40];
+        let cloud_watch = Slow {
+            takes: Duration::from_secs(9),
+            faults: Arc::new(Mutex::new(faults.into())),
+            ..Slow::default()
+        };
+        let at = rounds(cloud_watch.clone(), 100).await;
+        let gaps: Vec<_> = at.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
+        assert!(gaps.iter().all(|gap| *gap < EACH + Duration::from_secs(10)), "{gaps:?}");
+        assert!(*cloud_watch.taken.lock().unwrap() > 95, "what waited goes out all the same");
     }
 }
