@@ -7,6 +7,7 @@ use anyhow::Context;
 use holdfast_aws::{CloudWatch, CloudWatchSettings, Ec2Cloud, Ec2Settings, Imds, ImdsSettings};
 use holdfast_metrics::{Place, Text, http};
 use holdfast_metrics_helper::daemons::ByApiServer;
+use holdfast_metrics_helper::publish::NO_REGION;
 use holdfast_metrics_helper::{Publisher, Round, Settings, run};
 use holdfast_model::node::NodeIdentity;
 use holdfast_ports::{CloudError, CloudFault, Data, InstanceTags, Metadata as _, Monitoring};
@@ -137,11 +138,7 @@ impl RegionalCloudWatch {
                 self.instance
                     .identity()
                     .await
-                    .map_err(|error| CloudError {
-                        code: "NoRegion".to_owned(),
-                        message: format!("set AWS_REGION: {}", error.message),
-                        ..error
-                    })?
+                    .map_err(|error| CloudError { code: NO_REGION.to_owned(), ..error })?
                     .region
             }
         };

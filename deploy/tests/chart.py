@@ -158,6 +158,11 @@ def test_the_metrics_helper_is_there_on_request_once_and_reads_pods_only():
         "USE_CLOUDWATCH": "true",
         "USE_PROMETHEUS": "true",
     }
+    assert pod["spec"]["tolerations"] == [{"key": "CriticalAddonsOnly", "operator": "Exists"}]
+    assert container["ports"] == [{"name": "metrics", "containerPort": 61681, "protocol": "TCP"}]
+    for said, served in {"yes": True, "1": True, "TRUE": True, "no": False, "false": False}.items():
+        given = ["--set-string", f"holdfast.metricsHelper.env.USE_PROMETHEUS={said}", "--set", "holdfast.metricsHelper.enabled=true"]
+        assert ("ports" in one(objects(template(*given)), "Deployment")["spec"]["template"]["spec"]["containers"][0]) == served, said
     account = one(found, "ServiceAccount", "cni-metrics-helper")
     assert pod["spec"]["serviceAccountName"] == "cni-metrics-helper"
     assert account["metadata"]["annotations"] == {
@@ -301,6 +306,9 @@ def test_mistakes_are_refused_with_words():
         "fullnameOverride=a_b": "fullnameOverride",
         "nameOverride=-a": "nameOverride",
         "serviceAccount.name=A": "name",
+        # The daemons' label: it would read itself. And their service account.
+        "holdfast.metricsHelper.name=aws-node": "metricsHelper",
+        "holdfast.metricsHelper.tolerations=x": "tolerations",
     }.items():
         assert words in refusal("--set-string", given), given
     assert "fileContents" in refusal("--set", "cniConfig.enabled=true")

@@ -1,13 +1,17 @@
 //! What one daemon's page says of the figures that are published.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exposition::{Unreadable, samples};
 use crate::table::{How, TABLE};
 
-/// Series of summaries that are kept of one page: EC2's calls, each with its errors, have fewer. What a node tells beyond them is not
-/// remembered.
-const MOST_SERIES: usize = 500;
+/// Series of counters, and of summaries, that are kept of one page: EC2's calls, each with its errors, have fewer. What a node tells
+/// beyond them is not remembered.
+pub const MOST_SERIES: usize = 500;
+
+/// A series: the metric, and its labels as they are written.
+pub type Series = (&'static str, String);
 
 /// What a summary has seen so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -24,10 +28,12 @@ pub struct Seen {
 pub struct Figures {
     /// Gauges by metric, summed over their labels.
     pub gauges: BTreeMap<&'static str, f64>,
-    /// Counters by metric, summed over their labels; `None` for one that is there and no number.
-    pub counters: BTreeMap<&'static str, Option<f64>>,
-    /// Summaries by metric and labels.
-    pub summaries: BTreeMap<(&'static str, String), Seen>,
+    /// Counters.
+    pub counters: BTreeMap<Series, f64>,
+    /// Counters of which a sample is no number; no series of theirs is told.
+    pub unknown: BTreeSet<&'static str>,
+    /// Summaries.
+    pub summaries: BTreeMap<Series, Seen>,
 }
 
 /// Why a page tells nothing.
@@ -58,31 +64,46 @@ impl Figures {
                         }
                     }
                     (How::Increase, Some("")) => {
-                        let sum = figures.counters.entry(row.metric).or_insert(Some(0.0));
-                        let counts = sample.value.is_finite() && sample.value >= 0.0;
-                        *sum = sum
-                            .filter(|_| counts)
-                            .map(|sum| sum + sample.value)
-                            .filter(|sum| sum.is_finite());
+                        let series = (row.metric, sample.labels.to_owned());
+                        if let Some(count) = kept(&mut figures.counters, series) {
+                            *count += sample.value;
+                            if !count.is_finite() || sample.value < 0.0 {
+                                figures.unknown.insert(row.metric);
+                            }
+                        }
                     }
                     (How::LargestMean, Some(part @ ("_sum" | "_count"))) if sample.value.is_finite() => {
-                        let key = (row.metric, sample.labels.to_owned());
-                        if figures.summaries.len() >= MOST_SERIES && !figures.summaries.contains_key(&key) {
-                            continue;
+                        let series = (row.metric, sample.labels.to_owned());
+                        if let Some(seen) = kept(&mut figures.summaries, series) {
+                            let field = if part == "_sum" { &mut seen.sum } else { &mut seen.count };
+                            *field += sample.value;
                         }
-                        let seen = figures.summaries.entry(key).or_default();
-                        let field = if part == "_sum" { &mut seen.sum } else { &mut seen.count };
-                        *field += sample.value;
                     }
                     _ => {}
                 }
             }
         }
         figures.gauges.retain(|metric, _| !unknown.contains(metric));
+        figures.counters.retain(|(metric, _), _| !figures.unknown.contains(metric));
         if figures == Self::default() && unknown.is_empty() {
             return Err(NoFigures::None);
         }
         Ok(figures)
+    }
+
+    /// What every daemon tells and this one does not know: its engine is silent, or it has just begun.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let mut every = TABLE.iter().filter(|row| row.of_every_node).map(|row| row.metric);
+        every.find(|metric| !self.gauges.contains_key(metric))
+    }
+}
+
+/// Where a series is added up; nowhere once there are too many.
+fn kept<T: Default>(all: &mut BTreeMap<Series, T>, series: Series) -> Option<&mut T> {
+    let room = all.len() < MOST_SERIES;
+    match all.entry(series) {
+        Entry::Occupied(there) => Some(there.into_mut()),
+        Entry::Vacant(free) => room.then(|| free.insert(T::default())),
     }
 }
 
@@ -103,7 +124,9 @@ mod tests {
                     holdfast_status{status=\"ready\"} 1\n";
         let figures = Figures::read(page).unwrap();
         assert_eq!(figures.gauges, BTreeMap::from([("awscni_assigned_ip_per_cidr", 3.0)]));
-        assert_eq!(figures.counters, BTreeMap::from([("awscni_ec2api_req_count", Some(7.0))]));
+        let series = |labels: &str| ("awscni_ec2api_req_count", labels.to_owned());
+        let counters = [(series("fn=\"A\""), 3.0), (series("fn=\"B\""), 4.0)];
+        assert_eq!(figures.counters, BTreeMap::from(counters));
         let key = ("awscni_aws_api_latency_ms", "api=\"A\"".to_owned());
         assert_eq!(figures.summaries, BTreeMap::from([(key, Seen { count: 3.0, sum: 30.0 })]));
     }
@@ -120,8 +143,8 @@ mod tests {
                     awscni_ipamd_error_count{fn=\"b\"} 5\n";
         let figures = Figures::read(page).unwrap();
         assert_eq!(figures.gauges, BTreeMap::from([("awscni_eni_allocated", 2.0)]));
-        let unknown = BTreeMap::from([("awscni_add_ip_req_count", None), ("awscni_ipamd_error_count", None)]);
-        assert_eq!(figures.counters, unknown);
+        let unknown = BTreeSet::from(["awscni_add_ip_req_count", "awscni_ipamd_error_count"]);
+        assert_eq!((figures.counters, figures.unknown), (BTreeMap::new(), unknown));
     }
 
     #[test]
@@ -129,6 +152,8 @@ mod tests {
         let series = |at: usize| format!("awscni_aws_api_latency_ms_count{{api=\"{at}\"}} 1\n");
         let page: String = (0..2 * MOST_SERIES).map(series).collect();
         assert_eq!(Figures::read(&page).unwrap().summaries.len(), MOST_SERIES);
+        let page = page.replace("awscni_aws_api_latency_ms_count", "awscni_aws_api_error_count");
+        assert_eq!(Figures::read(&page).unwrap().counters.len(), MOST_SERIES);
     }
 
     #[test]

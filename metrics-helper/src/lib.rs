@@ -31,6 +31,7 @@ pub mod daemons;
 pub mod exposition;
 pub mod figures;
 pub mod growth;
+pub mod losses;
 pub mod name;
 pub mod publish;
 pub mod round;
@@ -38,6 +39,7 @@ pub mod run;
 pub mod settings;
 pub mod table;
 pub mod told;
+pub mod turns;
 
 pub use publish::Publisher;
 pub use round::Round;

@@ -1,16 +1,21 @@
 //! Publishing: rounds wait in the [`Backlog`] and go out in their order, under the cluster's name.
 
-use holdfast_ports::cloud::CloudFault;
+use holdfast_model::refusal::CredentialsFault;
+use holdfast_ports::cloud::{CloudError, CloudFault};
 use holdfast_ports::monitoring::{Data, InstanceTags, Monitoring};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::backlog::{Backlog, Fate};
+use crate::losses::Losses;
 use crate::name;
 use crate::round::Round;
 use crate::told::Told;
 
 /// The namespace of all figures.
 const NAMESPACE: &str = "Kubernetes";
+/// The code of a [`CloudError`] that says that it is not known whose CloudWatch is to be told.
+pub const NO_REGION: &str = "NoRegion";
 
 /// Publishes rounds.
 pub struct Publisher<M, T> {
@@ -21,21 +26,26 @@ pub struct Publisher<M, T> {
     backlog: Backlog,
     told: Told,
     told_of_name: Told,
+    losses: Losses,
 }
 
 impl<M: Monitoring, T: InstanceTags> Publisher<M, T> {
     /// `cluster_id`: what was set; without it the instance's tags are asked.
     pub fn new(monitoring: M, tags: T, cluster_id: Option<String>) -> Self {
         let (told, told_of_name) = (Told::default(), Told::default());
-        Self { monitoring, tags, cluster_id, backlog: Backlog::default(), told, told_of_name }
+        let (backlog, losses) = (Backlog::default(), Losses::default());
+        Self { monitoring, tags, cluster_id, backlog, told, told_of_name, losses }
     }
 
     /// Takes a round in, and sends what waits until something fails: what comes behind it would fare the same. So a round costs
-    /// at most one deadline beyond what works.
-    pub async fn publish(&mut self, round: &Round) {
+    /// at most one deadline beyond what works. After `until` no further request is begun: what waits can wait, and the next look
+    /// at the cluster cannot.
+    pub async fn publish(&mut self, round: &Round, until: Instant) {
         let dropped = self.backlog.push(round);
-        if dropped > 0 {
-            warn!(requests = dropped, "the oldest figures that waited for CloudWatch are dropped");
+        if self.losses.more(dropped) {
+            warn!(
+                "the oldest figures that waited for CloudWatch are dropped, and so are others until it takes them"
+            );
         }
         let Some(cluster_id) = self.cluster_id().await else { return };
         while let Some(next) = self.backlog.next() {
@@ -49,25 +59,26 @@ impl<M: Monitoring, T: InstanceTags> Publisher<M, T> {
                 Ok(()) => {
                     debug!(at = %data.at, figures = data.figures.len(), "published");
                     self.backlog.taken();
-                    if self.told.worked() {
-                        info!("CloudWatch takes figures again");
+                    let (failed, lost) = (self.told.worked(), self.losses.end());
+                    if failed || lost > 0 {
+                        info!(requests_lost = lost, "CloudWatch takes figures again");
                     }
                 }
                 Err(error) => {
                     let fate = self.backlog.failed(error.fault);
                     let cause = format!("{:?}/{}", std::mem::discriminant(&error.fault), error.code);
-                    if self.told.failed(cause) {
-                        let remedy = remedy(error.fault);
-                        let becomes = match fate {
-                            Fate::Kept => "it is tried again each round",
-                            Fate::GivenUp => "these figures are given up",
-                        };
+                    let lost_first = fate == Fate::GivenUp && self.losses.more(1);
+                    if self.told.failed(cause) || lost_first {
+                        let (remedy, becomes) = (remedy(&error), becomes(error.fault, fate));
                         warn!(%error, remedy, at = %data.at, becomes, "publishing to CloudWatch failed");
                     }
                     if fate == Fate::Kept {
                         return;
                     }
                 }
+            }
+            if Instant::now() >= until {
+                return;
             }
         }
     }
@@ -106,13 +117,27 @@ impl<M: Monitoring, T: InstanceTags> Publisher<M, T> {
     }
 }
 
+/// What becomes of the figures.
+fn becomes(fault: CloudFault, fate: Fate) -> &'static str {
+    match (fate, fault) {
+        (Fate::GivenUp, _) => "these figures are given up",
+        (Fate::Kept, CloudFault::Unknown) => "they are sent once more",
+        (Fate::Kept, _) => "they are sent again each round",
+    }
+}
+
 /// What an operator can do.
-fn remedy(fault: CloudFault) -> &'static str {
-    match fault {
+fn remedy(error: &CloudError) -> &'static str {
+    match error.fault {
+        _ if error.code == NO_REGION => "set AWS_REGION, or give pods instance metadata: a hop limit of 2",
         CloudFault::Denied => "allow cloudwatch:PutMetricData to the role that this process has",
-        CloudFault::Credentials(_) => {
+        CloudFault::Credentials(CredentialsFault::Missing) => {
             "give this process a role: IAM roles for service accounts, EKS Pod Identity, or the instance's, which a pod gets with a \
              metadata hop limit of 2 only"
+        }
+        CloudFault::Credentials(CredentialsFault::ClockOff) => "set the clock of this process's node right",
+        CloudFault::Credentials(CredentialsFault::Expired | CredentialsFault::NotValid) => {
+            "see that this process gets new credentials, and that they are of a role that is there"
         }
         CloudFault::Throttled { .. } => "a longer METRIC_UPDATE_INTERVAL makes fewer requests",
         CloudFault::NotSent => "see that CloudWatch's endpoint can be reached from pods",
@@ -124,11 +149,10 @@ fn remedy(fault: CloudFault) -> &'static str {
 mod tests {
     use std::collections::{BTreeMap, VecDeque};
     use std::sync::{Arc, Mutex};
-
-    use holdfast_model::time::WallTime;
-    use holdfast_ports::cloud::CloudError;
+    use std::time::Duration;
 
     use super::*;
+    use holdfast_model::time::WallTime;
 
     #[derive(Clone, Default)]
     struct Fake {
@@ -136,6 +160,10 @@ mod tests {
         taken: Arc<Mutex<Vec<Data>>>,
         tries: Arc<Mutex<usize>>,
         tags: Arc<Mutex<VecDeque<Result<&'static str, CloudFault>>>>,
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
     }
 
     fn failed(fault: CloudFault) -> CloudError {
@@ -183,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn figures_go_out_under_the_clusters_name() {
         let fake = Fake::default();
-        fake.publisher(Some("prod")).publish(&round(5)).await;
+        fake.publisher(Some("prod")).publish(&round(5), soon()).await;
         let taken = fake.taken.lock().unwrap().clone();
         let [data] = &taken[..] else { panic!("{taken:?}") };
         assert_eq!((data.namespace, &data.dimension), ("Kubernetes", &("CLUSTER_ID", "prod".to_owned())));
@@ -196,10 +224,10 @@ mod tests {
         let fake = Fake::default();
         fake.answers([CloudFault::Denied, CloudFault::Throttled { retry_after: None }]);
         let mut publisher = fake.publisher(Some("prod"));
-        publisher.publish(&round(1)).await;
+        publisher.publish(&round(1), soon()).await;
         assert_eq!(*fake.tries.lock().unwrap(), 1, "what comes behind would fare the same");
         for at in 2..=3 {
-            publisher.publish(&round(at)).await;
+            publisher.publish(&round(at), soon()).await;
         }
         assert_eq!(
             (fake.taken(), *fake.tries.lock().unwrap()),
@@ -213,8 +241,8 @@ mod tests {
         let fake = Fake::default();
         fake.answers([CloudFault::NotSent, CloudFault::Rejected]);
         let mut publisher = fake.publisher(Some("prod"));
-        publisher.publish(&round(1)).await;
-        publisher.publish(&round(2)).await;
+        publisher.publish(&round(1), soon()).await;
+        publisher.publish(&round(2), soon()).await;
         assert_eq!(fake.taken(), [2]);
     }
 
@@ -223,10 +251,10 @@ mod tests {
         let fake = Fake::default();
         fake.tags.lock().unwrap().extend([Err(CloudFault::NotSent), Ok("from-tags")]);
         let mut publisher = fake.publisher(None);
-        publisher.publish(&round(1)).await;
+        publisher.publish(&round(1), soon()).await;
         assert!(fake.taken().is_empty());
-        publisher.publish(&round(2)).await;
-        publisher.publish(&round(3)).await;
+        publisher.publish(&round(2), soon()).await;
+        publisher.publish(&round(3), soon()).await;
         assert_eq!(fake.taken(), [1, 2, 3], "what waited is not lost");
         assert!(fake.taken.lock().unwrap().iter().all(|data| data.dimension.1 == "from-tags"));
     }
@@ -235,12 +263,32 @@ mod tests {
     async fn without_the_right_to_read_tags_the_name_is_the_incumbents() {
         let fake = Fake::default();
         fake.tags.lock().unwrap().push_back(Err(CloudFault::Denied));
-        fake.publisher(None).publish(&round(1)).await;
+        fake.publisher(None).publish(&round(1), soon()).await;
         assert_eq!(fake.taken.lock().unwrap()[0].dimension.1, "k8s-cluster");
     }
 
     #[test]
-    fn a_missing_right_is_named() {
-        assert!(remedy(CloudFault::Denied).contains("cloudwatch:PutMetricData"));
+    fn an_operator_is_told_what_helps_and_not_what_does_not() {
+        let credentials = |fault| remedy(&failed(CloudFault::Credentials(fault)));
+        for (said, word) in [
+            (remedy(&failed(CloudFault::Denied)), "cloudwatch:PutMetricData"),
+            (remedy(&failed(CloudFault::NotSent)), "endpoint"),
+            (remedy(&failed(CloudFault::Throttled { retry_after: None })), "METRIC_UPDATE_INTERVAL"),
+            (remedy(&CloudError { code: NO_REGION.to_owned(), ..failed(CloudFault::NotSent) }), "AWS_REGION"),
+            (credentials(CredentialsFault::Missing), "a role"),
+            (credentials(CredentialsFault::ClockOff), "clock"),
+            (credentials(CredentialsFault::Expired), "new credentials"),
+            (credentials(CredentialsFault::NotValid), "new credentials"),
+        ] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        assert_eq!(remedy(&failed(CloudFault::Rejected)), "");
+    }
+
+    #[test]
+    fn what_becomes_of_figures_is_said_as_it_is() {
+        assert_eq!(becomes(CloudFault::Unknown, Fate::Kept), "they are sent once more");
+        assert_eq!(becomes(CloudFault::Denied, Fate::Kept), "they are sent again each round");
+        assert_eq!(becomes(CloudFault::Unknown, Fate::GivenUp), "these figures are given up");
     }
 }

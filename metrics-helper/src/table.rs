@@ -20,27 +20,28 @@ pub struct Row {
     pub metric: &'static str,
     /// How it is made.
     pub how: How,
-    /// Whether it is told to Prometheus as well, under the daemons' name, where that is asked for.
-    pub to_prometheus: bool,
+    /// Whether every daemon tells it that knows its pool. A node is read if it tells all of these, so that sums are of the same
+    /// nodes. They are told to Prometheus as well, under the daemons' names, where that is asked for.
+    pub of_every_node: bool,
 }
 
 const fn row(published: &'static str, metric: &'static str, how: How) -> Row {
-    Row { published, metric, how, to_prometheus: false }
+    Row { published, metric, how, of_every_node: false }
 }
 
-const fn both(published: &'static str, metric: &'static str) -> Row {
-    Row { published, metric, how: How::Sum, to_prometheus: true }
+const fn of_every_node(published: &'static str, metric: &'static str) -> Row {
+    Row { published, metric, how: How::Sum, of_every_node: true }
 }
 
 /// Every figure that comes from the pages.
 pub const TABLE: &[Row] = &[
-    both("assignIPAddresses", "awscni_assigned_ip_addresses"),
-    both("totalIPAddresses", "awscni_total_ip_addresses"),
-    both("totalIPv4Prefixes", "awscni_total_ipv4_prefixes"),
+    of_every_node("assignIPAddresses", "awscni_assigned_ip_addresses"),
+    of_every_node("totalIPAddresses", "awscni_total_ip_addresses"),
+    of_every_node("totalIPv4Prefixes", "awscni_total_ipv4_prefixes"),
     row("totalAssignedIPv4sPerCidr", "awscni_assigned_ip_per_cidr", How::Sum),
-    both("eniAllocated", "awscni_eni_allocated"),
-    both("eniMaxAvailable", "awscni_eni_max"),
-    both("maxIPAddresses", "awscni_ip_max"),
+    of_every_node("eniAllocated", "awscni_eni_allocated"),
+    of_every_node("eniMaxAvailable", "awscni_eni_max"),
+    of_every_node("maxIPAddresses", "awscni_ip_max"),
     row("awsAPILatency", "awscni_aws_api_latency_ms", How::LargestMean),
     row("awsAPIErr", "awscni_aws_api_error_count", How::Increase),
     // Not told by Holdfast's daemons, but by the Amazon VPC CNI's, which bear the same label: a cluster may have both.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use holdfast_cluster::daemons::DaemonPod;
 use holdfast_metrics_helper::daemons::{ByApiServer, Daemons as _, Read, one_for_each_node, read};
+use holdfast_metrics_helper::table::TABLE;
+use holdfast_metrics_helper::turns::Turns;
 use holdfast_metrics_helper::{Publisher, run};
 use holdfast_ports::cloud::CloudError;
 use holdfast_ports::monitoring::{Data, InstanceTags, Monitoring};
@@ -22,7 +24,7 @@ fn daemons(server: &ApiServer) -> ByApiServer {
 
 async fn read_all(daemons: &ByApiServer) -> (Vec<DaemonPod>, Read) {
     let pods = one_for_each_node(daemons.pods().await.unwrap());
-    let read = read(daemons, &pods, 0, Instant::now() + Duration::from_secs(60)).await;
+    let read = read(daemons, &pods, &mut Turns::default(), Instant::now() + Duration::from_secs(60)).await;
     (pods, read)
 }
 
@@ -122,7 +124,9 @@ fn while_the_api_server_is_away_nothing_is_published_and_then_it_goes_on() {
         let mut server = ApiServer::start().await;
         let client = server.client("admin").unwrap();
         grant(&client, &chart_rules()).await;
-        let _answering = answer("192.0.2.11", page("awscni_eni_max 3\n")).await;
+        let every = TABLE.iter().filter(|row| row.of_every_node);
+        let told: Vec<String> = every.map(|row| format!("{} 3\n", row.metric)).collect();
+        let _answering = answer("192.0.2.11", page(&told.concat())).await;
         make(&client, "good", "node-1", Some("192.0.2.11")).await;
         let kept = Kept::default();
         let publisher = Publisher::new(kept.clone(), kept.clone(), None);
