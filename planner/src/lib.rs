@@ -49,6 +49,7 @@ pub mod report;
 mod shrink;
 mod source;
 pub mod step;
+pub mod subnets;
 pub mod targets;
 #[cfg(test)]
 mod toy;

@@ -8,6 +8,7 @@ pub(crate) mod cloud;
 mod hands;
 mod oracle;
 mod properties;
+pub(crate) mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -478,10 +479,21 @@ impl Toy {
     }
 
     pub(crate) fn read(&mut self, read: &CloudRead, began: BootTime, age_ms: u64) {
+        if let CloudRead::ZoneSubnets { .. } = read {
+            if self.cloud.denied.contains(&read.api()) {
+                let draw = self.draw();
+                self.observed.read_failed(read, began, Some(Fault::Denied), "no", &self.now, draw);
+                return;
+            }
+            let shown = self.cloud.zone();
+            self.observed.subnets_shown(read, &shown, began, &self.ledger);
+            return;
+        }
         let views = self.cloud.read(read, age_ms);
         if let CloudRead::Subnets { subnets } = read {
             let told = |id: &SubnetId| {
-                let ipv4 = Some(*self.cloud.ranges.get(id)?);
+                let other = || self.cloud.others.get(id).map(subnet::ToySubnet::net);
+                let ipv4 = Some(self.cloud.ranges.get(id).copied().or_else(other)?);
                 Some(SubnetRecord { id: id.clone(), ipv4, ipv6: None })
             };
             let shown: Vec<SubnetRecord> = subnets.iter().filter_map(told).collect();
