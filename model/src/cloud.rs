@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::Ask;
 use crate::eni::{EniKind, EniSlot};
-use crate::ids::{
-    AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId,
-};
+use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId};
 use crate::subnet::{SubnetRecord, SubnetView};
 
 /// Tag that marks an ENI as made for an instance. Upstream's, so that either system recognises the other's.

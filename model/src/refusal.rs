@@ -262,6 +262,17 @@ impl Refusal {
         }
     }
 
+    /// Whether another ENI could be had if one of those that are there went.
+    pub fn is_for_want_of_a_slot(&self) -> bool {
+        matches!(
+            self,
+            Self::InstanceFull { .. }
+                | Self::OtherUnit { .. }
+                | Self::OldSource { .. }
+                | Self::ConfiguredLimit { .. }
+        )
+    }
+
     /// Whether it says nothing about what was asked for: EC2 is in trouble, or we are with EC2.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Throttled { .. } | Self::Unreachable { .. } | Self::Credentials { .. })

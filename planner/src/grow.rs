@@ -17,6 +17,7 @@ use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
 use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
 use holdfast_model::ids::SubnetId;
+use holdfast_model::intent::Intent;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
@@ -115,10 +116,11 @@ pub(crate) fn growth(
         claimed.iter().filter(|slot| slot.card == pool.key.card).count() + usize::from(hidden)
     };
     // Where another ENI can be made in a subnet that has what is wanted, nothing is scraped together in one that has not.
-    let may_be_made = held(&claimed) < max_enis as usize;
-    let elsewhere = |subnet: &SubnetId| {
-        may_be_made && subnets::is_elsewhere(candidates, observed, subnet, unit, now)
-    };
+    let being_made = |intent: &Intent| matches!(intent.change, CloudChange::CreateEni { .. });
+    let may_be_made = held(&claimed) < max_enis as usize || ledger.intents.values().any(being_made);
+    let elsewhere =
+        |subnet: &SubnetId| may_be_made && subnets::is_elsewhere(candidates, observed, subnet, unit, now);
+    let (mut asked, mut tried) = (BTreeSet::new(), BTreeSet::new());
     for share in pool.enis.iter().filter(|share| share.room > 0) {
         if demand.short == 0 || demand.budget == 0 {
             break;
@@ -157,22 +159,31 @@ pub(crate) fn growth(
                 grown.refusal = Some(last);
                 continue;
             }
-            if is_asked(ledger, subnet) || demand.lacking == 0 {
+            if is_asked(ledger, subnet) || asked.contains(subnet) || demand.lacking == 0 {
                 grown.refusal = Some(last);
                 demand.met_by(room);
                 continue;
             }
-            grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask: Ask::addresses(1) });
-            return grown;
+            let ask = Ask::addresses(1);
+            grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
+            asked.insert(subnet);
+            demand.met_by(ask);
+            demand.spends(ask);
+            continue;
         }
         let count = if exact { share.room.min(wanted.count) } else { share.room };
         let count = count.min(wanted.unit.for_addresses(demand.budget));
         let ask = wanted.unit.of(share.most.map_or(count, |most| most.min(count)));
         if finds_out(observed, subnet, wanted.unit, now) {
-            if !is_asked(ledger, subnet) {
+            if !is_asked(ledger, subnet) && tried.insert(subnet) {
                 grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
+                demand.spends(ask);
             }
-            return grown;
+            if !elsewhere(subnet) {
+                return grown;
+            }
+            demand.met_by(room);
+            continue;
         }
         grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
         // The others are asked of it next: a few calls tell whether they fit.
@@ -232,13 +243,14 @@ pub(crate) fn growth(
         let mut ask = wanted.unit.of(most.min(wanted.unit.for_addresses(demand.budget)).min(fits));
         let mut last_one = false;
         if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) || demand.lacking == 0 {
-                grown.refusal = Some(last);
+            if is_asked(ledger, subnet) || asked.contains(subnet) || demand.lacking == 0 {
+                // Of what is asked already something is known soon.
+                grown.refusal = asked.is_empty().then_some(last);
                 return grown;
             }
             (ask.count, last_one) = (1, true);
         } else if finds_out(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) {
+            if is_asked(ledger, subnet) || tried.contains(subnet) {
                 return grown;
             }
             last_one = true;

@@ -25,8 +25,8 @@ use crate::host::wants_set_up;
 use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
-use crate::subnets::SubnetsSeen;
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, VIEWS_ARE_OLD_AT_MOST};
+use crate::subnets::SubnetsSeen;
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
@@ -322,7 +322,13 @@ impl Observed {
     }
 
     /// A read of the zone's subnets was answered.
-    pub fn subnets_shown(&mut self, read: &CloudRead, views: &[SubnetView], began: BootTime, ledger: &Ledger) {
+    pub fn subnets_shown(
+        &mut self,
+        read: &CloudRead,
+        views: &[SubnetView],
+        began: BootTime,
+        ledger: &Ledger,
+    ) {
         let full = self.found_full(began);
         self.subnets.take(views, began, full);
         self.pauses.recovered(read.api(), None);
@@ -435,7 +441,9 @@ impl Observed {
         let covers = |eni: &EniRecord| match reading.read {
             CloudRead::InstanceEnis { .. } => true,
             CloudRead::Enis { enis } => enis.contains(&eni.id),
-            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } | CloudRead::ZoneSubnets { .. } => false,
+            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } | CloudRead::ZoneSubnets { .. } => {
+                false
+            }
         };
         let bound = |eni: &EniRecord| {
             let view = reading.views.iter().find(|view| view.id == eni.id);
@@ -463,6 +471,9 @@ impl Observed {
     ) {
         self.reads.failed(read);
         let setback = Setback::of(read.api(), PauseScope::Api, fault.as_ref(), cause, None);
+        if matches!(read, CloudRead::ZoneSubnets { .. }) && !setback.cause.is_outage() {
+            self.subnets.refused(began);
+        }
         self.pauses.setback(&setback, began, now, draw);
     }
 

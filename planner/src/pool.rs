@@ -106,7 +106,11 @@ impl<'a> Pool<'a> {
             // Before it is believed to be full, a read tells what is on it.
             let full = share.most == Some(0) && !observed.doubted(&eni.id);
             let filled: u32 = asked.iter().fold(0, |sum, ask| sum.saturating_add(ask.count));
-            share.room = if full || share.fit != Fit::Wanted { 0 } else { per_eni.saturating_sub(share.occupied.saturating_add(filled)) };
+            share.room = if full || share.fit != Fit::Wanted {
+                0
+            } else {
+                per_eni.saturating_sub(share.occupied.saturating_add(filled))
+            };
             level.free += share.free;
             level.beside += share.beside.free;
             level.cooling += share.cooling;

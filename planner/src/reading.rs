@@ -37,7 +37,9 @@ impl Reading<'_> {
             CloudRead::InstanceEnis { .. } => {
                 self.views.iter().any(|view| view.mac == node.identity.primary_mac)
             }
-            CloudRead::Enis { .. } | CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }
+            CloudRead::Enis { .. }
+            | CloudRead::AvailableEnis { .. }
+            | CloudRead::Subnets { .. }
             | CloudRead::ZoneSubnets { .. } => true,
         }
     }

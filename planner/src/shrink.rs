@@ -69,7 +69,18 @@ pub(crate) fn shrink(
         if !grown.changes.is_empty() || stays || giving.others_are_what_there_is(targets.unit) {
             return Vec::new();
         }
-        return giving.back(Which::Room, None, looks, agenda);
+        let mut steps = giving.back(Which::Room, None, looks, agenda);
+        // One that is left over and empty has a slot that one in a wanted subnet could have.
+        let leftover = pool.enis.iter().rev().find(|share| {
+            share.fit == Fit::Leftover
+                && share.is_idle()
+                && grown.refusal.as_ref().is_some_and(Refusal::is_for_want_of_a_slot)
+                && brake.surplus(share.eni).is_some()
+                && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))
+        });
+        let drained = leftover.and_then(|share| brake.surplus(share.eni)?.drain(now));
+        steps.extend(drained.map(|change| Step::Adjust(vec![change])));
+        return steps;
     }
     let mut steps = Vec::new();
     let mut level = pool.level;

@@ -189,12 +189,7 @@ fn groups_of_primary(ledger: &Ledger, node: &NodeIdentity) -> BTreeSet<SecurityG
 /// ENIs of ours with other groups than they are to have follow. An ENI whose groups were never shown is left alone, as are
 /// those that are closed, for the sake of their pods; and nothing is changed before this process has read what the primary has
 /// now.
-pub(crate) fn follow_groups(
-    sources: &Sources,
-    ledger: &Ledger,
-    observed: &Observed,
-    now: &Now,
-) -> Vec<Step> {
+pub(crate) fn follow_groups(sources: &Sources, ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
     let (Some(wanted), Some(_)) = (sources.groups(), observed.reads.last_full()) else { return Vec::new() };
     if wanted.is_empty() {
         // No ENI is without a group: nobody has told them.

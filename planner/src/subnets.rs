@@ -43,7 +43,12 @@ const OLD_AFTER: Duration = Duration::from_secs(60);
 /// While subnets are full, no two reads are closer together than this, and the distance doubles each time.
 const FULL_READ_EVERY: Duration = Duration::from_secs(60);
 /// Up to this.
-const FULL_READ_LONGEST: Duration = Duration::from_secs(1200);
+const FULL_READ_LONGEST: Duration = Duration::from_secs(1800);
+
+/// A role that may not read subnets is given the right seldom: the first distance between two tries, which doubles each time.
+const REFUSED_READ_EVERY: Duration = Duration::from_secs(300);
+/// Up to this.
+const REFUSED_READ_LONGEST: Duration = Duration::from_secs(2 * 3600);
 
 /// What EC2 has shown of the zone's subnets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +56,8 @@ pub struct SubnetsSeen {
     shown: Option<Shown>,
     /// Reads in a row that came because subnets were full.
     in_vain: u32,
+    /// How often in a row EC2 has refused it, and when the last one began.
+    refused: Option<(u32, BootTime)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +74,14 @@ impl SubnetsSeen {
         }
         self.in_vain = if full { self.in_vain.saturating_add(1) } else { 0 };
         let subnets = views.iter().map(|view| (view.id.clone(), view.clone())).collect();
+        self.refused = None;
         self.shown = Some(Shown { began, subnets });
+    }
+
+    /// EC2 has refused a read that began then, and will until somebody has done something about it.
+    pub(crate) fn refused(&mut self, began: BootTime) {
+        let before = self.refused.map_or(0, |(times, _)| times);
+        self.refused = Some((before.saturating_add(1), began));
     }
 
     /// The read of them.
@@ -90,11 +104,18 @@ impl SubnetsSeen {
             return None;
         }
         let seen = &observed.subnets;
+        if let Some((times, last)) = seen.refused {
+            let distance = REFUSED_READ_EVERY * 2_u32.pow(times.saturating_sub(1).min(8));
+            if !agenda.reached(last.after(distance.min(REFUSED_READ_LONGEST))) {
+                return None;
+            }
+        }
         let Some(shown) = &seen.shown else { return Some(read) };
         let mut from = shown.began.after(period);
         // With one subnet there is nothing to choose, whatever it has.
         let choice = shown.subnets.len() > 1;
-        if choice && ledger.intents.values().any(|intent| matches!(intent.change, CloudChange::CreateEni { .. }))
+        if choice
+            && ledger.intents.values().any(|intent| matches!(intent.change, CloudChange::CreateEni { .. }))
         {
             from = from.min(shown.began.after(OLD_AFTER));
         }
@@ -134,7 +155,7 @@ impl Candidate {
     }
 
     fn of(view: &SubnetView, explicit: bool) -> Self {
-        let hosts = view.ipv4.map_or(0, |net| u64::from(u32::MAX) >> net.prefix_len());
+        let hosts = view.ipv4.map_or(0, |net| 1_u64 << (32 - net.prefix_len()));
         let part = u32::try_from(hosts / u64::from(KEPT_PART)).unwrap_or(u32::MAX);
         let kept = part.clamp(*KEPT.start(), *KEPT.end());
         Self { subnet: view.id.clone(), explicit, free: Some(view.free), kept }
@@ -178,9 +199,11 @@ impl Tagged {
             return Self::Off;
         }
         let Some(shown) = &observed.subnets.shown else {
+            if observed.subnets.refused.is_some() {
+                return Self::NotAllowed;
+            }
             let pause = observed.pause_of(Api::DescribeSubnets, None, None, now);
             return match pause.map(|pause| &pause.cause) {
-                Some(cause) if !cause.is_outage() => Self::NotAllowed,
                 Some(cause) => Self::Unread(cause.clone()),
                 None => Self::Unread(Refusal::NotReadYet),
             };
@@ -256,7 +279,9 @@ pub(crate) fn best<'a>(
     candidates.iter().min_by_key(|candidate| {
         let id = &candidate.subnet;
         let takes = takes.saturating_add(taken.of(id));
-        (rests(observed, id, now), lacks(observed, id, unit, now), candidate.runs_low(takes))
+        // While it is being found out what one has, others are asked.
+        let finds_out = unit == Unit::Prefix && observed.fits.finds_out(id, now);
+        (rests(observed, id, now), lacks(observed, id, unit, now), finds_out, candidate.runs_low(takes))
     })
 }
 
@@ -289,8 +314,7 @@ fn lacks(observed: &Observed, subnet: &SubnetId, unit: Unit, now: &Now) -> bool 
 /// Why none of several subnets gives an ENI now.
 pub(crate) fn all_full(candidates: &[Candidate], observed: &Observed, now: &Now) -> Option<Refusal> {
     let full = |candidate: &Candidate| {
-        let pause =
-            observed.pause_of(Api::CreateNetworkInterface, None, Some(&candidate.subnet), now);
+        let pause = observed.pause_of(Api::CreateNetworkInterface, None, Some(&candidate.subnet), now);
         pause.is_some_and(|pause| matches!(pause.cause, Refusal::SubnetFull { .. }))
     };
     let several = candidates.len() > 1 && candidates.iter().all(full);

@@ -176,7 +176,7 @@ impl ToyCloud {
             return net;
         }
         self.next_prefix += 1;
-        Ipv4Net::new(Ipv4Addr::from(0x0a00_8000 + 16 * self.next_prefix), 28).unwrap()
+        Ipv4Net::new(Ipv4Addr::from(0x0a00_2000 + 16 * self.next_prefix), 28).unwrap()
     }
 
     fn lacks(ask: Ask) -> Fault {
