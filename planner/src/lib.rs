@@ -76,4 +76,5 @@ pub use rebuild::{rebuild_leases, traces_of};
 pub use recover::{Recovered, Recovery, cut_off, recover};
 pub use report::{Report, Shortage, report};
 pub use step::Step;
+pub use subnets::adopt_zone;
 pub use traces::Traces;

@@ -12,17 +12,19 @@ use std::time::Duration;
 use holdfast_model::block::Unit;
 use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::ids::SubnetId;
-use holdfast_model::ledger::Ledger;
+use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
-use holdfast_model::subnet::SubnetView;
+use holdfast_model::subnet::{SubnetRecord, SubnetView};
 use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::grow::without_prefixes;
+use crate::hint::adopt_subnets;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
+use crate::source::Sources;
 
 #[cfg(test)]
 mod tests;
@@ -125,6 +127,22 @@ impl SubnetsSeen {
         }
         agenda.reached(from).then_some(read)
     }
+}
+
+/// What a read of the zone's subnets tells of the ranges of those in which ENIs may be made: an ENI that is made there needs no
+/// further read before it is set up. Call it after [`Observed::subnets_shown`].
+pub fn adopt_zone(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    shown: &[SubnetView],
+    now: &Now,
+) -> Vec<Change> {
+    let sources = Sources::of(desired, ledger, observed, now);
+    let candidates = sources.subnets().unwrap_or_default();
+    let wanted = |view: &&SubnetView| candidates.iter().any(|candidate| candidate.subnet == view.id);
+    let record = |view: &SubnetView| SubnetRecord { id: view.id.clone(), ipv4: view.ipv4, ipv6: None };
+    adopt_subnets(ledger, &shown.iter().filter(wanted).map(record).collect::<Vec<_>>())
 }
 
 impl Observed {

@@ -34,8 +34,8 @@ use uuid::Uuid;
 
 use crate::{
     Choice, Desired, Ended, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage,
-    Step, activate, adopt, adopt_subnets, begin_release, call_of, cut_off, finish_release, free_addresses,
-    open, open_lease, plan, recover, report, settle,
+    Step, activate, adopt, adopt_subnets, adopt_zone, begin_release, call_of, cut_off, finish_release,
+    free_addresses, open, open_lease, plan, recover, report, settle,
 };
 use cloud::ToyCloud;
 
@@ -487,6 +487,9 @@ impl Toy {
             }
             let shown = self.cloud.zone();
             self.observed.subnets_shown(read, &shown, began, &self.ledger);
+            let changes = self
+                .with_desired(|desired| adopt_zone(desired, &self.ledger, &self.observed, &shown, &self.now));
+            self.commit(&changes);
             return;
         }
         let views = self.cloud.read(read, age_ms);
