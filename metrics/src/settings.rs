@@ -25,7 +25,7 @@ pub(crate) fn of_network(config: &Config) -> Value {
     ]))
 }
 
-/// Of the address pool. Interfaces are managed whatever the node's taints, and made in its own subnet.
+/// Of the address pool. Interfaces are managed whatever the node's taints.
 pub(crate) fn of_pool(config: &Config) -> Value {
     json!(BTreeMap::from([
         ("AWS_MANAGE_ENIS_NON_SCHEDULABLE", json!(true)),
