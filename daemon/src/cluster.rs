@@ -275,6 +275,8 @@ async fn changed(
 
 #[cfg(test)]
 mod tests {
+    use holdfast_cluster::watch::objects::EniSource;
+
     use super::*;
 
     fn read<V: Clone>(known: &watch::Sender<View<V>>, complete: bool, object: Option<V>) {
@@ -307,5 +309,25 @@ mod tests {
         assert_eq!((heard.maps.aws_node, heard.maps.node_groups), (None, None));
         read(&views.node, true, None);
         assert_eq!(views.heard(), None, "of a node that is not known it is not known which groups it is of");
+    }
+
+    /// Of what was not read whole it is not said that it is not there.
+    #[test]
+    fn an_eni_config_is_missing_only_when_all_were_read() {
+        let views = Views::default();
+        let source = Ok(EniSource { subnet: "subnet-1".to_owned(), security_groups: None });
+        let said = eni_config::layer("zone-a", Some(&source));
+        let before = ClusterSettings { layers: vec![said.clone()] };
+        assert_eq!(views.eni_config("zone-a", &before), Some(said.clone()), "what was said before");
+        assert_eq!(views.eni_config("zone-b", &before), None, "nothing was said of this one");
+        read(&views.eni_configs, true, None);
+        assert_eq!(views.eni_config("zone-a", &before), Some(eni_config::layer("zone-a", None)));
+        let version = ConfigMapView::default().version;
+        views.eni_configs.send_modify(|view| {
+            let config = EniConfigView { version, source };
+            view.objects =
+                [(ObjectKey { namespace: String::new(), name: "zone-a".to_owned() }, config)].into();
+        });
+        assert_eq!(views.eni_config("zone-a", &ClusterSettings::default()), Some(said));
     }
 }

@@ -65,6 +65,11 @@ impl Keeper {
         for change in changes(&before.by_name, &read.by_name) {
             tracing::info!("{change}");
         }
+        if let (now, true) =
+            (&read.config.eni_config.value, read.config.eni_config != before.config.eni_config)
+        {
+            tracing::info!(eni_config = ?now, "from what pods' interfaces are made");
+        }
         self.level.set(read.log_level);
         read
     }

@@ -81,7 +81,7 @@ fn a_full_subnet_is_left_for_another_at_once() {
 
 /// With room left on ENIs in the full subnet (cni-PR#2954), and when the full one is not the node's own.
 #[test]
-fn room_on_an_eni_in_a_full_subnet_keeps_nobody_waiting() {
+fn cni_pr_2954_room_on_an_eni_in_a_full_subnet_keeps_nobody_waiting() {
     let mut toy = node("m5.xlarge", by_address(1, 0));
     toy.cloud.subnet_free = 20;
     toy.add_pods(3);
