@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, ensure};
 use holdfast_chaos_tests::report::Report;
-use holdfast_sim::vpc::SubnetDescription;
+use holdfast_sim::vpc::response::SubnetDescription;
 use ipnet::Ipv4Net;
 use serde_json::json;
 
