@@ -294,7 +294,13 @@ fn limit_reached(
     if budget == 0 {
         return pods_limit(desired, ledger, node);
     }
-    let blocks = pool.enis.iter().flat_map(|share| ledger.blocks_on(&share.eni.id));
+    let closed = |share: &&EniPool<'_>| share.fit == Fit::Closed && !share.eni.is_primary();
+    let closed = pool.enis.iter().filter(closed).count();
+    if closed > 0 {
+        return Refusal::OldSource { held: u32::try_from(closed).unwrap_or(u32::MAX) };
+    }
+    let open = pool.enis.iter().filter(|share| share.fit != Fit::Closed);
+    let blocks = open.flat_map(|share| ledger.blocks_on(&share.eni.id));
     let unit = match desired.unit() {
         Unit::Address => Unit::Prefix,
         Unit::Prefix => Unit::Address,
@@ -302,11 +308,6 @@ fn limit_reached(
     let held = blocks.filter(|block| block.occupies() && block.unit() == unit).count();
     if held > 0 {
         return Refusal::OtherUnit { unit, held: u32::try_from(held).unwrap_or(u32::MAX) };
-    }
-    let closed = |share: &&EniPool<'_>| share.fit == Fit::Closed && !share.eni.is_primary();
-    let closed = pool.enis.iter().filter(closed).count();
-    if closed > 0 {
-        return Refusal::OldSource { held: u32::try_from(closed).unwrap_or(u32::MAX) };
     }
     let configured = desired.config.max_enis.value.filter(|most| *most >= 1);
     match (configured, &desired.limits) {

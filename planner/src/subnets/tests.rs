@@ -167,3 +167,22 @@ fn it_is_read_again_when_there_is_a_reason() {
     observed.subnets.take(&two[..1], now_at(began).boottime, false);
     assert!(!due(&observed, &ledger, began + 60), "there is nothing to choose");
 }
+
+/// All of them are named, and while one gives nothing is.
+#[test]
+fn several_that_are_full_are_all_named() {
+    let candidates = ["subnet-1", "subnet-2"].map(|id| Candidate::unseen(SubnetId::new(id)));
+    let mut observed = Observed::default();
+    let now = now_at(10);
+    for candidate in &candidates {
+        assert_eq!(all_full(&candidates, &observed, &now), None);
+        let api = Api::CreateNetworkInterface;
+        let full = Some(crate::Fault::SubnetFull);
+        let setback =
+            crate::Setback::of(api, PauseScope::Api, full.as_ref(), "full", Some(&candidate.subnet));
+        observed.pauses.setback(&setback, now.boottime, &now, 1000);
+    }
+    let subnets = candidates.clone().map(|candidate| candidate.subnet).to_vec();
+    assert_eq!(all_full(&candidates, &observed, &now), Some(Refusal::SubnetsFull { subnets }));
+    assert_eq!(all_full(&candidates[..1], &observed, &now), None, "one says it by itself");
+}

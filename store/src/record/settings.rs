@@ -55,3 +55,28 @@ fn thaw_layer(frozen: v3::SettingsLayer) -> Result<SettingsLayer, BadRecord> {
     }
     Ok(layer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A version that knows of no ENIConfig reads them as ConfigMaps, and none of their values as a setting.
+    #[test]
+    fn an_eni_config_comes_back_as_one_and_no_config_map_is_taken_for_it() {
+        let layer = |place| SettingsLayer {
+            place,
+            values: [("X".to_owned(), SettingText { key: "spec".to_owned(), text: "{}".to_owned() })].into(),
+        };
+        let said = ClusterSettings {
+            layers: vec![
+                layer(SettingsPlace::ConfigMap("eniconfigs".to_owned())),
+                layer(SettingsPlace::NodeGroup("eniconfigs/zone-a".to_owned())),
+                layer(SettingsPlace::EniConfig("zone-a".to_owned())),
+            ],
+        };
+        let frozen = said.freeze();
+        let name = "eniconfigs/zone-a".to_owned();
+        assert_eq!(frozen.layers[2].place, v3::SettingsPlace::ConfigMap { name });
+        assert_eq!(ClusterSettings::thaw(frozen).ok(), Some(said));
+    }
+}
