@@ -127,6 +127,7 @@ fn subject(call: &CloudCall) -> String {
         CloudCall::Read(CloudRead::Subnets { subnets }) => {
             subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         }
+        CloudCall::Read(CloudRead::ZoneSubnets { vpc, zone }) => format!("{vpc} {zone}"),
         CloudCall::Read(CloudRead::Enis { enis }) => {
             enis.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         }

@@ -8,6 +8,7 @@ mod faults;
 mod metadata;
 mod reads;
 mod server;
+mod subnets;
 mod surroundings;
 
 use std::time::Duration;

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use holdfast_cluster::watch::objects::{
-    CniNodeView, ConfigMapObject, ConfigMapView, DaemonSetObject, NodeObject, NodeView, PodObject, PodView,
-    config_map, daemon_set, local_pods, own_node,
+    CniNodeView, ConfigMapObject, ConfigMapView, DaemonSetObject, EniConfigObject, EniConfigView, NodeObject,
+    NodeView, PodObject, PodView, config_map, daemon_set, eni_configs, local_pods, own_node,
 };
 use holdfast_cluster::watch::{ObjectKey, View, follow};
 use holdfast_cluster::write::{Sources, Wanted, WriterSettings, write};
 use holdfast_cluster::{Deadlines, Door, DoorSettings};
 use holdfast_engine::EngineHandle;
 use holdfast_metrics::ViewFigures;
+use holdfast_model::settings::{ClusterSettings, SettingsLayer};
 use holdfast_model::time::BootTime;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -23,7 +24,10 @@ use crate::aside;
 use crate::clock::KernelClock;
 use crate::keeper::Keeper;
 use crate::removal::Removal;
-use crate::settings::{AMAZON_VPC_CNI, AWS_NODE, ApiServer, ConfigMaps, NODE_GROUPS, Read, of_cluster};
+use crate::settings::{
+    AMAZON_VPC_CNI, AWS_NODE, ApiServer, ConfigMaps, NODE_GROUPS, Read, eni_config, of_cluster,
+    with_eni_config,
+};
 use crate::telling::tell;
 use crate::troubles::Troubles;
 
@@ -81,9 +85,11 @@ pub(crate) async fn join(
     let pods =
         follow_pods(current.clone(), door.clone(), &place.node, Arc::clone(&clock), views.pods.clone());
     let own_pod = place.pod.map(|name| ObjectKey::new(&namespace, name));
+    let eni_configs =
+        follow_eni_configs(current.clone(), door.clone(), Arc::clone(&clock), views.eni_configs.clone());
     let telling = tell(engine.clone(), troubles, current, own_pod, clock, wanted);
     tokio::select! {
-        _never = async { tokio::join!(amazon_vpc_cni, aws_node, node_groups, node, pods, removed) } => {}
+        _never = async { tokio::join!(amazon_vpc_cni, aws_node, node_groups, node, pods, eni_configs, removed) } => {}
         () = go_by(&views, keeper, &engine) => {}
         () = writing => {}
         () = telling => {}
@@ -117,6 +123,18 @@ async fn follow_pods(
     }
 }
 
+/// From the time on that custom networking is on: without it a role need not allow it.
+async fn follow_eni_configs(
+    mut settings: watch::Receiver<Arc<Read>>,
+    door: Door,
+    clock: Arc<KernelClock>,
+    known: watch::Sender<View<EniConfigView>>,
+) {
+    if settings.wait_for(|read| read.eni_config_names.is_some()).await.is_ok() {
+        follow::<EniConfigObject>(door, eni_configs(), clock, known).await;
+    }
+}
+
 /// The connection to make, and the namespace that the process is in.
 pub(crate) fn door(place: &ApiServer) -> anyhow::Result<(Door, String)> {
     let in_account = |name: &str| place.account.join(name);
@@ -143,6 +161,8 @@ pub(crate) struct Views {
     node: watch::Sender<View<NodeView>>,
     /// Looked at before they are written; followed while they are annotated only.
     pods: watch::Sender<View<PodView>>,
+    /// Followed with custom networking only.
+    eni_configs: watch::Sender<View<EniConfigView>>,
 }
 
 /// What they say, as far as it counts.
@@ -150,6 +170,7 @@ pub(crate) struct Views {
 struct Heard {
     maps: ConfigMaps,
     labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
 }
 
 impl Views {
@@ -189,8 +210,19 @@ impl Views {
             aws_node: data(&self.aws_node)?,
             node_groups: data(&self.node_groups)?,
         };
-        let labels = self.node.borrow().only()?.labels.clone();
-        Some(Heard { maps, labels })
+        let node = self.node.borrow();
+        let node = node.only()?;
+        Some(Heard { maps, labels: node.labels.clone(), annotations: node.annotations.clone() })
+    }
+
+    /// What is said of the ENIConfig of this name; while they were not read whole, what was said of it before.
+    fn eni_config(&self, name: &str, before: &ClusterSettings) -> Option<SettingsLayer> {
+        let view = self.eni_configs.borrow();
+        let known = view.objects.get(&ObjectKey { namespace: String::new(), name: name.to_owned() });
+        match known {
+            None if !view.complete => eni_config::kept(before, name).cloned(),
+            known => Some(eni_config::layer(name, known.map(|known| &known.source))),
+        }
     }
 }
 
@@ -198,29 +230,53 @@ impl Views {
 async fn go_by(views: &Views, mut keeper: Keeper, engine: &EngineHandle) {
     let mut maps = [&views.amazon_vpc_cni, &views.aws_node, &views.node_groups].map(watch::Sender::subscribe);
     let mut node = views.node.subscribe();
+    let mut eni_configs = views.eni_configs.subscribe();
     let mut before = None;
     loop {
-        if let Some(heard) = views.heard().filter(|heard| before.as_ref() != Some(heard)) {
-            let (said, wrong) = of_cluster(&heard.maps, &heard.labels);
+        if let Some(heard) = views.heard() {
+            let (mut said, wrong) = of_cluster(&heard.maps, &heard.labels);
+            if let Some(names) = keeper.would_read(&said).eni_config_names {
+                let name = names.name_of(&heard.labels, &heard.annotations);
+                if let Some(layer) = views.eni_config(name, keeper.said()) {
+                    with_eni_config(&mut said, layer);
+                }
+            }
+            let now = (said.clone(), wrong.clone());
+            if before.as_ref() == Some(&now) {
+                changed(&mut maps, &mut node, &mut eni_configs).await;
+                continue;
+            }
             let read = keeper.hear(&said, &wrong);
             if engine.configure(Arc::clone(&read.config), said).await.is_err() {
                 return;
             }
-            before = Some(heard);
+            before = Some(now);
         }
-        let [first, second, third] = &mut maps;
-        // Their senders live as long as this.
-        let _changed = tokio::select! {
-            changed = first.changed() => changed,
-            changed = second.changed() => changed,
-            changed = third.changed() => changed,
-            changed = node.changed() => changed,
-        };
+        changed(&mut maps, &mut node, &mut eni_configs).await;
     }
+}
+
+/// Until one of them has changed.
+async fn changed(
+    maps: &mut [watch::Receiver<View<ConfigMapView>>; 3],
+    node: &mut watch::Receiver<View<NodeView>>,
+    eni_configs: &mut watch::Receiver<View<EniConfigView>>,
+) {
+    let [first, second, third] = maps;
+    // Their senders live as long as the engine does.
+    let _changed = tokio::select! {
+        changed = first.changed() => changed,
+        changed = second.changed() => changed,
+        changed = third.changed() => changed,
+        changed = node.changed() => changed,
+        changed = eni_configs.changed() => changed,
+    };
 }
 
 #[cfg(test)]
 mod tests {
+    use holdfast_cluster::watch::objects::EniSource;
+
     use super::*;
 
     fn read<V: Clone>(known: &watch::Sender<View<V>>, complete: bool, object: Option<V>) {
@@ -253,5 +309,25 @@ mod tests {
         assert_eq!((heard.maps.aws_node, heard.maps.node_groups), (None, None));
         read(&views.node, true, None);
         assert_eq!(views.heard(), None, "of a node that is not known it is not known which groups it is of");
+    }
+
+    /// Of what was not read whole it is not said that it is not there.
+    #[test]
+    fn an_eni_config_is_missing_only_when_all_were_read() {
+        let views = Views::default();
+        let source = Ok(EniSource { subnet: "subnet-1".to_owned(), security_groups: None });
+        let said = eni_config::layer("zone-a", Some(&source));
+        let before = ClusterSettings { layers: vec![said.clone()] };
+        assert_eq!(views.eni_config("zone-a", &before), Some(said.clone()), "what was said before");
+        assert_eq!(views.eni_config("zone-b", &before), None, "nothing was said of this one");
+        read(&views.eni_configs, true, None);
+        assert_eq!(views.eni_config("zone-a", &before), Some(eni_config::layer("zone-a", None)));
+        let version = ConfigMapView::default().version;
+        views.eni_configs.send_modify(|view| {
+            let config = EniConfigView { version, source };
+            view.objects =
+                [(ObjectKey { namespace: String::new(), name: "zone-a".to_owned() }, config)].into();
+        });
+        assert_eq!(views.eni_config("zone-a", &ClusterSettings::default()), Some(said));
     }
 }

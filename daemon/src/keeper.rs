@@ -20,6 +20,8 @@ const FOR_NEWCOMERS: &[(&str, &str)] = &[
 pub(crate) struct Keeper {
     environment: fn(&str) -> Option<String>,
     current: watch::Sender<Arc<Read>>,
+    /// What the cluster said last.
+    said: ClusterSettings,
     level: Level,
     /// What is wrong with them and was told.
     told: BTreeSet<String>,
@@ -29,7 +31,8 @@ impl Keeper {
     /// With what was read from the environment alone, which has been told.
     pub(crate) fn new(environment: fn(&str) -> Option<String>, read: Read, level: Level) -> Self {
         let told = read.warnings().into_iter().collect();
-        Self { environment, current: watch::Sender::new(Arc::new(read)), level, told }
+        let said = ClusterSettings::default();
+        Self { environment, current: watch::Sender::new(Arc::new(read)), said, level, told }
     }
 
     /// What holds now, and later.
@@ -37,9 +40,20 @@ impl Keeper {
         self.current.subscribe()
     }
 
+    /// What the cluster said last.
+    pub(crate) fn said(&self) -> &ClusterSettings {
+        &self.said
+    }
+
+    /// What would hold by this.
+    pub(crate) fn would_read(&self, said: &ClusterSettings) -> Read {
+        settings::read(&Layers::new(self.environment, said))
+    }
+
     /// From now on this holds, which the cluster says, and of which that is wrong.
     pub(crate) fn hear(&mut self, said: &ClusterSettings, wrong: &[Problem]) -> Arc<Read> {
-        let read = settings::read(&Layers::new(self.environment, said));
+        let read = self.would_read(said);
+        self.said = said.clone();
         let left_out = wrong.iter().map(|problem| format!("{problem}; it is left out"));
         let wrong: BTreeSet<String> = read.warnings().into_iter().chain(left_out).collect();
         for problem in wrong.difference(&self.told) {
@@ -50,6 +64,11 @@ impl Keeper {
         let before = self.current.send_replace(Arc::clone(&read));
         for change in changes(&before.by_name, &read.by_name) {
             tracing::info!("{change}");
+        }
+        if let (now, true) =
+            (&read.config.eni_config.value, read.config.eni_config != before.config.eni_config)
+        {
+            tracing::info!(eni_config = ?now, "from what pods' interfaces are made");
         }
         self.level.set(read.log_level);
         read

@@ -15,6 +15,7 @@ mod cluster;
 mod controller;
 mod downgrade;
 mod dump;
+mod eni_config_file;
 mod install;
 mod instance_types;
 mod keeper;

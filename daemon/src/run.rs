@@ -31,7 +31,7 @@ use crate::server::{Desk, Listening, Lock, LockError};
 use crate::spool::Spools;
 use crate::troubles::Troubles;
 use crate::watched::{self, Watched};
-use crate::{admin, cluster, install, limits, rights, server};
+use crate::{admin, cluster, eni_config_file, install, limits, rights, server};
 
 /// How soon a ledger that could not be opened is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
@@ -114,6 +114,8 @@ async fn serve(mut keeper: Keeper, room: usize, began: Instant) -> anyhow::Resul
         let clock = Arc::new(KernelClock::new()?);
         let joined = cluster::join(place, clock, keeper, handle.clone(), troubles, removal.clone(), views);
         tokio::spawn(joined);
+    } else if let Some(file) = settings.eni_config_file.clone() {
+        tokio::spawn(eni_config_file::go_by(file, keeper, handle.clone()));
     }
     let installed = tokio::spawn(install::keep(settings.install.clone(), stopping.clone()));
 

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod config_map;
+pub(crate) mod eni_config;
 mod layers;
 mod node;
 mod node_group;
@@ -16,15 +17,17 @@ mod reader;
 mod values;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use holdfast_model::config::{AddressMode, Config, READ_INTERVALS, Setting, WarmTargets};
-use holdfast_model::settings::{ClusterSettings, SettingsLayer};
+use holdfast_model::settings::{ClusterSettings, SettingsLayer, SettingsPlace};
 use serde_json::{Map, Value};
 use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use cluster::ApiServer;
 pub(crate) use config_map::{AMAZON_VPC_CNI, AWS_NODE};
+pub(crate) use eni_config::Naming;
 pub(crate) use layers::Layers;
 use layers::Place;
 pub(crate) use node_group::NODE_GROUPS;
@@ -41,8 +44,13 @@ use crate::logging;
 mod tests;
 
 /// Variables that a process has for itself: where its files are, of which another process has to know too.
-const OF_THE_PROCESS: &[&str] =
-    &["HOLDFAST_LEDGER", "HOLDFAST_PROC_SYS", "HOLDFAST_SOCKET", "HOLDFAST_SPOOL"];
+const OF_THE_PROCESS: &[&str] = &[
+    "HOLDFAST_ENI_CONFIG_FILE",
+    "HOLDFAST_LEDGER",
+    "HOLDFAST_PROC_SYS",
+    "HOLDFAST_SOCKET",
+    "HOLDFAST_SPOOL",
+];
 
 /// What may be said to a whole cluster, or to a group of nodes.
 const OF_THE_CLUSTER: &[&str] = &[
@@ -50,6 +58,7 @@ const OF_THE_CLUSTER: &[&str] = &[
     "ANNOTATE_POD_IP",
     "AWS_VPC_CNI_NODE_PORT_SUPPORT",
     "AWS_VPC_ENI_MTU",
+    "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
     "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
     "AWS_VPC_K8S_CNI_EXTERNALSNAT",
     "AWS_VPC_K8S_CNI_LOGLEVEL",
@@ -57,6 +66,9 @@ const OF_THE_CLUSTER: &[&str] = &[
     "CLUSTER_NAME",
     "DISABLE_NETWORK_RESOURCE_PROVISIONING",
     "ENABLE_PREFIX_DELEGATION",
+    "ENABLE_SUBNET_DISCOVERY",
+    eni_config::ANNOTATION,
+    eni_config::LABEL,
     "HOLDFAST_ADD_HOLD",
     "HOLDFAST_EC2_READ_INTERVAL",
     "HOLDFAST_MAX_PODS",
@@ -118,6 +130,12 @@ pub(crate) fn of_cluster(
     (said, wrong.collect())
 }
 
+/// What else is said, of an ENIConfig: it takes the place of what is said of another one.
+pub(crate) fn with_eni_config(said: &mut ClusterSettings, layer: SettingsLayer) {
+    said.layers.retain(|other| !matches!(other.place, SettingsPlace::EniConfig(_)));
+    said.layers.push(layer);
+}
+
 /// Of a layer that the ledger has no room for all is left out: half of it was meant by nobody.
 fn too_long(layer: &SettingsLayer) -> Problem {
     let wanted =
@@ -134,6 +152,10 @@ pub(crate) struct Read {
     pub(crate) config: Arc<Config>,
     /// Whether pods are annotated with their address (`ANNOTATE_POD_IP`).
     pub(crate) annotates: bool,
+    /// Where the node says which ENIConfig applies to it; nothing without custom networking.
+    pub(crate) eni_config_names: Option<Naming>,
+    /// The file that says what the ENIConfig does, where there is no API server.
+    pub(crate) eni_config_file: Option<PathBuf>,
     /// Where the cluster's API server is; nothing outside a cluster.
     pub(crate) api_server: Option<ApiServer>,
     /// What to put onto the node.
@@ -217,8 +239,14 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
     let log_level = logging::level(&level.value).unwrap_or(LevelFilter::INFO);
     let prefixes = reader.get("ENABLE_PREFIX_DELEGATION", Bad::Ignored, false, boolean);
     let mode = if prefixes.value { AddressMode::Prefix } else { AddressMode::Secondary };
+    let custom = reader.get("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", Bad::Ignored, false, boolean);
     let config = Config {
         mode: Setting { value: mode, origin: prefixes.origin },
+        eni_config: Setting {
+            value: custom.value.then(|| eni_config::applied(layers.cluster())),
+            origin: custom.origin,
+        },
+        subnet_discovery: reader.get("ENABLE_SUBNET_DISCOVERY", Bad::Ignored, true, boolean),
         warm,
         max_enis: reader.get("MAX_ENI", Bad::Ignored, None, |text| {
             // Upstream's "no limit" is any number below one.
@@ -267,8 +295,13 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
     let install = node::install(&mut reader, &config);
     let api_server = cluster::api_server(&mut reader);
     let ports = ports::ports(&mut reader);
+    let naming = Naming::read(&mut reader);
+    let eni_config_file =
+        reader.get("HOLDFAST_ENI_CONFIG_FILE", Bad::Refused, None, |text| absolute(text).map(Some)).value;
     let annotates = reader.get("ANNOTATE_POD_IP", Bad::Ignored, false, boolean).value;
     Read {
+        eni_config_names: config.eni_config.value.is_some().then_some(naming),
+        eni_config_file,
         config: Arc::new(config),
         annotates,
         api_server,

@@ -281,7 +281,6 @@ def test_settings_that_the_daemon_refuses_are_set_and_said():
         "ENABLE_MULTI_NIC": "true",
         "ENABLE_IPv4": "false",
         "ENABLE_IMDS_ONLY_MODE": "TRUE",
-        "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG": "True",
         "NETWORK_POLICY_ENFORCING_MODE": "Strict",
     }.items():
         given = ["--set-string", f"env.{name}={value}"]

@@ -20,6 +20,9 @@ impl<W: World> Engine<W> {
         if config == self.config {
             return;
         }
+        if config.eni_config.value != self.config.eni_config.value {
+            self.observed.made_otherwise();
+        }
         let nat = |config: &Config| desired_host(self.book.ledger(), config).nat;
         if nat(&config) != nat(&self.config) {
             // What is under way saw, or wrote, another table.

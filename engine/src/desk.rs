@@ -30,6 +30,7 @@ use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::settings::ClusterSettings;
+use holdfast_model::subnet::SubnetView;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use holdfast_ports::{
     Clock, Cloud, CloudError, CloudFault, HintAsked, HostFault, Liveness, Metadata, MetadataError,
@@ -173,6 +174,10 @@ impl Cloud for Ec2 {
             CloudCall::Read(CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) => {
                 let others = self.others.lock().unwrap().clone();
                 Ok(CloudAnswer::Enis([primary()].into_iter().chain(others).collect()))
+            }
+            CloudCall::Read(CloudRead::ZoneSubnets { .. }) => {
+                let own = SubnetView { id: identity().subnet, ipv4: None, free: 4000, tags: BTreeMap::new() };
+                Ok(CloudAnswer::ZoneSubnets(vec![own]))
             }
             CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
             CloudCall::Change { .. } => {

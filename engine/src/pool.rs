@@ -196,6 +196,13 @@ impl<W: World> Engine<W> {
                 self.observed.read_adopted(self.book.ledger(), Reading { read, views: &[], began });
                 self.observe();
             }
+            Ok(CloudAnswer::ZoneSubnets(shown)) => {
+                self.observed.subnets_shown(read, &shown, began, self.book.ledger());
+                let changes =
+                    planner::adopt_zone(&self.desired(), self.book.ledger(), &self.observed, &shown, &now);
+                self.book.commit(changes, Then::Nothing);
+                self.observe();
+            }
             Ok(other) => {
                 let cause = format!("a read was answered with {other:?}");
                 self.observed.read_failed(read, began, Some(Fault::Rejected), &cause, &now, self.draw());

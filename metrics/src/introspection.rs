@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use holdfast_model::config::Config;
+use holdfast_model::eni_config::AppliedEniConfig;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::enis::cards;
 use crate::settings::{of_network, of_pool};
@@ -40,6 +43,15 @@ impl<S: Source> Introspection<S> {
     }
 }
 
+/// The name of the ENIConfig that applies, as upstream has it.
+fn eni_config(config: &Config) -> Page {
+    match config.eni_config.value.as_ref().map(AppliedEniConfig::name) {
+        Some(Some(name)) => Page::json(Value::from(name).to_string()),
+        Some(None) => Page::not_found("which ENIConfig applies has not been read yet"),
+        None => Page::not_found("no ENIConfig applies: AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG is off"),
+    }
+}
+
 impl<S: Source> Site for Introspection<S> {
     async fn page(&self, path: &str) -> Page {
         match path {
@@ -47,7 +59,7 @@ impl<S: Source> Site for Introspection<S> {
                 Some(enis) => Page::json(enis.clone()),
                 None => Page::not_now("the ledger is not open, or the daemon is busy"),
             },
-            ENI_CONFIGS => Page::not_found("no ENIConfig applies: this version has no custom networking"),
+            ENI_CONFIGS => eni_config(&self.source.config()),
             NETWORK_SETTINGS => Page::json(of_network(&self.source.config()).to_string()),
             POOL_SETTINGS => Page::json(of_pool(&self.source.config()).to_string()),
             _ => {

@@ -25,12 +25,12 @@ pub(crate) fn of_network(config: &Config) -> Value {
     ]))
 }
 
-/// Of the address pool. Interfaces are managed whatever the node's taints, and made in its own subnet.
+/// Of the address pool. Interfaces are managed whatever the node's taints.
 pub(crate) fn of_pool(config: &Config) -> Value {
     json!(BTreeMap::from([
         ("AWS_MANAGE_ENIS_NON_SCHEDULABLE", json!(true)),
-        ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", json!(false)),
-        ("ENABLE_SUBNET_DISCOVERY", json!(false)),
+        ("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", json!(config.eni_config.value.is_some())),
+        ("ENABLE_SUBNET_DISCOVERY", json!(config.subnet_discovery.value)),
         ("WARM_ENI_TARGET", json!(config.warm.value.warm_enis)),
         ("WARM_IP_TARGET", json!(config.warm.value.warm_ips)),
     ]))

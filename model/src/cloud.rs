@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::Ask;
 use crate::eni::{EniKind, EniSlot};
-use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
-use crate::subnet::SubnetRecord;
+use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId};
+use crate::subnet::{SubnetRecord, SubnetView};
 
 /// Tag that marks an ENI as made for an instance. Upstream's, so that either system recognises the other's.
 pub const TAG_INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
@@ -150,6 +150,13 @@ pub enum CloudRead {
         /// Which.
         subnets: Vec<SubnetId>,
     },
+    /// All subnets of a VPC in an availability zone, with their tags. Complete, all pages, or an error.
+    ZoneSubnets {
+        /// The VPC.
+        vpc: VpcId,
+        /// The zone's name, as in `eu-central-1a`.
+        zone: String,
+    },
 }
 
 impl CloudRead {
@@ -159,7 +166,7 @@ impl CloudRead {
             Self::InstanceEnis { .. } | Self::Enis { .. } | Self::AvailableEnis { .. } => {
                 Api::DescribeNetworkInterfaces
             }
-            Self::Subnets { .. } => Api::DescribeSubnets,
+            Self::Subnets { .. } | Self::ZoneSubnets { .. } => Api::DescribeSubnets,
         }
     }
 }
@@ -235,6 +242,8 @@ pub enum CloudAnswer {
     Enis(Vec<EniView>),
     /// To a read of subnets.
     Subnets(Vec<SubnetRecord>),
+    /// To a read of a zone's subnets.
+    ZoneSubnets(Vec<SubnetView>),
     /// To everything else.
     Done,
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::eni_config::AppliedEniConfig;
+
 /// Where a setting's value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
@@ -87,6 +89,11 @@ pub const READ_INTERVALS: RangeInclusive<u64> = 60..=24 * 3600;
 pub struct Config {
     /// `ENABLE_PREFIX_DELEGATION`. Default single addresses.
     pub mode: Setting<AddressMode>,
+    /// `AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG`: the ENIConfig from which ENIs for pods are made; `None`: custom networking is off, the
+    /// default.
+    pub eni_config: Setting<Option<AppliedEniConfig>>,
+    /// `ENABLE_SUBNET_DISCOVERY`: whether subnets tagged for it serve beside the node's own. Default true.
+    pub subnet_discovery: Setting<bool>,
     /// `WARM_ENI_TARGET`, `WARM_IP_TARGET`, `MINIMUM_IP_TARGET`, `WARM_PREFIX_TARGET`.
     pub warm: Setting<WarmTargets>,
     /// `MAX_ENI`: at most this many ENIs per network card; `None` leaves the instance's limit.
@@ -143,6 +150,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Setting::default_of(AddressMode::default()),
+            eni_config: Setting::default_of(None),
+            subnet_discovery: Setting::default_of(true),
             warm: Setting::default_of(WarmTargets::default()),
             max_enis: Setting::default_of(None),
             max_pods: Setting::default_of(None),

@@ -9,6 +9,7 @@ mod chain;
 pub mod cloud;
 pub mod config;
 pub mod eni;
+pub mod eni_config;
 pub mod host;
 pub mod ids;
 pub mod intent;

@@ -55,6 +55,54 @@ pub enum Refusal {
         /// Which.
         subnet: SubnetId,
     },
+    /// None of the subnets that ENIs may be made in has a free address.
+    #[error(
+        "none of the subnets {} has free addresses: free some there, or tag another one of this zone with kubernetes.io/role/cni=1",
+        list(.subnets)
+    )]
+    SubnetsFull {
+        /// Which.
+        subnets: Vec<SubnetId>,
+    },
+    /// No subnet is for pods.
+    #[error(
+        "subnet {subnet} is tagged not to be for pods of this cluster, and no other of this zone is tagged with kubernetes.io/role/cni=1"
+    )]
+    NoSubnet {
+        /// The node's own.
+        subnet: SubnetId,
+    },
+    /// Custom networking is on, and what its ENIConfig says is not known yet.
+    #[error(
+        "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG is set, and which ENIConfig applies to this node has not been read from the API server yet"
+    )]
+    EniConfigUntold,
+    /// The ENIConfig that applies to this node does not exist.
+    #[error(
+        "ENIConfig {name}, which applies to this node by its annotation, its label or as the default, does not exist: create it, or \
+         name another one"
+    )]
+    EniConfigMissing {
+        /// Its name.
+        name: String,
+    },
+    /// The ENIConfig that applies to this node cannot be used.
+    #[error("ENIConfig {name}, which applies to this node, cannot be used: {cause}")]
+    EniConfigWrong {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The ENIs that the node may have are taken up by such as are not for new pods any more.
+    #[error(
+        "{held} of this node's network interfaces are in subnets that new pods get no addresses from any more, and pods use them: \
+         each makes room for another one when its pods have gone"
+    )]
+    OldSource {
+        /// How many.
+        held: u32,
+    },
     /// The instance's type cannot carry delegated prefixes.
     #[error(
         "ENABLE_PREFIX_DELEGATION is set, and a {instance_type} cannot carry prefixes, which takes a Nitro or bare-metal type: \
@@ -186,6 +234,12 @@ impl Refusal {
             Self::ConfiguredLimit { .. } => "ConfiguredLimit",
             Self::SubnetFull { .. } => "SubnetFull",
             Self::SubnetFragmented { .. } => "SubnetFragmented",
+            Self::SubnetsFull { .. } => "SubnetsFull",
+            Self::NoSubnet { .. } => "NoSubnet",
+            Self::EniConfigUntold => "ENIConfigNotRead",
+            Self::EniConfigMissing { .. } => "ENIConfigMissing",
+            Self::EniConfigWrong { .. } => "ENIConfigWrong",
+            Self::OldSource { .. } => "NetworkInterfacesTaken",
             Self::NoPrefixes { .. } => "PrefixesNotSupported",
             Self::OtherUnit { .. } => "RoomTaken",
             Self::EniQuota => "NetworkInterfaceQuota",
@@ -208,10 +262,25 @@ impl Refusal {
         }
     }
 
+    /// Whether another ENI could be had if one of those that are there went.
+    pub fn is_for_want_of_a_slot(&self) -> bool {
+        matches!(
+            self,
+            Self::InstanceFull { .. }
+                | Self::OtherUnit { .. }
+                | Self::OldSource { .. }
+                | Self::ConfiguredLimit { .. }
+        )
+    }
+
     /// Whether it says nothing about what was asked for: EC2 is in trouble, or we are with EC2.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Throttled { .. } | Self::Unreachable { .. } | Self::Credentials { .. })
     }
+}
+
+fn list(subnets: &[SubnetId]) -> String {
+    subnets.iter().map(SubnetId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn instance_full(addresses: u32, instance_type: &str, set_aside: u32) -> String {

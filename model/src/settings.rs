@@ -12,6 +12,8 @@ pub enum SettingsPlace {
     ConfigMap(String),
     /// A group of nodes that this one is of, by its name.
     NodeGroup(String),
+    /// The ENIConfig that applies to this node, by its name.
+    EniConfig(String),
 }
 
 impl fmt::Display for SettingsPlace {
@@ -19,6 +21,7 @@ impl fmt::Display for SettingsPlace {
         match self {
             Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
             Self::NodeGroup(name) => write!(f, "node group {name}"),
+            Self::EniConfig(name) => write!(f, "ENIConfig {name}"),
         }
     }
 }
@@ -62,7 +65,9 @@ impl SettingsLayer {
     /// How many bytes of text there are.
     pub fn bytes(&self) -> usize {
         let name = match &self.place {
-            SettingsPlace::ConfigMap(name) | SettingsPlace::NodeGroup(name) => name.len(),
+            SettingsPlace::ConfigMap(name)
+            | SettingsPlace::NodeGroup(name)
+            | SettingsPlace::EniConfig(name) => name.len(),
         };
         name + self
             .values

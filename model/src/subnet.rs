@@ -1,5 +1,7 @@
 //! Subnets, as far as ENIs of this node are in them.
 
+use std::collections::BTreeMap;
+
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -15,4 +17,17 @@ pub struct SubnetRecord {
     pub ipv4: Option<Ipv4Net>,
     /// Its IPv6 range, when it has one and that is known.
     pub ipv6: Option<Ipv6Net>,
+}
+
+/// A subnet as EC2 shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetView {
+    /// EC2's id.
+    pub id: SubnetId,
+    /// Its IPv4 range.
+    pub ipv4: Option<Ipv4Net>,
+    /// Free IPv4 addresses, by EC2's count, which lags.
+    pub free: u32,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }

@@ -84,7 +84,9 @@ impl Merge<'_> {
         match self.reading.read {
             CloudRead::InstanceEnis { .. } => self.whole && record.attachment().is_some(),
             CloudRead::Enis { enis } => enis.contains(&record.id),
-            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => false,
+            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } | CloudRead::ZoneSubnets { .. } => {
+                false
+            }
         }
     }
 

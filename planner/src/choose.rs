@@ -15,6 +15,7 @@ use holdfast_model::uses::Use;
 use crate::desired::Desired;
 use crate::observed::Observed;
 use crate::pool::gives;
+use crate::source::{Fit, Sources};
 
 /// An address to lease, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub struct Choice {
 ///
 /// Prefixes are given back whole, so the fullest comes first and others fall empty. Else the lowest slot, so that high ENIs
 /// fall empty and can be given back; then addresses that were not used since they came, and the one that has rested longest.
-/// What is of the unit that the pool does not want any more is taken last, so that it is used no longer than it must be.
+/// What the pool does not want any more, by its unit or by where it is, is taken last, so that it is used no longer than it must be;
+/// and of an ENI that is closed nothing.
 pub fn free_addresses(
     pool: PoolKey,
     desired: &Desired<'_>,
@@ -45,15 +47,16 @@ pub fn free_addresses(
         return Vec::new();
     }
     let unit = desired.unit();
+    let sources = Sources::of(desired, ledger, observed, now);
     let serving =
         ledger.enis.values().filter(|eni| eni.serves_pods() && observed.ready_enis.contains(&eni.id));
     let mut free = Vec::new();
-    for eni in serving {
+    for (eni, fit) in serving.map(|eni| (eni, sources.fit(eni))).filter(|(_, fit)| *fit != Fit::Closed) {
         let held = ledger.blocks_on(&eni.id).filter(|block| block.state == BlockState::Held);
         for block in held.filter(|block| gives(block, pool) && !observed.reads.unproven(block.net)) {
             let uses: BTreeMap<IpAddr, &Use> = ledger.uses_in(block.net).collect();
             let fullness = uses.values().filter(|what| !matches!(what, Use::Cooling(_))).count();
-            let block_order = (block.unit() != unit, Reverse(fullness), eni.slot());
+            let block_order = (fit == Fit::Leftover || block.unit() != unit, Reverse(fullness), eni.slot());
             let prefix = (!block.is_host()).then_some(block.net);
             for ip in block.addresses() {
                 let freed = match uses.get(&ip) {

@@ -37,9 +37,14 @@ impl Desired<'_> {
     /// No growth at or beyond this many addresses: the configured figure, else the instance's own. Out of prefixes it can
     /// serve more than EKS's figure says.
     pub fn max_pods(&self) -> Option<u32> {
-        let own = |limits: &InstanceLimits| match self.unit() {
-            Unit::Address => limits.max_pods(),
-            Unit::Prefix => limits.most_addresses(Unit::Prefix),
+        let own = |limits: &InstanceLimits| {
+            let all = match self.unit() {
+                Unit::Address => limits.max_pods(),
+                Unit::Prefix => limits.most_addresses(Unit::Prefix),
+            };
+            // With custom networking the primary has none of them.
+            let of_primary = limits.pod_addresses_per_eni().saturating_mul(self.unit().addresses());
+            if self.config.eni_config.value.is_some() { all.saturating_sub(of_primary) } else { all }
         };
         self.config.max_pods.value.or_else(|| self.limits.as_ref().map(own))
     }

@@ -11,12 +11,13 @@
 //! A subnet that was found full lately is asked for one address at a time, and only while an ADD waits: it may
 //! have fewer than a whole ENI's worth, and what it has belongs to pods, on whatever node, before spares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
-use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, EniSource, Management};
+use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
 use holdfast_model::ids::SubnetId;
+use holdfast_model::intent::Intent;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
@@ -28,8 +29,9 @@ use crate::desired::Desired;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
-use crate::pool::{Pool, targets};
-use crate::source::desired_source;
+use crate::pool::{EniPool, Pool, targets};
+use crate::source::{Fit, Sources};
+use crate::subnets::{self, Candidate, Taken};
 use crate::targets::Targets;
 
 mod demand;
@@ -68,7 +70,7 @@ pub(crate) fn growth(
     let short = targets.short(&pool.level);
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
-        let stalled = (pool.level.waiting > 0).then(|| held_up(observed, now)).flatten();
+        let stalled = (pool.level.waiting > 0).then(|| held_up(ledger, observed, now)).flatten();
         return Growth { changes: Vec::new(), refusal: stalled };
     }
     let Some(node) = ledger.node.as_ref() else {
@@ -96,6 +98,10 @@ pub(crate) fn growth(
     else {
         return Growth::refused(limits_unknown(observed, &node.identity, now));
     };
+    let candidates = match pool.sources.subnets() {
+        Ok(candidates) => candidates,
+        Err(cause) => return Growth::refused(cause.clone()),
+    };
     let (unit, exact) = (targets.unit, targets.are_exact());
     let lacking = Targets::lacking(&pool.level);
     let budget = max_pods.saturating_sub(pool.level.total());
@@ -105,6 +111,16 @@ pub(crate) fn growth(
     }
 
     let mut grown = Growth::default();
+    let mut claimed = claimed_slots(ledger);
+    let held = |claimed: &BTreeSet<EniSlot>| {
+        claimed.iter().filter(|slot| slot.card == pool.key.card).count() + usize::from(hidden)
+    };
+    // Where another ENI can be made in a subnet that has what is wanted, nothing is scraped together in one that has not.
+    let being_made = |intent: &Intent| matches!(intent.change, CloudChange::CreateEni { .. });
+    let may_be_made = held(&claimed) < max_enis as usize || ledger.intents.values().any(being_made);
+    let elsewhere =
+        |subnet: &SubnetId| may_be_made && subnets::is_elsewhere(candidates, observed, subnet, unit, now);
+    let (mut asked, mut tried) = (BTreeSet::new(), BTreeSet::new());
     for share in pool.enis.iter().filter(|share| share.room > 0) {
         if demand.short == 0 || demand.budget == 0 {
             break;
@@ -127,6 +143,9 @@ pub(crate) fn growth(
             }
             continue;
         }
+        if without_prefixes(observed, subnet, now).is_some() && unit == Unit::Prefix && elsewhere(subnet) {
+            continue;
+        }
         let wanted = match demand.of(observed, subnet, now) {
             Ok(wanted) => wanted,
             Err(cause) => {
@@ -136,22 +155,35 @@ pub(crate) fn growth(
             }
         };
         if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) || demand.lacking == 0 {
+            if elsewhere(subnet) {
+                grown.refusal = Some(last);
+                continue;
+            }
+            if is_asked(ledger, subnet) || asked.contains(subnet) || demand.lacking == 0 {
                 grown.refusal = Some(last);
                 demand.met_by(room);
                 continue;
             }
-            grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask: Ask::addresses(1) });
-            return grown;
+            let ask = Ask::addresses(1);
+            grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
+            asked.insert(subnet);
+            demand.met_by(ask);
+            demand.spends(ask);
+            continue;
         }
         let count = if exact { share.room.min(wanted.count) } else { share.room };
         let count = count.min(wanted.unit.for_addresses(demand.budget));
         let ask = wanted.unit.of(share.most.map_or(count, |most| most.min(count)));
         if finds_out(observed, subnet, wanted.unit, now) {
-            if !is_asked(ledger, subnet) {
+            if !is_asked(ledger, subnet) && tried.insert(subnet) {
                 grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
+                demand.spends(ask);
             }
-            return grown;
+            if !elsewhere(subnet) {
+                return grown;
+            }
+            demand.met_by(room);
+            continue;
         }
         grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
         // The others are asked of it next: a few calls tell whether they fit.
@@ -161,18 +193,19 @@ pub(crate) fn growth(
 
     // An ENI that is being created will take more once it is there.
     for intent in ledger.intents.values() {
-        if let CloudChange::CreateEni { ask, subnet, .. } = &intent.change {
+        if let CloudChange::CreateEni { ask, subnet, .. } = &intent.change
+            && pool.sources.fit_in(subnet) == Fit::Wanted
+        {
             let more = per_eni.saturating_sub(ask.count);
             demand.met_by(demand.unit_of(observed, subnet, now).of(more));
         }
     }
-    let mut claimed = claimed_slots(ledger);
+    let mut taken = Taken::by(ledger);
     while demand.short > 0 {
         if hidden && !grown.changes.is_empty() {
             return grown;
         }
-        let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count() + usize::from(hidden);
-        let full = held >= max_enis as usize || demand.budget == 0 || per_eni == 0;
+        let full = held(&claimed) >= max_enis as usize || demand.budget == 0 || per_eni == 0;
         let limit = full.then(|| {
             // As long as what is attached does not serve, the node is not full of pods.
             let awaited = pool
@@ -188,12 +221,16 @@ pub(crate) fn growth(
                 (None, None) => limit_reached(desired, ledger, pool, &node.identity, demand.budget),
             }
         });
-        if let Some(refusal) = limit.or_else(|| no_more_enis(observed, &node.identity, now)) {
+        let brings = unit.of(if exact { per_eni.min(demand.short) } else { per_eni }).brings();
+        let Some(subnet) = subnets::best(candidates, observed, unit, &taken, brings, now) else {
+            return grown;
+        };
+        let subnet = &subnet.subnet;
+        if let Some(refusal) = limit.or_else(|| no_more_enis(observed, candidates, subnet, now)) {
             // What keeps an ENI with room from growing passes sooner than a limit.
             grown.refusal.get_or_insert(refusal);
             return grown;
         }
-        let subnet = &node.identity.subnet;
         let wanted = match demand.of(observed, subnet, now) {
             Ok(wanted) => wanted,
             Err(cause) => {
@@ -206,13 +243,14 @@ pub(crate) fn growth(
         let mut ask = wanted.unit.of(most.min(wanted.unit.for_addresses(demand.budget)).min(fits));
         let mut last_one = false;
         if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) || demand.lacking == 0 {
-                grown.refusal = Some(last);
+            if is_asked(ledger, subnet) || asked.contains(subnet) || demand.lacking == 0 {
+                // Of what is asked already something is known soon.
+                grown.refusal = asked.is_empty().then_some(last);
                 return grown;
             }
             (ask.count, last_one) = (1, true);
         } else if finds_out(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) {
+            if is_asked(ledger, subnet) || tried.contains(subnet) {
                 return grown;
             }
             last_one = true;
@@ -220,13 +258,9 @@ pub(crate) fn growth(
         let avoided = claimed.union(&observed.avoided_slots(now)).copied().collect();
         let slot = lowest_free_slot(pool.key.card, &avoided);
         claimed.insert(slot);
-        grown.changes.push(create(
-            desired,
-            desired_source(ledger, &node.identity),
-            &node.identity,
-            slot,
-            ask,
-        ));
+        let made = create(desired, &pool.sources, subnet, &node.identity, slot, ask);
+        taken.note(&made);
+        grown.changes.push(made);
         demand.met_by(ask);
         demand.spends(ask);
         if last_one {
@@ -238,7 +272,7 @@ pub(crate) fn growth(
     if !grown.changes.is_empty() {
         grown.refusal = None;
     } else if grown.refusal.is_none() && pool.level.waiting > 0 {
-        grown.refusal = held_up(observed, now);
+        grown.refusal = held_up(ledger, observed, now);
     }
     grown
 }
@@ -260,7 +294,13 @@ fn limit_reached(
     if budget == 0 {
         return pods_limit(desired, ledger, node);
     }
-    let blocks = pool.enis.iter().flat_map(|share| ledger.blocks_on(&share.eni.id));
+    let closed = |share: &&EniPool<'_>| share.fit == Fit::Closed && !share.eni.is_primary();
+    let closed = pool.enis.iter().filter(closed).count();
+    if closed > 0 {
+        return Refusal::OldSource { held: u32::try_from(closed).unwrap_or(u32::MAX) };
+    }
+    let open = pool.enis.iter().filter(|share| share.fit != Fit::Closed);
+    let blocks = open.flat_map(|share| ledger.blocks_on(&share.eni.id));
     let unit = match desired.unit() {
         Unit::Address => Unit::Prefix,
         Unit::Prefix => Unit::Address,
@@ -280,11 +320,18 @@ fn limit_reached(
 
 /// Why no ENI is created now although there may be more; `None` when one is. An ENI that cannot be attached is not
 /// created: it would only have to be deleted again.
-fn no_more_enis(observed: &Observed, node: &NodeIdentity, now: &Now) -> Option<Refusal> {
-    observed
-        .pause_of(Api::CreateNetworkInterface, None, Some(&node.subnet), now)
-        .or_else(|| observed.pause_of(Api::AttachNetworkInterface, None, None, now))
-        .map(|pause| pause.cause.clone())
+fn no_more_enis(
+    observed: &Observed,
+    candidates: &[Candidate],
+    subnet: &SubnetId,
+    now: &Now,
+) -> Option<Refusal> {
+    subnets::all_full(candidates, observed, now).or_else(|| {
+        observed
+            .pause_of(Api::CreateNetworkInterface, None, Some(subnet), now)
+            .or_else(|| observed.pause_of(Api::AttachNetworkInterface, None, None, now))
+            .map(|pause| pause.cause.clone())
+    })
 }
 
 /// Why a subnet that single addresses are asked of was found full lately, if it was. Of prefixes it says by itself whether
@@ -320,10 +367,15 @@ fn stuck(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: &Now) -> bo
 
 /// The cause that holds up growth that was asked for. What no call has got past since counts on after its rest: the
 /// next try is no better until it is answered.
-pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
-    // While a subnet has no prefixes, what is asked for is single addresses.
-    let resting =
-        |pause: &&Pause| pause.until > now.boottime && !matches!(pause.scope, PauseScope::Prefixes(_));
+pub(crate) fn held_up(ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Refusal> {
+    let concerns = |scope: &PauseScope| match scope {
+        // While a subnet has no prefixes, what is asked for is single addresses.
+        PauseScope::Prefixes(_) => false,
+        // What was not asked of this one is asked of another.
+        PauseScope::Subnet(subnet) | PauseScope::MadeIn(subnet) => is_asked(ledger, subnet),
+        PauseScope::Api | PauseScope::Eni(_) | PauseScope::Others => true,
+    };
+    let resting = |pause: &&Pause| pause.until > now.boottime && concerns(&pause.scope);
     let unbroken = |pause: &&Pause| {
         pause.scope == PauseScope::Api
             && pause.cause.is_outage()
@@ -373,6 +425,8 @@ fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) ->
         .filter(|eni| eni.slot().is_some_and(|slot| slot.card == 0))
         .count();
     let most = desired.limits.as_ref().map_or(0, |limits| limits.enis_on(0));
+    // With custom networking the primary has no addresses for pods.
+    let others = others + usize::from(desired.config.eni_config.value.is_some());
     let ours = most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
     let set_aside = ledger.uses.values().filter(|what| matches!(what, Use::Suspect(_))).count();
     Refusal::InstanceFull {
@@ -384,7 +438,8 @@ fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) ->
 
 fn create(
     desired: &Desired<'_>,
-    source: EniSource,
+    sources: &Sources,
+    subnet: &SubnetId,
     node: &NodeIdentity,
     slot: EniSlot,
     ask: Ask,
@@ -396,8 +451,8 @@ fn create(
         tags.insert(TAG_OWNER.to_owned(), OWNER.to_owned());
     }
     CloudChange::CreateEni {
-        subnet: source.subnet,
-        security_groups: source.security_groups.into_iter().flatten().collect(),
+        subnet: subnet.clone(),
+        security_groups: sources.groups().into_iter().flatten().cloned().collect(),
         ask,
         slot,
         description: format!("aws-K8S-{}", node.instance),

@@ -50,6 +50,7 @@ mod share;
 mod shrink;
 mod source;
 pub mod step;
+pub mod subnets;
 pub mod targets;
 #[cfg(test)]
 mod toy;
@@ -77,4 +78,5 @@ pub use recover::{Recovered, Recovery, cut_off, recover};
 pub use report::{Report, Shortage, report};
 pub use share::Share;
 pub use step::Step;
+pub use subnets::adopt_zone;
 pub use traces::Traces;

@@ -21,6 +21,7 @@ use crate::pool::{Pool, targets};
 use crate::proof::Brake;
 use crate::reading::TOMBSTONE;
 use crate::shrink::MINIMUM_ENI_AGE;
+use crate::source::Fit;
 use crate::step::Step;
 
 #[cfg(test)]
@@ -66,6 +67,10 @@ pub(crate) fn advance(
         };
         match &eni.phase {
             EniPhase::Available if !waits => {
+                if pool.sources.are_settled() && pool.sources.fit(eni) == Fit::Closed {
+                    steps.extend(give_up());
+                    continue;
+                }
                 if surplus > 0 {
                     surplus -= 1;
                     steps.extend(give_up());
@@ -147,7 +152,9 @@ pub(crate) fn take_back(
     if !wanted || surplus_slots(desired, ledger) > 0 {
         return None;
     }
-    let idle = ledger.enis.values().filter(|eni| !busy(ledger, &eni.id) && !observed.doubted(&eni.id));
+    let wanted = |eni: &&EniRecord| pool.sources.fit(eni) == Fit::Wanted;
+    let idle = ledger.enis.values().filter(wanted);
+    let idle = idle.filter(|eni| !busy(ledger, &eni.id) && !observed.doubted(&eni.id));
     let changes: Vec<Change> = idle
         .filter_map(|eni| {
             let EniPhase::Draining { attachment } = &eni.phase else { return None };
@@ -159,13 +166,19 @@ pub(crate) fn take_back(
         })
         .collect();
     if changes.is_empty() {
-        return unattached_again(desired, ledger, observed, now);
+        return unattached_again(desired, ledger, observed, pool, now);
     }
     Some(Step::Adjust(changes))
 }
 
 /// A detached ENI of ours that may not be deleted: it is attached again before another is made.
-fn unattached_again(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Step> {
+fn unattached_again(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    pool: &Pool<'_>,
+    now: &Now,
+) -> Option<Step> {
     let claimed = claimed_slots(ledger);
     let held = claimed.iter().filter(|slot| slot.card == 0).count();
     if desired.max_enis(0).is_none_or(|most| held >= most as usize) {
@@ -174,6 +187,7 @@ fn unattached_again(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed,
     let stuck = ledger.enis.values().find(|eni| {
         eni.phase == EniPhase::Detached
             && eni.kind == EniKind::Standard
+            && pool.sources.fit(eni) == Fit::Wanted
             && !busy(ledger, &eni.id)
             && !observed.doubted(&eni.id)
             && now.boottime.since(eni.since) >= DETACHMENT_TAKES_AT_MOST

@@ -12,6 +12,7 @@ use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
+use holdfast_model::subnet::SubnetView;
 use holdfast_model::time::{BootTime, Now};
 use ipnet::IpNet;
 
@@ -26,6 +27,7 @@ use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, VIEWS_ARE_OLD_AT_MOST};
 use crate::share::Share;
+use crate::subnets::SubnetsSeen;
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
@@ -87,6 +89,8 @@ pub struct Observed {
     pub budget: Budget,
     /// What this process knows of the calls of open intents.
     pub calls: BTreeMap<IntentId, Call>,
+    /// What EC2 has shown of the zone's subnets.
+    pub subnets: SubnetsSeen,
     /// What fits on ENIs by what EC2 has refused: its own word is the truth about that.
     pub fits: Fits,
     /// Slots of which EC2 has said that something is there, and when. What was detached by force stays there until the
@@ -167,7 +171,10 @@ impl Observed {
                 }
             }
             Some(CloudRead::InstanceEnis { .. }) => self.reads.want_from(Reason::Miscounted, now.boottime),
-            Some(CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. }) | None => {}
+            Some(
+                CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } | CloudRead::ZoneSubnets { .. },
+            )
+            | None => {}
         }
         self.taken_slots.extend(settlement.taken.map(|slot| (slot, now.boottime)));
         self.taken_slots.retain(|_, at| now.boottime.since(*at) < TAKEN_FOR);
@@ -325,6 +332,26 @@ impl Observed {
         self.note_unbound(ledger, reading);
     }
 
+    /// A read of the zone's subnets was answered.
+    pub fn subnets_shown(
+        &mut self,
+        read: &CloudRead,
+        views: &[SubnetView],
+        began: BootTime,
+        ledger: &Ledger,
+    ) {
+        let full = self.found_full(began);
+        self.subnets.take(views, began, full);
+        self.pauses.recovered(read.api(), None);
+        let unanswered = self.unanswered(ledger);
+        self.reads.answered(read, began, ledger, &unanswered);
+    }
+
+    /// ENIs are to be made from something else now.
+    pub fn made_otherwise(&mut self) {
+        self.pauses.made_otherwise();
+    }
+
     /// What an ENI that is not wanted has in the kernel is taken away: should it be wanted again, it is set up again. Call it
     /// before each plan.
     pub fn note_unwanted(&mut self, ledger: &Ledger) {
@@ -425,7 +452,9 @@ impl Observed {
         let covers = |eni: &EniRecord| match reading.read {
             CloudRead::InstanceEnis { .. } => true,
             CloudRead::Enis { enis } => enis.contains(&eni.id),
-            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => false,
+            CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } | CloudRead::ZoneSubnets { .. } => {
+                false
+            }
         };
         let bound = |eni: &EniRecord| {
             let view = reading.views.iter().find(|view| view.id == eni.id);
@@ -453,6 +482,9 @@ impl Observed {
     ) {
         self.reads.failed(read);
         let setback = Setback::of(read.api(), PauseScope::Api, fault.as_ref(), cause, None);
+        if matches!(read, CloudRead::ZoneSubnets { .. }) && !setback.cause.is_outage() {
+            self.subnets.refused(began);
+        }
         self.pauses.setback(&setback, began, now, draw);
     }
 

@@ -17,6 +17,8 @@ pub enum PauseScope {
     Eni(EniId),
     /// Calls that take addresses from this subnet, by whatever API.
     Subnet(SubnetId),
+    /// Creations of ENIs in this subnet, whatever its addresses.
+    MadeIn(SubnetId),
     /// Those that take prefixes from this subnet; single addresses may be had.
     Prefixes(SubnetId),
     /// Calls that bring the node another ENI, by whatever API, after others took one away. That one is attached again says

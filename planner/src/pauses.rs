@@ -56,6 +56,7 @@ impl Pauses {
             PauseScope::Api => pause.api == api,
             PauseScope::Eni(id) => pause.api == api && Some(id) == eni,
             PauseScope::Subnet(id) => Some(id) == subnet,
+            PauseScope::MadeIn(id) => pause.api == api && Some(id) == subnet,
             PauseScope::Prefixes(_) => false,
             PauseScope::Others => matches!(api, Api::AttachNetworkInterface | Api::CreateNetworkInterface),
         })
@@ -115,9 +116,18 @@ impl Pauses {
                 || match &pause.scope {
                     PauseScope::Api | PauseScope::Subnet(_) => false,
                     PauseScope::Eni(id) => Some(id) != eni,
-                    // What of another unit went well says nothing.
-                    PauseScope::Prefixes(_) | PauseScope::Others => true,
+                    // What of another unit, or elsewhere, went well says nothing.
+                    PauseScope::Prefixes(_) | PauseScope::MadeIn(_) | PauseScope::Others => true,
                 }
+        });
+    }
+
+    /// ENIs are to be made from something else now: what EC2 had against what it was says nothing.
+    pub(crate) fn made_otherwise(&mut self) {
+        self.all.retain(|pause| {
+            !matches!(pause.scope, PauseScope::MadeIn(_))
+                && !(pause.api == Api::CreateNetworkInterface
+                    && matches!(pause.cause, Refusal::Rejected { .. }))
         });
     }
 

@@ -21,7 +21,7 @@ use crate::pauses::SETBACKS_FORGOTTEN_AFTER;
 use crate::pool::Pool;
 use crate::reads::reads;
 use crate::report::Report;
-use crate::shrink::{Outlook, shrink};
+use crate::shrink::{self, Outlook, shrink};
 use crate::source;
 use crate::step::Step;
 
@@ -74,18 +74,20 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
     }
     if observed.may_change(desired) {
-        steps.extend(source::follow_groups(ledger, observed, now));
+        steps.extend(source::follow_groups(&pool.sources, ledger, observed, now));
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let grown = growth(desired, ledger, observed, &pool, now);
     let report = Report::of(desired, ledger, observed, &pool, &grown, now);
     let outlook = Outlook { pool: &pool, grown: &grown };
+    let closed = shrink::give_up_closed(desired, ledger, observed, &pool, now, &mut looks, &mut agenda);
     let given_back = shrink(desired, ledger, observed, outlook, now, &mut looks, &mut agenda);
     // How much is wanted besides, the next plan knows.
     match taken_back {
         Some(step) => steps.push(step),
         None => steps.extend(grown.changes.into_iter().map(Step::Open)),
     }
+    steps.extend(closed);
     steps.extend(given_back);
     let reads =
         reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);

@@ -11,11 +11,14 @@ use ipnet::IpNet;
 
 use crate::desired::Desired;
 use crate::observed::{LINK_TAKES_AT_MOST, Observed};
+use crate::source::{Fit, Sources};
 use crate::targets::{Level, Targets};
 
 /// One ENI's share.
 pub(crate) struct EniPool<'a> {
     pub(crate) eni: &'a EniRecord,
+    /// What it is to the pool. A closed one's share is in no figure of the pool's.
+    pub(crate) fit: Fit,
     pub(crate) leased: u32,
     /// Free addresses in blocks of the pool's unit.
     pub(crate) free: u32,
@@ -33,7 +36,7 @@ pub(crate) struct EniPool<'a> {
     pub(crate) occupied: u32,
 }
 
-/// What an ENI has in blocks of the unit that the pool does not want.
+/// What an ENI has in blocks of the unit that the pool does not want, or all that it has where it is not wanted itself.
 #[derive(Default)]
 pub(crate) struct Beside {
     pub(crate) free: u32,
@@ -44,6 +47,7 @@ pub(crate) struct Beside {
 /// All ENIs that carry the pool or are about to, by slot.
 pub(crate) struct Pool<'a> {
     pub(crate) key: PoolKey,
+    pub(crate) sources: Sources,
     pub(crate) enis: Vec<EniPool<'a>>,
     pub(crate) level: Level,
     /// Addresses that are asked for, or on ENIs that are not attached yet.
@@ -59,11 +63,13 @@ impl<'a> Pool<'a> {
         now: &Now,
     ) -> Self {
         let (per_eni, unit) = (desired.per_eni().unwrap_or(0), desired.unit());
+        let sources = Sources::of(desired, ledger, observed, now);
         let mut level = Level { waiting: observed.waiting_for(key), ..Level::default() };
         let mut on_the_way = 0;
         for intent in ledger.intents.values() {
-            if let CloudChange::CreateEni { ask, slot, .. } = &intent.change
+            if let CloudChange::CreateEni { ask, slot, subnet, .. } = &intent.change
                 && slot.card == key.card
+                && sources.fit_in(subnet) == Fit::Wanted
             {
                 on_the_way = u32::saturating_add(on_the_way, ask.brings());
                 level.comes(*ask, unit);
@@ -71,7 +77,7 @@ impl<'a> Pool<'a> {
         }
         let mut enis: Vec<EniPool<'a>> = Vec::new();
         for eni in ledger.enis.values().filter(|eni| carries(eni, key)) {
-            let mut share = EniPool::empty(eni);
+            let mut share = EniPool::empty(eni, sources.fit(eni));
             for block in ledger.blocks_on(&eni.id) {
                 share.occupied += u32::from(block.occupies());
                 if gives(block, key) {
@@ -85,6 +91,10 @@ impl<'a> Pool<'a> {
                     _ => None,
                 })
                 .collect();
+            if share.fit == Fit::Closed {
+                enis.push(share);
+                continue;
+            }
             level.leased += share.leased;
             if observed.keeps_failing(&eni.id, now) || cannot_be_set_up(ledger, observed, eni, now) {
                 // Its addresses are out of reach, and what it would be given too: others make up for it.
@@ -96,7 +106,11 @@ impl<'a> Pool<'a> {
             // Before it is believed to be full, a read tells what is on it.
             let full = share.most == Some(0) && !observed.doubted(&eni.id);
             let filled: u32 = asked.iter().fold(0, |sum, ask| sum.saturating_add(ask.count));
-            share.room = if full { 0 } else { per_eni.saturating_sub(share.occupied.saturating_add(filled)) };
+            share.room = if full || share.fit != Fit::Wanted {
+                0
+            } else {
+                per_eni.saturating_sub(share.occupied.saturating_add(filled))
+            };
             level.free += share.free;
             level.beside += share.beside.free;
             level.cooling += share.cooling;
@@ -110,7 +124,7 @@ impl<'a> Pool<'a> {
             enis.push(share);
         }
         enis.sort_by_key(|share| share.eni.slot());
-        Self { key, enis, level, on_the_way }
+        Self { key, sources, enis, level, on_the_way }
     }
 }
 
@@ -126,9 +140,9 @@ impl Level {
 }
 
 impl<'a> EniPool<'a> {
-    fn empty(eni: &'a EniRecord) -> Self {
+    fn empty(eni: &'a EniRecord, fit: Fit) -> Self {
         let (idle, beside) = (Vec::new(), Beside::default());
-        Self { eni, leased: 0, free: 0, cooling: 0, idle, beside, room: 0, most: None, occupied: 0 }
+        Self { eni, fit, leased: 0, free: 0, cooling: 0, idle, beside, room: 0, most: None, occupied: 0 }
     }
 
     /// Nothing on it is held or rests.
@@ -153,7 +167,7 @@ impl<'a> EniPool<'a> {
         self.leased += leased;
         let free = if held { block.unit().addresses().saturating_sub(used) } else { 0 };
         let idle = (held && used == 0).then_some(block.net);
-        if block.unit() == unit {
+        if block.unit() == unit && self.fit == Fit::Wanted {
             self.free += free;
             self.cooling += cooling;
             self.idle.extend(idle);

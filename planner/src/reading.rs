@@ -37,7 +37,10 @@ impl Reading<'_> {
             CloudRead::InstanceEnis { .. } => {
                 self.views.iter().any(|view| view.mac == node.identity.primary_mac)
             }
-            CloudRead::Enis { .. } | CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => true,
+            CloudRead::Enis { .. }
+            | CloudRead::AvailableEnis { .. }
+            | CloudRead::Subnets { .. }
+            | CloudRead::ZoneSubnets { .. } => true,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which reads of EC2 are due: what the queue says, what open intents need, and what is to be looked at before it is given back.
 //!
-//! At rest there are two in six hours, or as often as is set: a full one, and one for ENIs of ours that hang unattached.
+//! At rest there are two in six hours, or as often as is set: a full one, and one for ENIs of ours that hang unattached; and with
+//! subnet discovery one of the zone's subnets.
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use holdfast_model::time::Now;
 use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::observed::Observed;
+use crate::subnets::SubnetsSeen;
 use crate::wanted::Periods;
 
 #[cfg(test)]
@@ -40,6 +42,9 @@ pub(crate) fn reads(
     }
     if !subnets_rest {
         due.extend(observed.reads.subnets_due(ledger, agenda));
+        let period = Periods::of(desired.config.ec2_read_interval.value, observed.share).full;
+        let (node, of) = (&node.identity, SubnetsSeen::due);
+        due.extend(of(desired, ledger, observed, node, period, now, agenda));
     }
     due
 }

@@ -100,8 +100,8 @@ impl Report {
             coming: pool.on_the_way.saturating_add(asked_for),
             ready: resting.into_iter().chain(released).min(),
             refusal: growth.refusal.clone(),
-            without: without(desired, ledger, observed, now),
-            held_up: held_up(observed, now).is_some(),
+            without: without(desired, ledger, observed, pool, now),
+            held_up: held_up(ledger, observed, now).is_some(),
             under_way: pool.on_the_way > 0 || !growth.changes.is_empty(),
             awaited: awaited(ledger),
         }
@@ -129,12 +129,24 @@ impl Report {
     }
 }
 
-fn without(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Refusal> {
+fn without(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    pool: &Pool<'_>,
+    now: &Now,
+) -> Option<Refusal> {
     let node = &ledger.node.as_ref()?.identity;
     if desired.lacks_prefixes() {
         return Some(Refusal::NoPrefixes { instance_type: node.instance_type.clone() });
     }
-    without_prefixes(observed, &node.subnet, now).filter(|_| desired.unit() == Unit::Prefix)
+    if desired.unit() != Unit::Prefix {
+        return None;
+    }
+    // As long as one subnet has prefixes, nothing lacks.
+    let subnets = pool.sources.subnets().ok()?;
+    let lacks = subnets.iter().map(|candidate| without_prefixes(observed, &candidate.subnet, now));
+    lacks.collect::<Option<Vec<_>>>()?.into_iter().next()
 }
 
 /// How much is left of each rest.
@@ -166,6 +178,7 @@ fn all_cooling(refusal: Refusal, left: Duration) -> Refusal {
         Refusal::InstanceFull { .. }
         | Refusal::OtherUnit { .. }
         | Refusal::ConfiguredLimit { .. }
+        | Refusal::OldSource { .. }
         | Refusal::ProvisioningDisabled => Refusal::AllCooling { seconds: whole_seconds(left) },
         other => other,
     }
@@ -180,6 +193,7 @@ fn passes(refusal: &Refusal) -> bool {
             | Refusal::Credentials { fault: CredentialsFault::Missing | CredentialsFault::Expired, .. }
             | Refusal::NotReady
             | Refusal::NotReadYet
+            | Refusal::EniConfigUntold
             | Refusal::LinkAwaited { .. }
             | Refusal::EniTaken { .. }
             | Refusal::Miscounted { .. }
@@ -189,7 +203,15 @@ fn passes(refusal: &Refusal) -> bool {
 
 /// Whether somebody has to change something before an address can come from EC2.
 fn is_final(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Denied { .. } | Refusal::SubnetFull { .. })
+    matches!(
+        refusal,
+        Refusal::Denied { .. }
+            | Refusal::SubnetFull { .. }
+            | Refusal::SubnetsFull { .. }
+            | Refusal::NoSubnet { .. }
+            | Refusal::EniConfigMissing { .. }
+            | Refusal::EniConfigWrong { .. }
+    )
 }
 
 fn whole_seconds(left: Duration) -> u64 {

@@ -23,6 +23,7 @@ use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{EniPool, Pool, targets};
 use crate::proof::Brake;
+use crate::source::Fit;
 use crate::step::Step;
 
 #[cfg(test)]
@@ -68,17 +69,36 @@ pub(crate) fn shrink(
         if !grown.changes.is_empty() || stays || giving.others_are_what_there_is(targets.unit) {
             return Vec::new();
         }
-        return giving.back(Which::Others, None, looks, agenda);
+        let mut steps = giving.back(Which::Room, None, looks, agenda);
+        // One that is left over and empty has a slot that one in a wanted subnet could have.
+        let leftover = pool.enis.iter().rev().find(|share| {
+            share.fit == Fit::Leftover
+                && share.is_idle()
+                && grown.refusal.as_ref().is_some_and(Refusal::is_for_want_of_a_slot)
+                && brake.surplus(share.eni).is_some()
+                && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))
+        });
+        let drained = leftover.and_then(|share| brake.surplus(share.eni)?.drain(now));
+        steps.extend(drained.map(|change| Step::Adjust(vec![change])));
+        return steps;
     }
     let mut steps = Vec::new();
     let mut level = pool.level;
-    // The highest slot first: leases go to the lowest, so that one is the likeliest to stay empty.
-    let released = pool.enis.iter().rev().find(|share| {
+    let mut goes = |share: &&EniPool<'_>| {
         share.is_idle()
             && brake.surplus(share.eni).is_some()
-            && targets.spare(&level, share.free)
+            && match share.fit {
+                Fit::Wanted => targets.spare(&level, share.free),
+                // No target counts on it, and the others meet them.
+                Fit::Leftover => true,
+                Fit::Closed => false,
+            }
             && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))
-    });
+    };
+    // The highest slot first: leases go to the lowest, so that one is the likeliest to stay empty. What is not wanted goes
+    // before what is.
+    let leftover = pool.enis.iter().rev().filter(|share| share.fit == Fit::Leftover).find(&mut goes);
+    let released = leftover.or_else(|| pool.enis.iter().rev().find(goes));
     if let Some(share) = released
         && let Some(change) = brake.surplus(share.eni).and_then(|idle| idle.drain(now))
     {
@@ -86,7 +106,10 @@ pub(crate) fn shrink(
         level.free = level.free.saturating_sub(share.free);
     }
     let released = released.map(|share| &share.eni.id);
-    let kept = || pool.enis.iter().filter(|share| Some(&share.eni.id) != released);
+    let kept = || {
+        let open = pool.enis.iter().filter(|share| share.fit != Fit::Closed);
+        open.filter(|share| Some(&share.eni.id) != released)
+    };
     let which = if kept().any(|share| !share.beside.idle.is_empty()) {
         Which::Others
     } else {
@@ -97,13 +120,51 @@ pub(crate) fn shrink(
     steps
 }
 
+/// ENIs that are closed go when nothing of them is used, and until then what is not. ADDs that wait do not hold this up, nor does
+/// growth: nobody gets anything of them, and their slots are wanted.
+pub(crate) fn give_up_closed(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    pool: &Pool<'_>,
+    now: &Now,
+    looks: &mut Looks<'_>,
+    agenda: &mut Agenda,
+) -> Vec<Step> {
+    if !pool.sources.are_settled() || !observed.may_change(desired) {
+        return Vec::new();
+    }
+    let Some(brake) = Brake::off(ledger, observed, now) else { return Vec::new() };
+    let mut steps = Vec::new();
+    for share in pool.enis.iter().filter(|share| share.fit == Fit::Closed) {
+        if let Some(idle) = brake.surplus(share.eni).filter(|_| share.leased == 0) {
+            // Settings that go to and fro cost an ENI a minute at most.
+            if share.is_idle() && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE)) {
+                steps.extend(idle.drain(now).map(|change| Step::Adjust(vec![change])));
+            }
+            continue;
+        }
+        let (eni, nets) = (share.eni, &share.beside.idle);
+        let rests = observed.pause_of(Api::UnassignPrivateIpAddresses, Some(&eni.id), None, now);
+        if rests.is_some() || nets.is_empty() || !agenda.reached(eni.changed.after(MINIMUM_GAP)) {
+            continue;
+        }
+        if let Some(idle) = brake.blocks(eni, nets.clone()) {
+            steps.extend(looks.seen(eni).map(|seen| Step::Open(idle.unassign(seen))));
+        }
+    }
+    steps
+}
+
 /// Which blocks of those of which nothing is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Which {
     /// So many of the pool's unit.
     Over(u32),
-    /// All of the other unit: they serve nobody whom the pool's own would not.
+    /// All of the other unit, and on ENIs that are left over: they serve nobody whom the pool's own would not.
     Others,
+    /// All of the other unit on ENIs that the pool wants, to have their room.
+    Room,
 }
 
 struct Giving<'a> {
@@ -133,14 +194,18 @@ impl<'a> Giving<'a> {
         let mut left = match which {
             Which::Over(0) => return Vec::new(),
             Which::Over(over) => over as usize,
-            Which::Others => usize::MAX,
+            Which::Others | Which::Room => usize::MAX,
         };
         let last_change = self.pool.enis.iter().map(|share| share.eni.changed).max().unwrap_or(BootTime(0));
         if !agenda.reached(last_change.after(MINIMUM_GAP)) {
             return Vec::new();
         }
         let mut steps = Vec::new();
-        let kept = self.pool.enis.iter().filter(|share| Some(&share.eni.id) != released);
+        let kept = self.pool.enis.iter().filter(|share| match share.fit {
+            Fit::Closed => false,
+            Fit::Leftover => which != Which::Room && Some(&share.eni.id) != released,
+            Fit::Wanted => Some(&share.eni.id) != released,
+        });
         let mut order: Vec<&EniPool<'a>> = kept.collect();
         // Idle ones first, so that they become empty and can go as a whole.
         order.sort_by_key(|share| (!share.is_idle(), Reverse(share.eni.slot())));
@@ -149,7 +214,7 @@ impl<'a> Giving<'a> {
             if self.observed.pause_of(api, Some(&share.eni.id), None, self.now).is_some() {
                 continue;
             }
-            let idle = if which == Which::Others { &share.beside.idle } else { &share.idle };
+            let idle = if matches!(which, Which::Over(_)) { &share.idle } else { &share.beside.idle };
             let nets: Vec<IpNet> = idle.iter().rev().take(left).copied().collect();
             let count = nets.len();
             if let Some(idle) = self.brake.blocks(share.eni, nets) {

@@ -1,34 +1,196 @@
-//! What the ENIs of this node are to be made from. One answer for new ENIs and for those that are there.
+//! From what the ENIs of this node are to be made. One answer for new ENIs and for those that are there.
+//!
+//! | | new ENIs | those that are there |
+//! |---|---|---|
+//! | neither | the node's own subnet | all serve |
+//! | subnet discovery | tagged subnets too, that with most free addresses first | those in an excluded subnet are closed |
+//! | custom networking | the ENIConfig's subnet; with discovery, tagged ones when it runs low | all others are closed, the primary too |
+//!
+//! A closed ENI keeps its pods and takes no new ones; it goes when they have gone. While it is not known what is wanted,
+//! nothing goes on that account.
 
 use std::collections::BTreeSet;
 
 use holdfast_model::cloud::{Api, CloudChange};
-use holdfast_model::eni::{EniPhase, EniRecord, EniSource, Management};
-use holdfast_model::ids::SecurityGroupId;
+use holdfast_model::eni::{EniPhase, EniRecord, Management};
+use holdfast_model::eni_config::{AppliedEniConfig, EniConfig};
+use holdfast_model::ids::{SecurityGroupId, SubnetId};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 
+use crate::desired::Desired;
 use crate::observed::Observed;
 use crate::step::Step;
+use crate::subnets::{Candidate, Tagged};
 
 #[cfg(test)]
 mod tests;
 
-/// The source of every ENI besides the primary: the primary's subnet and the primary's groups, as EC2 last showed them,
-/// and as the metadata service told them while EC2 has not.
-pub(crate) fn desired_source(ledger: &Ledger, node: &NodeIdentity) -> EniSource {
-    let primary = ledger.enis.values().find(|eni| eni.is_primary());
-    let shown = primary.and_then(|eni| eni.source.security_groups.clone());
-    let groups = shown.unwrap_or_else(|| node.security_groups.iter().cloned().collect());
-    EniSource { subnet: node.subnet.clone(), security_groups: Some(groups) }
+/// What an ENI is to the pool, by what it is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It is made from what is wanted.
+    Wanted,
+    /// It serves who waits, grows no more, and no target counts on it.
+    Leftover,
+    /// No new pod gets an address of it.
+    Closed,
 }
 
-/// ENIs of ours with other groups than they are to have follow. An ENI whose groups were never shown is left alone, and
-/// nothing is changed before this process has read what the primary has now.
-pub(crate) fn follow_groups(ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
-    let (Some(node), Some(_)) = (&ledger.node, observed.reads.last_full()) else { return Vec::new() };
-    let Some(wanted) = desired_source(ledger, &node.identity).security_groups else { return Vec::new() };
+/// From what ENIs are to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sources {
+    /// Where new ones may be made, the best first.
+    subnets: Vec<Candidate>,
+    /// Their groups; `None`: not known.
+    groups: Option<BTreeSet<SecurityGroupId>>,
+    /// Why none can be made.
+    refusal: Option<Refusal>,
+    /// Whether it is known for sure what is wanted.
+    settled: bool,
+    /// Subnets of which it was said that they are not for pods of this cluster.
+    excluded: BTreeSet<SubnetId>,
+    /// The node's own, where that is known.
+    own: Option<SubnetId>,
+    custom: bool,
+}
+
+impl Sources {
+    pub(crate) fn of(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Self {
+        let mut sources = Self {
+            subnets: Vec::new(),
+            groups: None,
+            refusal: Some(Refusal::NotReady),
+            settled: false,
+            excluded: BTreeSet::new(),
+            own: None,
+            custom: false,
+        };
+        let Some(node) = ledger.node.as_ref().map(|node| &node.identity) else { return sources };
+        sources.own = Some(node.subnet.clone());
+        let tagged = Tagged::of(desired, observed, node, now);
+        let of_primary = || groups_of_primary(ledger, node);
+        match &desired.config.eni_config.value {
+            None => {
+                sources.groups = Some(of_primary());
+                sources.from_node(tagged, node);
+            }
+            Some(applied) => {
+                sources.custom = true;
+                match refusal_of(applied) {
+                    Ok(config) => {
+                        let groups = Some(&config.security_groups).filter(|groups| !groups.is_empty());
+                        sources.groups = Some(groups.cloned().unwrap_or_else(of_primary));
+                        sources.from_config(tagged, config);
+                    }
+                    Err(refusal) => sources.refusal = Some(refusal),
+                }
+            }
+        }
+        sources
+    }
+
+    fn from_node(&mut self, tagged: Tagged, node: &NodeIdentity) {
+        match tagged {
+            Tagged::Off | Tagged::NotAllowed => {
+                self.subnets = vec![Candidate::unseen(node.subnet.clone())];
+                (self.refusal, self.settled) = (None, true);
+            }
+            Tagged::Unread(cause) => self.refusal = Some(cause),
+            Tagged::Seen { usable, excluded } => {
+                (self.subnets, self.excluded, self.settled) = (usable, excluded, true);
+                let none = || Refusal::NoSubnet { subnet: node.subnet.clone() };
+                self.refusal = self.subnets.is_empty().then(none);
+            }
+        }
+    }
+
+    fn from_config(&mut self, tagged: Tagged, config: &EniConfig) {
+        self.refusal = None;
+        let named = |usable: &[Candidate]| {
+            let seen = usable.iter().find(|other| other.subnet == config.subnet);
+            seen.cloned().unwrap_or_else(|| Candidate::unseen(config.subnet.clone()))
+        };
+        match tagged {
+            Tagged::Off | Tagged::NotAllowed => {
+                (self.subnets, self.settled) = (vec![named(&[])], true);
+            }
+            // What else there is does not matter before this one runs low.
+            Tagged::Unread(_) => self.subnets = vec![named(&[])],
+            Tagged::Seen { usable, .. } => {
+                let others = usable.iter().filter(|other| other.explicit && other.subnet != config.subnet);
+                self.subnets = std::iter::once(named(&usable)).chain(others.cloned()).collect();
+                self.settled = true;
+            }
+        }
+    }
+
+    /// Where ENIs may be made, the best first, and why none can be made.
+    pub(crate) fn subnets(&self) -> Result<&[Candidate], &Refusal> {
+        self.refusal.as_ref().map_or(Ok(&self.subnets), Err)
+    }
+
+    /// The groups of ENIs; `None`: not known.
+    pub(crate) fn groups(&self) -> Option<&BTreeSet<SecurityGroupId>> {
+        self.groups.as_ref()
+    }
+
+    /// Whether what is closed may go.
+    pub(crate) fn are_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// What an ENI is to the pool.
+    pub(crate) fn fit(&self, eni: &EniRecord) -> Fit {
+        if self.custom && eni.is_primary() {
+            return Fit::Closed;
+        }
+        let fit = self.fit_in(&eni.source.subnet);
+        // One that somebody else has made there is as it should be.
+        if fit == Fit::Leftover && eni.created_by.is_none() { Fit::Wanted } else { fit }
+    }
+
+    /// What an ENI of ours in this subnet is to the pool, the primary aside.
+    pub(crate) fn fit_in(&self, subnet: &SubnetId) -> Fit {
+        let wanted = self.subnets.iter().any(|candidate| &candidate.subnet == subnet);
+        let own = self.own.as_ref() == Some(subnet);
+        match (wanted, self.custom) {
+            (true, _) => Fit::Wanted,
+            // Whatever is wanted, the node's own subnet is not.
+            (false, true) if self.settled || own => Fit::Closed,
+            (false, false) if self.excluded.contains(subnet) => Fit::Closed,
+            (false, false) if self.settled && !own => Fit::Leftover,
+            (false, _) => Fit::Wanted,
+        }
+    }
+}
+
+/// What an ENIConfig says, or why it cannot be gone by.
+fn refusal_of(applied: &AppliedEniConfig) -> Result<&EniConfig, Refusal> {
+    match applied {
+        AppliedEniConfig::Is(config) => Ok(config),
+        AppliedEniConfig::Untold => Err(Refusal::EniConfigUntold),
+        AppliedEniConfig::Missing { name } => Err(Refusal::EniConfigMissing { name: name.clone() }),
+        AppliedEniConfig::Wrong { name, cause } => {
+            Err(Refusal::EniConfigWrong { name: name.clone(), cause: cause.clone() })
+        }
+    }
+}
+
+/// The primary's groups, as EC2 last showed them, and as the metadata service told them while EC2 has not.
+fn groups_of_primary(ledger: &Ledger, node: &NodeIdentity) -> BTreeSet<SecurityGroupId> {
+    let primary = ledger.enis.values().find(|eni| eni.is_primary());
+    let shown = primary.and_then(|eni| eni.source.security_groups.clone());
+    shown.unwrap_or_else(|| node.security_groups.iter().cloned().collect())
+}
+
+/// ENIs of ours with other groups than they are to have follow. An ENI whose groups were never shown is left alone, as are
+/// those that are closed, for the sake of their pods; and nothing is changed before this process has read what the primary has
+/// now.
+pub(crate) fn follow_groups(sources: &Sources, ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
+    let (Some(wanted), Some(_)) = (sources.groups(), observed.reads.last_full()) else { return Vec::new() };
     if wanted.is_empty() {
         // No ENI is without a group: nobody has told them.
         return Vec::new();
@@ -36,7 +198,8 @@ pub(crate) fn follow_groups(ledger: &Ledger, observed: &Observed, now: &Now) -> 
     let api = Api::ModifyNetworkInterfaceAttribute;
     let behind = |eni: &&EniRecord| {
         follows(eni)
-            && differs(eni, &wanted)
+            && sources.fit(eni) != Fit::Closed
+            && differs(eni, wanted)
             && !observed.doubted(&eni.id)
             && observed.pause_of(api, Some(&eni.id), None, now).is_none()
             && ledger.intents_on(&eni.id).all(|intent| {

@@ -8,6 +8,7 @@ pub(crate) mod cloud;
 mod hands;
 mod oracle;
 mod properties;
+pub(crate) mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -33,8 +34,8 @@ use uuid::Uuid;
 
 use crate::{
     Choice, Desired, Ended, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage,
-    Step, activate, adopt, adopt_subnets, begin_release, call_of, cut_off, finish_release, free_addresses,
-    open, open_lease, plan, recover, report, settle,
+    Step, activate, adopt, adopt_subnets, adopt_zone, begin_release, call_of, cut_off, finish_release,
+    free_addresses, open, open_lease, plan, recover, report, settle,
 };
 use cloud::ToyCloud;
 
@@ -478,10 +479,24 @@ impl Toy {
     }
 
     pub(crate) fn read(&mut self, read: &CloudRead, began: BootTime, age_ms: u64) {
+        if let CloudRead::ZoneSubnets { .. } = read {
+            if self.cloud.denied.contains(&read.api()) {
+                let draw = self.draw();
+                self.observed.read_failed(read, began, Some(Fault::Denied), "no", &self.now, draw);
+                return;
+            }
+            let shown = self.cloud.zone();
+            self.observed.subnets_shown(read, &shown, began, &self.ledger);
+            let changes = self
+                .with_desired(|desired| adopt_zone(desired, &self.ledger, &self.observed, &shown, &self.now));
+            self.commit(&changes);
+            return;
+        }
         let views = self.cloud.read(read, age_ms);
         if let CloudRead::Subnets { subnets } = read {
             let told = |id: &SubnetId| {
-                let ipv4 = Some(*self.cloud.ranges.get(id)?);
+                let other = || self.cloud.others.get(id).map(subnet::ToySubnet::net);
+                let ipv4 = Some(self.cloud.ranges.get(id).copied().or_else(other)?);
                 Some(SubnetRecord { id: id.clone(), ipv4, ipv6: None })
             };
             let shown: Vec<SubnetRecord> = subnets.iter().filter_map(told).collect();

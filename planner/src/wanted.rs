@@ -91,6 +91,11 @@ impl WantedReads {
         });
     }
 
+    /// From when on what nothing waits for is read by a process that goes on; `None`: at once.
+    pub(crate) fn turn(&self) -> Option<BootTime> {
+        self.first.map(|first| first.full)
+    }
+
     /// Whether it has not come to the first yet.
     pub(crate) fn waits_its_turn(&self) -> bool {
         self.last_full.is_none() && self.first.is_some()
@@ -241,6 +246,11 @@ impl WantedReads {
         }
     }
 
+    /// Whether this very read is under way.
+    pub(crate) fn reads_now(&self, read: &CloudRead) -> bool {
+        self.under_way.contains(read)
+    }
+
     /// A read ended without an answer.
     pub(crate) fn failed(&mut self, read: &CloudRead) {
         self.under_way.retain(|other| other != read);
@@ -266,7 +276,7 @@ impl WantedReads {
             }
             CloudRead::InstanceEnis { .. } => self.last_full = self.last_full.max(Some(began)),
             CloudRead::AvailableEnis { .. } => self.last_unattached = self.last_unattached.max(Some(began)),
-            CloudRead::Enis { .. } => {}
+            CloudRead::Enis { .. } | CloudRead::ZoneSubnets { .. } => {}
             CloudRead::Subnets { subnets } => self.subnets_told(subnets, began, ledger),
         }
         self.paces.retain(|pacing, pace| match pacing {
@@ -448,7 +458,7 @@ fn tells_of(read: &CloudRead, eni: &EniId, ledger: &Ledger) -> bool {
     match read {
         CloudRead::InstanceEnis { .. } => ledger.enis.get(eni).is_none_or(|eni| eni.attachment().is_some()),
         CloudRead::Enis { .. } => names(read, eni),
-        CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } => false,
+        CloudRead::AvailableEnis { .. } | CloudRead::Subnets { .. } | CloudRead::ZoneSubnets { .. } => false,
     }
 }
 

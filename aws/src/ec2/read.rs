@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::operation::describe_network_interfaces::builders::DescribeNetworkInterfacesFluentBuilder;
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, Subnet, Tag};
 use holdfast_model::cloud::{CloudAnswer, CloudRead, EniView, TAG_INSTANCE};
-use holdfast_model::ids::{EniId, SubnetId};
-use holdfast_model::subnet::SubnetRecord;
+use holdfast_model::ids::{EniId, SubnetId, VpcId};
+use holdfast_model::subnet::{SubnetRecord, SubnetView};
 use holdfast_ports::cloud::{CloudError, CloudFault};
+use ipnet::Ipv4Net;
 
 use super::view;
 use crate::fault::{self, bad_answer};
@@ -22,6 +23,9 @@ const MAX_PAGES: usize = 50;
 pub(super) async fn perform(client: &Client, read: &CloudRead) -> Result<CloudAnswer, CloudError> {
     match read {
         CloudRead::Subnets { subnets } => ranges_of(client, subnets).await.map(CloudAnswer::Subnets),
+        CloudRead::ZoneSubnets { vpc, zone } => {
+            zone_subnets(client, vpc, zone).await.map(CloudAnswer::ZoneSubnets)
+        }
         CloudRead::InstanceEnis { .. } | CloudRead::AvailableEnis { .. } | CloudRead::Enis { .. } => {
             enis(client, read).await.map(CloudAnswer::Enis)
         }
@@ -44,7 +48,7 @@ async fn enis(client: &Client, read: &CloudRead) -> Result<Vec<EniView>, CloudEr
             all_pages(call).await?
         }
         CloudRead::Enis { enis } => by_id(client, enis).await?,
-        CloudRead::Subnets { .. } => BTreeMap::new(),
+        CloudRead::Subnets { .. } | CloudRead::ZoneSubnets { .. } => BTreeMap::new(),
     };
     Ok(found.into_values().collect())
 }
@@ -58,14 +62,54 @@ async fn ranges_of(client: &Client, subnets: &[SubnetId]) -> Result<Vec<SubnetRe
         .subnets()
         .iter()
         .map(|shown| {
-            let id = shown.subnet_id().ok_or_else(|| bad_answer("a subnet without its id"))?;
-            let range = shown.cidr_block().filter(|text| !text.is_empty());
-            let ipv4 = range
-                .map(|text| text.parse().map_err(|bad| bad_answer(format!("{id}: {text:?}: {bad}"))))
-                .transpose()?;
-            Ok(SubnetRecord { id: SubnetId::new(id), ipv4, ipv6: None })
+            let (id, ipv4) = named(shown)?;
+            Ok(SubnetRecord { id, ipv4, ipv6: None })
         })
         .collect()
+}
+
+fn named(shown: &Subnet) -> Result<(SubnetId, Option<Ipv4Net>), CloudError> {
+    let id = shown.subnet_id().ok_or_else(|| bad_answer("a subnet without its id"))?;
+    let range = shown.cidr_block().filter(|text| !text.is_empty());
+    let ipv4 = range
+        .map(|text| text.parse().map_err(|bad| bad_answer(format!("{id}: {text:?}: {bad}"))))
+        .transpose()?;
+    Ok((SubnetId::new(id), ipv4))
+}
+
+/// Each subnet once, as the last page shows it; all pages, or an error: one that lacks would be taken for one that nobody has
+/// tagged.
+async fn zone_subnets(client: &Client, vpc: &VpcId, zone: &str) -> Result<Vec<SubnetView>, CloudError> {
+    let call = client
+        .describe_subnets()
+        .filters(filter("vpc-id", vpc.as_str()))
+        .filters(filter("availability-zone", zone))
+        .max_results(PAGE);
+    let mut found = BTreeMap::new();
+    let mut next: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let page = call.clone().set_next_token(next.clone()).send().await.map_err(fault::of_sdk)?;
+        for shown in page.subnets() {
+            let (id, ipv4) = named(shown)?;
+            let free = shown.available_ip_address_count().unwrap_or(0);
+            let tag = |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
+            let view = SubnetView {
+                id: id.clone(),
+                ipv4,
+                free: u32::try_from(free).unwrap_or(0),
+                tags: shown.tags().iter().filter_map(tag).collect(),
+            };
+            found.insert(id, view);
+        }
+        match page.next_token().filter(|token| !token.is_empty()) {
+            None => return Ok(found.into_values().collect()),
+            Some(token) if next.as_deref() == Some(token) => {
+                return Err(bad_answer("a page that names itself as the next"));
+            }
+            Some(token) => next = Some(token.to_owned()),
+        }
+    }
+    Err(bad_answer(format!("more than {MAX_PAGES} pages")))
 }
 
 fn filter(name: &str, value: &str) -> Filter {

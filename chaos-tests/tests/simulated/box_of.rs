@@ -13,6 +13,25 @@ pub(crate) fn one_node(instance_type: &str, config: Config, seed: u64) -> Node {
 
 /// So many of them in one box, on one runtime.
 pub(crate) fn nodes(count: usize, instance_type: &str, config: Config, seed: u64) -> Vec<Node> {
+    in_box(count, instance_type, config, seed, &[])
+}
+
+/// A subnet besides the nodes' own.
+pub(crate) struct Other {
+    /// Its block.
+    pub(crate) block: &'static str,
+    /// Its tags.
+    pub(crate) tags: &'static [(&'static str, &'static str)],
+}
+
+/// The same with more subnets in their zone, and a group of pods.
+pub(crate) fn in_box(
+    count: usize,
+    instance_type: &str,
+    config: Config,
+    seed: u64,
+    others: &[Other],
+) -> Vec<Node> {
     let mut vpc = SimVpc::new(BoxConfig { seed, timing: Timing::life(), ..BoxConfig::default() });
     let net = vpc.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
     let subnet = vpc
@@ -24,6 +43,20 @@ pub(crate) fn nodes(count: usize, instance_type: &str, config: Config, seed: u64
             tags: Tags::new(),
         })
         .unwrap();
+    for other in others {
+        let tags = other.tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        vpc.add_subnet(SubnetSpec {
+            vpc: net,
+            availability_zone: "us-west-2a".to_owned(),
+            ipv4: Some(other.block.parse().unwrap()),
+            ipv6: None,
+            tags: tags.collect(),
+        })
+        .unwrap();
+    }
+    if !others.is_empty() {
+        vpc.add_security_group(&net, "pods", Tags::new()).unwrap();
+    }
     // Not the VPC's default one, which is what an ENI without a group gets.
     let group = vpc.add_security_group(&net, "nodes", Tags::new()).unwrap();
     let mut instances = Vec::new();

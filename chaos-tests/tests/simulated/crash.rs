@@ -15,6 +15,7 @@ use holdfast_model::settings::ClusterSettings;
 use tokio::task::JoinSet;
 
 use crate::box_of::{one_node, warm};
+use crate::custom;
 use crate::disk::Disk;
 use crate::node::{Life, Node, Outcome};
 use crate::steps::{Killed, Steps};
@@ -53,13 +54,28 @@ enum Plot {
     ToPrefixes,
     /// From prefixes to single addresses, under pods.
     ToAddresses,
+    /// Start, growth and release with custom networking.
+    Custom,
+    /// Custom networking switched on under pods.
+    ToCustom,
+    /// Custom networking switched off under pods.
+    FromCustom,
+    /// Another ENIConfig under pods.
+    ToAnother,
+    /// The node's own subnet full, so that others serve; then excluded.
+    Discovered,
 }
 
 impl Plot {
     /// In what pods get their addresses at the beginning and at the end.
     fn modes(self) -> (AddressMode, AddressMode) {
         match self {
-            Self::Addresses => (AddressMode::Secondary, AddressMode::Secondary),
+            Self::Addresses
+            | Self::Custom
+            | Self::ToCustom
+            | Self::FromCustom
+            | Self::ToAnother
+            | Self::Discovered => (AddressMode::Secondary, AddressMode::Secondary),
             Self::Prefixes => (AddressMode::Prefix, AddressMode::Prefix),
             Self::ToPrefixes => (AddressMode::Secondary, AddressMode::Prefix),
             Self::ToAddresses => (AddressMode::Prefix, AddressMode::Secondary),
@@ -68,29 +84,66 @@ impl Plot {
 
     fn node(self) -> Node {
         let of_type = if self == Self::Addresses { "m5.large" } else { "t3.small" };
-        one_node(of_type, in_mode(self.modes().0), 7)
+        let mut node = match self {
+            Self::Custom | Self::ToCustom | Self::FromCustom | Self::ToAnother | Self::Discovered => {
+                custom::node(of_type, in_mode(self.modes().0), 7)
+            }
+            Self::Addresses | Self::Prefixes | Self::ToPrefixes | Self::ToAddresses => {
+                return one_node(of_type, in_mode(self.modes().0), 7);
+            }
+        };
+        node.config = self.configs(&node).0;
+        if self == Self::Discovered {
+            custom::fill(&node, "10.0.0.0/20", 2);
+        }
+        node
+    }
+
+    /// The settings at the beginning and at the end.
+    fn configs(self, node: &Node) -> (Config, Config) {
+        let (first, last) = (in_mode(self.modes().0), in_mode(self.modes().1));
+        let applied = |config: &Config, block| custom::applied(node, config.clone(), block);
+        match self {
+            Self::Addresses | Self::Prefixes | Self::ToPrefixes | Self::ToAddresses | Self::Discovered => {
+                (first, last)
+            }
+            Self::Custom => (applied(&first, custom::PODS), applied(&last, custom::PODS)),
+            Self::ToCustom => (first, applied(&last, custom::PODS)),
+            Self::FromCustom => (applied(&first, custom::PODS), last),
+            Self::ToAnother => (applied(&first, custom::PODS), applied(&last, custom::OTHERS)),
+        }
     }
 
     /// The node as the next life finds it: the settings are what they were changed to.
     fn settle(self, node: &mut Node) {
-        node.config = in_mode(self.modes().1);
+        node.config = self.configs(node).1;
     }
 
     /// Changes of EC2 that it must come to.
     fn changes(self) -> &'static [&'static str] {
         match self {
             Self::Addresses | Self::Prefixes => &CHANGES,
+            Self::Custom | Self::ToCustom | Self::FromCustom | Self::ToAnother => &[
+                "CreateNetworkInterface",
+                "AttachNetworkInterface",
+                "ModifyNetworkInterfaceAttribute",
+                "DetachNetworkInterface",
+                "DeleteNetworkInterface",
+            ],
+            Self::Discovered => &["CreateNetworkInterface", "DescribeSubnets"],
             Self::ToPrefixes | Self::ToAddresses => {
                 &["AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"]
             }
         }
     }
 
-    async fn script(self, life: Life) {
+    async fn script(self, life: Life, last: Config) {
         match self {
+            Self::Custom | Self::Discovered => elsewhere(life).await,
+            Self::ToCustom | Self::FromCustom | Self::ToAnother => changed(life, last).await,
             Self::Addresses => by_address(life).await,
             Self::Prefixes => by_prefix(life).await,
-            Self::ToPrefixes | Self::ToAddresses => switched(life, self.modes().1).await,
+            Self::ToPrefixes | Self::ToAddresses => changed(life, last).await,
         }
     }
 }
@@ -149,14 +202,22 @@ async fn by_prefix(life: Life) {
     served(life.add("late", "late").await).await;
 }
 
-async fn switched(life: Life, mode: AddressMode) {
+async fn elsewhere(life: Life) {
+    tokio::join!(add(&life, 0), add(&life, 1));
+    // More than one ENI carries.
+    add_all(&life, 2..6).await;
+    del_all(&life, 1..6).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    served(life.add("late", "late").await).await;
+}
+
+async fn changed(life: Life, last: Config) {
     add_all(&life, 0..3).await;
-    let config = Arc::new(in_mode(mode));
     // A daemon that stops has nothing to answer.
-    let _stopping = life.engine.configure(config, ClusterSettings::default()).await;
+    let _stopping = life.engine.configure(Arc::new(last), ClusterSettings::default()).await;
     add_all(&life, 3..5).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
-    // What they have of the other unit goes with them.
+    // What they have of before goes with them.
     del_all(&life, 0..5).await;
     tokio::time::sleep(Duration::from_secs(200)).await;
     served(life.add("late", "late").await).await;
@@ -210,8 +271,9 @@ async fn retry_and_check(node: &Node, life: Life, death: Death) -> Vec<String> {
 /// Kills at one step; gives what is wrong after the next start.
 fn die_at(step: usize, plot: Plot, death: Death) -> Vec<String> {
     let mut node = plot.node();
+    let last = plot.configs(&node).1;
     let steps = Steps::dying_at(Some(step));
-    let outcome = node.live(&steps, |life| plot.script(life)).unwrap();
+    let outcome = node.live(&steps, |life| plot.script(life, last)).unwrap();
     assert_eq!(outcome, Outcome::Killed, "step {step} was passed in the recorded run");
     if death == Death::PowerCut {
         node.disk.lose_power();
@@ -243,7 +305,9 @@ pub(crate) fn quiet_deaths() {
 fn die_everywhere(plot: Plot, death: Death) {
     quiet_deaths();
     let recorded = Steps::default();
-    assert_eq!(plot.node().live(&recorded, |life| plot.script(life)).unwrap(), Outcome::Finished);
+    let node = plot.node();
+    let last = plot.configs(&node).1;
+    assert_eq!(node.live(&recorded, |life| plot.script(life, last)).unwrap(), Outcome::Finished);
     let names = recorded.names();
     for action in plot.changes() {
         assert!(
@@ -392,6 +456,34 @@ fn power_cut_at_every_step() {
 fn killed_at_every_step_of_a_life_with_prefixes() {
     die_everywhere(Plot::Prefixes, Death::AddedAgain);
     die_everywhere(Plot::Prefixes, Death::PowerCut);
+}
+
+#[test]
+fn killed_at_every_step_of_a_life_with_custom_networking() {
+    die_everywhere(Plot::Custom, Death::AddedAgain);
+    die_everywhere(Plot::Custom, Death::PowerCut);
+}
+
+#[test]
+fn killed_at_every_step_of_switching_custom_networking_on() {
+    die_everywhere(Plot::ToCustom, Death::MadeAnew);
+    die_everywhere(Plot::ToCustom, Death::PowerCut);
+}
+
+#[test]
+fn killed_at_every_step_of_switching_custom_networking_off() {
+    die_everywhere(Plot::FromCustom, Death::AddedAgain);
+    die_everywhere(Plot::FromCustom, Death::PowerCut);
+}
+
+#[test]
+fn killed_at_every_step_of_going_over_to_another_eni_config() {
+    die_everywhere(Plot::ToAnother, Death::AddedAgain);
+}
+
+#[test]
+fn killed_at_every_step_of_a_life_in_a_discovered_subnet() {
+    die_everywhere(Plot::Discovered, Death::AddedAgain);
 }
 
 #[test]

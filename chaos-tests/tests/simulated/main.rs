@@ -10,6 +10,7 @@ mod chance;
 mod clock;
 mod cloud;
 mod crash;
+mod custom;
 mod disk;
 mod doubt;
 mod fleet;

@@ -20,7 +20,7 @@ impl Place {
     pub(super) fn origin(&self) -> Origin {
         match self {
             Self::Environment => Origin::Environment,
-            Self::Cluster(SettingsPlace::ConfigMap(_)) => Origin::ConfigMap,
+            Self::Cluster(SettingsPlace::ConfigMap(_) | SettingsPlace::EniConfig(_)) => Origin::ConfigMap,
             Self::Cluster(SettingsPlace::NodeGroup(_)) => Origin::NodeGroup,
         }
     }
@@ -44,6 +44,11 @@ pub(crate) struct Layers<'a, F> {
 impl<'a, F: Fn(&str) -> Option<String>> Layers<'a, F> {
     pub(crate) fn new(environment: F, cluster: &'a ClusterSettings) -> Self {
         Self { environment, cluster }
+    }
+
+    /// What the cluster says.
+    pub(super) fn cluster(&self) -> &ClusterSettings {
+        self.cluster
     }
 
     /// What the environment says; empty is nothing.
@@ -86,6 +91,7 @@ const UNASKED: &[(&str, &str)] = &[
     ("ENABLE_MULTI_NIC", "false"),
     ("ENABLE_POD_ENI", "false"),
     ("ENABLE_PREFIX_DELEGATION", "false"),
+    ("ENABLE_SUBNET_DISCOVERY", "true"),
     ("NETWORK_POLICY_ENFORCING_MODE", "standard"),
     ("WARM_ENI_TARGET", "1"),
     ("WARM_PREFIX_TARGET", "1"),

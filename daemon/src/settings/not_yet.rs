@@ -17,12 +17,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
         "this version serves IPv4 only: unset it, or stay with the Amazon VPC CNI",
     ),
     (
-        "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
-        on,
-        Bad::Refused,
-        "this version takes pods' addresses from the node's own subnet only: unset it, or stay with the Amazon VPC CNI",
-    ),
-    (
         "ENABLE_POD_ENI",
         on,
         Bad::Refused,

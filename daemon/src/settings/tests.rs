@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use holdfast_model::config::Origin;
+use holdfast_model::eni_config::AppliedEniConfig;
 use serde_json::json;
 
 use super::*;
@@ -402,4 +403,39 @@ fn metrics_and_introspection_are_where_the_incumbents_are_and_can_be_switched_of
     let at = |place| told(&[("INTROSPECTION_BIND_ADDRESS", place)]).1;
     assert_eq!(at("unix:/run/x.sock"), "unix:/run/x.sock");
     assert_eq!(at("nowhere"), usual.1, "what cannot be read is as if it were not there");
+}
+
+/// What the ENIConfig says is kept beside what else the cluster says, and counts with custom networking only.
+#[test]
+fn the_eni_config_is_what_the_cluster_said_of_it_last() {
+    let source = |subnet: &str| {
+        let security_groups = Some(vec!["sg-1".to_owned()]);
+        Ok(holdfast_cluster::watch::objects::EniSource { subnet: subnet.to_owned(), security_groups })
+    };
+    let on = [("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true")];
+    let mut cluster = of_a_cluster();
+    assert_eq!(with(&on, &cluster).config.eni_config.value, Some(AppliedEniConfig::Untold));
+    for subnet in ["subnet-1", "subnet-2"] {
+        with_eni_config(&mut cluster, eni_config::layer("zone-a", Some(&source(subnet))));
+        let read = with(&on, &cluster);
+        assert!(read.refused.is_empty() && read.eni_config_names.is_some());
+        match &read.config.eni_config.value {
+            Some(AppliedEniConfig::Is(config)) => assert_eq!(config.subnet.as_str(), subnet),
+            other => panic!("{other:?}"),
+        }
+        let off = with(&[], &cluster);
+        assert_eq!((&off.config.eni_config.value, off.eni_config_names), (&None, None));
+        assert_eq!(off.config.warm.value.warm_ips, 10, "the rest counts as before");
+    }
+    assert_eq!(cluster.layers.len(), of_a_cluster().layers.len() + 1, "one at a time");
+    // No ConfigMap can say it.
+    let maps = ConfigMaps { aws_node: Some(data(&[("HOLDFAST_ENI_CONFIG", "{}")])), ..ConfigMaps::default() };
+    assert_eq!(of_cluster(&maps, &BTreeMap::new()).1.len(), 1);
+}
+
+#[test]
+fn subnets_are_discovered_unless_that_is_switched_off() {
+    assert!(with(&[], &ClusterSettings::default()).config.subnet_discovery.value);
+    let off = with(&[("ENABLE_SUBNET_DISCOVERY", "false")], &ClusterSettings::default());
+    assert!(!off.config.subnet_discovery.value);
 }

@@ -99,7 +99,7 @@ async fn introspection_has_the_incumbents_paths_and_shapes() {
         json("/v1/ipamd-env-settings").await,
         json!({
             "AWS_MANAGE_ENIS_NON_SCHEDULABLE": true, "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG": false,
-            "ENABLE_SUBNET_DISCOVERY": false, "WARM_ENI_TARGET": 1, "WARM_IP_TARGET": 0,
+            "ENABLE_SUBNET_DISCOVERY": true, "WARM_ENI_TARGET": 1, "WARM_IP_TARGET": 0,
         })
     );
     let (head, _) = get(served.address, "/v1/eni-configs").await;

@@ -275,6 +275,15 @@ fn setback(ledger: &Ledger, intent: &Intent, fault: Option<&Fault>, words: &str)
         CloudChange::Assign { eni, .. } => ledger.enis.get(eni).map(|eni| &eni.source.subnet),
         _ => None,
     };
+    let scope = match (&intent.change, fault) {
+        // It is about this subnet, or the groups there.
+        (CloudChange::CreateEni { subnet, .. }, Some(Fault::Rejected | Fault::NotFound))
+            if matches!(scope, PauseScope::Api) =>
+        {
+            PauseScope::MadeIn(subnet.clone())
+        }
+        _ => scope,
+    };
     Setback::of(api, scope, fault, words, subnet)
 }
 

@@ -140,10 +140,10 @@ fn an_eni_of_which_too_little_is_known_is_out_of_reach() {
 fn an_eni_is_idle_when_nothing_on_it_is_held_or_rests() {
     let eni = &toy().ledger.enis[&primary()];
     for (leased, cooling, idle) in [(0, 0, true), (1, 0, false), (0, 1, false), (1, 1, false)] {
-        let share = EniPool { leased, cooling, ..EniPool::empty(eni) };
+        let share = EniPool { leased, cooling, ..EniPool::empty(eni, Fit::Wanted) };
         assert_eq!(share.is_idle(), idle, "{leased} leased, {cooling} resting");
         let beside = Beside { cooling, ..Beside::default() };
-        let share = EniPool { leased, beside, ..EniPool::empty(eni) };
+        let share = EniPool { leased, beside, ..EniPool::empty(eni, Fit::Wanted) };
         assert_eq!(share.is_idle(), idle, "{leased} leased, {cooling} resting in the other unit");
     }
 }

@@ -10,9 +10,11 @@ use holdfast_model::cloud::{
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::limits::InstanceLimits;
+use holdfast_model::subnet::SubnetView;
 
 use ipnet::{IpNet, Ipv4AddrRange, Ipv4Net};
 
+use super::subnet::ToySubnet;
 use crate::Fault;
 
 /// A detachment takes this long.
@@ -40,6 +42,10 @@ pub(crate) struct ToyCloud {
     pub(crate) subnet_free: u32,
     /// Wholly free prefixes among them.
     pub(crate) blocks_free: u32,
+    /// The tags of the node's own subnet.
+    pub(crate) own_tags: BTreeMap<String, String>,
+    /// Other subnets of its zone.
+    pub(crate) others: BTreeMap<SubnetId, ToySubnet>,
     /// Whether the node's type can do prefixes.
     pub(crate) does_prefixes: bool,
     /// Whether it says what the node's type can carry.
@@ -83,6 +89,8 @@ impl ToyCloud {
             calls: Vec::new(),
             subnet_free: 10_000,
             blocks_free: 1000,
+            own_tags: BTreeMap::new(),
+            others: BTreeMap::new(),
             does_prefixes: true,
             tells_limits: true,
             groups: [SecurityGroupId::new("sg-1")].into(),
@@ -168,13 +176,36 @@ impl ToyCloud {
             return net;
         }
         self.next_prefix += 1;
-        Ipv4Net::new(Ipv4Addr::from(0x0a00_8000 + 16 * self.next_prefix), 28).unwrap()
+        Ipv4Net::new(Ipv4Addr::from(0x0a00_2000 + 16 * self.next_prefix), 28).unwrap()
     }
 
     fn lacks(ask: Ask) -> Fault {
         match ask.unit {
             Unit::Address => Fault::SubnetFull,
             Unit::Prefix => Fault::NoFreeBlock,
+        }
+    }
+
+    /// The zone's subnets, as reads show them.
+    pub(crate) fn zone(&mut self) -> Vec<SubnetView> {
+        self.calls.push(Api::DescribeSubnets);
+        let own = SubnetView {
+            id: SubnetId::new("subnet-1"),
+            ipv4: Some("10.0.0.0/18".parse().unwrap()),
+            free: self.subnet_free,
+            tags: self.own_tags.clone(),
+        };
+        std::iter::once(own).chain(self.others.iter().map(|(id, subnet)| subnet.view(id))).collect()
+    }
+
+    fn give_in(
+        &mut self,
+        subnet: &SubnetId,
+        ask: Ask,
+    ) -> Result<(BTreeSet<IpAddr>, BTreeSet<Ipv4Net>), Fault> {
+        match self.others.get_mut(subnet) {
+            Some(other) => other.give(ask),
+            None => self.give(ask),
         }
     }
 
@@ -193,6 +224,9 @@ impl ToyCloud {
     }
 
     fn take_back(&mut self, net: IpNet) {
+        if let Some(other) = self.others.values_mut().find(|other| other.has(net)) {
+            return other.take_back(net);
+        }
         match net {
             IpNet::V4(prefix) if prefix.prefix_len() < 32 => {
                 self.subnet_free += 16;
@@ -245,7 +279,7 @@ impl ToyCloud {
             return Err(Fault::Denied);
         }
         match change {
-            CloudChange::CreateEni { ask, security_groups, tags, .. } => {
+            CloudChange::CreateEni { subnet, ask, security_groups, tags, .. } => {
                 if let Some(id) = self.tokens.get(token).cloned() {
                     return match self.enis.get(&id) {
                         Some(eni) => Ok(CloudAnswer::Created(view(&id, eni))),
@@ -256,11 +290,16 @@ impl ToyCloud {
                 if self.quota_used_up {
                     return Err(Fault::EniQuota);
                 }
-                if self.subnet_free <= ask.brings() {
+                let own = subnet.as_str() == "subnet-1";
+                if !own && !self.others.contains_key(subnet) {
+                    return Err(Fault::NotFound);
+                }
+                let free = self.others.get(subnet).map_or(self.subnet_free, |other| other.free);
+                if free <= ask.brings() {
                     return Err(Self::lacks(*ask));
                 }
-                let primary = self.take(1).ok_or(Fault::SubnetFull)?;
-                let (secondary, prefixes) = self.give(*ask)?;
+                let (secondary, prefixes) = self.give_in(subnet, *ask)?;
+                let (primary, _) = self.give_in(subnet, Ask::addresses(1))?;
                 let number = self.tokens.len() + 1;
                 let id = EniId::new(format!("eni-{number:04}"));
                 self.tokens.insert(token.clone(), id.clone());
@@ -271,7 +310,7 @@ impl ToyCloud {
                     secondary,
                     prefixes,
                     groups: security_groups.iter().cloned().collect(),
-                    subnet: SubnetId::new("subnet-1"),
+                    subnet: subnet.clone(),
                     tags: tags.clone(),
                     kind: EniKind::Standard,
                     attachment: None,
@@ -321,7 +360,8 @@ impl ToyCloud {
                 if held + ask.count as usize > takes {
                     return Err(Fault::AddressLimit);
                 }
-                let (addresses, prefixes) = self.give(*ask)?;
+                let subnet = found.subnet.clone();
+                let (addresses, prefixes) = self.give_in(&subnet, *ask)?;
                 let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
                 found.secondary.extend(&addresses);
                 found.prefixes.extend(&prefixes);
@@ -402,7 +442,7 @@ impl ToyCloud {
             .filter(|(id, eni)| match read {
                 CloudRead::InstanceEnis { .. } => eni.attachment.is_some(),
                 CloudRead::Enis { enis } => enis.contains(id),
-                CloudRead::Subnets { .. } => false,
+                CloudRead::Subnets { .. } | CloudRead::ZoneSubnets { .. } => false,
                 CloudRead::AvailableEnis { instance } => {
                     eni.attachment.is_none()
                         && eni.tags.get(holdfast_model::cloud::TAG_INSTANCE).map(String::as_str)

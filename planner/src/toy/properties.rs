@@ -1,13 +1,25 @@
 //! Random lives of a node, with every fault of the toy EC2.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_model::block::Block;
 use holdfast_model::cloud::Api;
 use holdfast_model::config::{AddressMode, WarmTargets};
+use holdfast_model::eni_config::{AppliedEniConfig, EniConfig};
+use holdfast_model::ids::{SecurityGroupId, SubnetId};
 use proptest::prelude::*;
 
+use crate::toy::cloud;
+use crate::toy::subnet::{ToySubnet, tagged};
 use crate::toy::{Fate, Toy, by_address, by_eni, by_prefix};
+
+const ROLE: &str = "kubernetes.io/role/cni";
+
+/// Two that are tagged, and one that is not.
+fn others() -> BTreeMap<SubnetId, ToySubnet> {
+    [ToySubnet::nth(1, &[(ROLE, "1")]), ToySubnet::nth(2, &[(ROLE, "1")]), ToySubnet::nth(3, &[])].into()
+}
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -23,6 +35,13 @@ enum Op {
     BlocksLeft(u32),
     Switch(AddressMode),
     Targets(WarmTargets),
+    /// Custom networking, by what its ENIConfig says.
+    Custom(Option<AppliedEniConfig>),
+    Discovery(bool),
+    /// So many addresses are left in a subnet besides the node's own.
+    OtherLeft(u8, u32),
+    /// The tag of a subnet, which is seen with the next read.
+    Tagged(u8, &'static str),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -39,6 +58,30 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..3_u32).prop_map(Op::BlocksLeft),
         1 => mode().prop_map(Op::Switch),
         1 => warm().prop_map(Op::Targets),
+        1 => applied().prop_map(Op::Custom),
+        1 => any::<bool>().prop_map(Op::Discovery),
+        1 => (1..4_u8, 0..40_u32).prop_map(|(nth, left)| Op::OtherLeft(nth, left)),
+        1 => (0..4_u8, tag()).prop_map(|(nth, tag)| Op::Tagged(nth, tag)),
+    ]
+}
+
+fn tag() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just(""), Just("0"), Just("1")]
+}
+
+fn applied() -> impl Strategy<Value = Option<AppliedEniConfig>> {
+    let is = |(nth, groups): (u8, Vec<u8>)| {
+        AppliedEniConfig::Is(EniConfig {
+            name: "zone".to_owned(),
+            subnet: SubnetId::new(format!("subnet-{nth}")),
+            security_groups: groups.iter().map(|nth| SecurityGroupId::new(format!("sg-{nth}"))).collect(),
+        })
+    };
+    prop_oneof![
+        3 => Just(None),
+        4 => (1..5_u8, proptest::collection::vec(1..4_u8, 0..3)).prop_map(is).prop_map(Some),
+        1 => Just(Some(AppliedEniConfig::Untold)),
+        1 => Just(Some(AppliedEniConfig::Missing { name: "zone".to_owned() })),
     ]
 }
 
@@ -88,23 +131,83 @@ fn live(toy: &mut Toy, ops: &[Op]) {
             Op::BlocksLeft(count) => toy.cloud.blocks_free = *count,
             Op::Switch(mode) => toy.switch(*mode),
             Op::Targets(warm) => toy.config.warm.value = *warm,
+            Op::Custom(applied) => {
+                if toy.config.eni_config.value != *applied {
+                    toy.observed.made_otherwise();
+                }
+                toy.config.eni_config.value.clone_from(applied);
+            }
+            Op::Discovery(on) => toy.config.subnet_discovery.value = *on,
+            Op::OtherLeft(nth, left) => {
+                let others = toy.cloud.others.values_mut().skip(usize::from(nth - 1));
+                others.take(1).for_each(|other| (other.free, other.blocks) = (*left, *left / 16));
+            }
+            Op::Tagged(0, tag) => toy.cloud.own_tags = tagged(&[(ROLE, tag)]),
+            Op::Tagged(nth, tag) => {
+                let others = toy.cloud.others.values_mut().skip(usize::from(nth - 1));
+                others.take(1).for_each(|other| other.tags = tagged(&[(ROLE, tag)]));
+            }
         }
+    }
+}
+
+/// Whether all ENIs are made from the same as new ones are, so that they carry as much as the type can.
+fn made_alike(toy: &Toy) -> bool {
+    let (config, own) = (&toy.config, &toy.cloud.own_tags);
+    config.eni_config.value.is_none()
+        && (!config.subnet_discovery.value || own.values().all(|tag| tag != "0"))
+        && toy.cloud.others.values().all(|other| other.tags.values().all(|tag| tag != "0"))
+}
+
+/// Whether new pods get their addresses of this subnet.
+fn for_pods(toy: &Toy, subnet: &SubnetId) -> bool {
+    let own = subnet.as_str() == "subnet-1";
+    let tags =
+        if own { Some(&toy.cloud.own_tags) } else { toy.cloud.others.get(subnet).map(|other| &other.tags) };
+    let tag = tags.and_then(|tags| tags.get(ROLE)).map_or("", String::as_str);
+    let found = toy.config.subnet_discovery.value && tag == "1";
+    match &toy.config.eni_config.value {
+        None if !toy.config.subnet_discovery.value => own,
+        None => found || (own && tag != "0"),
+        Some(AppliedEniConfig::Is(config)) => found || *subnet == config.subnet,
+        Some(_) => !own,
+    }
+}
+
+/// With custom networking there is nothing on the primary and in other subnets but what pods of before have.
+fn assert_where_it_is_to_be(toy: &Toy) {
+    let Some(AppliedEniConfig::Is(_)) = &toy.config.eni_config.value else { return };
+    for (id, eni) in &toy.cloud.enis {
+        let primary = id.as_str() == "eni-primary";
+        if for_pods(toy, &eni.subnet) && !primary {
+            continue;
+        }
+        for net in cloud::view(id, eni).blocks() {
+            let used = toy.cloud.leased.iter().any(|ip| net.contains(ip));
+            assert!(used, "{net} on {id} in {} is nobody's: {:?}", eni.subnet, toy.last);
+        }
+        let empty = eni.secondary.is_empty() && eni.prefixes.is_empty();
+        assert!(primary || !empty, "{id} in {} is nobody's: {:?}", eni.subnet, toy.last);
     }
 }
 
 fn assert_all_well(toy: &mut Toy) {
     toy.fates = Box::new(|| Fate::Fine);
     (toy.cloud.subnet_free, toy.cloud.blocks_free) = (1000, 50);
+    for other in toy.cloud.others.values_mut() {
+        (other.free, other.blocks) = (1000, 50);
+    }
     toy.run_to_rest();
     // What a stale read hid, the next full one shows.
     toy.sleep(Duration::from_secs(7 * 3600));
     toy.run_to_rest();
     toy.assert_in_agreement();
+    assert_where_it_is_to_be(toy);
     // With pods in blocks of the other unit it can carry fewer, or more.
     let unit = |block: &&Block| block.occupies() && block.unit() != toy.unit();
     let mixed = toy.ledger.blocks.values().any(|block| unit(&block));
     let capacity = toy.cloud.limits.most_addresses(toy.unit()) as usize;
-    if toy.waiting() > 0 && !mixed {
+    if toy.waiting() > 0 && !mixed && made_alike(toy) {
         assert_eq!(
             toy.ledger.leases.len(),
             capacity,
@@ -113,8 +216,17 @@ fn assert_all_well(toy: &mut Toy) {
             toy.last
         );
     }
-    let idle_others = toy.ledger.blocks.values().filter(unit).filter(|block| !toy.ledger.is_somebodys(block));
-    assert_eq!(idle_others.count(), 0, "what is of the other unit goes when nobody uses it: {:?}", toy.last);
+    // What is left over elsewhere serves on until it is empty.
+    let wanted = |block: &&Block| for_pods(toy, &toy.ledger.enis[&block.eni].source.subnet);
+    let others = || toy.ledger.blocks.values().filter(unit).filter(wanted);
+    let idle_others = others().filter(|block| !toy.ledger.is_somebodys(block));
+    // While it is not known what is wanted nothing goes.
+    let known = matches!(toy.config.eni_config.value, None | Some(AppliedEniConfig::Is(_)));
+    assert!(
+        !known || idle_others.count() == 0,
+        "what is of the other unit goes when nobody uses it: {:?}",
+        toy.last
+    );
     // No oscillation: left alone for a day, it only looks.
     toy.cloud.calls.clear();
     for _ in 0..24 {
@@ -122,7 +234,10 @@ fn assert_all_well(toy: &mut Toy) {
         toy.run_to_rest();
     }
     assert!(
-        toy.cloud.calls.iter().all(|api| *api == Api::DescribeNetworkInterfaces),
+        toy.cloud
+            .calls
+            .iter()
+            .all(|api| [Api::DescribeNetworkInterfaces, Api::DescribeSubnets].contains(api)),
         "oscillates: {:?}",
         toy.cloud.calls
     );
@@ -140,6 +255,7 @@ proptest! {
         small in any::<bool>(),
     ) {
         let mut toy = Toy::new(if small { "t3.small" } else { "t3.medium" }, warm);
+        toy.cloud.others = others();
         toy.switch(mode);
         let mut turn = 0;
         toy.fates = Box::new(move || {
@@ -157,6 +273,7 @@ proptest! {
         ops in proptest::collection::vec(op(), 1..60),
     ) {
         let mut toy = Toy::new("t3.medium", warm);
+        toy.cloud.others = others();
         toy.switch(mode);
         live(&mut toy, &ops);
         assert_all_well(&mut toy);

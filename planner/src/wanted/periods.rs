@@ -19,7 +19,7 @@ pub(super) const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// How often each listing is read although nothing calls for it: the safety net against what no hint tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Periods {
-    pub(super) full: Duration,
+    pub(crate) full: Duration,
     pub(super) unattached: Duration,
 }
 

@@ -7,6 +7,10 @@ use holdfast_model::settings::{ClusterSettings, SettingText, SettingsLayer, Sett
 
 use super::{BadRecord, Record};
 
+/// What the place of an ENIConfig is written as begins with: no ConfigMap has a name with a slash. A version that does not know it
+/// takes it for a ConfigMap whose one value is no setting, and so for nothing.
+const ENI_CONFIG: &str = "eniconfigs/";
+
 impl Record for ClusterSettings {
     type Frozen = v3::Settings;
 
@@ -23,6 +27,9 @@ fn freeze_layer(layer: &SettingsLayer) -> v3::SettingsLayer {
     let place = match &layer.place {
         SettingsPlace::ConfigMap(name) => v3::SettingsPlace::ConfigMap { name: name.clone() },
         SettingsPlace::NodeGroup(name) => v3::SettingsPlace::NodeGroup { name: name.clone() },
+        SettingsPlace::EniConfig(name) => {
+            v3::SettingsPlace::ConfigMap { name: format!("{ENI_CONFIG}{name}") }
+        }
     };
     let setting = |(variable, given): (&String, &SettingText)| v3::Setting {
         variable: variable.clone(),
@@ -34,7 +41,10 @@ fn freeze_layer(layer: &SettingsLayer) -> v3::SettingsLayer {
 
 fn thaw_layer(frozen: v3::SettingsLayer) -> Result<SettingsLayer, BadRecord> {
     let place = match frozen.place {
-        v3::SettingsPlace::ConfigMap { name } => SettingsPlace::ConfigMap(name),
+        v3::SettingsPlace::ConfigMap { name } => match name.strip_prefix(ENI_CONFIG) {
+            Some(name) => SettingsPlace::EniConfig(name.to_owned()),
+            None => SettingsPlace::ConfigMap(name),
+        },
         v3::SettingsPlace::NodeGroup { name } => SettingsPlace::NodeGroup(name),
     };
     let mut layer = SettingsLayer { place, values: BTreeMap::default() };
@@ -44,4 +54,29 @@ fn thaw_layer(frozen: v3::SettingsLayer) -> Result<SettingsLayer, BadRecord> {
         }
     }
     Ok(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A version that knows of no ENIConfig reads them as ConfigMaps, and none of their values as a setting.
+    #[test]
+    fn an_eni_config_comes_back_as_one_and_no_config_map_is_taken_for_it() {
+        let layer = |place| SettingsLayer {
+            place,
+            values: [("X".to_owned(), SettingText { key: "spec".to_owned(), text: "{}".to_owned() })].into(),
+        };
+        let said = ClusterSettings {
+            layers: vec![
+                layer(SettingsPlace::ConfigMap("eniconfigs".to_owned())),
+                layer(SettingsPlace::NodeGroup("eniconfigs/zone-a".to_owned())),
+                layer(SettingsPlace::EniConfig("zone-a".to_owned())),
+            ],
+        };
+        let frozen = said.freeze();
+        let name = "eniconfigs/zone-a".to_owned();
+        assert_eq!(frozen.layers[2].place, v3::SettingsPlace::ConfigMap { name });
+        assert_eq!(ClusterSettings::thaw(frozen).ok(), Some(said));
+    }
 }

@@ -7,6 +7,8 @@ pub(crate) enum Mode {
     Secondary,
     /// Delegated /28 prefixes.
     Prefix,
+    /// Secondary addresses of another subnet than the node's own, as an ENIConfig says.
+    Custom,
 }
 
 impl Mode {
@@ -14,6 +16,7 @@ impl Mode {
     pub(crate) fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Secondary => &[],
+            Self::Custom => &[("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true")],
             // Or an m5.large would have room for 432 pods.
             Self::Prefix => &[("ENABLE_PREFIX_DELEGATION", "true"), ("HOLDFAST_MAX_PODS", "32")],
         }
@@ -22,7 +25,7 @@ impl Mode {
     /// How many ENIs the pods of a node are on, at least: a prefix more is no reason for another ENI.
     pub(crate) fn enis(self) -> usize {
         match self {
-            Self::Secondary => 2,
+            Self::Secondary | Self::Custom => 2,
             Self::Prefix => 1,
         }
     }
@@ -30,16 +33,39 @@ impl Mode {
     /// How many blocks are asked for one by one after the first ones: the second prefix.
     pub(crate) fn later_blocks(self) -> usize {
         match self {
-            Self::Secondary => 0,
+            Self::Secondary | Self::Custom => 0,
             Self::Prefix => 1,
         }
     }
 
-    /// Pods that an m5.large carries with these settings: nine on each of three ENIs, or those of two prefixes.
+    /// Pods that an m5.large carries with these settings: nine on each of three ENIs, on each but the primary one, or those of two
+    /// prefixes.
     pub(crate) fn room(self) -> usize {
         match self {
             Self::Secondary => 27,
             Self::Prefix => 32,
+            Self::Custom => 18,
+        }
+    }
+
+    /// The subnets of pods, where they are not the nodes' own: what is added to the scenario, one for each zone.
+    pub(crate) fn subnets(self) -> &'static str {
+        match self {
+            Self::Secondary | Self::Prefix => "",
+            Self::Custom => SUBNETS_OF_PODS,
         }
     }
 }
+
+/// In a block of their own, as where the VPC's first one has become too small.
+const SUBNETS_OF_PODS: &str = r#"
+[[subnet]]
+name = "pods-a"
+zone = "us-west-2a"
+cidr = "100.64.0.0/20"
+
+[[subnet]]
+name = "pods-b"
+zone = "us-west-2b"
+cidr = "100.64.16.0/20"
+"#;

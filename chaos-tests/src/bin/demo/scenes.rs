@@ -3,6 +3,7 @@
 mod bounds;
 mod check;
 mod crash;
+mod eni_configs;
 mod packets;
 mod rest;
 mod truth;
@@ -48,7 +49,7 @@ const DELETED_UNHEARD: usize = 3;
 pub(crate) fn play(report: &mut Report, arguments: &Arguments) -> anyhow::Result<()> {
     let mut summary = Summary::default();
     report.step("A VPC in a box");
-    let mut stage = raise(report)?;
+    let mut stage = raise(report, arguments.mode)?;
     let played = perform(report, &mut stage, arguments, &mut summary)
         .and_then(|()| take_down_pods(report, &mut stage, arguments.mode, &mut summary));
     if played.is_err() {
@@ -79,6 +80,9 @@ fn perform(
 
     report.step("Packets");
     packets::flow(report, stage, arguments.mode.enis(), summary)?;
+    if arguments.mode == Mode::Custom {
+        eni_configs::hold(report, stage)?;
+    }
     packets::spoof(report, stage)?;
 
     report.step("SIGKILL in the middle of ADD");
@@ -94,8 +98,8 @@ fn perform(
     truth::agree(report, stage)
 }
 
-fn raise(report: &mut Report) -> anyhow::Result<Stage> {
-    let rig = Rig::up(SCENARIO)?;
+fn raise(report: &mut Report, mode: Mode) -> anyhow::Result<Stage> {
+    let rig = Rig::up(&format!("{SCENARIO}{}", mode.subnets()))?;
     report.held("EC2, IMDS, a router that forwards only what EC2 shows, an internet host");
     let mut places = Vec::new();
     for name in rig.node_names().map(str::to_owned).collect::<Vec<_>>() {
@@ -113,6 +117,9 @@ fn start_daemons(
     mode: Mode,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
+    if mode == Mode::Custom {
+        eni_configs::write(report, stage)?;
+    }
     for place in &mut stage.places {
         for (name, value) in mode.settings() {
             place.node.set(name, value);

@@ -56,6 +56,7 @@ impl Cloud for CountedCloud {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         let which = match call {
             CloudCall::Change { .. } | CloudCall::Read(CloudRead::Subnets { .. }) => "",
+            CloudCall::Read(CloudRead::ZoneSubnets { .. }) => " of the zone",
             CloudCall::Read(CloudRead::InstanceEnis { .. }) => " of the instance",
             CloudCall::Read(CloudRead::AvailableEnis { .. }) => " unattached",
             CloudCall::Read(CloudRead::Enis { .. }) => " by id",

@@ -87,7 +87,7 @@ fn a_burst_takes_one_call_and_two_rounds() {
     assert!(rounds <= 2, "{rounds}");
     toy.run_to_rest();
     assert_eq!((toy.shape(), toy.cloud.count(Api::AssignPrivateIpAddresses)), (vec![8], 1));
-    assert_eq!(toy.cloud.calls.len(), 1 + 2, "and the two reads of every start: {:?}", toy.cloud.calls);
+    assert_eq!(toy.cloud.calls.len(), 1 + 3, "and the three reads of every start: {:?}", toy.cloud.calls);
 }
 
 /// More than one ENI carries: each further one is asked with all that it is to have.

@@ -41,9 +41,9 @@ fn within(what: &str, took: &Latencies, median: Duration, longest: Duration) -> 
     Ok(())
 }
 
-/// A start looks at what is attached and at its surroundings; an ENI is made, attached, told to end with its node, and
+/// A start looks at what is attached, at its surroundings and at the zone's subnets; an ENI is made, attached, told to end with its node, and
 /// seen to come; each node fills its primary ENI.
-const CALLS_OF_A_START: usize = 2;
+const CALLS_OF_A_START: usize = 3;
 const CALLS_OF_AN_ENI: usize = 5;
 const CALLS_OF_A_NODE: usize = 3;
 const CALLS_OF_A_BLOCK: usize = 2;
