@@ -18,7 +18,7 @@ use crate::host::{eni_wiring, wants_set_up};
 use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{Pool, targets};
-use crate::proof::Brake;
+use crate::proof::Accord;
 use crate::reading::TOMBSTONE;
 use crate::shrink::MINIMUM_ENI_AGE;
 use crate::step::Step;
@@ -52,16 +52,16 @@ pub(crate) fn advance(
     let Some(node) = &ledger.node else { return steps };
     let mut surplus = surplus_slots(desired, ledger);
     let mut level = pool.level;
-    let brake = Brake::off(ledger, observed, now);
+    let accord = Accord::reached(ledger, observed, now);
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot()));
     for eni in enis {
         let pause = |api| observed.pause_of(api, Some(&eni.id), None, now);
         let waits = busy(ledger, &eni.id) || observed.doubted(&eni.id);
-        let idle = brake.as_ref().and_then(|brake| brake.eni(eni));
+        let idle = accord.as_ref().and_then(|accord| accord.eni(eni));
         let give_up = || {
-            let change = brake.as_ref()?.unattached(eni)?.give_up(now)?;
+            let change = accord.as_ref()?.unattached(eni)?.give_up(now)?;
             Some(Step::Adjust(vec![change]))
         };
         match &eni.phase {

@@ -22,7 +22,7 @@ use crate::grow::{Growth, without_prefixes};
 use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{EniPool, Pool, targets};
-use crate::proof::Brake;
+use crate::proof::Accord;
 use crate::step::Step;
 
 #[cfg(test)]
@@ -59,9 +59,9 @@ pub(crate) fn shrink(
     if !observed.may_change(desired) || pool.level.waiting > 0 || growing {
         return Vec::new();
     }
-    let Some(brake) = Brake::off(ledger, observed, now) else { return Vec::new() };
+    let Some(accord) = Accord::reached(ledger, observed, now) else { return Vec::new() };
     let targets = targets(desired);
-    let giving = Giving { observed, pool, brake: &brake, now };
+    let giving = Giving { observed, pool, accord: &accord, now };
     if targets.short(&pool.level) > 0 {
         // What will be asked for again needs no room made.
         let stays = grown.refusal.as_ref().is_none_or(Refusal::is_outage);
@@ -75,12 +75,12 @@ pub(crate) fn shrink(
     // The highest slot first: leases go to the lowest, so that one is the likeliest to stay empty.
     let released = pool.enis.iter().rev().find(|share| {
         share.is_idle()
-            && brake.surplus(share.eni).is_some()
+            && accord.surplus(share.eni).is_some()
             && targets.spare(&level, share.free)
             && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))
     });
     if let Some(share) = released
-        && let Some(change) = brake.surplus(share.eni).and_then(|idle| idle.drain(now))
+        && let Some(change) = accord.surplus(share.eni).and_then(|idle| idle.drain(now))
     {
         steps.push(Step::Adjust(vec![change]));
         level.free = level.free.saturating_sub(share.free);
@@ -109,7 +109,7 @@ enum Which {
 struct Giving<'a> {
     observed: &'a Observed,
     pool: &'a Pool<'a>,
-    brake: &'a Brake<'a>,
+    accord: &'a Accord<'a>,
     now: &'a Now,
 }
 
@@ -152,7 +152,7 @@ impl<'a> Giving<'a> {
             let idle = if which == Which::Others { &share.beside.idle } else { &share.idle };
             let nets: Vec<IpNet> = idle.iter().rev().take(left).copied().collect();
             let count = nets.len();
-            if let Some(idle) = self.brake.blocks(share.eni, nets) {
+            if let Some(idle) = self.accord.blocks(share.eni, nets) {
                 // What waits for a look is as good as given back: others do not go in its place.
                 steps.extend(looks.seen(share.eni).map(|seen| Step::Open(idle.unassign(seen))));
                 left -= count;

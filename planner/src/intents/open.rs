@@ -10,7 +10,7 @@ use holdfast_model::time::{Now, WallTime};
 
 use crate::claims::{busy, claimed_slots};
 use crate::observed::Observed;
-use crate::proof::{Brake, Seen};
+use crate::proof::{Accord, Seen};
 use crate::source::follows;
 
 /// Makes a planned change an intent: the changes to commit before the call is sent. `None` when the ledger no
@@ -27,7 +27,7 @@ pub fn open(
     if ledger.intents.contains_key(&id) {
         return None;
     }
-    if change.gives_back() && !Brake::off(ledger, observed, now)?.allows(&change) {
+    if change.gives_back() && !Accord::reached(ledger, observed, now)?.allows(&change) {
         return None;
     }
     let mut changes = Vec::new();
