@@ -119,7 +119,7 @@ impl<W: World> Engine<W> {
             self.observed.given_up(id);
             return;
         };
-        if !planner::may_leave(self.book.ledger(), &self.observed, intent, &self.now()) {
+        if !planner::may_leave(&self.desired(), self.book.ledger(), &self.observed, intent, &self.now()) {
             // It stays open, and the next plan reads first.
             self.observed.given_up(id);
             return;

@@ -5,6 +5,7 @@
 //! word has one meaning everywhere. Start reading at [`ledger`]: it is what the daemon remembers.
 
 pub mod block;
+pub mod brake;
 mod chain;
 pub mod cloud;
 pub mod config;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::block::Unit;
+use crate::brake::Brake;
 use crate::cloud::Api;
 use crate::ids::{EniId, SubnetId};
 
@@ -146,6 +147,18 @@ pub enum Refusal {
     /// EC2 may not be changed (`DISABLE_NETWORK_RESOURCE_PROVISIONING`), so the pool is what it is.
     #[error("no free address, and DISABLE_NETWORK_RESOURCE_PROVISIONING keeps the pool from growing")]
     ProvisioningDisabled,
+    /// The operator's brake keeps the pool from it.
+    #[error("{}", braked(*.brake))]
+    Braked {
+        /// How hard it is pulled.
+        brake: Brake,
+    },
+    /// The node takes no new pods, and the pool of such a one does not grow (`AWS_MANAGE_ENIS_NON_SCHEDULABLE`).
+    #[error(
+        "no free address, and this node is cordoned: its pool does not grow before it is schedulable again, unless \
+         AWS_MANAGE_ENIS_NON_SCHEDULABLE is true"
+    )]
+    Cordoned,
     /// The ledger cannot be written.
     #[error("the ledger cannot be written: {cause}")]
     LedgerClosed {
@@ -201,6 +214,8 @@ impl Refusal {
             Self::LinkAwaited { .. } => "LinkAwaited",
             Self::EniTaken { .. } => "NetworkInterfaceTaken",
             Self::ProvisioningDisabled => "ProvisioningDisabled",
+            Self::Braked { .. } => "OperatorsBrake",
+            Self::Cordoned => "NodeCordoned",
             Self::LedgerClosed { .. } => "LedgerClosed",
             Self::AllCooling { .. } => "AddressesResting",
             Self::EniFull { .. } => "NetworkInterfaceFull",
@@ -223,6 +238,18 @@ fn instance_full(addresses: u32, instance_type: &str, set_aside: u32) -> String 
         "{all}, or set aside because something on this host uses them that no lease explains ({set_aside}; `holdfast dump` \
          lists them): each serves again when what uses it has gone"
     )
+}
+
+fn braked(brake: Brake) -> String {
+    let pulled = format!("the operator's brake is on ({}={brake})", Brake::SETTING);
+    match brake {
+        Brake::None | Brake::Release => {
+            format!(
+                "{pulled}: what holds the room on this node's network interfaces is not given back before it is off"
+            )
+        }
+        Brake::All => format!("no free address, and {pulled}: EC2 is not called before it is off"),
+    }
 }
 
 fn other_unit(unit: Unit, held: u32) -> String {

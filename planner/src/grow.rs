@@ -25,6 +25,7 @@ use holdfast_model::uses::Use;
 
 use crate::claims::{busy, claimed_slots, lowest_free_slot};
 use crate::desired::Desired;
+use crate::lifecycle::is_left_alone;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
@@ -68,7 +69,9 @@ pub(crate) fn growth(
     let short = targets.short(&pool.level);
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
-        let stalled = (pool.level.waiting > 0).then(|| held_up(observed, now)).flatten();
+        let stalled = (pool.level.waiting > 0)
+            .then(|| forbidden(desired, observed).or_else(|| held_up(observed, now)))
+            .flatten();
         return Growth { changes: Vec::new(), refusal: stalled };
     }
     let Some(node) = ledger.node.as_ref() else {
@@ -77,8 +80,8 @@ pub(crate) fn growth(
     if observed.unsure_who {
         return Growth::refused(Refusal::NotReady);
     }
-    if desired.config.provisioning_disabled.value {
-        return Growth::refused(Refusal::ProvisioningDisabled);
+    if let Some(refusal) = forbidden(desired, observed) {
+        return Growth::refused(refusal);
     }
     let hidden = !ledger.enis.values().any(EniRecord::is_primary);
     // What is attached, and so what can be added, is not known. Where EC2 was read and does not show the first ENI
@@ -243,6 +246,20 @@ pub(crate) fn growth(
     grown
 }
 
+/// What somebody has forbidden, so that the pool stays as it is.
+pub(crate) fn forbidden(desired: &Desired<'_>, observed: &Observed) -> Option<Refusal> {
+    let brake = desired.brake();
+    if brake.is_silent() {
+        Some(Refusal::Braked { brake })
+    } else if desired.config.provisioning_disabled.value {
+        Some(Refusal::ProvisioningDisabled)
+    } else if is_left_alone(desired, observed) {
+        Some(Refusal::Cordoned)
+    } else {
+        None
+    }
+}
+
 /// Whether an ENI of ours is there or being made.
 fn one_is_ours(ledger: &Ledger) -> bool {
     ledger.enis.values().any(EniRecord::holds_slot)
@@ -266,6 +283,9 @@ fn limit_reached(
         Unit::Prefix => Unit::Address,
     };
     let held = blocks.filter(|block| block.occupies() && block.unit() == unit).count();
+    if held > 0 && desired.brake().keeps() {
+        return Refusal::Braked { brake: desired.brake() };
+    }
     if held > 0 {
         return Refusal::OtherUnit { unit, held: u32::try_from(held).unwrap_or(u32::MAX) };
     }

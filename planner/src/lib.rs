@@ -18,6 +18,7 @@
 
 pub mod adopt;
 mod agenda;
+mod brake;
 pub mod budget;
 pub mod choose;
 mod claims;

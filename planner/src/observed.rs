@@ -68,8 +68,8 @@ pub struct Call {
 
 /// What this process has seen and has under way.
 ///
-/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `traces` and
-/// `jitter` itself.
+/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `traces`, `cordoned`
+/// and `jitter` itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// ADDs that are held because no address is free, by pool.
@@ -104,6 +104,8 @@ pub struct Observed {
     /// The primary ENI that the ledger knows has no link here, and metadata has not said who we are: nothing is changed in
     /// EC2, where it might be another instance's.
     pub(crate) unsure_who: bool,
+    /// The node takes no new pods, as far as the cluster has said.
+    pub cordoned: bool,
     /// This process's share of jitter for periodic reads, drawn once.
     pub jitter: Duration,
 }

@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::grow::{Growth, without_prefixes};
+use crate::lifecycle::is_left_alone;
 use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{EniPool, Pool, targets};
@@ -56,7 +57,7 @@ pub(crate) fn shrink(
             CloudChange::CreateEni { .. } | CloudChange::AttachEni { .. } | CloudChange::Assign { .. }
         )
     }) || pool.enis.iter().any(|share| share.eni.phase == EniPhase::Available);
-    if !observed.may_change(desired) || pool.level.waiting > 0 || growing {
+    if !observed.may_change(desired) || desired.brake().keeps() || pool.level.waiting > 0 || growing {
         return Vec::new();
     }
     let Some(accord) = Accord::reached(ledger, observed, now) else { return Vec::new() };
@@ -73,8 +74,10 @@ pub(crate) fn shrink(
     let mut steps = Vec::new();
     let mut level = pool.level;
     // The highest slot first: leases go to the lowest, so that one is the likeliest to stay empty.
+    let stays = is_left_alone(desired, observed);
     let released = pool.enis.iter().rev().find(|share| {
-        share.is_idle()
+        !stays
+            && share.is_idle()
             && accord.surplus(share.eni).is_some()
             && targets.spare(&level, share.free)
             && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))

@@ -157,7 +157,7 @@ impl Toy {
         assert_eq!(found, [], "after {changes:?}");
     }
 
-    fn with_desired<T>(&self, f: impl FnOnce(&Desired<'_>) -> T) -> T {
+    pub(crate) fn with_desired<T>(&self, f: impl FnOnce(&Desired<'_>) -> T) -> T {
         f(&Desired { config: &self.config, limits: self.limits.clone() })
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_model::block::Block;
+use holdfast_model::brake::Brake;
 use holdfast_model::cloud::Api;
 use holdfast_model::config::{AddressMode, WarmTargets};
 use proptest::prelude::*;
@@ -23,6 +24,8 @@ enum Op {
     BlocksLeft(u32),
     Switch(AddressMode),
     Targets(WarmTargets),
+    Brake(Brake),
+    Cordon(bool),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -39,6 +42,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..3_u32).prop_map(Op::BlocksLeft),
         1 => mode().prop_map(Op::Switch),
         1 => warm().prop_map(Op::Targets),
+        1 => brake().prop_map(Op::Brake),
+        1 => any::<bool>().prop_map(Op::Cordon),
     ]
 }
 
@@ -59,6 +64,10 @@ fn mode() -> impl Strategy<Value = AddressMode> {
     prop_oneof![Just(AddressMode::Secondary), Just(AddressMode::Prefix)]
 }
 
+fn brake() -> impl Strategy<Value = Brake> {
+    prop_oneof![2 => Just(Brake::None), 1 => Just(Brake::Release), 1 => Just(Brake::All)]
+}
+
 fn warm() -> impl Strategy<Value = WarmTargets> {
     prop_oneof![
         (0..3_u32).prop_map(by_eni),
@@ -70,6 +79,7 @@ fn warm() -> impl Strategy<Value = WarmTargets> {
 
 fn live(toy: &mut Toy, ops: &[Op]) {
     for op in ops {
+        let called = toy.cloud.calls.len();
         match op {
             Op::Add(count) => toy.add_pods(*count),
             Op::Delete(nth) => toy.delete_pod(*nth),
@@ -88,11 +98,29 @@ fn live(toy: &mut Toy, ops: &[Op]) {
             Op::BlocksLeft(count) => toy.cloud.blocks_free = *count,
             Op::Switch(mode) => toy.switch(*mode),
             Op::Targets(warm) => toy.config.warm.value = *warm,
+            Op::Brake(brake) => toy.config.brake.value = *brake,
+            Op::Cordon(cordoned) => toy.observed.cordoned = *cordoned,
         }
+        assert_held_back(toy, called);
     }
 }
 
+/// What somebody has forbidden was not called for since so many calls.
+fn assert_held_back(toy: &Toy, called: usize) {
+    let brake = toy.config.brake.value;
+    let cordoned = toy.observed.cordoned;
+    let forbidden = |api: &Api| match api {
+        Api::UnassignPrivateIpAddresses | Api::DeleteNetworkInterface => brake.keeps(),
+        Api::DetachNetworkInterface => brake.keeps() || cordoned,
+        _ => brake.is_silent(),
+    };
+    let calls = &toy.cloud.calls[called..];
+    assert!(!calls.iter().any(forbidden), "{brake}, cordoned {cordoned}: {calls:?}");
+}
+
 fn assert_all_well(toy: &mut Toy) {
+    toy.config.brake.value = Brake::None;
+    toy.observed.cordoned = false;
     toy.fates = Box::new(|| Fate::Fine);
     (toy.cloud.subnet_free, toy.cloud.blocks_free) = (1000, 50);
     toy.run_to_rest();
