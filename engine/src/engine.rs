@@ -288,6 +288,10 @@ impl<W: World> Engine<W> {
                 self.configure(config, said);
                 reply.send(()).ok();
             }
+            Request::Cordon { cordoned, reply } => {
+                self.observed.cordoned = cordoned;
+                reply.send(()).ok();
+            }
             Request::Stop { reply } => self.stop(reply),
         }
     }

@@ -68,6 +68,11 @@ impl EngineHandle {
         self.ask(|reply| Request::Configure { config, said, reply }).await
     }
 
+    /// Whether the node takes new pods, as the cluster says. Until it has said so, it does.
+    pub async fn cordon(&self, cordoned: bool) -> Result<(), Stopped> {
+        self.ask(|reply| Request::Cordon { cordoned, reply }).await
+    }
+
     /// The whole state.
     pub async fn dump(&self) -> Result<Dump, Stopped> {
         self.ask(|reply| Request::Dump { reply }).await

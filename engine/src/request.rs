@@ -153,6 +153,10 @@ pub(crate) enum Request {
         said: ClusterSettings,
         reply: oneshot::Sender<()>,
     },
+    Cordon {
+        cordoned: bool,
+        reply: oneshot::Sender<()>,
+    },
     Dump {
         reply: oneshot::Sender<Dump>,
     },

@@ -24,6 +24,8 @@ use crate::shrink::MINIMUM_ENI_AGE;
 use crate::step::Step;
 
 #[cfg(test)]
+mod cordoned;
+#[cfg(test)]
 mod tests;
 
 /// An ENI that EC2 refuses to attach for this long is deleted, unless EC2 is merely slow.
@@ -156,7 +158,7 @@ pub(crate) fn take_back(
     pool: &Pool<'_>,
     now: &Now,
 ) -> Option<Step> {
-    let stays = desired.brake().keeps();
+    let stays = desired.brake().keeps() || is_left_alone(desired, observed);
     let wanted = desired.limits.is_some() && targets(desired).short(&pool.level) > 0;
     if !stays && (!wanted || surplus_slots(desired, ledger) > 0) {
         return None;

@@ -5,6 +5,7 @@
 
 mod away;
 mod box_of;
+mod braked;
 mod burst;
 mod chance;
 mod clock;
