@@ -288,6 +288,7 @@ impl<W: World> Engine<W> {
                 self.configure(config, said);
                 reply.send(()).ok();
             }
+            Request::Denial { reply } => drop(reply.send(self.observed.denial(&self.now()).cloned())),
             Request::Cordon { cordoned, reply } => {
                 self.observed.cordoned = cordoned;
                 reply.send(()).ok();

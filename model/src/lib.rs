@@ -9,6 +9,7 @@ pub mod brake;
 mod chain;
 pub mod cloud;
 pub mod config;
+pub mod denial;
 pub mod eni;
 pub mod host;
 pub mod ids;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::Unit;
 use crate::brake::Brake;
 use crate::cloud::Api;
+use crate::denial::Denial;
 use crate::ids::{EniId, SubnetId};
 
 /// What is wrong with the credentials that EC2 is called with. None of it says anything about the role's rights.
@@ -85,10 +86,12 @@ pub enum Refusal {
         api: Api,
     },
     /// The node's role lacks a right.
-    #[error("not allowed to call ec2:{api:?}: add it to the node role's policy")]
+    #[error("{}", denied(*.api, .denial))]
     Denied {
         /// Which call.
         api: Api,
+        /// Which right, and for what.
+        denial: Denial,
     },
     /// EC2 cannot tell who calls, so that nothing is known of the rights.
     #[error("{}", credentials(*.api, *.fault, .cause))]
@@ -238,6 +241,11 @@ fn instance_full(addresses: u32, instance_type: &str, set_aside: u32) -> String 
         "{all}, or set aside because something on this host uses them that no lease explains ({set_aside}; `holdfast dump` \
          lists them): each serves again when what uses it has gone"
     )
+}
+
+fn denied(api: Api, denial: &Denial) -> String {
+    let own = denial.action == format!("ec2:{api:?}");
+    if own { denial.to_string() } else { format!("{denial}; {api:?} needs it") }
 }
 
 fn braked(brake: Brake) -> String {

@@ -544,6 +544,11 @@ impl Observed {
         self.pauses.credentials_can_be_had(now);
     }
 
+    /// The right that a call was found to lack last, whatever it was for; `None`: all that was called was allowed, or is forgotten.
+    pub fn denial(&self, now: &Now) -> Option<&Refusal> {
+        self.pauses.denial(now)
+    }
+
     /// The pause that holds back this call at this instant.
     pub fn pause_of(
         &self,
