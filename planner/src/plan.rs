@@ -75,7 +75,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
     }
     if observed.may_change(desired) {
-        steps.extend(source::follow_groups(ledger, observed, now));
+        steps.extend(source::follow_groups(ledger, observed, now, &mut looks));
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let grown = growth(desired, ledger, observed, &pool, now);
@@ -126,6 +126,8 @@ fn repeats(
         match &intent.change {
             change if change.gives_back() => looks.seen(record).is_some(),
             CloudChange::AttachEni { .. } => looks.known(record),
+            // Somebody may have set others meanwhile. The read settles it.
+            CloudChange::SetSecurityGroups { .. } => looks.seen(record).is_some(),
             _ => true,
         }
     };
