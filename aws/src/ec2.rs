@@ -100,6 +100,7 @@ impl Ec2Cloud {
         match call {
             CloudCall::Change { change, token } => change::perform(&self.0.client(), change, token).await,
             CloudCall::Read(read) => read::perform(&self.0.client(), read).await,
+            CloudCall::Tag { eni, tags } => change::tag(&self.0.client(), eni, tags).await,
         }
     }
 }
@@ -120,6 +121,7 @@ impl Cloud for Ec2Cloud {
 fn subject(call: &CloudCall) -> String {
     match call {
         CloudCall::Change { change: CloudChange::CreateEni { subnet, .. }, .. } => subnet.to_string(),
+        CloudCall::Tag { eni, .. } => eni.to_string(),
         CloudCall::Change { change, .. } => change.eni().map(ToString::to_string).unwrap_or_default(),
         CloudCall::Read(CloudRead::InstanceEnis { instance } | CloudRead::AvailableEnis { instance }) => {
             instance.to_string()

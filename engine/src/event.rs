@@ -70,6 +70,12 @@ pub(crate) enum Event {
     Identity(Result<NodeIdentity, MetadataError>),
     /// The metadata service gave a hint.
     Hint(Result<MetadataHint, MetadataError>),
+    /// EC2 added tags, or not.
+    Tagged {
+        eni: EniId,
+        tags: BTreeMap<String, String>,
+        result: Result<CloudAnswer, CloudError>,
+    },
     /// EC2 said what the node's type can carry, or not.
     Limits {
         instance_type: String,
@@ -107,6 +113,7 @@ impl std::fmt::Debug for Event {
             Self::Read { .. } => "Read",
             Self::Identity(_) => "Identity",
             Self::Hint(_) => "Hint",
+            Self::Tagged { .. } => "Tagged",
             Self::Limits { .. } => "Limits",
             Self::EniSetUp { .. } => "EniSetUp",
             Self::HostSeen(_) => "HostSeen",

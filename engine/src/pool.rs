@@ -1,5 +1,7 @@
 //! EC2: carries out what the planner decides, and brings back what came of it.
 
+use std::collections::BTreeMap;
+
 use holdfast_model::chain;
 use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
 use holdfast_model::ids::{EniId, IntentId};
@@ -70,6 +72,16 @@ impl<W: World> Engine<W> {
                 self.beside(async move {
                     let result = cloud.perform(&CloudCall::Read(read.clone())).await;
                     Event::Read { read, began, result }
+                });
+            }
+            Step::Tag { eni, tags } => {
+                self.observed.tagging_began(&eni, now);
+                tracing::info!(%eni, ?tags, "tagging");
+                let cloud = self.ports.cloud.clone();
+                self.beside(async move {
+                    let result =
+                        cloud.perform(&CloudCall::Tag { eni: eni.clone(), tags: tags.clone() }).await;
+                    Event::Tagged { eni, tags, result }
                 });
             }
             Step::AskLimits { instance_type } => {
@@ -204,6 +216,23 @@ impl<W: World> Engine<W> {
                 let cause = error.to_string();
                 tracing::warn!(?read, %cause, "EC2 read failed");
                 self.observed.read_failed(read, began, fault_of(error.fault), &cause, &now, self.draw());
+            }
+        }
+    }
+
+    pub(crate) fn eni_tagged(
+        &mut self,
+        eni: &EniId,
+        tags: &BTreeMap<String, String>,
+        result: Result<CloudAnswer, CloudError>,
+    ) {
+        let now = self.now();
+        match result {
+            Ok(_) => self.observed.tagged(eni, tags, &now),
+            Err(error) => {
+                let cause = error.to_string();
+                tracing::warn!(%eni, %cause, "an ENI was not tagged");
+                self.observed.untagged(eni, fault_of(error.fault), &cause, &now, self.draw());
             }
         }
     }

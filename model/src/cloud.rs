@@ -176,6 +176,13 @@ pub enum CloudCall {
     },
     /// A read.
     Read(CloudRead),
+    /// Tags that are added to an ENI. A second time changes nothing, so no intent stands behind it.
+    Tag {
+        /// To which.
+        eni: EniId,
+        /// Which.
+        tags: BTreeMap<String, String>,
+    },
 }
 
 impl CloudCall {
@@ -184,6 +191,7 @@ impl CloudCall {
         match self {
             Self::Change { change, .. } => change.api(),
             Self::Read(read) => read.api(),
+            Self::Tag { .. } => Api::CreateTags,
         }
     }
 }

@@ -40,7 +40,7 @@ fn gives_back(ledger: &Ledger, step: &Step) -> bool {
         Step::Open(change) => change.gives_back(),
         Step::Repeat(id) => ledger.intents.get(id).is_some_and(|intent| intent.change.gives_back()),
         Step::Adjust(changes) => changes.iter().any(|change| is_to_go(ledger, change)),
-        Step::Read(_) | Step::AskLimits { .. } | Step::SetUpEni(_) => false,
+        Step::Read(_) | Step::Tag { .. } | Step::AskLimits { .. } | Step::SetUpEni(_) => false,
     }
 }
 

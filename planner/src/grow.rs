@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::block::{Ask, Unit};
-use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
+use holdfast_model::cloud::{Api, CloudChange, TAG_INSTANCE};
 use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::SubnetId;
 use holdfast_model::ledger::Ledger;
@@ -31,6 +31,7 @@ use crate::outcome::PauseScope;
 use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::{Pool, targets};
 use crate::source::desired_source;
+use crate::tagging;
 use crate::targets::Targets;
 
 mod demand;
@@ -40,10 +41,6 @@ mod tests;
 pub(crate) use demand::without_prefixes;
 
 use demand::Demand;
-
-/// Tag that tells who owns an ENI; upstream sets it beside the cluster's name.
-const TAG_OWNER: &str = "eks:eni:owner";
-const OWNER: &str = "amazon-vpc-cni";
 
 /// What to ask for, and why not for more.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -115,7 +112,12 @@ pub(crate) fn growth(
         let eni = share.eni;
         let subnet = &eni.source.subnet;
         let room = demand.unit_of(observed, subnet, now).of(share.room);
-        if eni.phase == EniPhase::Available || busy(ledger, &eni.id) || observed.doubted(&eni.id) {
+        let tagged_first = tagging::is_due(desired, &node.identity, observed, eni, now);
+        if eni.phase == EniPhase::Available
+            || busy(ledger, &eni.id)
+            || observed.doubted(&eni.id)
+            || tagged_first
+        {
             if !stuck(ledger, observed, eni, now) {
                 demand.met_by(room);
             }
@@ -411,10 +413,7 @@ fn create(
 ) -> CloudChange {
     let mut tags: BTreeMap<String, String> = desired.config.extra_tags.value.clone();
     tags.insert(TAG_INSTANCE.to_owned(), node.instance.to_string());
-    if let Some(cluster) = &desired.config.cluster.value {
-        tags.insert(TAG_CLUSTER.to_owned(), cluster.clone());
-        tags.insert(TAG_OWNER.to_owned(), OWNER.to_owned());
-    }
+    tags.extend(tagging::of_cluster(desired));
     CloudChange::CreateEni {
         subnet: source.subnet,
         security_groups: source.security_groups.into_iter().flatten().collect(),

@@ -50,6 +50,7 @@ pub mod report;
 mod shrink;
 mod source;
 pub mod step;
+pub mod tagging;
 pub mod targets;
 #[cfg(test)]
 mod toy;

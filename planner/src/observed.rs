@@ -25,6 +25,7 @@ use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, VIEWS_ARE_OLD_AT_MOST};
+use crate::tagging::{Tagging, Tags};
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
@@ -95,6 +96,8 @@ pub struct Observed {
     pub reads: WantedReads,
     /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
     pub strays: BTreeMap<EniId, BootTime>,
+    /// What is known of ENIs' tags.
+    pub tagging: Tagging,
     /// EC2 is being asked what the node's type can carry.
     pub asking_limits: bool,
     /// ENIs whose links the last look at the kernel showed, if there was one.
@@ -309,6 +312,7 @@ impl Observed {
         self.note_unwanted(ledger);
         let unanswered = self.unanswered(ledger);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
+        self.tagging.note(ledger, reading);
         self.note_strays(ledger, reading);
         self.note_looked_at(ledger, reading);
         self.note_shown(ledger, reading);
@@ -445,6 +449,26 @@ impl Observed {
         self.reads.failed(read);
         let setback = Setback::of(read.api(), PauseScope::Api, fault.as_ref(), cause, None);
         self.pauses.setback(&setback, began, now, draw);
+    }
+
+    /// Tags are being added to an ENI.
+    pub fn tagging_began(&mut self, eni: &EniId, now: &Now) {
+        self.budget.take(Api::CreateTags, now.boottime);
+        self.tagging.began(eni);
+    }
+
+    /// EC2 has added them.
+    pub fn tagged(&mut self, eni: &EniId, tags: &Tags, now: &Now) {
+        self.tagging.ended(eni, Some(tags), now);
+        self.pauses.recovered(Api::CreateTags, Some(eni));
+    }
+
+    /// It has not, or has not said so; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
+    pub fn untagged(&mut self, eni: &EniId, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
+        self.tagging.ended(eni, None, now);
+        let scope = PauseScope::Eni(eni.clone());
+        let setback = Setback::of(Api::CreateTags, scope, fault.as_ref(), cause, None);
+        self.pauses.setback(&setback, now.boottime, now, draw);
     }
 
     /// EC2 is being asked what the node's type can carry.

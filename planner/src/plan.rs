@@ -25,6 +25,7 @@ use crate::report::Report;
 use crate::shrink::{Outlook, shrink};
 use crate::source;
 use crate::step::Step;
+use crate::tagging;
 
 /// What to do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
     }
     if observed.may_change(desired) {
+        steps.extend(tagging::steps(desired, ledger, observed, now));
         steps.extend(source::follow_groups(ledger, observed, now, &mut looks));
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));

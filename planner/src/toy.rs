@@ -353,6 +353,10 @@ impl Toy {
                     self.observed.limits_asked(&self.now);
                     sent.push(step.clone());
                 }
+                Step::Tag { eni, .. } => {
+                    self.observed.tagging_began(eni, &self.now);
+                    sent.push(step.clone());
+                }
                 Step::SetUpEni(_) => sent.push(step.clone()),
                 Step::Adjust(changes) => self.commit(changes),
             }
@@ -461,6 +465,29 @@ impl Toy {
                         let draw = self.draw();
                         self.observed.limits_untold(None, "lost", &self.now, draw);
                     }
+                }
+            }
+            Step::Tag { eni, tags } => {
+                let fate = (self.fates)();
+                if fate == Fate::KilledBefore {
+                    return false;
+                }
+                let reaches =
+                    matches!(fate, Fate::Fine | Fate::Stale(_) | Fate::LostAfter | Fate::KilledAfter);
+                let added = if reaches { self.cloud.tag(&eni, &tags) } else { Ok(()) };
+                if fate == Fate::KilledAfter {
+                    return false;
+                }
+                let fault = match fate {
+                    Fate::Fine | Fate::Stale(_) => added.err().map(Some),
+                    Fate::Throttled => Some(Some(Fault::Throttled { retry_after: None })),
+                    Fate::NotSent => Some(Some(Fault::NotSent)),
+                    _ => Some(None),
+                };
+                let draw = self.draw();
+                match fault {
+                    None => self.observed.tagged(&eni, &tags, &self.now),
+                    Some(fault) => self.observed.untagged(&eni, fault, "no", &self.now, draw),
                 }
             }
             Step::SetUpEni(wiring) => {
