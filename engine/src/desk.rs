@@ -205,6 +205,10 @@ impl Metadata for Imds {
         self.answers.load(Ordering::SeqCst).then_some(answer).ok_or_else(silent)
     }
 
+    async fn enis(&self, _instance: &InstanceId) -> Result<Vec<EniView>, MetadataError> {
+        Err(silent())
+    }
+
     async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {
         self.asked.lock().unwrap().push(asked);
         self.hint.lock().unwrap().clone().ok_or_else(silent)

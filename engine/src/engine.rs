@@ -260,6 +260,13 @@ impl<W: World> Engine<W> {
                     self.observe();
                 }
             }
+            Event::ReadMetadata { read, began, result } => {
+                let before = self.book.version();
+                self.metadata_read(&read, began, result);
+                if self.book.version() != before {
+                    self.observe();
+                }
+            }
             Event::Identity(result) => self.identity(result),
             Event::Hint(result) => self.hint(result),
             Event::Tagged { eni, tags, result } => self.eni_tagged(&eni, &tags, result),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_model::cloud::{CloudAnswer, CloudRead};
+use holdfast_model::cloud::{CloudAnswer, CloudRead, EniView};
 use holdfast_model::host::{HostObserved, LinkAlias};
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::limits::InstanceLimits;
@@ -66,6 +66,12 @@ pub(crate) enum Event {
         began: BootTime,
         result: Result<CloudAnswer, CloudError>,
     },
+    /// The metadata service answered a read, in EC2's place.
+    ReadMetadata {
+        read: CloudRead,
+        began: BootTime,
+        result: Result<Vec<EniView>, MetadataError>,
+    },
     /// The metadata service said who we are.
     Identity(Result<NodeIdentity, MetadataError>),
     /// The metadata service gave a hint.
@@ -111,6 +117,7 @@ impl std::fmt::Debug for Event {
             Self::Rewired { .. } => "Rewired",
             Self::Changed { .. } => "Changed",
             Self::Read { .. } => "Read",
+            Self::ReadMetadata { .. } => "ReadMetadata",
             Self::Identity(_) => "Identity",
             Self::Hint(_) => "Hint",
             Self::Tagged { .. } => "Tagged",

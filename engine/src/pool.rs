@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::chain;
-use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
-use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead, EniView};
+use holdfast_model::ids::{EniId, InstanceId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Change;
 use holdfast_model::limits::{InstanceLimits, ToldLimits};
@@ -12,7 +12,7 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
-use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
+use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet, Metadata, MetadataError};
 
 use crate::book::Then;
 use crate::engine::Engine;
@@ -65,6 +65,9 @@ impl<W: World> Engine<W> {
                 }
             }
             Step::Repeat(id) => self.repeat(id, now),
+            Step::Read(CloudRead::InstanceEnis { instance }) if self.config.metadata_only.value => {
+                self.ask_metadata(instance, now);
+            }
             Step::Read(read) => {
                 tracing::info!(?read, why = ?self.observed.why_read(&read, self.book.ledger()), "reading EC2");
                 self.observed.read_began(&read, now);
@@ -217,6 +220,42 @@ impl<W: World> Engine<W> {
                 tracing::warn!(?read, %cause, "EC2 read failed");
                 self.observed.read_failed(read, began, fault_of(error.fault), &cause, &now, self.draw());
             }
+        }
+    }
+
+    /// The metadata service is read in EC2's place.
+    fn ask_metadata(&mut self, instance: InstanceId, now: &Now) {
+        let read = CloudRead::InstanceEnis { instance: instance.clone() };
+        tracing::info!(why = ?self.observed.why_read(&read, self.book.ledger()), "reading the metadata service");
+        self.observed.read_began(&read, now);
+        let (metadata, began) = (self.ports.metadata.clone(), now.boottime);
+        self.beside(async move {
+            let result = metadata.enis(&instance).await;
+            Event::ReadMetadata { read, began, result }
+        });
+    }
+
+    /// Its word counts only while EC2's is not to be had: it is no proof beside that.
+    pub(crate) fn metadata_read(
+        &mut self,
+        read: &CloudRead,
+        began: BootTime,
+        result: Result<Vec<EniView>, MetadataError>,
+    ) {
+        let fault =
+            |code: &str, message| CloudError { fault: CloudFault::Unknown, code: code.to_owned(), message };
+        let answer = match result {
+            Ok(_) if !self.config.metadata_only.value => {
+                Err(fault("Outdated", "EC2 is to be asked by now".to_owned()))
+            }
+            Ok(views) => Ok(CloudAnswer::Enis(views)),
+            Err(error) => Err(fault("NoMetadata", chain(&error))),
+        };
+        let told = answer.is_ok();
+        self.cloud_read(read, began, answer);
+        if told {
+            // The subnets' ranges, which nobody else tells.
+            self.ask_hint();
         }
     }
 

@@ -123,6 +123,8 @@ pub struct Config {
     pub manage_untagged: Setting<bool>,
     /// `DISABLE_NETWORK_RESOURCE_PROVISIONING`: change nothing in EC2. Default false.
     pub provisioning_disabled: Setting<bool>,
+    /// `ENABLE_IMDS_ONLY_MODE`: EC2 is never called. What there is the metadata service tells. Default false.
+    pub metadata_only: Setting<bool>,
     /// `HOLDFAST_BRAKE`: what the operator keeps us from doing to EC2. Default nothing.
     pub brake: Setting<Brake>,
     /// `AWS_MANAGE_ENIS_NON_SCHEDULABLE`: whether the pool grows, and gives ENIs back, on a cordoned node, too. Default false.
@@ -165,6 +167,7 @@ impl Default for Config {
             extra_tags: Setting::default_of(BTreeMap::new()),
             manage_untagged: Setting::default_of(true),
             provisioning_disabled: Setting::default_of(false),
+            metadata_only: Setting::default_of(false),
             brake: Setting::default_of(Brake::None),
             manage_cordoned: Setting::default_of(false),
             ledger: Setting::default_of(PathBuf::from("/var/lib/holdfast/ledger.redb")),

@@ -150,6 +150,11 @@ pub enum Refusal {
     /// EC2 may not be changed (`DISABLE_NETWORK_RESOURCE_PROVISIONING`), so the pool is what it is.
     #[error("no free address, and DISABLE_NETWORK_RESOURCE_PROVISIONING keeps the pool from growing")]
     ProvisioningDisabled,
+    /// EC2 is never called (`ENABLE_IMDS_ONLY_MODE`), so the pool is what the metadata service shows.
+    #[error(
+        "no free address, and ENABLE_IMDS_ONLY_MODE keeps the pool from growing: others give this node its addresses"
+    )]
+    MetadataOnly,
     /// The operator's brake keeps the pool from it.
     #[error("{}", braked(*.brake))]
     Braked {
@@ -217,6 +222,7 @@ impl Refusal {
             Self::LinkAwaited { .. } => "LinkAwaited",
             Self::EniTaken { .. } => "NetworkInterfaceTaken",
             Self::ProvisioningDisabled => "ProvisioningDisabled",
+            Self::MetadataOnly => "MetadataOnly",
             Self::Braked { .. } => "OperatorsBrake",
             Self::Cordoned => "NodeCordoned",
             Self::LedgerClosed { .. } => "LedgerClosed",

@@ -253,6 +253,8 @@ pub(crate) fn forbidden(desired: &Desired<'_>, observed: &Observed) -> Option<Re
     let brake = desired.brake();
     if brake.is_silent() {
         Some(Refusal::Braked { brake })
+    } else if desired.config.metadata_only.value {
+        Some(Refusal::MetadataOnly)
     } else if desired.config.provisioning_disabled.value {
         Some(Refusal::ProvisioningDisabled)
     } else if is_left_alone(desired, observed) {

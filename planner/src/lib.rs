@@ -34,6 +34,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod limits;
 mod looks;
+mod metadata_only;
 pub mod observed;
 pub mod orphan;
 pub mod outcome;

@@ -219,7 +219,10 @@ impl Observed {
     /// Whether anything may be changed in EC2. Not by a ledger that has lost something: a change would keep the read that is
     /// wanted from telling which of its addresses an ENI has no more.
     pub(crate) fn may_change(&self, desired: &Desired<'_>) -> bool {
-        !desired.config.provisioning_disabled.value && !self.unsure_who && !self.reads.ledger_is_doubted()
+        !desired.config.provisioning_disabled.value
+            && !desired.config.metadata_only.value
+            && !self.unsure_who
+            && !self.reads.ledger_is_doubted()
     }
 
     /// Slots where nothing is to be attached now, since EC2 has said that something is there.

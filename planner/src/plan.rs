@@ -16,6 +16,7 @@ use crate::grow::growth;
 use crate::lifecycle;
 use crate::limits;
 use crate::looks::Looks;
+use crate::metadata_only;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::SETBACKS_FORGOTTEN_AFTER;
@@ -94,7 +95,9 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
     let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();
     let mut steps: Vec<Step> = steps;
-    steps.retain(|step| brake::lets(desired.brake(), ledger, step));
+    steps.retain(|step| {
+        brake::lets(desired.brake(), ledger, step) && metadata_only::lets(desired, ledger, step)
+    });
     let steps = affordable(steps, ledger, observed, now, &mut agenda);
     Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }
 }

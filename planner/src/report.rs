@@ -167,6 +167,7 @@ fn all_cooling(refusal: Refusal, left: Duration) -> Refusal {
         | Refusal::OtherUnit { .. }
         | Refusal::ConfiguredLimit { .. }
         | Refusal::ProvisioningDisabled
+        | Refusal::MetadataOnly
         | Refusal::Braked { .. }
         | Refusal::Cordoned => Refusal::AllCooling { seconds: whole_seconds(left) },
         other => other,

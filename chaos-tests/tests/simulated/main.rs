@@ -24,6 +24,7 @@ mod kernel;
 mod life;
 mod losses;
 mod lost;
+mod metadata_only;
 mod node;
 mod patience;
 mod prefixes;

@@ -122,6 +122,10 @@ impl Merge<'_> {
         let Some(current) = draft.ledger.enis.get(&record.id).cloned() else { return };
         let still_busy = draft.ledger.intents_on(&record.id).next().is_some();
         let may_have_link = current.attachment().is_some() && self.observed.may_have_link(&current);
+        if may_have_link && self.desired.config.metadata_only.value {
+            // The metadata service leaves attached ENIs out for minutes, and nobody else is asked: the link is there.
+            return;
+        }
         let left = Left::unbound(self.reading, record, may_have_link);
         let Some(left) = left.filter(|_| !still_busy && !current.is_primary()) else { return };
         match &current.phase {
