@@ -269,6 +269,7 @@ impl<W: World> Engine<W> {
             }
             Event::Identity(result) => self.identity(result),
             Event::Hint(result) => self.hint(result),
+            Event::Leak { call, began, result } => self.leak_answered(&call, began, result),
             Event::Tagged { eni, tags, result } => self.eni_tagged(&eni, &tags, result),
             Event::Limits { instance_type, result } => self.limits_answered(instance_type, result),
             Event::EniSetUp { eni, result } => self.eni_set_up(eni, result),

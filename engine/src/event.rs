@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_model::cloud::{CloudAnswer, CloudRead, EniView};
 use holdfast_model::host::{HostObserved, LinkAlias};
 use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::leak::LeakCall;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::SandboxKey;
@@ -76,6 +77,12 @@ pub(crate) enum Event {
     Identity(Result<NodeIdentity, MetadataError>),
     /// The metadata service gave a hint.
     Hint(Result<MetadataHint, MetadataError>),
+    /// EC2 answered about what ended instances have left behind.
+    Leak {
+        call: LeakCall,
+        began: BootTime,
+        result: Result<CloudAnswer, CloudError>,
+    },
     /// EC2 added tags, or not.
     Tagged {
         eni: EniId,
@@ -120,6 +127,7 @@ impl std::fmt::Debug for Event {
             Self::ReadMetadata { .. } => "ReadMetadata",
             Self::Identity(_) => "Identity",
             Self::Hint(_) => "Hint",
+            Self::Leak { .. } => "Leak",
             Self::Tagged { .. } => "Tagged",
             Self::Limits { .. } => "Limits",
             Self::EniSetUp { .. } => "EniSetUp",

@@ -77,6 +77,7 @@ impl<W: World> Engine<W> {
                     Event::Read { read, began, result }
                 });
             }
+            Step::Leak(call) => self.ask_leak(call, now),
             Step::Tag { eni, tags } => {
                 self.observed.tagging_began(&eni, now);
                 tracing::info!(%eni, ?tags, "tagging");
@@ -322,13 +323,13 @@ impl<W: World> Engine<W> {
     }
 
     /// Random bits that spread pauses.
-    fn draw(&self) -> u64 {
+    pub(crate) fn draw(&self) -> u64 {
         self.ports.clock.random() as u64
     }
 }
 
 /// The planner's word for a fault; `None` when the outcome is unknown.
-fn fault_of(fault: CloudFault) -> Option<Fault> {
+pub(crate) fn fault_of(fault: CloudFault) -> Option<Fault> {
     Some(match fault {
         CloudFault::Throttled { retry_after } => Fault::Throttled { retry_after },
         CloudFault::SubnetFull => Fault::SubnetFull,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::Ask;
 use crate::eni::{EniKind, EniSlot};
 use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId};
+use crate::leak::LeakCall;
 use crate::subnet::SubnetRecord;
 
 /// Tag that marks an ENI as made for an instance. Upstream's, so that either system recognises the other's.
@@ -176,6 +177,8 @@ pub enum CloudCall {
     },
     /// A read.
     Read(CloudRead),
+    /// About what ended instances have left behind.
+    Leak(LeakCall),
     /// Tags that are added to an ENI. A second time changes nothing, so no intent stands behind it.
     Tag {
         /// To which.
@@ -191,6 +194,7 @@ impl CloudCall {
         match self {
             Self::Change { change, .. } => change.api(),
             Self::Read(read) => read.api(),
+            Self::Leak(call) => call.api(),
             Self::Tag { .. } => Api::CreateTags,
         }
     }
@@ -209,13 +213,14 @@ pub enum Api {
     DeleteNetworkInterface,
     CreateTags,
     DescribeNetworkInterfaces,
+    DescribeInstances,
     DescribeInstanceTypes,
     DescribeSubnets,
 }
 
 impl Api {
     /// Each of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CreateNetworkInterface,
         Self::AttachNetworkInterface,
         Self::ModifyNetworkInterfaceAttribute,
@@ -225,6 +230,7 @@ impl Api {
         Self::DeleteNetworkInterface,
         Self::CreateTags,
         Self::DescribeNetworkInterfaces,
+        Self::DescribeInstances,
         Self::DescribeInstanceTypes,
         Self::DescribeSubnets,
     ];
@@ -241,6 +247,8 @@ pub enum CloudAnswer {
     Assigned(Vec<IpNet>),
     /// To a read of ENIs.
     Enis(Vec<EniView>),
+    /// To a question for instances: those that there are.
+    Instances(BTreeSet<InstanceId>),
     /// To a read of subnets.
     Subnets(Vec<SubnetRecord>),
     /// To everything else.

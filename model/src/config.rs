@@ -125,6 +125,8 @@ pub struct Config {
     pub provisioning_disabled: Setting<bool>,
     /// `ENABLE_IMDS_ONLY_MODE`: EC2 is never called. What there is the metadata service tells. Default false.
     pub metadata_only: Setting<bool>,
+    /// `DISABLE_LEAKED_ENI_CLEANUP`: leave what ended instances of the cluster have left behind. Default false.
+    pub leaks_left: Setting<bool>,
     /// `HOLDFAST_BRAKE`: what the operator keeps us from doing to EC2. Default nothing.
     pub brake: Setting<Brake>,
     /// `AWS_MANAGE_ENIS_NON_SCHEDULABLE`: whether the pool grows, and gives ENIs back, on a cordoned node, too. Default false.
@@ -168,6 +170,7 @@ impl Default for Config {
             manage_untagged: Setting::default_of(true),
             provisioning_disabled: Setting::default_of(false),
             metadata_only: Setting::default_of(false),
+            leaks_left: Setting::default_of(false),
             brake: Setting::default_of(Brake::None),
             manage_cordoned: Setting::default_of(false),
             ledger: Setting::default_of(PathBuf::from("/var/lib/holdfast/ledger.redb")),

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod intent;
 pub mod invariants;
 pub mod journal;
+pub mod leak;
 pub mod lease;
 pub mod ledger;
 pub mod limits;

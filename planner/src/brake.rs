@@ -6,6 +6,7 @@
 use holdfast_model::brake::Brake;
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::EniPhase;
+use holdfast_model::leak::LeakCall;
 use holdfast_model::ledger::{Change, Ledger};
 
 use crate::desired::Desired;
@@ -40,6 +41,7 @@ fn gives_back(ledger: &Ledger, step: &Step) -> bool {
         Step::Open(change) => change.gives_back(),
         Step::Repeat(id) => ledger.intents.get(id).is_some_and(|intent| intent.change.gives_back()),
         Step::Adjust(changes) => changes.iter().any(|change| is_to_go(ledger, change)),
+        Step::Leak(call) => matches!(call, LeakCall::Delete { .. }),
         Step::Read(_) | Step::Tag { .. } | Step::AskLimits { .. } | Step::SetUpEni(_) => false,
     }
 }

@@ -30,6 +30,7 @@ pub mod here;
 pub mod hint;
 pub mod host;
 pub mod intents;
+pub mod leaks;
 pub mod lease;
 pub mod lifecycle;
 pub mod limits;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, AttachmentStatus, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniRecord, EniSlot, Management};
-use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
+use holdfast_model::ids::{EniId, InstanceId, IntentId, MacAddr, SubnetId};
 use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::leak::LeakCall;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
@@ -21,6 +22,7 @@ use crate::fits::Fits;
 use crate::here::Here;
 use crate::hint::HintDiff;
 use crate::host::wants_set_up;
+use crate::leaks::Leaks;
 use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
@@ -96,6 +98,8 @@ pub struct Observed {
     pub reads: WantedReads,
     /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
     pub strays: BTreeMap<EniId, BootTime>,
+    /// What is known of ENIs that ended instances have left behind.
+    pub leaks: Leaks,
     /// What is known of ENIs' tags.
     pub tagging: Tagging,
     /// EC2 is being asked what the node's type can carry.
@@ -316,6 +320,7 @@ impl Observed {
         let unanswered = self.unanswered(ledger);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
         self.tagging.note(ledger, reading);
+        self.leaks.begin(reading.began);
         self.note_strays(ledger, reading);
         self.note_looked_at(ledger, reading);
         self.note_shown(ledger, reading);
@@ -452,6 +457,52 @@ impl Observed {
         self.reads.failed(read);
         let setback = Setback::of(read.api(), PauseScope::Api, fault.as_ref(), cause, None);
         self.pauses.setback(&setback, began, now, draw);
+    }
+
+    /// Something is being asked about what ended instances have left behind.
+    pub fn leak_asked(&mut self, call: &LeakCall, now: &Now) {
+        self.budget.take(call.api(), now.boottime);
+        self.leaks.asked();
+    }
+
+    /// These hang unattached, as far as EC2 can tell ours.
+    pub fn leaks_listed(&mut self, ledger: &Ledger, views: &[EniView], cluster: &str, began: BootTime) {
+        self.pauses.recovered(Api::DescribeNetworkInterfaces, None);
+        if let Some(node) = &ledger.node {
+            self.leaks.shown(views, cluster, &node.identity.instance, began);
+        }
+    }
+
+    /// These instances there are.
+    pub fn leaks_lived(&mut self, ledger: &Ledger, there: &BTreeSet<InstanceId>, began: BootTime) {
+        self.pauses.recovered(Api::DescribeInstances, None);
+        if let Some(node) = &ledger.node {
+            self.leaks.lived(there, &node.identity.instance, began);
+        }
+    }
+
+    /// One was deleted.
+    pub fn leak_gone(&mut self, eni: &EniId) {
+        self.pauses.recovered(Api::DeleteNetworkInterface, Some(eni));
+        self.leaks.gone(eni);
+    }
+
+    /// A call failed; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
+    pub fn leak_failed(&mut self, call: &LeakCall, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
+        if let (LeakCall::Delete { eni }, Some(Fault::NotFound)) = (call, fault) {
+            self.leaks.gone(eni);
+            return;
+        }
+        let scope = match call {
+            LeakCall::Delete { eni } => PauseScope::Eni(eni.clone()),
+            LeakCall::List { .. } | LeakCall::Instances { .. } => PauseScope::Api,
+        };
+        let setback = Setback::of(call.api(), scope, fault.as_ref(), cause, None);
+        self.leaks.failed(call, &setback.cause, now);
+        // What EC2 has against this list it need not have against those that the node lives by.
+        if setback.cause.is_outage() || !matches!(call, LeakCall::List { .. }) {
+            self.pauses.setback(&setback, now.boottime, now, draw);
+        }
     }
 
     /// Tags are being added to an ENI.

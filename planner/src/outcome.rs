@@ -189,8 +189,12 @@ impl Setback {
                     _ => subnet.map(ToString::to_string),
                 };
                 let denial = Denial::read(api, words, about);
-                // Nobody waits for a tag, and a role that may not add any is likely meant so.
-                let longest = if api == Api::CreateTags { seconds(4 * 3600) } else { seconds(300) };
+                // Nobody waits for these, and a role without the right is likely meant so.
+                let longest = if matches!(api, Api::CreateTags | Api::DescribeInstances) {
+                    seconds(4 * 3600)
+                } else {
+                    seconds(300)
+                };
                 of(PauseScope::Api, Refusal::Denied { api, denial }, seconds(30), longest)
             }
             // Asking for new credentials costs a request to the host's own metadata service.

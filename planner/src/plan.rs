@@ -13,6 +13,7 @@ use crate::agenda::Agenda;
 use crate::brake;
 use crate::desired::Desired;
 use crate::grow::growth;
+use crate::leaks;
 use crate::lifecycle;
 use crate::limits;
 use crate::looks::Looks;
@@ -91,6 +92,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         None => steps.extend(grown.changes.into_iter().map(Step::Open)),
     }
     steps.extend(given_back);
+    steps.extend(leaks::step(desired, ledger, observed, now, &mut agenda));
     let reads =
         reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
     let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();

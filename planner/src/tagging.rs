@@ -22,8 +22,8 @@ use crate::step::Step;
 mod tests;
 
 /// Tag that tells who owns an ENI; upstream sets it beside the cluster's name.
-const TAG_OWNER: &str = "eks:eni:owner";
-const OWNER: &str = "amazon-vpc-cni";
+pub(crate) const TAG_OWNER: &str = "eks:eni:owner";
+pub(crate) const OWNER: &str = "amazon-vpc-cni";
 
 /// An ENI's tags, by key.
 pub type Tags = BTreeMap<String, String>;

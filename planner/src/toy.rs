@@ -353,6 +353,10 @@ impl Toy {
                     self.observed.limits_asked(&self.now);
                     sent.push(step.clone());
                 }
+                Step::Leak(call) => {
+                    self.observed.leak_asked(call, &self.now);
+                    sent.push(step.clone());
+                }
                 Step::Tag { eni, .. } => {
                     self.observed.tagging_began(eni, &self.now);
                     sent.push(step.clone());
@@ -467,6 +471,8 @@ impl Toy {
                     }
                 }
             }
+            // Others leave nothing behind here.
+            Step::Leak(_) => self.observed.leaks_listed(&self.ledger, &[], "", began),
             Step::Tag { eni, tags } => {
                 let fate = (self.fates)();
                 if fate == Fate::KilledBefore {

@@ -21,6 +21,7 @@ mod groups;
 mod judged;
 mod kept;
 mod kernel;
+mod leaked;
 mod life;
 mod losses;
 mod lost;

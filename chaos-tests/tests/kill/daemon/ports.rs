@@ -55,9 +55,10 @@ impl CountedCloud {
 impl Cloud for CountedCloud {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         let which = match call {
-            CloudCall::Change { .. } | CloudCall::Tag { .. } | CloudCall::Read(CloudRead::Subnets { .. }) => {
-                ""
-            }
+            CloudCall::Change { .. }
+            | CloudCall::Tag { .. }
+            | CloudCall::Leak(_)
+            | CloudCall::Read(CloudRead::Subnets { .. }) => "",
             CloudCall::Read(CloudRead::InstanceEnis { .. }) => " of the instance",
             CloudCall::Read(CloudRead::AvailableEnis { .. }) => " unattached",
             CloudCall::Read(CloudRead::Enis { .. }) => " by id",

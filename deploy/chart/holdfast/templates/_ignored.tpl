@@ -39,7 +39,6 @@ that is there was given.
   "env.VPC_CNI_VERSION" "it names another program's version"
   "env.AWS_VPC_K8S_CNI_LOG_FILE" "the daemon logs to its container's output"
   "env.ENABLE_SUBNET_DISCOVERY" "interfaces are made in the node's own subnet"
-  "env.DISABLE_LEAKED_ENI_CLEANUP" "a node cleans up after itself only"
   "env.ENI_CONFIG_ANNOTATION_DEF" "it is for custom networking, which this version has not"
   "env.ENI_CONFIG_LABEL_DEF" "it is for custom networking, which this version has not"
   "env.AWS_EXTERNAL_SERVICE_CIDRS" "this version makes no rules for them"
