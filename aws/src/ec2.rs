@@ -2,6 +2,7 @@
 
 mod change;
 mod instance_type;
+mod leaks;
 mod read;
 mod tags;
 mod view;
@@ -13,6 +14,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::Client;
 use holdfast_model::cloud::{Api, CloudAnswer, CloudCall, CloudChange, CloudRead};
 use holdfast_model::ids::InstanceId;
+use holdfast_model::leak::LeakCall;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_ports::cloud::{Cloud, CloudError};
 use tracing::Instrument as _;
@@ -100,6 +102,8 @@ impl Ec2Cloud {
         match call {
             CloudCall::Change { change, token } => change::perform(&self.0.client(), change, token).await,
             CloudCall::Read(read) => read::perform(&self.0.client(), read).await,
+            CloudCall::Leak(call) => leaks::perform(&self.0.client(), call).await,
+            CloudCall::Tag { eni, tags } => change::tag(&self.0.client(), eni, tags).await,
         }
     }
 }
@@ -120,6 +124,12 @@ impl Cloud for Ec2Cloud {
 fn subject(call: &CloudCall) -> String {
     match call {
         CloudCall::Change { change: CloudChange::CreateEni { subnet, .. }, .. } => subnet.to_string(),
+        CloudCall::Leak(call) => match call {
+            LeakCall::List { cluster, .. } => cluster.clone(),
+            LeakCall::Instances { instances } => format!("{} instances", instances.len()),
+            LeakCall::Delete { eni } => eni.to_string(),
+        },
+        CloudCall::Tag { eni, .. } => eni.to_string(),
         CloudCall::Change { change, .. } => change.eni().map(ToString::to_string).unwrap_or_default(),
         CloudCall::Read(CloudRead::InstanceEnis { instance } | CloudRead::AvailableEnis { instance }) => {
             instance.to_string()

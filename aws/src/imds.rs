@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -16,7 +16,9 @@ use aws_config::BehaviorVersion;
 use aws_config::imds::client::error::ImdsError;
 use aws_config::imds::{self, Client};
 use aws_config::provider_config::ProviderConfig;
-use holdfast_model::ids::{InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId};
+use holdfast_model::cloud::{AttachmentStatus, AttachmentView, EniView, TAG_INSTANCE};
+use holdfast_model::eni::{EniKind, EniSlot};
+use holdfast_model::ids::{AttachmentId, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId};
 use holdfast_model::node::NodeIdentity;
 use holdfast_ports::metadata::{HintAsked, Metadata, MetadataError, MetadataHint};
 use ipnet::Ipv4Net;
@@ -144,6 +146,62 @@ impl Imds {
         })
     }
 
+    async fn read_enis(&self, instance: &InstanceId) -> Result<Vec<EniView>, MetadataError> {
+        let primary: MacAddr = self.value("mac").await?;
+        let macs: BTreeSet<MacAddr> = lines(&self.text(MACS).await?)
+            .map(|line| parse(MACS, line.trim_end_matches('/')))
+            .collect::<Result<_, _>>()?;
+        // As with the hint: a list without the first ENI is a partial one.
+        if !macs.contains(&primary) {
+            return Err(failed(MACS, format!("the primary ENI {primary} is not listed")));
+        }
+        let mut enis = Vec::new();
+        for mac in macs {
+            enis.extend(self.eni_of(mac, mac == primary, instance).await?);
+        }
+        Ok(enis)
+    }
+
+    /// `None`: one that comes, or goes, at this very moment.
+    async fn eni_of(
+        &self,
+        mac: MacAddr,
+        is_primary: bool,
+        instance: &InstanceId,
+    ) -> Result<Option<EniView>, MetadataError> {
+        let path = |name: &str| format!("{MACS}/{mac}/{name}");
+        let Some(id) = self.optional(&path("interface-id")).await? else { return Ok(None) };
+        let device: u16 = self.value(&path("device-number")).await?;
+        let card_path = path("network-card");
+        let card = self.optional(&card_path).await?.map(|text| parse(&card_path, text.trim())).transpose()?;
+        let addresses = path("local-ipv4s");
+        let listed = self.optional(&addresses).await?.unwrap_or_default();
+        let mut listed = lines(&listed).map(|line| parse::<Ipv4Addr>(&addresses, line));
+        // The first is the ENI's own. One without any carries no pods: an EFA without an IP network, or one of IPv6 only.
+        let primary_ipv4 = listed.next().transpose()?;
+        let kind = if primary_ipv4.is_some() { EniKind::Standard } else { EniKind::EfaOnly };
+        Ok(Some(EniView {
+            id: EniId::new(id.trim()),
+            mac,
+            kind,
+            subnet: SubnetId::new(self.text(&path("subnet-id")).await?),
+            security_groups: self.groups_of(&mac).await?.unwrap_or_default(),
+            primary_ipv4,
+            secondary: listed.map(|ip| ip.map(IpAddr::V4)).collect::<Result<_, _>>()?,
+            prefixes: self.prefixes_of(&mac).await?.into_iter().collect(),
+            tags: [(TAG_INSTANCE.to_owned(), instance.to_string())].into(),
+            attachment: Some(AttachmentView {
+                // Not told, and of no use to whoever changes nothing in EC2.
+                id: AttachmentId::new("unknown"),
+                instance: instance.clone(),
+                // It was seen to show another number for the first one.
+                slot: EniSlot { card: card.unwrap_or(0), device: if is_primary { 0 } else { device } },
+                delete_on_termination: true,
+                status: AttachmentStatus::Attached,
+            }),
+        }))
+    }
+
     async fn read_hint(&self, asked: &HintAsked) -> Result<MetadataHint, MetadataError> {
         let primary: MacAddr = match asked.primary {
             Some(known) => known,
@@ -213,6 +271,10 @@ fn groups(text: &str) -> impl Iterator<Item = SecurityGroupId> + '_ {
 impl Metadata for Imds {
     async fn identity(&self) -> Result<NodeIdentity, MetadataError> {
         self.timed("identity", self.read_identity()).await
+    }
+
+    async fn enis(&self, instance: &InstanceId) -> Result<Vec<EniView>, MetadataError> {
+        self.timed(MACS, self.read_enis(instance)).await
     }
 
     async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {

@@ -10,7 +10,8 @@ use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds};
 use holdfast_datapath::Host;
 use holdfast_engine::{RuntimeTasks, World};
 use holdfast_metrics::Counted;
-use holdfast_model::cloud::{CloudAnswer, CloudCall};
+use holdfast_model::cloud::{CloudAnswer, CloudCall, EniView};
+use holdfast_model::ids::InstanceId;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_ports::{Cloud, CloudError, CloudFault, HintAsked, Metadata, MetadataError, MetadataHint};
@@ -101,6 +102,10 @@ impl Metadata for RegionTeller {
         let identity = self.imds.identity().await?;
         self.region.tell(&identity.region);
         Ok(identity)
+    }
+
+    async fn enis(&self, instance: &InstanceId) -> Result<Vec<EniView>, MetadataError> {
+        self.imds.enis(instance).await
     }
 
     async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {

@@ -91,6 +91,7 @@ pub(crate) async fn join(
     tokio::select! {
         _never = async { tokio::join!(amazon_vpc_cni, aws_node, node_groups, node, pods, eni_configs, removed) } => {}
         () = go_by(&views, keeper, &engine) => {}
+        () = tell_cordoned(&views, &engine) => {}
         () = writing => {}
         () = telling => {}
     }
@@ -223,6 +224,25 @@ impl Views {
             None if !view.complete => eni_config::kept(before, name).cloned(),
             known => Some(eni_config::layer(name, known.map(|known| &known.source))),
         }
+    }
+}
+
+/// Tells the engine whether the node takes new pods, whenever that changes. What the API server does not say any more still holds: of
+/// a node that is not known, as before anything was said, pods may come.
+async fn tell_cordoned(views: &Views, engine: &EngineHandle) {
+    let mut node = views.node.subscribe();
+    let mut told = false;
+    loop {
+        let cordoned = node.borrow_and_update().only().map_or(told, |node| node.unschedulable);
+        if cordoned != told {
+            tracing::info!(cordoned, "whether this node takes new pods has changed");
+            if engine.cordon(cordoned).await.is_err() {
+                return;
+            }
+            told = cordoned;
+        }
+        // Its sender lives as long as this.
+        let _changed = node.changed().await;
     }
 }
 

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use holdfast_model::brake::Brake;
 use holdfast_model::config::{AddressMode, Config, READ_INTERVALS, Setting, WarmTargets};
 use holdfast_model::settings::{ClusterSettings, SettingsLayer, SettingsPlace};
 use serde_json::{Map, Value};
@@ -35,7 +36,7 @@ use not_yet::NOT_YET;
 pub(crate) use ports::Ports;
 pub(crate) use reader::Problem;
 use reader::{Bad, Reader, Wrong};
-use values::{absolute, boolean, cluster_name, count, mtu, ranges, tags, veth_prefix};
+use values::{absolute, boolean, brake, cluster_name, count, mtu, ranges, tags, veth_prefix};
 
 use crate::install::Install;
 use crate::logging;
@@ -56,6 +57,7 @@ const OF_THE_PROCESS: &[&str] = &[
 const OF_THE_CLUSTER: &[&str] = &[
     "ADDITIONAL_ENI_TAGS",
     "ANNOTATE_POD_IP",
+    "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
     "AWS_VPC_CNI_NODE_PORT_SUPPORT",
     "AWS_VPC_ENI_MTU",
     "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
@@ -64,12 +66,15 @@ const OF_THE_CLUSTER: &[&str] = &[
     "AWS_VPC_K8S_CNI_LOGLEVEL",
     "AWS_VPC_K8S_CNI_VETHPREFIX",
     "CLUSTER_NAME",
+    "DISABLE_LEAKED_ENI_CLEANUP",
     "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+    "ENABLE_IMDS_ONLY_MODE",
     "ENABLE_PREFIX_DELEGATION",
     "ENABLE_SUBNET_DISCOVERY",
     eni_config::ANNOTATION,
     eni_config::LABEL,
     "HOLDFAST_ADD_HOLD",
+    "HOLDFAST_BRAKE",
     "HOLDFAST_EC2_READ_INTERVAL",
     "HOLDFAST_MAX_PODS",
     "IP_COOLDOWN_PERIOD",
@@ -84,9 +89,7 @@ const OF_THE_CLUSTER: &[&str] = &[
 
 /// Whether a variable is one that a cluster may set: those that are read, and those that are known and have no effect yet.
 fn is_for_clusters(name: &str) -> bool {
-    /// For modes that are none of this version's.
-    const IDLE: &[&str] = &["AWS_MANAGE_ENIS_NON_SCHEDULABLE"];
-    OF_THE_CLUSTER.contains(&name) || IDLE.contains(&name) || NOT_YET.iter().any(|known| known.0 == name)
+    OF_THE_CLUSTER.contains(&name) || NOT_YET.iter().any(|known| known.0 == name)
 }
 
 /// What is wrong with a name that a cluster may not set.
@@ -287,6 +290,10 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
             false,
             boolean,
         ),
+        metadata_only: reader.get("ENABLE_IMDS_ONLY_MODE", Bad::Ignored, false, boolean),
+        leaks_left: reader.get("DISABLE_LEAKED_ENI_CLEANUP", Bad::Ignored, false, boolean),
+        brake: reader.get_in_part(Brake::SETTING, Bad::Ignored, base.brake.value, |text| Ok(brake(text))),
+        manage_cordoned: reader.get("AWS_MANAGE_ENIS_NON_SCHEDULABLE", Bad::Ignored, false, boolean),
         ledger: reader.get("HOLDFAST_LEDGER", Bad::Refused, base.ledger.value, absolute),
         socket: reader.get("HOLDFAST_SOCKET", Bad::Refused, base.socket.value, absolute),
         spool: reader.get("HOLDFAST_SPOOL", Bad::Refused, base.spool.value, absolute),

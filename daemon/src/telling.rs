@@ -56,13 +56,20 @@ pub(crate) async fn tell(
     loop {
         let annotates = settings.borrow().annotates;
         let pods = if annotates { engine.pods().await.map(Some) } else { Ok(None) };
-        let (Ok(pods), Ok(status)) = (pods, engine.status().await) else { return };
+        let (Ok(pods), Ok(status), Ok(denial)) = (pods, engine.status().await, engine.denial().await) else {
+            return;
+        };
         let now = clock.now();
         let next = Wanted {
             pod_ips: pods.map(addresses),
             conditions: teller.condition(&status, &now),
             features: Vec::new(),
-            warnings: teller.warnings(&status, own_pod.as_ref(), troubles.warnings(now.wall), now.wall),
+            warnings: teller.warnings(
+                lacking(&status, denial.as_ref()),
+                own_pod.as_ref(),
+                troubles.warnings(now.wall),
+                now.wall,
+            ),
         };
         wanted.send_if_modified(|held| {
             let changed = *held != next;
@@ -80,6 +87,14 @@ fn addresses(pods: Vec<(PodRef, IpAddr)>) -> BTreeMap<PodId, IpAddr> {
         Some((PodId { key, runtime_uid: pod.uid? }, address))
     };
     pods.into_iter().filter_map(named).collect()
+}
+
+/// The right that lacks: the one that pods wait for, before one that nobody waits for yet.
+fn lacking<'a>(status: &'a Status, denial: Option<&'a Refusal>) -> Option<&'a Refusal> {
+    match status {
+        Status::Short(cause @ Refusal::Denied { .. }) => Some(cause),
+        _ => denial,
+    }
 }
 
 impl Teller {
@@ -119,17 +134,18 @@ impl Teller {
     /// Those of pods, and that a right is missing: on the node, and on the daemon's own pod, where the Amazon VPC CNI tells of it.
     fn warnings(
         &mut self,
-        status: &Status,
+        lacks: Option<&Refusal>,
         own_pod: Option<&ObjectKey>,
         mut of_pods: BTreeMap<WarningId, Warning>,
         now: WallTime,
     ) -> BTreeMap<WarningId, Warning> {
-        let Status::Short(cause @ Refusal::Denied { api }) = status else {
+        let Some(cause @ Refusal::Denied { denial, .. }) = lacks else {
             self.denied = None;
             return of_pods;
         };
-        let action = format!("ec2:{api:?}");
-        let before = self.denied.take().filter(|known| known.action == action);
+        let action = denial.action.clone();
+        let before =
+            self.denied.take().filter(|known| known.action == action && known.message == cause.to_string());
         let mut warning = before.unwrap_or_else(|| Warning {
             action,
             message: cause.to_string(),
@@ -152,6 +168,7 @@ impl Teller {
 #[cfg(test)]
 mod tests {
     use holdfast_model::cloud::Api;
+    use holdfast_model::denial::Denial;
     use holdfast_model::ids::BootId;
 
     use super::*;
@@ -191,10 +208,10 @@ mod tests {
     #[test]
     fn a_missing_right_is_told_on_the_node_and_on_the_own_pod_while_it_lasts() {
         let mut teller = Teller::default();
-        let denied = |api| Status::Short(Refusal::Denied { api });
+        let denied = |api| Status::Short(Refusal::Denied { api, denial: Denial::read(api, "", None) });
         let own = ObjectKey::new("kube-system", "aws-node-x");
         let mut told = |status: &Status, seconds| {
-            teller.warnings(status, Some(&own), BTreeMap::new(), WallTime(seconds))
+            teller.warnings(lacking(status, None), Some(&own), BTreeMap::new(), WallTime(seconds))
         };
         let first = told(&denied(Api::AttachNetworkInterface), 1);
         assert_eq!(first.len(), 2);
@@ -207,14 +224,25 @@ mod tests {
         let other = told(&denied(Api::CreateNetworkInterface), 3);
         assert!(other.values().all(|warning| warning.action == "ec2:CreateNetworkInterface"));
         assert!(told(&Status::Ready, 4).is_empty());
+        // One that no pod waits for.
+        let api = Api::DetachNetworkInterface;
+        let idle = Refusal::Denied { api, denial: Denial::read(api, "", Some("eni-1".to_owned())) };
+        let full = Status::Short(Refusal::EniQuota);
+        let of_idle = teller.warnings(lacking(&full, Some(&idle)), None, BTreeMap::new(), WallTime(5));
+        assert!(
+            of_idle.values().all(|warning| warning.message.contains("ec2:DetachNetworkInterface on eni-1"))
+        );
+        assert_eq!(of_idle.len(), 1);
     }
 
     #[test]
     fn a_right_that_is_missing_for_long_is_told_before_it_is_forgotten() {
         let mut teller = Teller::default();
-        let denied = Status::Short(Refusal::Denied { api: Api::AttachNetworkInterface });
+        let api = Api::AttachNetworkInterface;
+        let denied = Status::Short(Refusal::Denied { api, denial: Denial::read(api, "", None) });
         let mut told = |minutes: u64| {
-            let told = teller.warnings(&denied, None, BTreeMap::new(), WallTime(minutes * 60_000));
+            let told =
+                teller.warnings(lacking(&denied, None), None, BTreeMap::new(), WallTime(minutes * 60_000));
             let warning = told.into_values().next().unwrap();
             (warning.count, warning.first.0 / 60_000, warning.last.0 / 60_000)
         };

@@ -280,7 +280,6 @@ def test_settings_that_the_daemon_refuses_are_set_and_said():
         "ENABLE_POD_ENI": "1",
         "ENABLE_MULTI_NIC": "true",
         "ENABLE_IPv4": "false",
-        "ENABLE_IMDS_ONLY_MODE": "TRUE",
         "NETWORK_POLICY_ENFORCING_MODE": "Strict",
     }.items():
         given = ["--set-string", f"env.{name}={value}"]
@@ -331,7 +330,7 @@ def test_the_chart_knows_each_setting_of_the_daemon():
         found = set(re.findall(r'"([A-Z][A-Za-z0-9]*_[A-Za-z0-9_]+)"', code))
         read |= {name for name in found if not name.startswith(("CARGO_", "KUBERNETES_SERVICE_"))}
         not_yet |= found if path.stem == "not_yet" else set()
-        for table in re.findall(r"const (?:NOT_YET|IDLE)\b.*?\];", code, re.DOTALL):
+        for table in re.findall(r"const NOT_YET\b.*?\];", code, re.DOTALL):
             not_yet |= set(re.findall(r'"([A-Z][A-Za-z0-9]*_[A-Za-z0-9_]+)"', table))
     assert len(read) > 30, read
     known = (CHART / "templates/_settings.tpl").read_text().split()

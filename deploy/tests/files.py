@@ -13,6 +13,9 @@ IAM, TERRAFORM = ROOT / "deploy/iam", ROOT / "deploy/terraform"
 POLICIES = ["base-ipv4.json", "tags.json"]
 # Not of the daemon's role.
 HELPER = "metrics-helper.json"
+# In the place of both, where each call is to be bound to the cluster.
+SCOPED = "scoped-ipv4.json"
+CLUSTERS_TAG = "cluster.k8s.amazonaws.com/name"
 
 
 def statements(name):
@@ -38,11 +41,36 @@ def test_policies_allow_what_the_daemon_calls_and_no_more():
     assert "TagSpecification" in source
     called.add("ec2:CreateTags")
     allowed = [action for name in POLICIES for action in actions(name)]
+    # Tags are given at a creation, and to what is there by their names.
+    allowed.remove("ec2:CreateTags")
     assert sorted(allowed) == sorted(set(allowed)), "an action is there twice"
     # The name of the cluster, for the metrics helper alone.
     assert "ec2:DescribeTags" in called
     called.remove("ec2:DescribeTags")
     assert set(allowed) == called, set(allowed) ^ called
+
+
+def test_the_scoped_policy_allows_the_same_and_binds_each_change_to_the_cluster():
+    assert set(actions(SCOPED)) == {action for name in POLICIES for action in actions(name)}
+    for statement in statements(SCOPED):
+        resources, condition = statement["Resource"], json.dumps(statement.get("Condition", {}))
+        if resources == "*":
+            assert all(action.startswith("ec2:Describe") for action in statement["Action"])
+        elif "network-interface/*" in json.dumps(resources):
+            assert f"/{CLUSTERS_TAG}\": \"CLUSTER\"" in condition, statement["Sid"]
+        elif "security-group/*" not in json.dumps(resources) or "ec2:CreateNetworkInterface" in statement["Action"]:
+            assert condition != "{}", statement["Sid"]
+
+
+def test_the_tags_that_policies_name_are_those_that_the_daemon_sets():
+    source = (ROOT / "model/src/cloud.rs").read_text() + (ROOT / "planner/src/tagging.rs").read_text()
+    for name in ["tags.json", SCOPED]:
+        [keys] = [
+            statement["Condition"]["ForAllValues:StringEquals"]["aws:TagKeys"]
+            for statement in statements(name)
+            if "ForAllValues:StringEquals" in statement.get("Condition", {})
+        ]
+        assert all(f'"{key}"' in source for key in keys), keys
 
 
 def test_the_metrics_helper_may_publish_and_read_tags_and_no_more():
@@ -67,7 +95,7 @@ def test_no_policy_has_a_wildcard_action():
 
 def test_each_action_has_its_reason():
     readme = (IAM / "README.md").read_text()
-    for name in [*POLICIES, HELPER]:
+    for name in [*POLICIES, SCOPED, HELPER]:
         assert f"`{name}`" in readme
         for action in actions(name):
             assert action.removeprefix("ec2:") in readme, action

@@ -30,6 +30,10 @@ impl<W: World> Engine<W> {
             self.before_look.outdated = true;
             self.mend_outdated = self.mending;
         }
+        if config.metadata_only.value != self.config.metadata_only.value {
+            // What the one has shown is no proof where the other is to be asked.
+            self.observed.forget_reads();
+        }
         self.config = config;
         self.observe();
     }

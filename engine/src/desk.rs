@@ -179,7 +179,8 @@ impl Cloud for Ec2 {
                 let own = SubnetView { id: identity().subnet, ipv4: None, free: 4000, tags: BTreeMap::new() };
                 Ok(CloudAnswer::ZoneSubnets(vec![own]))
             }
-            CloudCall::Read(_) => Ok(CloudAnswer::Enis(Vec::new())),
+            CloudCall::Read(_) | CloudCall::Leak(_) => Ok(CloudAnswer::Enis(Vec::new())),
+            CloudCall::Tag { .. } => Ok(CloudAnswer::Done),
             CloudCall::Change { .. } => {
                 let fault = *self.fault.lock().unwrap();
                 Err(CloudError { fault, code: "No".to_owned(), message: "it is told to say so".to_owned() })
@@ -207,6 +208,10 @@ impl Metadata for Imds {
         let instance_type = self.instance_type.lock().unwrap().clone();
         let answer = NodeIdentity { instance_type, ..identity() };
         self.answers.load(Ordering::SeqCst).then_some(answer).ok_or_else(silent)
+    }
+
+    async fn enis(&self, _instance: &InstanceId) -> Result<Vec<EniView>, MetadataError> {
+        Err(silent())
     }
 
     async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {

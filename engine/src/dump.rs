@@ -29,6 +29,8 @@ pub struct Dump {
     pub reads_wanted: Vec<String>,
     /// Whether the metadata service has confirmed who we are since the start.
     pub identified: bool,
+    /// Whether the node takes no new pods, as far as the cluster has said.
+    pub cordoned: bool,
     /// Whether the host's network was read since the start.
     pub host_read: bool,
     /// What the last look at the NAT table showed.

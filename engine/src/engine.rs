@@ -260,8 +260,17 @@ impl<W: World> Engine<W> {
                     self.observe();
                 }
             }
+            Event::ReadMetadata { read, began, result } => {
+                let before = self.book.version();
+                self.metadata_read(&read, began, result);
+                if self.book.version() != before {
+                    self.observe();
+                }
+            }
             Event::Identity(result) => self.identity(result),
             Event::Hint(result) => self.hint(result),
+            Event::Leak { call, began, result } => self.leak_answered(&call, began, result),
+            Event::Tagged { eni, tags, result } => self.eni_tagged(&eni, &tags, result),
             Event::Limits { instance_type, result } => self.limits_answered(instance_type, result),
             Event::EniSetUp { eni, result } => self.eni_set_up(eni, result),
             Event::HostSeen(result) => self.host_seen(result),
@@ -286,6 +295,11 @@ impl<W: World> Engine<W> {
             Request::Pods { reply } => drop(reply.send(self.pods())),
             Request::Configure { config, said, reply } => {
                 self.configure(config, said);
+                reply.send(()).ok();
+            }
+            Request::Denial { reply } => drop(reply.send(self.observed.denial(&self.now()).cloned())),
+            Request::Cordon { cordoned, reply } => {
+                self.observed.cordoned = cordoned;
                 reply.send(()).ok();
             }
             Request::Stop { reply } => self.stop(reply),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_model::cloud::{CloudAnswer, CloudRead};
+use holdfast_model::cloud::{CloudAnswer, CloudRead, EniView};
 use holdfast_model::host::{HostObserved, LinkAlias};
 use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::leak::LeakCall;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::sandbox::SandboxKey;
@@ -66,10 +67,28 @@ pub(crate) enum Event {
         began: BootTime,
         result: Result<CloudAnswer, CloudError>,
     },
+    /// The metadata service answered a read, in EC2's place.
+    ReadMetadata {
+        read: CloudRead,
+        began: BootTime,
+        result: Result<Vec<EniView>, MetadataError>,
+    },
     /// The metadata service said who we are.
     Identity(Result<NodeIdentity, MetadataError>),
     /// The metadata service gave a hint.
     Hint(Result<MetadataHint, MetadataError>),
+    /// EC2 answered about what ended instances have left behind.
+    Leak {
+        call: LeakCall,
+        began: BootTime,
+        result: Result<CloudAnswer, CloudError>,
+    },
+    /// EC2 added tags, or not.
+    Tagged {
+        eni: EniId,
+        tags: BTreeMap<String, String>,
+        result: Result<CloudAnswer, CloudError>,
+    },
     /// EC2 said what the node's type can carry, or not.
     Limits {
         instance_type: String,
@@ -105,8 +124,11 @@ impl std::fmt::Debug for Event {
             Self::Rewired { .. } => "Rewired",
             Self::Changed { .. } => "Changed",
             Self::Read { .. } => "Read",
+            Self::ReadMetadata { .. } => "ReadMetadata",
             Self::Identity(_) => "Identity",
             Self::Hint(_) => "Hint",
+            Self::Leak { .. } => "Leak",
+            Self::Tagged { .. } => "Tagged",
             Self::Limits { .. } => "Limits",
             Self::EniSetUp { .. } => "EniSetUp",
             Self::HostSeen(_) => "HostSeen",

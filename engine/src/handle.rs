@@ -7,6 +7,7 @@ use std::sync::Arc;
 use holdfast_model::config::Config;
 use holdfast_model::lease::Lease;
 use holdfast_model::ledger::Ledger;
+use holdfast_model::refusal::Refusal;
 use holdfast_model::sandbox::{PodRef, SandboxKey};
 use holdfast_model::settings::ClusterSettings;
 use holdfast_ports::Netns;
@@ -66,6 +67,16 @@ impl EngineHandle {
     /// Other settings from now on, as one; what the cluster said of them is kept for a start without it.
     pub async fn configure(&self, config: Arc<Config>, said: ClusterSettings) -> Result<(), Stopped> {
         self.ask(|reply| Request::Configure { config, said, reply }).await
+    }
+
+    /// The right that a call to EC2 lacks, whether an ADD waits for it or not.
+    pub async fn denial(&self) -> Result<Option<Refusal>, Stopped> {
+        self.ask(|reply| Request::Denial { reply }).await
+    }
+
+    /// Whether the node takes new pods, as the cluster says. Until it has said so, it does.
+    pub async fn cordon(&self, cordoned: bool) -> Result<(), Stopped> {
+        self.ask(|reply| Request::Cordon { cordoned, reply }).await
     }
 
     /// The whole state.

@@ -27,6 +27,7 @@ mod event;
 mod figures;
 mod handle;
 mod kernel;
+mod leaks;
 mod liveness;
 mod measure;
 mod phases;

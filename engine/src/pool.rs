@@ -1,8 +1,10 @@
 //! EC2: carries out what the planner decides, and brings back what came of it.
 
+use std::collections::BTreeMap;
+
 use holdfast_model::chain;
-use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
-use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead, EniView};
+use holdfast_model::ids::{EniId, InstanceId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Change;
 use holdfast_model::limits::{InstanceLimits, ToldLimits};
@@ -10,7 +12,7 @@ use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
-use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet};
+use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet, Metadata, MetadataError};
 
 use crate::book::Then;
 use crate::engine::Engine;
@@ -63,6 +65,9 @@ impl<W: World> Engine<W> {
                 }
             }
             Step::Repeat(id) => self.repeat(id, now),
+            Step::Read(CloudRead::InstanceEnis { instance }) if self.config.metadata_only.value => {
+                self.ask_metadata(instance, now);
+            }
             Step::Read(read) => {
                 tracing::info!(?read, why = ?self.observed.why_read(&read, self.book.ledger()), "reading EC2");
                 self.observed.read_began(&read, now);
@@ -70,6 +75,17 @@ impl<W: World> Engine<W> {
                 self.beside(async move {
                     let result = cloud.perform(&CloudCall::Read(read.clone())).await;
                     Event::Read { read, began, result }
+                });
+            }
+            Step::Leak(call) => self.ask_leak(call, now),
+            Step::Tag { eni, tags } => {
+                self.observed.tagging_began(&eni, now);
+                tracing::info!(%eni, ?tags, "tagging");
+                let cloud = self.ports.cloud.clone();
+                self.beside(async move {
+                    let result =
+                        cloud.perform(&CloudCall::Tag { eni: eni.clone(), tags: tags.clone() }).await;
+                    Event::Tagged { eni, tags, result }
                 });
             }
             Step::AskLimits { instance_type } => {
@@ -119,7 +135,7 @@ impl<W: World> Engine<W> {
             self.observed.given_up(id);
             return;
         };
-        if !planner::may_leave(self.book.ledger(), &self.observed, intent, &self.now()) {
+        if !planner::may_leave(&self.desired(), self.book.ledger(), &self.observed, intent, &self.now()) {
             // It stays open, and the next plan reads first.
             self.observed.given_up(id);
             return;
@@ -215,6 +231,59 @@ impl<W: World> Engine<W> {
         }
     }
 
+    /// The metadata service is read in EC2's place.
+    fn ask_metadata(&mut self, instance: InstanceId, now: &Now) {
+        let read = CloudRead::InstanceEnis { instance: instance.clone() };
+        tracing::info!(why = ?self.observed.why_read(&read, self.book.ledger()), "reading the metadata service");
+        self.observed.read_began(&read, now);
+        let (metadata, began) = (self.ports.metadata.clone(), now.boottime);
+        self.beside(async move {
+            let result = metadata.enis(&instance).await;
+            Event::ReadMetadata { read, began, result }
+        });
+    }
+
+    /// Its word counts only while EC2's is not to be had: it is no proof beside that.
+    pub(crate) fn metadata_read(
+        &mut self,
+        read: &CloudRead,
+        began: BootTime,
+        result: Result<Vec<EniView>, MetadataError>,
+    ) {
+        let fault =
+            |code: &str, message| CloudError { fault: CloudFault::Unknown, code: code.to_owned(), message };
+        let answer = match result {
+            Ok(_) if !self.config.metadata_only.value => {
+                Err(fault("Outdated", "EC2 is to be asked by now".to_owned()))
+            }
+            Ok(views) => Ok(CloudAnswer::Enis(views)),
+            Err(error) => Err(fault("NoMetadata", chain(&error))),
+        };
+        let told = answer.is_ok();
+        self.cloud_read(read, began, answer);
+        if told {
+            // The subnets' ranges, which nobody else tells.
+            self.ask_hint();
+        }
+    }
+
+    pub(crate) fn eni_tagged(
+        &mut self,
+        eni: &EniId,
+        tags: &BTreeMap<String, String>,
+        result: Result<CloudAnswer, CloudError>,
+    ) {
+        let now = self.now();
+        match result {
+            Ok(_) => self.observed.tagged(eni, tags, &now),
+            Err(error) => {
+                let cause = error.to_string();
+                tracing::warn!(%eni, %cause, "an ENI was not tagged");
+                self.observed.untagged(eni, fault_of(error.fault), &cause, &now, self.draw());
+            }
+        }
+    }
+
     /// What was told is kept: the next process needs no EC2 to know it. Losing it costs asking again.
     pub(crate) fn limits_answered(
         &mut self,
@@ -261,13 +330,13 @@ impl<W: World> Engine<W> {
     }
 
     /// Random bits that spread pauses.
-    fn draw(&self) -> u64 {
+    pub(crate) fn draw(&self) -> u64 {
         self.ports.clock.random() as u64
     }
 }
 
 /// The planner's word for a fault; `None` when the outcome is unknown.
-fn fault_of(fault: CloudFault) -> Option<Fault> {
+pub(crate) fn fault_of(fault: CloudFault) -> Option<Fault> {
     Some(match fault {
         CloudFault::Throttled { retry_after } => Fault::Throttled { retry_after },
         CloudFault::SubnetFull => Fault::SubnetFull,

@@ -153,6 +153,13 @@ pub(crate) enum Request {
         said: ClusterSettings,
         reply: oneshot::Sender<()>,
     },
+    Denial {
+        reply: oneshot::Sender<Option<Refusal>>,
+    },
+    Cordon {
+        cordoned: bool,
+        reply: oneshot::Sender<()>,
+    },
     Dump {
         reply: oneshot::Sender<Dump>,
     },

@@ -67,6 +67,7 @@ impl<W: World> Engine<W> {
                 })
                 .collect(),
             identified: self.identified,
+            cordoned: self.observed.cordoned,
             host_read: self.looked,
             nat: self.nat_seen,
             host_fault: self.setting_fault.clone().or_else(|| self.host_fault.clone()),

@@ -101,6 +101,7 @@ fn step_of(api: Api) -> Option<&'static str> {
         Api::ModifyNetworkInterfaceAttribute
         | Api::CreateTags
         | Api::DescribeInstanceTypes
+        | Api::DescribeInstances
         | Api::DescribeSubnets => None,
     }
 }

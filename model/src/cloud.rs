@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::Ask;
 use crate::eni::{EniKind, EniSlot};
 use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId};
+use crate::leak::LeakCall;
 use crate::subnet::{SubnetRecord, SubnetView};
 
 /// Tag that marks an ENI as made for an instance. Upstream's, so that either system recognises the other's.
@@ -183,6 +184,15 @@ pub enum CloudCall {
     },
     /// A read.
     Read(CloudRead),
+    /// About what ended instances have left behind.
+    Leak(LeakCall),
+    /// Tags that are added to an ENI. A second time changes nothing, so no intent stands behind it.
+    Tag {
+        /// To which.
+        eni: EniId,
+        /// Which.
+        tags: BTreeMap<String, String>,
+    },
 }
 
 impl CloudCall {
@@ -191,6 +201,8 @@ impl CloudCall {
         match self {
             Self::Change { change, .. } => change.api(),
             Self::Read(read) => read.api(),
+            Self::Leak(call) => call.api(),
+            Self::Tag { .. } => Api::CreateTags,
         }
     }
 }
@@ -208,13 +220,14 @@ pub enum Api {
     DeleteNetworkInterface,
     CreateTags,
     DescribeNetworkInterfaces,
+    DescribeInstances,
     DescribeInstanceTypes,
     DescribeSubnets,
 }
 
 impl Api {
     /// Each of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CreateNetworkInterface,
         Self::AttachNetworkInterface,
         Self::ModifyNetworkInterfaceAttribute,
@@ -224,6 +237,7 @@ impl Api {
         Self::DeleteNetworkInterface,
         Self::CreateTags,
         Self::DescribeNetworkInterfaces,
+        Self::DescribeInstances,
         Self::DescribeInstanceTypes,
         Self::DescribeSubnets,
     ];
@@ -240,6 +254,8 @@ pub enum CloudAnswer {
     Assigned(Vec<IpNet>),
     /// To a read of ENIs.
     Enis(Vec<EniView>),
+    /// To a question for instances: those that there are.
+    Instances(BTreeSet<InstanceId>),
     /// To a read of subnets.
     Subnets(Vec<SubnetRecord>),
     /// To a read of a zone's subnets.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::brake::Brake;
 use crate::eni_config::AppliedEniConfig;
 
 /// Where a setting's value came from.
@@ -128,6 +129,14 @@ pub struct Config {
     pub manage_untagged: Setting<bool>,
     /// `DISABLE_NETWORK_RESOURCE_PROVISIONING`: change nothing in EC2. Default false.
     pub provisioning_disabled: Setting<bool>,
+    /// `ENABLE_IMDS_ONLY_MODE`: EC2 is never called. What there is the metadata service tells. Default false.
+    pub metadata_only: Setting<bool>,
+    /// `DISABLE_LEAKED_ENI_CLEANUP`: leave what ended instances of the cluster have left behind. Default false.
+    pub leaks_left: Setting<bool>,
+    /// `HOLDFAST_BRAKE`: what the operator keeps us from doing to EC2. Default nothing.
+    pub brake: Setting<Brake>,
+    /// `AWS_MANAGE_ENIS_NON_SCHEDULABLE`: whether the pool grows, and gives ENIs back, on a cordoned node, too. Default false.
+    pub manage_cordoned: Setting<bool>,
     /// `HOLDFAST_LEDGER`: the ledger's file. Default `/var/lib/holdfast/ledger.redb`.
     pub ledger: Setting<PathBuf>,
     /// `HOLDFAST_SOCKET`: where the plugin finds the daemon. Default `/run/holdfast/cni.sock`.
@@ -168,6 +177,10 @@ impl Default for Config {
             extra_tags: Setting::default_of(BTreeMap::new()),
             manage_untagged: Setting::default_of(true),
             provisioning_disabled: Setting::default_of(false),
+            metadata_only: Setting::default_of(false),
+            leaks_left: Setting::default_of(false),
+            brake: Setting::default_of(Brake::None),
+            manage_cordoned: Setting::default_of(false),
             ledger: Setting::default_of(PathBuf::from("/var/lib/holdfast/ledger.redb")),
             socket: Setting::default_of(PathBuf::from("/run/holdfast/cni.sock")),
             spool: Setting::default_of(PathBuf::from("/var/lib/holdfast/spool")),

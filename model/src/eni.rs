@@ -84,7 +84,8 @@ impl EniPlace {
 pub struct EniSource {
     /// Its subnet.
     pub subnet: SubnetId,
-    /// Its security groups, as EC2 last showed them; `None`: not shown yet.
+    /// Of the primary its security groups, as EC2 last showed them. Of others those that we gave it, as far as nobody has set others
+    /// since; `None`: somebody has, or it was not shown yet.
     pub security_groups: Option<BTreeSet<SecurityGroupId>>,
 }
 

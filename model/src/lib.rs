@@ -5,9 +5,11 @@
 //! word has one meaning everywhere. Start reading at [`ledger`]: it is what the daemon remembers.
 
 pub mod block;
+pub mod brake;
 mod chain;
 pub mod cloud;
 pub mod config;
+pub mod denial;
 pub mod eni;
 pub mod eni_config;
 pub mod host;
@@ -15,6 +17,7 @@ pub mod ids;
 pub mod intent;
 pub mod invariants;
 pub mod journal;
+pub mod leak;
 pub mod lease;
 pub mod ledger;
 pub mod limits;

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::block::Unit;
+use crate::brake::Brake;
 use crate::cloud::Api;
+use crate::denial::Denial;
 use crate::ids::{EniId, SubnetId};
 
 /// What is wrong with the credentials that EC2 is called with. None of it says anything about the role's rights.
@@ -132,10 +134,12 @@ pub enum Refusal {
         api: Api,
     },
     /// The node's role lacks a right.
-    #[error("not allowed to call ec2:{api:?}: add it to the node role's policy")]
+    #[error("{}", denied(*.api, .denial))]
     Denied {
         /// Which call.
         api: Api,
+        /// Which right, and for what.
+        denial: Denial,
     },
     /// EC2 cannot tell who calls, so that nothing is known of the rights.
     #[error("{}", credentials(*.api, *.fault, .cause))]
@@ -194,6 +198,23 @@ pub enum Refusal {
     /// EC2 may not be changed (`DISABLE_NETWORK_RESOURCE_PROVISIONING`), so the pool is what it is.
     #[error("no free address, and DISABLE_NETWORK_RESOURCE_PROVISIONING keeps the pool from growing")]
     ProvisioningDisabled,
+    /// EC2 is never called (`ENABLE_IMDS_ONLY_MODE`), so the pool is what the metadata service shows.
+    #[error(
+        "no free address, and ENABLE_IMDS_ONLY_MODE keeps the pool from growing: others give this node its addresses"
+    )]
+    MetadataOnly,
+    /// The operator's brake keeps the pool from it.
+    #[error("{}", braked(*.brake))]
+    Braked {
+        /// How hard it is pulled.
+        brake: Brake,
+    },
+    /// The node takes no new pods, and the pool of such a one does not grow (`AWS_MANAGE_ENIS_NON_SCHEDULABLE`).
+    #[error(
+        "no free address, and this node is cordoned: its pool does not grow before it is schedulable again, unless \
+         AWS_MANAGE_ENIS_NON_SCHEDULABLE is true"
+    )]
+    Cordoned,
     /// The ledger cannot be written.
     #[error("the ledger cannot be written: {cause}")]
     LedgerClosed {
@@ -255,6 +276,9 @@ impl Refusal {
             Self::LinkAwaited { .. } => "LinkAwaited",
             Self::EniTaken { .. } => "NetworkInterfaceTaken",
             Self::ProvisioningDisabled => "ProvisioningDisabled",
+            Self::MetadataOnly => "MetadataOnly",
+            Self::Braked { .. } => "OperatorsBrake",
+            Self::Cordoned => "NodeCordoned",
             Self::LedgerClosed { .. } => "LedgerClosed",
             Self::AllCooling { .. } => "AddressesResting",
             Self::EniFull { .. } => "NetworkInterfaceFull",
@@ -292,6 +316,23 @@ fn instance_full(addresses: u32, instance_type: &str, set_aside: u32) -> String 
         "{all}, or set aside because something on this host uses them that no lease explains ({set_aside}; `holdfast dump` \
          lists them): each serves again when what uses it has gone"
     )
+}
+
+fn denied(api: Api, denial: &Denial) -> String {
+    let own = denial.action == format!("ec2:{api:?}");
+    if own { denial.to_string() } else { format!("{denial}; {api:?} needs it") }
+}
+
+fn braked(brake: Brake) -> String {
+    let pulled = format!("the operator's brake is on ({}={brake})", Brake::SETTING);
+    match brake {
+        Brake::None | Brake::Release => {
+            format!(
+                "{pulled}: what holds the room on this node's network interfaces is not given back before it is off"
+            )
+        }
+        Brake::All => format!("no free address, and {pulled}: EC2 is not called before it is off"),
+    }
 }
 
 fn other_unit(unit: Unit, held: u32) -> String {

@@ -41,7 +41,10 @@ fn share(api: Api) -> Share {
         // 50, refilled by 5.
         Api::AttachNetworkInterface | Api::DetachNetworkInterface => (16, 1),
         // 100, refilled by 20.
-        Api::DescribeNetworkInterfaces | Api::DescribeInstanceTypes | Api::DescribeSubnets => (20, 4),
+        Api::DescribeNetworkInterfaces
+        | Api::DescribeInstances
+        | Api::DescribeInstanceTypes
+        | Api::DescribeSubnets => (20, 4),
     };
     Share { capacity, per_second }
 }

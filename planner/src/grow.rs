@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_model::block::{Ask, Unit};
-use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE};
+use holdfast_model::cloud::{Api, CloudChange, TAG_INSTANCE};
 use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, Management};
 use holdfast_model::ids::SubnetId;
 use holdfast_model::intent::Intent;
@@ -26,12 +26,14 @@ use holdfast_model::uses::Use;
 
 use crate::claims::{busy, claimed_slots, lowest_free_slot};
 use crate::desired::Desired;
+use crate::lifecycle::is_left_alone;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
 use crate::pool::{EniPool, Pool, targets};
 use crate::source::{Fit, Sources};
 use crate::subnets::{self, Candidate, Taken};
+use crate::tagging;
 use crate::targets::Targets;
 
 mod demand;
@@ -41,10 +43,6 @@ mod tests;
 pub(crate) use demand::without_prefixes;
 
 use demand::Demand;
-
-/// Tag that tells who owns an ENI; upstream sets it beside the cluster's name.
-const TAG_OWNER: &str = "eks:eni:owner";
-const OWNER: &str = "amazon-vpc-cni";
 
 /// What to ask for, and why not for more.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -70,7 +68,9 @@ pub(crate) fn growth(
     let short = targets.short(&pool.level);
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
-        let stalled = (pool.level.waiting > 0).then(|| held_up(ledger, observed, now)).flatten();
+        let stalled = (pool.level.waiting > 0)
+            .then(|| forbidden(desired, observed).or_else(|| held_up(ledger, observed, now)))
+            .flatten();
         return Growth { changes: Vec::new(), refusal: stalled };
     }
     let Some(node) = ledger.node.as_ref() else {
@@ -79,8 +79,8 @@ pub(crate) fn growth(
     if observed.unsure_who {
         return Growth::refused(Refusal::NotReady);
     }
-    if desired.config.provisioning_disabled.value {
-        return Growth::refused(Refusal::ProvisioningDisabled);
+    if let Some(refusal) = forbidden(desired, observed) {
+        return Growth::refused(refusal);
     }
     let hidden = !ledger.enis.values().any(EniRecord::is_primary);
     // What is attached, and so what can be added, is not known. Where EC2 was read and does not show the first ENI
@@ -128,7 +128,12 @@ pub(crate) fn growth(
         let eni = share.eni;
         let subnet = &eni.source.subnet;
         let room = demand.unit_of(observed, subnet, now).of(share.room);
-        if eni.phase == EniPhase::Available || busy(ledger, &eni.id) || observed.doubted(&eni.id) {
+        let tagged_first = tagging::is_due(desired, &node.identity, observed, eni, now);
+        if eni.phase == EniPhase::Available
+            || busy(ledger, &eni.id)
+            || observed.doubted(&eni.id)
+            || tagged_first
+        {
             if !stuck(ledger, observed, eni, now) {
                 demand.met_by(room);
             }
@@ -277,6 +282,22 @@ pub(crate) fn growth(
     grown
 }
 
+/// What somebody has forbidden, so that the pool stays as it is.
+pub(crate) fn forbidden(desired: &Desired<'_>, observed: &Observed) -> Option<Refusal> {
+    let brake = desired.brake();
+    if brake.is_silent() {
+        Some(Refusal::Braked { brake })
+    } else if desired.config.metadata_only.value {
+        Some(Refusal::MetadataOnly)
+    } else if desired.config.provisioning_disabled.value {
+        Some(Refusal::ProvisioningDisabled)
+    } else if is_left_alone(desired, observed) {
+        Some(Refusal::Cordoned)
+    } else {
+        None
+    }
+}
+
 /// Whether an ENI of ours is there or being made.
 fn one_is_ours(ledger: &Ledger) -> bool {
     ledger.enis.values().any(EniRecord::holds_slot)
@@ -306,6 +327,9 @@ fn limit_reached(
         Unit::Prefix => Unit::Address,
     };
     let held = blocks.filter(|block| block.occupies() && block.unit() == unit).count();
+    if held > 0 && desired.brake().keeps() {
+        return Refusal::Braked { brake: desired.brake() };
+    }
     if held > 0 {
         return Refusal::OtherUnit { unit, held: u32::try_from(held).unwrap_or(u32::MAX) };
     }
@@ -446,10 +470,7 @@ fn create(
 ) -> CloudChange {
     let mut tags: BTreeMap<String, String> = desired.config.extra_tags.value.clone();
     tags.insert(TAG_INSTANCE.to_owned(), node.instance.to_string());
-    if let Some(cluster) = &desired.config.cluster.value {
-        tags.insert(TAG_CLUSTER.to_owned(), cluster.clone());
-        tags.insert(TAG_OWNER.to_owned(), OWNER.to_owned());
-    }
+    tags.extend(tagging::of_cluster(desired));
     CloudChange::CreateEni {
         subnet: subnet.clone(),
         security_groups: sources.groups().into_iter().flatten().cloned().collect(),

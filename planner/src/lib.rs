@@ -18,6 +18,7 @@
 
 pub mod adopt;
 mod agenda;
+mod brake;
 pub mod budget;
 pub mod choose;
 mod claims;
@@ -29,10 +30,12 @@ pub mod here;
 pub mod hint;
 pub mod host;
 pub mod intents;
+pub mod leaks;
 pub mod lease;
 pub mod lifecycle;
 pub mod limits;
 mod looks;
+mod metadata_only;
 pub mod observed;
 pub mod orphan;
 pub mod outcome;
@@ -51,6 +54,7 @@ mod shrink;
 mod source;
 pub mod step;
 pub mod subnets;
+pub mod tagging;
 pub mod targets;
 #[cfg(test)]
 mod toy;

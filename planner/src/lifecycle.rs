@@ -18,12 +18,14 @@ use crate::host::{eni_wiring, wants_set_up};
 use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{Pool, targets};
-use crate::proof::Brake;
+use crate::proof::Accord;
 use crate::reading::TOMBSTONE;
 use crate::shrink::MINIMUM_ENI_AGE;
 use crate::source::Fit;
 use crate::step::Step;
 
+#[cfg(test)]
+mod cordoned;
 #[cfg(test)]
 mod tests;
 
@@ -51,18 +53,20 @@ pub(crate) fn advance(
         return steps;
     }
     let Some(node) = &ledger.node else { return steps };
+    // What is to go waits for a look: none is made for what does not go.
+    let keeps = desired.brake().keeps();
     let mut surplus = surplus_slots(desired, ledger);
     let mut level = pool.level;
-    let brake = Brake::off(ledger, observed, now);
+    let accord = Accord::reached(ledger, observed, now);
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot()));
     for eni in enis {
         let pause = |api| observed.pause_of(api, Some(&eni.id), None, now);
         let waits = busy(ledger, &eni.id) || observed.doubted(&eni.id);
-        let idle = brake.as_ref().and_then(|brake| brake.eni(eni));
+        let idle = accord.as_ref().and_then(|accord| accord.eni(eni));
         let give_up = || {
-            let change = brake.as_ref()?.unattached(eni)?.give_up(now)?;
+            let change = accord.as_ref().filter(|_| !keeps)?.unattached(eni)?.give_up(now)?;
             Some(Step::Adjust(vec![change]))
         };
         match &eni.phase {
@@ -121,12 +125,17 @@ pub(crate) fn advance(
                     attachment: attachment.clone(),
                 }));
             }
-            EniPhase::Draining { .. } if pause(Api::DetachNetworkInterface).is_none() => {
+            EniPhase::Draining { .. }
+                if !keeps
+                    && !is_left_alone(desired, observed)
+                    && pause(Api::DetachNetworkInterface).is_none() =>
+            {
                 let detach = idle.and_then(|idle| idle.detach(looks.seen(eni)?));
                 steps.extend(detach.map(Step::Open));
             }
             EniPhase::Detached
-                if agenda.reached(eni.since.after(DETACHMENT_TAKES))
+                if !keeps
+                    && agenda.reached(eni.since.after(DETACHMENT_TAKES))
                     && pause(Api::DeleteNetworkInterface).is_none() =>
             {
                 let delete = idle.and_then(|idle| idle.delete(looks.seen(eni)?));
@@ -139,8 +148,14 @@ pub(crate) fn advance(
     steps
 }
 
+/// Whether ENIs stay attached because the node takes no new pods: it may end between the detachment and the deletion, and leave one
+/// behind that is nobody's (cni#1223).
+pub(crate) fn is_left_alone(desired: &Desired<'_>, observed: &Observed) -> bool {
+    observed.cordoned && !desired.config.manage_cordoned.value
+}
+
 /// ENIs that were to be given back and are wanted after all: no detachment of them is under way, and none was carried
-/// out. They serve before anything new is asked of EC2.
+/// out. They serve before anything new is asked of EC2; and where they may not go any more.
 pub(crate) fn take_back(
     desired: &Desired<'_>,
     ledger: &Ledger,
@@ -148,12 +163,13 @@ pub(crate) fn take_back(
     pool: &Pool<'_>,
     now: &Now,
 ) -> Option<Step> {
+    let stays = desired.brake().keeps() || is_left_alone(desired, observed);
     let wanted = desired.limits.is_some() && targets(desired).short(&pool.level) > 0;
-    if !wanted || surplus_slots(desired, ledger) > 0 {
+    if !stays && (!wanted || surplus_slots(desired, ledger) > 0) {
         return None;
     }
-    let wanted = |eni: &&EniRecord| pool.sources.fit(eni) == Fit::Wanted;
-    let idle = ledger.enis.values().filter(wanted);
+    let fits = |eni: &&EniRecord| pool.sources.fit(eni) == Fit::Wanted;
+    let idle = ledger.enis.values().filter(fits);
     let idle = idle.filter(|eni| !busy(ledger, &eni.id) && !observed.doubted(&eni.id));
     let changes: Vec<Change> = idle
         .filter_map(|eni| {
@@ -165,6 +181,9 @@ pub(crate) fn take_back(
             Some(Change::PutEni(record))
         })
         .collect();
+    if changes.is_empty() && (!wanted || surplus_slots(desired, ledger) > 0) {
+        return None;
+    }
     if changes.is_empty() {
         return unattached_again(desired, ledger, observed, pool, now);
     }

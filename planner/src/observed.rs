@@ -7,8 +7,9 @@ use std::time::Duration;
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, AttachmentStatus, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniRecord, EniSlot, Management};
-use holdfast_model::ids::{EniId, IntentId, MacAddr, SubnetId};
+use holdfast_model::ids::{EniId, InstanceId, IntentId, MacAddr, SubnetId};
 use holdfast_model::intent::{Intent, Sending};
+use holdfast_model::leak::LeakCall;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
@@ -22,12 +23,14 @@ use crate::fits::Fits;
 use crate::here::Here;
 use crate::hint::HintDiff;
 use crate::host::wants_set_up;
+use crate::leaks::Leaks;
 use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, VIEWS_ARE_OLD_AT_MOST};
 use crate::share::Share;
 use crate::subnets::SubnetsSeen;
+use crate::tagging::{Tagging, Tags};
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
@@ -71,8 +74,8 @@ pub struct Call {
 
 /// What this process has seen and has under way.
 ///
-/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `traces` and
-/// `share` itself.
+/// The methods keep the book; the engine calls them at the points that they name, and sets `waiting`, `traces`, `cordoned`
+/// and `share` itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// ADDs that are held because no address is free, by pool.
@@ -100,6 +103,10 @@ pub struct Observed {
     pub reads: WantedReads,
     /// Unattached ENIs made for this node that nobody remembers making, and since when reads have shown them so.
     pub strays: BTreeMap<EniId, BootTime>,
+    /// What is known of ENIs that ended instances have left behind.
+    pub leaks: Leaks,
+    /// What is known of ENIs' tags.
+    pub tagging: Tagging,
     /// EC2 is being asked what the node's type can carry.
     pub asking_limits: bool,
     /// ENIs whose links the last look at the kernel showed, if there was one.
@@ -109,6 +116,8 @@ pub struct Observed {
     /// The primary ENI that the ledger knows has no link here, and metadata has not said who we are: nothing is changed in
     /// EC2, where it might be another instance's.
     pub(crate) unsure_who: bool,
+    /// The node takes no new pods, as far as the cluster has said.
+    pub cordoned: bool,
     /// This process's, of what all nodes do.
     pub share: Share,
 }
@@ -232,7 +241,10 @@ impl Observed {
     /// Whether anything may be changed in EC2. Not by a ledger that has lost something: a change would keep the read that is
     /// wanted from telling which of its addresses an ENI has no more.
     pub(crate) fn may_change(&self, desired: &Desired<'_>) -> bool {
-        !desired.config.provisioning_disabled.value && !self.unsure_who && !self.reads.ledger_is_doubted()
+        !desired.config.provisioning_disabled.value
+            && !desired.config.metadata_only.value
+            && !self.unsure_who
+            && !self.reads.ledger_is_doubted()
     }
 
     /// Slots where nothing is to be attached now, since EC2 has said that something is there.
@@ -325,6 +337,8 @@ impl Observed {
         self.note_unwanted(ledger);
         let unanswered = self.unanswered(ledger);
         self.reads.answered(reading.read, reading.began, ledger, &unanswered);
+        self.tagging.note(ledger, reading);
+        self.leaks.begin(reading.began);
         self.note_strays(ledger, reading);
         self.note_looked_at(ledger, reading);
         self.note_shown(ledger, reading);
@@ -488,6 +502,72 @@ impl Observed {
         self.pauses.setback(&setback, began, now, draw);
     }
 
+    /// Something is being asked about what ended instances have left behind.
+    pub fn leak_asked(&mut self, call: &LeakCall, now: &Now) {
+        self.budget.take(call.api(), now.boottime);
+        self.leaks.asked();
+    }
+
+    /// These hang unattached, as far as EC2 can tell ours.
+    pub fn leaks_listed(&mut self, ledger: &Ledger, views: &[EniView], cluster: &str, began: BootTime) {
+        self.pauses.recovered(Api::DescribeNetworkInterfaces, None);
+        if let Some(node) = &ledger.node {
+            self.leaks.shown(views, cluster, &node.identity.instance, began);
+        }
+    }
+
+    /// These instances there are.
+    pub fn leaks_lived(&mut self, ledger: &Ledger, there: &BTreeSet<InstanceId>, began: BootTime) {
+        self.pauses.recovered(Api::DescribeInstances, None);
+        if let Some(node) = &ledger.node {
+            self.leaks.lived(there, &node.identity.instance, began);
+        }
+    }
+
+    /// One was deleted.
+    pub fn leak_gone(&mut self, eni: &EniId) {
+        self.pauses.recovered(Api::DeleteNetworkInterface, Some(eni));
+        self.leaks.gone(eni);
+    }
+
+    /// A call failed; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
+    pub fn leak_failed(&mut self, call: &LeakCall, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
+        if let (LeakCall::Delete { eni }, Some(Fault::NotFound)) = (call, fault) {
+            self.leaks.gone(eni);
+            return;
+        }
+        let scope = match call {
+            LeakCall::Delete { eni } => PauseScope::Eni(eni.clone()),
+            LeakCall::List { .. } | LeakCall::Instances { .. } => PauseScope::Api,
+        };
+        let setback = Setback::of(call.api(), scope, fault.as_ref(), cause, None);
+        self.leaks.failed(call, &setback.cause, now);
+        // What EC2 has against this list it need not have against those that the node lives by.
+        if setback.cause.is_outage() || !matches!(call, LeakCall::List { .. }) {
+            self.pauses.setback(&setback, now.boottime, now, draw);
+        }
+    }
+
+    /// Tags are being added to an ENI.
+    pub fn tagging_began(&mut self, eni: &EniId, now: &Now) {
+        self.budget.take(Api::CreateTags, now.boottime);
+        self.tagging.began(eni);
+    }
+
+    /// EC2 has added them.
+    pub fn tagged(&mut self, eni: &EniId, tags: &Tags, now: &Now) {
+        self.tagging.ended(eni, Some(tags), now);
+        self.pauses.recovered(Api::CreateTags, Some(eni));
+    }
+
+    /// It has not, or has not said so; `fault` is `None` when no answer came. `draw` is random and spreads the pause.
+    pub fn untagged(&mut self, eni: &EniId, fault: Option<Fault>, cause: &str, now: &Now, draw: u64) {
+        self.tagging.ended(eni, None, now);
+        let scope = PauseScope::Eni(eni.clone());
+        let setback = Setback::of(Api::CreateTags, scope, fault.as_ref(), cause, None);
+        self.pauses.setback(&setback, now.boottime, now, draw);
+    }
+
     /// EC2 is being asked what the node's type can carry.
     pub fn limits_asked(&mut self, now: &Now) {
         self.budget.take(Api::DescribeInstanceTypes, now.boottime);
@@ -583,6 +663,11 @@ impl Observed {
     /// The metadata service has answered: if credentials were what was missing, they can be had again.
     pub fn metadata_answered(&mut self, now: &Now) {
         self.pauses.credentials_can_be_had(now);
+    }
+
+    /// The right that a call was found to lack last, whatever it was for; `None`: all that was called was allowed, or is forgotten.
+    pub fn denial(&self, now: &Now) -> Option<&Refusal> {
+        self.pauses.denial(now)
     }
 
     /// The pause that holds back this call at this instant.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudAnswer, CloudRead};
+use holdfast_model::denial::Denial;
 use holdfast_model::eni::EniSlot;
 use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::ledger::Change;
@@ -184,7 +185,20 @@ impl Setback {
             },
             // The whole account's, and gone only when somebody acts: asking often would only cost the account's rate.
             Some(Fault::EniQuota) => of(PauseScope::Api, Refusal::EniQuota, seconds(60), seconds(600)),
-            Some(Fault::Denied) => of(PauseScope::Api, Refusal::Denied { api }, seconds(30), seconds(300)),
+            Some(Fault::Denied) => {
+                let about = match &scope {
+                    PauseScope::Eni(eni) => Some(eni.to_string()),
+                    _ => subnet.map(ToString::to_string),
+                };
+                let denial = Denial::read(api, words, about);
+                // Nobody waits for these, and a role without the right is likely meant so.
+                let longest = if matches!(api, Api::CreateTags | Api::DescribeInstances) {
+                    seconds(4 * 3600)
+                } else {
+                    seconds(300)
+                };
+                of(PauseScope::Api, Refusal::Denied { api, denial }, seconds(30), longest)
+            }
             // Asking for new credentials costs a request to the host's own metadata service.
             Some(Fault::Credentials(fault)) => {
                 let longest = match fault {

@@ -131,6 +131,15 @@ impl Pauses {
         });
     }
 
+    /// The right that was found lacking last, while it is not known to be there.
+    pub(crate) fn denial(&self, now: &Now) -> Option<&Refusal> {
+        let denied = |pause: &&Pause| {
+            matches!(pause.cause, Refusal::Denied { .. })
+                && now.boottime.since(pause.until) < SETBACKS_FORGOTTEN_AFTER
+        };
+        self.all.iter().filter(denied).max_by_key(|pause| pause.since).map(|pause| &pause.cause)
+    }
+
     /// Calls that lacked credentials need rest no longer.
     pub(crate) fn credentials_can_be_had(&mut self, now: &Now) {
         for pause in &mut self.all {

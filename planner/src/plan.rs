@@ -10,11 +10,14 @@ use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
+use crate::brake;
 use crate::desired::Desired;
 use crate::grow::growth;
+use crate::leaks;
 use crate::lifecycle;
 use crate::limits;
 use crate::looks::Looks;
+use crate::metadata_only;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::SETBACKS_FORGOTTEN_AFTER;
@@ -24,6 +27,7 @@ use crate::report::Report;
 use crate::shrink::{self, Outlook, shrink};
 use crate::source;
 use crate::step::Step;
+use crate::tagging;
 
 /// What to do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +70,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     let mut looks = Looks::new(observed, now);
     let mut steps = Vec::new();
     if observed.may_change(desired) {
-        steps.extend(repeats(ledger, observed, now, &mut looks));
+        steps.extend(repeats(desired, ledger, observed, now, &mut looks));
     }
     steps.extend(lifecycle::forget(ledger, now, &mut agenda));
     let taken_back = lifecycle::take_back(desired, ledger, observed, &pool, now);
@@ -74,7 +78,8 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
     }
     if observed.may_change(desired) {
-        steps.extend(source::follow_groups(&pool.sources, ledger, observed, now));
+        steps.extend(tagging::steps(desired, ledger, observed, now));
+        steps.extend(source::follow_groups(&pool.sources, ledger, observed, now, &mut looks));
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let grown = growth(desired, ledger, observed, &pool, now);
@@ -89,9 +94,14 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     }
     steps.extend(closed);
     steps.extend(given_back);
+    steps.extend(leaks::step(desired, ledger, observed, now, &mut agenda));
     let reads =
         reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
     let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();
+    let mut steps: Vec<Step> = steps;
+    steps.retain(|step| {
+        brake::lets(desired.brake(), ledger, step) && metadata_only::lets(desired, ledger, step)
+    });
     let steps = affordable(steps, ledger, observed, now, &mut agenda);
     Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }
 }
@@ -111,13 +121,22 @@ fn affordable(
 }
 
 /// Open intents whose call is sent again: those with a token, those of which a second one does no harm, and those
-/// whose first never left. After a silence of EC2's the ENI may be somebody else's by now, so it is looked at before.
-fn repeats(ledger: &Ledger, observed: &Observed, now: &Now, looks: &mut Looks<'_>) -> Vec<Step> {
+/// whose first never left. After a silence of EC2's the ENI may be somebody else's by now, so it is looked at before. What the
+/// operator's brake keeps from being repeated a read settles, so that the ENI takes other calls again.
+fn repeats(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    now: &Now,
+    looks: &mut Looks<'_>,
+) -> Vec<Step> {
     let mut known = |intent: &Intent| {
         let Some(record) = intent.change.eni().and_then(|eni| ledger.enis.get(eni)) else { return true };
         match &intent.change {
             change if change.gives_back() => looks.seen(record).is_some(),
             CloudChange::AttachEni { .. } => looks.known(record),
+            // Somebody may have set others meanwhile. The read settles it.
+            CloudChange::SetSecurityGroups { .. } => looks.seen(record).is_some(),
             _ => true,
         }
     };
@@ -126,6 +145,12 @@ fn repeats(ledger: &Ledger, observed: &Observed, now: &Now, looks: &mut Looks<'_
         .values()
         .filter(|intent| !observed.is_under_way(intent.id))
         .filter(|intent| {
+            if desired.brake().keeps() && intent.change.gives_back() {
+                if !matches!(intent.change, CloudChange::DeleteEni { .. }) {
+                    known(intent);
+                }
+                return false;
+            }
             let eni = intent.change.eni();
             let subnet = match &intent.change {
                 CloudChange::CreateEni { subnet, .. } => Some(subnet),

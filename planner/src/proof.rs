@@ -20,7 +20,7 @@ mod ledger;
 mod left;
 mod seen;
 
-pub(crate) use idle::Brake;
+pub(crate) use idle::Accord;
 pub use lease::{Ended, NetnsSeen, Sighting, collect_garbage, reap};
 pub(crate) use ledger::{Anothers, NewBoot, Whose, whose};
 pub(crate) use left::Left;

@@ -13,6 +13,7 @@ use holdfast_model::time::Now;
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
+use crate::metadata_only;
 use crate::observed::Observed;
 use crate::subnets::SubnetsSeen;
 use crate::wanted::Periods;
@@ -39,6 +40,9 @@ pub(crate) fn reads(
         let unanswered = observed.unanswered(ledger);
         let periods = Periods::of(desired.config.ec2_read_interval.value, observed.share);
         due = observed.reads.due(&node.identity.instance, ledger, &unanswered, looks, periods, agenda);
+    }
+    if desired.config.metadata_only.value {
+        return metadata_only::reads(due, &observed.reads, ledger, node);
     }
     if !subnets_rest {
         due.extend(observed.reads.subnets_due(ledger, agenda));

@@ -101,7 +101,7 @@ impl Report {
             ready: resting.into_iter().chain(released).min(),
             refusal: growth.refusal.clone(),
             without: without(desired, ledger, observed, pool, now),
-            held_up: held_up(ledger, observed, now).is_some(),
+            held_up: desired.brake().is_silent() || held_up(ledger, observed, now).is_some(),
             under_way: pool.on_the_way > 0 || !growth.changes.is_empty(),
             awaited: awaited(ledger),
         }
@@ -179,7 +179,10 @@ fn all_cooling(refusal: Refusal, left: Duration) -> Refusal {
         | Refusal::OtherUnit { .. }
         | Refusal::ConfiguredLimit { .. }
         | Refusal::OldSource { .. }
-        | Refusal::ProvisioningDisabled => Refusal::AllCooling { seconds: whole_seconds(left) },
+        | Refusal::ProvisioningDisabled
+        | Refusal::MetadataOnly
+        | Refusal::Braked { .. }
+        | Refusal::Cordoned => Refusal::AllCooling { seconds: whole_seconds(left) },
         other => other,
     }
 }

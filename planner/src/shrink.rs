@@ -19,10 +19,11 @@ use ipnet::IpNet;
 use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::grow::{Growth, without_prefixes};
+use crate::lifecycle::is_left_alone;
 use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{EniPool, Pool, targets};
-use crate::proof::Brake;
+use crate::proof::Accord;
 use crate::source::Fit;
 use crate::step::Step;
 
@@ -57,12 +58,12 @@ pub(crate) fn shrink(
             CloudChange::CreateEni { .. } | CloudChange::AttachEni { .. } | CloudChange::Assign { .. }
         )
     }) || pool.enis.iter().any(|share| share.eni.phase == EniPhase::Available);
-    if !observed.may_change(desired) || pool.level.waiting > 0 || growing {
+    if !observed.may_change(desired) || desired.brake().keeps() || pool.level.waiting > 0 || growing {
         return Vec::new();
     }
-    let Some(brake) = Brake::off(ledger, observed, now) else { return Vec::new() };
+    let Some(accord) = Accord::reached(ledger, observed, now) else { return Vec::new() };
     let targets = targets(desired);
-    let giving = Giving { observed, pool, brake: &brake, now };
+    let giving = Giving { observed, pool, accord: &accord, now };
     if targets.short(&pool.level) > 0 {
         // What will be asked for again needs no room made.
         let stays = grown.refusal.as_ref().is_none_or(Refusal::is_outage);
@@ -75,18 +76,20 @@ pub(crate) fn shrink(
             share.fit == Fit::Leftover
                 && share.is_idle()
                 && grown.refusal.as_ref().is_some_and(Refusal::is_for_want_of_a_slot)
-                && brake.surplus(share.eni).is_some()
+                && accord.surplus(share.eni).is_some()
                 && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))
         });
-        let drained = leftover.and_then(|share| brake.surplus(share.eni)?.drain(now));
+        let drained = leftover.and_then(|share| accord.surplus(share.eni)?.drain(now));
         steps.extend(drained.map(|change| Step::Adjust(vec![change])));
         return steps;
     }
     let mut steps = Vec::new();
     let mut level = pool.level;
+    let stays = is_left_alone(desired, observed);
     let mut goes = |share: &&EniPool<'_>| {
-        share.is_idle()
-            && brake.surplus(share.eni).is_some()
+        !stays
+            && share.is_idle()
+            && accord.surplus(share.eni).is_some()
             && match share.fit {
                 Fit::Wanted => targets.spare(&level, share.free),
                 // No target counts on it, and the others meet them.
@@ -100,7 +103,7 @@ pub(crate) fn shrink(
     let leftover = pool.enis.iter().rev().filter(|share| share.fit == Fit::Leftover).find(&mut goes);
     let released = leftover.or_else(|| pool.enis.iter().rev().find(goes));
     if let Some(share) = released
-        && let Some(change) = brake.surplus(share.eni).and_then(|idle| idle.drain(now))
+        && let Some(change) = accord.surplus(share.eni).and_then(|idle| idle.drain(now))
     {
         steps.push(Step::Adjust(vec![change]));
         level.free = level.free.saturating_sub(share.free);
@@ -131,13 +134,14 @@ pub(crate) fn give_up_closed(
     looks: &mut Looks<'_>,
     agenda: &mut Agenda,
 ) -> Vec<Step> {
-    if !pool.sources.are_settled() || !observed.may_change(desired) {
+    let kept = desired.brake().keeps() || is_left_alone(desired, observed);
+    if kept || !pool.sources.are_settled() || !observed.may_change(desired) {
         return Vec::new();
     }
-    let Some(brake) = Brake::off(ledger, observed, now) else { return Vec::new() };
+    let Some(accord) = Accord::reached(ledger, observed, now) else { return Vec::new() };
     let mut steps = Vec::new();
     for share in pool.enis.iter().filter(|share| share.fit == Fit::Closed) {
-        if let Some(idle) = brake.surplus(share.eni).filter(|_| share.leased == 0) {
+        if let Some(idle) = accord.surplus(share.eni).filter(|_| share.leased == 0) {
             // Settings that go to and fro cost an ENI a minute at most.
             if share.is_idle() && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE)) {
                 steps.extend(idle.drain(now).map(|change| Step::Adjust(vec![change])));
@@ -149,7 +153,7 @@ pub(crate) fn give_up_closed(
         if rests.is_some() || nets.is_empty() || !agenda.reached(eni.changed.after(MINIMUM_GAP)) {
             continue;
         }
-        if let Some(idle) = brake.blocks(eni, nets.clone()) {
+        if let Some(idle) = accord.blocks(eni, nets.clone()) {
             steps.extend(looks.seen(eni).map(|seen| Step::Open(idle.unassign(seen))));
         }
     }
@@ -170,7 +174,7 @@ enum Which {
 struct Giving<'a> {
     observed: &'a Observed,
     pool: &'a Pool<'a>,
-    brake: &'a Brake<'a>,
+    accord: &'a Accord<'a>,
     now: &'a Now,
 }
 
@@ -217,7 +221,7 @@ impl<'a> Giving<'a> {
             let idle = if matches!(which, Which::Over(_)) { &share.idle } else { &share.beside.idle };
             let nets: Vec<IpNet> = idle.iter().rev().take(left).copied().collect();
             let count = nets.len();
-            if let Some(idle) = self.brake.blocks(share.eni, nets) {
+            if let Some(idle) = self.accord.blocks(share.eni, nets) {
                 // What waits for a look is as good as given back: others do not go in its place.
                 steps.extend(looks.seen(share.eni).map(|seen| Step::Open(idle.unassign(seen))));
                 left -= count;

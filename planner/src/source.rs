@@ -11,8 +11,8 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_model::cloud::{Api, CloudChange};
-use holdfast_model::eni::{EniPhase, EniRecord, Management};
+use holdfast_model::cloud::{Api, CloudChange, EniView};
+use holdfast_model::eni::{EniPhase, EniRecord, EniSource, Management};
 use holdfast_model::eni_config::{AppliedEniConfig, EniConfig};
 use holdfast_model::ids::{SecurityGroupId, SubnetId};
 use holdfast_model::ledger::Ledger;
@@ -21,7 +21,9 @@ use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 
 use crate::desired::Desired;
+use crate::looks::Looks;
 use crate::observed::Observed;
+use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
 use crate::step::Step;
 use crate::subnets::{Candidate, Tagged};
 
@@ -186,10 +188,60 @@ fn groups_of_primary(ledger: &Ledger, node: &NodeIdentity) -> BTreeSet<SecurityG
     shown.unwrap_or_else(|| node.security_groups.iter().cloned().collect())
 }
 
-/// ENIs of ours with other groups than they are to have follow. An ENI whose groups were never shown is left alone, as are
-/// those that are closed, for the sake of their pods; and nothing is changed before this process has read what the primary has
-/// now.
-pub(crate) fn follow_groups(sources: &Sources, ledger: &Ledger, observed: &Observed, now: &Now) -> Vec<Step> {
+/// What an ENI is made from, after a read has shown it: groups that are neither what we gave it nor what it is to have are somebody
+/// else's doing, who has his reasons. They are left, until it has again what it is to have.
+///
+/// Of a change of ours that is younger than descriptions lag a view tells nothing, unless it shows what is wanted.
+pub(crate) fn shown_source(
+    ledger: &Ledger,
+    reading: Reading<'_>,
+    record: &EniRecord,
+    view: &EniView,
+) -> EniSource {
+    let (shown, given) = (&view.security_groups, &record.source.security_groups);
+    let settled = reading.began.since(record.changed) >= ABSENCE_BELIEVED_AFTER;
+    let security_groups = if shown.is_empty() {
+        // No ENI is without a group: nobody has told them.
+        given.clone()
+    } else if record.is_primary() || given.as_ref() == Some(shown) || is_wanted(ledger, reading, shown) {
+        Some(shown.clone())
+    } else {
+        given.clone().filter(|_| !settled)
+    };
+    EniSource { subnet: view.subnet.clone(), security_groups }
+}
+
+/// The same of an ENI that is attached here and that the ledger does not have: whether we gave it its groups nobody knows.
+pub(crate) fn found_source(
+    ledger: &Ledger,
+    reading: Reading<'_>,
+    view: &EniView,
+    is_primary: bool,
+) -> EniSource {
+    let known = is_primary || is_wanted(ledger, reading, &view.security_groups);
+    EniSource { subnet: view.subnet.clone(), security_groups: known.then(|| view.security_groups.clone()) }
+}
+
+/// Whether these are the primary's groups, by the same read where it shows them.
+fn is_wanted(ledger: &Ledger, reading: Reading<'_>, shown: &BTreeSet<SecurityGroupId>) -> bool {
+    let Some(node) = &ledger.node else { return false };
+    let primary = reading.views.iter().find(|view| view.mac == node.identity.primary_mac);
+    match primary {
+        Some(view) => view.security_groups == *shown,
+        None => groups_of_primary(ledger, &node.identity) == *shown,
+    }
+}
+
+/// ENIs of ours that have the groups which we gave them follow when they are to have others. One that somebody has set others on is left
+/// alone, and so is one whose groups were never shown, and those that are closed, for the sake of their pods. Nothing is changed before
+/// this process has read what the primary has now, and lately what the ENI has.
+pub(crate) fn follow_groups(
+    sources: &Sources,
+    ledger: &Ledger,
+    observed: &Observed,
+    now: &Now,
+    looks: &mut Looks<'_>,
+) -> Vec<Step> {
     let (Some(wanted), Some(_)) = (sources.groups(), observed.reads.last_full()) else { return Vec::new() };
     if wanted.is_empty() {
         // No ENI is without a group: nobody has told them.
@@ -214,7 +266,8 @@ pub(crate) fn follow_groups(sources: &Sources, ledger: &Ledger, observed: &Obser
     let change = |eni: &EniRecord| {
         Step::Open(CloudChange::SetSecurityGroups { eni: eni.id.clone(), groups: wanted.clone() })
     };
-    ledger.enis.values().filter(behind).map(change).collect()
+    let seen = |eni: &&EniRecord| looks.seen(eni).is_some();
+    ledger.enis.values().filter(behind).filter(seen).map(change).collect()
 }
 
 /// Whether an ENI has the groups that we choose: ours, and not the primary, whose groups are its owner's.
@@ -225,5 +278,5 @@ pub(crate) fn follows(eni: &EniRecord) -> bool {
 }
 
 fn differs(eni: &EniRecord, wanted: &BTreeSet<SecurityGroupId>) -> bool {
-    eni.source.security_groups.as_ref().is_some_and(|shown| shown != wanted)
+    eni.source.security_groups.as_ref().is_some_and(|given| given != wanted)
 }

@@ -2,8 +2,11 @@
 
 use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::host::EniWiring;
-use holdfast_model::ids::IntentId;
+use holdfast_model::ids::{EniId, IntentId};
+use holdfast_model::leak::LeakCall;
 use holdfast_model::ledger::{Change, Ledger};
+
+use crate::tagging::Tags;
 
 /// One step. The steps of a plan are independent of each other: they may be carried out in parallel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,16 @@ pub enum Step {
     Repeat(IntentId),
     /// Read, and [`crate::adopt()`] the answer.
     Read(CloudRead),
+    /// Add these tags, and tell [`crate::Observed::tagged`] or [`crate::Observed::untagged`].
+    Tag {
+        /// To which.
+        eni: EniId,
+        /// Those that it lacks.
+        tags: Tags,
+    },
+    /// Ask this of EC2, and tell [`crate::Observed::leaks_listed`], [`crate::Observed::leaks_lived`],
+    /// [`crate::Observed::leak_gone`] or [`crate::Observed::leak_failed`].
+    Leak(LeakCall),
     /// Ask EC2 what this instance type can carry, and tell [`crate::Observed::limits_told`] or [`crate::Observed::limits_untold`].
     AskLimits {
         /// The node's type.
@@ -32,6 +45,8 @@ impl Step {
             Self::Open(change) => Some(change.api()),
             Self::Repeat(id) => ledger.intents.get(id).map(|intent| intent.change.api()),
             Self::Read(read) => Some(read.api()),
+            Self::Leak(call) => Some(call.api()),
+            Self::Tag { .. } => Some(Api::CreateTags),
             Self::AskLimits { .. } => Some(Api::DescribeInstanceTypes),
             Self::SetUpEni(_) | Self::Adjust(_) => None,
         }

@@ -158,7 +158,7 @@ impl Toy {
         assert_eq!(found, [], "after {changes:?}");
     }
 
-    fn with_desired<T>(&self, f: impl FnOnce(&Desired<'_>) -> T) -> T {
+    pub(crate) fn with_desired<T>(&self, f: impl FnOnce(&Desired<'_>) -> T) -> T {
         f(&Desired { config: &self.config, limits: self.limits.clone() })
     }
 
@@ -354,6 +354,14 @@ impl Toy {
                     self.observed.limits_asked(&self.now);
                     sent.push(step.clone());
                 }
+                Step::Leak(call) => {
+                    self.observed.leak_asked(call, &self.now);
+                    sent.push(step.clone());
+                }
+                Step::Tag { eni, .. } => {
+                    self.observed.tagging_began(eni, &self.now);
+                    sent.push(step.clone());
+                }
                 Step::SetUpEni(_) => sent.push(step.clone()),
                 Step::Adjust(changes) => self.commit(changes),
             }
@@ -462,6 +470,31 @@ impl Toy {
                         let draw = self.draw();
                         self.observed.limits_untold(None, "lost", &self.now, draw);
                     }
+                }
+            }
+            // Others leave nothing behind here.
+            Step::Leak(_) => self.observed.leaks_listed(&self.ledger, &[], "", began),
+            Step::Tag { eni, tags } => {
+                let fate = (self.fates)();
+                if fate == Fate::KilledBefore {
+                    return false;
+                }
+                let reaches =
+                    matches!(fate, Fate::Fine | Fate::Stale(_) | Fate::LostAfter | Fate::KilledAfter);
+                let added = if reaches { self.cloud.tag(&eni, &tags) } else { Ok(()) };
+                if fate == Fate::KilledAfter {
+                    return false;
+                }
+                let fault = match fate {
+                    Fate::Fine | Fate::Stale(_) => added.err().map(Some),
+                    Fate::Throttled => Some(Some(Fault::Throttled { retry_after: None })),
+                    Fate::NotSent => Some(Some(Fault::NotSent)),
+                    _ => Some(None),
+                };
+                let draw = self.draw();
+                match fault {
+                    None => self.observed.tagged(&eni, &tags, &self.now),
+                    Some(fault) => self.observed.untagged(&eni, fault, "no", &self.now, draw),
                 }
             }
             Step::SetUpEni(wiring) => {

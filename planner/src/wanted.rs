@@ -234,6 +234,11 @@ impl WantedReads {
         self.wanted.iter()
     }
 
+    /// Whether a read of all that is attached is under way.
+    pub(crate) fn is_full_under_way(&self) -> bool {
+        self.under_way.iter().any(|read| matches!(read, CloudRead::InstanceEnis { .. }))
+    }
+
     /// How many reads have not been answered yet.
     pub fn under_way(&self) -> usize {
         self.under_way.len()

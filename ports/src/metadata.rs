@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
 
-use holdfast_model::ids::{MacAddr, SecurityGroupId};
+use holdfast_model::cloud::EniView;
+use holdfast_model::ids::{InstanceId, MacAddr, SecurityGroupId};
 use holdfast_model::node::NodeIdentity;
 use ipnet::Ipv4Net;
 
@@ -12,6 +13,11 @@ use ipnet::Ipv4Net;
 pub trait Metadata: Send + Sync + 'static {
     /// Who this node is.
     fn identity(&self) -> impl Future<Output = Result<NodeIdentity, MetadataError>> + Send;
+
+    /// All that it shows of the attached ENIs of this instance, as EC2 would: for a node that may not ask EC2. Whose they are it does
+    /// not know, so they bear the instance's tag.
+    fn enis(&self, instance: &InstanceId)
+    -> impl Future<Output = Result<Vec<EniView>, MetadataError>> + Send;
 
     /// What it shows of the attached ENIs just now, as far as it is asked for.
     fn hint(&self, asked: HintAsked) -> impl Future<Output = Result<MetadataHint, MetadataError>> + Send;

@@ -59,6 +59,16 @@ pub(super) async fn perform(
     }
 }
 
+/// Adds tags to an ENI. Those that it has with these values stay as they are.
+pub(super) async fn tag(
+    client: &Client,
+    eni: &EniId,
+    tags: &BTreeMap<String, String>,
+) -> Result<CloudAnswer, CloudError> {
+    let call = client.create_tags().resources(eni.as_str()).set_tags(Some(sdk_tags(tags)));
+    call.send().await.map(|_| CloudAnswer::Done).map_err(fault::of_sdk)
+}
+
 async fn create(
     client: &Client,
     token: &ClientToken,

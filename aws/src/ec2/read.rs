@@ -15,9 +15,9 @@ use super::view;
 use crate::fault::{self, bad_answer};
 
 /// The most that EC2 gives on one page. An instance's ENIs always fit.
-const PAGE: i32 = 1000;
+pub(super) const PAGE: i32 = 1000;
 /// More pages than this are taken for a server that never ends.
-const MAX_PAGES: usize = 50;
+pub(super) const MAX_PAGES: usize = 50;
 
 /// Carries out one read.
 pub(super) async fn perform(client: &Client, read: &CloudRead) -> Result<CloudAnswer, CloudError> {
@@ -112,7 +112,7 @@ async fn zone_subnets(client: &Client, vpc: &VpcId, zone: &str) -> Result<Vec<Su
     Err(bad_answer(format!("more than {MAX_PAGES} pages")))
 }
 
-fn filter(name: &str, value: &str) -> Filter {
+pub(super) fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
@@ -152,7 +152,7 @@ fn ids_in(message: &str) -> impl Iterator<Item = &str> {
     message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
 }
 
-async fn all_pages(
+pub(super) async fn all_pages(
     call: DescribeNetworkInterfacesFluentBuilder,
 ) -> Result<BTreeMap<EniId, EniView>, CloudError> {
     let mut found = BTreeMap::new();

@@ -5,6 +5,7 @@
 
 mod away;
 mod box_of;
+mod braked;
 mod burst;
 mod chance;
 mod clock;
@@ -22,9 +23,11 @@ mod groups;
 mod judged;
 mod kept;
 mod kernel;
+mod leaked;
 mod life;
 mod losses;
 mod lost;
+mod metadata_only;
 mod node;
 mod patience;
 mod prefixes;

@@ -163,7 +163,12 @@ fn status_says_whether_an_add_would_work_and_names_what_keeps_the_pool_from_grow
         fault(FaultKind::Deny);
         life.add("d", "d").await.unwrap();
         tokio::time::sleep(few_seconds).await;
-        assert_eq!(statuses(&life, few_seconds).await, [Status::Short(Refusal::Denied { api })]);
+        let told = statuses(&life, few_seconds).await;
+        let [Status::Short(Refusal::Denied { api: denied, denial })] = &told[..] else { panic!("{told:?}") };
+        assert!(
+            *denied == api && denial.object.as_ref().is_some_and(|eni| eni.starts_with("eni-")),
+            "{told:?}"
+        );
         let refused = life.add("e", "e").await.unwrap_err().to_string();
         assert!(refused.contains("not allowed to call ec2:AssignPrivateIpAddresses"), "{refused}");
         // An address that rests is as good as one on its way: an ADD is held for it, and served.

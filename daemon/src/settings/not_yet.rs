@@ -29,12 +29,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
         "this version uses the first network card only: unset it, or stay with the Amazon VPC CNI",
     ),
     (
-        "ENABLE_IMDS_ONLY_MODE",
-        on,
-        Bad::Refused,
-        "this version leases nothing that EC2 has not shown, so it must be able to ask EC2: unset it",
-    ),
-    (
         "NETWORK_POLICY_ENFORCING_MODE",
         |value| value.eq_ignore_ascii_case("strict"),
         Bad::Refused,

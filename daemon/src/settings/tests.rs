@@ -267,6 +267,24 @@ fn what_the_incumbents_manifest_sets_unasked_counts_less_than_the_cluster_and_mo
     assert_eq!((asked.config.eni_mtu.value, asked.config.eni_mtu.origin), (9000, Origin::Environment));
 }
 
+/// Whoever pulls it is in a hurry.
+#[test]
+fn the_brake_is_pulled_by_any_word_that_is_not_none() {
+    for (text, pulled, told) in [
+        ("none", Brake::None, false),
+        ("release", Brake::Release, false),
+        (" ALL", Brake::All, false),
+        ("relase", Brake::Release, true),
+        ("true", Brake::Release, true),
+    ] {
+        let read = from(&[("HOLDFAST_BRAKE", text)]);
+        assert_eq!((read.config.brake.value, !read.warnings().is_empty()), (pulled, told), "{text}");
+        assert_eq!(read.by_name["HOLDFAST_BRAKE"]["value"], json!(pulled.to_string()));
+        assert!(read.refused.is_empty(), "{text}");
+    }
+    assert_eq!(from(&[]).config.brake.value, Brake::None);
+}
+
 /// A slip in a ConfigMap would stop the daemons of all nodes.
 #[test]
 fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use holdfast_model::brake::Brake;
 use ipnet::Ipv4Net;
 
 pub(super) fn count(text: &str) -> Result<u32, String> {
@@ -20,6 +21,18 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
         _ => Err("want true or false".to_owned()),
+    }
+}
+
+/// Whoever writes something here wants a brake, and is in a hurry: what cannot be read pulls the one that costs no pod anything.
+pub(super) fn brake(text: &str) -> (Brake, Vec<String>) {
+    let known = [Brake::None, Brake::Release, Brake::All];
+    match known.into_iter().find(|brake| brake.to_string().eq_ignore_ascii_case(text.trim())) {
+        Some(brake) => (brake, Vec::new()),
+        None => {
+            let wanted = "want none, release or all; until it is one of them nothing is given back to EC2";
+            (Brake::Release, vec![wanted.to_owned()])
+        }
     }
 }
 

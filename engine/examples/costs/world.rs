@@ -12,6 +12,7 @@ use holdfast_engine::{AddRequest, Engine, EngineHandle, Ports, RuntimeTasks, Wor
 use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudAnswer, CloudCall, CloudRead, EniView};
 use holdfast_model::config::Config;
 use holdfast_model::host::{EniWiring, HostAction, HostObserved, LinkAlias, NatWanted, PodWired, PodWiring};
+use holdfast_model::ids::InstanceId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
@@ -78,6 +79,10 @@ impl Stage {
 impl Metadata for Stage {
     async fn identity(&self) -> Result<NodeIdentity, MetadataError> {
         Ok(Stage::identity(self))
+    }
+
+    async fn enis(&self, _: &InstanceId) -> Result<Vec<EniView>, MetadataError> {
+        pending().await
     }
 
     async fn hint(&self, _: HintAsked) -> Result<MetadataHint, MetadataError> {

@@ -8,10 +8,11 @@ use crate::adopt::unknown::make_room;
 use crate::adopt::{Merge, New};
 use crate::claims::claimed_slots;
 use crate::draft::Draft;
-use crate::intents::settle::{departed, not_unassigned, source_of};
+use crate::intents::settle::{departed, not_unassigned};
 use crate::orphan::is_claimed;
 use crate::proof::Left;
 use crate::reading::TOMBSTONE;
+use crate::source::shown_source;
 
 #[cfg(test)]
 mod tests;
@@ -96,7 +97,7 @@ impl Merge<'_> {
             next.place = there;
         }
         next.management = management;
-        next.source = source_of(view);
+        next.source = shown_source(&draft.ledger, self.reading, record, view);
         draft.put_eni(next);
         if management == Management::Managed {
             self.blocks(draft, record, view, new);
@@ -121,6 +122,10 @@ impl Merge<'_> {
         let Some(current) = draft.ledger.enis.get(&record.id).cloned() else { return };
         let still_busy = draft.ledger.intents_on(&record.id).next().is_some();
         let may_have_link = current.attachment().is_some() && self.observed.may_have_link(&current);
+        if may_have_link && self.desired.config.metadata_only.value {
+            // The metadata service leaves attached ENIs out for minutes, and nobody else is asked: the link is there.
+            return;
+        }
         let left = Left::unbound(self.reading, record, may_have_link);
         let Some(left) = left.filter(|_| !still_busy && !current.is_primary()) else { return };
         match &current.phase {
@@ -178,7 +183,7 @@ impl Merge<'_> {
             EniPhase::Draining { .. } => EniPhase::Detached,
             _ => EniPhase::Available,
         };
-        let source = source_of(view);
+        let source = shown_source(&draft.ledger, self.reading, &current, view);
         let next = EniRecord { phase, management, source, since: draft.now(), ..current };
         draft.put_eni(next.clone());
         self.blocks(draft, &next, view, New::Unasked);

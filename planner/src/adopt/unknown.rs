@@ -9,6 +9,7 @@ use crate::claims::{claimed_slots, lowest_free_slot};
 use crate::draft::Draft;
 use crate::intents::settle::source_of;
 use crate::orphan::{intent_tag, is_kept, is_stray, is_unattached_of};
+use crate::source::found_source;
 
 impl Merge<'_> {
     /// Takes an ENI over, if it is attached here or an orphan of ours.
@@ -33,6 +34,7 @@ impl Merge<'_> {
         let record = EniRecord {
             place: EniPlace::Device(here.slot),
             management: self.management(view, here.slot),
+            source: found_source(&draft.ledger, self.reading, view, here.slot == EniSlot::PRIMARY),
             phase: Self::attached(here),
             ..self.record(draft, view, maker)
         };

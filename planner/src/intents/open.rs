@@ -8,9 +8,11 @@ use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::time::{Now, WallTime};
 
+use crate::brake;
 use crate::claims::{busy, claimed_slots};
+use crate::desired::Desired;
 use crate::observed::Observed;
-use crate::proof::{Brake, Seen};
+use crate::proof::{Accord, Seen};
 use crate::source::follows;
 
 /// Makes a planned change an intent: the changes to commit before the call is sent. `None` when the ledger no
@@ -27,7 +29,7 @@ pub fn open(
     if ledger.intents.contains_key(&id) {
         return None;
     }
-    if change.gives_back() && !Brake::off(ledger, observed, now)?.allows(&change) {
+    if change.gives_back() && !Accord::reached(ledger, observed, now)?.allows(&change) {
         return None;
     }
     let mut changes = Vec::new();
@@ -97,7 +99,16 @@ pub fn open(
 
 /// Whether an intent's call may leave now. Between the plan and that moment lies the disk, which may have hung for long: what is
 /// to be given back is then looked at again.
-pub fn may_leave(ledger: &Ledger, observed: &Observed, intent: &Intent, now: &Now) -> bool {
+pub fn may_leave(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    intent: &Intent,
+    now: &Now,
+) -> bool {
+    if !brake::lets_leave(desired.brake(), &intent.change) {
+        return false;
+    }
     let record = intent.change.eni().and_then(|eni| ledger.enis.get(eni));
     let Some(record) = record.filter(|_| intent.change.gives_back()) else { return true };
     Seen::lately(observed, record, now).is_some()

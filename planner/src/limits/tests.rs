@@ -1,3 +1,4 @@
+use holdfast_model::denial::Denial;
 use std::time::Duration;
 
 use holdfast_model::ledger::Change;
@@ -77,7 +78,10 @@ fn an_add_is_told_that_the_right_to_ask_is_lacking() {
         toy.ledger.type_limits = None;
     }
     let shortage = toy.choose().unwrap_err();
-    assert_eq!((shortage.cause, shortage.hold), (Refusal::Denied { api }, false));
+    assert_eq!(
+        (shortage.cause, shortage.hold),
+        (Refusal::Denied { api, denial: Denial::read(api, "", None) }, false)
+    );
     assert_eq!(toy.cloud.count(api), 0, "it rests");
 }
 

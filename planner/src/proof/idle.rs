@@ -15,9 +15,9 @@ use crate::proof::Seen;
 #[cfg(test)]
 mod tests;
 
-/// Whether anything may be given back at all: made when the kernel was looked at since the start and leases explain every link of
+/// Ledger and kernel agree, so that something may be given back at all: made when the kernel was looked at since the start and leases explain every link of
 /// ours in it. What lives there unexplained may use any address of any ENI.
-pub(crate) struct Brake<'a> {
+pub(crate) struct Accord<'a> {
     ledger: &'a Ledger,
     observed: &'a Observed,
     now: &'a Now,
@@ -27,8 +27,8 @@ pub(crate) struct Brake<'a> {
 #[derive(Debug)]
 pub(crate) struct Idle<T>(T);
 
-impl<'a> Brake<'a> {
-    pub(crate) fn off(ledger: &'a Ledger, observed: &'a Observed, now: &'a Now) -> Option<Self> {
+impl<'a> Accord<'a> {
+    pub(crate) fn reached(ledger: &'a Ledger, observed: &'a Observed, now: &'a Now) -> Option<Self> {
         let explained = observed.traces.looked && observed.traces.is_empty();
         explained.then_some(Self { ledger, observed, now })
     }

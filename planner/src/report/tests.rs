@@ -1,6 +1,7 @@
 use super::*;
 use crate::toy::{Toy, by_address, now_at};
 use holdfast_model::block::Ask;
+use holdfast_model::denial::Denial;
 use holdfast_model::ids::{EniId, SubnetId};
 
 const HOLD: Duration = Duration::from_secs(10);
@@ -34,9 +35,9 @@ fn while_all_rest_and_nothing_is_under_way_the_rest_is_the_cause() {
 /// What only somebody else can change is told at once, whatever is under way; a limit is not, while something comes.
 #[test]
 fn what_no_waiting_mends_is_not_waited_for() {
-    let subnet = SubnetId::new("subnet-1");
+    let (api, subnet) = (Api::CreateNetworkInterface, SubnetId::new("subnet-1"));
     for (refusal, hold) in [
-        (Refusal::Denied { api: Api::CreateNetworkInterface }, false),
+        (Refusal::Denied { api, denial: Denial::read(api, "", None) }, false),
         (Refusal::SubnetFull { subnet }, false),
         (Refusal::EniQuota, true),
         (Refusal::ConfiguredLimit { setting: "MAX_ENI".into() }, true),

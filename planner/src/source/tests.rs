@@ -121,3 +121,86 @@ fn lost_and_refused_changes_are_made_again() {
         toy.assert_in_agreement();
     }
 }
+
+/// Somebody gives one ENI groups of his own.
+fn set(toy: &mut Toy, eni: &EniId, names: &[&str]) {
+    toy.cloud.enis.get_mut(eni).unwrap().groups = groups(names);
+}
+
+#[test]
+fn groups_that_somebody_else_has_set_are_left_and_cost_nothing() {
+    let (mut toy, foreign) = grown();
+    let theirs = EniId::new("eni-0001");
+    set(&mut toy, &theirs, &["sg-theirs"]);
+    pass(&mut toy, 3);
+    assert_eq!(toy.ledger.enis[&theirs].source.security_groups, None);
+    replace(&mut toy, &["sg-2"]);
+    pass(&mut toy, 3);
+    // Nor by the next process.
+    toy.restart();
+    pass(&mut toy, 3);
+    let has = |toy: &Toy, eni: &str| toy.cloud.enis[&EniId::new(eni)].groups.clone();
+    assert_eq!(has(&toy, "eni-0001"), groups(&["sg-theirs"]));
+    assert_eq!((has(&toy, "eni-0002"), has(&toy, foreign.as_str())), (groups(&["sg-2"]), groups(&["sg-1"])));
+    toy.cloud.calls.clear();
+    pass(&mut toy, 24 * 60);
+    // ENIs, attached and not, and the zone's subnets.
+    assert!(toy.cloud.calls.len() <= 12, "a day: {:?}", toy.cloud.calls);
+    assert_eq!(toy.cloud.count(Api::ModifyNetworkInterfaceAttribute), 0);
+    // Given back what the others have, it is one of them again.
+    set(&mut toy, &theirs, &["sg-2"]);
+    toy.restart();
+    pass(&mut toy, 3);
+    replace(&mut toy, &["sg-3"]);
+    pass(&mut toy, 3);
+    assert_all_have(&toy, &["sg-3"], &foreign);
+}
+
+/// Changed at the same time as the primary, to the same.
+#[test]
+fn whoever_sets_the_same_on_all_has_set_nothing_of_his_own() {
+    let (mut toy, foreign) = grown();
+    replace(&mut toy, &["sg-2"]);
+    set(&mut toy, &EniId::new("eni-0001"), &["sg-2"]);
+    toy.cloud.calls.clear();
+    pass(&mut toy, 3);
+    assert_eq!(toy.cloud.count(Api::ModifyNetworkInterfaceAttribute), 1);
+    replace(&mut toy, &["sg-3"]);
+    pass(&mut toy, 3);
+    assert_all_have(&toy, &["sg-3"], &foreign);
+}
+
+/// A ledger that is lost does not know what it gave.
+#[test]
+fn other_groups_that_are_found_are_left() {
+    let (mut toy, _) = grown();
+    set(&mut toy, &EniId::new("eni-0001"), &["sg-theirs"]);
+    let identity = toy.ledger.node.as_ref().unwrap().identity.clone();
+    toy.delete_all_pods();
+    toy.config.warm.value = by_eni(3);
+    toy.ledger = Ledger::default();
+    toy.start(&identity);
+    toy.run_to_rest();
+    replace(&mut toy, &["sg-2"]);
+    pass(&mut toy, 3);
+    let has = |eni: &str| toy.cloud.enis.get(&EniId::new(eni)).map(|eni| eni.groups.clone());
+    assert_eq!(has("eni-0001"), Some(groups(&["sg-theirs"])));
+    assert_eq!(has("eni-0002"), Some(groups(&["sg-2"])));
+}
+
+/// Between the look and the call somebody may come: what is to be repeated after a silence is looked at before.
+#[test]
+fn a_change_that_was_not_answered_overwrites_nobodys() {
+    let (mut toy, _) = grown();
+    replace(&mut toy, &["sg-2"]);
+    let theirs = EniId::new("eni-0001");
+    let change = CloudChange::SetSecurityGroups { eni: theirs.clone(), groups: groups(&["sg-2"]) };
+    toy.has_seen(&theirs);
+    let id = toy.open(change);
+    toy.observed.given_up(id);
+    set(&mut toy, &theirs, &["sg-theirs"]);
+    toy.sleep(Duration::from_secs(400));
+    pass(&mut toy, 3);
+    assert_eq!(toy.cloud.enis[&theirs].groups, groups(&["sg-theirs"]));
+    assert!(toy.ledger.intents.is_empty());
+}

@@ -70,6 +70,8 @@ pub(crate) struct ToyCloud {
     pub(crate) asked_to_delete: BTreeSet<EniId>,
     /// Actions that the role may not take.
     pub(crate) denied: BTreeSet<Api>,
+    /// The tag without which the role may do nothing with an ENI.
+    pub(crate) only_tagged: Option<&'static str>,
     pub(crate) at: u64,
     pub(crate) limits: InstanceLimits,
     tokens: BTreeMap<ClientToken, EniId>,
@@ -103,6 +105,7 @@ impl ToyCloud {
             refused: 0,
             asked_to_delete: BTreeSet::new(),
             denied: BTreeSet::new(),
+            only_tagged: None,
             at: 0,
             limits,
             tokens: BTreeMap::new(),
@@ -273,9 +276,25 @@ impl ToyCloud {
         answer
     }
 
+    /// Adds tags.
+    pub(crate) fn tag(&mut self, eni: &EniId, tags: &BTreeMap<String, String>) -> Result<(), Fault> {
+        self.calls.push(Api::CreateTags);
+        if self.denied.contains(&Api::CreateTags) {
+            return Err(Fault::Denied);
+        }
+        let eni = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
+        eni.tags.extend(tags.clone());
+        self.remember();
+        Ok(())
+    }
+
     fn change(&mut self, change: &CloudChange, token: &ClientToken) -> Result<CloudAnswer, Fault> {
         let per_eni = self.limits.pod_addresses_per_eni() as usize;
-        if self.denied.contains(&change.api()) {
+        let bare = |tag: &str| {
+            let eni = change.eni().and_then(|id| self.enis.get(id));
+            eni.is_some_and(|eni| !eni.tags.contains_key(tag))
+        };
+        if self.denied.contains(&change.api()) || self.only_tagged.is_some_and(bare) {
             return Err(Fault::Denied);
         }
         match change {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_model::block::Block;
+use holdfast_model::brake::Brake;
 use holdfast_model::cloud::Api;
 use holdfast_model::config::{AddressMode, WarmTargets};
 use holdfast_model::eni_config::{AppliedEniConfig, EniConfig};
@@ -42,6 +43,8 @@ enum Op {
     OtherLeft(u8, u32),
     /// The tag of a subnet, which is seen with the next read.
     Tagged(u8, &'static str),
+    Brake(Brake),
+    Cordon(bool),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -58,6 +61,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..3_u32).prop_map(Op::BlocksLeft),
         1 => mode().prop_map(Op::Switch),
         1 => warm().prop_map(Op::Targets),
+        1 => brake().prop_map(Op::Brake),
+        1 => any::<bool>().prop_map(Op::Cordon),
         1 => applied().prop_map(Op::Custom),
         1 => any::<bool>().prop_map(Op::Discovery),
         1 => (1..4_u8, 0..40_u32).prop_map(|(nth, left)| Op::OtherLeft(nth, left)),
@@ -102,6 +107,10 @@ fn mode() -> impl Strategy<Value = AddressMode> {
     prop_oneof![Just(AddressMode::Secondary), Just(AddressMode::Prefix)]
 }
 
+fn brake() -> impl Strategy<Value = Brake> {
+    prop_oneof![2 => Just(Brake::None), 1 => Just(Brake::Release), 1 => Just(Brake::All)]
+}
+
 fn warm() -> impl Strategy<Value = WarmTargets> {
     prop_oneof![
         (0..3_u32).prop_map(by_eni),
@@ -113,6 +122,7 @@ fn warm() -> impl Strategy<Value = WarmTargets> {
 
 fn live(toy: &mut Toy, ops: &[Op]) {
     for op in ops {
+        let called = toy.cloud.calls.len();
         match op {
             Op::Add(count) => toy.add_pods(*count),
             Op::Delete(nth) => toy.delete_pod(*nth),
@@ -147,7 +157,10 @@ fn live(toy: &mut Toy, ops: &[Op]) {
                 let others = toy.cloud.others.values_mut().skip(usize::from(nth - 1));
                 others.take(1).for_each(|other| other.tags = tagged(&[(ROLE, tag)]));
             }
+            Op::Brake(brake) => toy.config.brake.value = *brake,
+            Op::Cordon(cordoned) => toy.observed.cordoned = *cordoned,
         }
+        assert_held_back(toy, called);
     }
 }
 
@@ -191,7 +204,22 @@ fn assert_where_it_is_to_be(toy: &Toy) {
     }
 }
 
+/// What somebody has forbidden was not called for since so many calls.
+fn assert_held_back(toy: &Toy, called: usize) {
+    let brake = toy.config.brake.value;
+    let cordoned = toy.observed.cordoned;
+    let forbidden = |api: &Api| match api {
+        Api::UnassignPrivateIpAddresses | Api::DeleteNetworkInterface => brake.keeps(),
+        Api::DetachNetworkInterface => brake.keeps() || cordoned,
+        _ => brake.is_silent(),
+    };
+    let calls = &toy.cloud.calls[called..];
+    assert!(!calls.iter().any(forbidden), "{brake}, cordoned {cordoned}: {calls:?}");
+}
+
 fn assert_all_well(toy: &mut Toy) {
+    toy.config.brake.value = Brake::None;
+    toy.observed.cordoned = false;
     toy.fates = Box::new(|| Fate::Fine);
     (toy.cloud.subnet_free, toy.cloud.blocks_free) = (1000, 50);
     for other in toy.cloud.others.values_mut() {

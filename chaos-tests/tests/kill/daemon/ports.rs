@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use bytes::Bytes;
 use holdfast_aws::{Ec2Cloud, Exchange, Imds, Transport, TransportError};
-use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead};
-use holdfast_model::ids::BootId;
+use holdfast_model::cloud::{CloudAnswer, CloudCall, CloudRead, EniView};
+use holdfast_model::ids::{BootId, InstanceId};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::time::{BootTime, Now, WallTime};
@@ -55,7 +55,10 @@ impl CountedCloud {
 impl Cloud for CountedCloud {
     async fn perform(&self, call: &CloudCall) -> Result<CloudAnswer, CloudError> {
         let which = match call {
-            CloudCall::Change { .. } | CloudCall::Read(CloudRead::Subnets { .. }) => "",
+            CloudCall::Change { .. }
+            | CloudCall::Tag { .. }
+            | CloudCall::Leak(_)
+            | CloudCall::Read(CloudRead::Subnets { .. }) => "",
             CloudCall::Read(CloudRead::ZoneSubnets { .. }) => " of the zone",
             CloudCall::Read(CloudRead::InstanceEnis { .. }) => " of the instance",
             CloudCall::Read(CloudRead::AvailableEnis { .. }) => " unattached",
@@ -96,6 +99,10 @@ impl ReadMetadata {
 impl Metadata for ReadMetadata {
     async fn identity(&self) -> Result<NodeIdentity, MetadataError> {
         self.read(Box::pin(self.imds.identity())).await
+    }
+
+    async fn enis(&self, instance: &InstanceId) -> Result<Vec<EniView>, MetadataError> {
+        self.read(Box::pin(self.imds.enis(instance))).await
     }
 
     async fn hint(&self, asked: HintAsked) -> Result<MetadataHint, MetadataError> {

@@ -67,8 +67,10 @@ pub(crate) enum Deed {
     PodRoute(IpAddr),
     /// Removes the NAT table.
     Nat,
-    /// Gives an ENI other security groups than the primary one has.
+    /// Gives an ENI other security groups than the primary one has, which are left.
     Groups(EniId),
+    /// Gives it the primary's again.
+    GroupsBack(EniId),
     /// Marks an ENI as not to be managed, or takes that back.
     Mark(EniId, bool),
 }
@@ -192,7 +194,7 @@ impl Deed {
             Self::PodRuleFrom(_) => "rule from pod",
             Self::PodRoute(_) => "route to pod",
             Self::Nat => "NAT",
-            Self::Groups(_) => "groups",
+            Self::Groups(_) | Self::GroupsBack(_) => "groups",
             Self::Mark(..) => "mark",
         }
     }
@@ -207,6 +209,7 @@ impl Deed {
             | Self::Detach(id, ..)
             | Self::Delete(id, _)
             | Self::Groups(id)
+            | Self::GroupsBack(id)
             | Self::Mark(id, _) => Some(*id),
             _ => None,
         }
@@ -216,6 +219,7 @@ impl Deed {
     pub(crate) fn taken_back(&self) -> Option<Self> {
         match self {
             Self::Mark(id, true) => Some(Self::Mark(*id, false)),
+            Self::Groups(id) => Some(Self::GroupsBack(*id)),
             _ => None,
         }
     }
@@ -272,6 +276,7 @@ impl Deed {
             Self::PodRoute(address) => node.kernel.remove_routes_to(*address),
             Self::Nat => node.kernel.remove_nat(),
             Self::Groups(id) => give_other_groups(node, *id),
+            Self::GroupsBack(id) => set_groups(node, *id, groups_of(node, Target::primary(node))),
             Self::Mark(id, marked) => {
                 let tags = [(TAG_NO_MANAGE.to_owned(), marked.to_string())].into();
                 let mark = CreateTags { resources: vec![id.to_string()], tags };
@@ -304,9 +309,15 @@ impl Deed {
             }
             Self::Groups(id) => {
                 let [own, wanted] = [id, &Target::primary(node)].map(|id| groups_of(node, *id));
-                let differs = own != wanted;
-                differs.then(|| format!("{id} has {own:?}, the primary {wanted:?}")).into_iter().collect()
+                let overwritten = own == wanted && !own.is_empty();
+                let overwritten = overwritten.then(|| format!("{id} has the primary's groups again"));
+                let known = dump.ledger.enis.values().find(|known| known.id.as_str() == id.as_str());
+                let taken = known.and_then(|known| known.source.security_groups.as_ref());
+                let unseen = taken.map(|groups| format!("{id} is taken to have {groups:?}"));
+                overwritten.into_iter().chain(unseen).collect()
             }
+            // Nobody is told, and nothing is to be done.
+            Self::GroupsBack(_) => Vec::new(),
             Self::Mark(id, marked) => {
                 let known = dump.ledger.enis.values().find(|known| known.id.as_str() == id.as_str());
                 let management = known.map(|known| known.management);
@@ -337,13 +348,19 @@ fn groups_of(node: &Node, id: EniId) -> Vec<SecurityGroupId> {
 }
 
 fn give_other_groups(node: &Node, id: EniId) {
-    node.shared.now(|vpc| {
+    let group = node.shared.now(|vpc| {
         let net = vpc.authoritative().subnets()[0].vpc_id;
         let name = format!("others-{}", vpc.authoritative().security_groups().len());
-        let group = vpc.add_security_group(&net, &name, Tags::new()).unwrap();
+        vpc.add_security_group(&net, &name, Tags::new()).unwrap()
+    });
+    set_groups(node, id, vec![group]);
+}
+
+fn set_groups(node: &Node, id: EniId, groups: Vec<SecurityGroupId>) {
+    node.shared.now(|vpc| {
         vpc.foreign(ModifyNetworkInterfaceAttribute {
             network_interface_id: id,
-            groups: vec![group],
+            groups,
             ..ModifyNetworkInterfaceAttribute::default()
         })
         .unwrap();

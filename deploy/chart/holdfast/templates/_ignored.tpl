@@ -38,8 +38,6 @@ that is there was given.
   "cri" "the runtime is not asked"
   "env.VPC_CNI_VERSION" "it names another program's version"
   "env.AWS_VPC_K8S_CNI_LOG_FILE" "the daemon logs to its container's output"
-  "env.AWS_MANAGE_ENIS_NON_SCHEDULABLE" "the pool does not depend on the node's taints"
-  "env.DISABLE_LEAKED_ENI_CLEANUP" "a node cleans up after itself only"
   "env.AWS_EXTERNAL_SERVICE_CIDRS" "this version makes no rules for them"
   "env.AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER" "upstream does not look at it any more"
   "env.ENABLE_NFTABLES" "upstream does not look at it any more"
@@ -62,7 +60,7 @@ that is there was given.
 
 {{/* Settings with which the daemon does not start. They are rendered all the same: silence would be worse. */}}
 {{- define "holdfast.refusedSettings" -}}
-{{- range $name := list "ENABLE_IPv6" "ENABLE_POD_ENI" "ENABLE_MULTI_NIC" "ENABLE_IMDS_ONLY_MODE" -}}
+{{- range $name := list "ENABLE_IPv6" "ENABLE_POD_ENI" "ENABLE_MULTI_NIC" -}}
 {{- if include "holdfast.on" (index ($.Values.env | default dict) $name) }}
   {{ $name }}
 {{- end -}}

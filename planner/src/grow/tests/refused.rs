@@ -1,6 +1,7 @@
 //! Why nothing is asked for, or not for more, and where the rest is asked for instead.
 
 use holdfast_model::block::Ask;
+use holdfast_model::denial::Denial;
 use holdfast_model::eni::EniKind;
 use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::ledger::Change;
@@ -105,7 +106,8 @@ fn the_cause_is_that_of_the_call_which_is_wanted() {
     toy.set_waiting(3);
     toy.set_back(Api::DescribeNetworkInterfaces, PauseScope::Api, None);
     toy.set_back(Api::AssignPrivateIpAddresses, PauseScope::Api, Some(Fault::Denied));
-    let denied = Refusal::Denied { api: Api::AssignPrivateIpAddresses };
+    let api = Api::AssignPrivateIpAddresses;
+    let denied = Refusal::Denied { api, denial: Denial::read(api, "", Some("subnet-1".into())) };
     assert_eq!(toy.planned().refusal(), Some(&denied));
 
     let mut toy = with_room(1);

@@ -146,7 +146,10 @@ fn a_call_that_takes_something_away_leaves_while_the_look_before_it_is_fresh() {
     ] {
         let mut toy = toy();
         let id = toy.open(change);
-        let leaves = |toy: &Toy| may_leave(&toy.ledger, &toy.observed, &toy.ledger.intents[&id], &toy.now);
+        let leaves = |toy: &Toy| {
+            let intent = &toy.ledger.intents[&id];
+            toy.with_desired(|desired| may_leave(desired, &toy.ledger, &toy.observed, intent, &toy.now))
+        };
         assert!(leaves(&toy));
         toy.sleep(LOOKED_AT_FOR);
         assert_eq!(leaves(&toy), !needs_a_look);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use holdfast_model::block::Ask;
 use holdfast_model::cloud::CloudChange;
+use holdfast_model::denial::Denial;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, IntentId, SubnetId};
 use holdfast_model::ledger::Change;
@@ -141,7 +142,10 @@ fn refusals_say_what_rests_and_why() {
         (PauseScope::Subnet(subnet.clone()), Refusal::SubnetFull { subnet })
     );
     let denied = setback(Fault::Denied);
-    assert_eq!((denied.scope, denied.cause), (PauseScope::Api, Refusal::Denied { api }));
+    assert_eq!(
+        (denied.scope, denied.cause),
+        (PauseScope::Api, Refusal::Denied { api, denial: Denial::read(api, "", Some("eni-primary".into())) })
+    );
     let limit = setback(Fault::AddressLimit);
     assert_eq!(limit.scope, PauseScope::Eni(EniId::new("eni-primary")), "others may grow on");
     assert!(matches!(limit.cause, Refusal::Miscounted { .. }), "{limit:?}");

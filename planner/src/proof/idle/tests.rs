@@ -19,14 +19,14 @@ fn spare() -> (Toy, EniId) {
 }
 
 fn drains(toy: &Toy, eni: &EniId) -> bool {
-    let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now);
-    brake.is_some_and(|brake| brake.surplus(&toy.ledger.enis[eni]).is_some())
+    let accord = Accord::reached(&toy.ledger, &toy.observed, &toy.now);
+    accord.is_some_and(|accord| accord.surplus(&toy.ledger.enis[eni]).is_some())
 }
 
 fn unassigns(toy: &Toy, eni: &EniId) -> bool {
     let free = toy.ledger.blocks_on(eni).map(|block| block.net).take(1).collect();
-    let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now);
-    brake.is_some_and(|brake| brake.blocks(&toy.ledger.enis[eni], free).is_some())
+    let accord = Accord::reached(&toy.ledger, &toy.observed, &toy.now);
+    accord.is_some_and(|accord| accord.blocks(&toy.ledger.enis[eni], free).is_some())
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn nothing_is_given_back_under_a_sandbox_that_no_lease_explains() {
     assert_eq!(has(&toy), before);
     toy.observed.traces.links.clear();
     toy.run_to_rest();
-    assert!(has(&toy) < before, "the brake is what kept them");
+    assert!(has(&toy) < before, "the accord is what kept them");
 }
 
 /// Each phase begins when it is entered: what waits for its age waits.
@@ -98,8 +98,8 @@ fn what_is_chosen_to_go_is_young_in_its_new_phase() {
     let (mut toy, eni) = spare();
     toy.sleep(Duration::from_secs(600));
     let chosen = |toy: &Toy, unattached: bool| {
-        let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
-        let idle = brake.eni(&toy.ledger.enis[&eni]).unwrap();
+        let accord = Accord::reached(&toy.ledger, &toy.observed, &toy.now).unwrap();
+        let idle = accord.eni(&toy.ledger.enis[&eni]).unwrap();
         let change = if unattached { idle.give_up(&toy.now) } else { idle.drain(&toy.now) };
         let Some(Change::PutEni(record)) = change else { panic!("{change:?}") };
         assert_eq!(record.since, toy.now.boottime);
@@ -114,14 +114,14 @@ fn what_is_chosen_to_go_is_young_in_its_new_phase() {
 #[test]
 fn addresses_are_idle_on_the_eni_that_has_them() {
     let (toy, eni) = spare();
-    let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
+    let accord = Accord::reached(&toy.ledger, &toy.observed, &toy.now).unwrap();
     let (here, there) = toy.ledger.enis.values().partition::<Vec<_>, _>(|record| record.id == eni);
     let free = |record: &EniRecord| {
         let mut blocks = toy.ledger.blocks_on(&record.id);
         blocks.find(|block| toy.ledger.is_idle(block, &toy.now)).unwrap().net
     };
-    assert!(brake.blocks(here[0], vec![free(here[0])]).is_some());
-    assert!(brake.blocks(here[0], vec![free(there[0])]).is_none());
+    assert!(accord.blocks(here[0], vec![free(here[0])]).is_some());
+    assert!(accord.blocks(here[0], vec![free(there[0])]).is_none());
 }
 
 /// A prefix goes whole or not at all: one address of it that is leased, rests or may be in use keeps all sixteen.
@@ -132,8 +132,8 @@ fn one_used_address_keeps_its_whole_prefix() {
     let primary = toy.ledger.enis.values().find(|eni| eni.is_primary()).unwrap().id.clone();
     let net = toy.ledger.blocks_on(&primary).next().unwrap().net;
     let gives = |toy: &Toy| {
-        let brake = Brake::off(&toy.ledger, &toy.observed, &toy.now).unwrap();
-        brake.blocks(&toy.ledger.enis[&primary], vec![net]).is_some()
+        let accord = Accord::reached(&toy.ledger, &toy.observed, &toy.now).unwrap();
+        accord.blocks(&toy.ledger.enis[&primary], vec![net]).is_some()
     };
     assert!(gives(&toy), "nothing speaks against it");
     let config = toy.config.clone();

@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use holdfast_model::cloud::TAG_NO_MANAGE;
+use holdfast_model::config::Setting;
+
+use super::*;
+use crate::toy::{Fate, Toy, by_address};
+
+const CLUSTER: (&str, &str) = (TAG_CLUSTER, "prod");
+
+fn in_a_cluster() -> Toy {
+    let mut toy = Toy::new("m5.large", by_address(1, 0));
+    toy.config.cluster = Setting::from_environment(Some("prod".to_owned()));
+    toy
+}
+
+fn tags_of(toy: &Toy, eni: &str) -> Tags {
+    toy.cloud.enis[&EniId::new(eni)].tags.clone()
+}
+
+#[test]
+fn the_primary_is_tagged_before_anything_is_asked_for_it() {
+    let mut toy = in_a_cluster();
+    toy.add_pods(3);
+    toy.run_to_rest();
+    let reads = |api: &&Api| matches!(api, Api::DescribeNetworkInterfaces | Api::DescribeSubnets);
+    let first = toy.cloud.calls.iter().find(|api| !reads(api));
+    assert_eq!(first, Some(&Api::CreateTags), "{:?}", toy.cloud.calls);
+    assert_eq!(toy.cloud.count(Api::CreateTags), 1, "{:?}", toy.cloud.calls);
+    let tags = tags_of(&toy, "eni-primary");
+    assert_eq!((tags[CLUSTER.0].as_str(), tags[TAG_INSTANCE].as_str()), (CLUSTER.1, "i-1"));
+    // What is made has them from the beginning, and nobody tags twice.
+    toy.add_pods(15);
+    toy.run_to_rest();
+    toy.restart();
+    toy.sleep(Duration::from_secs(7 * 3600));
+    toy.run_to_rest();
+    assert!(toy.cloud.enis.len() > 1);
+    assert_eq!(toy.cloud.count(Api::CreateTags), 1);
+    toy.assert_in_agreement();
+}
+
+/// A policy with a condition on the tag: nothing may be asked of what lacks it.
+#[test]
+fn a_policy_that_goes_by_the_tag_is_never_run_into() {
+    for fate in [Fate::Fine, Fate::Throttled, Fate::LostBefore, Fate::LostAfter, Fate::NotSent] {
+        let mut toy = in_a_cluster();
+        toy.cloud.only_tagged = Some(CLUSTER.0);
+        toy.add_pods(5);
+        let mut calls = 0;
+        toy.fates = Box::new(move || {
+            calls += 1;
+            // After the first read.
+            if (2..4).contains(&calls) { fate } else { Fate::Fine }
+        });
+        toy.run_to_rest();
+        assert_eq!((toy.waiting(), toy.cloud.refused), (0, 0), "{fate:?}: {:?}", toy.cloud.calls);
+    }
+}
+
+/// A role that may tag at creation only.
+#[test]
+fn without_the_right_to_tag_pods_are_served_and_it_is_tried_a_few_times_a_day() {
+    let mut toy = in_a_cluster();
+    toy.cloud.denied.insert(Api::CreateTags);
+    toy.add_pods(5);
+    toy.run_to_rest();
+    assert_eq!(toy.waiting(), 0);
+    toy.cloud.calls.clear();
+    for _ in 0..24 * 60 {
+        toy.sleep(Duration::from_secs(60));
+        toy.run_to_rest();
+    }
+    assert!(toy.cloud.count(Api::CreateTags) <= 16, "{} in a day", toy.cloud.count(Api::CreateTags));
+    let named = toy.observed.denial(&toy.now).map(ToString::to_string).unwrap_or_default();
+    assert!(named.contains("ec2:CreateTags on eni-primary"), "{named}");
+}
+
+#[test]
+fn what_is_none_of_ours_is_not_tagged_and_no_word_of_others_overwritten() {
+    let mut toy = in_a_cluster();
+    toy.cloud.attach_foreign("eni-foreign", 1, EniKind::Standard, &[(TAG_NO_MANAGE, "true")]);
+    toy.cloud.attach_foreign("eni-trunk", 2, EniKind::Trunk, &[]);
+    let primary = toy.cloud.enis.get_mut(&EniId::new("eni-primary")).unwrap();
+    primary.tags.insert(TAG_OWNER.to_owned(), "somebody".to_owned());
+    toy.add_pods(1);
+    toy.run_to_rest();
+    assert_eq!(tags_of(&toy, "eni-primary")[TAG_OWNER], "somebody");
+    assert!(tags_of(&toy, "eni-primary").contains_key(TAG_CLUSTER));
+    for eni in ["eni-foreign", "eni-trunk"] {
+        assert!(!tags_of(&toy, eni).contains_key(TAG_CLUSTER), "{eni}");
+    }
+}
+
+#[test]
+fn without_a_name_or_leave_nothing_is_tagged() {
+    for (named, disabled) in [(false, false), (true, true)] {
+        let mut toy = in_a_cluster();
+        if !named {
+            toy.config.cluster.value = None;
+        }
+        toy.config.provisioning_disabled.value = disabled;
+        toy.run_to_rest();
+        assert_eq!(toy.cloud.count(Api::CreateTags), 0);
+    }
+}
