@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pool::Family;
+
 /// Where a setting's value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
@@ -87,6 +89,8 @@ pub const READ_INTERVALS: RangeInclusive<u64> = 60..=24 * 3600;
 pub struct Config {
     /// `ENABLE_PREFIX_DELEGATION`. Default single addresses.
     pub mode: Setting<AddressMode>,
+    /// `ENABLE_IPv6`: of which family pods' addresses are. Default IPv4. IPv6 is out of prefixes only.
+    pub family: Setting<Family>,
     /// `WARM_ENI_TARGET`, `WARM_IP_TARGET`, `MINIMUM_IP_TARGET`, `WARM_PREFIX_TARGET`.
     pub warm: Setting<WarmTargets>,
     /// `MAX_ENI`: at most this many ENIs per network card; `None` leaves the instance's limit.
@@ -132,8 +136,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether there is anything for a NAT table of ours to do: with neither, there is none, and no rule for marks.
+    /// Whether there is anything for a NAT table of ours to do: with neither, there is none, and no rule for marks. IPv6 pods
+    /// leave the VPC as themselves, by the primary ENI.
     pub fn wants_nat_table(&self) -> bool {
+        self.family.value == Family::V4 && self.wants_nat_for_ipv4()
+    }
+
+    /// The same of a node that has IPv4 pods, whatever new ones get.
+    pub fn wants_nat_for_ipv4(&self) -> bool {
         self.node_ports.value || !self.external_snat.value
     }
 }
@@ -143,6 +153,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Setting::default_of(AddressMode::default()),
+            family: Setting::default_of(Family::V4),
             warm: Setting::default_of(WarmTargets::default()),
             max_enis: Setting::default_of(None),
             max_pods: Setting::default_of(None),

@@ -55,6 +55,30 @@ pub enum Refusal {
         /// Which.
         subnet: SubnetId,
     },
+    /// The subnet has no /80 to delegate.
+    #[error(
+        "subnet {subnet} has no free /80 for this node's IPv6 pods: free some there, or keep blocks free by a CIDR reservation \
+         of type prefix"
+    )]
+    NoIpv6Prefix {
+        /// Which.
+        subnet: SubnetId,
+    },
+    /// The instance's type cannot give pods IPv6 addresses.
+    #[error(
+        "ENABLE_IPv6 is set, and a {instance_type} cannot carry IPv6 prefixes, which takes a Nitro or bare-metal type with IPv6: \
+         use one, or set ENABLE_IPv6 to false and ENABLE_IPv4 to true"
+    )]
+    NoIpv6 {
+        /// The type.
+        instance_type: String,
+    },
+    /// The room for IPv6 on the ENI is taken by what pods get no addresses out of.
+    #[error("{eni} carries as many IPv6 addresses as its type can, and no prefix for pods: take one of them off")]
+    NoRoomForIpv6 {
+        /// Which.
+        eni: EniId,
+    },
     /// The instance's type cannot carry delegated prefixes.
     #[error(
         "ENABLE_PREFIX_DELEGATION is set, and a {instance_type} cannot carry prefixes, which takes a Nitro or bare-metal type: \
@@ -187,6 +211,9 @@ impl Refusal {
             Self::SubnetFull { .. } => "SubnetFull",
             Self::SubnetFragmented { .. } => "SubnetFragmented",
             Self::NoPrefixes { .. } => "PrefixesNotSupported",
+            Self::NoIpv6Prefix { .. } => "SubnetWithoutIPv6Prefix",
+            Self::NoIpv6 { .. } => "IPv6NotSupported",
+            Self::NoRoomForIpv6 { .. } => "NetworkInterfaceFull",
             Self::OtherUnit { .. } => "RoomTaken",
             Self::EniQuota => "NetworkInterfaceQuota",
             Self::Throttled { .. } => "Throttled",
@@ -228,7 +255,7 @@ fn instance_full(addresses: u32, instance_type: &str, set_aside: u32) -> String 
 fn other_unit(unit: Unit, held: u32) -> String {
     let (wanted, there) = match unit {
         Unit::Address => ("prefixes", "single addresses"),
-        Unit::Prefix => ("single addresses", "prefixes"),
+        Unit::Prefix | Unit::Ipv6Prefix => ("single addresses", "prefixes"),
     };
     format!(
         "this node's network interfaces have no room for {wanted}: {held} {there} from before ENABLE_PREFIX_DELEGATION was \
