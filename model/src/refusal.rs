@@ -74,7 +74,9 @@ pub enum Refusal {
         instance_type: String,
     },
     /// The room for IPv6 on the ENI is taken by what pods get no addresses out of.
-    #[error("{eni} carries as many IPv6 addresses as its type can, and no prefix for pods: take one of them off")]
+    #[error(
+        "{eni} carries as many IPv6 addresses as its type can, and no prefix for pods: take one of them off"
+    )]
     NoRoomForIpv6 {
         /// Which.
         eni: EniId,

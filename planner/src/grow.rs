@@ -19,6 +19,7 @@ use holdfast_model::eni::{EniPhase, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::SubnetId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::pool::Family;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
@@ -33,6 +34,7 @@ use crate::source::desired_source;
 use crate::targets::Targets;
 
 mod demand;
+mod ipv6;
 #[cfg(test)]
 mod tests;
 
@@ -90,6 +92,9 @@ pub(crate) fn growth(
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
             .map_or(Refusal::NotReadYet, |pause| pause.cause.clone());
         return Growth::refused(cause);
+    }
+    if pool.key.family == Family::V6 {
+        return ipv6::growth(desired, ledger, observed, pool, now);
     }
     let (Some(per_eni), Some(max_pods), Some(max_enis)) =
         (desired.per_eni(), desired.max_pods(), desired.max_enis(pool.key.card))
@@ -263,7 +268,7 @@ fn limit_reached(
     let blocks = pool.enis.iter().flat_map(|share| ledger.blocks_on(&share.eni.id));
     let unit = match desired.unit() {
         Unit::Address => Unit::Prefix,
-        Unit::Prefix => Unit::Address,
+        Unit::Prefix | Unit::Ipv6Prefix => Unit::Address,
     };
     let held = blocks.filter(|block| block.occupies() && block.unit() == unit).count();
     if held > 0 {
@@ -339,6 +344,7 @@ pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
                 Api::CreateNetworkInterface
                     | Api::AttachNetworkInterface
                     | Api::AssignPrivateIpAddresses
+                    | Api::AssignIpv6Addresses
                     | Api::DescribeNetworkInterfaces
             )
         })

@@ -8,7 +8,7 @@ use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::EniRecord;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
-use holdfast_model::pool::PoolKey;
+use holdfast_model::pool::{Family, PoolKey};
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
@@ -16,7 +16,7 @@ use holdfast_model::uses::Use;
 use crate::desired::Desired;
 use crate::grow::{Growth, growth, held_up, without_prefixes};
 use crate::observed::Observed;
-use crate::pool::Pool;
+use crate::pool::{Pool, gives};
 use crate::targets::Level;
 
 /// What there is to say of a pool at one instant.
@@ -91,10 +91,12 @@ impl Report {
         now: &Now,
     ) -> Self {
         let asked_for = growth.changes.iter().map(addresses_of).fold(0, u32::saturating_add);
-        let resting = resting(ledger, observed, now).map(|left| now.boottime.after(left)).min();
+        let resting = resting(pool.key, ledger, observed, now).map(|left| now.boottime.after(left)).min();
         // A rest that is about to begin.
         let releasing = ledger.leases.values().any(|lease| lease.phase == LeasePhase::Releasing);
-        let released = releasing.then(|| now.boottime.after(desired.config.cooldown.value));
+        // Who waits for an IPv6 address waits for no pod's.
+        let released = (releasing && pool.key.family == Family::V4)
+            .then(|| now.boottime.after(desired.config.cooldown.value));
         Self {
             level: pool.level,
             coming: pool.on_the_way.saturating_add(asked_for),
@@ -137,11 +139,14 @@ fn without(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &No
     without_prefixes(observed, &node.subnet, now).filter(|_| desired.unit() == Unit::Prefix)
 }
 
-/// How much is left of each rest.
-fn resting(ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Item = Duration> {
-    ledger.uses.iter().filter_map(|(ip, what)| {
+/// How much is left of each rest that somebody may wait for. Of an IPv6 prefix that is the rest of the whole.
+fn resting(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Item = Duration> {
+    ledger.uses.iter().filter_map(move |(ip, what)| {
         let Use::Cooling(rest) = what else { return None };
         let block = ledger.block_of(*ip).filter(|_| ledger.is_held(*ip))?;
+        if !gives(block, pool) || block.whole().is_some_and(|whole| whole != *ip) {
+            return None;
+        }
         ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni))?;
         // The read that proves it may take a while.
         let read = observed
@@ -189,7 +194,13 @@ fn passes(refusal: &Refusal) -> bool {
 
 /// Whether somebody has to change something before an address can come from EC2.
 fn is_final(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Denied { .. } | Refusal::SubnetFull { .. })
+    matches!(
+        refusal,
+        Refusal::Denied { .. }
+            | Refusal::SubnetFull { .. }
+            | Refusal::NoIpv6Prefix { .. }
+            | Refusal::NoIpv6 { .. }
+    )
 }
 
 fn whole_seconds(left: Duration) -> u64 {
@@ -200,7 +211,10 @@ fn awaited(ledger: &Ledger) -> Option<Api> {
     let brings = |api: &Api| {
         matches!(
             api,
-            Api::AssignPrivateIpAddresses | Api::CreateNetworkInterface | Api::AttachNetworkInterface
+            Api::AssignPrivateIpAddresses
+                | Api::AssignIpv6Addresses
+                | Api::CreateNetworkInterface
+                | Api::AttachNetworkInterface
         )
     };
     ledger.intents.values().map(|intent| intent.change.api()).find(brings)

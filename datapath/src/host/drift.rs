@@ -88,8 +88,17 @@ impl Watcher {
     /// On a thread that ends with it.
     fn open(home: &Arc<OwnedFd>, own: OwnPorts) -> Result<Self, HostFault> {
         netns::stay_in(home).map_err(|error| fault_in_netns("host", &error))?;
-        let groups =
-            [Group::Links, Group::Ipv4Addresses, Group::Ipv4Routes, Group::Ipv4Rules, Group::Ipv4Settings];
+        let groups = [
+            Group::Links,
+            Group::Ipv4Addresses,
+            Group::Ipv4Routes,
+            Group::Ipv4Rules,
+            Group::Ipv4Settings,
+            Group::Ipv6Addresses,
+            Group::Ipv6Routes,
+            Group::Ipv6Rules,
+            Group::Ipv6Settings,
+        ];
         let routing = Watch::open(&groups).map_err(refused)?;
         let tables = Watch::open(&[Group::NfTables])
             .inspect_err(|error| tracing::warn!(%error, "changes of the NAT table are found only by looking"))

@@ -36,6 +36,14 @@ pub enum Group {
     Ipv4Rules,
     /// IPv4 settings of links and of the whole namespace (`net.ipv4.conf.*`): forwarding, reverse path check.
     Ipv4Settings,
+    /// IPv6 addresses.
+    Ipv6Addresses,
+    /// IPv6 routes.
+    Ipv6Routes,
+    /// IPv6 rules.
+    Ipv6Rules,
+    /// IPv6 settings of links and of the whole namespace: forwarding. Of others the kernel does not tell.
+    Ipv6Settings,
     /// Tables, chains and rules of nf_tables.
     NfTables,
 }
@@ -50,6 +58,10 @@ impl Group {
             Self::Ipv4Routes => routing(MulticastGroup::Ipv4Route),
             Self::Ipv4Rules => routing(MulticastGroup::Ipv4Rule),
             Self::Ipv4Settings => routing(MulticastGroup::Ipv4Netconf),
+            Self::Ipv6Addresses => routing(MulticastGroup::Ipv6Ifaddr),
+            Self::Ipv6Routes => routing(MulticastGroup::Ipv6Route),
+            Self::Ipv6Rules => routing(MulticastGroup::Ipv6Rule),
+            Self::Ipv6Settings => routing(MulticastGroup::Ipv6Netconf),
             Self::NfTables => (NETLINK_NETFILTER, NFTABLES),
         }
     }

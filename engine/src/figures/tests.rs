@@ -63,7 +63,7 @@ async fn each_address_is_in_one_state_and_none_is_left_out() {
     assert_eq!(figures.prefixes, 1);
     assert_eq!(figures.addresses, BTreeMap::from(expected));
     let there = ledger.blocks_on(&eni.id).filter(|block| block.occupies()).flat_map(Block::addresses).count();
-    assert_eq!(figures.addresses.values().sum::<u32>() as usize, there + 1, "the ENI's own besides");
+    assert_eq!(figures.addresses.values().sum::<u64>() as usize, there + 1, "the ENI's own besides");
     let others = EniRecord { management: Management::Unmanaged, ..eni };
     assert_eq!(EniFigures::of(&others, &ledger, &free, &now()).addresses, BTreeMap::new());
 }
@@ -73,7 +73,7 @@ async fn figures_follow_a_pods_life() {
     let desk = Desk::serving(Config::default()).await;
     let sums = async || {
         let figures = desk.figures().await.unwrap();
-        let of = |state| figures.enis.iter().map(|eni| eni.count(state)).sum::<u32>();
+        let of = |state| figures.enis.iter().map(|eni| eni.count(state)).sum::<u64>();
         [AddressState::Free, AddressState::Leased, AddressState::Cooling].map(of)
     };
     assert_eq!(sums().await, [3, 0, 0]);

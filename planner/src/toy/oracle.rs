@@ -1,5 +1,6 @@
 //! Upstream's worked examples (reference: vpc-cni 3.12), and the figures that we promise.
 
+mod ipv6;
 mod prefix;
 
 use std::time::Duration;
