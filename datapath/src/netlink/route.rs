@@ -244,7 +244,10 @@ impl Lookup {
         message.header.address_family = family(to);
         message.header.destination_prefix_length = full(to);
         message.header.source_prefix_length = self.from.map_or(0, full);
-        message.header.flags = RouteFlags::LookupTable;
+        // IPv6 names the table unasked, and refuses to be asked.
+        if to.is_ipv4() {
+            message.header.flags = RouteFlags::LookupTable;
+        }
         let attributes = [
             Some(RouteAttribute::Destination(to.into())),
             self.from.map(|from| RouteAttribute::Source(from.into())),

@@ -173,6 +173,36 @@ impl<'a> Notice<'a> {
         Some(self.kind == libc::RTM_NEWNETCONF && ours == 1)
     }
 
+    /// Of a notification about IPv6: whether it may be of concern. `None` when it is about something else. Each link that comes or
+    /// goes brings and takes addresses, routes and settings of its own, which the kernel tells as its own doing; what is left are
+    /// routes with this protocol number, default routes, addresses for everybody, rules, and what holds for all links.
+    pub fn concerns_ipv6(&self, protocol: u8) -> Option<bool> {
+        // linux/netconf.h.
+        const IFINDEX: u16 = 1;
+        const FORWARDING: u16 = 2;
+        const ALL_LINKS: i32 = -1;
+        /// `struct netconfmsg`, a byte, padded.
+        const HEADER: usize = 4;
+        let at = |place: usize| self.payload.get(place).copied();
+        if at(0).map(i32::from) != Some(libc::AF_INET6) {
+            return None;
+        }
+        match self.kind {
+            // `struct rtmsg`: the destination's length second, the protocol sixth.
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Some(at(5) == Some(protocol) || at(1) == Some(0)),
+            // `struct ifaddrmsg`: the scope fourth.
+            libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(at(3) == Some(libc::RT_SCOPE_UNIVERSE)),
+            libc::RTM_NEWNETCONF | libc::RTM_DELNETCONF => {
+                let told: Vec<_> = attributes(self.payload, HEADER).map_while(Result::ok).collect();
+                let of_all = told
+                    .iter()
+                    .any(|told| told.kind() == IFINDEX && told.value() == ALL_LINKS.to_ne_bytes().as_slice());
+                Some(of_all && told.iter().any(|told| told.kind() == FORWARDING))
+            }
+            _ => None,
+        }
+    }
+
     /// The table that an nf_tables notification is about.
     pub fn nf_table(&self) -> Option<String> {
         // Nor does it know those of nf_tables. linux/netfilter/nf_tables.h and nfnetlink.h:
