@@ -7,6 +7,7 @@
 
 mod cluster;
 mod config_map;
+mod family;
 mod layers;
 mod node;
 mod node_group;
@@ -25,6 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use cluster::ApiServer;
 pub(crate) use config_map::{AMAZON_VPC_CNI, AWS_NODE};
+use family::{Beside, family};
 pub(crate) use layers::Layers;
 use layers::Place;
 pub(crate) use node_group::NODE_GROUPS;
@@ -56,6 +58,8 @@ const OF_THE_CLUSTER: &[&str] = &[
     "AWS_VPC_K8S_CNI_VETHPREFIX",
     "CLUSTER_NAME",
     "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+    "ENABLE_IPv4",
+    "ENABLE_IPv6",
     "ENABLE_PREFIX_DELEGATION",
     "HOLDFAST_ADD_HOLD",
     "HOLDFAST_EC2_READ_INTERVAL",
@@ -217,8 +221,11 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
     let log_level = logging::level(&level.value).unwrap_or(LevelFilter::INFO);
     let prefixes = reader.get("ENABLE_PREFIX_DELEGATION", Bad::Ignored, false, boolean);
     let mode = if prefixes.value { AddressMode::Prefix } else { AddressMode::Secondary };
+    let beside = Beside { prefixes: prefixes.value, eni_mtu: eni_mtu.value, pod_mtu: pod_mtu.value };
+    let family = family(&mut reader, &beside);
     let config = Config {
         mode: Setting { value: mode, origin: prefixes.origin },
+        family,
         warm,
         max_enis: reader.get("MAX_ENI", Bad::Ignored, None, |text| {
             // Upstream's "no limit" is any number below one.

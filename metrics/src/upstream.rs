@@ -94,7 +94,9 @@ fn of_answers(families: &mut Families, record: &Record) {
 fn step_of(api: Api) -> Option<&'static str> {
     match api {
         Api::CreateNetworkInterface | Api::AttachNetworkInterface => Some("increaseIPPoolAllocENI"),
-        Api::AssignPrivateIpAddresses | Api::AssignIpv6Addresses => Some("increaseIPPoolAllocIPAddressesFailed"),
+        Api::AssignPrivateIpAddresses | Api::AssignIpv6Addresses => {
+            Some("increaseIPPoolAllocIPAddressesFailed")
+        }
         Api::UnassignPrivateIpAddresses => Some("decreaseIPPool"),
         Api::DetachNetworkInterface | Api::DeleteNetworkInterface => Some("decreaseIPPoolFreeENIFailed"),
         Api::DescribeNetworkInterfaces => Some("reconcileFailedGetENIs"),

@@ -158,10 +158,8 @@ async fn assign(client: &Client, eni: &EniId, ask: Ask) -> Result<CloudAnswer, C
 
 /// Another action, for prefixes of IPv6.
 async fn assign_ipv6(client: &Client, eni: &EniId, count: u32) -> Result<CloudAnswer, CloudError> {
-    let call = client
-        .assign_ipv6_addresses()
-        .network_interface_id(eni.as_str())
-        .ipv6_prefix_count(sdk_count(count));
+    let call =
+        client.assign_ipv6_addresses().network_interface_id(eni.as_str()).ipv6_prefix_count(sdk_count(count));
     let answer = call.send().await.map_err(fault::of_sdk)?;
     let assigned = answer
         .assigned_ipv6_prefixes()

@@ -49,7 +49,8 @@ pub(super) fn eni(shown: &NetworkInterface) -> Result<EniView, CloudError> {
         primary_ipv4: primary,
         secondary,
         // Single IPv6 addresses are the host's, and are left out.
-        prefixes: ipv4_prefixes(shown).map(|text| ipv4_prefix(id, text).map(IpNet::V4))
+        prefixes: ipv4_prefixes(shown)
+            .map(|text| ipv4_prefix(id, text).map(IpNet::V4))
             .chain(ipv6_prefixes(shown).map(|text| ipv6_prefix(id, text).map(IpNet::V6)))
             .collect::<Result<_, _>>()?,
         tags: shown

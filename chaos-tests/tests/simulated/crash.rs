@@ -11,10 +11,11 @@ use std::time::Duration;
 use holdfast_engine::AddError;
 use holdfast_model::config::{AddressMode, Config, Setting};
 use holdfast_model::lease::Lease;
+use holdfast_model::pool::Family;
 use holdfast_model::settings::ClusterSettings;
 use tokio::task::JoinSet;
 
-use crate::box_of::{one_node, warm};
+use crate::box_of::{one_node, one_node_of_both, warm};
 use crate::disk::Disk;
 use crate::node::{Life, Node, Outcome};
 use crate::steps::{Killed, Steps};
@@ -53,27 +54,41 @@ enum Plot {
     ToPrefixes,
     /// From prefixes to single addresses, under pods.
     ToAddresses,
+    /// Start, ADD, DEL with IPv6 addresses.
+    Ipv6,
+    /// From single IPv4 addresses to IPv6, under pods.
+    ToIpv6,
+    /// From IPv6 to single IPv4 addresses, under pods.
+    FromIpv6,
 }
 
 impl Plot {
-    /// In what pods get their addresses at the beginning and at the end.
-    fn modes(self) -> (AddressMode, AddressMode) {
+    /// The settings at the beginning and at the end.
+    fn settings(self) -> (Config, Config) {
+        let (secondary, prefix) = (in_mode(AddressMode::Secondary), in_mode(AddressMode::Prefix));
         match self {
-            Self::Addresses => (AddressMode::Secondary, AddressMode::Secondary),
-            Self::Prefixes => (AddressMode::Prefix, AddressMode::Prefix),
-            Self::ToPrefixes => (AddressMode::Secondary, AddressMode::Prefix),
-            Self::ToAddresses => (AddressMode::Prefix, AddressMode::Secondary),
+            Self::Addresses => (secondary.clone(), secondary),
+            Self::Prefixes => (prefix.clone(), prefix),
+            Self::ToPrefixes => (secondary, prefix),
+            Self::ToAddresses => (prefix, secondary),
+            Self::Ipv6 => (of_ipv6(), of_ipv6()),
+            Self::ToIpv6 => (secondary, of_ipv6()),
+            Self::FromIpv6 => (of_ipv6(), secondary),
         }
     }
 
     fn node(self) -> Node {
-        let of_type = if self == Self::Addresses { "m5.large" } else { "t3.small" };
-        one_node(of_type, in_mode(self.modes().0), 7)
+        let config = self.settings().0;
+        match self {
+            Self::Addresses => one_node("m5.large", config, 7),
+            Self::Prefixes | Self::ToPrefixes | Self::ToAddresses => one_node("t3.small", config, 7),
+            Self::Ipv6 | Self::ToIpv6 | Self::FromIpv6 => one_node_of_both("t3.small", config, 7),
+        }
     }
 
     /// The node as the next life finds it: the settings are what they were changed to.
     fn settle(self, node: &mut Node) {
-        node.config = in_mode(self.modes().1);
+        node.config = self.settings().1;
     }
 
     /// Changes of EC2 that it must come to.
@@ -83,6 +98,8 @@ impl Plot {
             Self::ToPrefixes | Self::ToAddresses => {
                 &["AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"]
             }
+            Self::Ipv6 => &["AssignIpv6Addresses"],
+            Self::ToIpv6 | Self::FromIpv6 => &["AssignIpv6Addresses", "AssignPrivateIpAddresses"],
         }
     }
 
@@ -90,13 +107,20 @@ impl Plot {
         match self {
             Self::Addresses => by_address(life).await,
             Self::Prefixes => by_prefix(life).await,
-            Self::ToPrefixes | Self::ToAddresses => switched(life, self.modes().1).await,
+            Self::ToPrefixes | Self::ToAddresses | Self::ToIpv6 | Self::FromIpv6 => {
+                switched(life, self.settings().1).await;
+            }
+            Self::Ipv6 => by_ipv6(life).await,
         }
     }
 }
 
 fn in_mode(mode: AddressMode) -> Config {
     Config { mode: Setting::default_of(mode), ..warm(0, 2, 0) }
+}
+
+fn of_ipv6() -> Config {
+    Config { family: Setting::default_of(Family::V6), ..in_mode(AddressMode::Prefix) }
 }
 
 async fn add(life: &Life, number: usize) {
@@ -149,9 +173,19 @@ async fn by_prefix(life: Life) {
     served(life.add("late", "late").await).await;
 }
 
-async fn switched(life: Life, mode: AddressMode) {
+async fn by_ipv6(life: Life) {
+    tokio::join!(add(&life, 0), add(&life, 1));
+    add(&life, 2).await;
+    life.del("c2").await;
+    add_all(&life, 3..9).await;
+    del_all(&life, 1..6).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    served(life.add("late", "late").await).await;
+}
+
+async fn switched(life: Life, config: Config) {
     add_all(&life, 0..3).await;
-    let config = Arc::new(in_mode(mode));
+    let config = Arc::new(config);
     // A daemon that stops has nothing to answer.
     let _stopping = life.engine.configure(config, ClusterSettings::default()).await;
     add_all(&life, 3..5).await;
@@ -398,6 +432,21 @@ fn killed_at_every_step_of_a_life_with_prefixes() {
 fn killed_at_every_step_of_a_switch_to_prefixes() {
     for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
         die_everywhere(Plot::ToPrefixes, death);
+    }
+}
+
+#[test]
+fn killed_at_every_step_of_a_life_with_ipv6() {
+    for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
+        die_everywhere(Plot::Ipv6, death);
+    }
+}
+
+#[test]
+fn killed_at_every_step_of_a_switch_to_ipv6_and_back() {
+    for plot in [Plot::ToIpv6, Plot::FromIpv6] {
+        die_everywhere(plot, Death::AddedAgain);
+        die_everywhere(plot, Death::PowerCut);
     }
 }
 
