@@ -135,3 +135,30 @@ async fn a_disk_that_hangs_is_told() {
     pass(1).await;
     assert!(desk.figures().await.unwrap().ledger_writable);
 }
+
+/// A /80 is counted whole, and nobody goes through it: each address in one state, as the whole is where none is known of it.
+#[tokio::test(start_paused = true)]
+async fn the_addresses_of_an_ipv6_prefix_are_counted_by_what_is_known_of_a_few() {
+    let desk = Desk::serving(Config::default()).await;
+    let mut ledger = desk.dump().await.unwrap().ledger;
+    let eni = ledger.enis.values().next().unwrap().clone();
+    let before = EniFigures::of(&eni, &ledger, &BTreeSet::new(), &now());
+    let ip = |last: u8| format!("2001:db8::{last}").parse::<IpAddr>().unwrap();
+    let net: IpNet = "2001:db8::/80".parse().unwrap();
+    ledger.apply_all(&[
+        Change::PutBlock(Block::held(net, eni.id.clone(), BootTime(1))),
+        Change::PutUse(ip(1), Use::Leased(sandbox("a"))),
+        Change::PutUse(ip(2), rest(60)),
+        Change::PutUse(ip(3), Use::Suspect(Suspicion::MaybeInUse)),
+    ]);
+    let count = |ledger: &Ledger, free: BTreeSet<IpAddr>| {
+        let figures = EniFigures::of(&eni, ledger, &free, &now());
+        AddressState::ALL.map(|state| figures.count(state) - before.count(state))
+    };
+    let all: u64 = 1 << 48;
+    let [_, free, unready, leased, cooling, quarantined, ..] = count(&ledger, [ip(9)].into());
+    assert_eq!((free, unready, leased, cooling, quarantined), (all - 3, 0, 1, 1, 1));
+    assert_eq!(count(&ledger, BTreeSet::new())[2], all - 3, "none can be leased just now");
+    ledger.apply(&Change::PutUse(ip(0), rest(60)));
+    assert_eq!(count(&ledger, BTreeSet::new())[4], all - 2, "all of it rests");
+}
