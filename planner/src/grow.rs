@@ -70,7 +70,7 @@ pub(crate) fn growth(
     let short = targets.short(&pool.level);
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
-        let stalled = (pool.level.waiting > 0).then(|| held_up(observed, now)).flatten();
+        let stalled = (pool.level.waiting > 0).then(|| held_up(pool.key.family, observed, now)).flatten();
         return Growth { changes: Vec::new(), refusal: stalled };
     }
     let Some(node) = ledger.node.as_ref() else {
@@ -243,7 +243,7 @@ pub(crate) fn growth(
     if !grown.changes.is_empty() {
         grown.refusal = None;
     } else if grown.refusal.is_none() && pool.level.waiting > 0 {
-        grown.refusal = held_up(observed, now);
+        grown.refusal = held_up(pool.key.family, observed, now);
     }
     grown
 }
@@ -325,7 +325,7 @@ fn stuck(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: &Now) -> bo
 
 /// The cause that holds up growth that was asked for. What no call has got past since counts on after its rest: the
 /// next try is no better until it is answered.
-pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
+pub(crate) fn held_up(family: Family, observed: &Observed, now: &Now) -> Option<Refusal> {
     // While a subnet has no prefixes, what is asked for is single addresses.
     let resting =
         |pause: &&Pause| pause.until > now.boottime && !matches!(pause.scope, PauseScope::Prefixes(_));
@@ -338,15 +338,14 @@ pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
     pauses()
         .filter(resting)
         .chain(pauses().filter(unbroken))
-        .find(|pause| {
-            matches!(
-                pause.api,
-                Api::CreateNetworkInterface
-                    | Api::AttachNetworkInterface
-                    | Api::AssignPrivateIpAddresses
-                    | Api::AssignIpv6Addresses
-                    | Api::DescribeNetworkInterfaces
-            )
+        .find(|pause| match pause.api {
+            Api::DescribeNetworkInterfaces => true,
+            // What becomes of further ENIs is no matter of theirs.
+            Api::AssignIpv6Addresses => family == Family::V6,
+            Api::CreateNetworkInterface | Api::AttachNetworkInterface | Api::AssignPrivateIpAddresses => {
+                family == Family::V4
+            }
+            _ => false,
         })
         .map(|pause| pause.cause.clone())
 }

@@ -103,7 +103,7 @@ impl Report {
             ready: resting.into_iter().chain(released).min(),
             refusal: growth.refusal.clone(),
             without: without(desired, ledger, observed, now),
-            held_up: held_up(observed, now).is_some(),
+            held_up: held_up(pool.key.family, observed, now).is_some(),
             under_way: pool.on_the_way > 0 || !growth.changes.is_empty(),
             awaited: awaited(ledger),
         }

@@ -38,6 +38,13 @@ pub struct Picture {
     pub pods: Vec<Pod>,
 }
 
+impl Picture {
+    /// Whether there are pods whose packets leave the VPC as the node's: those with IPv4 addresses.
+    pub(super) fn translates(&self) -> bool {
+        !self.ipv6 || self.pods.iter().any(|pod| pod.address.is_some())
+    }
+}
+
 /// EC2's side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cloud {

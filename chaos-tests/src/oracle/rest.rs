@@ -38,7 +38,7 @@ impl Expected {
         let mut routes: Vec<Route> =
             before.routes.iter().filter(|route| route.table != LOCAL_TABLE).cloned().collect();
         let mut links: BTreeSet<String> = before.links.iter().map(|link| link.name.clone()).collect();
-        if !picture.ipv6 {
+        if picture.translates() {
             rules.push(nat::rule());
         }
         for eni in &picture.cloud.enis {
@@ -206,7 +206,7 @@ fn ipv6(picture: &Picture, found: &mut Findings) {
 
 fn tables(picture: &Picture, found: &mut Findings) {
     let Picture { node, before, host, .. } = picture;
-    let ours = |name: &str| name == OUR_TABLE && !picture.ipv6;
+    let ours = |name: &str| name == OUR_TABLE && picture.translates();
     for name in host.tables.keys().filter(|name| !ours(name) && !before.tables.contains_key(*name)) {
         found.add(Law::NobodysTable, format!("{node}: the packet filter table {name} belongs to nobody"));
     }

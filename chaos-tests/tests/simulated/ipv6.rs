@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use holdfast_engine::Status;
 use holdfast_model::config::{AddressMode, Config, Setting};
 use holdfast_model::pool::Family;
 use holdfast_sim::vpc::request::{AssignIpv6Addresses, UnassignIpv6Addresses};
@@ -111,22 +110,6 @@ fn what_others_do_to_the_prefix_is_found_and_made_up_for() {
         })));
         let ledger = life.quiet().await;
         assert_eq!(node.faults(&ledger), Vec::<String>::new());
-    })
-    .unwrap();
-}
-
-/// On a type without Nitro no pod has a network that nobody asked for: the ADD is refused, with the reason.
-#[test]
-fn a_type_that_cannot_is_refused_at_once_with_the_cause() {
-    let node = one_node("m4.large", ipv6(), 64);
-    node.live(&Steps::default(), async |life| {
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        let refused = life.add("web", "c0").await.unwrap_err().to_string();
-        for words in ["m4.large", "Nitro", "set ENABLE_IPv6 to false"] {
-            assert!(refused.contains(words), "{words}: {refused}");
-        }
-        assert!(matches!(life.engine.status().await, Ok(Status::Short(_))));
-        assert_eq!(writes(&node), 0);
     })
     .unwrap();
 }

@@ -174,6 +174,20 @@ fn a_type_that_cannot_is_told_with_a_way_out() {
     }
 }
 
+/// An ENI of before the switch that cannot be attached is no matter of theirs.
+#[test]
+fn what_others_pools_wait_for_holds_nobody_up() {
+    let mut toy = Toy::with_ipv6("m5.large");
+    toy.run_to_rest();
+    toy.set_back(Api::AttachNetworkInterface, crate::PauseScope::Api, Some(crate::Fault::Conflict));
+    toy.observed.ready_enis.clear();
+    toy.add_pods(1);
+    let told = toy.choose().unwrap_err();
+    assert!(told.hold && !told.hindered, "{told:?}");
+    toy.run_to_rest();
+    assert_eq!(toy.waiting(), 0);
+}
+
 /// Switched under living pods: those keep their addresses, new ones get the other kind, and nothing is given back that is used.
 #[test]
 fn a_node_that_is_switched_serves_both() {
