@@ -20,8 +20,9 @@ use holdfast_model::cloud::{AttachmentStatus, AttachmentView, EniView, TAG_INSTA
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId};
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::pool::Family;
 use holdfast_ports::metadata::{HintAsked, Metadata, MetadataError, MetadataHint};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::http::LazyHttp;
 use crate::surroundings::Surroundings;
@@ -220,8 +221,8 @@ impl Imds {
         }
         for mac in macs {
             hint.enis.insert(mac, self.addresses_of(&mac).await?);
-            if asked.prefixes {
-                hint.prefixes.insert(mac, self.prefixes_of(&mac).await?);
+            for family in &asked.prefixes {
+                hint.prefixes.insert((mac, *family), self.prefixes_of(&mac, *family).await?);
             }
             // One that goes, or comes, at this very moment shows none.
             hint.security_groups.extend(self.groups_of(&mac).await?.map(|groups| (mac, groups)));
@@ -244,9 +245,13 @@ impl Imds {
         }
     }
 
-    /// An ENI's delegated IPv4 prefixes; the path is not there where it has none.
-    async fn prefixes_of(&self, mac: &MacAddr) -> Result<BTreeSet<Ipv4Net>, MetadataError> {
-        let path = format!("{MACS}/{mac}/ipv4-prefix");
+    /// An ENI's delegated prefixes of a family; the path is not there where it has none.
+    async fn prefixes_of(&self, mac: &MacAddr, family: Family) -> Result<BTreeSet<IpNet>, MetadataError> {
+        let leaf = match family {
+            Family::V4 => "ipv4-prefix",
+            Family::V6 => "ipv6-prefix",
+        };
+        let path = format!("{MACS}/{mac}/{leaf}");
         let text = self.optional(&path).await?.unwrap_or_default();
         lines(&text).map(|line| parse(&path, line)).collect()
     }

@@ -162,8 +162,16 @@ impl Runner {
         })
     }
 
-    /// The address in a result of ADD.
+    /// The address in a result of ADD, where it is one of IPv4.
     pub fn address(result: &Value) -> anyhow::Result<std::net::Ipv4Addr> {
+        match Self::ip(result)? {
+            std::net::IpAddr::V4(address) => Ok(address),
+            std::net::IpAddr::V6(address) => anyhow::bail!("{address} is not of IPv4"),
+        }
+    }
+
+    /// The address in a result of ADD.
+    pub fn ip(result: &Value) -> anyhow::Result<std::net::IpAddr> {
         let text = result["ips"][0]["address"].as_str().with_context(|| format!("no address in {result}"))?;
         let (address, _) = text.split_once('/').with_context(|| format!("no prefix length in {text}"))?;
         Ok(address.parse()?)

@@ -10,7 +10,7 @@ mod ruleset;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
@@ -51,14 +51,10 @@ pub enum Answer<'a> {
 }
 
 impl Answer<'_> {
-    fn address(self) -> Option<Ipv4Addr> {
-        let address = match self {
-            Self::Printed(result) => Runner::address(result).ok().map(IpAddr::V4),
+    fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Printed(result) => Runner::ip(result).ok(),
             Self::Address(address) => Some(address),
-        };
-        match address? {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
         }
     }
 
@@ -108,6 +104,7 @@ pub struct Watched {
     name: String,
     before: Kernel,
     tags: BTreeMap<String, String>,
+    ipv6: bool,
 }
 
 impl Watched {
@@ -119,12 +116,17 @@ impl Watched {
     /// The same of a node that is this namespace.
     pub fn before_in(netns: &Arc<OwnedFd>, name: &str) -> anyhow::Result<Self> {
         let (before, _) = host(netns)?;
-        Ok(Self { name: name.to_owned(), before, tags: BTreeMap::new() })
+        Ok(Self { name: name.to_owned(), before, tags: BTreeMap::new(), ipv6: false })
     }
 
     /// From now on each ENI that is made for the node must have these tags.
     pub fn expect_tags(&mut self, tags: BTreeMap<String, String>) {
         self.tags = tags;
+    }
+
+    /// From now on its pods have IPv6 addresses.
+    pub fn expect_ipv6(&mut self) {
+        self.ipv6 = true;
     }
 
     /// The node as it is now, with these promises made and not yet taken back.
@@ -151,7 +153,8 @@ impl Watched {
         });
         let pods = pods.collect();
         let (node, tags, before) = (self.name.clone(), self.tags.clone(), self.before.clone());
-        let mut picture = Picture { node, mtu: MTU, tags, cloud, before, host, pods };
+        let ipv6 = self.ipv6;
+        let mut picture = Picture { node, mtu: MTU, ipv6, tags, cloud, before, host, pods };
         for flow in oracle::flows(&picture) {
             let fate = ruleset::fate(&ruleset, &picture.host, &flow);
             picture.host.fates.insert(flow, fate);
@@ -218,7 +221,14 @@ fn promised(promise: &Promise<'_>) -> anyhow::Result<(Promised, Option<u32>)> {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         namesake,
-        address: answer.address(),
+        address: answer.address().and_then(|address| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }),
+        address_v6: answer.address().and_then(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(address),
+        }),
         ifname: IFNAME.to_owned(),
         netns: path.display().to_string(),
         result: match answer {
@@ -243,6 +253,7 @@ pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
     let borne: Vec<String> = inside
         .addresses
         .iter()
+        .chain(&inside.addresses_v6)
         .filter(|address| !address.net.addr().is_loopback())
         .map(|address| address.net.to_string())
         .collect();
@@ -255,12 +266,13 @@ pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
         Some(_) => wrong.push(format!("its {IFNAME} is down")),
         None => wrong.push(format!("it has no {IFNAME}")),
     }
-    let routes = inside.routes.iter().filter(|route| !inside.makes_by_itself(route));
+    let routes = inside.routes.iter().filter(|route| !inside.makes_by_itself(route)).chain(&inside.routes_v6);
     let ways: Vec<Way> = routes.map(|route| route.way).collect();
     if ways != [Way::Forward; 2] {
         wrong.push(format!("it has {} routes: {ways:?}", ways.len()));
     }
-    if !inside.neighbours.iter().any(|at| at.address == IpAddr::V4(oracle::POD_GATEWAY)) {
+    let gateways = [IpAddr::V4(oracle::POD_GATEWAY), IpAddr::V6(oracle::POD_GATEWAY_IPV6)];
+    if !inside.neighbours.iter().any(|at| gateways.contains(&at.address)) {
         wrong.push("it does not know its gateway's link-layer address".to_owned());
     }
     Ok(wrong)

@@ -24,12 +24,12 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use nat::OUTSIDE;
 pub use picture::Picture;
 use picture::{Flow, Rule};
-pub(crate) use pods::POD_GATEWAY;
+pub(crate) use pods::{POD_GATEWAY, POD_GATEWAY_IPV6};
 
 /// Sends a packet out of the primary ENI (specification 6.1).
 pub(crate) const PRIMARY_MARK: u32 = 0x80;
@@ -203,10 +203,10 @@ pub fn is_of_a_pod(rule: &Rule) -> bool {
 /// What does not hold on several nodes of one VPC: each by itself, and no address on two of them.
 pub fn judge_all(pictures: &[Picture]) -> Vec<Fault> {
     let mut faults: Vec<Fault> = pictures.iter().flat_map(judge).collect();
-    let mut holders: BTreeMap<Ipv4Addr, Vec<String>> = BTreeMap::new();
+    let mut holders: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
     for picture in pictures {
         for pod in &picture.pods {
-            let Some(address) = pod.address else { continue };
+            let Some(address) = pod.ip() else { continue };
             holders.entry(address).or_default().push(format!("{} on {}", pod.named(), picture.node));
         }
     }

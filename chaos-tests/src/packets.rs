@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use holdfast_datapath::netns;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, setsockopt, socket, sockopt,
+};
 
 /// Where echo servers listen.
 pub const PORT: u16 = 7;
@@ -28,7 +30,8 @@ pub struct Echo {
 impl Echo {
     /// Serves inside a namespace.
     pub fn serve(netns: &Arc<OwnedFd>) -> anyhow::Result<Self> {
-        let socket = udp_in(netns, PORT)?;
+        // Of both families: what comes by IPv4 has an address that stands for it.
+        let socket = udp_of(netns, Ipv6Addr::UNSPECIFIED.into(), PORT)?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -37,7 +40,7 @@ impl Echo {
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
                 let mut answer = buffer[..length].to_vec();
-                answer.extend_from_slice(format!(" seen from {}", from.ip()).as_bytes());
+                answer.extend_from_slice(format!(" seen from {}", from.ip().to_canonical()).as_bytes());
                 // The asker tells a lost answer by its absence.
                 let _lost: io::Result<usize> = socket.send_to(&answer, from);
             }
@@ -62,17 +65,28 @@ pub fn udp_in(netns: &Arc<OwnedFd>, port: u16) -> anyhow::Result<UdpSocket> {
         .context("binding a UDP socket")
 }
 
+/// The same for the family of an address, which is any.
+pub fn udp_of(netns: &Arc<OwnedFd>, any: IpAddr, port: u16) -> anyhow::Result<UdpSocket> {
+    let any = match any {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    netns::run_in(netns, || UdpSocket::bind((any, port)))?.context("binding a UDP socket")
+}
+
 /// One side of a conversation with many echo servers.
 #[derive(Debug)]
 pub struct Prober {
     socket: UdpSocket,
+    of_ipv6: UdpSocket,
     sent: u64,
 }
 
 impl Prober {
     /// Asks from inside a namespace.
     pub fn new(netns: &Arc<OwnedFd>) -> anyhow::Result<Self> {
-        Ok(Self { socket: udp_in(netns, 0)?, sent: 0 })
+        let of_ipv6 = udp_of(netns, Ipv6Addr::UNSPECIFIED.into(), 0)?;
+        Ok(Self { socket: udp_in(netns, 0)?, of_ipv6, sent: 0 })
     }
 
     /// Asks once and waits for the answer; gives the source address that the other side saw. Answers to earlier
@@ -81,18 +95,31 @@ impl Prober {
         self.ask_port(SocketAddrV4::new(to, PORT), patience)
     }
 
+    /// The same of an address of either family.
+    pub fn ask_ip(&mut self, to: IpAddr, patience: Duration) -> anyhow::Result<IpAddr> {
+        self.ask_at(SocketAddr::new(to, PORT), patience)
+    }
+
     /// The same on another port.
     pub fn ask_port(&mut self, to: SocketAddrV4, patience: Duration) -> anyhow::Result<Ipv4Addr> {
+        match self.ask_at(to.into(), patience)? {
+            IpAddr::V4(seen) => Ok(seen),
+            IpAddr::V6(seen) => anyhow::bail!("{to} was asked by IPv4 and saw {seen}"),
+        }
+    }
+
+    fn ask_at(&mut self, to: SocketAddr, patience: Duration) -> anyhow::Result<IpAddr> {
         self.sent += 1;
         let question = format!("question {}", self.sent);
-        self.socket.send_to(question.as_bytes(), to).with_context(|| format!("sending to {to}"))?;
+        let socket = if to.is_ipv4() { &self.socket } else { &self.of_ipv6 };
+        socket.send_to(question.as_bytes(), to).with_context(|| format!("sending to {to}"))?;
         let until = Instant::now() + patience;
         let mut buffer = [0; 512];
         loop {
             let left = until.saturating_duration_since(Instant::now());
             anyhow::ensure!(!left.is_zero(), "no answer from {to} within {} ms", patience.as_millis());
-            self.socket.set_read_timeout(Some(left))?;
-            let (length, from) = match self.socket.recv_from(&mut buffer) {
+            socket.set_read_timeout(Some(left))?;
+            let (length, from) = match socket.recv_from(&mut buffer) {
                 Ok(received) => received,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     continue;
@@ -103,7 +130,7 @@ impl Prober {
             if let Some((echoed, seen)) = text.split_once(" seen from ")
                 && echoed == question
             {
-                anyhow::ensure!(from == SocketAddr::V4(to), "asked {to}, and {from} answered");
+                anyhow::ensure!(from == to, "asked {to}, and {from} answered");
                 return seen.trim().parse().with_context(|| format!("an address in {text:?}"));
             }
         }
@@ -116,7 +143,15 @@ pub fn ask_internet(
     host: SocketAddrV4,
     patience: Duration,
 ) -> anyhow::Result<Ipv4Addr> {
-    let socket = udp_in(netns, 0)?;
+    match ask_internet_at(netns, host.into(), patience)? {
+        IpAddr::V4(seen) => Ok(seen),
+        IpAddr::V6(seen) => anyhow::bail!("{host} was asked by IPv4 and saw {seen}"),
+    }
+}
+
+/// The same by either family.
+pub fn ask_internet_at(netns: &Arc<OwnedFd>, host: SocketAddr, patience: Duration) -> anyhow::Result<IpAddr> {
+    let socket = udp_of(netns, host.ip(), 0)?;
     socket.set_read_timeout(Some(patience))?;
     socket.send_to(b"who am I?", host).with_context(|| format!("sending to {host}"))?;
     let mut buffer = [0; 64];
@@ -138,11 +173,17 @@ pub fn sent_by_link(netns: &Arc<OwnedFd>) -> anyhow::Result<BTreeMap<String, u64
 }
 
 /// A datagram from inside a namespace that bears another's source address.
-pub fn send_as(netns: &Arc<OwnedFd>, source: Ipv4Addr, to: SocketAddrV4, text: &str) -> anyhow::Result<()> {
+pub fn send_as(netns: &Arc<OwnedFd>, source: IpAddr, to: SocketAddr, text: &str) -> anyhow::Result<()> {
+    let family = if source.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let send = || -> anyhow::Result<()> {
-        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, sockopt::IpTransparent, &true).context("taking any address")?;
-        bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+        match source {
+            IpAddr::V4(ip) => bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(ip, 0)))?,
+            IpAddr::V6(ip) => {
+                bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(ip, 0, 0, 0)))?;
+            }
+        }
         UdpSocket::from(socket).send_to(text.as_bytes(), to)?;
         Ok(())
     };
@@ -208,7 +249,8 @@ impl Pings {
 
 impl Pinger {
     /// Asks `to` from inside a namespace, `every` so often.
-    pub fn start(netns: &Arc<OwnedFd>, to: Ipv4Addr, every: Duration) -> anyhow::Result<Self> {
+    pub fn start(netns: &Arc<OwnedFd>, to: impl Into<IpAddr>, every: Duration) -> anyhow::Result<Self> {
+        let to = to.into();
         let mut prober = Prober::new(netns)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -217,7 +259,7 @@ impl Pinger {
             while !stopped.load(Ordering::Relaxed) {
                 let asked = Instant::now();
                 pings.sent += 1;
-                match prober.ask(to, ANSWERED_WITHIN) {
+                match prober.ask_ip(to, ANSWERED_WITHIN) {
                     Ok(_) => pings.slowest = pings.slowest.max(asked.elapsed()),
                     Err(_) => pings.lost += 1,
                 }

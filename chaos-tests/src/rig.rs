@@ -19,7 +19,7 @@ mod process;
 mod room;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -87,6 +87,7 @@ struct Description {
 #[derive(Debug, Clone, Deserialize)]
 struct Internet {
     address: Ipv4Addr,
+    ipv6: Option<Ipv6Addr>,
     echo_port: u16,
 }
 
@@ -225,6 +226,12 @@ impl Rig {
     /// The host outside the VPC, which answers UDP with the source that it saw.
     pub fn internet(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.description.internet.address, self.description.internet.echo_port)
+    }
+
+    /// The same by IPv6, in a VPC that has it.
+    pub fn internet_ipv6(&self) -> anyhow::Result<SocketAddr> {
+        let Internet { ipv6, echo_port, .. } = self.description.internet;
+        Ok(SocketAddr::new(ipv6.context("the box has IPv6")?.into(), echo_port))
     }
 
     /// The router's namespace.

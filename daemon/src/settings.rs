@@ -8,6 +8,7 @@
 mod cluster;
 mod config_map;
 pub(crate) mod eni_config;
+mod family;
 mod layers;
 mod node;
 mod node_group;
@@ -29,6 +30,7 @@ use tracing_subscriber::filter::LevelFilter;
 pub(crate) use cluster::ApiServer;
 pub(crate) use config_map::{AMAZON_VPC_CNI, AWS_NODE};
 pub(crate) use eni_config::Naming;
+use family::{Beside, family};
 pub(crate) use layers::Layers;
 use layers::Place;
 pub(crate) use node_group::NODE_GROUPS;
@@ -69,6 +71,8 @@ const OF_THE_CLUSTER: &[&str] = &[
     "DISABLE_LEAKED_ENI_CLEANUP",
     "DISABLE_NETWORK_RESOURCE_PROVISIONING",
     "ENABLE_IMDS_ONLY_MODE",
+    "ENABLE_IPv4",
+    "ENABLE_IPv6",
     "ENABLE_PREFIX_DELEGATION",
     "ENABLE_SUBNET_DISCOVERY",
     eni_config::ANNOTATION,
@@ -243,6 +247,8 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
     let prefixes = reader.get("ENABLE_PREFIX_DELEGATION", Bad::Ignored, false, boolean);
     let mode = if prefixes.value { AddressMode::Prefix } else { AddressMode::Secondary };
     let custom = reader.get("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", Bad::Ignored, false, boolean);
+    let beside = Beside { prefixes: prefixes.value, eni_mtu: eni_mtu.value, pod_mtu: pod_mtu.value };
+    let family = family(&mut reader, &beside);
     let config = Config {
         mode: Setting { value: mode, origin: prefixes.origin },
         eni_config: Setting {
@@ -250,6 +256,7 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
             origin: custom.origin,
         },
         subnet_discovery: reader.get("ENABLE_SUBNET_DISCOVERY", Bad::Ignored, true, boolean),
+        family,
         warm,
         max_enis: reader.get("MAX_ENI", Bad::Ignored, None, |text| {
             // Upstream's "no limit" is any number below one.

@@ -98,7 +98,8 @@ impl Told<'_> {
             let ip = block.net.addr();
             return vec![line(json!(ip), self.used(ip).unwrap_or_else(|| json!("free")))];
         }
-        let used = block.addresses().filter_map(|ip| Some(line(json!(ip), self.used(ip)?)));
+        let named = self.ledger.uses_in(block.net);
+        let used = named.filter_map(|(ip, _)| Some(line(json!(ip), self.used(ip)?)));
         std::iter::once(line(json!(block.net), Value::Null)).chain(used).collect()
     }
 

@@ -9,7 +9,7 @@ locals {
 
   # The same files as without Terraform, in this partition.
   policies = {
-    for feature in ["base-ipv4", "tags"] :
+    for feature in ["base-ipv4", "ipv6", "tags"] :
     feature => replace(file("${path.module}/../iam/${feature}.json"), "arn:aws:", "arn:${data.aws_partition.current.partition}:")
   }
 }

@@ -10,7 +10,7 @@ import yaml
 from render import CHART, ROOT
 
 IAM, TERRAFORM = ROOT / "deploy/iam", ROOT / "deploy/terraform"
-POLICIES = ["base-ipv4.json", "tags.json"]
+POLICIES = ["base-ipv4.json", "ipv6.json", "tags.json"]
 # Not of the daemon's role.
 HELPER = "metrics-helper.json"
 # In the place of both, where each call is to be bound to the cluster.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use holdfast_model::chain;
 use holdfast_model::ids::MacAddr;
 use holdfast_model::lease::LeasePhase;
-use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::Now;
 use holdfast_planner::{self as planner, Choice, Ended, LeaseRequest};
@@ -43,7 +42,7 @@ impl<W: World> Engine<W> {
 
     /// Gives free addresses to those who wait, in the order in which they came. The plan learns how many get none.
     pub(crate) fn serve_waiting(&mut self, now: &Now) {
-        let pool = PoolKey::DEFAULT;
+        let pool = self.desired().pool();
         let mut free = self.free_addresses(pool, now).into_iter();
         let mut short = 0;
         for sandbox in self.attachments.in_line() {
@@ -64,7 +63,8 @@ impl<W: World> Engine<W> {
     pub(crate) fn count_waiting(&mut self) {
         let in_line = self.attachments.waiting().filter(|(sandbox, _)| !self.attachments.is_busy(sandbox));
         let waiting = u32::try_from(in_line.count()).unwrap_or(u32::MAX);
-        self.observed.waiting.insert(PoolKey::DEFAULT, waiting);
+        let pool = self.desired().pool();
+        self.observed.waiting.insert(pool, waiting);
     }
 
     /// What the host end is to be called, when nothing but an address is wanted; `None`: it was answered, or waits for

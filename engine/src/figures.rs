@@ -61,6 +61,9 @@ pub struct Figures {
     pub tally: Tally,
 }
 
+/// Addresses of a delegated IPv6 prefix, a /80.
+const IPV6_PREFIX: u64 = 1 << 48;
+
 /// One attached ENI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EniFigures {
@@ -70,7 +73,7 @@ pub struct EniFigures {
     pub management: Management,
     /// What each of its addresses is doing, those of nobody's ENI excepted: exactly one thing, so that together they are all
     /// that EC2 has on it.
-    pub addresses: BTreeMap<AddressState, u32>,
+    pub addresses: BTreeMap<AddressState, u64>,
     /// Delegated prefixes that EC2 has on it, whose addresses are among those.
     pub prefixes: u32,
 }
@@ -131,17 +134,30 @@ impl AddressState {
 
 impl EniFigures {
     pub(crate) fn of(eni: &EniRecord, ledger: &Ledger, free: &BTreeSet<IpAddr>, now: &Now) -> Self {
-        let mut addresses: BTreeMap<_, u32> = BTreeMap::new();
+        let mut addresses: BTreeMap<_, u64> = BTreeMap::new();
         let mut prefixes = 0;
         if eni.management != Management::Unmanaged {
             addresses.extend(AddressState::ALL.map(|state| (state, 0)));
-            addresses.insert(AddressState::Primary, u32::from(eni.primary_ipv4.is_some()));
-            for block in ledger.blocks_on(&eni.id).filter(|block| block.is_leasable()) {
-                prefixes += u32::from(block.occupies() && !block.is_host());
-                let states =
-                    block.addresses().filter_map(|ip| AddressState::of(ip, block, ledger, free, now));
-                for state in states {
+            addresses.insert(AddressState::Primary, u64::from(eni.primary_ipv4.is_some()));
+            for block in ledger.blocks_on(&eni.id) {
+                prefixes += u32::from(block.occupies() && block.unit() == Unit::Prefix);
+                let of = |ip| AddressState::of(ip, block, ledger, free, now);
+                let Some(whole) = block.whole() else {
+                    for state in block.addresses().filter_map(of) {
+                        *addresses.entry(state).or_default() += 1;
+                    }
+                    continue;
+                };
+                let named: Vec<IpAddr> =
+                    ledger.uses_in(block.net).map(|(ip, _)| ip).filter(|ip| *ip != whole).collect();
+                let unnamed = IPV6_PREFIX.saturating_sub(named.len() as u64);
+                for state in named.into_iter().filter_map(of) {
                     *addresses.entry(state).or_default() += 1;
+                }
+                // What no use names is as the whole is: any of them that can be leased tells.
+                let any = free.range(whole..).next().copied().filter(|ip| block.net.contains(ip));
+                if let Some(state) = of(any.unwrap_or(whole)) {
+                    *addresses.entry(state).or_default() += unnamed;
                 }
             }
         }
@@ -149,7 +165,7 @@ impl EniFigures {
     }
 
     /// How many of its addresses are doing this.
-    pub fn count(&self, state: AddressState) -> u32 {
+    pub fn count(&self, state: AddressState) -> u64 {
         self.addresses.get(&state).copied().unwrap_or(0)
     }
 }

@@ -9,6 +9,7 @@ use holdfast_model::host::{
 };
 use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::{Lease, LeasePhase};
+use holdfast_model::pool::Family;
 use holdfast_planner::{self as planner, Spared};
 use holdfast_ports::{HostFault, HostNet};
 
@@ -96,7 +97,10 @@ impl<W: World> Engine<W> {
         let enis = self.book.ledger().enis.values().map(|eni| eni.mac).filter(here).collect();
         self.observed.links_seen(self.book.ledger(), &enis, &now);
         self.nat_seen = observed.nat;
-        self.note_way_out(observed.way_out);
+        self.note_way_out(match self.config.family.value {
+            Family::V4 => observed.way_out,
+            Family::V6 => observed.ipv6.way_out,
+        });
         if let Some(drops) = &observed.forward_drops {
             self.note_forward_drops(drops);
         }

@@ -8,7 +8,6 @@ use holdfast_model::ids::{EniId, InstanceId, IntentId};
 use holdfast_model::intent::{Intent, Sending};
 use holdfast_model::ledger::Change;
 use holdfast_model::limits::{InstanceLimits, ToldLimits};
-use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
@@ -24,7 +23,7 @@ impl<W: World> Engine<W> {
     pub(crate) fn plan(&mut self, now: &Now) {
         self.observed.note_unwanted(self.book.ledger());
         let plan = planner::plan(&self.desired(), self.book.ledger(), &self.observed, now);
-        let report = plan.reports.get(&PoolKey::DEFAULT).cloned().unwrap_or_default();
+        let report = plan.reports.get(&self.desired().pool()).cloned().unwrap_or_default();
         if report.refusal != self.report.refusal
             && let Some(cause) = &report.refusal
         {

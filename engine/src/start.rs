@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use holdfast_model::block::Unit;
+use holdfast_model::block::{Block, Unit};
 use holdfast_model::chain;
 use holdfast_model::eni::EniRecord;
 use holdfast_model::ledger::Change;
@@ -171,8 +171,11 @@ impl<W: World> Engine<W> {
             primary: ledger.node.as_ref().map(|node| node.identity.primary_mac),
             ranges_known: ledger.enis.values().filter(ranged).map(|eni| eni.mac).collect(),
             vpc_known: !self.hints_asked.is_multiple_of(VPC_EVERY),
-            prefixes: self.desired().unit() == Unit::Prefix
-                || ledger.blocks.values().any(|block| block.unit() == Unit::Prefix),
+            prefixes: {
+                let wanted = Some(self.desired().unit()).filter(|unit| *unit != Unit::Address);
+                let had = ledger.blocks.values().filter(|block| !block.is_host());
+                had.map(Block::family).chain(wanted.map(Unit::family)).collect()
+            },
         }
     }
 

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use holdfast_model::chain;
 use holdfast_model::host::NatSeen;
 use holdfast_model::lease::LeasePhase;
-use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::PodRef;
 use holdfast_planner as planner;
 use holdfast_ports::HostFault;
@@ -24,7 +23,7 @@ impl<W: World> Engine<W> {
             // Whatever addresses there are.
             return Status::Impaired(cause);
         }
-        let (pool, ledger) = (PoolKey::DEFAULT, self.book.ledger());
+        let (pool, ledger) = (self.desired().pool(), self.book.ledger());
         if !self.free_addresses(pool, &now).is_empty() {
             return self.doubt().map_or(Status::Ready, Status::Impaired);
         }

@@ -26,7 +26,7 @@ pub(crate) type Cards = BTreeMap<u8, Card>;
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Card {
     #[serde(rename = "TotalIPs")]
-    total: usize,
+    total: u64,
     #[serde(rename = "AssignedIPs")]
     assigned: usize,
     #[serde(rename = "ENIs")]
@@ -115,9 +115,8 @@ pub(crate) fn cards(ledger: &Ledger, now: &Now) -> Cards {
         let is_excluded = eni.management == Management::Excluded;
         let held = || ledger.blocks_on(&eni.id).filter(|block| block.state == BlockState::Held);
         if !is_excluded {
-            let leasable = || held().filter(|block| block.is_leasable());
-            card.total += leasable().flat_map(Block::addresses).count();
-            let uses = leasable().flat_map(|block| ledger.uses_in(block.net));
+            card.total += held().map(addresses_in).sum::<u64>();
+            let uses = held().flat_map(|block| ledger.uses_in(block.net));
             card.assigned += uses.filter(|(_, what)| matches!(what, Use::Leased(_))).count();
         }
         let cidrs = |is_ipv4: bool| {
@@ -139,6 +138,11 @@ pub(crate) fn cards(ledger: &Ledger, now: &Now) -> Cards {
         card.enis.insert(eni.id.clone(), told);
     }
     cards
+}
+
+fn addresses_in(block: &Block) -> u64 {
+    let bits = block.net.max_prefix_len() - block.net.prefix_len();
+    1_u64.checked_shl(bits.into()).unwrap_or(u64::MAX)
 }
 
 fn cidr(block: &Block, ledger: &Ledger, now: &Now) -> Cidr {

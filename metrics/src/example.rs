@@ -19,7 +19,7 @@ use holdfast_ports::{Cloud, CloudError, CloudFault};
 
 use crate::{AddOutcome, Counted, DelOutcome, Record, Snapshot, Source, Standing, ViewFigures};
 
-fn eni(name: &str, management: Management, counts: &[(AddressState, u32)]) -> EniFigures {
+fn eni(name: &str, management: Management, counts: &[(AddressState, u64)]) -> EniFigures {
     let mut addresses = BTreeMap::new();
     if management != Management::Unmanaged {
         addresses.extend(AddressState::ALL.map(|state| (state, 0)));

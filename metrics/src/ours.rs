@@ -65,12 +65,13 @@ fn of_status(families: &mut Families, standing: &Standing) {
 
 fn of_pool(families: &mut Families, figures: &Figures) {
     let ours = || figures.enis.iter().filter(|eni| eni.management != Management::Unmanaged);
-    let sum = |state| ours().map(|eni| eni.count(state)).sum::<u32>();
-    let states = AddressState::ALL.map(|state| ([state_word(state)], f64::from(sum(state))));
+    let sum = |state| ours().map(|eni| eni.count(state)).sum::<u64>();
+    let states = AddressState::ALL.map(|state| ([state_word(state)], as_value(sum(state))));
     families.series(&POOL_ADDRESSES, states);
     if let Some(limits) = &figures.limits {
-        let room = ours().map(|eni| limits.ipv4_per_eni.saturating_sub(eni.addresses.values().sum()));
-        families.plain(&POOL_ROOM, Some(f64::from(room.sum::<u32>())));
+        let room =
+            ours().map(|eni| u64::from(limits.ipv4_per_eni).saturating_sub(eni.addresses.values().sum()));
+        families.plain(&POOL_ROOM, Some(as_value(room.sum::<u64>())));
     }
     families.plain(&ADDS_WAITING, Some(figures.waiting.into()));
     let longest = figures.longest_wait.unwrap_or(Duration::ZERO);

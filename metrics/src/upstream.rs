@@ -94,7 +94,9 @@ fn of_answers(families: &mut Families, record: &Record) {
 fn step_of(api: Api) -> Option<&'static str> {
     match api {
         Api::CreateNetworkInterface | Api::AttachNetworkInterface => Some("increaseIPPoolAllocENI"),
-        Api::AssignPrivateIpAddresses => Some("increaseIPPoolAllocIPAddressesFailed"),
+        Api::AssignPrivateIpAddresses | Api::AssignIpv6Addresses => {
+            Some("increaseIPPoolAllocIPAddressesFailed")
+        }
         Api::UnassignPrivateIpAddresses => Some("decreaseIPPool"),
         Api::DetachNetworkInterface | Api::DeleteNetworkInterface => Some("decreaseIPPoolFreeENIFailed"),
         Api::DescribeNetworkInterfaces => Some("reconcileFailedGetENIs"),
@@ -133,8 +135,8 @@ fn of_pool(families: &mut Families, figures: &Figures, max_enis: Option<u32>) {
         );
     }
     let sum = |states: &[AddressState]| {
-        let of = |state: &AddressState| managed().map(|eni| eni.count(*state)).sum::<u32>();
-        f64::from(states.iter().map(of).sum::<u32>())
+        let of = |state: &AddressState| managed().map(|eni| eni.count(*state)).sum::<u64>();
+        as_value(states.iter().map(of).sum::<u64>())
     };
     families.plain(&ENI_ALLOCATED, u32::try_from(managed().count()).ok().map(f64::from));
     families.plain(
@@ -149,7 +151,7 @@ fn of_pool(families: &mut Families, figures: &Figures, max_enis: Option<u32>) {
     );
     families.plain(&ASSIGNED_IP_ADDRESSES, Some(sum(&[AddressState::Leased])));
     families.plain(&TOTAL_IPV4_PREFIXES, Some(f64::from(managed().map(|eni| eni.prefixes).sum::<u32>())));
-    let per_eni = managed().map(|eni| ([eni.id.as_str()], f64::from(eni.count(AddressState::Leased))));
+    let per_eni = managed().map(|eni| ([eni.id.as_str()], as_value(eni.count(AddressState::Leased))));
     families.series(&ASSIGNED_IP_PER_ENI, per_eni);
     let per_block: Vec<_> =
         figures.leased_by_block.iter().map(|(net, leased)| (net.to_string(), f64::from(*leased))).collect();
@@ -158,7 +160,12 @@ fn of_pool(families: &mut Families, figures: &Figures, max_enis: Option<u32>) {
 
 fn of_work(families: &mut Families, figures: &Figures) {
     let open = |apis: &[Api]| apis.iter().filter_map(|api| figures.intents.get(api)).sum::<u32>();
-    let grows = [Api::CreateNetworkInterface, Api::AttachNetworkInterface, Api::AssignPrivateIpAddresses];
+    let grows = [
+        Api::CreateNetworkInterface,
+        Api::AttachNetworkInterface,
+        Api::AssignPrivateIpAddresses,
+        Api::AssignIpv6Addresses,
+    ];
     let shrinks = [Api::UnassignPrivateIpAddresses, Api::DetachNetworkInterface, Api::DeleteNetworkInterface];
     let begins = figures.served_after.is_none() && matches!(figures.status, Status::Refusing(_));
     let under_way = [

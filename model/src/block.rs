@@ -12,10 +12,11 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4AddrRange, Ipv6AddrRange};
+use ipnet::{IpNet, Ipv4AddrRange};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EniId, IntentId};
+use crate::pool::Family;
 use crate::time::BootTime;
 
 /// Where a block stands.
@@ -32,21 +33,32 @@ pub enum BlockState {
     Gone(BootTime),
 }
 
-/// In what EC2 gives IPv4 addresses. Each takes one of an ENI's slots.
+/// In what EC2 gives addresses. Each takes one of an ENI's slots, of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Unit {
     /// One by one.
     Address,
     /// As delegated prefixes, which are /28s.
     Prefix,
+    /// As delegated IPv6 prefixes, which are /80s.
+    Ipv6Prefix,
 }
 
 impl Unit {
-    /// Addresses for pods in one.
+    /// Addresses for pods in one; of an IPv6 prefix as many as are counted: it has 2^48, and no node as many pods.
     pub const fn addresses(self) -> u32 {
         match self {
             Self::Address => 1,
             Self::Prefix => 16,
+            Self::Ipv6Prefix => u32::MAX,
+        }
+    }
+
+    /// Of which family it gives addresses to pods. Single ones are asked of IPv4 only.
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Address | Self::Prefix => Family::V4,
+            Self::Ipv6Prefix => Family::V6,
         }
     }
 
@@ -81,6 +93,11 @@ impl Ask {
         Self { unit: Unit::Prefix, count }
     }
 
+    /// So many delegated IPv6 prefixes.
+    pub const fn ipv6_prefixes(count: u32) -> Self {
+        Self { unit: Unit::Ipv6Prefix, count }
+    }
+
     /// How many addresses it brings.
     pub const fn brings(self) -> u32 {
         self.count.saturating_mul(self.unit.addresses())
@@ -112,14 +129,30 @@ impl Block {
         self.net.prefix_len() == self.net.max_prefix_len()
     }
 
-    /// Whether pods get addresses out of it. An IPv6 prefix has more than can be counted one by one.
-    pub fn is_leasable(&self) -> bool {
-        self.is_host() || self.net.addr().is_ipv4()
+    /// Of which family its addresses are.
+    pub fn family(&self) -> Family {
+        Family::of(self.net.addr())
+    }
+
+    /// Whether its addresses can be gone through one by one. Those of an IPv6 prefix are too many: what is known of one is what
+    /// its uses say, and what the use of its [first address](Self::whole) says of all others.
+    pub fn is_listable(&self) -> bool {
+        self.unit() != Unit::Ipv6Prefix
+    }
+
+    /// Of an IPv6 prefix its first address, which no pod gets: it is every router's (RFC 4291, 2.6.1). A use of it is of all
+    /// addresses of the prefix that have none of their own: a rest of the whole, or a suspicion against it.
+    pub fn whole(&self) -> Option<IpAddr> {
+        (!self.is_listable()).then(|| self.net.network())
     }
 
     /// In what it was given.
     pub fn unit(&self) -> Unit {
-        if self.is_host() { Unit::Address } else { Unit::Prefix }
+        match self.family() {
+            _ if self.is_host() => Unit::Address,
+            Family::V4 => Unit::Prefix,
+            Family::V6 => Unit::Ipv6Prefix,
+        }
     }
 
     /// Whether EC2 has it on the ENI, as far as we know, so that it counts against the ENI's limit.
@@ -127,13 +160,14 @@ impl Block {
         !matches!(self.state, BlockState::Gone(_))
     }
 
-    /// All its addresses, the first and the last among them: EC2 keeps none of a delegated prefix for itself.
+    /// All its addresses, the first and the last among them: EC2 keeps none of a delegated prefix for itself. None of one
+    /// that is not [listable](Self::is_listable).
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         let (v4, v6) = match self.net {
             IpNet::V4(net) => (Some(Ipv4AddrRange::new(net.network(), net.broadcast())), None),
-            IpNet::V6(net) => (None, Some(Ipv6AddrRange::new(net.network(), net.broadcast()))),
+            IpNet::V6(net) => (None, self.is_host().then(|| IpAddr::V6(net.addr()))),
         };
-        v4.into_iter().flatten().map(IpAddr::V4).chain(v6.into_iter().flatten().map(IpAddr::V6))
+        v4.into_iter().flatten().map(IpAddr::V4).chain(v6)
     }
 }
 
@@ -164,8 +198,21 @@ mod tests {
             block("10.0.0.7/32").addresses().collect::<Vec<_>>(),
             ["10.0.0.7".parse::<IpAddr>().unwrap()]
         );
-        assert_eq!(block("2001:db8::/80").addresses().take(3).count(), 3);
+        assert_eq!(block("2001:db8::7/128").addresses().count(), 1);
         assert!(block("10.0.0.7/32").is_host() && !block("10.0.0.16/28").is_host());
+    }
+
+    /// Whoever goes through a /80 does not come to its end.
+    #[test]
+    fn what_cannot_be_listed_is_not() {
+        let prefix = block("2001:db8::/80");
+        assert_eq!((prefix.is_listable(), prefix.addresses().count()), (false, 0));
+        assert_eq!(prefix.whole(), Some("2001:db8::".parse().unwrap()));
+        assert_eq!((prefix.unit(), prefix.unit().family()), (Unit::Ipv6Prefix, Family::V6));
+        for net in ["10.0.0.16/28", "10.0.0.7/32", "2001:db8::7/128"] {
+            assert_eq!((block(net).is_listable(), block(net).whole()), (true, None), "{net}");
+        }
+        assert_eq!((Ask::ipv6_prefixes(2).brings(), Unit::Ipv6Prefix.for_addresses(7)), (u32::MAX, 1));
     }
 
     #[test]

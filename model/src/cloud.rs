@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::block::Ask;
+use crate::block::{Ask, Unit};
 use crate::eni::{EniKind, EniSlot};
 use crate::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr, SecurityGroupId, SubnetId, VpcId};
 use crate::leak::LeakCall;
@@ -120,6 +120,7 @@ impl CloudChange {
             Self::SetDeleteOnTermination { .. } | Self::SetSecurityGroups { .. } => {
                 Api::ModifyNetworkInterfaceAttribute
             }
+            Self::Assign { ask: Ask { unit: Unit::Ipv6Prefix, .. }, .. } => Api::AssignIpv6Addresses,
             Self::Assign { .. } => Api::AssignPrivateIpAddresses,
             Self::Unassign { .. } => Api::UnassignPrivateIpAddresses,
             Self::DetachEni { .. } => Api::DetachNetworkInterface,
@@ -215,6 +216,7 @@ pub enum Api {
     AttachNetworkInterface,
     ModifyNetworkInterfaceAttribute,
     AssignPrivateIpAddresses,
+    AssignIpv6Addresses,
     UnassignPrivateIpAddresses,
     DetachNetworkInterface,
     DeleteNetworkInterface,
@@ -227,11 +229,12 @@ pub enum Api {
 
 impl Api {
     /// Each of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CreateNetworkInterface,
         Self::AttachNetworkInterface,
         Self::ModifyNetworkInterfaceAttribute,
         Self::AssignPrivateIpAddresses,
+        Self::AssignIpv6Addresses,
         Self::UnassignPrivateIpAddresses,
         Self::DetachNetworkInterface,
         Self::DeleteNetworkInterface,
@@ -279,10 +282,10 @@ pub struct EniView {
     pub security_groups: BTreeSet<SecurityGroupId>,
     /// Its first IPv4 address.
     pub primary_ipv4: Option<Ipv4Addr>,
-    /// Its other addresses.
+    /// Its other IPv4 addresses.
     pub secondary: Vec<IpAddr>,
-    /// Its delegated IPv4 prefixes. One takes up as much room as one address.
-    pub prefixes: Vec<Ipv4Net>,
+    /// Its delegated prefixes, of both families. One takes up as much room as one address of its family.
+    pub prefixes: Vec<IpNet>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// Its binding, when it has one.
@@ -293,7 +296,7 @@ impl EniView {
     /// What EC2 shows on it besides its own address.
     pub fn blocks(&self) -> impl Iterator<Item = IpNet> {
         let addresses = self.secondary.iter().copied().map(IpNet::from);
-        addresses.chain(self.prefixes.iter().copied().map(IpNet::V4))
+        addresses.chain(self.prefixes.iter().copied())
     }
 
     /// Whether EC2 shows this block on it.

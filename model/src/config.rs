@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::brake::Brake;
 use crate::eni_config::AppliedEniConfig;
+use crate::pool::Family;
 
 /// Where a setting's value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +96,8 @@ pub struct Config {
     pub eni_config: Setting<Option<AppliedEniConfig>>,
     /// `ENABLE_SUBNET_DISCOVERY`: whether subnets tagged for it serve beside the node's own. Default true.
     pub subnet_discovery: Setting<bool>,
+    /// `ENABLE_IPv6`: of which family pods' addresses are. Default IPv4. IPv6 is out of prefixes only.
+    pub family: Setting<Family>,
     /// `WARM_ENI_TARGET`, `WARM_IP_TARGET`, `MINIMUM_IP_TARGET`, `WARM_PREFIX_TARGET`.
     pub warm: Setting<WarmTargets>,
     /// `MAX_ENI`: at most this many ENIs per network card; `None` leaves the instance's limit.
@@ -148,8 +151,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether there is anything for a NAT table of ours to do: with neither, there is none, and no rule for marks.
+    /// Whether there is anything for a NAT table of ours to do: with neither, there is none, and no rule for marks. IPv6 pods
+    /// leave the VPC as themselves, by the primary ENI.
     pub fn wants_nat_table(&self) -> bool {
+        self.family.value == Family::V4 && self.wants_nat_for_ipv4()
+    }
+
+    /// The same of a node that has IPv4 pods, whatever new ones get.
+    pub fn wants_nat_for_ipv4(&self) -> bool {
         self.node_ports.value || !self.external_snat.value
     }
 }
@@ -161,6 +170,7 @@ impl Default for Config {
             mode: Setting::default_of(AddressMode::default()),
             eni_config: Setting::default_of(None),
             subnet_discovery: Setting::default_of(true),
+            family: Setting::default_of(Family::V4),
             warm: Setting::default_of(WarmTargets::default()),
             max_enis: Setting::default_of(None),
             max_pods: Setting::default_of(None),

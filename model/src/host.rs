@@ -6,18 +6,21 @@
 //! alias. What carries none is never touched.
 
 mod eni;
+mod ipv6;
 mod pod;
 mod seen;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::MacAddr;
+use crate::pool::Family;
 use crate::sandbox::{SandboxKey, SandboxNames};
 
 pub use eni::{EniChange, EniWiring};
+pub use ipv6::{Ipv6Link, Ipv6Seen};
 pub use pod::{PodDifference, PodWired, PodWiring, Way, places};
 pub use seen::{EniLink, HostObserved, LinkSeen, Look, NatSeen, Route, Rule, SetOf};
 
@@ -30,6 +33,17 @@ pub const MAIN_TABLE: u32 = 254;
 
 /// The address that is every pod's gateway; it exists nowhere, a permanent neighbour entry answers for it.
 pub const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// The same of a pod with an IPv6 address.
+pub const POD_GATEWAY_IPV6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The gateway of pods with addresses of a family.
+pub fn pod_gateway(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => POD_GATEWAY.into(),
+        Family::V6 => POD_GATEWAY_IPV6.into(),
+    }
+}
 
 /// Rule priorities: upstream's (reference: vpc-cni 6.1).
 pub mod priority {

@@ -15,6 +15,7 @@ use crate::ids::EniId;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::limits::InstanceLimits;
+use crate::pool::Family;
 use crate::uses::Use;
 
 /// A broken promise.
@@ -192,11 +193,13 @@ impl Check<'_> {
 
     /// What EC2 has on an ENI is no more than its type carries.
     fn room(&mut self, limits: &InstanceLimits) {
-        let most = limits.pod_addresses_per_eni();
-        for eni in self.ledger.enis.keys() {
-            let count = self.ledger.blocks_on(eni).filter(|block| block.occupies()).count();
+        for (eni, family) in self.ledger.enis.keys().flat_map(|eni| Family::ALL.map(|family| (eni, family))) {
+            let Some(most) = limits.blocks_per_eni(family) else { continue };
+            let of_family = |block: &&Block| block.occupies() && block.family() == family;
+            let count = self.ledger.blocks_on(eni).filter(of_family).count();
             if u32::try_from(count).is_ok_and(|count| count > most) {
-                self.broken("POOL-ACCOUNT", format!("{eni} carries {count} blocks, its type {most}"));
+                let detail = format!("{eni} carries {count} blocks of {family}, its type {most}");
+                self.broken("POOL-ACCOUNT", detail);
             }
         }
     }

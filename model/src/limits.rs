@@ -14,6 +14,7 @@ pub use branches::BranchEnis;
 pub use table::InstanceType;
 
 use crate::block::Unit;
+use crate::pool::Family;
 
 /// Addresses in a delegated IPv4 prefix, a /28.
 pub const ADDRESSES_PER_PREFIX: u32 = 16;
@@ -62,6 +63,14 @@ impl InstanceLimits {
     /// Addresses for pods per ENI: all but the ENI's own. As many prefixes in their place, where the type takes prefixes.
     pub fn pod_addresses_per_eni(&self) -> u32 {
         self.ipv4_per_eni.saturating_sub(1)
+    }
+
+    /// Addresses and prefixes of one family that an ENI carries besides its own IPv4 address; `None`: nobody told.
+    pub fn blocks_per_eni(&self, family: Family) -> Option<u32> {
+        match family {
+            Family::V4 => Some(self.pod_addresses_per_eni()),
+            Family::V6 => self.ipv6_per_eni,
+        }
     }
 
     /// Whether prefixes can be delegated to its ENIs; `None`: nobody told what it runs on, and EC2 will.

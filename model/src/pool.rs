@@ -15,6 +15,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// Each of them.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
     /// The family of an address.
     pub fn of(ip: IpAddr) -> Self {
         if ip.is_ipv4() { Self::V4 } else { Self::V6 }
@@ -31,16 +34,26 @@ pub struct PoolKey {
 }
 
 impl PoolKey {
-    /// The pool that every pod is served from: IPv4 on the first card.
-    pub const DEFAULT: Self = Self { card: 0, family: Family::V4 };
+    /// The pool that every pod is served from where nothing else is asked for: IPv4 on the first card.
+    pub const DEFAULT: Self = Self::first(Family::V4);
+
+    /// The pool of a family on the first card.
+    pub const fn first(family: Family) -> Self {
+        Self { card: 0, family }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
 }
 
 impl fmt::Display for PoolKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = match self.family {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        };
-        write!(f, "{family} on card {}", self.card)
+        write!(f, "{} on card {}", self.family, self.card)
     }
 }

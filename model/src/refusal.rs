@@ -105,6 +105,32 @@ pub enum Refusal {
         /// How many.
         held: u32,
     },
+    /// The subnet has no /80 to delegate.
+    #[error(
+        "subnet {subnet} has no free /80 for this node's IPv6 pods: free some there, or keep blocks free by a CIDR reservation \
+         of type prefix"
+    )]
+    NoIpv6Prefix {
+        /// Which.
+        subnet: SubnetId,
+    },
+    /// The instance's type cannot give pods IPv6 addresses.
+    #[error(
+        "ENABLE_IPv6 is set, and a {instance_type} cannot carry IPv6 prefixes, which takes a Nitro or bare-metal type with IPv6: \
+         use one, or set ENABLE_IPv6 to false and ENABLE_IPv4 to true"
+    )]
+    NoIpv6 {
+        /// The type.
+        instance_type: String,
+    },
+    /// The room for IPv6 on the ENI is taken by what pods get no addresses out of.
+    #[error(
+        "{eni} carries as many IPv6 addresses as its type can, and no prefix for pods: take one of them off"
+    )]
+    NoRoomForIpv6 {
+        /// Which.
+        eni: EniId,
+    },
     /// The instance's type cannot carry delegated prefixes.
     #[error(
         "ENABLE_PREFIX_DELEGATION is set, and a {instance_type} cannot carry prefixes, which takes a Nitro or bare-metal type: \
@@ -262,6 +288,9 @@ impl Refusal {
             Self::EniConfigWrong { .. } => "ENIConfigWrong",
             Self::OldSource { .. } => "NetworkInterfacesTaken",
             Self::NoPrefixes { .. } => "PrefixesNotSupported",
+            Self::NoIpv6Prefix { .. } => "SubnetWithoutIPv6Prefix",
+            Self::NoIpv6 { .. } => "IPv6NotSupported",
+            Self::NoRoomForIpv6 { .. } => "NetworkInterfaceFull",
             Self::OtherUnit { .. } => "RoomTaken",
             Self::EniQuota => "NetworkInterfaceQuota",
             Self::Throttled { .. } => "Throttled",
@@ -338,7 +367,7 @@ fn braked(brake: Brake) -> String {
 fn other_unit(unit: Unit, held: u32) -> String {
     let (wanted, there) = match unit {
         Unit::Address => ("prefixes", "single addresses"),
-        Unit::Prefix => ("single addresses", "prefixes"),
+        Unit::Prefix | Unit::Ipv6Prefix => ("single addresses", "prefixes"),
     };
     format!(
         "this node's network interfaces have no room for {wanted}: {held} {there} from before ENABLE_PREFIX_DELEGATION was \

@@ -9,6 +9,7 @@
 mod known;
 pub(crate) mod unknown;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use holdfast_model::block::{Block, BlockState};
@@ -18,6 +19,7 @@ use holdfast_model::cloud::{
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, EniSlot, Management};
 use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::pool::Family;
 use holdfast_model::time::Now;
 use holdfast_model::uses::{Suspicion, Use};
 use ipnet::IpNet;
@@ -203,9 +205,12 @@ impl Merge<'_> {
     /// Writes down a block that was found, as far as the ENI's limit has room for it in the book: beside one that was taken
     /// away under a live pod there may be one too many.
     fn found(&self, draft: &mut Draft<'_>, eni: &EniId, net: IpNet, new: New) {
-        let held = draft.ledger.blocks_on(eni).filter(|block| block.occupies()).count();
+        let family = Family::of(net.addr());
+        let takes_room = |block: &&Block| block.occupies() && block.family() == family;
+        let held = draft.ledger.blocks_on(eni).filter(takes_room).count();
         // What EC2 shows is no less there because nobody has told yet how much there can be.
-        let room = draft.ledger.limits().map(|limits| limits.pod_addresses_per_eni() as usize);
+        let room = draft.ledger.limits().and_then(|limits| limits.blocks_per_eni(family));
+        let room = room.map(|room| room as usize);
         if room.is_some_and(|room| held >= room) {
             return;
         }
@@ -224,9 +229,13 @@ impl Merge<'_> {
                 }
             }
         };
-        // An IPv6 prefix has more addresses than any book; nothing is leased from one.
-        let leasable = block.addresses().filter(|_| block.is_leasable());
-        for ip in leasable {
+        // Of an IPv6 prefix, which has more addresses than any book, its first one stands for all that nothing is known of.
+        let known = || traces.in_use.keys().copied().filter(|ip| block.net.contains(ip));
+        let named: BTreeSet<IpAddr> = match block.whole() {
+            Some(whole) => known().chain([whole]).collect(),
+            None => block.addresses().collect(),
+        };
+        for ip in named {
             // What is known of it is kept: a rest that is owed, a sandbox that lives.
             if let Some(what) = what(&ip)
                 && !draft.ledger.uses.contains_key(&ip)

@@ -36,6 +36,7 @@ fn share(api: Api) -> Share {
         | Api::DeleteNetworkInterface
         | Api::ModifyNetworkInterfaceAttribute
         | Api::AssignPrivateIpAddresses
+        | Api::AssignIpv6Addresses
         | Api::UnassignPrivateIpAddresses
         | Api::CreateTags => (20, 1),
         // 50, refilled by 5.

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use holdfast_model::block::BlockState;
-use holdfast_model::eni::EniPlace;
+use holdfast_model::eni::{EniPlace, EniRecord};
 use holdfast_model::ids::EniId;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::PoolKey;
-use holdfast_model::time::Now;
+use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
 use crate::observed::Observed;
-use crate::pool::gives;
+use crate::pool::{gives, is_of_family};
 use crate::source::{Fit, Sources};
+
+mod ipv6;
 
 /// An address to lease, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub struct Choice {
 /// Prefixes are given back whole, so the fullest comes first and others fall empty. Else the lowest slot, so that high ENIs
 /// fall empty and can be given back; then addresses that were not used since they came, and the one that has rested longest.
 /// What the pool does not want any more, by its unit or by where it is, is taken last, so that it is used no longer than it must be;
-/// and of an ENI that is closed nothing.
+/// and of an ENI that is closed nothing. Of an IPv6 prefix there are as many as can be wanted at one time.
 pub fn free_addresses(
     pool: PoolKey,
     desired: &Desired<'_>,
@@ -48,8 +50,10 @@ pub fn free_addresses(
     }
     let unit = desired.unit();
     let sources = Sources::of(desired, ledger, observed, now);
-    let serving =
-        ledger.enis.values().filter(|eni| eni.serves_pods() && observed.ready_enis.contains(&eni.id));
+    let serves = |eni: &&EniRecord| {
+        eni.serves_pods() && observed.ready_enis.contains(&eni.id) && is_of_family(eni, pool.family)
+    };
+    let serving = ledger.enis.values().filter(serves);
     let mut free = Vec::new();
     for (eni, fit) in serving.map(|eni| (eni, sources.fit(eni))).filter(|(_, fit)| *fit != Fit::Closed) {
         let held = ledger.blocks_on(&eni.id).filter(|block| block.state == BlockState::Held);
@@ -58,6 +62,15 @@ pub fn free_addresses(
             let fullness = uses.values().filter(|what| !matches!(what, Use::Cooling(_))).count();
             let block_order = (fit == Fit::Leftover || block.unit() != unit, Reverse(fullness), eni.slot());
             let prefix = (!block.is_host()).then_some(block.net);
+            if block.whole().is_some() {
+                let some = ipv6::some_of(block, &uses, &observed.traces, now);
+                free.extend(
+                    some.into_iter()
+                        .zip(0_u64..)
+                        .map(|(ip, order)| ((block_order, prefix, Some(BootTime(order)), ip), eni)),
+                );
+                continue;
+            }
             for ip in block.addresses() {
                 let freed = match uses.get(&ip) {
                     None => None,

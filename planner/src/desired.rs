@@ -3,6 +3,7 @@
 use holdfast_model::block::Unit;
 use holdfast_model::config::{AddressMode, Config};
 use holdfast_model::limits::InstanceLimits;
+use holdfast_model::pool::{Family, PoolKey};
 
 /// The desired side of a plan.
 #[derive(Clone, Debug)]
@@ -18,20 +19,40 @@ impl Desired<'_> {
     /// report says so.
     pub fn unit(&self) -> Unit {
         match self.config.mode.value {
+            _ if self.family() == Family::V6 => Unit::Ipv6Prefix,
             AddressMode::Prefix if !self.lacks_prefixes() => Unit::Prefix,
             AddressMode::Prefix | AddressMode::Secondary => Unit::Address,
         }
     }
 
-    /// Whether prefixes are wanted that the instance's type cannot carry.
+    /// Of which family new pods' addresses are.
+    pub fn family(&self) -> Family {
+        self.config.family.value
+    }
+
+    /// The pool that new pods are served from.
+    pub fn pool(&self) -> PoolKey {
+        PoolKey::first(self.family())
+    }
+
+    /// Whether prefixes are wanted that the instance's type cannot carry, and single addresses do in their place.
     pub(crate) fn lacks_prefixes(&self) -> bool {
         let supported = self.limits.as_ref().and_then(InstanceLimits::supports_prefixes);
-        self.config.mode.value == AddressMode::Prefix && supported == Some(false)
+        let wanted = self.config.mode.value == AddressMode::Prefix && self.family() == Family::V4;
+        wanted && supported == Some(false)
+    }
+
+    /// Whether pods are to have IPv6 addresses, which the instance's type cannot give them. Nothing does in their place.
+    pub(crate) fn lacks_ipv6(&self) -> bool {
+        let cannot = |limits: &InstanceLimits| {
+            limits.supports_prefixes() == Some(false) || limits.supports_ipv6() == Some(false)
+        };
+        self.family() == Family::V6 && self.limits.as_ref().is_some_and(cannot)
     }
 
     /// Addresses or prefixes for pods that one ENI carries.
     pub fn per_eni(&self) -> Option<u32> {
-        self.limits.as_ref().map(InstanceLimits::pod_addresses_per_eni)
+        self.limits.as_ref().and_then(|limits| limits.blocks_per_eni(self.family()))
     }
 
     /// No growth at or beyond this many addresses: the configured figure, else the instance's own. Out of prefixes it can
@@ -40,7 +61,7 @@ impl Desired<'_> {
         let own = |limits: &InstanceLimits| {
             let all = match self.unit() {
                 Unit::Address => limits.max_pods(),
-                Unit::Prefix => limits.most_addresses(Unit::Prefix),
+                unit => limits.most_addresses(unit),
             };
             // With custom networking the primary has none of them.
             let of_primary = limits.pod_addresses_per_eni().saturating_mul(self.unit().addresses());

@@ -20,6 +20,7 @@ use holdfast_model::ids::SubnetId;
 use holdfast_model::intent::Intent;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::pool::Family;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
@@ -37,6 +38,7 @@ use crate::tagging;
 use crate::targets::Targets;
 
 mod demand;
+mod ipv6;
 #[cfg(test)]
 mod tests;
 
@@ -69,7 +71,7 @@ pub(crate) fn growth(
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
         let stalled = (pool.level.waiting > 0)
-            .then(|| forbidden(desired, observed).or_else(|| held_up(ledger, observed, now)))
+            .then(|| forbidden(desired, observed).or_else(|| held_up(pool.key.family, ledger, observed, now)))
             .flatten();
         return Growth { changes: Vec::new(), refusal: stalled };
     }
@@ -92,6 +94,9 @@ pub(crate) fn growth(
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
             .map_or(Refusal::NotReadYet, |pause| pause.cause.clone());
         return Growth::refused(cause);
+    }
+    if pool.key.family == Family::V6 {
+        return ipv6::growth(desired, ledger, observed, pool, now);
     }
     let (Some(per_eni), Some(max_pods), Some(max_enis)) =
         (desired.per_eni(), desired.max_pods(), desired.max_enis(pool.key.card))
@@ -277,7 +282,7 @@ pub(crate) fn growth(
     if !grown.changes.is_empty() {
         grown.refusal = None;
     } else if grown.refusal.is_none() && pool.level.waiting > 0 {
-        grown.refusal = held_up(ledger, observed, now);
+        grown.refusal = held_up(pool.key.family, ledger, observed, now);
     }
     grown
 }
@@ -324,7 +329,7 @@ fn limit_reached(
     let blocks = open.flat_map(|share| ledger.blocks_on(&share.eni.id));
     let unit = match desired.unit() {
         Unit::Address => Unit::Prefix,
-        Unit::Prefix => Unit::Address,
+        Unit::Prefix | Unit::Ipv6Prefix => Unit::Address,
     };
     let held = blocks.filter(|block| block.occupies() && block.unit() == unit).count();
     if held > 0 && desired.brake().keeps() {
@@ -391,7 +396,7 @@ fn stuck(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: &Now) -> bo
 
 /// The cause that holds up growth that was asked for. What no call has got past since counts on after its rest: the
 /// next try is no better until it is answered.
-pub(crate) fn held_up(ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Refusal> {
+pub(crate) fn held_up(family: Family, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Refusal> {
     let concerns = |scope: &PauseScope| match scope {
         // While a subnet has no prefixes, what is asked for is single addresses.
         PauseScope::Prefixes(_) => false,
@@ -409,14 +414,14 @@ pub(crate) fn held_up(ledger: &Ledger, observed: &Observed, now: &Now) -> Option
     pauses()
         .filter(resting)
         .chain(pauses().filter(unbroken))
-        .find(|pause| {
-            matches!(
-                pause.api,
-                Api::CreateNetworkInterface
-                    | Api::AttachNetworkInterface
-                    | Api::AssignPrivateIpAddresses
-                    | Api::DescribeNetworkInterfaces
-            )
+        .find(|pause| match pause.api {
+            Api::DescribeNetworkInterfaces => true,
+            // What becomes of further ENIs is no matter of theirs.
+            Api::AssignIpv6Addresses => family == Family::V6,
+            Api::CreateNetworkInterface | Api::AttachNetworkInterface | Api::AssignPrivateIpAddresses => {
+                family == Family::V4
+            }
+            _ => false,
         })
         .map(|pause| pause.cause.clone())
 }

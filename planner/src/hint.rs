@@ -8,6 +8,7 @@ use holdfast_model::block::{Block, BlockState};
 use holdfast_model::eni::{EniPhase, EniRecord, Management};
 use holdfast_model::ids::{EniId, MacAddr, SecurityGroupId, SubnetId};
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::pool::Family;
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now};
 use ipnet::{IpNet, Ipv4Net};
@@ -41,7 +42,7 @@ pub struct HintDiff {
     /// often it is read; when one of them has left, it is another difference.
     pub kept: BTreeSet<EniId>,
     /// ENIs with other delegated prefixes than the ledger has, and those that are shown.
-    pub prefixes: BTreeMap<EniId, BTreeSet<Ipv4Net>>,
+    pub prefixes: BTreeMap<(EniId, Family), BTreeSet<IpNet>>,
     /// ENIs with other security groups than the ledger has, and those that are shown.
     pub groups: BTreeMap<EniId, BTreeSet<SecurityGroupId>>,
 }
@@ -50,13 +51,13 @@ impl HintDiff {
     /// Whether the ledger has become what the hint showed.
     pub(crate) fn agrees_with(&self, ledger: &Ledger) -> bool {
         let managed = |id| ledger.enis.get(id).filter(|eni| eni.management == Management::Managed);
-        let differing =
-            self.differing
-                .iter()
-                .all(|(id, shown)| managed(id).is_none_or(|eni| *shown == expected(ledger, eni)))
-                && self.prefixes.iter().all(|(id, shown)| {
-                    managed(id).is_none_or(|eni| *shown == expected_prefixes(ledger, eni))
-                });
+        let differing = self
+            .differing
+            .iter()
+            .all(|(id, shown)| managed(id).is_none_or(|eni| *shown == expected(ledger, eni)))
+            && self.prefixes.iter().all(|((id, family), shown)| {
+                managed(id).is_none_or(|eni| *shown == expected_prefixes(ledger, eni, *family))
+            });
         let missing = self.missing.iter().all(|id| {
             ledger.enis.get(id).is_none_or(|eni| eni.attachment().is_none() || is_away(ledger, eni))
         });
@@ -81,7 +82,7 @@ pub fn compare_hint(
     ledger: &Ledger,
     enis: &BTreeMap<MacAddr, BTreeSet<IpAddr>>,
     groups: &BTreeMap<MacAddr, BTreeSet<SecurityGroupId>>,
-    prefixes: &BTreeMap<MacAddr, BTreeSet<Ipv4Net>>,
+    prefixes: &BTreeMap<(MacAddr, Family), BTreeSet<IpNet>>,
     now: &Now,
 ) -> Option<HintDiff> {
     let mut diff = HintDiff::default();
@@ -99,11 +100,13 @@ pub fn compare_hint(
             }
             Some(_) => {}
         }
-        if let Some(shown) = prefixes.get(&eni.mac)
-            && eni.management == Management::Managed
-            && *shown != expected_prefixes(ledger, eni)
-        {
-            diff.prefixes.insert(eni.id.clone(), shown.clone());
+        for family in Family::ALL {
+            if let Some(shown) = prefixes.get(&(eni.mac, family))
+                && eni.management == Management::Managed
+                && *shown != expected_prefixes(ledger, eni, family)
+            {
+                diff.prefixes.insert((eni.id.clone(), family), shown.clone());
+            }
         }
     }
     // Those of the primary are never of our making, so no change of ours explains them.
@@ -162,13 +165,10 @@ fn expected(ledger: &Ledger, eni: &EniRecord) -> BTreeSet<IpAddr> {
         .collect()
 }
 
-/// The prefixes that it would show.
-fn expected_prefixes(ledger: &Ledger, eni: &EniRecord) -> BTreeSet<Ipv4Net> {
-    let prefix = |block: &Block| match block.net {
-        IpNet::V4(net) if !block.is_host() => Some(net),
-        _ => None,
-    };
-    there(ledger, eni).filter_map(prefix).collect()
+/// The prefixes of a family that it would show.
+fn expected_prefixes(ledger: &Ledger, eni: &EniRecord, family: Family) -> BTreeSet<IpNet> {
+    let prefix = |block: &&Block| !block.is_host() && block.family() == family;
+    there(ledger, eni).filter(prefix).map(|block| block.net).collect()
 }
 
 fn there<'a>(ledger: &'a Ledger, eni: &EniRecord) -> impl Iterator<Item = &'a Block> {

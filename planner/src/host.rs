@@ -4,7 +4,7 @@ mod diff;
 mod unreached;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use holdfast_model::config::Config;
 use holdfast_model::eni::{EniKind, EniRecord};
@@ -16,6 +16,7 @@ use holdfast_model::ids::{EniId, MacAddr};
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::pool::Family;
 use holdfast_model::sandbox::{SandboxKey, SandboxNames};
 use holdfast_model::uses::Use;
 use ipnet::Ipv4Net;
@@ -53,7 +54,13 @@ pub fn wirings_of(ledger: &Ledger, config: &Config, lease: &Lease) -> Vec<PodWir
         address: face.address,
         mtu: face.mtu,
         table: face.place.route_table(),
-        ways: ways(ledger, config, ledger.enis.get(&face.eni).map(|eni| eni.mac)),
+        ways: {
+            let own = ledger.enis.get(&face.eni).map(|eni| eni.mac);
+            match face.address {
+                IpAddr::V4(_) => ways(ledger, config, own),
+                IpAddr::V6(address) => ways_of_ipv6(address, own),
+            }
+        },
     };
     lease.faces.iter().map(wiring).collect()
 }
@@ -70,13 +77,31 @@ fn ways(ledger: &Ledger, config: &Config, own: Option<MacAddr>) -> Vec<Way> {
         [first.wrapping_add(2), first + (last - first) / 2 + 2, last.wrapping_sub(1)].map(Ipv4Addr::from)
     };
     let ranges = node.identity.vpc_cidrs.iter().zip(1..=u8::MAX);
-    let inside =
-        ranges.flat_map(|(range, place)| within(range).map(|to| Way { to, marked: false, place, by: own }));
+    let inside = ranges.flat_map(|(range, place)| {
+        within(range).map(|to| Way { to: to.into(), marked: false, place, by: own })
+    });
     let kept = || node.identity.vpc_cidrs.iter().chain(&config.snat_exclusions.value);
     let outside = OUTSIDE.into_iter().filter(|to| !kept().any(|range| range.contains(to)));
     let marked = !config.external_snat.value;
     let by = if marked { Some(node.identity.primary_mac) } else { own };
-    inside.chain(outside.map(|to| Way { to, marked, place: 0, by })).collect()
+    inside.chain(outside.map(|to| Way { to: to.into(), marked, place: 0, by })).collect()
+}
+
+/// The same from a pod with an IPv6 address: one that may be somebody's in its own subnet, which is a /64 or has such, and some
+/// outside. It leaves as itself, by its own ENI, wherever it goes.
+fn ways_of_ipv6(address: Ipv6Addr, own: Option<MacAddr>) -> Vec<Way> {
+    /// One that is nobody's (the prefix for documentation), and two that are in use.
+    const OUTSIDE: [Ipv6Addr; 3] = [
+        Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1),
+        Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111),
+        Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 0xfe),
+    ];
+    let subnet = u128::from(address) & (u128::MAX << 64);
+    let inside = [subnet | 2, subnet | 0xffff_ffff_ffff_fff0].map(|to| (Ipv6Addr::from(to), 1));
+    let all = inside.into_iter().chain(OUTSIDE.map(|to| (to, 0)));
+    all.filter(|(to, _)| *to != address)
+        .map(|(to, place)| Way { to: to.into(), marked: false, place, by: own })
+        .collect()
 }
 
 /// What is marked leaves by the primary ENI.
@@ -104,7 +129,7 @@ pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
     enis.sort_by_key(|eni| eni.slot());
     let nat = match &ledger.node {
         None => NatWanted::Undecided,
-        Some(_) if !config.wants_nat_table() => NatWanted::Absent,
+        Some(_) if !wants_nat(ledger, config) => NatWanted::Absent,
         Some(node) => NatWanted::Table(nat_table(&node.identity, config)),
     };
     HostDesired {
@@ -117,6 +142,13 @@ pub fn desired_host(ledger: &Ledger, config: &Config) -> HostDesired {
             .collect(),
         nat,
     }
+}
+
+/// Pods with IPv4 addresses keep their way out, whatever new ones get.
+fn wants_nat(ledger: &Ledger, config: &Config) -> bool {
+    let has_ipv4 = || ledger.leases.values().flat_map(Lease::addresses).any(|ip| ip.is_ipv4());
+    config.wants_nat_table()
+        || (config.family.value == Family::V6 && config.wants_nat_for_ipv4() && has_ipv4())
 }
 
 fn nat_table(node: &NodeIdentity, config: &Config) -> NatTable {
@@ -147,5 +179,6 @@ pub(crate) fn eni_wiring(ledger: &Ledger, eni: &EniRecord, config: &Config) -> O
         primary_ipv4: eni.primary_ipv4?,
         subnet_cidr: ledger.subnets.get(&eni.source.subnet)?.ipv4?,
         mtu: config.eni_mtu.value,
+        routes_ipv6: config.family.value == Family::V6 && eni.is_primary(),
     })
 }

@@ -8,6 +8,7 @@ use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::pool::Family;
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
@@ -164,7 +165,9 @@ pub(crate) fn take_back(
     now: &Now,
 ) -> Option<Step> {
     let stays = desired.brake().keeps() || is_left_alone(desired, observed);
-    let wanted = desired.limits.is_some() && targets(desired).short(&pool.level) > 0;
+    // An ENI brings no IPv6 pod an address.
+    let wanted =
+        desired.limits.is_some() && pool.key.family == Family::V4 && targets(desired).short(&pool.level) > 0;
     if !stays && (!wanted || surplus_slots(desired, ledger) > 0) {
         return None;
     }

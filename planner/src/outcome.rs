@@ -167,6 +167,19 @@ impl Setback {
             let cause = Refusal::SubnetFragmented { subnet: subnet.clone() };
             return of(scope, cause, seconds(10), seconds(1800));
         }
+        // Of IPv6 the ENI asks for one, and what keeps EC2 from giving it passes when somebody makes room.
+        if let (Api::AssignIpv6Addresses, PauseScope::Eni(eni)) = (api, &scope) {
+            let lacking = match (fault, subnet) {
+                (Some(Fault::SubnetFull | Fault::NoFreeBlock), Some(subnet)) => {
+                    Some(Refusal::NoIpv6Prefix { subnet: subnet.clone() })
+                }
+                (Some(Fault::AddressLimit), _) => Some(Refusal::NoRoomForIpv6 { eni: eni.clone() }),
+                _ => None,
+            };
+            if let Some(cause) = lacking {
+                return of(scope, cause, seconds(2), seconds(120));
+            }
+        }
         match fault {
             // Throttling is about the account's rate of this action, so all such calls slow down together.
             Some(Fault::Throttled { retry_after }) => Self {

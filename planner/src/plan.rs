@@ -41,9 +41,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Why the pool that every pod is served from does not grow.
+    /// Why a pool does not grow.
     pub fn refusal(&self) -> Option<&Refusal> {
-        self.reports.get(&PoolKey::DEFAULT)?.refusal.as_ref()
+        self.reports.values().find_map(|report| report.refusal.as_ref())
     }
 }
 
@@ -53,7 +53,7 @@ impl Plan {
 /// A ledger that [`crate::recover()`] has not brought to this boot yet gives no steps.
 pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Plan {
     let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
-        let reports = BTreeMap::from([(PoolKey::DEFAULT, Report::unknown())]);
+        let reports = BTreeMap::from([(desired.pool(), Report::unknown())]);
         return Plan { reports, ..Plan::default() };
     };
     let mut agenda = Agenda::new(now);
@@ -66,7 +66,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     for instant in observed.fits.forgotten_at() {
         agenda.at(instant);
     }
-    let pool = Pool::of(PoolKey::DEFAULT, desired, ledger, observed, now);
+    let pool = Pool::of(desired.pool(), desired, ledger, observed, now);
     let mut looks = Looks::new(observed, now);
     let mut steps = Vec::new();
     if observed.may_change(desired) {

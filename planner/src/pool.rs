@@ -70,6 +70,7 @@ impl<'a> Pool<'a> {
             if let CloudChange::CreateEni { ask, slot, subnet, .. } = &intent.change
                 && slot.card == key.card
                 && sources.fit_in(subnet) == Fit::Wanted
+                && ask.unit.family() == key.family
             {
                 on_the_way = u32::saturating_add(on_the_way, ask.brings());
                 level.comes(*ask, unit);
@@ -79,7 +80,7 @@ impl<'a> Pool<'a> {
         for eni in ledger.enis.values().filter(|eni| carries(eni, key)) {
             let mut share = EniPool::empty(eni, sources.fit(eni));
             for block in ledger.blocks_on(&eni.id) {
-                share.occupied += u32::from(block.occupies());
+                share.occupied += u32::from(block.occupies() && block.family() == key.family);
                 if gives(block, key) {
                     share.count(ledger, block, unit, observed, now);
                 }
@@ -87,7 +88,7 @@ impl<'a> Pool<'a> {
             let asked: Vec<Ask> = ledger
                 .intents_on(&eni.id)
                 .filter_map(|intent| match &intent.change {
-                    CloudChange::Assign { ask, .. } => Some(*ask),
+                    CloudChange::Assign { ask, .. } if ask.unit.family() == key.family => Some(*ask),
                     _ => None,
                 })
                 .collect();
@@ -111,15 +112,15 @@ impl<'a> Pool<'a> {
             } else {
                 per_eni.saturating_sub(share.occupied.saturating_add(filled))
             };
-            level.free += share.free;
-            level.beside += share.beside.free;
+            level.free = level.free.saturating_add(share.free);
+            level.beside = level.beside.saturating_add(share.beside.free);
             level.cooling += share.cooling;
             for ask in asked {
                 on_the_way = u32::saturating_add(on_the_way, ask.brings());
                 level.comes(ask, unit);
             }
             if eni.phase == EniPhase::Available || !observed.ready_enis.contains(&eni.id) {
-                on_the_way += share.free + share.beside.free;
+                on_the_way = on_the_way.saturating_add(share.free).saturating_add(share.beside.free);
             }
             enis.push(share);
         }
@@ -154,7 +155,8 @@ impl<'a> EniPool<'a> {
     fn count(&mut self, ledger: &Ledger, block: &Block, unit: Unit, observed: &Observed, now: &Now) {
         let held = block.state == BlockState::Held;
         let unasked = observed.reads.unasked(block.net).is_some();
-        let (mut used, mut leased, mut cooling) = (0, 0, 0);
+        let (mut used, mut leased, mut cooling): (u32, u32, u32) = (0, 0, 0);
+        let whole_is_used = block.whole().is_some_and(|whole| !ledger.is_free(whole, now));
         for (_, what) in ledger.uses_in(block.net) {
             match what {
                 Use::Leased(_) => leased += 1,
@@ -165,14 +167,15 @@ impl<'a> EniPool<'a> {
             used += 1;
         }
         self.leased += leased;
-        let free = if held { block.unit().addresses().saturating_sub(used) } else { 0 };
+        let gives = held && !whole_is_used;
+        let free = if gives { block.unit().addresses().saturating_sub(used) } else { 0 };
         let idle = (held && used == 0).then_some(block.net);
         if block.unit() == unit && self.fit == Fit::Wanted {
-            self.free += free;
+            self.free = self.free.saturating_add(free);
             self.cooling += cooling;
             self.idle.extend(idle);
         } else {
-            self.beside.free += free;
+            self.beside.free = self.beside.free.saturating_add(free);
             self.beside.cooling += cooling;
             self.beside.idle.extend(idle);
         }
@@ -200,11 +203,18 @@ fn carries(eni: &EniRecord, key: PoolKey) -> bool {
         && matches!(eni.kind, EniKind::Standard | EniKind::Efa)
         && matches!(eni.phase, EniPhase::Available | EniPhase::Attached { .. })
         && eni.slot().is_some_and(|slot| slot.card == key.card)
+        && is_of_family(eni, key.family)
+}
+
+/// Whether pods of a family get addresses of this ENI. Those of IPv6 are all behind the primary, where one prefix is enough;
+/// the kernel has no ways for them over another.
+pub(crate) fn is_of_family(eni: &EniRecord, family: Family) -> bool {
+    family == Family::V4 || eni.is_primary()
 }
 
 /// Whether the pool takes its addresses from this block.
 pub(crate) fn gives(block: &Block, key: PoolKey) -> bool {
-    block.is_leasable() && Family::of(block.net.addr()) == key.family
+    block.family() == key.family
 }
 
 #[cfg(test)]

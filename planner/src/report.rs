@@ -8,7 +8,7 @@ use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::EniRecord;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
-use holdfast_model::pool::PoolKey;
+use holdfast_model::pool::{Family, PoolKey};
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
@@ -16,7 +16,7 @@ use holdfast_model::uses::Use;
 use crate::desired::Desired;
 use crate::grow::{Growth, growth, held_up, without_prefixes};
 use crate::observed::Observed;
-use crate::pool::Pool;
+use crate::pool::{Pool, gives};
 use crate::targets::Level;
 
 /// What there is to say of a pool at one instant.
@@ -91,17 +91,19 @@ impl Report {
         now: &Now,
     ) -> Self {
         let asked_for = growth.changes.iter().map(addresses_of).fold(0, u32::saturating_add);
-        let resting = resting(ledger, observed, now).map(|left| now.boottime.after(left)).min();
+        let resting = resting(pool.key, ledger, observed, now).map(|left| now.boottime.after(left)).min();
         // A rest that is about to begin.
         let releasing = ledger.leases.values().any(|lease| lease.phase == LeasePhase::Releasing);
-        let released = releasing.then(|| now.boottime.after(desired.config.cooldown.value));
+        // Who waits for an IPv6 address waits for no pod's.
+        let released = (releasing && pool.key.family == Family::V4)
+            .then(|| now.boottime.after(desired.config.cooldown.value));
         Self {
             level: pool.level,
             coming: pool.on_the_way.saturating_add(asked_for),
             ready: resting.into_iter().chain(released).min(),
             refusal: growth.refusal.clone(),
             without: without(desired, ledger, observed, pool, now),
-            held_up: desired.brake().is_silent() || held_up(ledger, observed, now).is_some(),
+            held_up: desired.brake().is_silent() || held_up(pool.key.family, ledger, observed, now).is_some(),
             under_way: pool.on_the_way > 0 || !growth.changes.is_empty(),
             awaited: awaited(ledger),
         }
@@ -149,11 +151,14 @@ fn without(
     lacks.collect::<Option<Vec<_>>>()?.into_iter().next()
 }
 
-/// How much is left of each rest.
-fn resting(ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Item = Duration> {
-    ledger.uses.iter().filter_map(|(ip, what)| {
+/// How much is left of each rest that somebody may wait for. Of an IPv6 prefix that is the rest of the whole.
+fn resting(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Item = Duration> {
+    ledger.uses.iter().filter_map(move |(ip, what)| {
         let Use::Cooling(rest) = what else { return None };
         let block = ledger.block_of(*ip).filter(|_| ledger.is_held(*ip))?;
+        if !gives(block, pool) || block.whole().is_some_and(|whole| whole != *ip) {
+            return None;
+        }
         ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni))?;
         // The read that proves it may take a while.
         let read = observed
@@ -214,6 +219,8 @@ fn is_final(refusal: &Refusal) -> bool {
             | Refusal::NoSubnet { .. }
             | Refusal::EniConfigMissing { .. }
             | Refusal::EniConfigWrong { .. }
+            | Refusal::NoIpv6Prefix { .. }
+            | Refusal::NoIpv6 { .. }
     )
 }
 
@@ -225,7 +232,10 @@ fn awaited(ledger: &Ledger) -> Option<Api> {
     let brings = |api: &Api| {
         matches!(
             api,
-            Api::AssignPrivateIpAddresses | Api::CreateNetworkInterface | Api::AttachNetworkInterface
+            Api::AssignPrivateIpAddresses
+                | Api::AssignIpv6Addresses
+                | Api::CreateNetworkInterface
+                | Api::AttachNetworkInterface
         )
     };
     ledger.intents.values().map(|intent| intent.change.api()).find(brings)

@@ -12,6 +12,7 @@ use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::EniPhase;
 use holdfast_model::ids::EniId;
 use holdfast_model::ledger::Ledger;
+use holdfast_model::pool::Family;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
 use ipnet::IpNet;
@@ -58,7 +59,9 @@ pub(crate) fn shrink(
             CloudChange::CreateEni { .. } | CloudChange::AttachEni { .. } | CloudChange::Assign { .. }
         )
     }) || pool.enis.iter().any(|share| share.eni.phase == EniPhase::Available);
-    if !observed.may_change(desired) || desired.brake().keeps() || pool.level.waiting > 0 || growing {
+    // The one IPv6 prefix of a node stays, and so does what it has of IPv4.
+    let keeps_all = desired.family() == Family::V6 || desired.brake().keeps();
+    if !observed.may_change(desired) || pool.level.waiting > 0 || growing || keeps_all {
         return Vec::new();
     }
     let Some(accord) = Accord::reached(ledger, observed, now) else { return Vec::new() };

@@ -14,6 +14,7 @@ use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::ids::SubnetId;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::NodeIdentity;
+use holdfast_model::pool::Family;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::subnet::{SubnetRecord, SubnetView};
 use holdfast_model::time::{BootTime, Now};
@@ -102,7 +103,7 @@ impl SubnetsSeen {
         agenda: &mut Agenda,
     ) -> Option<CloudRead> {
         let read = Self::read(node);
-        if !desired.config.subnet_discovery.value || observed.reads.reads_now(&read) {
+        if !is_on(desired) || observed.reads.reads_now(&read) {
             return None;
         }
         let seen = &observed.subnets;
@@ -207,6 +208,11 @@ pub(crate) enum Tagged {
     },
 }
 
+/// IPv6 pods have their addresses of the primary ENI, wherever that is.
+fn is_on(desired: &Desired<'_>) -> bool {
+    desired.config.subnet_discovery.value && desired.family() == Family::V4
+}
+
 /// What a subnet's tags say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
@@ -217,7 +223,7 @@ enum Said {
 
 impl Tagged {
     pub(crate) fn of(desired: &Desired<'_>, observed: &Observed, node: &NodeIdentity, now: &Now) -> Self {
-        if !desired.config.subnet_discovery.value {
+        if !is_on(desired) {
             return Self::Off;
         }
         let Some(shown) = &observed.subnets.shown else {
@@ -329,7 +335,7 @@ fn rests(observed: &Observed, subnet: &SubnetId, now: &Now) -> bool {
 fn lacks(observed: &Observed, subnet: &SubnetId, unit: Unit, now: &Now) -> bool {
     match unit {
         Unit::Prefix => without_prefixes(observed, subnet, now).is_some(),
-        Unit::Address => observed.pauses.low_subnet(subnet, now).is_some(),
+        Unit::Address | Unit::Ipv6Prefix => observed.pauses.low_subnet(subnet, now).is_some(),
     }
 }
 

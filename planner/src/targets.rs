@@ -59,12 +59,15 @@ pub struct Targets {
 enum Ruling {
     Addresses,
     Prefixes,
+    /// There is one that has more than a node can need.
+    One,
     Enis,
 }
 
 impl Targets {
     fn ruling(&self) -> Ruling {
         match self.unit {
+            Unit::Ipv6Prefix => Ruling::One,
             _ if self.warm.by_address() => Ruling::Addresses,
             Unit::Prefix => Ruling::Prefixes,
             Unit::Address => Ruling::Enis,
@@ -82,6 +85,7 @@ impl Targets {
         match self.ruling() {
             Ruling::Addresses => self.warm.warm_ips,
             Ruling::Prefixes => self.warm.warm_prefixes.saturating_mul(Unit::Prefix.addresses()).max(1),
+            Ruling::One => 1,
             Ruling::Enis => self.eni_of_addresses().saturating_mul(self.warm.warm_enis).max(1),
         }
     }
@@ -89,7 +93,7 @@ impl Targets {
     fn least_addresses(&self) -> u32 {
         match self.ruling() {
             Ruling::Addresses => self.warm.minimum_ips,
-            Ruling::Prefixes | Ruling::Enis => 0,
+            Ruling::Prefixes | Ruling::One | Ruling::Enis => 0,
         }
     }
 

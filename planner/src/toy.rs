@@ -25,7 +25,7 @@ use holdfast_model::lease::Lease;
 use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::{InstanceLimits, ToldLimits};
 use holdfast_model::node::NodeIdentity;
-use holdfast_model::pool::PoolKey;
+use holdfast_model::pool::{Family, PoolKey};
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now, WallTime};
@@ -142,6 +142,13 @@ impl Toy {
         toy
     }
 
+    /// One whose pods have IPv6 addresses.
+    pub(crate) fn with_ipv6(instance_type: &str) -> Self {
+        let mut toy = Self::with_prefixes(instance_type, by_prefix(1));
+        toy.config.family = Setting::from_environment(Family::V6);
+        toy
+    }
+
     /// In what its pool is given its addresses.
     pub(crate) fn unit(&self) -> Unit {
         Desired { config: &self.config, limits: self.limits.clone() }.unit()
@@ -209,12 +216,17 @@ impl Toy {
         self.rounds.0 = 0;
     }
 
+    /// The pool that its pods are served from.
+    pub(crate) fn pool(&self) -> PoolKey {
+        PoolKey::first(self.config.family.value)
+    }
+
     pub(crate) fn waiting(&self) -> u32 {
-        self.observed.waiting_for(PoolKey::DEFAULT)
+        self.observed.waiting_for(self.pool())
     }
 
     pub(crate) fn set_waiting(&mut self, count: u32) {
-        self.observed.waiting.insert(PoolKey::DEFAULT, count);
+        self.observed.waiting.insert(self.pool(), count);
     }
 
     pub(crate) fn add_pods(&mut self, count: u32) {
@@ -224,13 +236,13 @@ impl Toy {
 
     /// The addresses that can be leased.
     pub(crate) fn free(&self) -> Vec<Choice> {
-        let pool = PoolKey::DEFAULT;
+        let pool = self.pool();
         self.with_desired(|desired| free_addresses(pool, desired, &self.ledger, &self.observed, &self.now))
     }
 
     /// The address that the next ADD gets, or what it is told.
     pub(crate) fn choose(&self) -> Result<Choice, Shortage> {
-        let pool = PoolKey::DEFAULT;
+        let pool = self.pool();
         self.free().into_iter().next().ok_or_else(|| {
             let report =
                 self.with_desired(|desired| report(pool, desired, &self.ledger, &self.observed, &self.now));
@@ -571,7 +583,7 @@ impl Toy {
 
     /// Blocks for pods in EC2 per attached ENI, most first.
     pub(crate) fn shape(&self) -> Vec<usize> {
-        let blocks = |eni: &cloud::ToyEni| eni.secondary.len() + eni.prefixes.len();
+        let blocks = |eni: &cloud::ToyEni| eni.secondary.len() + eni.nets().count();
         let mut shape: Vec<usize> = self.cloud.attached().map(blocks).collect();
         shape.sort_by_key(|count| std::cmp::Reverse(*count));
         shape
@@ -594,8 +606,7 @@ impl Toy {
             let booked = self.ledger.blocks_on(id).filter(|block| block.occupies());
             let booked: BTreeSet<IpNet> = booked.map(|block| block.net).collect();
             let addresses = eni.secondary.iter().map(|ip| IpNet::from(*ip));
-            let there: BTreeSet<IpNet> =
-                addresses.chain(eni.prefixes.iter().map(|net| IpNet::V4(*net))).collect();
+            let there: BTreeSet<IpNet> = addresses.chain(eni.nets()).collect();
             assert_eq!(booked, there, "{id}");
         }
         for record in self.ledger.enis.values().filter(|record| record.holds_slot()) {

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use holdfast_model::cloud::EniView;
 use holdfast_model::ids::{InstanceId, MacAddr, SecurityGroupId};
 use holdfast_model::node::NodeIdentity;
-use ipnet::Ipv4Net;
+use holdfast_model::pool::Family;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Reads instance metadata.
 pub trait Metadata: Send + Sync + 'static {
@@ -32,8 +33,8 @@ pub struct HintAsked {
     pub ranges_known: BTreeSet<MacAddr>,
     /// Whether the VPC's ranges are known well enough.
     pub vpc_known: bool,
-    /// Whether delegated prefixes are wanted, or had.
-    pub prefixes: bool,
+    /// Of which families delegated prefixes are wanted, or had.
+    pub prefixes: BTreeSet<Family>,
 }
 
 /// What the metadata service shows. It lags behind EC2, and may be partial.
@@ -45,8 +46,8 @@ pub struct MetadataHint {
     pub subnet_cidrs: BTreeMap<MacAddr, Ipv4Net>,
     /// The VPC's IPv4 ranges, as the primary ENI shows them, where asked for.
     pub vpc_cidrs: Vec<Ipv4Net>,
-    /// By MAC: the delegated IPv4 prefixes, where asked for.
-    pub prefixes: BTreeMap<MacAddr, BTreeSet<Ipv4Net>>,
+    /// By MAC and family: the delegated prefixes, where asked for.
+    pub prefixes: BTreeMap<(MacAddr, Family), BTreeSet<IpNet>>,
     /// By MAC: the security groups.
     pub security_groups: BTreeMap<MacAddr, BTreeSet<SecurityGroupId>>,
 }

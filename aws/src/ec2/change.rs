@@ -91,6 +91,7 @@ async fn create(
         call = match ask.unit {
             Unit::Address => call.secondary_private_ip_address_count(sdk_count(ask.count)),
             Unit::Prefix => call.ipv4_prefix_count(sdk_count(ask.count)),
+            Unit::Ipv6Prefix => call.ipv6_prefix_count(sdk_count(ask.count)),
         };
     }
     if !tags.is_empty() {
@@ -144,6 +145,7 @@ async fn assign(client: &Client, eni: &EniId, ask: Ask) -> Result<CloudAnswer, C
     let call = match ask.unit {
         Unit::Address => call.secondary_private_ip_address_count(sdk_count(ask.count)),
         Unit::Prefix => call.ipv4_prefix_count(sdk_count(ask.count)),
+        Unit::Ipv6Prefix => return assign_ipv6(client, eni, ask.count).await,
     };
     let answer = call.send().await.map_err(fault::of_sdk)?;
     let addresses = answer
@@ -164,8 +166,24 @@ async fn assign(client: &Client, eni: &EniId, ask: Ask) -> Result<CloudAnswer, C
     Ok(CloudAnswer::Assigned(assigned))
 }
 
+/// Another action, for prefixes of IPv6.
+async fn assign_ipv6(client: &Client, eni: &EniId, count: u32) -> Result<CloudAnswer, CloudError> {
+    let call =
+        client.assign_ipv6_addresses().network_interface_id(eni.as_str()).ipv6_prefix_count(sdk_count(count));
+    let answer = call.send().await.map_err(fault::of_sdk)?;
+    let assigned = answer
+        .assigned_ipv6_prefixes()
+        .iter()
+        .map(|text| view::ipv6_prefix(eni.as_str(), text).map(IpNet::V6))
+        .collect::<Result<Vec<IpNet>, CloudError>>()?;
+    if assigned.is_empty() {
+        return Err(bad_answer("an assignment without prefixes"));
+    }
+    Ok(CloudAnswer::Assigned(assigned))
+}
+
 async fn unassign(client: &Client, eni: &EniId, nets: &[IpNet]) -> Result<CloudAnswer, CloudError> {
-    // IPv6 addresses leave by another action, which nothing plans yet.
+    // IPv6 prefixes leave by another action, which nothing plans: a node keeps the one that it has.
     if let Some(other) = nets.iter().find(|net| net.addr().is_ipv6()) {
         return Err(CloudError {
             fault: CloudFault::Rejected,

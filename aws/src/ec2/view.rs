@@ -12,7 +12,7 @@ use holdfast_model::cloud::{AttachmentStatus, AttachmentView, EniView};
 use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId};
 use holdfast_ports::cloud::CloudError;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::fault::bad_answer;
 
@@ -48,12 +48,10 @@ pub(super) fn eni(shown: &NetworkInterface) -> Result<EniView, CloudError> {
             .collect(),
         primary_ipv4: primary,
         secondary,
-        // IPv6 prefixes take no room from IPv4 addresses and are left out.
-        prefixes: shown
-            .ipv4_prefixes()
-            .iter()
-            .filter_map(|prefix| prefix.ipv4_prefix())
-            .map(|text| ipv4_prefix(id, text))
+        // Single IPv6 addresses are the host's, and are left out.
+        prefixes: ipv4_prefixes(shown)
+            .map(|text| ipv4_prefix(id, text).map(IpNet::V4))
+            .chain(ipv6_prefixes(shown).map(|text| ipv6_prefix(id, text).map(IpNet::V6)))
             .collect::<Result<_, _>>()?,
         tags: shown
             .tag_set()
@@ -76,6 +74,24 @@ pub(super) fn ipv4_prefix(eni: &str, text: &str) -> Result<Ipv4Net, CloudError> 
     let prefix: Ipv4Net = text.parse().map_err(|error| bad(&error))?;
     if prefix.prefix_len() != 28 || prefix.addr() != prefix.network() {
         return Err(bad(&"not a /28"));
+    }
+    Ok(prefix)
+}
+
+fn ipv4_prefixes(shown: &NetworkInterface) -> impl Iterator<Item = &str> {
+    shown.ipv4_prefixes().iter().filter_map(|prefix| prefix.ipv4_prefix())
+}
+
+fn ipv6_prefixes(shown: &NetworkInterface) -> impl Iterator<Item = &str> {
+    shown.ipv6_prefixes().iter().filter_map(|prefix| prefix.ipv6_prefix())
+}
+
+/// A delegated IPv6 prefix as EC2 writes it, with the same strictness.
+pub(super) fn ipv6_prefix(eni: &str, text: &str) -> Result<Ipv6Net, CloudError> {
+    let bad = |why: &dyn std::fmt::Display| bad_answer(format!("{eni}: {text:?} as a prefix: {why}"));
+    let prefix: Ipv6Net = text.parse().map_err(|error| bad(&error))?;
+    if prefix.prefix_len() != 80 || prefix.addr() != prefix.network() {
+        return Err(bad(&"not a /80"));
     }
     Ok(prefix)
 }

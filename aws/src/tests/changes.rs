@@ -227,6 +227,30 @@ async fn prefixes_are_asked_for_and_answered_as_such() {
     assert!(!sent.contains_key("SecondaryPrivateIpAddressCount"));
 }
 
+/// By an action of its own.
+#[tokio::test]
+async fn an_ipv6_prefix_is_asked_for_and_answered_as_such() {
+    let what = CloudChange::Assign { eni: eni(), ask: Ask::ipv6_prefixes(1) };
+    let given = |prefixes: &str| {
+        format!(
+            "<AssignIpv6AddressesResponse><networkInterfaceId>eni-1</networkInterfaceId>\
+             <assignedIpv6PrefixSet>{prefixes}</assignedIpv6PrefixSet></AssignIpv6AddressesResponse>"
+        )
+    };
+    let (answer, sent) = exchange(what.clone(), &given("<item>2001:db8:0:1:5::/80</item>")).await;
+    assert_eq!(answer, CloudAnswer::Assigned(nets(["2001:db8:0:1:5::/80"])));
+    let action = [("Action", "AssignIpv6Addresses"), ("NetworkInterfaceId", "eni-1")];
+    assert_eq!(sent, form(&[action[0], action[1], ("Ipv6PrefixCount", "1")]));
+    for nonsense in ["2001:db8::/64", "2001:db8::1/80", "10.0.0.16/28", "2001:db8::"] {
+        let server = Server::script([Reply::ok(given(&format!("<item>{nonsense}</item>")))]).await;
+        let error = cloud(&server).await.perform(&change(what.clone())).await.unwrap_err();
+        assert!(error.fault.outcome_unknown(), "{nonsense}: {error}");
+    }
+    let server = Server::script([Reply::ok(given(""))]).await;
+    let nothing_named = cloud(&server).await.perform(&change(what)).await.unwrap_err();
+    assert!(nothing_named.fault.outcome_unknown(), "{nothing_named}");
+}
+
 #[tokio::test]
 async fn an_ipv6_address_is_refused_before_anything_is_sent() {
     let server = Server::script([Reply::ok(DONE)]).await;

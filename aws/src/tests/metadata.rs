@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use holdfast_model::ids::{MacAddr, SecurityGroupId};
+use holdfast_model::pool::Family;
 use holdfast_ports::metadata::{HintAsked, Metadata as _};
 
 use super::server::{Reply, Request, Server};
@@ -138,13 +139,21 @@ async fn the_hint_shows_each_eni() {
 async fn the_hint_shows_prefixes_where_they_are_asked_for() {
     let mut tree = tree();
     tree.insert(of(PRIMARY, "/ipv4-prefix"), Reply::ok("10.0.0.16/28\n10.0.0.64/28"));
-    for prefixes in [true, false] {
+    tree.insert(of(PRIMARY, "/ipv6-prefix"), Reply::ok("2001:db8:0:1:5::/80"));
+    let (v4, v6) = (Family::V4, Family::V6);
+    for (prefixes, found, paths) in [
+        (vec![], vec![], [0, 0]),
+        (vec![v4], vec![2, 0], [2, 0]),
+        (vec![v6], vec![1, 0], [0, 2]),
+        (vec![v4, v6], vec![2, 1, 0, 0], [2, 2]),
+    ] {
         let server = started(tree.clone()).await;
-        let hint = imds(&server).hint(HintAsked { prefixes, ..HintAsked::default() }).await.unwrap();
+        let asked = HintAsked { prefixes: prefixes.into_iter().collect(), ..HintAsked::default() };
+        let hint = imds(&server).hint(asked).await.unwrap();
         let shown: Vec<usize> = hint.prefixes.values().map(BTreeSet::len).collect();
-        assert_eq!(shown, if prefixes { vec![2, 0] } else { vec![] });
-        let asked = server.seen().iter().filter(|request| request.path.ends_with("/ipv4-prefix")).count();
-        assert_eq!(asked, if prefixes { 2 } else { 0 });
+        assert_eq!(shown, found);
+        let asked = |leaf: &str| server.seen().iter().filter(|request| request.path.ends_with(leaf)).count();
+        assert_eq!(["/ipv4-prefix", "/ipv6-prefix"].map(asked), paths);
     }
 }
 
@@ -156,7 +165,7 @@ async fn what_is_known_is_not_asked_for() {
         primary: Some(mac(PRIMARY)),
         ranges_known: [mac(PRIMARY), mac(SECOND)].into(),
         vpc_known: true,
-        prefixes: false,
+        prefixes: BTreeSet::new(),
     };
     let hint = imds(&server).hint(asked).await.unwrap();
     assert_eq!((hint.vpc_cidrs.len(), hint.subnet_cidrs.len(), hint.enis.len()), (0, 0, 2));

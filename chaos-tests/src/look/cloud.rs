@@ -37,6 +37,7 @@ pub fn cloud_of(state: &State, instance: &InstanceId) -> anyhow::Result<Cloud> {
                 let of_prefixes = prefixes.flat_map(|net| Ipv4AddrRange::new(net.network(), net.broadcast()));
                 eni.secondary_ips().chain(of_prefixes).collect()
             },
+            ipv6_prefixes: eni.ipv6_prefixes.clone(),
             groups: eni.groups.iter().map(|group| group.group_id.to_string()).collect(),
             ends_with_node: at.delete_on_termination,
             description: eni.description.clone(),

@@ -16,6 +16,7 @@ pub(super) fn of_host(links: &[(String, bool)]) -> BTreeMap<String, String> {
     for scope in ["all", "default"] {
         folder(&format!("ipv4/conf/{scope}"), &mut settings);
     }
+    one("ipv6/conf/all/forwarding", &mut settings);
     for (name, veth) in links {
         if *veth {
             for setting in OF_HOST_END {

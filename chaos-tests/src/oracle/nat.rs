@@ -51,7 +51,8 @@ fn primary(picture: &Picture) -> Option<(&Eni, &Link)> {
 }
 
 fn cases(picture: &Picture) -> Vec<Case> {
-    let Some((eni, link)) = primary(picture) else { return Vec::new() };
+    // Of IPv6 nothing is translated or marked.
+    let Some((eni, link)) = primary(picture).filter(|_| picture.translates()) else { return Vec::new() };
     let mut cases = Vec::new();
     let untouched = Wanted { marked: Some(false), connection: Some(false), source: None };
     for pod in &picture.pods {
@@ -93,7 +94,9 @@ fn cases(picture: &Picture) -> Vec<Case> {
 pub(super) fn judge(picture: &Picture, found: &mut Findings) {
     let own: Vec<&Rule> =
         picture.host.rules.iter().filter(|rule| rule.mark.is_some() && rule.priority == MARKED).collect();
-    if own != [&rule()] {
+    let wanted = rule();
+    let wanted: Vec<&Rule> = if picture.translates() { vec![&wanted] } else { Vec::new() };
+    if own != wanted {
         let is: Vec<String> = own.iter().map(ToString::to_string).collect();
         found.add(Law::MarkedRule, format!("{}: rule {MARKED} for the mark is {is:?}", picture.node));
     }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use holdfast_model::ids::MacAddr;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::Value;
 
 /// The kernel's table of its own addresses.
@@ -24,6 +24,8 @@ pub struct Picture {
     pub node: String,
     /// MTU of everything on the node.
     pub mtu: u32,
+    /// Pods have IPv6 addresses: the node forwards IPv6, and translates nothing.
+    pub ipv6: bool,
     /// Tags that each ENI must have which was made for the node.
     pub tags: BTreeMap<String, String>,
     /// What EC2 has, in truth.
@@ -34,6 +36,13 @@ pub struct Picture {
     pub host: Kernel,
     /// Whom the runtime was told to have a network.
     pub pods: Vec<Pod>,
+}
+
+impl Picture {
+    /// Whether there are pods whose packets leave the VPC as the node's: those with IPv4 addresses.
+    pub(super) fn translates(&self) -> bool {
+        !self.ipv6 || self.pods.iter().any(|pod| pod.address.is_some())
+    }
 }
 
 /// EC2's side.
@@ -71,6 +80,8 @@ pub struct Eni {
     pub primary: Ipv4Addr,
     /// Addresses that pods may have, each of its prefixes among them.
     pub secondary: BTreeSet<Ipv4Addr>,
+    /// Prefixes of IPv6 that pods may have addresses of.
+    pub ipv6_prefixes: Vec<Ipv6Net>,
     /// Its security groups.
     pub groups: BTreeSet<String>,
     /// EC2 deletes it when the instance ends.
@@ -129,6 +140,8 @@ pub struct Pod {
     pub namesake: bool,
     /// The one address it was promised.
     pub address: Option<Ipv4Addr>,
+    /// The same, where it is one of IPv6.
+    pub address_v6: Option<Ipv6Addr>,
     /// Name of its link inside.
     pub ifname: String,
     /// Where the runtime said that its namespace is.
@@ -142,9 +155,14 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// The address that it was promised, of whichever family.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address.map(IpAddr::V4).or(self.address_v6.map(IpAddr::V6))
+    }
+
     /// For words.
     pub fn named(&self) -> String {
-        let address = self.address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
+        let address = self.ip().map_or_else(|| "no address".to_owned(), |address| address.to_string());
         format!("{}/{} ({address})", self.namespace, self.name)
     }
 }

@@ -12,6 +12,12 @@ use super::picture::{
 use super::walk::{self, Packet};
 use super::{Findings, Law};
 
+mod ipv6;
+
+pub(crate) use ipv6::GATEWAY as POD_GATEWAY_IPV6;
+pub(super) use ipv6::route as ipv6_route;
+pub(super) use ipv6::rule as ipv6_rule;
+
 /// Every pod's gateway, which exists nowhere.
 pub(crate) const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
@@ -49,9 +55,9 @@ pub(super) fn host_end<'p>(picture: &'p Picture, pod: &Pod) -> Option<&'p Link> 
 }
 
 pub(super) fn judge(picture: &Picture, found: &mut Findings) {
-    let mut holders: BTreeMap<Ipv4Addr, Vec<String>> = BTreeMap::new();
+    let mut holders: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
     for pod in &picture.pods {
-        if let Some(address) = pod.address {
+        if let Some(address) = pod.ip() {
             holders.entry(address).or_default().push(pod.named());
         }
     }
@@ -59,7 +65,10 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
         found.add(Law::AddressOnce, format!("{address} was given to {}", pods.join(" and to ")));
     }
     for pod in &picture.pods {
-        one(picture, pod, found);
+        match pod.address_v6 {
+            Some(address) => ipv6::one(picture, pod, address, found),
+            None => one(picture, pod, found),
+        }
     }
 }
 
@@ -85,7 +94,7 @@ fn one(picture: &Picture, pod: &Pod, found: &mut Findings) {
         return;
     };
     if let Some(result) = &pod.result {
-        answer(picture, pod, address, eni, result, found);
+        answer(picture, pod, address.into(), eni, result, found);
     }
     let Some(link) = host_end(picture, pod) else {
         found.add(Law::HostLink, format!("{who} has no link in the host's namespace"));
@@ -104,7 +113,7 @@ fn one(picture: &Picture, pod: &Pod, found: &mut Findings) {
 fn answer(
     picture: &Picture,
     pod: &Pod,
-    address: Ipv4Addr,
+    address: IpAddr,
     eni: &Eni,
     result: &serde_json::Value,
     found: &mut Findings,
@@ -112,7 +121,7 @@ fn answer(
     let at = |pointer: &str| result.pointer(pointer).cloned().unwrap_or(serde_json::Value::Null);
     let host_link = pod.host_link.clone().unwrap_or_default();
     let wanted: [(&str, &str, serde_json::Value); 11] = [
-        ("/ips/0/address", "address", format!("{address}/32").into()),
+        ("/ips/0/address", "address", IpNet::from(address).to_string().into()),
         ("/ips/0/gateway", "gateway", serde_json::Value::Null),
         ("/ips/0/interface", "address's interface", 1.into()),
         ("/interfaces/0/name", "host link", host_link.into()),

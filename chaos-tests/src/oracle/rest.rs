@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::picture::{Kernel, LOCAL_TABLE, MAIN_TABLE, Picture, Route, Rule};
+use super::picture::{Kernel, LOCAL_TABLE, MAIN_TABLE, Neighbour, Picture, Pod, Route, Rule};
 use super::{Findings, Law, enis, nat, pods};
 
 /// Our packet filter table.
@@ -38,7 +38,9 @@ impl Expected {
         let mut routes: Vec<Route> =
             before.routes.iter().filter(|route| route.table != LOCAL_TABLE).cloned().collect();
         let mut links: BTreeSet<String> = before.links.iter().map(|link| link.name.clone()).collect();
-        rules.push(nat::rule());
+        if picture.translates() {
+            rules.push(nat::rule());
+        }
         for eni in &picture.cloud.enis {
             let Some(link) = host.link_of(eni) else { continue };
             links.insert(link.name.clone());
@@ -50,6 +52,7 @@ impl Expected {
         for pod in &picture.pods {
             let Some(link) = pods::host_end(picture, pod) else { continue };
             links.insert(link.name.clone());
+            rules.extend(pod.address_v6.map(pods::ipv6_rule));
             let Some(address) = pod.address else { continue };
             let own = IpNet::from(IpAddr::V4(address));
             routes.push(Route::on_link(MAIN_TABLE, own, link.index));
@@ -105,7 +108,9 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
         }
     }
     addresses(picture, found);
-    let (gone, new) = difference(&before.neighbours, &host.neighbours);
+    let mut neighbours = before.neighbours.clone();
+    neighbours.extend(picture.pods.iter().filter_map(|pod| neighbour(picture, pod)));
+    let (gone, new) = difference(&neighbours, &host.neighbours);
     for neighbour in gone.iter().chain(&new) {
         found
             .add(Law::Changed, format!("{node}: the permanent neighbour {} came or went", neighbour.address));
@@ -166,7 +171,14 @@ fn addresses(picture: &Picture, found: &mut Findings) {
     }
 }
 
-/// Pods have none of it, so all is as it was.
+/// A pod with an IPv6 address answers on its link from the first packet on.
+fn neighbour(picture: &Picture, pod: &Pod) -> Option<Neighbour> {
+    let link = pods::host_end(picture, pod)?.index;
+    let mac = pod.inside.as_ref()?.link(&pod.ifname)?.mac;
+    Some(Neighbour { link, address: pod.address_v6?.into(), mac })
+}
+
+/// But for the ways to pods all is as it was.
 fn ipv6(picture: &Picture, found: &mut Findings) {
     let Picture { node, before, host, .. } = picture;
     let (gone, new) = difference(&before.addresses_v6, &host.addresses_v6);
@@ -177,7 +189,13 @@ fn ipv6(picture: &Picture, found: &mut Findings) {
         let at = host.name_of(address.link);
         found.add(Law::NobodysAddress, format!("{node}: {} on {at} belongs to nobody", address.net));
     }
-    let (gone, new) = difference(&before.routes_v6, &host.routes_v6);
+    let mut wanted = before.routes_v6.clone();
+    for pod in &picture.pods {
+        let link = pods::host_end(picture, pod);
+        wanted.extend(pod.address_v6.zip(link).map(|(address, link)| pods::ipv6_route(address, link.index)));
+    }
+    let (_, new) = difference(&wanted, &host.routes_v6);
+    let (gone, _) = difference(&before.routes_v6, &host.routes_v6);
     for route in gone {
         found.add(Law::Lost, format!("{node}: {} was there before and is gone", route.named(before)));
     }
@@ -188,7 +206,8 @@ fn ipv6(picture: &Picture, found: &mut Findings) {
 
 fn tables(picture: &Picture, found: &mut Findings) {
     let Picture { node, before, host, .. } = picture;
-    for name in host.tables.keys().filter(|name| *name != OUR_TABLE && !before.tables.contains_key(*name)) {
+    let ours = |name: &str| name == OUR_TABLE && picture.translates();
+    for name in host.tables.keys().filter(|name| !ours(name) && !before.tables.contains_key(*name)) {
         found.add(Law::NobodysTable, format!("{node}: the packet filter table {name} belongs to nobody"));
     }
     let hooks = host.hooks.get(OUR_TABLE).into_iter().flatten();
@@ -214,11 +233,16 @@ fn tables(picture: &Picture, found: &mut Findings) {
 
 fn sysctls(picture: &Picture, expected: &Expected, found: &mut Findings) {
     const FORWARD: &str = "ipv4/ip_forward";
+    const FORWARD_IPV6: &str = "ipv6/conf/all/forwarding";
     let Picture { node, before, host, .. } = picture;
     if host.sysctls.get(FORWARD).is_some_and(|value| value != "1") {
         found.add(Law::Forwarding, format!("{node} does not forward"));
     }
-    for (name, is) in host.sysctls.iter().filter(|(name, _)| *name != FORWARD) {
+    if picture.ipv6 && host.sysctls.get(FORWARD_IPV6).is_some_and(|value| value != "1") {
+        found.add(Law::Forwarding, format!("{node} does not forward IPv6"));
+    }
+    let judged = |name: &str| name == FORWARD || (name == FORWARD_IPV6 && picture.ipv6);
+    for (name, is) in host.sysctls.iter().filter(|(name, _)| !judged(name)) {
         let link = name.split('/').nth(2).filter(|_| name.contains("/conf/"));
         // Without a past the link is new, and starts with the default.
         let was = before.sysctls.get(name).or_else(|| {

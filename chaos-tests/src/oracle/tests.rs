@@ -99,6 +99,7 @@ fn pod(name: &str, address: &str, host_end: &Link, dummy: &str, table: u32, devi
         namespace: "default".to_owned(),
         name: name.to_owned(),
         namesake: false,
+        address_v6: None,
         address: Some(ip(address)),
         ifname: "eth0".to_owned(),
         netns: netns.clone(),
@@ -160,6 +161,7 @@ fn sound() -> Picture {
         subnet: "10.0.0.0/20".parse().unwrap(),
         primary: ip(primary),
         secondary: secondary.iter().map(|text| ip(text)).collect::<BTreeSet<_>>(),
+        ipv6_prefixes: Vec::new(),
         groups: BTreeSet::from(["sg-1".to_owned()]),
         ends_with_node: true,
         description: if device == 0 { String::new() } else { "aws-K8S-i-1".to_owned() },
@@ -174,7 +176,7 @@ fn sound() -> Picture {
         loose: Vec::new(),
     };
     let (node, tags) = ("node-a".to_owned(), settings(&[("cluster", "prod")]));
-    let mut picture = Picture { node, mtu: 9001, tags, cloud, before: bare(), host, pods };
+    let mut picture = Picture { node, mtu: 9001, ipv6: false, tags, cloud, before: bare(), host, pods };
     look_at_packets(&mut picture);
     picture
 }

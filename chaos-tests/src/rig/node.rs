@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -33,6 +33,8 @@ pub struct NodeDescription {
     pub instance: InstanceId,
     /// Its own address.
     pub address: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    pub ipv6: Option<Ipv6Addr>,
     /// A file that leads to its namespace.
     pub netns: PathBuf,
     /// What points AWS clients inside to the box.
@@ -133,6 +135,11 @@ impl NodeUnderTest {
     /// Its own address.
     pub fn address(&self) -> anyhow::Result<Ipv4Addr> {
         self.description.address.context("the node has an address")
+    }
+
+    /// The same of IPv6.
+    pub fn ipv6(&self) -> anyhow::Result<Ipv6Addr> {
+        self.description.ipv6.context("the node has an IPv6 address")
     }
 
     /// Its network namespace.

@@ -1,6 +1,7 @@
 //! The boxes that these tests use.
 
 use holdfast_model::config::{Config, Setting, WarmTargets};
+use holdfast_model::pool::Family;
 use holdfast_sim::vpc::{BoxConfig, InstanceSpec, SimVpc, SubnetSpec, Tags, Timing};
 
 use crate::node::Node;
@@ -9,6 +10,11 @@ use crate::shared::Stage;
 /// One node of this type in a roomy subnet.
 pub(crate) fn one_node(instance_type: &str, config: Config, seed: u64) -> Node {
     nodes(1, instance_type, config, seed).remove(0)
+}
+
+/// The same in a subnet of both families, whatever its pods have.
+pub(crate) fn one_node_of_both(instance_type: &str, config: Config, seed: u64) -> Node {
+    boxed(1, instance_type, config, seed, &[], true).remove(0)
 }
 
 /// So many of them in one box, on one runtime.
@@ -32,14 +38,27 @@ pub(crate) fn in_box(
     seed: u64,
     others: &[Other],
 ) -> Vec<Node> {
+    let ipv6 = config.family.value == Family::V6;
+    boxed(count, instance_type, config, seed, others, ipv6)
+}
+
+fn boxed(
+    count: usize,
+    instance_type: &str,
+    config: Config,
+    seed: u64,
+    others: &[Other],
+    ipv6: bool,
+) -> Vec<Node> {
     let mut vpc = SimVpc::new(BoxConfig { seed, timing: Timing::life(), ..BoxConfig::default() });
-    let net = vpc.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
+    let block = ipv6.then(|| "2600:1f13:a::/56".parse().unwrap());
+    let net = vpc.add_vpc(&["10.0.0.0/16".parse().unwrap()], block, Tags::new()).unwrap();
     let subnet = vpc
         .add_subnet(SubnetSpec {
             vpc: net,
             availability_zone: "us-west-2a".to_owned(),
             ipv4: Some("10.0.0.0/20".parse().unwrap()),
-            ipv6: None,
+            ipv6: ipv6.then(|| "2600:1f13:a::/64".parse().unwrap()),
             tags: Tags::new(),
         })
         .unwrap();
@@ -66,7 +85,7 @@ pub(crate) fn in_box(
             subnet,
             security_groups: vec![group],
             private_ip: None,
-            ipv6_address_count: 0,
+            ipv6_address_count: u32::from(ipv6),
             tags: Tags::new(),
         };
         instances.push(vpc.run_instance(spec).unwrap());

@@ -11,10 +11,11 @@ use std::time::Duration;
 use holdfast_engine::AddError;
 use holdfast_model::config::{AddressMode, Config, Setting};
 use holdfast_model::lease::Lease;
+use holdfast_model::pool::Family;
 use holdfast_model::settings::ClusterSettings;
 use tokio::task::JoinSet;
 
-use crate::box_of::{one_node, warm};
+use crate::box_of::{one_node, one_node_of_both, warm};
 use crate::custom;
 use crate::disk::Disk;
 use crate::node::{Life, Node, Outcome};
@@ -64,33 +65,43 @@ enum Plot {
     ToAnother,
     /// The node's own subnet full, so that others serve; then excluded.
     Discovered,
+    /// Start, ADD, DEL with IPv6 addresses.
+    Ipv6,
+    /// From single IPv4 addresses to IPv6, under pods.
+    ToIpv6,
+    /// From IPv6 to single IPv4 addresses, under pods.
+    FromIpv6,
 }
 
 impl Plot {
-    /// In what pods get their addresses at the beginning and at the end.
-    fn modes(self) -> (AddressMode, AddressMode) {
+    /// The settings at the beginning and at the end.
+    fn settings(self) -> (Config, Config) {
+        let (secondary, prefix) = (in_mode(AddressMode::Secondary), in_mode(AddressMode::Prefix));
         match self {
             Self::Addresses
             | Self::Custom
             | Self::ToCustom
             | Self::FromCustom
             | Self::ToAnother
-            | Self::Discovered => (AddressMode::Secondary, AddressMode::Secondary),
-            Self::Prefixes => (AddressMode::Prefix, AddressMode::Prefix),
-            Self::ToPrefixes => (AddressMode::Secondary, AddressMode::Prefix),
-            Self::ToAddresses => (AddressMode::Prefix, AddressMode::Secondary),
+            | Self::Discovered => (secondary.clone(), secondary),
+            Self::Prefixes => (prefix.clone(), prefix),
+            Self::ToPrefixes => (secondary, prefix),
+            Self::ToAddresses => (prefix, secondary),
+            Self::Ipv6 => (of_ipv6(), of_ipv6()),
+            Self::ToIpv6 => (secondary, of_ipv6()),
+            Self::FromIpv6 => (of_ipv6(), secondary),
         }
     }
 
     fn node(self) -> Node {
-        let of_type = if self == Self::Addresses { "m5.large" } else { "t3.small" };
+        let config = self.settings().0;
         let mut node = match self {
             Self::Custom | Self::ToCustom | Self::FromCustom | Self::ToAnother | Self::Discovered => {
-                custom::node(of_type, in_mode(self.modes().0), 7)
+                custom::node("t3.small", config, 7)
             }
-            Self::Addresses | Self::Prefixes | Self::ToPrefixes | Self::ToAddresses => {
-                return one_node(of_type, in_mode(self.modes().0), 7);
-            }
+            Self::Addresses => return one_node("m5.large", config, 7),
+            Self::Prefixes | Self::ToPrefixes | Self::ToAddresses => return one_node("t3.small", config, 7),
+            Self::Ipv6 | Self::ToIpv6 | Self::FromIpv6 => return one_node_of_both("t3.small", config, 7),
         };
         node.config = self.configs(&node).0;
         if self == Self::Discovered {
@@ -99,18 +110,16 @@ impl Plot {
         node
     }
 
-    /// The settings at the beginning and at the end.
+    /// The settings at the beginning and at the end, with the ENIConfigs of this node's box.
     fn configs(self, node: &Node) -> (Config, Config) {
-        let (first, last) = (in_mode(self.modes().0), in_mode(self.modes().1));
+        let (first, last) = self.settings();
         let applied = |config: &Config, block| custom::applied(node, config.clone(), block);
         match self {
-            Self::Addresses | Self::Prefixes | Self::ToPrefixes | Self::ToAddresses | Self::Discovered => {
-                (first, last)
-            }
             Self::Custom => (applied(&first, custom::PODS), applied(&last, custom::PODS)),
             Self::ToCustom => (first, applied(&last, custom::PODS)),
             Self::FromCustom => (applied(&first, custom::PODS), last),
             Self::ToAnother => (applied(&first, custom::PODS), applied(&last, custom::OTHERS)),
+            _ => (first, last),
         }
     }
 
@@ -134,6 +143,8 @@ impl Plot {
             Self::ToPrefixes | Self::ToAddresses => {
                 &["AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"]
             }
+            Self::Ipv6 => &["AssignIpv6Addresses"],
+            Self::ToIpv6 | Self::FromIpv6 => &["AssignIpv6Addresses", "AssignPrivateIpAddresses"],
         }
     }
 
@@ -143,13 +154,20 @@ impl Plot {
             Self::ToCustom | Self::FromCustom | Self::ToAnother => changed(life, last).await,
             Self::Addresses => by_address(life).await,
             Self::Prefixes => by_prefix(life).await,
-            Self::ToPrefixes | Self::ToAddresses => changed(life, last).await,
+            Self::ToPrefixes | Self::ToAddresses | Self::ToIpv6 | Self::FromIpv6 => {
+                changed(life, last).await;
+            }
+            Self::Ipv6 => by_ipv6(life).await,
         }
     }
 }
 
 fn in_mode(mode: AddressMode) -> Config {
     Config { mode: Setting::default_of(mode), ..warm(0, 2, 0) }
+}
+
+fn of_ipv6() -> Config {
+    Config { family: Setting::default_of(Family::V6), ..in_mode(AddressMode::Prefix) }
 }
 
 async fn add(life: &Life, number: usize) {
@@ -208,6 +226,16 @@ async fn elsewhere(life: Life) {
     add_all(&life, 2..6).await;
     del_all(&life, 1..6).await;
     tokio::time::sleep(Duration::from_secs(400)).await;
+    served(life.add("late", "late").await).await;
+}
+
+async fn by_ipv6(life: Life) {
+    tokio::join!(add(&life, 0), add(&life, 1));
+    add(&life, 2).await;
+    life.del("c2").await;
+    add_all(&life, 3..9).await;
+    del_all(&life, 1..6).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
     served(life.add("late", "late").await).await;
 }
 
@@ -490,6 +518,21 @@ fn killed_at_every_step_of_a_life_in_a_discovered_subnet() {
 fn killed_at_every_step_of_a_switch_to_prefixes() {
     for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
         die_everywhere(Plot::ToPrefixes, death);
+    }
+}
+
+#[test]
+fn killed_at_every_step_of_a_life_with_ipv6() {
+    for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
+        die_everywhere(Plot::Ipv6, death);
+    }
+}
+
+#[test]
+fn killed_at_every_step_of_a_switch_to_ipv6_and_back() {
+    for plot in [Plot::ToIpv6, Plot::FromIpv6] {
+        die_everywhere(plot, Death::AddedAgain);
+        die_everywhere(plot, Death::PowerCut);
     }
 }
 

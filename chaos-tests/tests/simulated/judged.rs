@@ -8,6 +8,7 @@ use holdfast_model::invariants;
 use holdfast_model::lease::LeasePhase;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::limits::InstanceLimits;
+use holdfast_model::pool::Family;
 use holdfast_sim::vpc::Caller;
 
 use crate::node::{Node, Pod};
@@ -71,6 +72,7 @@ impl Node {
         let mut picture = Picture {
             node: self.instance.to_string(),
             mtu: MTU,
+            ipv6: self.config.family.value == Family::V6,
             tags: self.tags(),
             cloud,
             before: self.kernel.before(),
@@ -113,6 +115,10 @@ impl Node {
             address: address.and_then(|address| match address {
                 std::net::IpAddr::V4(address) => Some(address),
                 std::net::IpAddr::V6(_) => None,
+            }),
+            address_v6: address.and_then(|address| match address {
+                std::net::IpAddr::V4(_) => None,
+                std::net::IpAddr::V6(address) => Some(address),
             }),
             ifname: key.ifname.clone(),
             netns: netns.path,

@@ -78,6 +78,8 @@ struct State {
     routes: BTreeSet<Route>,
     nat: Option<NatTable>,
     forwards: bool,
+    /// IPv6, for pods.
+    forwards_ipv6: bool,
     sandboxes: BTreeMap<u64, Sandbox>,
     primary: Option<Primary>,
     /// As the node came up.

@@ -20,6 +20,7 @@ mod found;
 mod gc;
 mod given_up;
 mod groups;
+mod ipv6;
 mod judged;
 mod kept;
 mod kernel;

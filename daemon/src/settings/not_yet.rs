@@ -9,13 +9,6 @@ pub(super) type NotYet = (&'static str, fn(&str) -> bool, Bad, &'static str);
 
 /// What would give pods another network than was asked for stops the start; the rest is told.
 pub(super) const NOT_YET: &[NotYet] = &[
-    ("ENABLE_IPv4", off, Bad::Refused, "this version serves IPv4: unset it"),
-    (
-        "ENABLE_IPv6",
-        on,
-        Bad::Refused,
-        "this version serves IPv4 only: unset it, or stay with the Amazon VPC CNI",
-    ),
     (
         "ENABLE_POD_ENI",
         on,
@@ -58,13 +51,20 @@ pub(super) const NOT_YET: &[NotYet] = &[
         Bad::Ignored,
         "this version always chooses source ports at random",
     ),
-    ("ENABLE_V6_EGRESS", on, Bad::Ignored, "this version serves IPv4 only"),
+    (
+        "ENABLE_V4_EGRESS",
+        on,
+        Bad::Ignored,
+        "this version gives pods with IPv6 addresses no way to IPv4 destinations",
+    ),
+    (
+        "ENABLE_V6_EGRESS",
+        on,
+        Bad::Ignored,
+        "this version gives pods with IPv4 addresses no way to IPv6 destinations",
+    ),
 ];
 
 fn on(value: &str) -> bool {
     boolean(value) == Ok(true)
-}
-
-fn off(value: &str) -> bool {
-    boolean(value) == Ok(false)
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use holdfast_model::config::Origin;
 use holdfast_model::eni_config::AppliedEniConfig;
+use holdfast_model::pool::Family;
 use serde_json::json;
 
 use super::*;
@@ -73,7 +74,9 @@ fn settings_are_shown_under_the_names_by_which_they_are_set() {
     assert_eq!(shown["WARM_IP_TARGET"], json!({ "value": 5, "origin": "Environment" }));
     assert_eq!(shown["WARM_ENI_TARGET"], json!({ "value": 1, "origin": "Default" }));
     assert_eq!(shown["IP_COOLDOWN_PERIOD"], json!({ "value": 7, "origin": "Environment" }));
-    assert!(shown.keys().all(|name| !name.contains(|c: char| c.is_lowercase())), "{shown:?}");
+    // Upstream's names, but for the families'.
+    let variables = shown.keys().filter(|name| !name.starts_with("ENABLE_IPv"));
+    assert!(variables.into_iter().all(|name| !name.contains(|c: char| c.is_lowercase())), "{shown:?}");
 }
 
 /// Or no interface could be made with it.
@@ -170,6 +173,57 @@ fn upstreams_names_are_read() {
     assert_eq!(config.extra_tags.value["team"], "web");
 }
 
+const IPV6: [(&str, &str); 3] =
+    [("ENABLE_IPv4", "false"), ("ENABLE_IPv6", "true"), ("ENABLE_PREFIX_DELEGATION", "true")];
+
+#[test]
+fn ipv6_is_asked_for_with_prefixes_and_without_ipv4() {
+    let read = from(&IPV6);
+    assert!(read.refused.is_empty() && read.warnings().is_empty(), "{read:?}");
+    assert_eq!(read.config.family, Setting::from_environment(Family::V6));
+    assert_eq!(from(&IPV6[1..]).config.family.value, Family::V6, "who asks for one has decided on the other");
+    assert_eq!(from(&[]).config.family, Setting::default_of(Family::V4));
+    assert_eq!(from(&[("ENABLE_IPv4", "true")]).config.family.value, Family::V4);
+}
+
+/// Each is refused with what is wrong and what to do: the daemon does not start with a network that nobody asked for.
+#[test]
+fn what_does_not_go_together_with_ipv6_is_refused_with_a_way_out() {
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let both = [("ENABLE_IPv4", "true"), IPV6[1], IPV6[2]];
+    let with = |name, value| [IPV6[0], IPV6[1], IPV6[2], (name, value)];
+    let (custom, off) = (with("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true"), with("DISABLE_POD_V6", "true"));
+    let (eni, pod) = (with("AWS_VPC_ENI_MTU", "1000"), with("POD_MTU", "1279"));
+    let cases: [Case<'_>; 7] = [
+        (&both, "ENABLE_IPv6", "set ENABLE_IPv4 to false"),
+        (&IPV6[..1], "ENABLE_IPv4", "set this to true, or ENABLE_IPv6 and ENABLE_PREFIX_DELEGATION"),
+        (&IPV6[..2], "ENABLE_IPv6", "set ENABLE_PREFIX_DELEGATION to true"),
+        (&custom, "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "custom networking is for IPv4"),
+        (&off, "DISABLE_POD_V6", "turns IPv6 off in pods"),
+        (&eni, "AWS_VPC_ENI_MTU", "1280 to 9001"),
+        (&pod, "POD_MTU", "1280 to 9001"),
+    ];
+    for (given, name, words) in cases {
+        let read = from(given);
+        let told = |problem: &&Problem| problem.name == name && problem.to_string().contains(words);
+        assert!(read.refused.iter().any(|problem| told(&problem)), "{given:?}: {read:?}");
+        assert_eq!(read.config.family.value, Family::V4);
+    }
+    assert_eq!(from(&with("POD_MTU", "1280")).config.family.value, Family::V6);
+}
+
+#[test]
+fn a_cluster_that_asks_for_both_families_stops_no_daemon() {
+    let maps = ConfigMaps {
+        amazon_vpc_cni: Some(data(&[("enable-ipv4", "true"), ("enable-ipv6", "true")])),
+        ..ConfigMaps::default()
+    };
+    let (said, wrong) = of_cluster(&maps, &BTreeMap::new());
+    let read = super::tests::with(&[("ENABLE_PREFIX_DELEGATION", "true")], &said);
+    assert!(wrong.is_empty() && read.refused.is_empty(), "{wrong:?} {read:?}");
+    assert_eq!((read.ignored.len(), read.config.family.value), (1, Family::V4), "{read:?}");
+}
+
 #[test]
 fn all_bad_values_are_reported_at_once() {
     let read = from(&[
@@ -180,7 +234,6 @@ fn all_bad_values_are_reported_at_once() {
         ("AWS_VPC_ENI_MTU", "90000"),
         ("AWS_VPC_K8S_CNI_VETHPREFIX", "eth"),
         ("HOLDFAST_LEDGER", "ledger.redb"),
-        ("ENABLE_IPv6", "true"),
         ("ENABLE_MULTI_NIC", "true"),
         ("NETWORK_POLICY_ENFORCING_MODE", "Strict"),
         ("AWS_VPC_K8S_CNI_CONNMARK", "0x100"),
@@ -195,7 +248,6 @@ fn all_bad_values_are_reported_at_once() {
     assert_eq!(
         names(&read.refused),
         [
-            "ENABLE_IPv6",
             "ENABLE_MULTI_NIC",
             "NETWORK_POLICY_ENFORCING_MODE",
             "AWS_VPC_ENI_MTU",

@@ -1,10 +1,6 @@
 //! Comparing a pod's wiring with what the kernel holds: read-back after wiring, and CHECK.
 
-use std::net::IpAddr;
-
-use holdfast_model::host::{
-    HostObserved, Look, MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodDifference, PodWiring, Rule,
-};
+use holdfast_model::host::{HostObserved, Look, MAIN_TABLE, PROTOCOL, PodDifference, PodWiring, Rule};
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::HostFault;
 use holdfast_ports::netns::Netns;
@@ -12,10 +8,8 @@ use ipnet::IpNet;
 
 use super::pool::Worker;
 use super::translate::{link_seen, route_seen};
-use super::{observe, refused, ways};
-use crate::netlink::{
-    AddressFamily, Link, LinkRef, NeighbourState, NetlinkError, RouteFilter, RouteType, Socket,
-};
+use super::{observe, refused, translate, ways};
+use crate::netlink::{Link, LinkRef, NeighbourState, NetlinkError, RouteFilter, RouteType, Socket};
 
 /// What was found: the differences in words, and what a caller of wiring is told.
 #[derive(Default)]
@@ -67,11 +61,12 @@ fn host_side(
 ) -> Result<(), NetlinkError> {
     let name = &wiring.host_veth;
     let link = host.link(&LinkRef::Name(name.clone()))?;
+    let family = translate::family(wiring.family());
     let ours = RouteFilter { table: Some(MAIN_TABLE), protocol: Some(PROTOCOL) };
     let observed = HostObserved {
         links: link.iter().cloned().map(link_seen).collect(),
-        rules: observe::rules(host)?,
-        routes: host.routes(AddressFamily::Inet, ours)?.into_iter().filter_map(route_seen).collect(),
+        rules: observe::rules(host, family)?,
+        routes: host.routes(family, ours)?.into_iter().filter_map(route_seen).collect(),
         ..HostObserved::default()
     };
     let look = Look::over(&observed);
@@ -109,19 +104,21 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, findings: &mut Findings) -> Re
         let joined = host.peer_index == Some(link.index) && link.peer_index == Some(host.index);
         findings.differs(!joined, || format!("{name} is not the other end of {}", wiring.host_veth));
     }
-    let addresses = pod.addresses_of(link.index, AddressFamily::Inet)?;
-    findings.differs(!addresses.iter().any(|seen| seen.net == IpNet::from(wiring.address)), || {
-        format!("{name} lacks the address {}", wiring.address)
+    let family = translate::family(wiring.family());
+    let addresses = pod.addresses_of(link.index, family)?;
+    let own = addresses.iter().find(|seen| seen.net == IpNet::from(wiring.address));
+    findings.differs(own.is_none(), || format!("{name} lacks the address {}", wiring.address));
+    findings.differs(own.is_some_and(|own| own.unusable), || {
+        format!("{} cannot be used yet on {name}, or somebody on that link has it too", wiring.address)
     });
-    let routes =
-        pod.routes(AddressFamily::Inet, RouteFilter { table: Some(MAIN_TABLE), ..RouteFilter::default() })?;
+    let routes = pod.routes(family, RouteFilter { table: Some(MAIN_TABLE), ..RouteFilter::default() })?;
     let routes: Vec<_> =
         routes.into_iter().filter(|route| route.kind == RouteType::Unicast).filter_map(route_seen).collect();
-    for wanted in PodWiring::sandbox_routes(link.index) {
+    for wanted in wiring.sandbox_routes(link.index) {
         findings.differs(!routes.contains(&wanted), || format!("{wanted} is missing in the sandbox"));
     }
-    let gateway = IpAddr::V4(POD_GATEWAY);
-    let answered = pod.neighbours(AddressFamily::Inet)?.into_iter().any(|seen| {
+    let gateway = wiring.gateway();
+    let answered = pod.neighbours(family)?.into_iter().any(|seen| {
         seen.link == link.index
             && seen.address == gateway
             && seen.mac == Some(wiring.host_mac)

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use holdfast_model::host::PROTOCOL;
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::HostFault;
 use nix::errno::Errno;
@@ -88,8 +89,17 @@ impl Watcher {
     /// On a thread that ends with it.
     fn open(home: &Arc<OwnedFd>, own: OwnPorts) -> Result<Self, HostFault> {
         netns::stay_in(home).map_err(|error| fault_in_netns("host", &error))?;
-        let groups =
-            [Group::Links, Group::Ipv4Addresses, Group::Ipv4Routes, Group::Ipv4Rules, Group::Ipv4Settings];
+        let groups = [
+            Group::Links,
+            Group::Ipv4Addresses,
+            Group::Ipv4Routes,
+            Group::Ipv4Rules,
+            Group::Ipv4Settings,
+            Group::Ipv6Addresses,
+            Group::Ipv6Routes,
+            Group::Ipv6Rules,
+            Group::Ipv6Settings,
+        ];
         let routing = Watch::open(&groups).map_err(refused)?;
         let tables = Watch::open(&[Group::NfTables])
             .inspect_err(|error| tracing::warn!(%error, "changes of the NAT table are found only by looking"))
@@ -138,10 +148,13 @@ fn is_a_pods(link: &Link) -> bool {
 
 /// What we did ourselves does not matter. Of links the kernel does not say who changed them: ours are told by
 /// their group. One without an alias is being made, one in a removal group is being removed, and carriers of
-/// pods come and go. Nor does it say so of settings, which we seldom change.
+/// pods come and go. Nor does it say so of settings, which we seldom change, nor of what IPv6 does on links by itself.
 fn matters(own: &OwnPorts, pods: &mut HashMap<u32, Told>, notice: Notice<'_>) -> bool {
     if lock(own).contains(&notice.port) {
         return false;
+    }
+    if let Some(concerns) = notice.concerns_ipv6(PROTOCOL) {
+        return concerns;
     }
     if let Some(changed) = notice.settings_changed() {
         return changed;

@@ -1,14 +1,15 @@
 //! Setting an ENI up: what is there is compared first, and only what differs is changed, so that taking over a
 //! working node or starting anew disturbs no packet.
 
-use holdfast_model::host::{EniChange, EniWiring, Look};
+use holdfast_model::host::{EniChange, EniWiring, Ipv6Link, Look};
 use holdfast_ports::host::HostFault;
 use ipnet::IpNet;
 
-use super::observe::{eni_link, read};
+use super::observe::{IPV6_FORWARDING, eni_link, read};
 use super::pool::Worker;
 use super::{refused, translate};
 use crate::netlink::{Address, Change, LinkRef, LinkSettings, NetlinkError};
+use crate::sysctl::Sysctl;
 
 /// How often what was changed is looked at again. One pass may uncover the next: the kernel takes an interface's
 /// further addresses away with the first one.
@@ -24,14 +25,37 @@ pub(crate) fn set_up(worker: &mut Worker, wiring: &EniWiring) -> Result<(), Host
         if changes.is_empty() {
             return Ok(());
         }
-        if changes.contains(&EniChange::LoosenSourceCheck) {
-            worker.sysctl.set(&format!("ipv4/conf/{}/rp_filter", link.name), "2")?;
+        for change in &changes {
+            set(&worker.sysctl, change, &link.name)?;
         }
         pending = changes.into_iter().filter_map(|change| as_change(change, link.index)).collect();
         worker.socket.apply_all(&pending).or_else(tolerate).map_err(refused)?;
     }
-    let pending: Vec<_> = pending.iter().map(ToString::to_string).collect();
+    let mut pending: Vec<_> = pending.iter().map(ToString::to_string).collect();
+    if pending.is_empty() {
+        pending.push("what it needs of IPv6 does not last: somebody sets it otherwise".to_owned());
+    }
     Err(HostFault::ReadBack(format!("{} ({}): still to do: {}", wiring.eni, wiring.mac, pending.join("; "))))
+}
+
+/// What netlink is not told of.
+fn set(sysctl: &Sysctl, change: &EniChange, link: &str) -> Result<(), HostFault> {
+    match change {
+        EniChange::LoosenSourceCheck => sysctl.set(&format!("ipv4/conf/{link}/rp_filter"), "2"),
+        EniChange::TurnIpv6On if sysctl.read(IPV6_FORWARDING).is_none() => Err(HostFault::Refused {
+            step: "turn IPv6 on".to_owned(),
+            cause: "this kernel has none: boot it without ipv6.disable=1".to_owned(),
+        }),
+        EniChange::TurnIpv6On => {
+            sysctl.set("ipv6/conf/all/disable_ipv6", "0")?;
+            sysctl.set(&format!("ipv6/conf/{link}/disable_ipv6"), "0")
+        }
+        EniChange::HearAdvertisements => {
+            sysctl.set(&format!("ipv6/conf/{link}/accept_ra"), &Ipv6Link::ALWAYS_HEARS.to_string())
+        }
+        EniChange::ForwardIpv6 => sysctl.set(IPV6_FORWARDING, "1"),
+        _ => Ok(()),
+    }
 }
 
 /// Something that is there already or gone already changed between look and act; the next look tells.
@@ -46,7 +70,10 @@ fn as_change(change: EniChange, link: u32) -> Option<Change> {
     Some(match change {
         EniChange::SetMtu(mtu) => set(LinkSettings { mtu: Some(mtu), ..LinkSettings::default() }),
         EniChange::SetUp => set(LinkSettings::up()),
-        EniChange::LoosenSourceCheck => return None,
+        EniChange::LoosenSourceCheck
+        | EniChange::TurnIpv6On
+        | EniChange::HearAdvertisements
+        | EniChange::ForwardIpv6 => return None,
         EniChange::RemoveAddress(net) => Change::DeleteAddress(Address::new(link, IpNet::V4(net))),
         EniChange::AddAddress(net) => Change::AddAddress(on_link(net)),
         EniChange::PutRoute(route) => Change::PutRoute(translate::route(&route)),

@@ -18,6 +18,10 @@ use crate::nat::Nat;
 use crate::netlink::{AddressFamily, NetlinkError, Route, RouteFilter, RouteScope, RouteType, Socket};
 use crate::sysctl::Sysctl;
 
+mod ipv6;
+
+pub(crate) use ipv6::FORWARDING as IPV6_FORWARDING;
+
 const V4: AddressFamily = AddressFamily::Inet;
 
 /// Pods are wired and unwired meanwhile, so the reads are of different moments. Links come last: of what is set up its
@@ -45,31 +49,34 @@ pub(crate) fn read(host: &mut Socket, sysctl: &Sysctl) -> Result<HostObserved, N
     for route in main.into_iter().filter(connects).filter_map(route_seen) {
         connected.entry(route.link_index).or_default().push(route);
     }
-    let rules = rules(host)?;
+    let rules = rules(host, V4)?;
     let mut addresses: HashMap<u32, Vec<Ipv4Net>> = HashMap::new();
     for address in host.addresses(V4)? {
         if let IpNet::V4(net) = address.net {
             addresses.entry(address.link).or_default().push(net);
         }
     }
+    let mut of_ipv6 = ipv6::read(host, sysctl)?;
     let with_its_own = |link: LinkSeen| LinkSeen {
+        ipv6_addresses: of_ipv6.addresses.remove(&link.index).unwrap_or_default(),
         addresses: addresses.remove(&link.index).unwrap_or_default(),
         connected: connected.remove(&link.index).unwrap_or_default(),
         ..link
     };
     Ok(HostObserved {
         links: host.links()?.into_iter().map(link_seen).map(with_its_own).collect(),
-        rules,
-        routes: routes.into_iter().filter_map(route_seen).collect(),
+        rules: rules.into_iter().chain(of_ipv6.rules).collect(),
+        routes: routes.into_iter().filter_map(route_seen).chain(of_ipv6.routes).collect(),
         way_out: Some(way_out),
+        ipv6: of_ipv6.seen,
         rp_filter: rp_filter_of_all(sysctl),
         ..HostObserved::default()
     })
 }
 
-/// Our rules.
-pub(crate) fn rules(host: &mut Socket) -> Result<Vec<Rule>, NetlinkError> {
-    Ok(host.rules(V4)?.into_iter().filter_map(our_rule).collect())
+/// Our rules of a family.
+pub(crate) fn rules(host: &mut Socket, family: AddressFamily) -> Result<Vec<Rule>, NetlinkError> {
+    Ok(host.rules(family)?.into_iter().filter_map(our_rule).collect())
 }
 
 pub(crate) fn rp_filter_of_all(sysctl: &Sysctl) -> u8 {

@@ -13,7 +13,8 @@ pub(crate) fn put_own(host: &mut Socket, route: &Route) -> Result<(), HostFault>
         other => return other.map_err(refused),
     }
     let in_table = RouteFilter { table: Some(route.table), ..RouteFilter::default() };
-    let there = host.routes(AddressFamily::Inet, in_table).map_err(refused)?;
+    let family = if route.to.addr().is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let there = host.routes(family, in_table).map_err(refused)?;
     let foreign = there
         .iter()
         .find(|seen| seen.to == route.to && seen.metric.unwrap_or(0) == 0 && seen.protocol != PROTOCOL);

@@ -1,9 +1,18 @@
 //! Between the kernel's words and the model's.
 
-use holdfast_model::host::{LinkAlias, LinkSeen, PROTOCOL, Route as ModelRoute, Rule as ModelRule};
+use holdfast_model::host::{Ipv6Link, LinkAlias, LinkSeen, PROTOCOL, Route as ModelRoute, Rule as ModelRule};
+use holdfast_model::pool::Family;
 use ipnet::Ipv4Net;
 
-use crate::netlink::{Link, Route, RouteScope, Rule};
+use crate::netlink::{AddressFamily, Link, Route, RouteScope, Rule};
+
+/// A family.
+pub(crate) fn family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
 
 /// A rule of ours.
 pub(crate) fn rule(rule: &ModelRule) -> Rule {
@@ -70,6 +79,8 @@ pub(crate) fn link_seen(link: Link) -> LinkSeen {
         mtu: link.mtu,
         up: link.up,
         rp_filter: link.rp_filter,
+        ipv6: link.ipv6.map(|now| Ipv6Link { accept_ra: now.accept_ra, off: now.disable_ipv6 != 0 }),
+        ipv6_addresses: Vec::new(),
         addresses: Vec::<Ipv4Net>::new(),
         connected: Vec::new(),
     }

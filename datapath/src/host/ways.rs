@@ -2,9 +2,9 @@
 //! elsewhere.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, Way, places};
+use holdfast_model::host::{MAIN_TABLE, PROTOCOL, PodWiring, Way, places};
 use holdfast_model::ids::MacAddr;
 use nix::errno::Errno;
 
@@ -82,8 +82,8 @@ impl Packet {
 
     /// What makes the kernel answer so, in words: the first rule whose table has something for the packet.
     fn cause(&self, host: &mut Socket) -> Result<Cause, NetlinkError> {
-        let v4 = AddressFamily::Inet;
-        let rules = host.deciding_rules(v4)?;
+        let family = if self.to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let rules = host.deciding_rules(family)?;
         let iif = self.came_by(host)?;
         let matches = |listed: &&Listed| {
             let Listed { rule, inverted, narrowed, instead, .. } = listed;
@@ -103,7 +103,7 @@ impl Packet {
                 return Ok(Cause { words: format!("{whose} {listed}"), end });
             }
             let in_table = RouteFilter { table: Some(rule.table), ..RouteFilter::default() };
-            let routes = host.routes(v4, in_table)?;
+            let routes = host.routes(family, in_table)?;
             let best = routes
                 .iter()
                 .filter(|route| route.to.contains(&self.to))
@@ -248,7 +248,11 @@ pub(super) fn astray(
     wiring: &PodWiring,
     mut uplinks: Option<&mut Uplinks>,
 ) -> Result<Vec<Astray>, NetlinkError> {
-    let own = Packet { from: Ipv4Addr::UNSPECIFIED.into(), to: wiring.address, iif: None, mark: None };
+    let nobody = match wiring.address {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let own = Packet { from: nobody, to: wiring.address, iif: None, mark: None };
     if let Some(astray) = does_not_reach(own, link, host)? {
         // Nor would the kernel take packets of the pod's then, and what it said of them would be no help.
         return Ok(vec![astray]);
@@ -278,8 +282,7 @@ fn on_the_way(
     wiring: &PodWiring,
     uplinks: Option<&mut Uplinks>,
 ) -> Result<Option<Astray>, NetlinkError> {
-    let packet =
-        Packet { from: wiring.address, to: IpAddr::V4(way.to), iif: Some(link.index), mark: way.mark() };
+    let packet = Packet { from: wiring.address, to: way.to, iif: Some(link.index), mark: way.mark() };
     let answer = packet.ask(host)?;
     let table = way.table(wiring.table);
     let out = match &answer {
@@ -293,7 +296,7 @@ fn on_the_way(
     }
     // What is marked leaves as the node, and answers to it are not addressed to the pod.
     let Some(out) = out.filter(|out| !way.marked && *out != link.index) else { return Ok(None) };
-    let to_pod = Packet { from: IpAddr::V4(way.to), to: wiring.address, iif: Some(out), mark: None };
+    let to_pod = Packet { from: way.to, to: wiring.address, iif: Some(out), mark: None };
     does_not_reach(to_pod, link, host)
 }
 
@@ -313,10 +316,10 @@ pub(super) fn in_the_sandbox(
     for place in places(&wiring.ways) {
         let mut first = None;
         for way in place {
-            let answer = pod.route_to(IpAddr::V4(way.to), &Lookup::default())?;
-            let right = answer.as_ref().is_some_and(|route| {
-                route.link == Some(link_index) && route.via == Some(IpAddr::V4(POD_GATEWAY))
-            });
+            let answer = pod.route_to(way.to, &Lookup::default())?;
+            let right = answer
+                .as_ref()
+                .is_some_and(|route| route.link == Some(link_index) && route.via == Some(wiring.gateway()));
             if right {
                 first = None;
                 break;
@@ -325,10 +328,9 @@ pub(super) fn in_the_sandbox(
                 Some(route) => format!("by {}", described(&route, pod)?),
                 None => "nowhere".to_owned(),
             };
-            let to = way.to;
-            first = first.or(Some(format!(
-                "in the sandbox packets to {to} do not go through {POD_GATEWAY} but {goes}"
-            )));
+            let (to, gateway) = (way.to, wiring.gateway());
+            first = first
+                .or(Some(format!("in the sandbox packets to {to} do not go through {gateway} but {goes}")));
         }
         wrong.extend(first);
     }

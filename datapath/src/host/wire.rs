@@ -8,14 +8,17 @@
 //!     rule   1536  from podIP lookup ENI's table      neigh  169.254.1.1 -> host end's MAC, permanent
 //! ```
 //!
+//! A pod with an IPv6 address has the same of that family: its gateway is fe80::1, and the host knows its MAC beforehand too, since
+//! the first question for it would wait until the host end's own address can be used.
+//!
 //! In two halves: [`prepare`] makes all that there can be while the links are down, [`finish`] lets packets through. In
 //! between there is the place for what must be in force before the first packet.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWired, PodWiring, priority};
+use holdfast_model::host::{MAIN_TABLE, PROTOCOL, PodWired, PodWiring, priority};
+use holdfast_model::pool::Family;
 use holdfast_ports::host::HostFault;
 use holdfast_ports::netns::Netns;
 use ipnet::IpNet;
@@ -28,6 +31,8 @@ use crate::netlink::{
     Address, Change, Link, LinkRef, LinkSettings, Neighbour, NetlinkError, Route, Rule, Socket, Veth, VethEnd,
 };
 use crate::sysctl::Sysctl;
+
+mod ipv6;
 
 /// Made by whoever set the namespace up (`RTPROT_BOOT`).
 const BOOT: u8 = 3;
@@ -43,12 +48,6 @@ pub(crate) fn wire(
     netns: &Netns,
     interrupt: Option<&Interrupt>,
 ) -> Result<PodWired, HostFault> {
-    if wiring.address.is_ipv6() {
-        return Err(HostFault::Refused {
-            step: format!("wire {}", wiring.address),
-            cause: "IPv6 pods are not supported yet".to_owned(),
-        });
-    }
     let mut prepared = prepare(worker, removals, wiring, netns, interrupt)?;
     let finished = finish(worker, &mut prepared, wiring, interrupt);
     finished.inspect_err(|_fault| undo(&mut worker.socket, removals, wiring, &prepared.link))
@@ -76,7 +75,7 @@ fn prepare<'n>(
     let link = create(&mut worker.socket, &mut pod.socket, removals, wiring, netns)?;
     let name = |worker: &mut Worker| {
         step(interrupt, Step::Prepare)?;
-        ipv6_settings(&worker.sysctl, &link)?;
+        ipv6_settings(&worker.sysctl, &link, wiring.family())?;
         let settings = LinkSettings {
             alias: Some(wiring.alias.as_str().to_owned()),
             rp_filter: Some(u32::from(PodWiring::RP_FILTER)),
@@ -110,8 +109,16 @@ fn finish(
     put(&mut worker.socket, &[up, Change::AddRoute(route)])?;
     step(interrupt, Step::PodSide)?;
     pod_side(pod, wiring, link)?;
+    if wiring.family() == Family::V6 {
+        ipv6::settle(pod, wiring, link)?;
+    }
     step(interrupt, Step::ReadBack)?;
-    read_back(&mut worker.socket, pod, wiring)
+    let wired = read_back(&mut worker.socket, pod, wiring)?;
+    if wiring.family() == Family::V6 {
+        let known = Neighbour::permanent(wired.host_ifindex, wiring.address, wired.pod_mac);
+        put(&mut worker.socket, &[Change::PutNeighbour(known)])?;
+    }
+    Ok(wired)
 }
 
 /// Puts the host's side of a wired pod right: whatever of its link, its route and its rules was changed or taken away.
@@ -122,6 +129,9 @@ pub(crate) fn mend(worker: &mut Worker, wiring: &PodWiring) -> Result<(), HostFa
     let Some(link) = link.filter(|link| link.alias.as_deref() == Some(wiring.alias.as_str())) else {
         return Ok(());
     };
+    if wiring.family() == Family::V6 {
+        ipv6_settings(&worker.sysctl, &link, Family::V6)?;
+    }
     let rp_filter = u32::from(PodWiring::RP_FILTER);
     let settings = LinkSettings {
         up: (!link.up).then_some(true),
@@ -211,8 +221,15 @@ fn create(
 ///
 /// Written only where the kernel told otherwise as the link was made: looking at each file costs more than a route,
 /// and writing `forwarding` spins for the rtnl lock, which while many pods start costs ten times the rest.
-fn ipv6_settings(sysctl: &Sysctl, link: &Link) -> Result<(), HostFault> {
-    let Some(now) = link.ipv6.filter(|now| now.disable_ipv6 == 0) else { return Ok(()) };
+///
+/// A pod with an IPv6 address needs IPv6 on its link, whatever new links begin with.
+fn ipv6_settings(sysctl: &Sysctl, link: &Link, family: Family) -> Result<(), HostFault> {
+    let Some(now) = link.ipv6.filter(|now| now.disable_ipv6 == 0 || family == Family::V6) else {
+        return Ok(());
+    };
+    if now.disable_ipv6 != 0 {
+        sysctl.set(&format!("ipv6/conf/{}/disable_ipv6", link.name), "0")?;
+    }
     let settings = [
         ("accept_ra", now.accept_ra, 0),
         ("accept_redirects", now.accept_redirects, 1),
@@ -230,16 +247,17 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), Hos
     let index = link.peer_index.ok_or_else(|| {
         HostFault::ReadBack(format!("the kernel does not name the other end of {}", wiring.host_veth))
     })?;
-    let address = Address::new(index, IpNet::from(wiring.address));
+    // Nobody else is on the link, so nobody is asked whether he has it.
+    let no_dad = wiring.family() == Family::V6;
+    let address = Address { no_dad, ..Address::new(index, IpNet::from(wiring.address)) };
     // No protocol number of ours: what is in a sandbox is the pod's.
-    let [to_gateway, default] =
-        PodWiring::sandbox_routes(index).map(|route| translate::route(&route).by(BOOT));
+    let [to_gateway, default] = wiring.sandbox_routes(index).map(|route| translate::route(&route).by(BOOT));
     let changes = [
         Change::SetLink(LinkRef::Index(index), LinkSettings::up()),
         Change::AddAddress(address),
         Change::AddRoute(to_gateway),
         Change::AddRoute(default),
-        Change::PutNeighbour(Neighbour::permanent(index, IpAddr::V4(POD_GATEWAY), wiring.host_mac)),
+        Change::PutNeighbour(Neighbour::permanent(index, wiring.gateway(), wiring.host_mac)),
     ];
     pod.apply_all(&changes).map_err(|error| match error {
         // Not `Occupied`, which says that nothing was made: by now the host's side stands.
@@ -281,9 +299,10 @@ fn undo(host: &mut Socket, removals: &AtomicU32, wiring: &PodWiring, link: &Link
 /// for links.
 pub(crate) fn unwire(host: &mut Socket, wiring: &PodWiring) -> Result<(), HostFault> {
     let own = Some(IpNet::from(wiring.address));
+    let ipv6 = wiring.family() == Family::V6;
     let rules = [
-        Rule { to: own, protocol: PROTOCOL, ..Rule::new(priority::TO_POD, ANY_TABLE) },
-        Rule { from: own, protocol: PROTOCOL, ..Rule::new(priority::FROM_POD, ANY_TABLE) },
+        Rule { ipv6, to: own, protocol: PROTOCOL, ..Rule::new(priority::TO_POD, ANY_TABLE) },
+        Rule { ipv6, from: own, protocol: PROTOCOL, ..Rule::new(priority::FROM_POD, ANY_TABLE) },
     ];
     let route = Route { link: None, ..Route::on_link(MAIN_TABLE, IpNet::from(wiring.address), 0) };
     let route = Change::DeleteRoute(route.by(PROTOCOL));

@@ -23,12 +23,17 @@ pub struct Address {
     pub scope: AddressScope,
     /// The kernel makes no route to the prefix (`IFA_F_NOPREFIXROUTE`).
     pub no_prefix_route: bool,
+    /// Of IPv6: the kernel does not ask the link whether somebody else has it before it can be used (`IFA_F_NODAD`).
+    pub no_dad: bool,
+    /// Of IPv6, as told: the kernel is asking, or was told that somebody has it, so that it cannot be used.
+    pub unusable: bool,
 }
 
 impl Address {
     /// An address valid everywhere, with a route to its prefix.
     pub fn new(link: u32, net: IpNet) -> Self {
-        Self { link, net, scope: AddressScope::Universe, no_prefix_route: false }
+        let scope = AddressScope::Universe;
+        Self { link, net, scope, no_prefix_route: false, no_dad: false, unusable: false }
     }
 
     pub(super) fn message(&self) -> AddressMessage {
@@ -39,8 +44,11 @@ impl Address {
         message.header.index = self.link;
         message.attributes.push(AddressAttribute::Local(self.net.addr()));
         message.attributes.push(AddressAttribute::Address(self.net.addr()));
-        if self.no_prefix_route {
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Noprefixroute));
+        let flags = [(self.no_prefix_route, AddressFlags::Noprefixroute), (self.no_dad, AddressFlags::Nodad)];
+        let asked = flags.into_iter().filter(|(asked, _)| *asked).map(|(_, flag)| flag);
+        let asked = asked.fold(AddressFlags::empty(), |all, flag| all | flag);
+        if !asked.is_empty() {
+            message.attributes.push(AddressAttribute::Flags(asked));
         }
         message
     }
@@ -66,6 +74,8 @@ impl Address {
             net: prefix(ip, message.header.prefix_len)?,
             scope: message.header.scope,
             no_prefix_route: flags.contains(AddressFlags::Noprefixroute),
+            no_dad: flags.contains(AddressFlags::Nodad),
+            unusable: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
         }))
     }
 }

@@ -5,12 +5,12 @@
 //! listed and those that name one of the addresses are deleted. Of a message one attribute in ten is looked at.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use netlink_packet_core::{DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkPayload, NlaBuffer};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
-use nix::libc::AF_INET;
+use nix::libc::{AF_INET, AF_INET6};
 
 use super::connection::Connection;
 use super::error::NetlinkError;
@@ -30,9 +30,13 @@ const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
+const CTA_IP_V6_SRC: u16 = 3;
+const CTA_IP_V6_DST: u16 = 4;
 
-/// `struct nfgenmsg`: of IPv4.
-const FAMILY: [u8; 4] = [AF_INET as u8, 0, 0, 0];
+/// `struct nfgenmsg`, which names the family.
+type Header = [u8; 4];
+const IPV4: Header = [AF_INET as u8, 0, 0, 0];
+const IPV6: Header = [AF_INET6 as u8, 0, 0, 0];
 /// How often a listing is repeated that changed under it.
 const LISTINGS: usize = 3;
 /// Deletions in one system call. Their error replies, should all fail, must fit the socket's receive queue.
@@ -41,32 +45,35 @@ const BATCH: usize = 64;
 /// A connection, as much of it as says which it is: attributes as the kernel gave them.
 #[derive(Debug, PartialEq, Eq)]
 struct Tracked {
-    names: [Option<Ipv4Addr>; 4],
+    names: [Option<IpAddr>; 4],
     identity: Vec<u8>,
 }
 
 /// Deletes the connections of the calling thread's namespace that name one of these addresses, on either side. Gives their
 /// number.
 pub(crate) fn forget(addresses: &BTreeSet<IpAddr>) -> Result<usize, NetlinkError> {
-    let addresses: BTreeSet<Ipv4Addr> = addresses
-        .iter()
-        .filter_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    if addresses.is_empty() {
-        return Ok(0);
+    let mut forgotten = 0;
+    for header in [IPV4, IPV6] {
+        let of_family = |address: &&IpAddr| address.is_ipv4() == (header == IPV4);
+        let addresses: BTreeSet<IpAddr> = addresses.iter().filter(of_family).copied().collect();
+        if addresses.is_empty() {
+            continue;
+        }
+        let mut kernel = Connection::open(NETLINK_NETFILTER)?;
+        let named = naming(&mut kernel, header, &addresses)?;
+        for some in named.chunks(BATCH) {
+            delete(&mut kernel, header, some)?;
+        }
+        forgotten += named.len();
     }
-    let mut kernel = Connection::open(NETLINK_NETFILTER)?;
-    let named = naming(&mut kernel, &addresses)?;
-    for some in named.chunks(BATCH) {
-        delete(&mut kernel, some)?;
-    }
-    Ok(named.len())
+    Ok(forgotten)
 }
 
-fn naming(kernel: &mut Connection, addresses: &BTreeSet<Ipv4Addr>) -> Result<Vec<Tracked>, NetlinkError> {
+fn naming(
+    kernel: &mut Connection,
+    header: Header,
+    addresses: &BTreeSet<IpAddr>,
+) -> Result<Vec<Tracked>, NetlinkError> {
     const WHAT: &str = "list connections";
     let names_one = |seen: &Tracked| seen.names.iter().flatten().any(|address| addresses.contains(address));
     let decode = |kind, payload: &[u8]| match kind {
@@ -76,7 +83,7 @@ fn naming(kernel: &mut Connection, addresses: &BTreeSet<Ipv4Addr>) -> Result<Vec
     let mut latest = Vec::new();
     for _ in 0..LISTINGS {
         let mut listing = Listing::new(&decode);
-        let request = Message::raw(CT_GET, FAMILY.to_vec(), NLM_F_REQUEST | NLM_F_DUMP);
+        let request = Message::raw(CT_GET, header.to_vec(), NLM_F_REQUEST | NLM_F_DUMP);
         kernel.converse(&|| WHAT.to_owned(), vec![request], |_, heard| listing.hear(heard))?;
         match listing.ended(WHAT)? {
             Ok(whole) => return Ok(whole.list),
@@ -87,11 +94,11 @@ fn naming(kernel: &mut Connection, addresses: &BTreeSet<Ipv4Addr>) -> Result<Vec
     Ok(latest)
 }
 
-fn delete(kernel: &mut Connection, some: &[Tracked]) -> Result<(), NetlinkError> {
+fn delete(kernel: &mut Connection, header: Header, some: &[Tracked]) -> Result<(), NetlinkError> {
     const WHAT: &str = "delete connections";
     let requests = some.iter().enumerate().map(|(at, tracked)| {
         let ack = if at + 1 == some.len() { NLM_F_ACK } else { 0 };
-        Message::raw(CT_DELETE, [&FAMILY[..], &tracked.identity].concat(), NLM_F_REQUEST | ack)
+        Message::raw(CT_DELETE, [&header[..], &tracked.identity].concat(), NLM_F_REQUEST | ack)
     });
     let mut failure = None;
     kernel.converse(&|| WHAT.to_owned(), requests.collect(), |_, heard| {
@@ -108,7 +115,7 @@ impl Tracked {
     /// `None` for what has no tuple, which no connection lacks.
     fn read(payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         let (mut names, mut identity, mut has_tuple) = ([None; 4], Vec::new(), false);
-        for told in attributes(payload, FAMILY.len()) {
+        for told in attributes(payload, IPV4.len()) {
             let told = told?;
             if let Some(at) = match told.kind() {
                 CTA_TUPLE_ORIG => Some(0),
@@ -129,7 +136,7 @@ impl Tracked {
 }
 
 /// Of a tuple: the source and the destination.
-fn addresses_of(tuple: &NlaBuffer<&[u8]>) -> Result<[Option<Ipv4Addr>; 2], DecodeError> {
+fn addresses_of(tuple: &NlaBuffer<&[u8]>) -> Result<[Option<IpAddr>; 2], DecodeError> {
     let mut found = [None; 2];
     for part in attributes(tuple.value(), 0) {
         let part = part?;
@@ -138,10 +145,13 @@ fn addresses_of(tuple: &NlaBuffer<&[u8]>) -> Result<[Option<Ipv4Addr>; 2], Decod
         }
         for address in attributes(part.value(), 0) {
             let address = address?;
-            let four = <[u8; 4]>::try_from(address.value()).ok().map(Ipv4Addr::from);
+            let four = || <[u8; 4]>::try_from(address.value()).ok().map(IpAddr::from);
+            let six = || <[u8; 16]>::try_from(address.value()).ok().map(IpAddr::from);
             match address.kind() {
-                CTA_IP_V4_SRC => found[0] = four,
-                CTA_IP_V4_DST => found[1] = four,
+                CTA_IP_V4_SRC => found[0] = four(),
+                CTA_IP_V4_DST => found[1] = four(),
+                CTA_IP_V6_SRC => found[0] = six(),
+                CTA_IP_V6_DST => found[1] = six(),
                 _ => {}
             }
         }
@@ -170,18 +180,18 @@ mod tests {
         let original = tuple(CTA_TUPLE_ORIG, [10, 0, 0, 5], [203, 0, 113, 1]);
         let reply = tuple(CTA_TUPLE_REPLY, [203, 0, 113, 1], [10, 0, 0, 10]);
         let (id, other) = (attribute(CTA_ID, &[1, 2, 3, 4]), attribute(3, &[9; 5]));
-        let told = [&FAMILY[..], &original, &reply, &other, &id].concat();
+        let told = [&IPV4[..], &original, &reply, &other, &id].concat();
         let read = Tracked::read(&told).unwrap().unwrap();
         let names = [[10, 0, 0, 5], [203, 0, 113, 1], [203, 0, 113, 1], [10, 0, 0, 10]];
-        assert_eq!(read.names, names.map(|name| Some(Ipv4Addr::from(name))));
+        assert_eq!(read.names, names.map(|name| Some(IpAddr::from(name))));
         assert_eq!(read.identity, [original, id].concat());
-        assert_eq!(Tracked::read(&[&FAMILY[..], &reply].concat()).unwrap(), None);
+        assert_eq!(Tracked::read(&[&IPV4[..], &reply].concat()).unwrap(), None);
     }
 
     #[test]
     fn lengths_that_lie_are_an_error() {
         for bytes in [&[200, 0, 1, 0, 1][..], &[3, 0, 1, 0], &[0, 0, 0, 0]] {
-            assert!(Tracked::read(&[&FAMILY[..], bytes].concat()).is_err(), "{bytes:?}");
+            assert!(Tracked::read(&[&IPV4[..], bytes].concat()).is_err(), "{bytes:?}");
         }
     }
 }

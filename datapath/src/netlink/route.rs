@@ -29,6 +29,9 @@ const READ: [u16; 6] = [RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC
 /// Of a route's metrics: the MTU.
 const RTAX_MTU: u16 = 2;
 
+/// What the kernel gives an IPv6 route that was asked for with none (`IP6_RT_PRIO_USER`).
+const IPV6_METRIC: u32 = 1024;
+
 /// A route with at most one next hop. Of a multipath route, `via` and `link` are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -50,7 +53,7 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// The gateway is taken to be on the link although no route says so.
     pub onlink: bool,
-    /// Among equal destinations the lowest wins.
+    /// Among equal destinations the lowest wins; none is what the kernel takes then.
     pub metric: Option<u32>,
     /// The MTU that packets over it are held to, if it has one of its own.
     pub mtu: Option<u32>,
@@ -161,7 +164,10 @@ impl Route {
                 }
                 RouteAttribute::Oif(link) => route.link = Some(link),
                 RouteAttribute::Gateway(via) => route.via = ip(&via),
-                RouteAttribute::Priority(metric) => route.metric = Some(metric),
+                RouteAttribute::Priority(metric) => {
+                    route.metric =
+                        Some(metric).filter(|metric| family == AddressFamily::Inet || *metric != IPV6_METRIC);
+                }
                 RouteAttribute::PrefSource(source) => route.source = ip(&source),
                 RouteAttribute::Table(table) => route.table = table,
                 _ => {}
@@ -238,7 +244,10 @@ impl Lookup {
         message.header.address_family = family(to);
         message.header.destination_prefix_length = full(to);
         message.header.source_prefix_length = self.from.map_or(0, full);
-        message.header.flags = RouteFlags::LookupTable;
+        // IPv6 names the table unasked, and refuses to be asked.
+        if to.is_ipv4() {
+            message.header.flags = RouteFlags::LookupTable;
+        }
         let attributes = [
             Some(RouteAttribute::Destination(to.into())),
             self.from.map(|from| RouteAttribute::Source(from.into())),

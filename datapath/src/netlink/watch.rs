@@ -36,6 +36,14 @@ pub enum Group {
     Ipv4Rules,
     /// IPv4 settings of links and of the whole namespace (`net.ipv4.conf.*`): forwarding, reverse path check.
     Ipv4Settings,
+    /// IPv6 addresses.
+    Ipv6Addresses,
+    /// IPv6 routes.
+    Ipv6Routes,
+    /// IPv6 rules.
+    Ipv6Rules,
+    /// IPv6 settings of links and of the whole namespace: forwarding. Of others the kernel does not tell.
+    Ipv6Settings,
     /// Tables, chains and rules of nf_tables.
     NfTables,
 }
@@ -50,6 +58,10 @@ impl Group {
             Self::Ipv4Routes => routing(MulticastGroup::Ipv4Route),
             Self::Ipv4Rules => routing(MulticastGroup::Ipv4Rule),
             Self::Ipv4Settings => routing(MulticastGroup::Ipv4Netconf),
+            Self::Ipv6Addresses => routing(MulticastGroup::Ipv6Ifaddr),
+            Self::Ipv6Routes => routing(MulticastGroup::Ipv6Route),
+            Self::Ipv6Rules => routing(MulticastGroup::Ipv6Rule),
+            Self::Ipv6Settings => routing(MulticastGroup::Ipv6Netconf),
             Self::NfTables => (NETLINK_NETFILTER, NFTABLES),
         }
     }
@@ -159,6 +171,36 @@ impl<'a> Notice<'a> {
         let told = attributes(self.payload, HEADER).map_while(Result::ok);
         let ours = told.filter(|told| matches!(told.kind(), FORWARDING | RP_FILTER)).count();
         Some(self.kind == libc::RTM_NEWNETCONF && ours == 1)
+    }
+
+    /// Of a notification about IPv6: whether it may be of concern. `None` when it is about something else. Each link that comes or
+    /// goes brings and takes addresses, routes and settings of its own, which the kernel tells as its own doing; what is left are
+    /// routes with this protocol number, default routes, addresses for everybody, rules, and what holds for all links.
+    pub fn concerns_ipv6(&self, protocol: u8) -> Option<bool> {
+        // linux/netconf.h.
+        const IFINDEX: u16 = 1;
+        const FORWARDING: u16 = 2;
+        const ALL_LINKS: i32 = -1;
+        /// `struct netconfmsg`, a byte, padded.
+        const HEADER: usize = 4;
+        let at = |place: usize| self.payload.get(place).copied();
+        if at(0).map(i32::from) != Some(libc::AF_INET6) {
+            return None;
+        }
+        match self.kind {
+            // `struct rtmsg`: the destination's length second, the protocol sixth.
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Some(at(5) == Some(protocol) || at(1) == Some(0)),
+            // `struct ifaddrmsg`: the scope fourth.
+            libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(at(3) == Some(libc::RT_SCOPE_UNIVERSE)),
+            libc::RTM_NEWNETCONF | libc::RTM_DELNETCONF => {
+                let told: Vec<_> = attributes(self.payload, HEADER).map_while(Result::ok).collect();
+                let of_all = told
+                    .iter()
+                    .any(|told| told.kind() == IFINDEX && told.value() == ALL_LINKS.to_ne_bytes().as_slice());
+                Some(of_all && told.iter().any(|told| told.kind() == FORWARDING))
+            }
+            _ => None,
+        }
     }
 
     /// The table that an nf_tables notification is about.

@@ -43,6 +43,7 @@ pub fn second_eni() -> EniWiring {
         primary_ipv4: "10.0.1.20".parse().unwrap(),
         subnet_cidr: "10.0.1.0/24".parse().unwrap(),
         mtu: 9001,
+        routes_ipv6: false,
     }
 }
 
@@ -54,6 +55,7 @@ pub fn first_eni() -> EniWiring {
         primary_ipv4: "10.0.0.10".parse().unwrap(),
         subnet_cidr: "10.0.0.0/24".parse().unwrap(),
         mtu: 9001,
+        routes_ipv6: false,
     }
 }
 

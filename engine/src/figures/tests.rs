@@ -63,7 +63,7 @@ async fn each_address_is_in_one_state_and_none_is_left_out() {
     assert_eq!(figures.prefixes, 1);
     assert_eq!(figures.addresses, BTreeMap::from(expected));
     let there = ledger.blocks_on(&eni.id).filter(|block| block.occupies()).flat_map(Block::addresses).count();
-    assert_eq!(figures.addresses.values().sum::<u32>() as usize, there + 1, "the ENI's own besides");
+    assert_eq!(figures.addresses.values().sum::<u64>() as usize, there + 1, "the ENI's own besides");
     let others = EniRecord { management: Management::Unmanaged, ..eni };
     assert_eq!(EniFigures::of(&others, &ledger, &free, &now()).addresses, BTreeMap::new());
 }
@@ -73,7 +73,7 @@ async fn figures_follow_a_pods_life() {
     let desk = Desk::serving(Config::default()).await;
     let sums = async || {
         let figures = desk.figures().await.unwrap();
-        let of = |state| figures.enis.iter().map(|eni| eni.count(state)).sum::<u32>();
+        let of = |state| figures.enis.iter().map(|eni| eni.count(state)).sum::<u64>();
         [AddressState::Free, AddressState::Leased, AddressState::Cooling].map(of)
     };
     assert_eq!(sums().await, [3, 0, 0]);
@@ -134,4 +134,31 @@ async fn a_disk_that_hangs_is_told() {
     adding.await.unwrap().unwrap_err();
     pass(1).await;
     assert!(desk.figures().await.unwrap().ledger_writable);
+}
+
+/// A /80 is counted whole, and nobody goes through it: each address in one state, as the whole is where none is known of it.
+#[tokio::test(start_paused = true)]
+async fn the_addresses_of_an_ipv6_prefix_are_counted_by_what_is_known_of_a_few() {
+    let desk = Desk::serving(Config::default()).await;
+    let mut ledger = desk.dump().await.unwrap().ledger;
+    let eni = ledger.enis.values().next().unwrap().clone();
+    let before = EniFigures::of(&eni, &ledger, &BTreeSet::new(), &now());
+    let ip = |last: u8| format!("2001:db8::{last}").parse::<IpAddr>().unwrap();
+    let net: IpNet = "2001:db8::/80".parse().unwrap();
+    ledger.apply_all(&[
+        Change::PutBlock(Block::held(net, eni.id.clone(), BootTime(1))),
+        Change::PutUse(ip(1), Use::Leased(sandbox("a"))),
+        Change::PutUse(ip(2), rest(60)),
+        Change::PutUse(ip(3), Use::Suspect(Suspicion::MaybeInUse)),
+    ]);
+    let count = |ledger: &Ledger, free: BTreeSet<IpAddr>| {
+        let figures = EniFigures::of(&eni, ledger, &free, &now());
+        AddressState::ALL.map(|state| figures.count(state) - before.count(state))
+    };
+    let all: u64 = 1 << 48;
+    let [_, free, unready, leased, cooling, quarantined, ..] = count(&ledger, [ip(9)].into());
+    assert_eq!((free, unready, leased, cooling, quarantined), (all - 3, 0, 1, 1, 1));
+    assert_eq!(count(&ledger, BTreeSet::new())[2], all - 3, "none can be leased just now");
+    ledger.apply(&Change::PutUse(ip(0), rest(60)));
+    assert_eq!(count(&ledger, BTreeSet::new())[4], all - 2, "all of it rests");
 }

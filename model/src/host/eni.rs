@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use super::{LinkSeen, Look, Route, Rule, priority};
+use super::{Ipv6Link, LinkSeen, Look, Route, Rule, priority};
 use crate::eni::EniSlot;
 use crate::ids::{EniId, MacAddr};
 
@@ -24,6 +24,9 @@ pub struct EniWiring {
     pub subnet_cidr: Ipv4Net,
     /// MTU of its link.
     pub mtu: u32,
+    /// Whether the node forwards IPv6 for pods behind it, whose way out it hears of on this link: of the primary, where pods have
+    /// IPv6 addresses.
+    pub routes_ipv6: bool,
 }
 
 /// One thing to do so that an ENI is as it should be.
@@ -37,6 +40,12 @@ pub enum EniChange {
     /// for a pod whose rule says that its packets leave by another ENI; on that one, the main table may say so of the
     /// sender. A strict check would drop them.
     LoosenSourceCheck,
+    /// Turn IPv6 on, on all links.
+    TurnIpv6On,
+    /// Hear router advertisements on its link although the node forwards.
+    HearAdvertisements,
+    /// Forward IPv6, which has all links stop hearing them that do not always.
+    ForwardIpv6,
     /// Take an address off its link.
     RemoveAddress(Ipv4Net),
     /// Put its own address on its link, without a route to its subnet.
@@ -87,6 +96,9 @@ impl EniWiring {
         if link.mtu != self.mtu {
             changes.push(EniChange::SetMtu(self.mtu));
         }
+        if self.routes_ipv6 {
+            Self::change_ipv6(link, look, &mut changes);
+        }
         // Of the primary no more is ours; the rest is the host's.
         if self.slot == EniSlot::PRIMARY {
             return changes;
@@ -105,6 +117,20 @@ impl EniWiring {
         };
         changes.extend(look.rules().filter(stale).cloned().map(EniChange::RemoveRule));
         changes
+    }
+
+    /// In the order in which the kernel keeps the way out that it has heard of.
+    fn change_ipv6(link: &LinkSeen, look: &Look<'_>, changes: &mut Vec<EniChange>) {
+        let seen = look.ipv6();
+        if seen.off == Some(true) || link.ipv6.is_none_or(|ipv6| ipv6.off) {
+            changes.push(EniChange::TurnIpv6On);
+        }
+        if link.ipv6.is_none_or(|ipv6| ipv6.accept_ra != Ipv6Link::ALWAYS_HEARS) {
+            changes.push(EniChange::HearAdvertisements);
+        }
+        if seen.forwarding != Some(true) {
+            changes.push(EniChange::ForwardIpv6);
+        }
     }
 
     /// Its own address and no other of the VPC's: secondary addresses are pods', and a host that bears them answers in

@@ -1,13 +1,16 @@
 //! What belongs to a pod in the host's network namespace and in its own, and what of it is not there.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{LinkAlias, LinkSeen, Look, MAIN_TABLE, POD_GATEWAY, PRIMARY_MARK, Route, Rule, priority};
+use super::{
+    Ipv6Link, LinkAlias, LinkSeen, Look, MAIN_TABLE, PRIMARY_MARK, Route, Rule, pod_gateway, priority,
+};
 use crate::ids::MacAddr;
+use crate::pool::Family;
 
 /// A pod's wiring: the veth pair, the addresses, routes, neighbour and rules (reference: vpc-cni 6.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ pub struct PodWiring {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Way {
     /// The destination.
-    pub to: Ipv4Addr,
+    pub to: IpAddr,
     /// Whether they are marked to leave by the primary ENI, as the node.
     pub marked: bool,
     /// Which place it stands for. Of several to one place what takes one and not all is somebody's will about that one: ranges
@@ -71,6 +74,10 @@ pub enum PodDifference {
     LinkMtu(u32),
     /// The pod can send from whatever address: the link has this `rp_filter`.
     SourceUnchecked(u8),
+    /// IPv6 is turned off on the link.
+    Ipv6Off,
+    /// The pod can tell the node where its packets go: the link has this `accept_ra`.
+    HearsAdvertisements(i32),
     /// This route is missing.
     RouteMissing(Route),
     /// This rule is missing.
@@ -104,9 +111,19 @@ impl PodWiring {
         Route::on_link(MAIN_TABLE, IpNet::from(self.address), link_index)
     }
 
+    /// Of which family its address is.
+    pub fn family(&self) -> Family {
+        Family::of(self.address)
+    }
+
+    /// Whom it sends everything to.
+    pub fn gateway(&self) -> IpAddr {
+        pod_gateway(self.family())
+    }
+
     /// The routes inside the sandbox: to the gateway, and through it to everywhere.
-    pub fn sandbox_routes(link_index: u32) -> [Route; 2] {
-        let gateway = IpAddr::V4(POD_GATEWAY);
+    pub fn sandbox_routes(&self, link_index: u32) -> [Route; 2] {
+        let gateway = self.gateway();
         [
             Route::on_link(MAIN_TABLE, IpNet::from(gateway), link_index),
             Route::default_via(MAIN_TABLE, gateway, link_index),
@@ -151,6 +168,15 @@ impl PodWiring {
         if let Some(value) = link.rp_filter.filter(|value| *value != Self::RP_FILTER) {
             differences.push(PodDifference::SourceUnchecked(value));
         }
+        if self.family() == Family::V6 {
+            match link.ipv6 {
+                Some(Ipv6Link { off: false, accept_ra: Ipv6Link::NEVER_HEARS }) => {}
+                Some(Ipv6Link { off: false, accept_ra }) => {
+                    differences.push(PodDifference::HearsAdvertisements(accept_ra));
+                }
+                Some(Ipv6Link { off: true, .. }) | None => differences.push(PodDifference::Ipv6Off),
+            }
+        }
     }
 
     /// A difference in words.
@@ -165,6 +191,10 @@ impl PodWiring {
             }
             PodDifference::SourceUnchecked(value) => {
                 format!("host link {name} has rp_filter {value} instead of {}", Self::RP_FILTER)
+            }
+            PodDifference::Ipv6Off => format!("IPv6 is off on host link {name}"),
+            PodDifference::HearsAdvertisements(value) => {
+                format!("host link {name} has accept_ra {value} instead of {}", Ipv6Link::NEVER_HEARS)
             }
             PodDifference::RouteMissing(route) => format!("{route} is missing"),
             PodDifference::RuleMissing(rule) => format!("{rule} is missing"),

@@ -4,12 +4,12 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::BuildHasherDefault;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::{LinkAlias, MAIN_TABLE, PodWiring};
+use super::{Ipv6Link, Ipv6Seen, LinkAlias, MAIN_TABLE, PodWiring};
 use crate::ids::MacAddr;
 
 /// What a complete read of the host's network namespace showed.
@@ -32,6 +32,8 @@ pub struct HostObserved {
     pub forward_drops: Option<Vec<String>>,
     /// How strictly the sources of packets are checked on all links at least (`net.ipv4.conf.all.rp_filter`).
     pub rp_filter: u8,
+    /// The same of IPv6, as far as there is any.
+    pub ipv6: Ipv6Seen,
 }
 
 /// A link, as read.
@@ -63,6 +65,10 @@ pub struct LinkSeen {
     pub rp_filter: Option<u8>,
     /// Our alias, if it carries one.
     pub alias: Option<LinkAlias>,
+    /// What IPv6 does on it; `None`: nothing.
+    pub ipv6: Option<Ipv6Link>,
+    /// IPv6 addresses on it, but for those that are the link's own affair.
+    pub ipv6_addresses: Vec<Ipv6Addr>,
     /// IPv4 addresses on it.
     pub addresses: Vec<Ipv4Net>,
     /// The main table's routes to a subnet over it that came with an address of its, as they do when it is added in the
@@ -163,7 +169,10 @@ impl Route {
 
     /// To everywhere, through a gateway.
     pub fn default_via(table: u32, gateway: IpAddr, link_index: u32) -> Self {
-        let everywhere = IpNet::V4(Ipv4Net::default());
+        let everywhere = match gateway {
+            IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
+            IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
+        };
         Self { via: Some(gateway), ..Self::on_link(table, everywhere, link_index) }
     }
 
@@ -292,6 +301,11 @@ impl<'o> Look<'o> {
     /// Our routes, as they were listed.
     pub fn routes(&self) -> impl Iterator<Item = &'o Route> + use<'o> {
         self.observed.routes.iter()
+    }
+
+    /// What IPv6 does in the whole namespace.
+    pub fn ipv6(&self) -> Ipv6Seen {
+        self.observed.ipv6
     }
 
     /// Whether the kernel drops what comes in by the link from where its answer would leave by another.

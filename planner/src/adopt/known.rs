@@ -1,6 +1,6 @@
 //! ENIs that the ledger has.
 
-use holdfast_model::block::BlockState;
+use holdfast_model::block::{Ask, BlockState, Unit};
 use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, Management};
 
@@ -199,6 +199,14 @@ impl Merge<'_> {
         for mut intent in draft.intents_on(&record.id) {
             let id = intent.id;
             match &mut intent.change {
+                // Or there would be two, and none is given back: a view may be older than what it was asked of.
+                CloudChange::Assign { ask: Ask { unit: Unit::Ipv6Prefix, .. }, .. } => {
+                    let is_one = |net: ipnet::IpNet| net.addr().is_ipv6();
+                    let there = view.is_some_and(|view| view.blocks().any(is_one));
+                    if there || others || self.proves_absence(record).is_some() {
+                        draft.drop_intent(id);
+                    }
+                }
                 // Whatever came of it is in the read; groups that it still lacks are set anew.
                 CloudChange::AttachEni { .. }
                 | CloudChange::Assign { .. }

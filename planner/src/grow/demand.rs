@@ -30,6 +30,7 @@ impl Demand {
     pub(super) fn of(&self, observed: &Observed, subnet: &SubnetId, now: &Now) -> Result<Ask, Refusal> {
         match (self.unit, without_prefixes(observed, subnet, now)) {
             (Unit::Address, _) => Ok(Ask::addresses(self.short)),
+            (Unit::Ipv6Prefix, _) => Ok(Ask::ipv6_prefixes(self.short)),
             (Unit::Prefix, None) => {
                 Ok(Ask::prefixes(self.short.min(observed.fits.most_prefixes(subnet, now))))
             }

@@ -374,10 +374,11 @@ fn a_prefix_that_others_took_or_gave_is_a_difference() {
     assert_eq!(differs(&toy, &toy.cloud.shown_prefixes()), None);
     assert_eq!(differs(&toy, &BTreeMap::new()), None, "nobody asked");
     let another = "10.0.77.16/28".parse().unwrap();
-    let mac = toy.ledger.enis[&primary].mac;
+    let mac = (toy.ledger.enis[&primary].mac, Family::V4);
+    let primary = (primary, Family::V4);
     for change in [
-        |prefixes: &mut BTreeSet<Ipv4Net>, another| assert!(prefixes.insert(another)),
-        |prefixes: &mut BTreeSet<Ipv4Net>, _| assert!(prefixes.pop_last().is_some()),
+        |prefixes: &mut BTreeSet<IpNet>, another| assert!(prefixes.insert(another)),
+        |prefixes: &mut BTreeSet<IpNet>, _| assert!(prefixes.pop_last().is_some()),
     ] {
         let mut prefixes = toy.cloud.shown_prefixes();
         change(prefixes.get_mut(&mac).unwrap(), another);

@@ -139,7 +139,9 @@ fn is_bonded(link: &LinkSeen, observed: &HostObserved) -> bool {
 
 /// The addresses that the host itself bears, and on which link.
 pub(crate) fn borne(observed: &HostObserved) -> BTreeMap<IpAddr, &LinkSeen> {
-    let of_link =
-        |link: &'_ LinkSeen| link.addresses.iter().map(|net| IpAddr::V4(net.addr())).collect::<Vec<_>>();
+    let of_link = |link: &'_ LinkSeen| {
+        let of_ipv4 = link.addresses.iter().map(|net| IpAddr::V4(net.addr()));
+        of_ipv4.chain(link.ipv6_addresses.iter().copied().map(IpAddr::V6)).collect::<Vec<_>>()
+    };
     observed.links.iter().flat_map(|link| of_link(link).into_iter().map(move |ip| (ip, link))).collect()
 }

@@ -4,7 +4,7 @@
 //! that an earlier call was carried out, or one was not answered, an unassignment and a detachment stay open until a read
 //! has told what became of them. A call that never left proves nothing.
 
-use holdfast_model::block::{Block, BlockState, Unit};
+use holdfast_model::block::{Ask, Block, BlockState, Unit};
 use holdfast_model::cloud::{CloudAnswer, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, EniSlot, EniSource, Management};
 use holdfast_model::ids::{EniId, IntentId, SubnetId};
@@ -94,6 +94,8 @@ pub fn settle(ledger: &Ledger, id: IntentId, outcome: &Outcome, now: &Now) -> Se
 /// How many of an ENI's slots a change fills, and of which ENI, if there is one yet.
 fn asked_for(change: &CloudChange) -> Option<(Option<EniId>, u32)> {
     match change {
+        // Of IPv6 there is one to ask for, and the room is another one.
+        CloudChange::Assign { ask: Ask { unit: Unit::Ipv6Prefix, .. }, .. } => None,
         CloudChange::Assign { eni, ask } => Some((Some(eni.clone()), ask.count)),
         CloudChange::CreateEni { ask, .. } => Some((None, ask.count)),
         _ => None,

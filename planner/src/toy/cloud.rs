@@ -1,7 +1,7 @@
 //! EC2, as far as the pool needs it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use holdfast_model::block::{Ask, Unit};
 use holdfast_model::cloud::{
@@ -12,7 +12,8 @@ use holdfast_model::ids::{AttachmentId, ClientToken, EniId, InstanceId, MacAddr,
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::subnet::SubnetView;
 
-use ipnet::{IpNet, Ipv4AddrRange, Ipv4Net};
+use holdfast_model::pool::Family;
+use ipnet::{IpNet, Ipv4AddrRange, Ipv4Net, Ipv6Net};
 
 use super::subnet::ToySubnet;
 use crate::Fault;
@@ -26,6 +27,7 @@ pub(crate) struct ToyEni {
     pub(crate) primary: Ipv4Addr,
     pub(crate) secondary: BTreeSet<IpAddr>,
     pub(crate) prefixes: BTreeSet<Ipv4Net>,
+    pub(crate) ipv6_prefixes: BTreeSet<Ipv6Net>,
     pub(crate) groups: BTreeSet<SecurityGroupId>,
     pub(crate) subnet: SubnetId,
     pub(crate) tags: BTreeMap<String, String>,
@@ -46,6 +48,9 @@ pub(crate) struct ToyCloud {
     pub(crate) own_tags: BTreeMap<String, String>,
     /// Other subnets of its zone.
     pub(crate) others: BTreeMap<SubnetId, ToySubnet>,
+    /// Free /80s.
+    pub(crate) ipv6_free: u32,
+    next_ipv6: u32,
     /// Whether the node's type can do prefixes.
     pub(crate) does_prefixes: bool,
     /// Whether it says what the node's type can carry.
@@ -93,6 +98,8 @@ impl ToyCloud {
             blocks_free: 1000,
             own_tags: BTreeMap::new(),
             others: BTreeMap::new(),
+            ipv6_free: 1000,
+            next_ipv6: 0,
             does_prefixes: true,
             tells_limits: true,
             groups: [SecurityGroupId::new("sg-1")].into(),
@@ -135,6 +142,7 @@ impl ToyCloud {
             primary,
             secondary: BTreeSet::new(),
             prefixes: BTreeSet::new(),
+            ipv6_prefixes: BTreeSet::new(),
             groups: self.groups.clone(),
             subnet: SubnetId::new("subnet-1"),
             tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
@@ -185,7 +193,7 @@ impl ToyCloud {
     fn lacks(ask: Ask) -> Fault {
         match ask.unit {
             Unit::Address => Fault::SubnetFull,
-            Unit::Prefix => Fault::NoFreeBlock,
+            Unit::Prefix | Unit::Ipv6Prefix => Fault::NoFreeBlock,
         }
     }
 
@@ -328,6 +336,7 @@ impl ToyCloud {
                     primary,
                     secondary,
                     prefixes,
+                    ipv6_prefixes: BTreeSet::new(),
                     groups: security_groups.iter().cloned().collect(),
                     subnet: subnet.clone(),
                     tags: tags.clone(),
@@ -373,6 +382,9 @@ impl ToyCloud {
                 Ok(CloudAnswer::Done)
             }
             CloudChange::Assign { eni, ask } => {
+                if ask.unit == Unit::Ipv6Prefix {
+                    return self.give_ipv6(eni, ask.count);
+                }
                 let found = self.enis.get(eni).ok_or(Fault::NotFound)?;
                 let held = found.secondary.len() + found.prefixes.len();
                 let takes = self.takes.get(eni).copied().unwrap_or(per_eni);
@@ -484,8 +496,28 @@ impl ToyCloud {
     }
 
     /// As the metadata service shows them.
-    pub(crate) fn shown_prefixes(&self) -> BTreeMap<MacAddr, BTreeSet<Ipv4Net>> {
-        self.attached().map(|eni| (eni.mac, eni.prefixes.clone())).collect()
+    pub(crate) fn shown_prefixes(&self) -> BTreeMap<(MacAddr, Family), BTreeSet<IpNet>> {
+        let of = |eni: &ToyEni, family| {
+            let shown = eni.nets().filter(|net| Family::of(net.addr()) == family).collect();
+            ((eni.mac, family), shown)
+        };
+        self.attached().flat_map(|eni| Family::ALL.map(|family| of(eni, family))).collect()
+    }
+
+    fn give_ipv6(&mut self, eni: &EniId, count: u32) -> Result<CloudAnswer, Fault> {
+        let most = self.limits.ipv6_per_eni.unwrap_or(0) as usize;
+        let found = self.enis.get_mut(eni).ok_or(Fault::NotFound)?;
+        if found.ipv6_prefixes.len() + count as usize > most {
+            return Err(Fault::AddressLimit);
+        }
+        if self.ipv6_free < count {
+            return Err(Fault::NoFreeBlock);
+        }
+        self.ipv6_free -= count;
+        let given: Vec<Ipv6Net> = (0..count).map(|number| ipv6_prefix(self.next_ipv6 + number)).collect();
+        self.next_ipv6 += count;
+        found.ipv6_prefixes.extend(&given);
+        Ok(CloudAnswer::Assigned(given.into_iter().map(IpNet::V6).collect()))
     }
 
     pub(crate) fn is_attached(&self, id: &EniId) -> bool {
@@ -504,6 +536,21 @@ impl ToyCloud {
     }
 }
 
+/// The nth /80 that the toy gives.
+pub(crate) fn ipv6_prefix(nth: u32) -> Ipv6Net {
+    let [_, _, high, low] = nth.to_be_bytes();
+    let bits = u16::from_be_bytes([high, low]);
+    Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, bits, 0, 0, 0), 80)
+}
+
+impl ToyEni {
+    /// Its delegated prefixes.
+    pub(crate) fn nets(&self) -> impl Iterator<Item = IpNet> {
+        let of_ipv6 = self.ipv6_prefixes.iter().copied().map(IpNet::V6);
+        self.prefixes.iter().copied().map(IpNet::V4).chain(of_ipv6)
+    }
+}
+
 pub(crate) fn view(id: &EniId, eni: &ToyEni) -> EniView {
     EniView {
         id: id.clone(),
@@ -513,7 +560,7 @@ pub(crate) fn view(id: &EniId, eni: &ToyEni) -> EniView {
         security_groups: eni.groups.clone(),
         primary_ipv4: Some(eni.primary),
         secondary: eni.secondary.iter().copied().collect(),
-        prefixes: eni.prefixes.iter().copied().collect(),
+        prefixes: eni.nets().collect(),
         tags: eni.tags.clone(),
         attachment: eni.attachment.clone(),
     }

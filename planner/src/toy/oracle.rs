@@ -2,6 +2,7 @@
 
 mod custom;
 mod discovery;
+mod ipv6;
 mod prefix;
 
 use std::time::Duration;

@@ -103,7 +103,7 @@ fn thaw_change(frozen: v4::CloudChange) -> Result<CloudChange, BadRecord> {
             attachment: AttachmentId::new(attachment),
         },
         v4::CloudChange::Assign { eni, ask } => {
-            CloudChange::Assign { eni: EniId::new(eni), ask: thaw_ask(&ask) }
+            CloudChange::Assign { eni: EniId::new(eni), ask: thaw_assigned(&ask) }
         }
         v4::CloudChange::Unassign { eni, nets } => CloudChange::Unassign {
             eni: EniId::new(eni),
@@ -120,20 +120,30 @@ fn thaw_change(frozen: v4::CloudChange) -> Result<CloudChange, BadRecord> {
     })
 }
 
+/// The shape has no word for an IPv6 prefix. Of these there is never more than one to ask for, and nobody assigns no prefix at
+/// all (an ENI may be made with none); so that, assigned, stands for one of IPv6. A program that does not know this would ask EC2
+/// for none, and be refused.
 fn freeze_ask(ask: Ask) -> v4::Ask {
-    let unit = match ask.unit {
-        Unit::Address => v4::Unit::Address,
-        Unit::Prefix => v4::Unit::Prefix,
+    let (unit, count) = match ask.unit {
+        Unit::Address => (v4::Unit::Address, ask.count),
+        Unit::Prefix => (v4::Unit::Prefix, ask.count),
+        Unit::Ipv6Prefix => (v4::Unit::Prefix, 0),
     };
-    v4::Ask { unit, count: ask.count }
+    v4::Ask { unit, count }
 }
 
 fn thaw_ask(frozen: &v4::Ask) -> Ask {
-    let unit = match frozen.unit {
-        v4::Unit::Address => Unit::Address,
-        v4::Unit::Prefix => Unit::Prefix,
-    };
-    Ask { unit, count: frozen.count }
+    match frozen.unit {
+        v4::Unit::Address => Ask::addresses(frozen.count),
+        v4::Unit::Prefix => Ask::prefixes(frozen.count),
+    }
+}
+
+fn thaw_assigned(frozen: &v4::Ask) -> Ask {
+    match (&frozen.unit, frozen.count) {
+        (v4::Unit::Prefix, 0) => Ask::ipv6_prefixes(1),
+        _ => thaw_ask(frozen),
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +159,7 @@ mod tests {
             CloudChange::SetSecurityGroups { eni: eni.clone(), groups },
             CloudChange::Assign { eni: eni.clone(), ask: Ask::prefixes(3) },
             CloudChange::Assign { eni: eni.clone(), ask: Ask::addresses(3) },
+            CloudChange::Assign { eni: eni.clone(), ask: Ask::ipv6_prefixes(1) },
             CloudChange::Unassign { eni, nets: nets.into() },
         ] {
             assert_eq!(thaw_change(freeze_change(&change)).unwrap(), change);

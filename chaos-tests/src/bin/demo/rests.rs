@@ -1,7 +1,7 @@
 //! How long addresses rest, by what the runtime itself asked for and was told.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use anyhow::ensure;
 pub(crate) struct Rests {
     rest: Duration,
     /// When the DEL of the last pod of each was asked for: its rest began then at the earliest.
-    freed: Mutex<BTreeMap<Ipv4Addr, Instant>>,
+    freed: Mutex<BTreeMap<IpAddr, Instant>>,
 }
 
 impl Rests {
@@ -22,13 +22,13 @@ impl Rests {
     }
 
     /// A DEL is asked for, of a pod with this address.
-    pub(crate) fn begins(&self, address: Ipv4Addr) {
+    pub(crate) fn begins(&self, address: IpAddr) {
         let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
         freed.insert(address, Instant::now());
     }
 
     /// An ADD was answered with this address.
-    pub(crate) fn ends(&self, address: Ipv4Addr) -> anyhow::Result<()> {
+    pub(crate) fn ends(&self, address: IpAddr) -> anyhow::Result<()> {
         let freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
         let Some(rested) = freed.map(|freed| freed.elapsed()) else { return Ok(()) };
         ensure!(

@@ -28,9 +28,6 @@ use crate::summary::Summary;
 /// How many scenes there are.
 pub(crate) const STEPS: usize = 10;
 
-/// Two m5.large nodes in two subnets.
-const SCENARIO: &str = include_str!("../../../../sim/scenarios/two-nodes.toml");
-
 /// Pods that a runtime starts at once on one node.
 const AT_ONCE: usize = 4;
 
@@ -79,7 +76,7 @@ fn perform(
     check::tell_apart(report, stage)?;
 
     report.step("Packets");
-    packets::flow(report, stage, arguments.mode.enis(), summary)?;
+    packets::flow(report, stage, arguments.mode, summary)?;
     if arguments.mode == Mode::Custom {
         eni_configs::hold(report, stage)?;
     }
@@ -91,22 +88,31 @@ fn perform(
     report.step("DEL while no daemon runs");
     crash::delete_unheard(report, stage, DELETED_UNHEARD, summary)?;
 
-    report.step("A full node gives no address before it has rested");
-    rest::wait_for_one(report, stage, arguments.mode.room(), summary)?;
+    if let Some(room) = arguments.mode.room() {
+        report.step("A full node gives no address before it has rested");
+        rest::wait_for_one(report, stage, room, summary)?;
+    } else {
+        report.step("A freed address comes back last");
+        rest::comes_back_last(report, stage, summary)?;
+    }
 
     report.step("What the daemon believes, EC2 and the kernel agree");
     truth::agree(report, stage)
 }
 
 fn raise(report: &mut Report, mode: Mode) -> anyhow::Result<Stage> {
-    let rig = Rig::up(&format!("{SCENARIO}{}", mode.subnets()))?;
+    let rig = Rig::up(&format!("{}{}", mode.scenario(), mode.subnets()))?;
     report.held("EC2, IMDS, a router that forwards only what EC2 shows, an internet host");
     let mut places = Vec::new();
     for name in rig.node_names().map(str::to_owned).collect::<Vec<_>>() {
         let node = rig.node(&name)?;
         report.note(&format!("{name}: m5.large, {}, {}", node.instance(), node.address()?));
         let rests = Rests::of(COOLDOWN);
-        places.push(Place { pods: Vec::new(), rests, watched: Watched::before(&node)?, node });
+        let mut watched = Watched::before(&node)?;
+        if mode == Mode::Ipv6 {
+            watched.expect_ipv6();
+        }
+        places.push(Place { pods: Vec::new(), rests, watched, node });
     }
     Ok(Stage { places, rig })
 }
@@ -148,10 +154,12 @@ fn start_daemons(
         node.wait_until("ready", |health| health["serving"] == "ready")?;
         let ledger = node.state()?;
         let eni = ledger.enis.len();
+        let listed = ledger.blocks.values().map(|block| block.addresses().count()).sum::<usize>();
+        let prefix = ledger.blocks.values().find(|block| !block.is_listable());
         report.held(&format!(
-            "{} is ready: {} addresses on {eni} ENI{}, each shown by EC2",
+            "{} is ready: {} on {eni} ENI{}, each shown by EC2",
             node.name(),
-            ledger.blocks.values().map(|block| block.addresses().count()).sum::<usize>(),
+            prefix.map_or_else(|| format!("{listed} addresses"), |prefix| prefix.net.to_string()),
             if eni == 1 { "" } else { "s" },
         ));
     }

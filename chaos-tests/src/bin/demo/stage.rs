@@ -1,7 +1,7 @@
 //! What the scenes play on: the box, two nodes, their pods, and a runtime that starts and stops pods as kubelet does.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ const LAST_WORDS: usize = 8;
 /// A pod that has its address and answers questions.
 #[derive(Debug)]
 pub(crate) struct LivePod {
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     /// What its ADD was answered with.
     pub(crate) result: Value,
     /// An earlier sandbox of its name was deleted just before.
@@ -117,7 +117,7 @@ impl Stage {
 
 impl Stage {
     /// The addresses of all pods, each of which must be alone with its own.
-    pub(crate) fn addresses(&self) -> anyhow::Result<BTreeSet<Ipv4Addr>> {
+    pub(crate) fn addresses(&self) -> anyhow::Result<BTreeSet<IpAddr>> {
         let mut seen = BTreeSet::new();
         for pod in self.places.iter().flat_map(|place| &place.pods) {
             ensure!(seen.insert(pod.address), "{} was given to two pods", pod.address);
@@ -197,8 +197,8 @@ fn start_pod(
                 );
                 started.served.push(Instant::now());
                 started.adds.push(took);
-                rests.ends(Runner::address(&result)?)?;
-                let (address, echo) = (Runner::address(&result)?, Echo::serve(pod.netns())?);
+                rests.ends(Runner::ip(&result)?)?;
+                let (address, echo) = (Runner::ip(&result)?, Echo::serve(pod.netns())?);
                 let namesake = !started.refused.is_empty();
                 started.pods.push(LivePod { address, result, namesake, _echo: echo, pod });
                 return Ok(started);

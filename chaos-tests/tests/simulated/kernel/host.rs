@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
-    EniWiring, HostAction, HostObserved, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen, NatWanted, PodWired,
-    PodWiring, Route, Rule, priority,
+    EniWiring, HostAction, HostObserved, Ipv6Link, Ipv6Seen, LinkAlias, LinkSeen, MAIN_TABLE, NatSeen,
+    NatWanted, PodWired, PodWiring, Route, Rule, priority,
 };
 use holdfast_model::sandbox::NetnsRef;
 use holdfast_ports::{HostFault, HostNet, Liveness, Netns};
@@ -53,10 +53,12 @@ impl State {
             return Err(refused(Step::SetUpEni));
         }
         (link.mtu, link.rp_filter) = (wiring.mtu, 2);
+
         if fails == Some(1) {
             return Err(refused(Step::SetUpEni));
         }
         if wiring.slot == EniSlot::PRIMARY {
+            self.forwards_ipv6 |= wiring.routes_ipv6;
             return Ok(());
         }
         link.up = true;
@@ -125,6 +127,8 @@ impl State {
             rp_filter: Some(link.rp_filter),
             alias: link.alias.clone(),
             addresses: link.addresses.clone(),
+            // Advertisements are heard by the node, and never of pods.
+            ipv6: Some(Ipv6Link { accept_ra: if link.netns.is_some() { 0 } else { 2 }, off: false }),
             // Addresses are only ever added without a route.
             ..LinkSeen::default()
         }
@@ -146,6 +150,7 @@ impl State {
             way_out: None,
             forward_drops: None,
             rp_filter: 0,
+            ipv6: Ipv6Seen { forwarding: Some(self.forwards_ipv6), off: Some(false), way_out: None },
         }
     }
 

@@ -89,8 +89,11 @@ impl State {
             kernel.routes.push(Route::on_link(MAIN_TABLE, IpNet::V4(primary.subnet), *index));
             kernel.routes.push(Route::default_via(MAIN_TABLE, gateway, *index));
         }
+        kernel
+            .sysctls
+            .insert("ipv6/conf/all/forwarding".to_owned(), u8::from(self.forwards_ipv6).to_string());
         kernel.rules.extend(self.rules.iter().map(|ours| Rule {
-            ipv6: false,
+            ipv6: [ours.from, ours.to].into_iter().flatten().any(|net| net.addr().is_ipv6()),
             priority: ours.priority,
             from: ours.from,
             to: ours.to,
@@ -99,17 +102,32 @@ impl State {
             others: Vec::new(),
             table: ours.table,
         }));
-        kernel.routes.extend(self.routes.iter().map(|ours| Route {
+        let routes = self.routes.iter().map(|ours| Route {
             table: ours.table,
             to: ours.to,
             via: ours.via,
             link: Some(ours.link_index),
             way: Way::Forward,
-            metric: 0,
+            metric: if ours.to.addr().is_ipv6() { IPV6_METRIC } else { 0 },
             // The daemon's port has no words for what follows.
             source: None,
             others: Vec::new(),
-        }));
+        });
+        let (routes, routes_v6): (Vec<Route>, Vec<Route>) =
+            routes.partition(|route| route.to.addr().is_ipv4());
+        kernel.routes.extend(routes);
+        kernel.routes_v6.extend(routes_v6);
+        // A pod with an IPv6 address is known beforehand by its link.
+        let wired =
+            self.sandboxes.iter().filter_map(|(inode, sandbox)| Some((inode, sandbox.inside.as_ref()?)));
+        for (inode, wiring) in wired.filter(|(_, wiring)| wiring.address.is_ipv6()) {
+            let link = self.links.iter().find(|(_, link)| link.netns == Some(*inode));
+            kernel.neighbours.extend(link.map(|(index, _)| Neighbour {
+                link: *index,
+                address: wiring.address,
+                mac: None,
+            }));
+        }
         kernel
     }
 }
@@ -122,10 +140,16 @@ fn rules_of_every_namespace() -> Vec<Rule> {
     ]
 }
 
+/// What the kernel gives a route of IPv6 that was asked for without one.
+const IPV6_METRIC: u32 = 1024;
+
 /// The number of a pod's link in its own namespace, after its loopback.
 const INSIDE: u32 = 2;
 
 fn inside(wiring: &PodWiring) -> picture::Kernel {
+    if wiring.address.is_ipv6() {
+        return inside_of_ipv6(wiring);
+    }
     let gateway = own(POD_GATEWAY.into());
     picture::Kernel {
         links: vec![picture::Link {
@@ -146,6 +170,23 @@ fn inside(wiring: &PodWiring) -> picture::Kernel {
         ],
         neighbours: vec![Neighbour { link: INSIDE, address: POD_GATEWAY.into(), mac: Some(wiring.host_mac) }],
         ..picture::Kernel::default()
+    }
+}
+
+fn inside_of_ipv6(wiring: &PodWiring) -> picture::Kernel {
+    let of_ipv4 = PodWiring { address: Ipv4Addr::UNSPECIFIED.into(), ..wiring.clone() };
+    let route = |to, via| Route { via, metric: IPV6_METRIC, ..Route::on_link(MAIN_TABLE, to, INSIDE) };
+    let gateway = wiring.gateway();
+    picture::Kernel {
+        addresses: Vec::new(),
+        addresses_v6: vec![Address { link: INSIDE, net: own(wiring.address) }],
+        routes: Vec::new(),
+        routes_v6: vec![
+            route(own(gateway), None),
+            route(IpNet::V6(ipnet::Ipv6Net::default()), Some(gateway)),
+        ],
+        neighbours: vec![Neighbour { link: INSIDE, address: gateway, mac: Some(wiring.host_mac) }],
+        ..inside(&of_ipv4)
     }
 }
 

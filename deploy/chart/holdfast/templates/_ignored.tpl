@@ -17,8 +17,8 @@ that is there was given.
   "init.securityContext" "there is no init container, and nothing is privileged"
   "init.resources" "there is no init container"
   "init.env.DISABLE_TCP_EARLY_DEMUX" "it is for security groups for pods, which this version has not"
-  "init.env.ENABLE_IPv6" "this version serves IPv4; env.ENABLE_IPv6=true is refused"
-  "init.env.ENABLE_V6_EGRESS" "this version serves IPv4"
+  "init.env.ENABLE_IPv6" "env.ENABLE_IPv6 alone counts"
+  "init.env.ENABLE_V6_EGRESS" "this version gives IPv4 pods no way to IPv6 destinations"
   "init.env.HOST_CNI_BIN_PATH" "the chart mounts the folders"
   "nodeAgent.image" $agent
   "nodeAgent.securityContext" $agent
@@ -41,8 +41,8 @@ that is there was given.
   "env.AWS_EXTERNAL_SERVICE_CIDRS" "this version makes no rules for them"
   "env.AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER" "upstream does not look at it any more"
   "env.ENABLE_NFTABLES" "upstream does not look at it any more"
-  "env.ENABLE_V4_EGRESS" "it is for IPv6 clusters"
-  "env.ENABLE_V6_EGRESS" "this version serves IPv4"
+  "env.ENABLE_V4_EGRESS" "this version gives IPv6 pods no way to IPv4 destinations"
+  "env.ENABLE_V6_EGRESS" "this version gives IPv4 pods no way to IPv6 destinations"
   "env.AWS_EC2_ENDPOINT" "the AWS SDK's own AWS_ENDPOINT_URL_EC2 works"
   "env.HTTP_TIMEOUT" "the deadlines are the daemon's own"
   "env.AWS_VPC_K8S_CNI_BACKING_STORE" "the ledger is in /var/lib/holdfast" -}}
@@ -60,14 +60,18 @@ that is there was given.
 
 {{/* Settings with which the daemon does not start. They are rendered all the same: silence would be worse. */}}
 {{- define "holdfast.refusedSettings" -}}
-{{- range $name := list "ENABLE_IPv6" "ENABLE_POD_ENI" "ENABLE_MULTI_NIC" -}}
+{{- range $name := list "ENABLE_POD_ENI" "ENABLE_MULTI_NIC" -}}
 {{- if include "holdfast.on" (index ($.Values.env | default dict) $name) }}
   {{ $name }}
 {{- end -}}
 {{- end -}}
 {{- $v4 := toString (index (.Values.env | default dict) "ENABLE_IPv4") -}}
-{{- if has $v4 (list "0" "f" "F" "FALSE" "false" "False") }}
+{{- $v6 := include "holdfast.on" (index (.Values.env | default dict) "ENABLE_IPv6") -}}
+{{- if and (not $v6) (has $v4 (list "0" "f" "F" "FALSE" "false" "False")) }}
   ENABLE_IPv4
+{{- end -}}
+{{- if and $v6 (or (has $v4 (list "1" "t" "T" "TRUE" "true" "True")) (not (include "holdfast.on" (index (.Values.env | default dict) "ENABLE_PREFIX_DELEGATION")))) }}
+  ENABLE_IPv6
 {{- end -}}
 {{- if eq (lower (toString (index (.Values.env | default dict) "NETWORK_POLICY_ENFORCING_MODE"))) "strict" }}
   NETWORK_POLICY_ENFORCING_MODE

@@ -9,6 +9,32 @@ fn wiring() -> EniWiring {
         primary_ipv4: Ipv4Addr::new(10, 0, 0, 8),
         subnet_cidr: "10.0.0.0/18".parse().unwrap(),
         mtu: 9001,
+        routes_ipv6: false,
+    }
+}
+
+/// As far as the kernel is right, nothing is written: writing has it drop the way out that it has heard of.
+#[test]
+fn a_node_with_ipv6_pods_forwards_and_hears_its_router() {
+    use EniChange::{ForwardIpv6, HearAdvertisements, TurnIpv6On};
+    let primary = EniWiring { slot: EniSlot::PRIMARY, routes_ipv6: true, ..wiring() };
+    let hears = |accept_ra, off| Some(Ipv6Link { accept_ra, off });
+    let all = || vec![TurnIpv6On, HearAdvertisements, ForwardIpv6];
+    for (ipv6, forwarding, off, changes) in [
+        (hears(2, false), Some(true), Some(false), vec![]),
+        (hears(1, false), Some(true), Some(false), vec![HearAdvertisements]),
+        (hears(2, false), Some(false), Some(false), vec![ForwardIpv6]),
+        (hears(2, true), Some(true), Some(false), vec![TurnIpv6On]),
+        (hears(2, false), Some(true), Some(true), vec![TurnIpv6On]),
+        (None, None, None, all()),
+    ] {
+        let mut seen = set_up(&primary);
+        seen.links[0].ipv6 = ipv6;
+        seen.ipv6 = crate::host::Ipv6Seen { forwarding, off, way_out: None };
+        let look = Look::over(&seen);
+        assert_eq!(primary.changes(&seen.links[0], &look), changes, "{ipv6:?} {forwarding:?} {off:?}");
+        let without = EniWiring { routes_ipv6: false, ..primary.clone() };
+        assert_eq!(without.changes(&seen.links[0], &look), [], "of no concern to a node of IPv4");
     }
 }
 

@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::host::{EniLink, HostObserved};
 use crate::sandbox::{SandboxKey, SandboxNames};
@@ -133,7 +135,7 @@ fn a_rule_of_ours_about_the_address_that_the_pod_does_not_have_is_in_the_way() {
 
 #[test]
 fn what_is_marked_leaves_by_the_primary_eni_and_all_else_by_the_pods_own() {
-    let to = Ipv4Addr::new(203, 0, 113, 1);
+    let to = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
     for (marked, mark, table) in [(true, Some(PRIMARY_MARK), MAIN_TABLE), (false, None, 3)] {
         let way = Way { to, marked, place: 0, by: None };
         assert_eq!((way.mark(), way.table(3)), (mark, table));
@@ -168,9 +170,33 @@ fn a_link_is_found_only_when_it_is_the_only_one() {
 
 #[test]
 fn ways_to_one_place_are_together() {
-    let way = |last, place| Way { to: Ipv4Addr::new(10, 0, 0, last), marked: false, place, by: None };
+    let to = |last| IpAddr::from([10, 0, 0, last]);
+    let way = |last, place| Way { to: to(last), marked: false, place, by: None };
     let ways = [way(1, 0), way(2, 0), way(3, 1), way(4, 0)];
-    let told: Vec<Vec<u8>> =
-        places(&ways).map(|place| place.iter().map(|way| way.to.octets()[3]).collect()).collect();
-    assert_eq!(told, [vec![1, 2], vec![3], vec![4]]);
+    let told: Vec<Vec<IpAddr>> =
+        places(&ways).map(|place| place.iter().map(|way| way.to).collect()).collect();
+    assert_eq!(told, [vec![to(1), to(2)], vec![to(3)], vec![to(4)]]);
+}
+
+/// Its rules, routes and gateway are of its family, and so is what is looked at on its link.
+#[test]
+fn a_pod_with_an_ipv6_address_is_wired_by_it() {
+    let pod = PodWiring { address: "2001:db8:0:1:5::7".parse().unwrap(), ..pod(MAIN_TABLE) };
+    let [to_gateway, default] = pod.sandbox_routes(2);
+    assert_eq!(
+        [to_gateway.to_string(), default.to_string()],
+        ["route to fe80::1/128 dev #2", "route to ::/0 via fe80::1 dev #2"]
+    );
+    assert_eq!(pod.rules()[0].to_string(), "rule 512 to 2001:db8:0:1:5::7/128 lookup 254");
+    let hears = |accept_ra, off| Some(Ipv6Link { accept_ra, off });
+    for (ipv6, differences) in [
+        (hears(0, false), vec![]),
+        (hears(1, false), vec![PodDifference::HearsAdvertisements(1)]),
+        (hears(0, true), vec![PodDifference::Ipv6Off]),
+        (None, vec![PodDifference::Ipv6Off]),
+    ] {
+        let mut seen = wired(&pod);
+        seen.links[0].ipv6 = ipv6;
+        assert_eq!(pod.differences(&Look::over(&seen)), differences, "{ipv6:?}");
+    }
 }

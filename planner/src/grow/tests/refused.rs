@@ -5,6 +5,7 @@ use holdfast_model::denial::Denial;
 use holdfast_model::eni::EniKind;
 use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::ledger::Change;
+use holdfast_model::pool::Family;
 use holdfast_model::uses::{Suspicion, Use};
 
 use super::*;
@@ -69,7 +70,7 @@ fn growth_is_held_up_while_a_call_that_brings_addresses_rests_and_while_ec2_is_a
         let at = |instant| {
             let mut now = toy.now.clone();
             now.boottime = instant;
-            held_up(&toy.ledger, &toy.observed, &now).is_some()
+            held_up(Family::V4, &toy.ledger, &toy.observed, &now).is_some()
         };
         let case = format!("{api:?} {scope:?} {fault:?}");
         assert_eq!((at(toy.now.boottime), at(over)), (until, later), "{case}");
@@ -77,7 +78,8 @@ fn growth_is_held_up_while_a_call_that_brings_addresses_rests_and_while_ec2_is_a
         assert_eq!(at(holdfast_model::time::BootTime(forgotten.0 - 1)), later, "{case}");
         assert!(!at(forgotten), "{case}");
     }
-    assert_eq!(held_up(&holdfast_model::ledger::Ledger::default(), &Observed::default(), &now_at(1)), None);
+    let nothing = holdfast_model::ledger::Ledger::default();
+    assert_eq!(held_up(Family::V4, &nothing, &Observed::default(), &now_at(1)), None);
 }
 
 /// A right that is missing, and an EC2 that does not answer, are no reason for an ENI more; an ENI that EC2 refuses to

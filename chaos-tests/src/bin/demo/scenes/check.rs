@@ -27,7 +27,7 @@ pub(super) fn tell_apart(report: &mut Report, stage: &Stage) -> anyhow::Result<(
         let mut failed = 0;
         for pod in first.into_iter().chain(last) {
             let mut socket = netns::socket_in(pod.pod.netns())?;
-            for wound in wounds(&mut socket)? {
+            for wound in wounds(&mut socket, pod.address.is_ipv4())? {
                 socket.apply_all(&wound.inflict).with_context(|| format!("taking {}", wound.what))?;
                 let checked = runner.check(&pod.pod)?;
                 socket.apply_all(&wound.heal).with_context(|| format!("putting back {}", wound.what))?;
@@ -54,15 +54,15 @@ fn well(runner: &holdfast_chaos_tests::cni::Runner, pod: &LivePod) -> anyhow::Re
     checked.with_context(|| format!("CHECK of {}, which is well", pod.address)).map(drop)
 }
 
-fn wounds(socket: &mut Socket) -> anyhow::Result<Vec<Wound>> {
-    let v4 = AddressFamily::Inet;
+fn wounds(socket: &mut Socket, ipv4: bool) -> anyhow::Result<Vec<Wound>> {
+    let family = if ipv4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let link = socket.link(&LinkRef::Name("eth0".to_owned()))?.context("a pod has a link")?.index;
-    let routes = socket.routes(v4, RouteFilter::default())?;
+    let routes = socket.routes(family, RouteFilter::default())?;
     let default = routes
         .into_iter()
         .find(|route| route.kind == RouteType::Unicast && route.to.prefix_len() == 0)
         .context("a pod has a default route")?;
-    let neighbours = socket.neighbours(v4)?;
+    let neighbours = socket.neighbours(family)?;
     let gateway = neighbours
         .into_iter()
         .find(|neighbour| neighbour.link == link && neighbour.state == NeighbourState::Permanent)

@@ -1,14 +1,15 @@
 //! Real packets: everybody to everybody, to the internet, and home by the right ENI.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use holdfast_chaos_tests::packets::{Prober, ask_internet, send_as, sent_by_link, udp_in};
+use holdfast_chaos_tests::packets::{Prober, ask_internet_at, send_as, sent_by_link, udp_of};
 use holdfast_chaos_tests::report::Report;
 use holdfast_datapath::netns;
 
+use crate::mode::Mode;
 use crate::stage::{Place, Stage};
 use crate::summary::Summary;
 
@@ -21,11 +22,10 @@ const EARS: u16 = 4711;
 /// Questions for counting which way they go.
 const QUESTIONS: u64 = 20;
 
-/// `enis` is how many ENIs the pods of a node are on, at least.
 pub(super) fn flow(
     report: &mut Report,
     stage: &Stage,
-    enis: usize,
+    mode: Mode,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
     let addresses = stage.addresses()?;
@@ -35,7 +35,7 @@ pub(super) fn flow(
     for pod in pods() {
         let mut prober = Prober::new(pod.pod.netns())?;
         for other in &addresses {
-            let seen = prober.ask(*other, PATIENCE).with_context(|| format!("from {}", pod.address))?;
+            let seen = prober.ask_ip(*other, PATIENCE).with_context(|| format!("from {}", pod.address))?;
             ensure!(seen == pod.address, "{other} was asked by {} and saw {seen}", pod.address);
             summary.asked += 1;
         }
@@ -46,25 +46,32 @@ pub(super) fn flow(
     ));
 
     for place in &stage.places {
-        let home = place.node.address()?;
+        let home: IpAddr = place.node.address()?.into();
+        let internet = match mode {
+            Mode::Ipv6 => stage.rig.internet_ipv6()?,
+            Mode::Secondary | Mode::Prefix => stage.rig.internet().into(),
+        };
         let mut prober = Prober::new(&place.node.netns()?)?;
         for pod in &place.pods {
-            prober.ask(pod.address, PATIENCE).with_context(|| format!("from node {home}"))?;
-            let seen = ask_internet(pod.pod.netns(), stage.rig.internet(), PATIENCE)
+            prober.ask_ip(pod.address, PATIENCE).with_context(|| format!("from node {home}"))?;
+            let seen = ask_internet_at(pod.pod.netns(), internet, PATIENCE)
                 .with_context(|| format!("from {}", pod.address))?;
-            ensure!(seen == home, "the internet saw {seen} instead of {home}");
+            // Of IPv6 nothing is translated.
+            let as_whom = if mode == Mode::Ipv6 { pod.address } else { home };
+            ensure!(seen == as_whom, "the internet saw {seen} instead of {as_whom}");
             summary.asked += 2;
         }
         report.held(&format!(
-            "{}: reaches its pods; the internet host {} saw them all as {home}",
+            "{}: reaches its pods; the internet host {} saw them all as {}",
             place.node.name(),
-            stage.rig.internet().ip(),
+            internet.ip(),
+            if mode == Mode::Ipv6 { "themselves".to_owned() } else { home.to_string() },
         ));
     }
 
     for (place, other) in stage.places.iter().zip(stage.places.iter().rev()) {
         let target = other.pods.first().context("each node has pods")?.address;
-        leave_by_their_eni(report, stage, place, target, enis, summary)?;
+        leave_by_their_eni(report, stage, place, target, mode.enis(), summary)?;
     }
     let now = stage.rig.dropped_for_their_source()?;
     ensure!(now == dropped, "the router dropped {} packets that left by a wrong ENI", now - dropped);
@@ -76,11 +83,15 @@ pub(super) fn flow(
 /// node itself, since its kernel lets no pod send as another.
 pub(super) fn spoof(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
     for (place, other) in stage.places.iter().zip(stage.places.iter().rev()) {
-        let (netns, home) = (place.node.netns()?, place.node.address()?);
+        let netns = place.node.netns()?;
         let (victim, target) = (&other.pods[0], other.pods.last().context("each node has pods")?);
-        let ears = udp_in(target.pod.netns(), EARS)?;
+        let home = match target.address {
+            IpAddr::V4(_) => IpAddr::from(place.node.address()?),
+            IpAddr::V6(_) => IpAddr::from(place.node.ipv6()?),
+        };
+        let ears = udp_of(target.pod.netns(), target.address, EARS)?;
         ears.set_read_timeout(Some(PATIENCE))?;
-        let to = SocketAddrV4::new(target.address, EARS);
+        let to = SocketAddr::new(target.address, EARS);
         let mut heard = [0; 64];
         send_as(&netns, home, to, "as myself")?;
         let (_, as_whom) =
@@ -110,15 +121,19 @@ fn leave_by_their_eni(
     report: &mut Report,
     stage: &Stage,
     place: &Place,
-    target: Ipv4Addr,
+    target: IpAddr,
     enis: usize,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
-    let mut devices: BTreeMap<String, Ipv4Addr> = BTreeMap::new();
+    let mut devices: BTreeMap<String, IpAddr> = BTreeMap::new();
     let netns = place.node.netns()?;
     let links = netns::socket_in(&netns)?.links()?;
     for eni in stage.rig.admin().enis_of(place.node.instance())? {
-        let Some(pod) = place.pods.iter().find(|pod| eni.carries(pod.address)) else {
+        let carries = |address: IpAddr| match address {
+            IpAddr::V4(address) => eni.carries(address),
+            IpAddr::V6(address) => eni.ipv6_prefixes.iter().any(|net| net.contains(&address)),
+        };
+        let Some(pod) = place.pods.iter().find(|pod| carries(pod.address)) else {
             continue;
         };
         let link = links.iter().find(|link| link.mac.is_some_and(|mac| mac.0 == eni.mac_address.0));
@@ -127,7 +142,7 @@ fn leave_by_their_eni(
         let before = sent_by_link(&netns)?;
         let mut prober = Prober::new(pod.pod.netns())?;
         for _ in 0..QUESTIONS {
-            prober.ask(target, PATIENCE)?;
+            prober.ask_ip(target, PATIENCE)?;
             summary.asked += 1;
         }
         let after = sent_by_link(&netns)?;

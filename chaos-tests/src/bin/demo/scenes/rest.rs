@@ -10,6 +10,37 @@ use super::{AT_ONCE, COOLDOWN};
 use crate::stage::{Stage, start_pods};
 use crate::summary::Summary;
 
+/// Pods that come and go one after the other.
+const ONE_BY_ONE: usize = 20;
+
+/// Of IPv6 addresses there are more than pods: who comes gets one that was nobody's.
+pub(super) fn comes_back_last(
+    report: &mut Report,
+    stage: &mut Stage,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
+    let (rig, place) = (&stage.rig, &mut stage.places[0]);
+    let (name, runner, in_flight) = (place.node.name().to_owned(), place.node.runner(), AtomicUsize::new(0));
+    let mut seen: std::collections::BTreeSet<_> = place.pods.iter().map(|pod| pod.address).collect();
+    for number in 0..ONE_BY_ONE {
+        let gone = place.pods.pop().context("a node has pods")?;
+        place.rests.begins(gone.address);
+        runner.del(&gone.pod)?.ok()?;
+        let next = [format!("{name}-next-{number}")];
+        let asked = Instant::now();
+        let started = start_pods(rig, &runner, &next, 1, &in_flight, &place.rests)?;
+        started.none_refused_since(asked)?;
+        summary.pods += started.pods.len();
+        let address = started.pods.first().context("a pod was started")?.address;
+        ensure!(seen.insert(address), "{name} gave {address} again, with 2^48 addresses to choose from");
+        place.pods.extend(started.pods);
+    }
+    report.held(&format!(
+        "{name}: {ONE_BY_ONE} pods came and went, and none had an address that another had had"
+    ));
+    stage.wait_sound()
+}
+
 /// How long the rest may take beyond itself, on a busy machine.
 const LATE: Duration = Duration::from_secs(8);
 

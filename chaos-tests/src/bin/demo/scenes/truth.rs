@@ -14,7 +14,7 @@ pub(super) fn agree(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
     for place in &stage.places {
         let name = place.node.name();
         let promised: BTreeSet<(&str, IpAddr)> =
-            place.pods.iter().map(|pod| (pod.pod.container_id.as_str(), pod.address.into())).collect();
+            place.pods.iter().map(|pod| (pod.pod.container_id.as_str(), pod.address)).collect();
         let ledger = place.node.state()?;
         let leased: BTreeSet<(&str, IpAddr)> = ledger
             .leases
