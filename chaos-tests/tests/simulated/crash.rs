@@ -83,7 +83,12 @@ impl Plot {
     }
 
     fn node(self) -> Node {
-        let of_type = if self == Self::Addresses { "m5.large" } else { "t3.small" };
+        let of_type = match self {
+            Self::Addresses => "m5.large",
+            // With room for ENIs of before and after.
+            Self::ToAnother | Self::Discovered => "t3.xlarge",
+            _ => "t3.small",
+        };
         let mut node = match self {
             Self::Custom | Self::ToCustom | Self::FromCustom | Self::ToAnother | Self::Discovered => {
                 custom::node(of_type, in_mode(self.modes().0), 7)
