@@ -95,13 +95,18 @@ impl Plot {
 
     fn node(self) -> Node {
         let config = self.settings().0;
+        let of_type = match self {
+            Self::Addresses => "m5.large",
+            // With room for ENIs of before and after.
+            Self::ToAnother | Self::Discovered => "t3.xlarge",
+            _ => "t3.small",
+        };
         let mut node = match self {
             Self::Custom | Self::ToCustom | Self::FromCustom | Self::ToAnother | Self::Discovered => {
-                custom::node("t3.small", config, 7)
+                custom::node(of_type, config, 7)
             }
-            Self::Addresses => return one_node("m5.large", config, 7),
-            Self::Prefixes | Self::ToPrefixes | Self::ToAddresses => return one_node("t3.small", config, 7),
-            Self::Ipv6 | Self::ToIpv6 | Self::FromIpv6 => return one_node_of_both("t3.small", config, 7),
+            Self::Ipv6 | Self::ToIpv6 | Self::FromIpv6 => return one_node_of_both(of_type, config, 7),
+            _ => return one_node(of_type, config, 7),
         };
         node.config = self.configs(&node).0;
         if self == Self::Discovered {
@@ -223,8 +228,8 @@ async fn by_prefix(life: Life) {
 async fn elsewhere(life: Life) {
     tokio::join!(add(&life, 0), add(&life, 1));
     // More than one ENI carries.
-    add_all(&life, 2..6).await;
-    del_all(&life, 1..6).await;
+    add_all(&life, 2..4).await;
+    del_all(&life, 1..4).await;
     tokio::time::sleep(Duration::from_secs(400)).await;
     served(life.add("late", "late").await).await;
 }

@@ -354,3 +354,35 @@ fn a_full_subnet_is_the_cause_and_passes() {
     }
     assert_eq!((toy.waiting(), pods(&toy)), (0, [(2, 1)].into()));
 }
+
+/// Wherever a process dies in a start with custom networking, and the next one begins without: all ENIs have the primary's groups in
+/// the end.
+#[test]
+fn groups_follow_a_switch_that_a_death_hides() {
+    for fatal in 1..25 {
+        for fate in [Fate::KilledBefore, Fate::KilledAfter] {
+            let mut toy = custom("t3.small", by_address(2, 0));
+            toy.config.subnet_discovery.value = true;
+            toy.set_waiting(2);
+            let mut calls = 0;
+            toy.fates = Box::new(move || {
+                calls += 1;
+                if calls == fatal { fate } else { Fate::Fine }
+            });
+            for _ in 0..fatal {
+                toy.round();
+            }
+            toy.config.eni_config.value = None;
+            toy.restart();
+            toy.fates = Box::new(|| Fate::Fine);
+            for _ in 0..60 {
+                toy.round();
+                toy.sleep(Duration::from_secs(1));
+                toy.serve();
+            }
+            for (id, eni) in &toy.cloud.enis {
+                assert_eq!(eni.groups, groups(&["sg-1"]), "{fatal} {fate:?}: {id} in {}", eni.subnet);
+            }
+        }
+    }
+}

@@ -296,3 +296,29 @@ fn with_custom_networking_tagged_subnets_serve_when_the_configs_runs_low() {
     assert_eq!(pods(&toy), served);
     toy.assert_in_agreement();
 }
+
+/// Nobody who can be served is refused on the way to another subnet.
+#[test]
+fn no_add_is_refused_while_another_subnet_has_addresses() {
+    for own in 0..6 {
+        let mut toy = node("t3.small", by_address(2, 0));
+        toy.cloud.subnet_free = own;
+        toy.set_waiting(2);
+        let mut rounds = 0;
+        while toy.waiting() > 0 {
+            rounds += 1;
+            assert!(rounds < 40, "{own}: {:?}", toy.last);
+            toy.round();
+            toy.sleep(Duration::from_millis(100));
+            if toy.waiting() > 0
+                && let Err(shortage) = toy.choose()
+            {
+                assert!(
+                    shortage.hold && !matches!(shortage.cause, Refusal::SubnetFull { .. }),
+                    "{own}, {rounds}: {shortage:?} {:?}",
+                    toy.last
+                );
+            }
+        }
+    }
+}
