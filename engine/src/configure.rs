@@ -27,6 +27,8 @@ impl<W: World> Engine<W> {
             self.before_look.outdated = true;
             self.mend_outdated = self.mending;
         }
+        let now = self.now();
+        self.observed.reconfigured(&self.config, &config, &now);
         self.config = config;
         self.observe();
     }

@@ -33,6 +33,11 @@ pub struct PoolKey {
 impl PoolKey {
     /// The pool that every pod is served from: IPv4 on the first card.
     pub const DEFAULT: Self = Self { card: 0, family: Family::V4 };
+
+    /// IPv4 on this card.
+    pub fn v4_on(card: u8) -> Self {
+        Self { card, family: Family::V4 }
+    }
 }
 
 impl fmt::Display for PoolKey {

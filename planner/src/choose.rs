@@ -14,7 +14,7 @@ use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
 use crate::observed::Observed;
-use crate::pool::gives;
+use crate::pool::{gives, is_on};
 
 /// An address to lease, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +45,10 @@ pub fn free_addresses(
         return Vec::new();
     }
     let unit = desired.unit();
-    let serving =
-        ledger.enis.values().filter(|eni| eni.serves_pods() && observed.ready_enis.contains(&eni.id));
+    let serving = ledger
+        .enis
+        .values()
+        .filter(|eni| eni.serves_pods() && is_on(eni, pool) && observed.ready_enis.contains(&eni.id));
     let mut free = Vec::new();
     for eni in serving {
         let held = ledger.blocks_on(&eni.id).filter(|block| block.state == BlockState::Held);

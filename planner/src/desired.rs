@@ -34,12 +34,12 @@ impl Desired<'_> {
         self.limits.as_ref().map(InstanceLimits::pod_addresses_per_eni)
     }
 
-    /// No growth at or beyond this many addresses: the configured figure, else the instance's own. Out of prefixes it can
-    /// serve more than EKS's figure says.
-    pub fn max_pods(&self) -> Option<u32> {
-        let own = |limits: &InstanceLimits| match self.unit() {
-            Unit::Address => limits.max_pods(),
-            Unit::Prefix => limits.most_addresses(Unit::Prefix),
+    /// No growth of a card's pool at or beyond this many addresses: the configured figure, else the instance's own. Out of prefixes
+    /// it can serve more than EKS's figure says, which is of the first card.
+    pub fn max_pods(&self, card: u8) -> Option<u32> {
+        let own = |limits: &InstanceLimits| match (card, self.unit()) {
+            (0, Unit::Address) => limits.max_pods(),
+            (_, unit) => limits.most_addresses_on(card, unit),
         };
         self.config.max_pods.value.or_else(|| self.limits.as_ref().map(own))
     }

@@ -28,7 +28,7 @@ use crate::desired::Desired;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
-use crate::pool::{Pool, targets};
+use crate::pool::Pool;
 use crate::source::desired_source;
 use crate::targets::Targets;
 
@@ -62,10 +62,11 @@ pub(crate) fn growth(
     ledger: &Ledger,
     observed: &Observed,
     pool: &Pool<'_>,
+    others: &[CloudChange],
     now: &Now,
 ) -> Growth {
-    let targets = targets(desired);
-    let short = targets.short(&pool.level);
+    let (targets, card) = (pool.targets, pool.key.card);
+    let short = pool.short();
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
         let stalled = (pool.level.waiting > 0).then(|| held_up(observed, now)).flatten();
@@ -83,8 +84,12 @@ pub(crate) fn growth(
     let hidden = !ledger.enis.values().any(EniRecord::is_primary);
     // What is attached, and so what can be added, is not known. Where EC2 was read and does not show the first ENI
     // yet, one more serves who waits meanwhile: there is room for that on every instance that carries two.
-    let unknown =
-        hidden && (observed.reads.last_full().is_none() || pool.level.waiting == 0 || one_is_ours(ledger));
+    let unknown = hidden
+        && (card != 0
+            || observed.reads.last_full().is_none()
+            || pool.level.waiting == 0
+            || one_is_ours(ledger));
+    let asked = Asked { ledger, others };
     if unknown || observed.reads.ledger_is_doubted() {
         let cause = observed
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
@@ -92,7 +97,7 @@ pub(crate) fn growth(
         return Growth::refused(cause);
     }
     let (Some(per_eni), Some(max_pods), Some(max_enis)) =
-        (desired.per_eni(), desired.max_pods(), desired.max_enis(pool.key.card))
+        (desired.per_eni(), desired.max_pods(card), desired.max_enis(card))
     else {
         return Growth::refused(limits_unknown(observed, &node.identity, now));
     };
@@ -101,7 +106,7 @@ pub(crate) fn growth(
     let budget = max_pods.saturating_sub(pool.level.total());
     let mut demand = Demand { unit, short, lacking, budget };
     if budget == 0 {
-        return Growth::refused(pods_limit(desired, ledger, &node.identity));
+        return Growth::refused(pods_limit(desired, ledger, card, &node.identity));
     }
 
     let mut grown = Growth::default();
@@ -136,7 +141,7 @@ pub(crate) fn growth(
             }
         };
         if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) || demand.lacking == 0 {
+            if asked.is(subnet) || demand.lacking == 0 {
                 grown.refusal = Some(last);
                 demand.met_by(room);
                 continue;
@@ -148,7 +153,7 @@ pub(crate) fn growth(
         let count = count.min(wanted.unit.for_addresses(demand.budget));
         let ask = wanted.unit.of(share.most.map_or(count, |most| most.min(count)));
         if finds_out(observed, subnet, wanted.unit, now) {
-            if !is_asked(ledger, subnet) {
+            if !asked.is(subnet) {
                 grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
             }
             return grown;
@@ -161,7 +166,9 @@ pub(crate) fn growth(
 
     // An ENI that is being created will take more once it is there.
     for intent in ledger.intents.values() {
-        if let CloudChange::CreateEni { ask, subnet, .. } = &intent.change {
+        if let CloudChange::CreateEni { ask, subnet, slot, .. } = &intent.change
+            && slot.card == card
+        {
             let more = per_eni.saturating_sub(ask.count);
             demand.met_by(demand.unit_of(observed, subnet, now).of(more));
         }
@@ -171,7 +178,7 @@ pub(crate) fn growth(
         if hidden && !grown.changes.is_empty() {
             return grown;
         }
-        let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count() + usize::from(hidden);
+        let held = claimed.iter().filter(|slot| slot.card == card).count() + usize::from(hidden);
         let full = held >= max_enis as usize || demand.budget == 0 || per_eni == 0;
         let limit = full.then(|| {
             // As long as what is attached does not serve, the node is not full of pods.
@@ -206,19 +213,19 @@ pub(crate) fn growth(
         let mut ask = wanted.unit.of(most.min(wanted.unit.for_addresses(demand.budget)).min(fits));
         let mut last_one = false;
         if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) || demand.lacking == 0 {
+            if asked.is(subnet) || demand.lacking == 0 {
                 grown.refusal = Some(last);
                 return grown;
             }
             (ask.count, last_one) = (1, true);
         } else if finds_out(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) {
+            if asked.is(subnet) {
                 return grown;
             }
             last_one = true;
         }
         let avoided = claimed.union(&observed.avoided_slots(now)).copied().collect();
-        let slot = lowest_free_slot(pool.key.card, &avoided);
+        let slot = lowest_free_slot(card, &avoided);
         claimed.insert(slot);
         grown.changes.push(create(
             desired,
@@ -258,7 +265,7 @@ fn limit_reached(
     budget: u32,
 ) -> Refusal {
     if budget == 0 {
-        return pods_limit(desired, ledger, node);
+        return pods_limit(desired, ledger, pool.key.card, node);
     }
     let blocks = pool.enis.iter().flat_map(|share| ledger.blocks_on(&share.eni.id));
     let unit = match desired.unit() {
@@ -271,10 +278,10 @@ fn limit_reached(
     }
     let configured = desired.config.max_enis.value.filter(|most| *most >= 1);
     match (configured, &desired.limits) {
-        (Some(most), Some(limits)) if most < limits.enis_on(0) => {
+        (Some(most), Some(limits)) if most < limits.enis_on(pool.key.card) => {
             Refusal::ConfiguredLimit { setting: "MAX_ENI".to_owned() }
         }
-        _ => instance_full(desired, ledger, node),
+        _ => instance_full(desired, ledger, pool.key.card, node),
     }
 }
 
@@ -299,15 +306,25 @@ fn finds_out(observed: &Observed, subnet: &SubnetId, unit: Unit, now: &Now) -> b
     unit == Unit::Prefix && observed.fits.finds_out(subnet, now)
 }
 
-/// Whether a call that takes from a subnet is open.
-fn is_asked(ledger: &Ledger, subnet: &SubnetId) -> bool {
-    ledger.intents.values().any(|intent| match &intent.change {
-        CloudChange::CreateEni { subnet: from, .. } => from == subnet,
-        CloudChange::Assign { eni, .. } => {
-            ledger.enis.get(eni).is_some_and(|eni| &eni.source.subnet == subnet)
-        }
-        _ => false,
-    })
+/// What is being asked of EC2.
+struct Asked<'a> {
+    ledger: &'a Ledger,
+    /// What the same plan asks for the sake of other pools.
+    others: &'a [CloudChange],
+}
+
+impl Asked<'_> {
+    /// Whether a call that takes from a subnet is open.
+    fn is(&self, subnet: &SubnetId) -> bool {
+        let open = self.ledger.intents.values().map(|intent| &intent.change);
+        open.chain(self.others).any(|change| match change {
+            CloudChange::CreateEni { subnet: from, .. } => from == subnet,
+            CloudChange::Assign { eni, .. } => {
+                self.ledger.enis.get(eni).is_some_and(|eni| &eni.source.subnet == subnet)
+            }
+            _ => false,
+        })
+    }
 }
 
 /// Whether what keeps this ENI from growing will not pass by itself soon.
@@ -345,11 +362,11 @@ pub(crate) fn held_up(observed: &Observed, now: &Now) -> Option<Refusal> {
         .map(|pause| pause.cause.clone())
 }
 
-fn pods_limit(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
+fn pods_limit(desired: &Desired<'_>, ledger: &Ledger, card: u8, node: &NodeIdentity) -> Refusal {
     if desired.config.max_pods.value.is_some() {
         Refusal::ConfiguredLimit { setting: "HOLDFAST_MAX_PODS".to_owned() }
     } else {
-        instance_full(desired, ledger, node)
+        instance_full(desired, ledger, card, node)
     }
 }
 
@@ -365,14 +382,14 @@ fn limits_unknown(observed: &Observed, node: &NodeIdentity, now: &Now) -> Refusa
     )
 }
 
-fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
+fn instance_full(desired: &Desired<'_>, ledger: &Ledger, card: u8, node: &NodeIdentity) -> Refusal {
     let others = ledger
         .enis
         .values()
         .filter(|eni| eni.holds_slot() && eni.management != Management::Managed)
-        .filter(|eni| eni.slot().is_some_and(|slot| slot.card == 0))
+        .filter(|eni| eni.slot().is_some_and(|slot| slot.card == card))
         .count();
-    let most = desired.limits.as_ref().map_or(0, |limits| limits.enis_on(0));
+    let most = desired.limits.as_ref().map_or(0, |limits| limits.enis_on(card));
     let ours = most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
     let set_aside = ledger.uses.values().filter(|what| matches!(what, Use::Suspect(_))).count();
     Refusal::InstanceFull {

@@ -19,6 +19,7 @@
 pub mod adopt;
 mod agenda;
 pub mod budget;
+pub mod cards;
 pub mod choose;
 mod claims;
 pub mod desired;
@@ -57,13 +58,14 @@ pub mod wanted;
 
 pub use adopt::adopt;
 pub use budget::BudgetLevel;
+pub use cards::managed_cards;
 pub use choose::{Choice, free_addresses};
 pub use desired::Desired;
 pub use here::Here;
 pub use hint::{HintDiff, adopt_subnets, compare_hint, hint_settles, learn_cidrs};
 pub use host::{Spared, UnreachedBy, desired_host, host_diff, spared, unreached, wirings_of};
 pub use intents::{call_of, may_leave, open, settle};
-pub use lease::{LeaseRequest, activate, begin_release, finish_release, open_lease, rewired, undo};
+pub use lease::{HostEnd, LeaseRequest, activate, begin_release, finish_release, open_lease, rewired, undo};
 pub use observed::{Call, Observed, SetUpRest};
 pub use outcome::{Fault, Outcome, PauseScope, Setback, Settlement};
 pub use pauses::{Pause, Pauses};

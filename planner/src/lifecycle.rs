@@ -2,12 +2,14 @@
 //!
 //! Tagging the primary ENI is not decided here: the ledger does not carry tags.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::{EniKind, EniPhase, EniPlace, EniRecord, Management};
 use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::pool::PoolKey;
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 
@@ -17,11 +19,12 @@ use crate::desired::Desired;
 use crate::host::{eni_wiring, wants_set_up};
 use crate::looks::Looks;
 use crate::observed::Observed;
-use crate::pool::{Pool, targets};
+use crate::pool::{Pool, is_on};
 use crate::proof::Brake;
 use crate::reading::TOMBSTONE;
 use crate::shrink::MINIMUM_ENI_AGE;
 use crate::step::Step;
+use crate::targets::Level;
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +38,12 @@ pub(crate) const DETACHMENT_TAKES_AT_MOST: Duration = Duration::from_secs(30);
 /// A deletion right after the detachment only answers that the ENI is still in use.
 const DETACHMENT_TAKES: Duration = Duration::from_secs(2);
 
-/// Steps that bring each ENI to its next phase.
+/// Steps that bring each ENI on the cards of these pools to its next phase.
 pub(crate) fn advance(
     desired: &Desired<'_>,
     ledger: &Ledger,
     observed: &Observed,
-    pool: &Pool<'_>,
+    pools: &[&Pool<'_>],
     now: &Now,
     looks: &mut Looks<'_>,
     agenda: &mut Agenda,
@@ -50,13 +53,17 @@ pub(crate) fn advance(
         return steps;
     }
     let Some(node) = &ledger.node else { return steps };
-    let mut surplus = surplus_slots(desired, ledger);
-    let mut level = pool.level;
+    let mut outlooks: BTreeMap<u8, (&Pool<'_>, Level, usize)> = (pools.iter())
+        .map(|pool| (pool.key.card, (*pool, pool.level, surplus_slots(desired, ledger, pool.key.card))))
+        .collect();
     let brake = Brake::off(ledger, observed, now);
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot()));
     for eni in enis {
+        let Some((pool, level, surplus)) = eni.slot().and_then(|slot| outlooks.get_mut(&slot.card)) else {
+            continue;
+        };
         let pause = |api| observed.pause_of(api, Some(&eni.id), None, now);
         let waits = busy(ledger, &eni.id) || observed.doubted(&eni.id);
         let idle = brake.as_ref().and_then(|brake| brake.eni(eni));
@@ -66,8 +73,8 @@ pub(crate) fn advance(
         };
         match &eni.phase {
             EniPhase::Available if !waits => {
-                if surplus > 0 {
-                    surplus -= 1;
+                if *surplus > 0 {
+                    *surplus -= 1;
                     steps.extend(give_up());
                     continue;
                 }
@@ -82,7 +89,7 @@ pub(crate) fn advance(
                 }
                 let free =
                     pool.enis.iter().find(|share| share.eni.id == eni.id).map_or(0, |share| share.free);
-                if desired.limits.is_some() && targets(desired).spare(&level, free) {
+                if desired.limits.is_some() && pool.spares(level, free) {
                     level.free = level.free.saturating_sub(free);
                     // Left over from a growth that died with an earlier process. Its ADDs may well come again.
                     if agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
@@ -143,11 +150,12 @@ pub(crate) fn take_back(
     pool: &Pool<'_>,
     now: &Now,
 ) -> Option<Step> {
-    let wanted = desired.limits.is_some() && targets(desired).short(&pool.level) > 0;
-    if !wanted || surplus_slots(desired, ledger) > 0 {
+    let wanted = desired.limits.is_some() && pool.short() > 0;
+    if !wanted || surplus_slots(desired, ledger, pool.key.card) > 0 {
         return None;
     }
-    let idle = ledger.enis.values().filter(|eni| !busy(ledger, &eni.id) && !observed.doubted(&eni.id));
+    let here = ledger.enis.values().filter(|eni| is_on(eni, pool.key));
+    let idle = here.filter(|eni| !busy(ledger, &eni.id) && !observed.doubted(&eni.id));
     let changes: Vec<Change> = idle
         .filter_map(|eni| {
             let EniPhase::Draining { attachment } = &eni.phase else { return None };
@@ -159,20 +167,27 @@ pub(crate) fn take_back(
         })
         .collect();
     if changes.is_empty() {
-        return unattached_again(desired, ledger, observed, now);
+        return unattached_again(desired, ledger, observed, pool.key, now);
     }
     Some(Step::Adjust(changes))
 }
 
 /// A detached ENI of ours that may not be deleted: it is attached again before another is made.
-fn unattached_again(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Step> {
+fn unattached_again(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    pool: PoolKey,
+    now: &Now,
+) -> Option<Step> {
     let claimed = claimed_slots(ledger);
-    let held = claimed.iter().filter(|slot| slot.card == 0).count();
-    if desired.max_enis(0).is_none_or(|most| held >= most as usize) {
+    let held = claimed.iter().filter(|slot| slot.card == pool.card).count();
+    if desired.max_enis(pool.card).is_none_or(|most| held >= most as usize) {
         return None;
     }
     let stuck = ledger.enis.values().find(|eni| {
-        eni.phase == EniPhase::Detached
+        is_on(eni, pool)
+            && eni.phase == EniPhase::Detached
             && eni.kind == EniKind::Standard
             && !busy(ledger, &eni.id)
             && !observed.doubted(&eni.id)
@@ -181,7 +196,7 @@ fn unattached_again(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed,
     })?;
     Some(Step::Adjust(vec![Change::PutEni(EniRecord {
         phase: EniPhase::Available,
-        place: EniPlace::Device(lowest_free_slot(0, &claimed)),
+        place: EniPlace::Device(lowest_free_slot(pool.card, &claimed)),
         since: now.boottime,
         ..stuck.clone()
     })]))
@@ -251,9 +266,9 @@ pub(crate) fn forget(ledger: &Ledger, now: &Now, agenda: &mut Agenda) -> Option<
     (!changes.is_empty()).then_some(Step::Adjust(changes))
 }
 
-/// How many ENIs hold a slot beyond what the node may have; none as long as that is not known.
-fn surplus_slots(desired: &Desired<'_>, ledger: &Ledger) -> usize {
+/// How many ENIs hold a slot of a card beyond what the node may have there; none as long as that is not known.
+fn surplus_slots(desired: &Desired<'_>, ledger: &Ledger, card: u8) -> usize {
     let held = ledger.enis.values().filter(|eni| eni.holds_slot());
-    let held = held.filter(|eni| eni.slot().is_some_and(|slot| slot.card == 0)).count();
-    desired.max_enis(0).map_or(0, |most| held.saturating_sub(most as usize))
+    let held = held.filter(|eni| eni.slot().is_some_and(|slot| slot.card == card)).count();
+    desired.max_enis(card).map_or(0, |most| held.saturating_sub(most as usize))
 }

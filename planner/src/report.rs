@@ -6,17 +6,18 @@ use std::time::Duration;
 use holdfast_model::block::Unit;
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::EniRecord;
-use holdfast_model::lease::LeasePhase;
+use holdfast_model::lease::{Face, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 
+use crate::cards::Wanted;
 use crate::desired::Desired;
 use crate::grow::{Growth, growth, held_up, without_prefixes};
 use crate::observed::Observed;
-use crate::pool::Pool;
+use crate::pool::{Pool, is_on};
 use crate::targets::Level;
 
 /// What there is to say of a pool at one instant.
@@ -71,8 +72,9 @@ pub fn report(
     let mut observed = observed.clone();
     let waiting = observed.waiting.entry(pool).or_insert(0);
     *waiting = (*waiting).max(1);
-    let pool = Pool::of(pool, desired, ledger, &observed, now);
-    let growth = growth(desired, ledger, &observed, &pool, now);
+    let wanted = Wanted { key: pool, retires: false };
+    let pool = Pool::of(wanted, desired, ledger, &observed, now);
+    let growth = growth(desired, ledger, &observed, &pool, &[], now);
     Report::of(desired, ledger, &observed, &pool, &growth, now)
 }
 
@@ -91,9 +93,12 @@ impl Report {
         now: &Now,
     ) -> Self {
         let asked_for = growth.changes.iter().map(addresses_of).fold(0, u32::saturating_add);
-        let resting = resting(ledger, observed, now).map(|left| now.boottime.after(left)).min();
+        let resting = resting(pool.key, ledger, observed, now).map(|left| now.boottime.after(left)).min();
         // A rest that is about to begin.
-        let releasing = ledger.leases.values().any(|lease| lease.phase == LeasePhase::Releasing);
+        let here = |face: &Face| face.place.slot().is_some_and(|slot| slot.card == pool.key.card);
+        let mut leases = ledger.leases.values();
+        let releasing =
+            leases.any(|lease| lease.phase == LeasePhase::Releasing && lease.faces.iter().any(here));
         let released = releasing.then(|| now.boottime.after(desired.config.cooldown.value));
         Self {
             level: pool.level,
@@ -138,11 +143,11 @@ fn without(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &No
 }
 
 /// How much is left of each rest.
-fn resting(ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Item = Duration> {
-    ledger.uses.iter().filter_map(|(ip, what)| {
+fn resting(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: &Now) -> impl Iterator<Item = Duration> {
+    ledger.uses.iter().filter_map(move |(ip, what)| {
         let Use::Cooling(rest) = what else { return None };
         let block = ledger.block_of(*ip).filter(|_| ledger.is_held(*ip))?;
-        ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni))?;
+        ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni) && is_on(eni, pool))?;
         // The read that proves it may take a while.
         let read = observed
             .reads

@@ -21,7 +21,7 @@ use crate::desired::Desired;
 use crate::grow::{Growth, without_prefixes};
 use crate::looks::Looks;
 use crate::observed::Observed;
-use crate::pool::{EniPool, Pool, targets};
+use crate::pool::{EniPool, Pool};
 use crate::proof::Brake;
 use crate::step::Step;
 
@@ -60,9 +60,9 @@ pub(crate) fn shrink(
         return Vec::new();
     }
     let Some(brake) = Brake::off(ledger, observed, now) else { return Vec::new() };
-    let targets = targets(desired);
+    let targets = pool.targets;
     let giving = Giving { observed, pool, brake: &brake, now };
-    if targets.short(&pool.level) > 0 {
+    if pool.short() > 0 {
         // What will be asked for again needs no room made.
         let stays = grown.refusal.as_ref().is_none_or(Refusal::is_outage);
         if !grown.changes.is_empty() || stays || giving.others_are_what_there_is(targets.unit) {
@@ -76,7 +76,7 @@ pub(crate) fn shrink(
     let released = pool.enis.iter().rev().find(|share| {
         share.is_idle()
             && brake.surplus(share.eni).is_some()
-            && targets.spare(&level, share.free)
+            && pool.spares(&level, share.free)
             && agenda.reached(share.eni.since.after(MINIMUM_ENI_AGE))
     });
     if let Some(share) = released

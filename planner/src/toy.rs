@@ -32,9 +32,9 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::{
-    Choice, Desired, Ended, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage,
-    Step, activate, adopt, adopt_subnets, begin_release, call_of, cut_off, finish_release, free_addresses,
-    open, open_lease, plan, recover, report, settle,
+    Choice, Desired, Ended, Fault, Here, HostEnd, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery,
+    Shortage, Step, activate, adopt, adopt_subnets, begin_release, call_of, cut_off, finish_release,
+    free_addresses, open, open_lease, plan, recover, report, settle,
 };
 use cloud::ToyCloud;
 
@@ -258,12 +258,15 @@ impl Toy {
                 sandbox: sandbox.clone(),
                 pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
                 netns: NetnsRef { path: format!("/run/netns/{}", self.next), inode: self.next },
-                host_veth: format!("eni{:011x}", self.next),
-                host_mac: MacAddr([2, 1, 0, 0, 0, 1]),
+                ends: vec![HostEnd {
+                    veth: format!("eni{:011x}", self.next),
+                    mac: MacAddr([2, 1, 0, 0, 0, 1]),
+                }],
                 mtu: 9001,
                 trace: None,
             };
-            let changes = open_lease(&self.ledger, &choice, request, &self.now).expect("a choice is free");
+            let changes =
+                open_lease(&self.ledger, &[choice.clone()], request, &self.now).expect("a choice is free");
             self.cloud.leased.insert(choice.address);
             self.commit(&changes);
             let changes = activate(&self.ledger, &sandbox);

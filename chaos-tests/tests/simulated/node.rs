@@ -156,6 +156,7 @@ impl Life {
             pod: pod.pod,
             netns: kernel::handle().expect("/dev/null opens"),
             netns_ref: pod.netns,
+            further: None,
             mtu: 9001,
             trace: None,
             patience: None,

@@ -20,6 +20,8 @@ pub struct PodWiring {
     pub host_mac: MacAddr,
     /// Name inside the sandbox.
     pub ifname: String,
+    /// Which of the sandbox's interfaces it is: 0 is the one by which it sends what is bound to none.
+    pub number: u8,
     /// The pod's address, a host route.
     pub address: IpAddr,
     /// MTU of both ends.
@@ -104,13 +106,29 @@ impl PodWiring {
         Route::on_link(MAIN_TABLE, IpNet::from(self.address), link_index)
     }
 
+    /// Its gateway in the sandbox: each interface has its own.
+    pub fn gateway(&self) -> Ipv4Addr {
+        let [a, b, c, first] = POD_GATEWAY.octets();
+        Ipv4Addr::new(a, b, c, first.saturating_add(self.number))
+    }
+
+    /// The table inside the sandbox that what is sent from its address goes by.
+    pub fn sandbox_table(&self) -> u32 {
+        if self.number == 0 { MAIN_TABLE } else { self.number.into() }
+    }
+
     /// The routes inside the sandbox: to the gateway, and through it to everywhere.
-    pub fn sandbox_routes(link_index: u32) -> [Route; 2] {
-        let gateway = IpAddr::V4(POD_GATEWAY);
+    pub fn sandbox_routes(&self, link_index: u32) -> [Route; 2] {
+        let (table, gateway) = (self.sandbox_table(), IpAddr::V4(self.gateway()));
         [
-            Route::on_link(MAIN_TABLE, IpNet::from(gateway), link_index),
-            Route::default_via(MAIN_TABLE, gateway, link_index),
+            Route::on_link(table, IpNet::from(gateway), link_index),
+            Route::default_via(table, gateway, link_index),
         ]
+    }
+
+    /// The rule inside the sandbox by which its address has a table of its own. Of the first interface's it is the main one.
+    pub fn sandbox_rule(&self) -> Option<Rule> {
+        (self.number > 0).then(|| Rule::from(priority::IN_POD, self.address, self.sandbox_table()))
     }
 
     /// What of the host's side is not as it should be.
