@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use holdfast_model::host::{
-    HostObserved, Look, MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodDifference, PodWiring, Rule,
-};
+use holdfast_model::host::{HostObserved, Look, MAIN_TABLE, PROTOCOL, PodDifference, PodWiring, Rule};
 use holdfast_model::ids::MacAddr;
 use holdfast_ports::host::HostFault;
 use holdfast_ports::netns::Netns;
@@ -113,14 +111,23 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, findings: &mut Findings) -> Re
     findings.differs(!addresses.iter().any(|seen| seen.net == IpNet::from(wiring.address)), || {
         format!("{name} lacks the address {}", wiring.address)
     });
-    let routes =
-        pod.routes(AddressFamily::Inet, RouteFilter { table: Some(MAIN_TABLE), ..RouteFilter::default() })?;
+    let of_its_own = RouteFilter { table: Some(wiring.sandbox_table()), ..RouteFilter::default() };
+    let routes = pod.routes(AddressFamily::Inet, of_its_own)?;
     let routes: Vec<_> =
         routes.into_iter().filter(|route| route.kind == RouteType::Unicast).filter_map(route_seen).collect();
-    for wanted in PodWiring::sandbox_routes(link.index) {
+    for wanted in wiring.sandbox_routes(link.index) {
         findings.differs(!routes.contains(&wanted), || format!("{wanted} is missing in the sandbox"));
     }
-    let gateway = IpAddr::V4(POD_GATEWAY);
+    if let Some(wanted) = wiring.sandbox_rule() {
+        // Whose number it bears is no matter in there.
+        let is_it = |seen: &crate::netlink::Rule| {
+            (seen.priority, seen.from, seen.to, seen.table)
+                == (wanted.priority, wanted.from, None, wanted.table)
+        };
+        let there = pod.rules(AddressFamily::Inet)?.iter().any(is_it);
+        findings.differs(!there, || format!("{wanted} is missing in the sandbox"));
+    }
+    let gateway = IpAddr::V4(wiring.gateway());
     let answered = pod.neighbours(AddressFamily::Inet)?.into_iter().any(|seen| {
         seen.link == link.index
             && seen.address == gateway

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWiring, Way, places};
+use holdfast_model::host::{MAIN_TABLE, PROTOCOL, PodWiring, Way, places};
 use holdfast_model::ids::MacAddr;
 use nix::errno::Errno;
 
@@ -303,19 +303,20 @@ fn does_not_reach(packet: Packet, link: &Link, host: &mut Socket) -> Result<Opti
     Ok((!reaches).then_some(Astray { packet, answer, should: Should::Reach }))
 }
 
-/// Inside the sandbox everything leaves by the pod's gateway.
+/// Inside the sandbox everything leaves by the pod's gateway; by that of a further interface what comes from its address.
 pub(super) fn in_the_sandbox(
     pod: &mut Socket,
     link_index: u32,
     wiring: &PodWiring,
 ) -> Result<Vec<String>, NetlinkError> {
-    let mut wrong = Vec::new();
+    let (mut wrong, gateway) = (Vec::new(), wiring.gateway());
     for place in places(&wiring.ways) {
         let mut first = None;
         for way in place {
-            let answer = pod.route_to(IpAddr::V4(way.to), &Lookup::default())?;
+            let from = (wiring.number > 0).then_some(wiring.address);
+            let answer = pod.route_to(IpAddr::V4(way.to), &Lookup { from, ..Lookup::default() })?;
             let right = answer.as_ref().is_some_and(|route| {
-                route.link == Some(link_index) && route.via == Some(IpAddr::V4(POD_GATEWAY))
+                route.link == Some(link_index) && route.via == Some(IpAddr::V4(gateway))
             });
             if right {
                 first = None;
@@ -326,9 +327,8 @@ pub(super) fn in_the_sandbox(
                 None => "nowhere".to_owned(),
             };
             let to = way.to;
-            first = first.or(Some(format!(
-                "in the sandbox packets to {to} do not go through {POD_GATEWAY} but {goes}"
-            )));
+            first = first
+                .or(Some(format!("in the sandbox packets to {to} do not go through {gateway} but {goes}")));
         }
         wrong.extend(first);
     }

@@ -8,6 +8,9 @@
 //!     rule   1536  from podIP lookup ENI's table      neigh  169.254.1.1 -> host end's MAC, permanent
 //! ```
 //!
+//! A further interface of the sandbox has a gateway of its own, 169.254.1.2 and so on, its routes in a table of its own, and a
+//! rule that sends what comes from its address there.
+//!
 //! In two halves: [`prepare`] makes all that there can be while the links are down, [`finish`] lets packets through. In
 //! between there is the place for what must be in force before the first packet.
 
@@ -15,7 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use holdfast_model::host::{MAIN_TABLE, POD_GATEWAY, PROTOCOL, PodWired, PodWiring, priority};
+use holdfast_model::host::{MAIN_TABLE, PROTOCOL, PodWired, PodWiring, priority};
 use holdfast_ports::host::HostFault;
 use holdfast_ports::netns::Netns;
 use ipnet::IpNet;
@@ -51,7 +54,10 @@ pub(crate) fn wire(
     }
     let mut prepared = prepare(worker, removals, wiring, netns, interrupt)?;
     let finished = finish(worker, &mut prepared, wiring, interrupt);
-    finished.inspect_err(|_fault| undo(&mut worker.socket, removals, wiring, &prepared.link))
+    finished.inspect_err(|_fault| {
+        undo(&mut worker.socket, removals, wiring, &prepared.link);
+        undo_rule(&mut prepared.pod.socket, wiring);
+    })
 }
 
 /// A pair that is there, named and ruled, and down.
@@ -232,22 +238,43 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), Hos
     })?;
     let address = Address::new(index, IpNet::from(wiring.address));
     // No protocol number of ours: what is in a sandbox is the pod's.
-    let [to_gateway, default] =
-        PodWiring::sandbox_routes(index).map(|route| translate::route(&route).by(BOOT));
+    let [to_gateway, default] = wiring.sandbox_routes(index).map(|route| translate::route(&route).by(BOOT));
     let changes = [
         Change::SetLink(LinkRef::Index(index), LinkSettings::up()),
         Change::AddAddress(address),
         Change::AddRoute(to_gateway),
         Change::AddRoute(default),
-        Change::PutNeighbour(Neighbour::permanent(index, IpAddr::V4(POD_GATEWAY), wiring.host_mac)),
+        Change::PutNeighbour(Neighbour::permanent(index, IpAddr::V4(wiring.gateway()), wiring.host_mac)),
     ];
-    pod.apply_all(&changes).map_err(|error| match error {
+    let made = pod.apply_all(&changes).and_then(|()| match in_sandbox(wiring) {
+        // Of an interface whose link was taken away it is there still.
+        Some(rule) => pod
+            .apply(&Change::AddRule(rule))
+            .or_else(|error| if error.is_present() { Ok(()) } else { Err(error) }),
+        None => Ok(()),
+    });
+    made.map_err(|error| match error {
         // Not `Occupied`, which says that nothing was made: by now the host's side stands.
         NetlinkError::Refused { what, .. } if error.is_present() => {
             HostFault::Refused { step: what, cause: "there is one already in the sandbox".to_owned() }
         }
         other => refused(other),
     })
+}
+
+/// The rule of a further interface.
+fn in_sandbox(wiring: &PodWiring) -> Option<Rule> {
+    Some(Rule { protocol: BOOT, ..translate::rule(&wiring.sandbox_rule()?) })
+}
+
+/// A rule does not go with its link.
+fn undo_rule(pod: &mut Socket, wiring: &PodWiring) {
+    let Some(rule) = in_sandbox(wiring) else { return };
+    if let Err(error) = pod.apply(&Change::DeleteRule(rule))
+        && !error.is_absent()
+    {
+        tracing::warn!(%error, address = %wiring.address, "a failed wiring is not wholly undone");
+    }
 }
 
 fn read_back(host: &mut Socket, pod: &mut Socket, wiring: &PodWiring) -> Result<PodWired, HostFault> {
