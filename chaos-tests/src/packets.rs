@@ -28,7 +28,12 @@ pub struct Echo {
 impl Echo {
     /// Serves inside a namespace.
     pub fn serve(netns: &Arc<OwnedFd>) -> anyhow::Result<Self> {
-        let socket = udp_in(netns, PORT)?;
+        Self::serve_at(netns, Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// The same at one of its addresses: answers leave from that one.
+    pub fn serve_at(netns: &Arc<OwnedFd>, address: Ipv4Addr) -> anyhow::Result<Self> {
+        let socket = udp_at(netns, address, PORT)?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -58,8 +63,13 @@ impl Drop for Echo {
 
 /// A UDP socket inside a namespace; port 0 takes any.
 pub fn udp_in(netns: &Arc<OwnedFd>, port: u16) -> anyhow::Result<UdpSocket> {
-    netns::run_in(netns, || UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?
-        .context("binding a UDP socket")
+    udp_at(netns, Ipv4Addr::UNSPECIFIED, port)
+}
+
+/// The same at one of the namespace's addresses.
+pub fn udp_at(netns: &Arc<OwnedFd>, address: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
+    netns::run_in(netns, || UdpSocket::bind(SocketAddrV4::new(address, port)))?
+        .with_context(|| format!("binding a UDP socket at {address}"))
 }
 
 /// One side of a conversation with many echo servers.
@@ -72,7 +82,12 @@ pub struct Prober {
 impl Prober {
     /// Asks from inside a namespace.
     pub fn new(netns: &Arc<OwnedFd>) -> anyhow::Result<Self> {
-        Ok(Self { socket: udp_in(netns, 0)?, sent: 0 })
+        Self::at(netns, Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// Asks from one of its addresses.
+    pub fn at(netns: &Arc<OwnedFd>, address: Ipv4Addr) -> anyhow::Result<Self> {
+        Ok(Self { socket: udp_at(netns, address, 0)?, sent: 0 })
     }
 
     /// Asks once and waits for the answer; gives the source address that the other side saw. Answers to earlier
@@ -116,7 +131,17 @@ pub fn ask_internet(
     host: SocketAddrV4,
     patience: Duration,
 ) -> anyhow::Result<Ipv4Addr> {
-    let socket = udp_in(netns, 0)?;
+    ask_internet_from(netns, Ipv4Addr::UNSPECIFIED, host, patience)
+}
+
+/// The same from one of the namespace's addresses.
+pub fn ask_internet_from(
+    netns: &Arc<OwnedFd>,
+    address: Ipv4Addr,
+    host: SocketAddrV4,
+    patience: Duration,
+) -> anyhow::Result<Ipv4Addr> {
+    let socket = udp_at(netns, address, 0)?;
     socket.set_read_timeout(Some(patience))?;
     socket.send_to(b"who am I?", host).with_context(|| format!("sending to {host}"))?;
     let mut buffer = [0; 64];

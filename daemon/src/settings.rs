@@ -56,6 +56,7 @@ const OF_THE_CLUSTER: &[&str] = &[
     "AWS_VPC_K8S_CNI_VETHPREFIX",
     "CLUSTER_NAME",
     "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+    "ENABLE_MULTI_NIC",
     "ENABLE_PREFIX_DELEGATION",
     "HOLDFAST_ADD_HOLD",
     "HOLDFAST_EC2_READ_INTERVAL",
@@ -226,6 +227,7 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
                 .map(|limit| u32::try_from(limit).ok().filter(|limit| *limit >= 1))
                 .map_err(|error| format!("want a whole number ({error})"))
         }),
+        multi_nic: reader.get("ENABLE_MULTI_NIC", Bad::Ignored, false, boolean),
         max_pods: reader.get("HOLDFAST_MAX_PODS", Bad::Refused, None, |text| count(text).map(Some)),
         cooldown: reader.seconds("IP_COOLDOWN_PERIOD", base.cooldown.value),
         add_hold: reader.seconds("HOLDFAST_ADD_HOLD", base.add_hold.value),

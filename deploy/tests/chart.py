@@ -273,7 +273,6 @@ def test_settings_that_the_daemon_refuses_are_set_and_said():
     for name, value in {
         "ENABLE_IPv6": "true",
         "ENABLE_POD_ENI": "1",
-        "ENABLE_MULTI_NIC": "true",
         "ENABLE_IPv4": "false",
         "ENABLE_IMDS_ONLY_MODE": "TRUE",
         "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG": "True",

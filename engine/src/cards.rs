@@ -80,23 +80,46 @@ impl<W: World> Engine<W> {
         self.report_on(PoolKey::DEFAULT.card)
     }
 
+    /// Why a pool does not grow although it should, for people: the first card's goes before others'.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let told = |(pool, report): (&PoolKey, &Report)| {
+            let refusal = report.refusal.as_ref()?;
+            let of_first = pool.card == PoolKey::DEFAULT.card;
+            Some(if of_first {
+                refusal.to_string()
+            } else {
+                format!("on network card {}: {refusal}", pool.card)
+            })
+        };
+        self.reports.iter().find_map(told)
+    }
+
     /// What to tell who lacks an address of a card.
     pub(crate) fn shortage_on(&self, card: u8, now: &Now) -> Shortage {
         let report = self.report_on(card).cloned().unwrap_or_default();
         report.shortage(self.config.add_hold.value, now)
     }
 
-    /// Which cards can be hoped for, by the last plan's reports; whether that has changed for those who want one address and would
-    /// get it elsewhere.
+    /// Which cards there is no hope for, for whoever waits; whether that is news to them.
     pub(crate) fn weigh_cards(&mut self, now: &Now) -> bool {
-        let before = self.hopeless.contains(&PoolKey::DEFAULT.card);
-        let hopeless = |card: &u8| {
-            let waits = self.report_on(*card).is_some_and(|report| report.level.waiting > 0);
-            waits && !self.shortage_on(*card, now).hold
+        let hold = self.config.add_hold.value;
+        let hopeless = |pool: &PoolKey| match self.reports.get(pool) {
+            Some(report) if report.level.waiting > 0 => !report.shortage(hold, now).hold,
+            // Nobody has asked for one of this card's: what would be said to one who does.
+            _ => {
+                let (desired, ledger) = (self.desired(), self.book.ledger());
+                !planner::report(*pool, &desired, ledger, &self.observed, now).shortage(hold, now).hold
+            }
         };
-        self.hopeless = self.reports.keys().map(|pool| pool.card).filter(hopeless).collect();
-        let after = self.hopeless.contains(&PoolKey::DEFAULT.card);
-        self.reports.len() > 1 && before != after
+        let waited_for = self.observed.waiting.values().any(|count| *count > 0);
+        let hopeless: BTreeSet<u8> = if waited_for {
+            self.reports.keys().filter(|pool| hopeless(pool)).map(|pool| pool.card).collect()
+        } else {
+            BTreeSet::new()
+        };
+        let news = waited_for && self.reports.len() > 1 && hopeless != self.hopeless;
+        self.hopeless = hopeless;
+        news
     }
 
     /// The card besides the first from which one more address may come.

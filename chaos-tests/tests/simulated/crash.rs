@@ -53,13 +53,15 @@ enum Plot {
     ToPrefixes,
     /// From prefixes to single addresses, under pods.
     ToAddresses,
+    /// Pods with an interface on each of two network cards, beside others.
+    EveryCard,
 }
 
 impl Plot {
     /// In what pods get their addresses at the beginning and at the end.
     fn modes(self) -> (AddressMode, AddressMode) {
         match self {
-            Self::Addresses => (AddressMode::Secondary, AddressMode::Secondary),
+            Self::Addresses | Self::EveryCard => (AddressMode::Secondary, AddressMode::Secondary),
             Self::Prefixes => (AddressMode::Prefix, AddressMode::Prefix),
             Self::ToPrefixes => (AddressMode::Secondary, AddressMode::Prefix),
             Self::ToAddresses => (AddressMode::Prefix, AddressMode::Secondary),
@@ -67,13 +69,21 @@ impl Plot {
     }
 
     fn node(self) -> Node {
-        let of_type = if self == Self::Addresses { "m5.large" } else { "t3.small" };
-        one_node(of_type, in_mode(self.modes().0), 7)
+        let of_type = match self {
+            Self::Addresses => "m5.large",
+            Self::EveryCard => "c6in.32xlarge",
+            _ => "t3.small",
+        };
+        one_node(of_type, self.config(self.modes().0), 7)
+    }
+
+    fn config(self, mode: AddressMode) -> Config {
+        Config { multi_nic: Setting::default_of(self == Self::EveryCard), ..in_mode(mode) }
     }
 
     /// The node as the next life finds it: the settings are what they were changed to.
     fn settle(self, node: &mut Node) {
-        node.config = in_mode(self.modes().1);
+        node.config = self.config(self.modes().1);
     }
 
     /// Changes of EC2 that it must come to.
@@ -83,6 +93,8 @@ impl Plot {
             Self::ToPrefixes | Self::ToAddresses => {
                 &["AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"]
             }
+            // The last address of a card and its ENI are kept.
+            Self::EveryCard => &CHANGES[..5],
         }
     }
 
@@ -90,6 +102,7 @@ impl Plot {
         match self {
             Self::Addresses => by_address(life).await,
             Self::Prefixes => by_prefix(life).await,
+            Self::EveryCard => on_every_card(life).await,
             Self::ToPrefixes | Self::ToAddresses => switched(life, self.modes().1).await,
         }
     }
@@ -149,6 +162,22 @@ async fn by_prefix(life: Life) {
     served(life.add("late", "late").await).await;
 }
 
+async fn on_every_card(life: Life) {
+    let both = async |number: usize| {
+        served(life.add_on_every_card(&format!("web-{number}"), &format!("c{number}")).await).await;
+    };
+    // The ENI of the second card is made while they are held, and others are served meanwhile.
+    tokio::join!(both(0), both(1), add(&life, 2));
+    both(3).await;
+    // Gone before the disk was told that it had come.
+    both(4).await;
+    life.del("c4").await;
+    tokio::join!(life.del("c0"), life.del("c2"), life.del("c3"));
+    // Rests end, spare addresses go back.
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    served(life.add_on_every_card("late", "late").await).await;
+}
+
 async fn switched(life: Life, mode: AddressMode) {
     add_all(&life, 0..3).await;
     let config = Arc::new(in_mode(mode));
@@ -191,7 +220,12 @@ async fn retry_and_check(node: &Node, life: Life, death: Death) -> Vec<String> {
         } else if pod.address.is_none() {
             let retried = if death == Death::MadeAnew {
                 life.del(&container).await;
-                life.add(&pod.pod.name, &format!("{container}-anew")).await
+                let anew = format!("{container}-anew");
+                if pod.on_every_card {
+                    life.add_on_every_card(&pod.pod.name, &anew).await
+                } else {
+                    life.add(&pod.pod.name, &anew).await
+                }
             } else {
                 life.add_again(&container).await
             };
@@ -405,5 +439,13 @@ fn killed_at_every_step_of_a_switch_to_prefixes() {
 fn killed_at_every_step_of_a_switch_to_single_addresses() {
     for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
         die_everywhere(Plot::ToAddresses, death);
+    }
+}
+
+/// An address on each card or on none, wherever it died.
+#[test]
+fn killed_at_every_step_of_a_life_on_every_card() {
+    for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
+        die_everywhere(Plot::EveryCard, death);
     }
 }

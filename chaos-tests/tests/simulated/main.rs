@@ -6,6 +6,7 @@
 mod away;
 mod box_of;
 mod burst;
+mod cards;
 mod chance;
 mod clock;
 mod cloud;

@@ -29,12 +29,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
         "this version knows no security groups for pods: unset it, or stay with the Amazon VPC CNI",
     ),
     (
-        "ENABLE_MULTI_NIC",
-        on,
-        Bad::Refused,
-        "this version uses the first network card only: unset it, or stay with the Amazon VPC CNI",
-    ),
-    (
         "ENABLE_IMDS_ONLY_MODE",
         on,
         Bad::Refused,

@@ -180,7 +180,7 @@ fn all_bad_values_are_reported_at_once() {
         ("AWS_VPC_K8S_CNI_VETHPREFIX", "eth"),
         ("HOLDFAST_LEDGER", "ledger.redb"),
         ("ENABLE_IPv6", "true"),
-        ("ENABLE_MULTI_NIC", "true"),
+        ("ENABLE_POD_ENI", "true"),
         ("NETWORK_POLICY_ENFORCING_MODE", "Strict"),
         ("AWS_VPC_K8S_CNI_CONNMARK", "0x100"),
     ]);
@@ -195,7 +195,7 @@ fn all_bad_values_are_reported_at_once() {
         names(&read.refused),
         [
             "ENABLE_IPv6",
-            "ENABLE_MULTI_NIC",
+            "ENABLE_POD_ENI",
             "NETWORK_POLICY_ENFORCING_MODE",
             "AWS_VPC_ENI_MTU",
             "IP_COOLDOWN_PERIOD",
@@ -272,7 +272,7 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
     let maps = ConfigMaps {
         amazon_vpc_cni: Some(data(&[
             ("AWS_VPC_ENI_MTU", "9"),
-            ("ENABLE_MULTI_NIC", "true"),
+            ("ENABLE_POD_ENI", "true"),
             ("enable-ipv6", "true"),
         ])),
         ..ConfigMaps::default()
@@ -285,7 +285,7 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
     for words in [
         "AWS_VPC_ENI_MTU=\"9\" in ConfigMap amazon-vpc-cni: want an MTU from 576 to 9001; what would hold without it holds",
         "enable-ipv6=\"true\" in ConfigMap amazon-vpc-cni",
-        "ENABLE_MULTI_NIC=\"true\" in ConfigMap amazon-vpc-cni: this version uses the first network card only",
+        "ENABLE_POD_ENI=\"true\" in ConfigMap amazon-vpc-cni: this version knows no security groups for pods",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }

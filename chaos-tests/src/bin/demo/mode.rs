@@ -1,5 +1,7 @@
 //! The ways in which pods get their addresses.
 
+use holdfast_chaos_tests::cni::Runner;
+
 /// Out of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Mode {
@@ -7,22 +9,57 @@ pub(crate) enum Mode {
     Secondary,
     /// Delegated /28 prefixes.
     Prefix,
+    /// Secondary addresses of ENIs on every network card, one of each for each pod.
+    MultiHomed,
 }
 
+/// Two m5.large nodes in two subnets.
+const TWO_NODES: &str = include_str!("../../../../sim/scenarios/two-nodes.toml");
+
+/// One with two network cards, one with four.
+const SEVERAL_CARDS: &str = include_str!("../../../../sim/scenarios/several-cards.toml");
+
 impl Mode {
+    /// The box.
+    pub(crate) fn scenario(self) -> &'static str {
+        match self {
+            Self::Secondary | Self::Prefix => TWO_NODES,
+            Self::MultiHomed => SEVERAL_CARDS,
+        }
+    }
+
+    /// A node's type, as the box has it.
+    pub(crate) fn type_of(self, node: &str) -> &'static str {
+        match (self, node) {
+            (Self::Secondary | Self::Prefix, _) => "m5.large",
+            (Self::MultiHomed, "node-a") => "c6in.32xlarge with two network cards",
+            (Self::MultiHomed, _) => "p4d.24xlarge with four network cards",
+        }
+    }
+
+    /// The plugin, as it is called for a pod.
+    pub(crate) fn ask(self, runner: Runner) -> Runner {
+        match self {
+            Self::Secondary | Self::Prefix => runner,
+            Self::MultiHomed => runner.on_every_card(),
+        }
+    }
+
     /// The daemon's settings.
     pub(crate) fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Secondary => &[],
             // Or an m5.large would have room for 432 pods.
             Self::Prefix => &[("ENABLE_PREFIX_DELEGATION", "true"), ("HOLDFAST_MAX_PODS", "32")],
+            // Or it would take 392 pods to fill the smaller one.
+            Self::MultiHomed => &[("ENABLE_MULTI_NIC", "true"), ("HOLDFAST_MAX_PODS", "32")],
         }
     }
 
     /// How many ENIs the pods of a node are on, at least: a prefix more is no reason for another ENI.
     pub(crate) fn enis(self) -> usize {
         match self {
-            Self::Secondary => 2,
+            Self::Secondary | Self::MultiHomed => 2,
             Self::Prefix => 1,
         }
     }
@@ -32,6 +69,8 @@ impl Mode {
         match self {
             Self::Secondary => 0,
             Self::Prefix => 1,
+            // Of the cards besides the first one address is kept ready, so about each pod takes another of each.
+            Self::MultiHomed => 3 * 40,
         }
     }
 
@@ -39,7 +78,7 @@ impl Mode {
     pub(crate) fn room(self) -> usize {
         match self {
             Self::Secondary => 27,
-            Self::Prefix => 32,
+            Self::Prefix | Self::MultiHomed => 32,
         }
     }
 }

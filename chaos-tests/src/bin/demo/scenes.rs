@@ -27,9 +27,6 @@ use crate::summary::Summary;
 /// How many scenes there are.
 pub(crate) const STEPS: usize = 10;
 
-/// Two m5.large nodes in two subnets.
-const SCENARIO: &str = include_str!("../../../../sim/scenarios/two-nodes.toml");
-
 /// Pods that a runtime starts at once on one node.
 const AT_ONCE: usize = 4;
 
@@ -48,7 +45,7 @@ const DELETED_UNHEARD: usize = 3;
 pub(crate) fn play(report: &mut Report, arguments: &Arguments) -> anyhow::Result<()> {
     let mut summary = Summary::default();
     report.step("A VPC in a box");
-    let mut stage = raise(report)?;
+    let mut stage = raise(report, arguments.mode)?;
     let played = perform(report, &mut stage, arguments, &mut summary)
         .and_then(|()| take_down_pods(report, &mut stage, arguments.mode, &mut summary));
     if played.is_err() {
@@ -80,6 +77,7 @@ fn perform(
     report.step("Packets");
     packets::flow(report, stage, arguments.mode.enis(), summary)?;
     packets::spoof(report, stage)?;
+    packets::by_each_card(report, stage, summary)?;
 
     report.step("SIGKILL in the middle of ADD");
     crash::strike(report, stage, arguments, summary)?;
@@ -94,15 +92,15 @@ fn perform(
     truth::agree(report, stage)
 }
 
-fn raise(report: &mut Report) -> anyhow::Result<Stage> {
-    let rig = Rig::up(SCENARIO)?;
+fn raise(report: &mut Report, mode: Mode) -> anyhow::Result<Stage> {
+    let rig = Rig::up(mode.scenario())?;
     report.held("EC2, IMDS, a router that forwards only what EC2 shows, an internet host");
     let mut places = Vec::new();
     for name in rig.node_names().map(str::to_owned).collect::<Vec<_>>() {
         let node = rig.node(&name)?;
-        report.note(&format!("{name}: m5.large, {}, {}", node.instance(), node.address()?));
+        report.note(&format!("{name}: {}, {}, {}", mode.type_of(&name), node.instance(), node.address()?));
         let rests = Rests::of(COOLDOWN);
-        places.push(Place { pods: Vec::new(), rests, watched: Watched::before(&node)?, node });
+        places.push(Place { pods: Vec::new(), rests, watched: Watched::before(&node)?, node, mode });
     }
     Ok(Stage { places, rig })
 }
@@ -155,18 +153,24 @@ fn fill(report: &mut Report, stage: &mut Stage, pods: usize, summary: &mut Summa
     for place in &mut stage.places {
         let name = place.node.name().to_owned();
         let names: Vec<String> = (0..pods).map(|number| format!("{name}-web-{number}")).collect();
-        let runner = place.node.runner();
+        let runner = place.runner();
         let began = Instant::now();
         let started = start_pods(&stage.rig, &runner, &names, AT_ONCE, &AtomicUsize::new(0), &place.rests)?;
         started.none_refused_since(began)?;
-        let enis: std::collections::BTreeSet<_> =
-            place.node.state()?.leases.values().map(|lease| lease.faces[0].eni.clone()).collect();
+        let enis: std::collections::BTreeSet<_> = place
+            .node
+            .state()?
+            .leases
+            .values()
+            .flat_map(|lease| lease.faces.clone())
+            .map(|face| face.eni)
+            .collect();
         place.pods.extend(started.pods);
         summary.adds.extend(started.adds);
         report.held(&format!("{name}: {pods} pods have addresses of {} ENIs", enis.len()));
     }
     let all = stage.addresses()?;
-    summary.pods += all.len();
+    summary.pods += stage.places.iter().map(|place| place.pods.len()).sum::<usize>();
     report.held(&format!("{} addresses, each given once", all.len()));
     bounds::adds(&stage.rig, &summary.adds)?;
     stage.wait_sound()?;
@@ -185,7 +189,7 @@ fn take_down_pods(
     report.step("Taking everything down");
     let mut sandboxes = Vec::new();
     for place in &mut stage.places {
-        let runner = place.node.runner();
+        let runner = place.runner();
         for pod in std::mem::take(&mut place.pods) {
             let called = runner.del(&pod.pod)?;
             summary.dels.push(called.took);

@@ -65,7 +65,7 @@ that is there was given.
 
 {{/* Settings with which the daemon does not start. They are rendered all the same: silence would be worse. */}}
 {{- define "holdfast.refusedSettings" -}}
-{{- range $name := list "ENABLE_IPv6" "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" "ENABLE_POD_ENI" "ENABLE_MULTI_NIC" "ENABLE_IMDS_ONLY_MODE" -}}
+{{- range $name := list "ENABLE_IPv6" "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" "ENABLE_POD_ENI" "ENABLE_IMDS_ONLY_MODE" -}}
 {{- if include "holdfast.on" (index ($.Values.env | default dict) $name) }}
   {{ $name }}
 {{- end -}}

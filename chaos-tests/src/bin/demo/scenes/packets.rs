@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use holdfast_chaos_tests::packets::{Prober, ask_internet, send_as, sent_by_link, udp_in};
+use holdfast_chaos_tests::packets::{Prober, ask_internet_from, send_as, sent_by_link, udp_in};
 use holdfast_chaos_tests::report::Report;
 use holdfast_datapath::netns;
 
@@ -32,11 +32,11 @@ pub(super) fn flow(
     let dropped = stage.rig.dropped_for_their_source()?;
     let pods = || stage.places.iter().flat_map(|place| &place.pods);
 
-    for pod in pods() {
-        let mut prober = Prober::new(pod.pod.netns())?;
+    for (pod, own) in pods().flat_map(|pod| pod.addresses.iter().map(move |own| (pod, *own))) {
+        let mut prober = Prober::at(pod.pod.netns(), own)?;
         for other in &addresses {
-            let seen = prober.ask(*other, PATIENCE).with_context(|| format!("from {}", pod.address))?;
-            ensure!(seen == pod.address, "{other} was asked by {} and saw {seen}", pod.address);
+            let seen = prober.ask(*other, PATIENCE).with_context(|| format!("from {own}"))?;
+            ensure!(seen == own, "{other} was asked by {own} and saw {seen}");
             summary.asked += 1;
         }
     }
@@ -48,10 +48,10 @@ pub(super) fn flow(
     for place in &stage.places {
         let home = place.node.address()?;
         let mut prober = Prober::new(&place.node.netns()?)?;
-        for pod in &place.pods {
-            prober.ask(pod.address, PATIENCE).with_context(|| format!("from node {home}"))?;
-            let seen = ask_internet(pod.pod.netns(), stage.rig.internet(), PATIENCE)
-                .with_context(|| format!("from {}", pod.address))?;
+        for (pod, own) in place.pods.iter().flat_map(|pod| pod.addresses.iter().map(move |own| (pod, *own))) {
+            prober.ask(own, PATIENCE).with_context(|| format!("from node {home}"))?;
+            let seen = ask_internet_from(pod.pod.netns(), own, stage.rig.internet(), PATIENCE)
+                .with_context(|| format!("from {own}"))?;
             ensure!(seen == home, "the internet saw {seen} instead of {home}");
             summary.asked += 2;
         }
@@ -118,14 +118,15 @@ fn leave_by_their_eni(
     let netns = place.node.netns()?;
     let links = netns::socket_in(&netns)?.links()?;
     for eni in stage.rig.admin().enis_of(place.node.instance())? {
-        let Some(pod) = place.pods.iter().find(|pod| eni.carries(pod.address)) else {
+        let all = || place.pods.iter().flat_map(|pod| pod.addresses.iter().map(move |own| (pod, *own)));
+        let Some((pod, own)) = all().find(|(_, own)| eni.carries(*own)) else {
             continue;
         };
         let link = links.iter().find(|link| link.mac.is_some_and(|mac| mac.0 == eni.mac_address.0));
         let link = &link.with_context(|| format!("{} has no link", eni.network_interface_id))?.name;
-        devices.insert(link.clone(), pod.address);
+        devices.insert(link.clone(), own);
         let before = sent_by_link(&netns)?;
-        let mut prober = Prober::new(pod.pod.netns())?;
+        let mut prober = Prober::at(pod.pod.netns(), own)?;
         for _ in 0..QUESTIONS {
             prober.ask(target, PATIENCE)?;
             summary.asked += 1;
@@ -134,8 +135,7 @@ fn leave_by_their_eni(
         let sent = |link: &str| after.get(link).unwrap_or(&0).saturating_sub(*before.get(link).unwrap_or(&0));
         ensure!(
             sent(link) >= QUESTIONS,
-            "{QUESTIONS} packets of {} should have left by {link}; {} did",
-            pod.address,
+            "{QUESTIONS} packets of {own} should have left by {link}; {} did",
             sent(link)
         );
     }
@@ -147,5 +147,57 @@ fn leave_by_their_eni(
     );
     let ways: Vec<String> = devices.iter().map(|(link, pod)| format!("{pod} by {link}")).collect();
     report.held(&format!("{}: packets leave by their source's ENI: {}", place.node.name(), ways.join(", ")));
+    Ok(())
+}
+
+/// A pod with several addresses sends from all of them at once: each network card carries its share, and no card another's.
+pub(super) fn by_each_card(report: &mut Report, stage: &Stage, summary: &mut Summary) -> anyhow::Result<()> {
+    for (place, other) in stage.places.iter().zip(stage.places.iter().rev()) {
+        let pod = place.pods.first().context("each node has pods")?;
+        if pod.addresses.len() < 2 {
+            continue;
+        }
+        let target = other.pods.first().context("each node has pods")?.address;
+        let netns = place.node.netns()?;
+        let links = netns::socket_in(&netns)?.links()?;
+        let enis = stage.rig.admin().enis_of(place.node.instance())?;
+        let mut ways = Vec::new();
+        for own in &pod.addresses {
+            let eni =
+                enis.iter().find(|eni| eni.carries(*own)).with_context(|| format!("{own} is on no ENI"))?;
+            let link = links.iter().find(|link| link.mac.is_some_and(|mac| mac.0 == eni.mac_address.0));
+            let link = &link.with_context(|| format!("{} has no link", eni.network_interface_id))?.name;
+            let card = eni.attachment.as_ref().map(|at| at.network_card_index).context("it is attached")?;
+            ways.push((card, link.clone(), Prober::at(pod.pod.netns(), *own)?));
+        }
+        let mut cards: Vec<u32> = ways.iter().map(|(card, ..)| *card).collect();
+        cards.dedup();
+        ensure!(cards.len() == ways.len(), "{} addresses are of the cards {cards:?}", ways.len());
+        let before = sent_by_link(&netns)?;
+        for _ in 0..QUESTIONS {
+            for (_, _, prober) in &mut ways {
+                prober.ask(target, PATIENCE)?;
+                summary.asked += 1;
+            }
+        }
+        let after = sent_by_link(&netns)?;
+        let mut told = Vec::new();
+        for (card, link, _) in &ways {
+            let sent = after.get(link).unwrap_or(&0).saturating_sub(*before.get(link).unwrap_or(&0));
+            // The node itself says a little on the first.
+            ensure!(
+                (QUESTIONS..2 * QUESTIONS).contains(&sent),
+                "{QUESTIONS} packets should have left by {link} of card {card}; {sent} did"
+            );
+            told.push(format!("{sent} by {link} of card {card}"));
+        }
+        report.held(&format!(
+            "{}: one pod sends {} packets from {} addresses: {}",
+            place.node.name(),
+            QUESTIONS * ways.len() as u64,
+            ways.len(),
+            told.join(", ")
+        ));
+    }
     Ok(())
 }
