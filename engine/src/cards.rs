@@ -104,7 +104,9 @@ impl<W: World> Engine<W> {
     pub(crate) fn weigh_cards(&mut self, now: &Now) -> bool {
         let hold = self.config.add_hold.value;
         let hopeless = |pool: &PoolKey| match self.reports.get(pool) {
-            Some(report) if report.level.waiting > 0 => !report.shortage(hold, now).hold,
+            Some(report) if report.level.waiting > 0 || self.reports.len() == 1 => {
+                !report.shortage(hold, now).hold
+            }
             // Nobody has asked for one of this card's: what would be said to one who does.
             _ => {
                 let (desired, ledger) = (self.desired(), self.book.ledger());

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_model::eni::{EniKind, EniRecord, Management};
+use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::PoolKey;
 
@@ -43,13 +43,14 @@ pub(crate) struct Wanted {
     pub(crate) retires: bool,
 }
 
-/// All pools that a plan has to do with, in order of their cards: those of managed cards, and those of cards where ENIs of ours are left.
+/// All pools that a plan has to do with, in order of their cards: those of managed cards, and those of cards of which an ENI of ours is
+/// left, attached or not.
 pub(crate) fn pools(desired: &Desired<'_>, ledger: &Ledger) -> Vec<Wanted> {
     let managed = managed_cards(desired, ledger);
     let left = ledger
         .enis
         .values()
-        .filter(|eni| eni.management == Management::Managed && eni.holds_slot())
+        .filter(|eni| eni.management != Management::Unmanaged && eni.phase != EniPhase::Gone)
         .filter_map(|eni| Some(eni.slot()?.card));
     let named = managed.iter().flatten().copied();
     let cards: BTreeSet<u8> = [PoolKey::DEFAULT.card].into_iter().chain(named).chain(left).collect();

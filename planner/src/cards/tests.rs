@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use holdfast_model::cloud::{Api, CloudChange, TAG_CLUSTER, TAG_INSTANCE, TAG_NO_MANAGE};
+use holdfast_model::cloud::{CloudChange, TAG_CLUSTER, TAG_INSTANCE, TAG_NO_MANAGE};
 use holdfast_model::config::Setting;
 use holdfast_model::eni::EniSlot;
 use holdfast_model::ids::EniId;
@@ -21,14 +21,23 @@ struct Is {
     managed: bool,
     /// Pods get the addresses on it.
     leased: bool,
-    /// It goes when it is idle and surplus.
-    goes: bool,
+    /// What becomes of it when it is idle and surplus.
+    end: End,
 }
 
-const OURS: Is = Is { managed: true, leased: true, goes: true };
-const KEPT: Is = Is { managed: false, leased: false, goes: false };
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Stays,
+    /// It is another's by its tag: it is not ours to delete.
+    Detached,
+    Deleted,
+}
+
+const OURS: Is = Is { managed: true, leased: true, end: End::Deleted };
+const KEPT: Is = Is { managed: false, leased: false, end: End::Stays };
 /// It supplies addresses, and is part of what the user ordered.
-const NEVER_FREED: Is = Is { managed: true, leased: true, goes: false };
+const NEVER_FREED: Is = Is { managed: true, leased: true, end: End::Stays };
+const BORROWED: Is = Is { managed: true, leased: true, end: End::Detached };
 
 /// Tags, interface type, card, MANAGE_UNTAGGED_ENI, ENABLE_MULTI_NIC.
 type Row = (&'static [(&'static str, &'static str)], EniKind, u8, bool, bool, Is);
@@ -43,7 +52,7 @@ const ROWS: &[Row] = &[
     (&[], EniKind::Standard, 0, true, false, OURS),
     (&[], EniKind::Standard, 0, false, false, KEPT),
     // Another's by its tag: upstream goes by MANAGE_UNTAGGED_ENI here too.
-    (ANOTHERS, EniKind::Standard, 0, true, false, OURS),
+    (ANOTHERS, EniKind::Standard, 0, true, false, BORROWED),
     (ANOTHERS, EniKind::Standard, 0, false, false, KEPT),
     // Of a cluster, and not of an instance.
     (&[(TAG_CLUSTER, "prod")], EniKind::Standard, 0, false, false, KEPT),
@@ -53,7 +62,7 @@ const ROWS: &[Row] = &[
     (&[(TAG_NO_MANAGE, "false")], EniKind::Standard, 0, false, false, OURS),
     (&[(TAG_NO_MANAGE, "True")], EniKind::Standard, 0, false, false, OURS),
     (&[(TAG_NO_MANAGE, "")], EniKind::Standard, 0, false, false, OURS),
-    (&[(TAG_NO_MANAGE, "false"), (TAG_INSTANCE, "i-2")], EniKind::Standard, 0, false, false, OURS),
+    (&[(TAG_NO_MANAGE, "false"), (TAG_INSTANCE, "i-2")], EniKind::Standard, 0, false, false, BORROWED),
     // The interface type.
     (MARKED, EniKind::Efa, 0, true, false, NEVER_FREED),
     (&[(TAG_NO_MANAGE, "true")], EniKind::Efa, 0, true, false, KEPT),
@@ -104,7 +113,8 @@ fn what_each_eni_of_others_is_to_us() {
         assert!(record.holds_slot(), "it takes a place in any case: {row:?}");
 
         // As many pods as the node carries, and some more.
-        if multi && toy.cards().contains(&card) {
+        let on_each = multi && toy.cards().contains(&1);
+        if on_each {
             toy.add_pods_on_each(12);
         } else {
             toy.add_pods(12);
@@ -116,7 +126,8 @@ fn what_each_eni_of_others_is_to_us() {
             let (enis, _) = toy.shape_of(card);
             assert!(enis <= 3, "{row:?}: {enis} ENIs on card {card}");
         }
-        let carrying = 2 + usize::from(is.managed || card == 1);
+        let lacks_its_room = !is.managed && (card == 0 || on_each);
+        let carrying = 3 - usize::from(lacks_its_room);
         assert_eq!(toy.ledger.leases.len(), 3 * carrying, "its place is counted, on its card: {row:?}");
         if !is.managed {
             let shown = &toy.cloud.enis[&foreign()].secondary;
@@ -128,7 +139,12 @@ fn what_each_eni_of_others_is_to_us() {
         toy.run_to_rest();
         toy.sleep(Duration::from_secs(24 * 3600));
         toy.run_to_rest();
-        assert_eq!(!toy.cloud.enis.contains_key(&foreign()), is.goes, "{row:?}");
+        let end = match toy.cloud.enis.get(&foreign()) {
+            None => End::Deleted,
+            Some(eni) if eni.attachment.is_none() => End::Detached,
+            Some(_) => End::Stays,
+        };
+        assert_eq!(end, is.end, "{row:?}");
         if !is.managed {
             assert_eq!(toy.cloud.enis[&foreign()].secondary, theirs, "{row:?}");
         }
@@ -254,7 +270,7 @@ fn cards_that_are_not_managed_any_more_give_back_what_was_made_for_them() {
     toy.run_to_rest();
     assert_eq!(toy.shape_of(1).0, 1, "the one that is not of our making");
     assert!(toy.cloud.enis.contains_key(&foreign()));
-    assert_eq!(toy.cloud.count(Api::DeleteNetworkInterface), 3, "two of that card, one of the first");
+    assert_eq!(toy.cloud.asked_to_delete.len(), 3, "two of that card, one of the first");
     // And again: what is there is used first.
     let before = toy.config.clone();
     toy.config.multi_nic.value = true;

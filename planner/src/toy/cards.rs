@@ -201,15 +201,18 @@ fn assert_all_well(toy: &mut Toy) {
         assert!(cards.windows(2).all(|two| two[0] < two[1]), "one of each card: {cards:?}");
     }
     let managed = toy.cards();
+    // With pods in blocks of the other unit a card can carry fewer.
+    let others = |block: &&holdfast_model::block::Block| block.occupies() && block.unit() != toy.unit();
+    let mixed = toy.ledger.blocks.values().any(|block| others(&block));
     let full = |card: u8| {
         let most =
             toy.cloud.limits.enis_on(card) as usize * toy.cloud.limits.pod_addresses_per_eni() as usize;
         toy.shape_of(card).1 >= most
     };
-    if toy.waiting_for_each() > 0 {
+    if toy.waiting_for_each() > 0 && !mixed {
         assert!(managed.iter().any(|card| full(*card)), "POOL-PROGRESS: {:?}", toy.last);
     }
-    if toy.waiting() > 0 {
+    if toy.waiting() > 0 && !mixed {
         assert!(full(0), "POOL-PROGRESS: {} wait and {:?}", toy.waiting(), toy.last);
     }
     for card in (0..3).filter(|card| !managed.contains(card)) {
