@@ -271,6 +271,60 @@ mod tests {
         assert_eq!(rebuild_leases(&ledger, &with(traces.clone()), &now()), []);
     }
 
+    /// A second interface of the same sandbox, made after the first.
+    fn with_a_further(seen: &mut HostObserved) -> IpAddr {
+        let further = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
+        let link = seen.links[0].clone();
+        let alias = LinkAlias::of_face(&sandbox(), "mNicIf1");
+        seen.links.push(LinkSeen { index: 8, name: "eni1".into(), alias: Some(alias), ..link });
+        seen.routes.push(Route::on_link(MAIN_TABLE, further.into(), 8));
+        further
+    }
+
+    /// Its pod counts on all of them.
+    #[test]
+    fn a_sandbox_with_several_addresses_gets_one_lease_on_all_of_them_or_none() {
+        let (mut ledger, mut seen) = (ledger(), observed());
+        let further = with_a_further(&mut seen);
+        let lost = traces(&ledger, &seen);
+        assert_eq!(rebuild_leases(&ledger, &with(lost.clone()), &now()), [], "EC2 has not shown the second");
+        ledger.apply(&Change::PutBlock(Block::held(further.into(), EniId::new("eni-a"), BootTime(0))));
+
+        // A third interface, to which no address leads yet.
+        let mut more = seen.clone();
+        let alias = LinkAlias::of_face(&sandbox(), "mNicIf2");
+        more.links.push(LinkSeen { index: 9, alias: Some(alias), ..seen.links[0].clone() });
+        assert_eq!(rebuild_leases(&ledger, &with(traces(&ledger, &more)), &now()), []);
+        // One of the middle is missing.
+        let mut torn = seen.clone();
+        torn.links[1].alias = Some(LinkAlias::of_face(&sandbox(), "mNicIf2"));
+        assert_eq!(rebuild_leases(&ledger, &with(traces(&ledger, &torn)), &now()), []);
+
+        ledger.apply_all(&rebuild_leases(&ledger, &with(lost), &now()));
+        let lease = &ledger.leases[&sandbox()];
+        assert_eq!(lease.addresses().collect::<Vec<_>>(), [ADDRESS, further]);
+        assert_eq!(invariants::check(&ledger, None), []);
+        assert!(super::traces_of(&ledger, &BTreeSet::new(), &seen).is_empty(), "all is explained");
+    }
+
+    /// Another attachment of the same container was made later: the further interface is not its.
+    #[test]
+    fn a_further_interface_is_of_the_attachment_that_was_made_before_it() {
+        let (mut ledger, mut seen) = (ledger(), observed());
+        let further = with_a_further(&mut seen);
+        let late = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
+        let other = SandboxKey::from(SandboxNames { ifname: "net1".into(), ..(*sandbox()).clone() });
+        let link = seen.links[0].clone();
+        seen.links.push(LinkSeen { index: 9, alias: Some(LinkAlias::of(&other)), ..link });
+        seen.routes.push(Route::on_link(MAIN_TABLE, late.into(), 9));
+        for address in [further, late] {
+            ledger.apply(&Change::PutBlock(Block::held(address.into(), EniId::new("eni-a"), BootTime(0))));
+        }
+        ledger.apply_all(&rebuild_leases(&ledger, &with(traces(&ledger, &seen)), &now()));
+        assert_eq!(ledger.leases[&sandbox()].addresses().collect::<Vec<_>>(), [ADDRESS, further]);
+        assert_eq!(ledger.leases[&other].addresses().collect::<Vec<_>>(), [late]);
+    }
+
     #[test]
     fn before_ec2_was_read_nothing_of_a_ledger_that_is_old_is_built_on() {
         let ledger = ledger();
