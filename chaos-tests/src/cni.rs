@@ -177,6 +177,23 @@ impl Runner {
         Ok(address.parse()?)
     }
 
+    /// The addresses in a result of ADD, interface by interface.
+    pub fn addresses(result: &Value) -> anyhow::Result<Vec<std::net::IpAddr>> {
+        let ips = result["ips"].as_array().with_context(|| format!("no addresses in {result}"))?;
+        let address = |ip: &Value| {
+            let text = ip["address"].as_str().with_context(|| format!("no address in {ip}"))?;
+            let (address, _) = text.split_once('/').with_context(|| format!("no prefix length in {text}"))?;
+            Ok(address.parse()?)
+        };
+        ips.iter().map(address).collect()
+    }
+
+    /// The same for pods that ask for an interface on every network card, as a runtime passes it on.
+    pub fn on_every_card(self) -> Self {
+        let asked = json!({ "k8s.amazonaws.com/nicConfig": "multi-nic-attachment" });
+        self.with("runtimeConfig", json!({ "io.kubernetes.cri.pod-annotations": asked }))
+    }
+
     fn hand_back(&self, pod: &Pod, conf: &mut Value) {
         if let Some(result) = self.kept().get(&pod.container_id) {
             conf["prevResult"] = result.clone();

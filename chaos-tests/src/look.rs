@@ -24,7 +24,9 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::cni::Runner;
-use crate::oracle::picture::{Address, Cloud, Kernel, Link, Neighbour, Picture, Pod as Promised, Way};
+use crate::oracle::picture::{
+    Address, Cloud, Further, Kernel, Link, Neighbour, Picture, Pod as Promised, Way,
+};
 use crate::oracle::{self, Fault};
 use crate::pod::Pod;
 use crate::rig::{NodeUnderTest, Rig};
@@ -144,11 +146,18 @@ impl Watched {
         cloud: Cloud,
         pods: &[Promise<'_>],
     ) -> anyhow::Result<Picture> {
-        let pods: Vec<(Promised, Option<u32>)> = pods.iter().map(promised).collect::<Result<_, _>>()?;
+        let pods: Vec<(Promised, Vec<Option<u32>>)> = pods.iter().map(promised).collect::<Result<_, _>>()?;
         let (host, ruleset) = host(netns)?;
-        let pods = pods.into_iter().map(|(mut pod, peer)| {
-            let ends = host.links.iter().find(|link| link.veth && Some(link.index) == peer);
-            pod.host_link = ends.map(|link| link.name.clone());
+        let end = |peer: Option<u32>| {
+            let end = host.links.iter().find(|link| link.veth && Some(link.index) == peer);
+            end.map(|link| link.name.clone())
+        };
+        let pods = pods.into_iter().map(|(mut pod, peers)| {
+            let mut ends = peers.into_iter().map(end);
+            pod.host_link = ends.next().flatten();
+            for (face, end) in pod.further.iter_mut().zip(ends) {
+                face.host_link = end;
+            }
             pod
         });
         let pods = pods.collect();
@@ -212,11 +221,17 @@ pub fn told(faults: &[Fault]) -> String {
     text.join("; ")
 }
 
-/// The pod as the oracle wants it, and the number of its link's other end.
-fn promised(promise: &Promise<'_>) -> anyhow::Result<(Promised, Option<u32>)> {
+/// The pod as the oracle wants it, and the numbers of its links' other ends.
+fn promised(promise: &Promise<'_>) -> anyhow::Result<(Promised, Vec<Option<u32>>)> {
     let Promise { namespace, name, netns, path, answer, namesake } = *promise;
     let inside = inside(netns).with_context(|| format!("looking into {name}"))?;
-    let peer = inside.link(IFNAME).filter(|link| link.veth).and_then(|link| link.peer);
+    let further = match answer {
+        Answer::Printed(result) => further(result),
+        Answer::Address(_) => Vec::new(),
+    };
+    let peer = |name: &str| inside.link(name).filter(|link| link.veth).and_then(|link| link.peer);
+    let names = [IFNAME].into_iter().chain(further.iter().map(|face| face.ifname.as_str()));
+    let peers = names.map(peer).collect();
     let promised = Promised {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -237,8 +252,21 @@ fn promised(promise: &Promise<'_>) -> anyhow::Result<(Promised, Option<u32>)> {
         },
         inside: Some(inside),
         host_link: None,
+        further,
     };
-    Ok((promised, peer))
+    Ok((promised, peers))
+}
+
+/// What a result names besides the first interface: address by address, each on an interface of its own.
+fn further(result: &Value) -> Vec<Further> {
+    let ips = result["ips"].as_array().into_iter().flatten().skip(1);
+    let face = |ip: &Value| {
+        let net: ipnet::Ipv4Net = ip["address"].as_str()?.parse().ok()?;
+        let interface = usize::try_from(ip["interface"].as_u64()?).ok()?;
+        let ifname = result["interfaces"][interface]["name"].as_str()?.to_owned();
+        Some(Further { address: net.addr(), ifname, host_link: None })
+    };
+    ips.filter_map(face).collect()
 }
 
 /// What runtimes call a pod's first interface.
@@ -257,18 +285,21 @@ pub fn unlike_its_answer(promise: &Promise<'_>) -> anyhow::Result<Vec<String>> {
         .filter(|address| !address.net.addr().is_loopback())
         .map(|address| address.net.to_string())
         .collect();
-    let told = promise.answer.net();
-    if borne != [told.as_str()] {
-        wrong.push(format!("it was told {told} and bears {borne:?}"));
+    let further = pod.further.iter().map(|face| format!("{}/32", face.address));
+    let told: Vec<String> = [promise.answer.net()].into_iter().chain(further).collect();
+    if borne.iter().collect::<BTreeSet<_>>() != told.iter().collect() || borne.len() != told.len() {
+        wrong.push(format!("it was told {told:?} and bears {borne:?}"));
     }
-    match inside.link(IFNAME) {
-        Some(link) if link.up => {}
-        Some(_) => wrong.push(format!("its {IFNAME} is down")),
-        None => wrong.push(format!("it has no {IFNAME}")),
+    for name in [IFNAME].into_iter().chain(pod.further.iter().map(|face| face.ifname.as_str())) {
+        match inside.link(name) {
+            Some(link) if link.up => {}
+            Some(_) => wrong.push(format!("its {name} is down")),
+            None => wrong.push(format!("it has no {name}")),
+        }
     }
     let routes = inside.routes.iter().filter(|route| !inside.makes_by_itself(route)).chain(&inside.routes_v6);
     let ways: Vec<Way> = routes.map(|route| route.way).collect();
-    if ways != [Way::Forward; 2] {
+    if ways.len() != 2 * told.len() || ways.iter().any(|way| *way != Way::Forward) {
         wrong.push(format!("it has {} routes: {ways:?}", ways.len()));
     }
     let gateways = [IpAddr::V4(oracle::POD_GATEWAY), IpAddr::V6(oracle::POD_GATEWAY_IPV6)];

@@ -180,7 +180,8 @@ pub fn judge(picture: &Picture) -> Vec<Fault> {
     let mut found = Findings::default();
     pods::judge(picture, &mut found);
     for pod in &picture.pods {
-        if pod.address.is_some_and(|address| rest::host_bears(&picture.host, address)) {
+        let mut addresses = pod.faces().filter_map(|face| face.address);
+        if addresses.any(|address| rest::host_bears(&picture.host, address)) {
             found.add(Law::NotTheHosts, format!("{} bears the address of {}", picture.node, pod.named()));
         }
     }
@@ -206,8 +207,9 @@ pub fn judge_all(pictures: &[Picture]) -> Vec<Fault> {
     let mut holders: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
     for picture in pictures {
         for pod in &picture.pods {
-            let Some(address) = pod.ip() else { continue };
-            holders.entry(address).or_default().push(format!("{} on {}", pod.named(), picture.node));
+            for address in pod.ips() {
+                holders.entry(address).or_default().push(format!("{} on {}", pod.named(), picture.node));
+            }
         }
     }
     for (address, pods) in holders.into_iter().filter(|(_, pods)| pods.len() > 1) {

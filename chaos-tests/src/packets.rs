@@ -31,7 +31,12 @@ impl Echo {
     /// Serves inside a namespace.
     pub fn serve(netns: &Arc<OwnedFd>) -> anyhow::Result<Self> {
         // Of both families: what comes by IPv4 has an address that stands for it.
-        let socket = udp_of(netns, Ipv6Addr::UNSPECIFIED.into(), PORT)?;
+        Self::serve_at(netns, Ipv6Addr::UNSPECIFIED.into())
+    }
+
+    /// The same at one of its addresses: answers leave from that one.
+    pub fn serve_at(netns: &Arc<OwnedFd>, address: IpAddr) -> anyhow::Result<Self> {
+        let socket = udp_at(netns, address, PORT)?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -61,8 +66,13 @@ impl Drop for Echo {
 
 /// A UDP socket inside a namespace; port 0 takes any.
 pub fn udp_in(netns: &Arc<OwnedFd>, port: u16) -> anyhow::Result<UdpSocket> {
-    netns::run_in(netns, || UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?
-        .context("binding a UDP socket")
+    udp_at(netns, Ipv4Addr::UNSPECIFIED.into(), port)
+}
+
+/// The same at one of the namespace's addresses.
+pub fn udp_at(netns: &Arc<OwnedFd>, address: IpAddr, port: u16) -> anyhow::Result<UdpSocket> {
+    netns::run_in(netns, || UdpSocket::bind((address, port)))?
+        .with_context(|| format!("binding a UDP socket at {address}"))
 }
 
 /// The same for the family of an address, which is any.
@@ -85,8 +95,15 @@ pub struct Prober {
 impl Prober {
     /// Asks from inside a namespace.
     pub fn new(netns: &Arc<OwnedFd>) -> anyhow::Result<Self> {
-        let of_ipv6 = udp_of(netns, Ipv6Addr::UNSPECIFIED.into(), 0)?;
-        Ok(Self { socket: udp_in(netns, 0)?, of_ipv6, sent: 0 })
+        Self::at(netns, Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// Asks from one of its addresses, and from any of the other family.
+    pub fn at(netns: &Arc<OwnedFd>, address: IpAddr) -> anyhow::Result<Self> {
+        let of =
+            |any: IpAddr| udp_at(netns, if any.is_ipv4() == address.is_ipv4() { address } else { any }, 0);
+        let (socket, of_ipv6) = (of(Ipv4Addr::UNSPECIFIED.into())?, of(Ipv6Addr::UNSPECIFIED.into())?);
+        Ok(Self { socket, of_ipv6, sent: 0 })
     }
 
     /// Asks once and waits for the answer; gives the source address that the other side saw. Answers to earlier
@@ -143,15 +160,21 @@ pub fn ask_internet(
     host: SocketAddrV4,
     patience: Duration,
 ) -> anyhow::Result<Ipv4Addr> {
-    match ask_internet_at(netns, host.into(), patience)? {
+    let any = Ipv4Addr::UNSPECIFIED.into();
+    match ask_internet_from(netns, any, host.into(), patience)? {
         IpAddr::V4(seen) => Ok(seen),
         IpAddr::V6(seen) => anyhow::bail!("{host} was asked by IPv4 and saw {seen}"),
     }
 }
 
-/// The same by either family.
-pub fn ask_internet_at(netns: &Arc<OwnedFd>, host: SocketAddr, patience: Duration) -> anyhow::Result<IpAddr> {
-    let socket = udp_of(netns, host.ip(), 0)?;
+/// The same from one of the namespace's addresses, by its family.
+pub fn ask_internet_from(
+    netns: &Arc<OwnedFd>,
+    address: IpAddr,
+    host: SocketAddr,
+    patience: Duration,
+) -> anyhow::Result<IpAddr> {
+    let socket = udp_at(netns, address, 0)?;
     socket.set_read_timeout(Some(patience))?;
     socket.send_to(b"who am I?", host).with_context(|| format!("sending to {host}"))?;
     let mut buffer = [0; 64];

@@ -157,7 +157,7 @@ fn alive(members: &BTreeMap<Process, String>) -> Vec<String> {
 fn runs_well_in_each_mode(user: User) {
     outside();
     let before = Seen::look();
-    for mode in ["secondary", "prefix", "custom", "ipv6"] {
+    for mode in ["secondary", "prefix", "custom", "ipv6", "multi-homed"] {
         let began = Instant::now();
         let demo = start(user, mode);
         let output = demo.wait_with_output().unwrap();

@@ -69,6 +69,7 @@ fn add(call: &Call<'_>, conf: &NetConf) -> Result<Success, Failure> {
         mtu: link.mtu,
         veth_prefix: link.veth_prefix,
         enforcing_mode: link.enforcing_mode,
+        on_every_card: conf.on_every_card(),
     });
     let patience = conf.deadline()?.unwrap_or_else(|| ask::patience(&request));
     match ask::daemon(&conf.socket()?, request, Some(&netns), patience, call.env.trace())? {

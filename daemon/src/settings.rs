@@ -73,6 +73,7 @@ const OF_THE_CLUSTER: &[&str] = &[
     "ENABLE_IMDS_ONLY_MODE",
     "ENABLE_IPv4",
     "ENABLE_IPv6",
+    "ENABLE_MULTI_NIC",
     "ENABLE_PREFIX_DELEGATION",
     "ENABLE_SUBNET_DISCOVERY",
     eni_config::ANNOTATION,
@@ -264,6 +265,7 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
                 .map(|limit| u32::try_from(limit).ok().filter(|limit| *limit >= 1))
                 .map_err(|error| format!("want a whole number ({error})"))
         }),
+        multi_nic: reader.get("ENABLE_MULTI_NIC", Bad::Ignored, false, boolean),
         max_pods: reader.get("HOLDFAST_MAX_PODS", Bad::Refused, None, |text| count(text).map(Some)),
         cooldown: reader.seconds("IP_COOLDOWN_PERIOD", base.cooldown.value),
         add_hold: reader.seconds("HOLDFAST_ADD_HOLD", base.add_hold.value),

@@ -56,6 +56,7 @@ fn wiring(number: usize) -> PodWiring {
         host_veth: format!("eni{number:011x}"),
         host_mac: MacAddr([2, 0, 0, 1, high, low]),
         ifname: "eth0".into(),
+        number: 0,
         address: std::net::IpAddr::from([10, 0, high, low]),
         mtu: 9001,
         table: TABLE,

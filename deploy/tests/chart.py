@@ -278,7 +278,6 @@ def test_settings_that_the_daemon_refuses_are_set_and_said():
     for name, value in {
         "ENABLE_IPv6": "true",
         "ENABLE_POD_ENI": "1",
-        "ENABLE_MULTI_NIC": "true",
         "ENABLE_IPv4": "false",
         "NETWORK_POLICY_ENFORCING_MODE": "Strict",
     }.items():

@@ -3,21 +3,23 @@
 //! The way of one ADD is its attachment's ([`crate::attachment`]); here is what concerns all of them: the order in which
 //! they came, the addresses that there are, and how long they have waited.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use holdfast_model::chain;
 use holdfast_model::ids::MacAddr;
 use holdfast_model::lease::LeasePhase;
+use holdfast_model::pool::PoolKey;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::time::Now;
-use holdfast_planner::{self as planner, Choice, Ended, LeaseRequest};
+use holdfast_planner::{self as planner, Choice, Ended, HostEnd, LeaseRequest};
 use holdfast_ports::Clock;
 
 use crate::attachment::{AddReply, Input, Work};
 use crate::book::Then;
 use crate::condition::Condition;
 use crate::engine::Engine;
-use crate::request::{AddError, AddRequest};
+use crate::request::{AddError, AddRequest, VethNames};
 use crate::world::World;
 
 /// By which of its two names the host end goes.
@@ -42,29 +44,57 @@ impl<W: World> Engine<W> {
 
     /// Gives free addresses to those who wait, in the order in which they came. The plan learns how many get none.
     pub(crate) fn serve_waiting(&mut self, now: &Now) {
-        let pool = self.desired().pool();
-        let mut free = self.free_addresses(pool, now).into_iter();
-        let mut short = 0;
+        let mut free = self.free(now);
+        let mut short: BTreeMap<PoolKey, u32> = BTreeMap::from([(self.desired().pool(), 0)]);
         for sandbox in self.attachments.in_line() {
             let Some(name) = self.ready_to_lease(&sandbox, now) else { continue };
-            let served = free.as_slice().first().cloned();
-            let served = served.is_some_and(|choice| self.lease(&sandbox, name, &choice, now));
-            // Who was refused has used none up.
-            if !served || self.book.ledger().leases.contains_key(&sandbox) {
-                free.next();
+            let on_each = self.interfaces_of(&sandbox);
+            let (taken, mut lacking) = match on_each {
+                Some(most) => free.take_each(most),
+                None => (free.take_one(), BTreeSet::new()),
+            };
+            let served = lacking.is_empty() && !taken.is_empty() && self.lease(&sandbox, name, &taken, now);
+            if served {
+                // Who was refused has used none up.
+                if !self.book.ledger().leases.contains_key(&sandbox) {
+                    free.put_back(taken);
+                }
+                lacking.clear();
+            } else {
+                if lacking.is_empty() {
+                    lacking.insert(PoolKey::DEFAULT.card);
+                }
+                for card in self.waits_for(on_each) {
+                    *short.entry(self.desired().pool_on(card)).or_default() += 1;
+                }
             }
-            self.attachments.change(&sandbox, |attachment| attachment.lacks_address(!served));
-            short += u32::from(!served);
+            self.attachments.change(&sandbox, |attachment| attachment.lacks(lacking));
         }
-        self.observed.waiting.insert(pool, short);
+        self.observed.waiting = short;
+    }
+
+    /// How many interfaces the one that waits can have; `None`: it wants one, of whatever card.
+    fn interfaces_of(&self, sandbox: &SandboxKey) -> Option<usize> {
+        let add = self.attachments.get(sandbox).and_then(|attachment| attachment.waiting())?;
+        Some(add.request.further.as_ref()?.len().saturating_add(1))
+    }
+
+    /// The cards of which an address is wanted for who has none yet: for each of several interfaces one; else the first, and
+    /// where that is no use another one.
+    fn waits_for(&self, on_each: Option<usize>) -> Vec<u8> {
+        let first = PoolKey::DEFAULT.card;
+        if let Some(most) = on_each {
+            return self.pools().into_iter().map(|pool| pool.card).take(most).collect();
+        }
+        let another = self.hopeless.contains(&first).then(|| self.another_card()).flatten();
+        [first].into_iter().chain(another).collect()
     }
 
     /// Nobody can be served yet; the plan knows how many wait.
     pub(crate) fn count_waiting(&mut self) {
         let in_line = self.attachments.waiting().filter(|(sandbox, _)| !self.attachments.is_busy(sandbox));
         let waiting = u32::try_from(in_line.count()).unwrap_or(u32::MAX);
-        let pool = self.desired().pool();
-        self.observed.waiting.insert(pool, waiting);
+        self.observed.waiting = BTreeMap::from([(self.desired().pool(), waiting)]);
     }
 
     /// What the host end is to be called, when nothing but an address is wanted; `None`: it was answered, or waits for
@@ -95,7 +125,17 @@ impl<W: World> Engine<W> {
             }
             return None;
         }
-        match self.book.ledger().lease_by_veth(&add.request.host_veth).map(|lease| lease.phase) {
+        if add.request.further.is_some() && !self.config.multi_nic.value {
+            let pod = add.request.pod.clone();
+            tracing::warn!(%sandbox, %pod, "ADD refused: ENABLE_MULTI_NIC is not set");
+            self.drive(sandbox, Input::Refuse(AddError::OneCardOnly { pod }));
+            return None;
+        }
+        let further = add.request.further.iter().flatten().map(|names| &names.conventional);
+        let names = [&add.request.host_veth].into_iter().chain(further);
+        let ledger = self.book.ledger();
+        let phases = names.filter_map(|name| ledger.lease_by_veth(name).map(|lease| lease.phase));
+        match phases.max_by_key(|phase| *phase != LeasePhase::Releasing) {
             None => Some(HostName::Conventional),
             Some(LeasePhase::Releasing) if !overdue => None,
             // Another sandbox still bears the conventional name: a pod of the same name that is not gone yet.
@@ -103,8 +143,8 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Leases the address, or refuses the ADD for what it names; false when the address is not to be had any more.
-    fn lease(&mut self, sandbox: &SandboxKey, name: HostName, choice: &Choice, now: &Now) -> bool {
+    /// Leases the addresses, or refuses the ADD for what it names; false when one of them is not to be had any more.
+    fn lease(&mut self, sandbox: &SandboxKey, name: HostName, choices: &[Choice], now: &Now) -> bool {
         let Some(add) = self.attachments.get(sandbox).and_then(|attachment| attachment.waiting()) else {
             return false;
         };
@@ -112,15 +152,13 @@ impl<W: World> Engine<W> {
             sandbox: sandbox.clone(),
             pod: add.request.pod.clone(),
             netns: add.request.netns_ref.clone(),
-            host_veth: match name {
-                HostName::Conventional => add.request.host_veth.clone(),
-                HostName::Fallback => add.request.fallback_veth.clone(),
-            },
-            host_mac: self.draw_mac(),
+            ends: (choices.iter().zip(names_of(&add.request, name)))
+                .map(|(_, veth)| HostEnd { veth, mac: self.draw_mac() })
+                .collect(),
             mtu: add.request.mtu,
             trace: add.request.trace.clone(),
         };
-        let Some(changes) = planner::open_lease(self.book.ledger(), choice, request, now) else {
+        let Some(changes) = planner::open_lease(self.book.ledger(), choices, request, now) else {
             return false;
         };
         if let Err(error) = holdfast_store::admits(&changes) {
@@ -139,18 +177,32 @@ impl<W: World> Engine<W> {
     /// Refuses those who lack an address and for whom there is no hope, by the last plan's report, and those who have
     /// waited long enough.
     pub(crate) fn refuse_hopeless(&mut self, now: &Now) {
-        let shortage = self.report.shortage(self.config.add_hold.value, now);
         // Before it is known who we are, nothing is known about what may come: nobody is refused for that.
-        let hopeless = !shortage.hold && (self.identified || self.book.ledger().node.is_some());
+        let who_is_known = self.identified || self.book.ledger().node.is_some();
         for sandbox in self.attachments.in_line() {
             let add = self.attachments.get(&sandbox).and_then(|attachment| attachment.waiting());
-            let Some(add) = add.filter(|add| add.lacks_address) else { continue };
-            if hopeless {
-                let (pod, cause) = (add.request.pod.clone(), shortage.cause.clone());
-                tracing::warn!(%sandbox, %pod, %cause, "ADD refused");
-                self.drive(&sandbox, Input::Refuse(AddError::NoAddress { pod, cause }));
+            let Some(add) = add.filter(|add| !add.lacks.is_empty()) else { continue };
+            let on_each = add.request.further.is_some();
+            // Of several cards that lack an address the one for which there is no hope.
+            let no_hope = add.lacks.iter().find(|card| self.hopeless.contains(card));
+            let no_hope = no_hope.filter(|_| on_each || self.another_card().is_none());
+            let Some(card) = no_hope.or(add.lacks.first()).copied() else { continue };
+            let shortage = self.shortage_on(card, now);
+            if no_hope.is_some() && who_is_known {
+                let (pod, cause) = (add.request.pod.clone(), shortage.cause);
+                tracing::warn!(%sandbox, %pod, card, %cause, "ADD refused");
+                let error = if card == PoolKey::DEFAULT.card {
+                    AddError::NoAddress { pod, cause }
+                } else {
+                    AddError::NoAddressOnCard { pod, card, cause }
+                };
+                self.drive(&sandbox, Input::Refuse(error));
             } else if now.boottime >= add.deadline {
-                let cause = self.report.refusal.as_ref().unwrap_or(&shortage.cause).to_string();
+                let refusal = self.report_on(card).and_then(|report| report.refusal.clone());
+                let mut cause = refusal.unwrap_or(shortage.cause).to_string();
+                if card != PoolKey::DEFAULT.card {
+                    cause = format!("on network card {card}: {cause}");
+                }
                 self.held_too_long(&sandbox, &cause, now);
             }
         }
@@ -208,4 +260,16 @@ impl<W: World> Engine<W> {
         bytes.copy_from_slice(&self.ports.clock.random().to_le_bytes()[..6]);
         MacAddr::local_from(bytes)
     }
+}
+
+/// What the host ends are called, in the order of the interfaces.
+fn names_of(request: &AddRequest, by: HostName) -> Vec<String> {
+    let first =
+        VethNames { conventional: request.host_veth.clone(), fallback: request.fallback_veth.clone() };
+    let all = [first].into_iter().chain(request.further.clone().unwrap_or_default());
+    all.map(|names| match by {
+        HostName::Conventional => names.conventional,
+        HostName::Fallback => names.fallback,
+    })
+    .collect()
 }

@@ -19,6 +19,7 @@
 //! A lease that a start finds unfinished is taken up by [`Input::TakeUp`]: one that is pending is compared with the kernel
 //! ([`Work::Verifying`]), one that is being released goes on being released.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use holdfast_model::lease::Lease;
@@ -72,8 +73,8 @@ pub(crate) struct Add {
     pub(crate) since: BootTime,
     pub(crate) deadline: BootTime,
     pub(crate) order: u64,
-    /// Nothing but an address is wanted, and there was none.
-    pub(crate) lacks_address: bool,
+    /// Nothing but an address is wanted, and on these network cards there was none.
+    pub(crate) lacks: BTreeSet<u8>,
     replies: Vec<AddReply>,
 }
 
@@ -230,9 +231,10 @@ impl Attachment {
         self.add.as_ref().filter(|_| !matches!(self.work, Work::Leasing | Work::Wiring))
     }
 
-    pub(crate) fn lacks_address(&mut self, lacks: bool) {
+    /// On which network cards it lacks an address.
+    pub(crate) fn lacks(&mut self, cards: BTreeSet<u8>) {
         if let Some(add) = &mut self.add {
-            add.lacks_address = lacks;
+            add.lacks = cards;
         }
     }
 

@@ -34,6 +34,8 @@ impl<W: World> Engine<W> {
             // What the one has shown is no proof where the other is to be asked.
             self.observed.forget_reads();
         }
+        let now = self.now();
+        self.observed.reconfigured(&self.config, &config, &now);
         self.config = config;
         self.observe();
     }

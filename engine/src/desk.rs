@@ -507,6 +507,7 @@ pub(crate) fn request(container: &str) -> AddRequest {
         netns_ref: NetnsRef { path: "/run/netns/1".into(), inode: 1 },
         host_veth: format!("eni-{container}"),
         fallback_veth: format!("enf-{container}"),
+        further: None,
         mtu: 9001,
         trace: None,
         patience: None,

@@ -1,6 +1,6 @@
 //! The engine: one task that owns all live state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,8 +91,10 @@ pub struct Engine<W: World> {
     pub(crate) told: Option<NodeIdentity>,
     /// Whether the metadata service has confirmed who we are since the start.
     pub(crate) identified: bool,
-    /// What the last plan had to say of the pool that pods are served from.
-    pub(crate) report: planner::Report,
+    /// What the last plan had to say of each pool that pods are served from.
+    pub(crate) reports: BTreeMap<PoolKey, planner::Report>,
+    /// Cards for whose addresses it is no use to wait, by those.
+    pub(crate) hopeless: BTreeSet<u8>,
     /// What ADDs spend their time on.
     pub(crate) phases: Phases,
     /// What has happened, counted.
@@ -170,7 +172,8 @@ impl<W: World> Engine<W> {
             hints_asked: 0,
             told: None,
             identified: false,
-            report: planner::Report::default(),
+            reports: BTreeMap::new(),
+            hopeless: BTreeSet::new(),
             phases: Phases::default(),
             tally: Tally::default(),
             being_repaired: Vec::new(),
@@ -381,6 +384,13 @@ impl<W: World> Engine<W> {
                 self.plan(&now);
             }
             if condition == Condition::Serving {
+                if self.weigh_cards(&now) && !self.is_stopping() {
+                    // Who wants one address and cannot hope for one of the first card's has another card's, or waits for it.
+                    self.serve_waiting(&now);
+                    self.planned = self.book.version();
+                    self.plan(&now);
+                    self.weigh_cards(&now);
+                }
                 self.refuse_hopeless(&now);
             }
             if self.book.has_lazy() && self.timers.flush.is_none() {

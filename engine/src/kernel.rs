@@ -149,7 +149,7 @@ impl<W: World> Engine<W> {
             |lease: &&Lease| lease.phase == LeasePhase::Active && !self.attachments.is_busy(&lease.sandbox);
         let ready = self.observed.ready_enis.iter().filter(|eni| !self.observed.setting_up.contains(*eni));
         BeforeLook {
-            links: ledger.leases.keys().map(LinkAlias::of).collect(),
+            links: ledger.leases.values().flat_map(LinkAlias::all_of).collect(),
             addresses: ledger.leases.values().flat_map(Lease::addresses).collect(),
             settled: ledger.leases.values().filter(settled).map(|lease| lease.sandbox.clone()).collect(),
             enis: ready.cloned().collect(),
@@ -164,7 +164,7 @@ impl<W: World> Engine<W> {
         spared.all_orphans |= !self.observed.traces.is_empty();
         for lease in ledger.leases.values().filter(|lease| !self.before_look.settled.contains(&lease.sandbox))
         {
-            spared.links.insert(LinkAlias::of(&lease.sandbox));
+            spared.links.extend(LinkAlias::all_of(lease));
             spared.addresses.extend(lease.addresses());
         }
         let leased: BTreeSet<IpAddr> = ledger.leases.values().flat_map(Lease::addresses).collect();

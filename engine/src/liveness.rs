@@ -22,7 +22,13 @@ impl<W: World> Engine<W> {
         let linked: BTreeSet<&LinkAlias> =
             observed.links.iter().filter_map(|link| link.alias.as_ref()).collect();
         let settled = self.before_look.settled.iter().filter(|sandbox| !self.attachments.is_busy(sandbox));
-        let unlinked = settled.filter(|sandbox| !linked.contains(&LinkAlias::of(sandbox)));
+        let leases = &self.book.ledger().leases;
+        let lacks_one = |sandbox: &&SandboxKey| {
+            leases
+                .get(*sandbox)
+                .is_some_and(|lease| !LinkAlias::all_of(lease).all(|alias| linked.contains(&alias)))
+        };
+        let unlinked = settled.filter(lacks_one);
         // One look at a time: the path is the client's word, and where it leads a look may hang.
         let unlinked = unlinked.filter(|sandbox| !self.looked_for.contains(*sandbox));
         let suspects: Vec<_> = unlinked.filter_map(|sandbox| self.suspect(sandbox)).collect();
@@ -35,8 +41,7 @@ impl<W: World> Engine<W> {
 
     fn suspect(&self, sandbox: &SandboxKey) -> Option<Suspect> {
         let lease = self.book.ledger().leases.get(sandbox)?;
-        let pod = self.wirings(lease).into_iter().next()?;
-        Some(Suspect { sandbox: sandbox.clone(), netns: lease.netns.clone(), pod })
+        Some(Suspect { sandbox: sandbox.clone(), netns: lease.netns.clone(), faces: self.wirings(lease) })
     }
 
     /// The runtime's list of what is valid: what it lacks, and whose namespace is gone, is released.
@@ -75,7 +80,7 @@ impl<W: World> Engine<W> {
             tracing::info!(%sandbox, "the sandbox is gone without a DEL; its address is released");
             self.drive(&sandbox, Input::Ended(ended));
         }
-        for (sandbox, sighting) in seen.iter().filter(|(_, sighting)| !sighting.link) {
+        for (sandbox, sighting) in seen.iter().filter(|(_, sighting)| sighting.lacks_link) {
             match sighting.seen {
                 // By a ledger that is old, another sandbox may have its address by now.
                 NetnsSeen::Alive if self.has_its_own(sandbox) => {
@@ -101,19 +106,28 @@ impl<W: World> Engine<W> {
 struct Suspect {
     sandbox: SandboxKey,
     netns: NetnsRef,
-    pod: PodWiring,
+    faces: Vec<PodWiring>,
 }
 
 async fn look_for(host: &impl HostNet, suspects: Vec<Suspect>) -> BTreeMap<SandboxKey, Sighting> {
     let mut sightings = BTreeMap::new();
-    for Suspect { sandbox, netns, pod } in suspects {
-        let (seen, link) = match host.liveness(netns.clone(), pod).await {
-            Liveness::Joined => (NetnsSeen::Alive, true),
-            Liveness::Severed => (NetnsSeen::Alive, false),
-            Liveness::Gone => (NetnsSeen::Gone, false),
-            Liveness::Unknown => (NetnsSeen::Unknown, false),
+    for Suspect { sandbox, netns, faces } in suspects {
+        let (mut link, mut lost) = (false, None);
+        for face in faces {
+            match host.liveness(netns.clone(), face).await {
+                Liveness::Joined => link = true,
+                Liveness::Severed => lost = Some(NetnsSeen::Alive),
+                Liveness::Gone => lost = Some(NetnsSeen::Gone),
+                Liveness::Unknown => lost = Some(NetnsSeen::Unknown),
+            }
+        }
+        let seen = match lost {
+            None => NetnsSeen::Alive,
+            // A link of it is there, so the sandbox lives; where, its path does not tell.
+            Some(NetnsSeen::Gone) if link => NetnsSeen::Unknown,
+            Some(seen) => seen,
         };
-        sightings.insert(sandbox, Sighting { netns, seen, link });
+        sightings.insert(sandbox, Sighting { netns, seen, link, lacks_link: lost.is_some() });
     }
     sightings
 }

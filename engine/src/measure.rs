@@ -15,8 +15,8 @@ use crate::world::World;
 impl<W: World> Engine<W> {
     pub(crate) fn figures(&self) -> Figures {
         let (now, ledger) = (self.now(), self.book.ledger());
-        let free = self.free_addresses(self.desired().pool(), &now);
-        let free: BTreeSet<IpAddr> = free.into_iter().map(|choice| choice.address).collect();
+        let free = self.pools().into_iter().flat_map(|pool| self.free_addresses(pool, &now));
+        let free: BTreeSet<IpAddr> = free.map(|choice| choice.address).collect();
         let limits = ledger.limits();
         let attached = ledger.enis.values().filter(|eni| eni.attachment().is_some());
         let ours = |block: &&Block| {

@@ -23,23 +23,25 @@ impl<W: World> Engine<W> {
     pub(crate) fn plan(&mut self, now: &Now) {
         self.observed.note_unwanted(self.book.ledger());
         let plan = planner::plan(&self.desired(), self.book.ledger(), &self.observed, now);
-        let report = plan.reports.get(&self.desired().pool()).cloned().unwrap_or_default();
-        if report.refusal != self.report.refusal
-            && let Some(cause) = &report.refusal
-        {
-            // Every start begins so; if it lasts, what was asked in vain has been told.
-            if matches!(cause, Refusal::NotReady | Refusal::NotReadYet) {
-                tracing::debug!(%cause, "the pool does not grow yet");
-            } else {
-                tracing::warn!(%cause, "the pool does not grow");
+        for (pool, report) in &plan.reports {
+            let before = self.reports.get(pool);
+            if before.is_none_or(|before| report.refusal != before.refusal)
+                && let Some(cause) = &report.refusal
+            {
+                // Every start begins so; if it lasts, what was asked in vain has been told.
+                if matches!(cause, Refusal::NotReady | Refusal::NotReadYet) {
+                    tracing::debug!(%pool, %cause, "the pool does not grow yet");
+                } else {
+                    tracing::warn!(%pool, %cause, "the pool does not grow");
+                }
+            }
+            if before.is_none_or(|before| report.without != before.without)
+                && let Some(cause) = &report.without
+            {
+                tracing::warn!(%pool, %cause, "the pool makes do without");
             }
         }
-        if report.without != self.report.without
-            && let Some(cause) = &report.without
-        {
-            tracing::warn!(%cause, "the pool makes do without");
-        }
-        self.report = report;
+        self.reports = plan.reports;
         self.timers.plan = plan.next_look;
         for step in plan.steps {
             self.carry_out(step, now);

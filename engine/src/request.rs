@@ -33,12 +33,24 @@ pub struct AddRequest {
     pub host_veth: String,
     /// The host end's name when another sandbox still bears the conventional one.
     pub fallback_veth: String,
+    /// Where it wants an interface on every network card: what the host ends of those besides the first are called. As many as the
+    /// names go, it gets.
+    pub further: Option<Vec<VethNames>>,
     /// MTU of both ends.
     pub mtu: u32,
     /// The trace that it belongs to, for the journal.
     pub trace: Option<Box<str>>,
     /// How long the asker waits at most: the ADD is answered before, at the latest with what it waited for.
     pub patience: Option<Duration>,
+}
+
+/// What one host end is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VethNames {
+    /// By the convention that other tools rely on.
+    pub conventional: String,
+    /// When another sandbox still bears that.
+    pub fallback: String,
 }
 
 /// Why an ADD was not served. Each says whether trying again may help.
@@ -51,6 +63,24 @@ pub enum AddError {
         pod: PodRef,
         /// The true cause.
         cause: Refusal,
+    },
+    /// One of the cards on each of which it wants an address has none to give, so it has none on any.
+    #[error("no address for {pod} on network card {card}: {cause}")]
+    NoAddressOnCard {
+        /// For whom.
+        pod: PodRef,
+        /// Which card.
+        card: u8,
+        /// The true cause.
+        cause: Refusal,
+    },
+    /// It wants an interface on every network card, and this node gives pods one.
+    #[error(
+        "{pod} asks for an interface on every network card, and ENABLE_MULTI_NIC is not set for this node"
+    )]
+    OneCardOnly {
+        /// Who.
+        pod: PodRef,
     },
     /// Addresses were on their way, and did not arrive in time.
     #[error("no address for {pod} within {seconds} s: {cause}")]

@@ -4,7 +4,7 @@
 use holdfast_model::chain;
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner as planner;
-use holdfast_ports::{HostFault, HostNet};
+use holdfast_ports::{HostFault, HostNet, Liveness};
 
 use crate::attachment::Input;
 use crate::engine::Engine;
@@ -28,7 +28,11 @@ impl<W: World> Engine<W> {
             let wire = async {
                 let netns = same_netns(&*host, &seen).await?;
                 for wiring in wirings {
-                    host.wire_pod(wiring, netns.clone()).await?;
+                    // Of several links those that are there go on carrying what they carry.
+                    let there = host.liveness(seen.clone(), wiring.clone()).await == Liveness::Joined;
+                    if !there {
+                        host.wire_pod(wiring, netns.clone()).await?;
+                    }
                 }
                 Ok(())
             };

@@ -53,7 +53,7 @@ impl<W: World> Engine<W> {
                     })
                 })
                 .collect(),
-            refusal: self.report.refusal.as_ref().map(ToString::to_string),
+            refusal: self.refusal(),
             ledger_failing: self.condition().disk_trouble().map(str::to_owned),
             ready_enis: self.observed.ready_enis.iter().map(ToString::to_string).collect(),
             reads_wanted: self.observed.reads_wanted(&now),

@@ -53,7 +53,7 @@ impl<W: World> Engine<W> {
 
     /// What the pool makes do without.
     fn without(&self) -> Option<String> {
-        self.report.without.as_ref().map(ToString::to_string)
+        self.report()?.without.as_ref().map(ToString::to_string)
     }
 
     /// What pods lack that run here, whatever addresses there are for others.

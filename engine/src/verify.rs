@@ -20,6 +20,7 @@ impl<W: World> Engine<W> {
         let Some(lease) = self.book.ledger().leases.get(sandbox) else { return };
         let mut wirings = self.wirings(lease);
         let Some(pod) = wirings.first().cloned() else { return };
+        let others: Vec<PodWiring> = wirings.iter().skip(1).cloned().collect();
         if netns.is_none() {
             // Whether it was wired to its end is asked, and not what became of its packets since: it may have been
             // answered for.
@@ -41,7 +42,7 @@ impl<W: World> Engine<W> {
             let verdict = match compared {
                 Ok(differences) if differences.is_empty() => Verdict::Sound,
                 Ok(differences) => Verdict::Unsound { why: differences.join("; ") },
-                Err(fault) => match host.liveness(seen, pod).await {
+                Err(fault) => match liveness_of(&*host, seen, pod, others).await {
                     Liveness::Gone => Verdict::Unsound { why: chain(&fault) },
                     Liveness::Joined
                         if matches!(fault, HostFault::Netns { .. } | HostFault::Barred { .. }) =>
@@ -112,6 +113,26 @@ pub(crate) async fn same_netns(host: &impl HostNet, seen: &NetnsRef) -> Result<N
     }
     let cause = "another namespace is bound to this path now".to_owned();
     Err(HostFault::Netns { netns: opened.path, cause })
+}
+
+/// Whether a sandbox lives: one of its links that is there is enough.
+async fn liveness_of(
+    host: &impl HostNet,
+    netns: NetnsRef,
+    first: PodWiring,
+    others: Vec<PodWiring>,
+) -> Liveness {
+    let mut seen = host.liveness(netns.clone(), first).await;
+    for other in others {
+        if seen == Liveness::Joined {
+            break;
+        }
+        seen = match host.liveness(netns.clone(), other).await {
+            Liveness::Joined => Liveness::Joined,
+            _ => seen,
+        };
+    }
+    seen
 }
 
 /// What is wrong with a sandbox's wiring, all its faces taken together.

@@ -51,11 +51,11 @@ impl AddOutcome {
     /// What the engine's refusal counts as.
     pub fn of(error: &AddError) -> Self {
         match error {
-            AddError::NoAddress { .. } => Self::NoAddress,
+            AddError::NoAddress { .. } | AddError::NoAddressOnCard { .. } => Self::NoAddress,
             AddError::HeldTooLong { .. } => Self::HeldTooLong,
             AddError::Wiring { .. } => Self::Wiring,
             AddError::Ledger { .. } => Self::Ledger,
-            AddError::Unkeepable { .. } => Self::BadRequest,
+            AddError::Unkeepable { .. } | AddError::OneCardOnly { .. } => Self::BadRequest,
             AddError::Deleted { .. } => Self::Deleted,
             AddError::TwoNamespaces { .. } => Self::Busy,
             AddError::Stopping => Self::NotReady,

@@ -102,6 +102,8 @@ pub struct Config {
     pub warm: Setting<WarmTargets>,
     /// `MAX_ENI`: at most this many ENIs per network card; `None` leaves the instance's limit.
     pub max_enis: Setting<Option<u32>>,
+    /// `ENABLE_MULTI_NIC`: whether pods may have an interface on every network card. Default false: the first card only.
+    pub multi_nic: Setting<bool>,
     /// `HOLDFAST_MAX_PODS`: no growth beyond this many addresses; `None` leaves the instance's own figure.
     pub max_pods: Setting<Option<u32>>,
     /// `IP_COOLDOWN_PERIOD`: how long a freed address rests. Default 30 s.
@@ -173,6 +175,7 @@ impl Default for Config {
             family: Setting::default_of(Family::V4),
             warm: Setting::default_of(WarmTargets::default()),
             max_enis: Setting::default_of(None),
+            multi_nic: Setting::default_of(false),
             max_pods: Setting::default_of(None),
             cooldown: Setting::default_of(Duration::from_secs(30)),
             add_hold: Setting::default_of(Duration::from_secs(60)),

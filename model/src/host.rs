@@ -16,6 +16,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::MacAddr;
+use crate::lease::Lease;
 use crate::pool::Family;
 use crate::sandbox::{SandboxKey, SandboxNames};
 
@@ -47,6 +48,8 @@ pub fn pod_gateway(family: Family) -> IpAddr {
 
 /// Rule priorities: upstream's (reference: vpc-cni 6.1).
 pub mod priority {
+    /// In a pod's own namespace: from the address of one of its further interfaces, by that one's table.
+    pub const IN_POD: u32 = 1;
     /// To a pod: main table.
     pub const TO_POD: u32 = 512;
     /// Marked as to leave by the primary ENI: main table.
@@ -82,7 +85,17 @@ impl LinkAlias {
         Self(alias)
     }
 
-    /// The sandbox that the link belongs to, as far as the alias tells.
+    /// The aliases of all of a lease's links.
+    pub fn all_of(lease: &Lease) -> impl Iterator<Item = Self> + '_ {
+        lease.faces.iter().map(|face| Self::of_face(&lease.sandbox, &face.ifname))
+    }
+
+    /// The alias of one of a sandbox's links, by the name of its other end.
+    pub fn of_face(sandbox: &SandboxKey, ifname: &str) -> Self {
+        Self::of(&SandboxKey::from(SandboxNames { ifname: ifname.to_owned(), ..(**sandbox).clone() }))
+    }
+
+    /// The sandbox that the link belongs to, as far as the alias tells: by the name of the interface that this link is of.
     pub fn sandbox(&self) -> Option<SandboxKey> {
         let mut parts = self.0.strip_prefix(Self::PREFIX)?.splitn(3, ':');
         Some(SandboxKey::from(SandboxNames {

@@ -44,6 +44,24 @@ pub struct Face {
     pub mtu: u32,
 }
 
+/// What the names of a sandbox's interfaces besides its own begin with: upstream's.
+const FURTHER: &str = "mNicIf";
+
+impl Face {
+    /// What the interface of this number is called in a sandbox whose own, the first, has this name.
+    pub fn name(own: &str, number: usize) -> String {
+        if number == 0 { own.to_owned() } else { format!("{FURTHER}{number}") }
+    }
+
+    /// Which of a sandbox's interfaces bears this name, if it is not its own.
+    pub fn number_of(name: &str) -> Option<usize> {
+        let digits = name.strip_prefix(FURTHER)?;
+        let number = digits.parse().ok().filter(|number| *number > 0)?;
+        // Digits as we write them: no sign, no zero in front.
+        (Self::name("", number) == name).then_some(number)
+    }
+}
+
 /// The addresses that a sandbox holds: all of them were taken in one commit, and all are given back in one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {

@@ -83,9 +83,19 @@ impl InstanceLimits {
         self.ipv6_per_eni.map(|slots| slots > 0)
     }
 
+    /// Its network cards that carry ENIs, in order.
+    pub fn cards(&self) -> impl Iterator<Item = u8> + '_ {
+        (0..=u8::MAX).zip(&self.enis).filter(|(_, enis)| **enis > 0).map(|(card, _)| card)
+    }
+
     /// Addresses for pods that the default card carries when all are given in this unit.
     pub fn most_addresses(&self, unit: Unit) -> u32 {
-        self.enis_on(0).saturating_mul(self.pod_addresses_per_eni()).saturating_mul(unit.addresses())
+        self.most_addresses_on(0, unit)
+    }
+
+    /// Addresses for pods that one card carries when all are given in this unit.
+    pub fn most_addresses_on(&self, card: u8, unit: Unit) -> u32 {
+        self.enis_on(card).saturating_mul(self.pod_addresses_per_eni()).saturating_mul(unit.addresses())
     }
 
     /// EKS's figure for pods on such a node: pod addresses of the default card, plus two for pods that use the

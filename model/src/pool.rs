@@ -41,6 +41,11 @@ impl PoolKey {
     pub const fn first(family: Family) -> Self {
         Self { card: 0, family }
     }
+
+    /// IPv4 on this card.
+    pub const fn v4_on(card: u8) -> Self {
+        Self { card, family: Family::V4 }
+    }
 }
 
 impl fmt::Display for Family {

@@ -19,7 +19,7 @@ use holdfast_model::cloud::{
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, EniSlot, Management};
 use holdfast_model::ids::{EniId, InstanceId};
 use holdfast_model::ledger::{Change, Ledger};
-use holdfast_model::pool::Family;
+use holdfast_model::pool::{Family, PoolKey};
 use holdfast_model::time::Now;
 use holdfast_model::uses::{Suspicion, Use};
 use ipnet::IpNet;
@@ -27,6 +27,7 @@ use ipnet::IpNet;
 use crate::desired::Desired;
 use crate::draft::Draft;
 use crate::observed::{DESCRIBES_LAG, Observed};
+use crate::orphan::intent_tag;
 use crate::proof::Left;
 use crate::quarantine::rest;
 use crate::reading::{Reading, VIEWS_ARE_OLD_AT_MOST};
@@ -116,8 +117,10 @@ impl Merge<'_> {
         if slot == EniSlot::PRIMARY {
             return Management::Managed;
         }
-        // Pods are served from the first card only.
-        if slot.card != 0 || matches!(view.kind, EniKind::Trunk | EniKind::EfaOnly) {
+        // On the other cards, while they are not managed, only what was made for them is ours, and goes.
+        let beside = slot.card != PoolKey::DEFAULT.card && !self.desired.config.multi_nic.value;
+        let left_over = beside && intent_tag(view).is_none();
+        if left_over || matches!(view.kind, EniKind::Trunk | EniKind::EfaOnly) {
             return Management::Unmanaged;
         }
         let managed = match view.tags.get(TAG_NO_MANAGE) {

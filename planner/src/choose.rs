@@ -14,7 +14,7 @@ use holdfast_model::uses::Use;
 
 use crate::desired::Desired;
 use crate::observed::Observed;
-use crate::pool::{gives, is_of_family};
+use crate::pool::{gives, is_of_family, is_on};
 use crate::source::{Fit, Sources};
 
 mod ipv6;
@@ -51,7 +51,10 @@ pub fn free_addresses(
     let unit = desired.unit();
     let sources = Sources::of(desired, ledger, observed, now);
     let serves = |eni: &&EniRecord| {
-        eni.serves_pods() && observed.ready_enis.contains(&eni.id) && is_of_family(eni, pool.family)
+        eni.serves_pods()
+            && is_on(eni, pool)
+            && observed.ready_enis.contains(&eni.id)
+            && is_of_family(eni, pool.family)
     };
     let serving = ledger.enis.values().filter(serves);
     let mut free = Vec::new();

@@ -35,6 +35,11 @@ impl Desired<'_> {
         PoolKey::first(self.family())
     }
 
+    /// The pool of a card. Pods with IPv6 addresses are served from the first only.
+    pub fn pool_on(&self, card: u8) -> PoolKey {
+        if card == PoolKey::DEFAULT.card { self.pool() } else { PoolKey::v4_on(card) }
+    }
+
     /// Whether prefixes are wanted that the instance's type cannot carry, and single addresses do in their place.
     pub(crate) fn lacks_prefixes(&self) -> bool {
         let supported = self.limits.as_ref().and_then(InstanceLimits::supports_prefixes);
@@ -55,17 +60,19 @@ impl Desired<'_> {
         self.limits.as_ref().and_then(|limits| limits.blocks_per_eni(self.family()))
     }
 
-    /// No growth at or beyond this many addresses: the configured figure, else the instance's own. Out of prefixes it can
-    /// serve more than EKS's figure says.
-    pub fn max_pods(&self) -> Option<u32> {
+    /// No growth of a card's pool at or beyond this many addresses: the configured figure, else the instance's own. Out of prefixes
+    /// it can serve more than EKS's figure says, which is of the first card.
+    pub fn max_pods(&self, card: u8) -> Option<u32> {
+        let first = card == PoolKey::DEFAULT.card;
         let own = |limits: &InstanceLimits| {
             let all = match self.unit() {
-                Unit::Address => limits.max_pods(),
-                unit => limits.most_addresses(unit),
+                Unit::Address if first => limits.max_pods(),
+                unit => limits.most_addresses_on(card, unit),
             };
             // With custom networking the primary has none of them.
             let of_primary = limits.pod_addresses_per_eni().saturating_mul(self.unit().addresses());
-            if self.config.eni_config.value.is_some() { all.saturating_sub(of_primary) } else { all }
+            let without = first && self.config.eni_config.value.is_some();
+            if without { all.saturating_sub(of_primary) } else { all }
         };
         self.config.max_pods.value.or_else(|| self.limits.as_ref().map(own))
     }

@@ -20,7 +20,7 @@ use holdfast_model::ids::SubnetId;
 use holdfast_model::intent::Intent;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
-use holdfast_model::pool::Family;
+use holdfast_model::pool::{Family, PoolKey};
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
@@ -31,7 +31,7 @@ use crate::lifecycle::is_left_alone;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
-use crate::pool::{EniPool, Pool, targets};
+use crate::pool::{EniPool, Pool};
 use crate::source::{Fit, Sources};
 use crate::subnets::{self, Candidate, Taken};
 use crate::tagging;
@@ -64,10 +64,11 @@ pub(crate) fn growth(
     ledger: &Ledger,
     observed: &Observed,
     pool: &Pool<'_>,
+    others: &[CloudChange],
     now: &Now,
 ) -> Growth {
-    let targets = targets(desired);
-    let short = targets.short(&pool.level);
+    let (targets, card) = (pool.targets, pool.key.card);
+    let short = pool.short();
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
         let stalled = (pool.level.waiting > 0)
@@ -87,8 +88,12 @@ pub(crate) fn growth(
     let hidden = !ledger.enis.values().any(EniRecord::is_primary);
     // What is attached, and so what can be added, is not known. Where EC2 was read and does not show the first ENI
     // yet, one more serves who waits meanwhile: there is room for that on every instance that carries two.
-    let unknown =
-        hidden && (observed.reads.last_full().is_none() || pool.level.waiting == 0 || one_is_ours(ledger));
+    let unknown = hidden
+        && (card != 0
+            || observed.reads.last_full().is_none()
+            || pool.level.waiting == 0
+            || one_is_ours(ledger));
+    let open = Asked { ledger, others };
     if unknown || observed.reads.ledger_is_doubted() {
         let cause = observed
             .pause_of(Api::DescribeNetworkInterfaces, None, None, now)
@@ -99,7 +104,7 @@ pub(crate) fn growth(
         return ipv6::growth(desired, ledger, observed, pool, now);
     }
     let (Some(per_eni), Some(max_pods), Some(max_enis)) =
-        (desired.per_eni(), desired.max_pods(), desired.max_enis(pool.key.card))
+        (desired.per_eni(), desired.max_pods(card), desired.max_enis(card))
     else {
         return Growth::refused(limits_unknown(observed, &node.identity, now));
     };
@@ -112,16 +117,17 @@ pub(crate) fn growth(
     let budget = max_pods.saturating_sub(pool.level.total());
     let mut demand = Demand { unit, short, lacking, budget };
     if budget == 0 {
-        return Growth::refused(pods_limit(desired, ledger, &node.identity));
+        return Growth::refused(pods_limit(desired, ledger, card, &node.identity));
     }
 
     let mut grown = Growth::default();
     let mut claimed = claimed_slots(ledger);
     let held = |claimed: &BTreeSet<EniSlot>| {
-        claimed.iter().filter(|slot| slot.card == pool.key.card).count() + usize::from(hidden)
+        claimed.iter().filter(|slot| slot.card == card).count() + usize::from(hidden)
     };
     // Where another ENI can be made in a subnet that has what is wanted, nothing is scraped together in one that has not.
-    let being_made = |intent: &Intent| matches!(intent.change, CloudChange::CreateEni { .. });
+    let being_made =
+        |intent: &Intent| matches!(&intent.change, CloudChange::CreateEni { slot, .. } if slot.card == card);
     let may_be_made = held(&claimed) < max_enis as usize || ledger.intents.values().any(being_made);
     let elsewhere =
         |subnet: &SubnetId| may_be_made && subnets::is_elsewhere(candidates, observed, subnet, unit, now);
@@ -169,7 +175,7 @@ pub(crate) fn growth(
                 grown.refusal = Some(last);
                 continue;
             }
-            if is_asked(ledger, subnet) || asked.contains(subnet) || demand.lacking == 0 {
+            if open.is(subnet) || asked.contains(subnet) || demand.lacking == 0 {
                 grown.refusal = Some(last);
                 demand.met_by(room);
                 continue;
@@ -185,7 +191,7 @@ pub(crate) fn growth(
         let count = count.min(wanted.unit.for_addresses(demand.budget));
         let ask = wanted.unit.of(share.most.map_or(count, |most| most.min(count)));
         if finds_out(observed, subnet, wanted.unit, now) {
-            if !is_asked(ledger, subnet) && tried.insert(subnet) {
+            if !open.is(subnet) && tried.insert(subnet) {
                 grown.changes.push(CloudChange::Assign { eni: eni.id.clone(), ask });
                 demand.spends(ask);
             }
@@ -203,7 +209,8 @@ pub(crate) fn growth(
 
     // An ENI that is being created will take more once it is there.
     for intent in ledger.intents.values() {
-        if let CloudChange::CreateEni { ask, subnet, .. } = &intent.change
+        if let CloudChange::CreateEni { ask, subnet, slot, .. } = &intent.change
+            && slot.card == card
             && pool.sources.fit_in(subnet) == Fit::Wanted
         {
             let more = per_eni.saturating_sub(ask.count);
@@ -211,6 +218,9 @@ pub(crate) fn growth(
         }
     }
     let mut taken = Taken::by(ledger);
+    for change in others {
+        taken.note(change);
+    }
     while demand.short > 0 {
         if hidden && !grown.changes.is_empty() {
             return grown;
@@ -253,20 +263,20 @@ pub(crate) fn growth(
         let mut ask = wanted.unit.of(most.min(wanted.unit.for_addresses(demand.budget)).min(fits));
         let mut last_one = false;
         if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) || asked.contains(subnet) || demand.lacking == 0 {
+            if open.is(subnet) || asked.contains(subnet) || demand.lacking == 0 {
                 // Of what is asked already something is known soon.
                 grown.refusal = asked.is_empty().then_some(last);
                 return grown;
             }
             (ask.count, last_one) = (1, true);
         } else if finds_out(observed, subnet, wanted.unit, now) {
-            if is_asked(ledger, subnet) || tried.contains(subnet) {
+            if open.is(subnet) || tried.contains(subnet) {
                 return grown;
             }
             last_one = true;
         }
         let avoided = claimed.union(&observed.avoided_slots(now)).copied().collect();
-        let slot = lowest_free_slot(pool.key.card, &avoided);
+        let slot = lowest_free_slot(card, &avoided);
         claimed.insert(slot);
         let made = create(desired, &pool.sources, subnet, &node.identity, slot, ask);
         taken.note(&made);
@@ -318,7 +328,7 @@ fn limit_reached(
     budget: u32,
 ) -> Refusal {
     if budget == 0 {
-        return pods_limit(desired, ledger, node);
+        return pods_limit(desired, ledger, pool.key.card, node);
     }
     let closed = |share: &&EniPool<'_>| share.fit == Fit::Closed && !share.eni.is_primary();
     let closed = pool.enis.iter().filter(closed).count();
@@ -340,10 +350,10 @@ fn limit_reached(
     }
     let configured = desired.config.max_enis.value.filter(|most| *most >= 1);
     match (configured, &desired.limits) {
-        (Some(most), Some(limits)) if most < limits.enis_on(0) => {
+        (Some(most), Some(limits)) if most < limits.enis_on(pool.key.card) => {
             Refusal::ConfiguredLimit { setting: "MAX_ENI".to_owned() }
         }
-        _ => instance_full(desired, ledger, node),
+        _ => instance_full(desired, ledger, pool.key.card, node),
     }
 }
 
@@ -375,15 +385,25 @@ fn finds_out(observed: &Observed, subnet: &SubnetId, unit: Unit, now: &Now) -> b
     unit == Unit::Prefix && observed.fits.finds_out(subnet, now)
 }
 
-/// Whether a call that takes from a subnet is open.
-fn is_asked(ledger: &Ledger, subnet: &SubnetId) -> bool {
-    ledger.intents.values().any(|intent| match &intent.change {
-        CloudChange::CreateEni { subnet: from, .. } => from == subnet,
-        CloudChange::Assign { eni, .. } => {
-            ledger.enis.get(eni).is_some_and(|eni| &eni.source.subnet == subnet)
-        }
-        _ => false,
-    })
+/// What is being asked of EC2.
+struct Asked<'a> {
+    ledger: &'a Ledger,
+    /// What the same plan asks for the sake of other pools.
+    others: &'a [CloudChange],
+}
+
+impl Asked<'_> {
+    /// Whether a call that takes from a subnet is open.
+    fn is(&self, subnet: &SubnetId) -> bool {
+        let open = self.ledger.intents.values().map(|intent| &intent.change);
+        open.chain(self.others).any(|change| match change {
+            CloudChange::CreateEni { subnet: from, .. } => from == subnet,
+            CloudChange::Assign { eni, .. } => {
+                self.ledger.enis.get(eni).is_some_and(|eni| &eni.source.subnet == subnet)
+            }
+            _ => false,
+        })
+    }
 }
 
 /// Whether what keeps this ENI from growing will not pass by itself soon.
@@ -401,7 +421,7 @@ pub(crate) fn held_up(family: Family, ledger: &Ledger, observed: &Observed, now:
         // While a subnet has no prefixes, what is asked for is single addresses.
         PauseScope::Prefixes(_) => false,
         // What was not asked of this one is asked of another.
-        PauseScope::Subnet(subnet) | PauseScope::MadeIn(subnet) => is_asked(ledger, subnet),
+        PauseScope::Subnet(subnet) | PauseScope::MadeIn(subnet) => Asked { ledger, others: &[] }.is(subnet),
         PauseScope::Api | PauseScope::Eni(_) | PauseScope::Others => true,
     };
     let resting = |pause: &&Pause| pause.until > now.boottime && concerns(&pause.scope);
@@ -426,11 +446,11 @@ pub(crate) fn held_up(family: Family, ledger: &Ledger, observed: &Observed, now:
         .map(|pause| pause.cause.clone())
 }
 
-fn pods_limit(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
+fn pods_limit(desired: &Desired<'_>, ledger: &Ledger, card: u8, node: &NodeIdentity) -> Refusal {
     if desired.config.max_pods.value.is_some() {
         Refusal::ConfiguredLimit { setting: "HOLDFAST_MAX_PODS".to_owned() }
     } else {
-        instance_full(desired, ledger, node)
+        instance_full(desired, ledger, card, node)
     }
 }
 
@@ -446,16 +466,17 @@ fn limits_unknown(observed: &Observed, node: &NodeIdentity, now: &Now) -> Refusa
     )
 }
 
-fn instance_full(desired: &Desired<'_>, ledger: &Ledger, node: &NodeIdentity) -> Refusal {
+fn instance_full(desired: &Desired<'_>, ledger: &Ledger, card: u8, node: &NodeIdentity) -> Refusal {
     let others = ledger
         .enis
         .values()
         .filter(|eni| eni.holds_slot() && eni.management != Management::Managed)
-        .filter(|eni| eni.slot().is_some_and(|slot| slot.card == 0))
+        .filter(|eni| eni.slot().is_some_and(|slot| slot.card == card))
         .count();
-    let most = desired.limits.as_ref().map_or(0, |limits| limits.enis_on(0));
+    let most = desired.limits.as_ref().map_or(0, |limits| limits.enis_on(card));
     // With custom networking the primary has no addresses for pods.
-    let others = others + usize::from(desired.config.eni_config.value.is_some());
+    let primary = card == PoolKey::DEFAULT.card && desired.config.eni_config.value.is_some();
+    let others = others + usize::from(primary);
     let ours = most.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
     let set_aside = ledger.uses.values().filter(|what| matches!(what, Use::Suspect(_))).count();
     Refusal::InstanceFull {

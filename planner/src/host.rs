@@ -17,7 +17,6 @@ use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::Family;
-use holdfast_model::sandbox::{SandboxKey, SandboxNames};
 use holdfast_model::uses::Use;
 use ipnet::Ipv4Net;
 
@@ -43,11 +42,9 @@ pub struct Spared {
 
 /// The wiring of a lease, face by face.
 pub fn wirings_of(ledger: &Ledger, config: &Config, lease: &Lease) -> Vec<PodWiring> {
-    let wiring = |face: &Face| PodWiring {
-        alias: LinkAlias::of(&SandboxKey::from(SandboxNames {
-            ifname: face.ifname.clone(),
-            ..(*lease.sandbox).clone()
-        })),
+    let wiring = |(number, face): (u8, &Face)| PodWiring {
+        alias: LinkAlias::of_face(&lease.sandbox, &face.ifname),
+        number,
         host_veth: face.host_veth.clone(),
         host_mac: face.host_mac,
         ifname: face.ifname.clone(),
@@ -62,7 +59,7 @@ pub fn wirings_of(ledger: &Ledger, config: &Config, lease: &Lease) -> Vec<PodWir
             }
         },
     };
-    lease.faces.iter().map(wiring).collect()
+    (0..=u8::MAX).zip(&lease.faces).map(wiring).collect()
 }
 
 /// Destinations that stand for all others, from a pod whose ENI has this MAC: in each of the VPC's ranges its resolver, which EC2 gives
@@ -114,7 +111,7 @@ fn marked() -> Rule {
 pub fn spared(ledger: &Ledger) -> Spared {
     let mut spared = Spared::default();
     for lease in ledger.leases.values().filter(|lease| lease.phase != LeasePhase::Active) {
-        spared.links.insert(LinkAlias::of(&lease.sandbox));
+        spared.links.extend(LinkAlias::all_of(lease));
         spared.addresses.extend(lease.addresses());
     }
     let suspects = ledger.uses.iter().filter(|(_, what)| matches!(what, Use::Suspect(_)));

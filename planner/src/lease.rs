@@ -1,5 +1,6 @@
 //! Leases: how a sandbox gets an address, and how it gives it back.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use holdfast_model::ids::MacAddr;
@@ -28,52 +29,71 @@ pub struct LeaseRequest {
     pub pod: PodRef,
     /// Its network namespace.
     pub netns: NetnsRef,
-    /// The host end's name.
-    pub host_veth: String,
-    /// The host end's MAC.
-    pub host_mac: MacAddr,
-    /// MTU of both ends.
+    /// The host ends of its interfaces, in order: as many as it is to have addresses.
+    pub ends: Vec<HostEnd>,
+    /// MTU of both ends of each.
     pub mtu: u32,
     /// The trace that the ADD belongs to, for the journal.
     pub trace: Option<Box<str>>,
 }
 
-/// A `Pending` lease on the chosen address. `None` when the address is not free any more, its ENI takes no
-/// leases, or the sandbox holds a lease already.
-pub fn open_lease(ledger: &Ledger, choice: &Choice, request: LeaseRequest, now: &Now) -> Option<Vec<Change>> {
-    let block = ledger.block_of(choice.address)?;
-    let eni = ledger.enis.get(&choice.eni)?;
-    if ledger.leases.contains_key(&request.sandbox)
-        || block.eni != choice.eni
-        || !ledger.is_free(choice.address, now)
-        || !eni.serves_pods()
-    {
-        return None;
-    }
-    Some(vec![
-        Change::PutUse(choice.address, Use::Leased(request.sandbox.clone())),
-        note(leased(choice, &request), now),
-        Change::PutLease(Lease {
-            faces: vec![Face {
-                ifname: request.sandbox.ifname.clone(),
-                address: choice.address,
-                eni: choice.eni.clone(),
-                place: eni.place.clone(),
-                host_veth: request.host_veth,
-                host_mac: request.host_mac,
-                mtu: request.mtu,
-            }],
-            sandbox: request.sandbox,
-            pod: request.pod,
-            netns: request.netns,
-            phase: LeasePhase::Pending,
-            created: now.wall,
-        }),
-    ])
+/// The host end of one of a sandbox's interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEnd {
+    /// Its name.
+    pub veth: String,
+    /// Its MAC.
+    pub mac: MacAddr,
 }
 
-fn leased(choice: &Choice, request: &LeaseRequest) -> String {
-    let what = format!("{} leased to {} ({})", choice.address, request.sandbox, request.pod);
+/// A `Pending` lease on the chosen addresses, one for each interface: on all of them or on none. `None` when one of them is not
+/// free any more, its ENI takes no leases, or the sandbox holds a lease already.
+pub fn open_lease(
+    ledger: &Ledger,
+    choices: &[Choice],
+    request: LeaseRequest,
+    now: &Now,
+) -> Option<Vec<Change>> {
+    let distinct: BTreeSet<IpAddr> = choices.iter().map(|choice| choice.address).collect();
+    let matched =
+        !choices.is_empty() && distinct.len() == choices.len() && choices.len() == request.ends.len();
+    if ledger.leases.contains_key(&request.sandbox) || !matched {
+        return None;
+    }
+    let mut faces = Vec::with_capacity(choices.len());
+    for (number, (choice, end)) in choices.iter().zip(&request.ends).enumerate() {
+        let block = ledger.block_of(choice.address)?;
+        let eni = ledger.enis.get(&choice.eni)?;
+        if block.eni != choice.eni || !ledger.is_free(choice.address, now) || !eni.serves_pods() {
+            return None;
+        }
+        faces.push(Face {
+            ifname: Face::name(&request.sandbox.ifname, number),
+            address: choice.address,
+            eni: choice.eni.clone(),
+            place: eni.place.clone(),
+            host_veth: end.veth.clone(),
+            host_mac: end.mac,
+            mtu: request.mtu,
+        });
+    }
+    let used = |face: &Face| Change::PutUse(face.address, Use::Leased(request.sandbox.clone()));
+    let mut changes: Vec<Change> = faces.iter().map(used).collect();
+    changes.push(note(leased(&faces, &request), now));
+    changes.push(Change::PutLease(Lease {
+        faces,
+        sandbox: request.sandbox,
+        pod: request.pod,
+        netns: request.netns,
+        phase: LeasePhase::Pending,
+        created: now.wall,
+    }));
+    Some(changes)
+}
+
+fn leased(faces: &[Face], request: &LeaseRequest) -> String {
+    let addresses: Vec<String> = faces.iter().map(|face| face.address.to_string()).collect();
+    let what = format!("{} leased to {} ({})", addresses.join(", "), request.sandbox, request.pod);
     match &request.trace {
         Some(trace) => format!("{what}, trace {trace}"),
         None => what,

@@ -2,6 +2,7 @@
 //!
 //! Tagging the primary ENI is not decided here: the ledger does not carry tags.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
@@ -18,12 +19,13 @@ use crate::desired::Desired;
 use crate::host::{eni_wiring, wants_set_up};
 use crate::looks::Looks;
 use crate::observed::Observed;
-use crate::pool::{Pool, targets};
+use crate::pool::{Pool, is_on};
 use crate::proof::Accord;
 use crate::reading::TOMBSTONE;
 use crate::shrink::MINIMUM_ENI_AGE;
 use crate::source::Fit;
 use crate::step::Step;
+use crate::targets::Level;
 
 #[cfg(test)]
 mod cordoned;
@@ -39,12 +41,12 @@ pub(crate) const DETACHMENT_TAKES_AT_MOST: Duration = Duration::from_secs(30);
 /// A deletion right after the detachment only answers that the ENI is still in use.
 const DETACHMENT_TAKES: Duration = Duration::from_secs(2);
 
-/// Steps that bring each ENI to its next phase.
+/// Steps that bring each ENI on the cards of these pools to its next phase.
 pub(crate) fn advance(
     desired: &Desired<'_>,
     ledger: &Ledger,
     observed: &Observed,
-    pool: &Pool<'_>,
+    pools: &[&Pool<'_>],
     now: &Now,
     looks: &mut Looks<'_>,
     agenda: &mut Agenda,
@@ -56,13 +58,17 @@ pub(crate) fn advance(
     let Some(node) = &ledger.node else { return steps };
     // What is to go waits for a look: none is made for what does not go.
     let keeps = desired.brake().keeps();
-    let mut surplus = surplus_slots(desired, ledger);
-    let mut level = pool.level;
+    let mut outlooks: BTreeMap<u8, (&Pool<'_>, Level, usize)> = (pools.iter())
+        .map(|pool| (pool.key.card, (*pool, pool.level, surplus_slots(desired, ledger, pool.key.card))))
+        .collect();
     let accord = Accord::reached(ledger, observed, now);
     // From the highest slot down, so that surplus falls on the last ones.
     let mut enis: Vec<&EniRecord> = ledger.enis.values().collect();
     enis.sort_by_key(|eni| std::cmp::Reverse(eni.slot()));
     for eni in enis {
+        let Some((pool, level, surplus)) = eni.slot().and_then(|slot| outlooks.get_mut(&slot.card)) else {
+            continue;
+        };
         let pause = |api| observed.pause_of(api, Some(&eni.id), None, now);
         let waits = busy(ledger, &eni.id) || observed.doubted(&eni.id);
         let idle = accord.as_ref().and_then(|accord| accord.eni(eni));
@@ -76,8 +82,8 @@ pub(crate) fn advance(
                     steps.extend(give_up());
                     continue;
                 }
-                if surplus > 0 {
-                    surplus -= 1;
+                if *surplus > 0 {
+                    *surplus -= 1;
                     steps.extend(give_up());
                     continue;
                 }
@@ -92,7 +98,7 @@ pub(crate) fn advance(
                 }
                 let free =
                     pool.enis.iter().find(|share| share.eni.id == eni.id).map_or(0, |share| share.free);
-                if desired.limits.is_some() && targets(desired).spare(&level, free) {
+                if desired.limits.is_some() && pool.spares(level, free) {
                     level.free = level.free.saturating_sub(free);
                     // Left over from a growth that died with an earlier process. Its ADDs may well come again.
                     if agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
@@ -166,12 +172,12 @@ pub(crate) fn take_back(
 ) -> Option<Step> {
     let stays = desired.brake().keeps() || is_left_alone(desired, observed);
     // An ENI brings no IPv6 pod an address.
-    let wanted =
-        desired.limits.is_some() && pool.key.family == Family::V4 && targets(desired).short(&pool.level) > 0;
-    if !stays && (!wanted || surplus_slots(desired, ledger) > 0) {
+    let wanted = desired.limits.is_some() && pool.key.family == Family::V4 && pool.short() > 0;
+    let surplus = surplus_slots(desired, ledger, pool.key.card);
+    if !stays && (!wanted || surplus > 0) {
         return None;
     }
-    let fits = |eni: &&EniRecord| pool.sources.fit(eni) == Fit::Wanted;
+    let fits = |eni: &&EniRecord| is_on(eni, pool.key) && pool.sources.fit(eni) == Fit::Wanted;
     let idle = ledger.enis.values().filter(fits);
     let idle = idle.filter(|eni| !busy(ledger, &eni.id) && !observed.doubted(&eni.id));
     let changes: Vec<Change> = idle
@@ -184,7 +190,7 @@ pub(crate) fn take_back(
             Some(Change::PutEni(record))
         })
         .collect();
-    if changes.is_empty() && (!wanted || surplus_slots(desired, ledger) > 0) {
+    if changes.is_empty() && (!wanted || surplus > 0) {
         return None;
     }
     if changes.is_empty() {
@@ -202,12 +208,13 @@ fn unattached_again(
     now: &Now,
 ) -> Option<Step> {
     let claimed = claimed_slots(ledger);
-    let held = claimed.iter().filter(|slot| slot.card == 0).count();
-    if desired.max_enis(0).is_none_or(|most| held >= most as usize) {
+    let held = claimed.iter().filter(|slot| slot.card == pool.key.card).count();
+    if desired.max_enis(pool.key.card).is_none_or(|most| held >= most as usize) {
         return None;
     }
     let stuck = ledger.enis.values().find(|eni| {
-        eni.phase == EniPhase::Detached
+        is_on(eni, pool.key)
+            && eni.phase == EniPhase::Detached
             && eni.kind == EniKind::Standard
             && pool.sources.fit(eni) == Fit::Wanted
             && !busy(ledger, &eni.id)
@@ -217,7 +224,7 @@ fn unattached_again(
     })?;
     Some(Step::Adjust(vec![Change::PutEni(EniRecord {
         phase: EniPhase::Available,
-        place: EniPlace::Device(lowest_free_slot(0, &claimed)),
+        place: EniPlace::Device(lowest_free_slot(pool.key.card, &claimed)),
         since: now.boottime,
         ..stuck.clone()
     })]))
@@ -287,9 +294,9 @@ pub(crate) fn forget(ledger: &Ledger, now: &Now, agenda: &mut Agenda) -> Option<
     (!changes.is_empty()).then_some(Step::Adjust(changes))
 }
 
-/// How many ENIs hold a slot beyond what the node may have; none as long as that is not known.
-fn surplus_slots(desired: &Desired<'_>, ledger: &Ledger) -> usize {
+/// How many ENIs hold a slot of a card beyond what the node may have there; none as long as that is not known.
+fn surplus_slots(desired: &Desired<'_>, ledger: &Ledger, card: u8) -> usize {
     let held = ledger.enis.values().filter(|eni| eni.holds_slot());
-    let held = held.filter(|eni| eni.slot().is_some_and(|slot| slot.card == 0)).count();
-    desired.max_enis(0).map_or(0, |most| held.saturating_sub(most as usize))
+    let held = held.filter(|eni| eni.slot().is_some_and(|slot| slot.card == card)).count();
+    desired.max_enis(card).map_or(0, |most| held.saturating_sub(most as usize))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use holdfast_model::block::BlockState;
 use holdfast_model::cloud::{Api, AttachmentStatus, CloudChange, CloudRead, EniView};
+use holdfast_model::config::Config;
 use holdfast_model::eni::{EniRecord, EniSlot, Management};
 use holdfast_model::ids::{EniId, InstanceId, IntentId, MacAddr, SubnetId};
 use holdfast_model::intent::{Intent, Sending};
@@ -281,6 +282,14 @@ impl Observed {
         self.reads.want_from(Reason::IntentsLost, now.boottime.after(DESCRIBES_LAG));
     }
 
+    /// Other settings hold. Where they say otherwise whose an ENI is, EC2 is read.
+    pub fn reconfigured(&mut self, before: &Config, after: &Config, now: &Now) {
+        let whose = |config: &Config| (config.multi_nic.value, config.manage_untagged.value);
+        if whose(before) != whose(after) {
+            self.reads.want_from(Reason::Reconfigured, now.boottime);
+        }
+    }
+
     /// What reads have shown was not kept: none has been made.
     pub fn forget_reads(&mut self) {
         self.reads.forget();
@@ -427,7 +436,9 @@ impl Observed {
             Reason::Hinted(hint) => hint.agrees_with(ledger),
             Reason::PrimaryNotShown => full && reading.is_whole(ledger),
             Reason::LedgerLost => full && reading.is_whole(ledger) && reading.began >= from,
-            Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost => false,
+            Reason::Contradicted(_) | Reason::Miscounted | Reason::Reconfigured | Reason::IntentsLost => {
+                false
+            }
         });
         if full && !reading.is_whole(ledger) {
             self.reads.want(Reason::PrimaryNotShown, reading.began);

@@ -11,6 +11,7 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::brake;
+use crate::cards;
 use crate::desired::Desired;
 use crate::grow::growth;
 use crate::leaks;
@@ -66,34 +67,51 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     for instant in observed.fits.forgotten_at() {
         agenda.at(instant);
     }
-    let pool = Pool::of(desired.pool(), desired, ledger, observed, now);
+    let pools: Vec<Pool<'_>> = (cards::pools(desired, ledger).into_iter())
+        .map(|wanted| Pool::of(wanted, desired, ledger, observed, now))
+        .collect();
     let mut looks = Looks::new(observed, now);
     let mut steps = Vec::new();
     if observed.may_change(desired) {
         steps.extend(repeats(desired, ledger, observed, now, &mut looks));
     }
     steps.extend(lifecycle::forget(ledger, now, &mut agenda));
-    let taken_back = lifecycle::take_back(desired, ledger, observed, &pool, now);
-    if taken_back.is_none() {
-        steps.extend(lifecycle::advance(desired, ledger, observed, &pool, now, &mut looks, &mut agenda));
-    }
+    let taken_back: BTreeMap<PoolKey, Step> = (pools.iter())
+        .filter_map(|pool| Some((pool.key, lifecycle::take_back(desired, ledger, observed, pool, now)?)))
+        .collect();
+    let goes_on: Vec<&Pool<'_>> = pools.iter().filter(|pool| !taken_back.contains_key(&pool.key)).collect();
+    steps.extend(lifecycle::advance(desired, ledger, observed, &goes_on, now, &mut looks, &mut agenda));
     if observed.may_change(desired) {
         steps.extend(tagging::steps(desired, ledger, observed, now));
-        steps.extend(source::follow_groups(&pool.sources, ledger, observed, now, &mut looks));
+        // Of what ENIs are made is the same for all pools.
+        let sources = pools.first().map(|pool| &pool.sources);
+        steps.extend(
+            sources
+                .into_iter()
+                .flat_map(|sources| source::follow_groups(sources, ledger, observed, now, &mut looks)),
+        );
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
-    let grown = growth(desired, ledger, observed, &pool, now);
-    let report = Report::of(desired, ledger, observed, &pool, &grown, now);
-    let outlook = Outlook { pool: &pool, grown: &grown };
-    let closed = shrink::give_up_closed(desired, ledger, observed, &pool, now, &mut looks, &mut agenda);
-    let given_back = shrink(desired, ledger, observed, outlook, now, &mut looks, &mut agenda);
-    // How much is wanted besides, the next plan knows.
-    match taken_back {
-        Some(step) => steps.push(step),
-        None => steps.extend(grown.changes.into_iter().map(Step::Open)),
+    let (mut reports, mut asked) = (BTreeMap::new(), Vec::new());
+    for pool in &pools {
+        let grown = growth(desired, ledger, observed, pool, &asked, now);
+        if !pool.retires {
+            reports.insert(pool.key, Report::of(desired, ledger, observed, pool, &grown, now));
+        }
+        let outlook = Outlook { pool, grown: &grown };
+        let closed = shrink::give_up_closed(desired, ledger, observed, pool, now, &mut looks, &mut agenda);
+        let given_back = shrink(desired, ledger, observed, outlook, now, &mut looks, &mut agenda);
+        // How much is wanted besides, the next plan knows.
+        match taken_back.get(&pool.key) {
+            Some(step) => steps.push(step.clone()),
+            None => {
+                steps.extend(grown.changes.iter().cloned().map(Step::Open));
+                asked.extend(grown.changes);
+            }
+        }
+        steps.extend(closed);
+        steps.extend(given_back);
     }
-    steps.extend(closed);
-    steps.extend(given_back);
     steps.extend(leaks::step(desired, ledger, observed, now, &mut agenda));
     let reads =
         reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
@@ -103,7 +121,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         brake::lets(desired.brake(), ledger, step) && metadata_only::lets(desired, ledger, step)
     });
     let steps = affordable(steps, ledger, observed, now, &mut agenda);
-    Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }
+    Plan { steps, reports, next_look: agenda.next() }
 }
 
 /// The steps whose call this node may make now, in their order. What does not fit is planned again when it does.

@@ -2,6 +2,7 @@
 
 use holdfast_model::block::{Ask, Block, BlockState, Unit};
 use holdfast_model::cloud::CloudChange;
+use holdfast_model::config::WarmTargets;
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::{Family, PoolKey};
@@ -9,6 +10,7 @@ use holdfast_model::time::Now;
 use holdfast_model::uses::Use;
 use ipnet::IpNet;
 
+use crate::cards::Wanted;
 use crate::desired::Desired;
 use crate::observed::{LINK_TAKES_AT_MOST, Observed};
 use crate::source::{Fit, Sources};
@@ -52,11 +54,15 @@ pub(crate) struct Pool<'a> {
     pub(crate) level: Level,
     /// Addresses that are asked for, or on ENIs that are not attached yet.
     pub(crate) on_the_way: u32,
+    /// What it is to have.
+    pub(crate) targets: Targets,
+    /// It is to have nothing: its card serves no pods any more.
+    pub(crate) retires: bool,
 }
 
 impl<'a> Pool<'a> {
     pub(crate) fn of(
-        key: PoolKey,
+        Wanted { key, retires }: Wanted,
         desired: &Desired<'_>,
         ledger: &'a Ledger,
         observed: &Observed,
@@ -125,7 +131,17 @@ impl<'a> Pool<'a> {
             enis.push(share);
         }
         enis.sort_by_key(|share| share.eni.slot());
-        Self { key, sources, enis, level, on_the_way }
+        Self { key, sources, enis, level, on_the_way, targets: targets(desired, key), retires }
+    }
+
+    /// How many units are missing.
+    pub(crate) fn short(&self) -> u32 {
+        if self.retires { 0 } else { self.targets.short(&self.level) }
+    }
+
+    /// Whether an idle ENI with this many free addresses may go, the pool being at this level.
+    pub(crate) fn spares(&self, level: &Level, free: u32) -> bool {
+        self.retires || self.targets.spare(level, free)
     }
 }
 
@@ -191,10 +207,13 @@ fn cannot_be_set_up(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: 
         && now.boottime.since(eni.since) >= LINK_TAKES_AT_MOST
 }
 
-/// The targets for a card of this node.
-pub(crate) fn targets(desired: &Desired<'_>) -> Targets {
-    let (warm, unit) = (desired.config.warm.value, desired.unit());
-    Targets { warm, unit, per_eni: desired.per_eni().unwrap_or(0) }
+/// What is kept ready on the cards besides the first: upstream's figures. They serve multi-homed pods, which come in no bursts.
+const BESIDES: WarmTargets = WarmTargets { warm_enis: 0, warm_ips: 1, minimum_ips: 1, warm_prefixes: 0 };
+
+/// The targets for a pool of this node.
+fn targets(desired: &Desired<'_>, key: PoolKey) -> Targets {
+    let warm = if key.card == PoolKey::DEFAULT.card { desired.config.warm.value } else { BESIDES };
+    Targets { warm, unit: desired.unit(), per_eni: desired.per_eni().unwrap_or(0) }
 }
 
 /// Whether the ENI is, or is to be, part of the pool.
@@ -202,8 +221,13 @@ fn carries(eni: &EniRecord, key: PoolKey) -> bool {
     eni.management == Management::Managed
         && matches!(eni.kind, EniKind::Standard | EniKind::Efa)
         && matches!(eni.phase, EniPhase::Available | EniPhase::Attached { .. })
-        && eni.slot().is_some_and(|slot| slot.card == key.card)
+        && is_on(eni, key)
         && is_of_family(eni, key.family)
+}
+
+/// Whether the ENI's place is on the pool's card.
+pub(crate) fn is_on(eni: &EniRecord, key: PoolKey) -> bool {
+    eni.slot().is_some_and(|slot| slot.card == key.card)
 }
 
 /// Whether pods of a family get addresses of this ENI. Those of IPv6 are all behind the primary, where one prefix is enough;

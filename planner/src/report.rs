@@ -6,17 +6,18 @@ use std::time::Duration;
 use holdfast_model::block::Unit;
 use holdfast_model::cloud::{Api, CloudChange};
 use holdfast_model::eni::EniRecord;
-use holdfast_model::lease::LeasePhase;
+use holdfast_model::lease::{Face, LeasePhase};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::{Family, PoolKey};
 use holdfast_model::refusal::{CredentialsFault, Refusal};
 use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 
+use crate::cards::Wanted;
 use crate::desired::Desired;
 use crate::grow::{Growth, growth, held_up, without_prefixes};
 use crate::observed::Observed;
-use crate::pool::{Pool, gives};
+use crate::pool::{Pool, gives, is_on};
 use crate::targets::Level;
 
 /// What there is to say of a pool at one instant.
@@ -71,8 +72,9 @@ pub fn report(
     let mut observed = observed.clone();
     let waiting = observed.waiting.entry(pool).or_insert(0);
     *waiting = (*waiting).max(1);
-    let pool = Pool::of(pool, desired, ledger, &observed, now);
-    let growth = growth(desired, ledger, &observed, &pool, now);
+    let wanted = Wanted { key: pool, retires: false };
+    let pool = Pool::of(wanted, desired, ledger, &observed, now);
+    let growth = growth(desired, ledger, &observed, &pool, &[], now);
     Report::of(desired, ledger, &observed, &pool, &growth, now)
 }
 
@@ -93,7 +95,10 @@ impl Report {
         let asked_for = growth.changes.iter().map(addresses_of).fold(0, u32::saturating_add);
         let resting = resting(pool.key, ledger, observed, now).map(|left| now.boottime.after(left)).min();
         // A rest that is about to begin.
-        let releasing = ledger.leases.values().any(|lease| lease.phase == LeasePhase::Releasing);
+        let here = |face: &Face| face.place.slot().is_some_and(|slot| slot.card == pool.key.card);
+        let mut leases = ledger.leases.values();
+        let releasing =
+            leases.any(|lease| lease.phase == LeasePhase::Releasing && lease.faces.iter().any(here));
         // Who waits for an IPv6 address waits for no pod's.
         let released = (releasing && pool.key.family == Family::V4)
             .then(|| now.boottime.after(desired.config.cooldown.value));
@@ -159,7 +164,7 @@ fn resting(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: &Now) -> im
         if !gives(block, pool) || block.whole().is_some_and(|whole| whole != *ip) {
             return None;
         }
-        ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni))?;
+        ledger.enis.get(&block.eni).filter(|eni| EniRecord::serves_pods(eni) && is_on(eni, pool))?;
         // The read that proves it may take a while.
         let read = observed
             .reads

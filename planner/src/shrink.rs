@@ -23,7 +23,7 @@ use crate::grow::{Growth, without_prefixes};
 use crate::lifecycle::is_left_alone;
 use crate::looks::Looks;
 use crate::observed::Observed;
-use crate::pool::{EniPool, Pool, targets};
+use crate::pool::{EniPool, Pool};
 use crate::proof::Accord;
 use crate::source::Fit;
 use crate::step::Step;
@@ -65,9 +65,9 @@ pub(crate) fn shrink(
         return Vec::new();
     }
     let Some(accord) = Accord::reached(ledger, observed, now) else { return Vec::new() };
-    let targets = targets(desired);
+    let targets = pool.targets;
     let giving = Giving { observed, pool, accord: &accord, now };
-    if targets.short(&pool.level) > 0 {
+    if pool.short() > 0 {
         // What will be asked for again needs no room made.
         let stays = grown.refusal.as_ref().is_none_or(Refusal::is_outage);
         if !grown.changes.is_empty() || stays || giving.others_are_what_there_is(targets.unit) {
@@ -94,7 +94,7 @@ pub(crate) fn shrink(
             && share.is_idle()
             && accord.surplus(share.eni).is_some()
             && match share.fit {
-                Fit::Wanted => targets.spare(&level, share.free),
+                Fit::Wanted => pool.spares(&level, share.free),
                 // No target counts on it, and the others meet them.
                 Fit::Leftover => true,
                 Fit::Closed => false,

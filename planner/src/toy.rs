@@ -4,6 +4,7 @@
 //! take anything away from under a pod. At each lease the truth is asked: the address must be where the ledger
 //! says, and must have rested.
 
+mod cards;
 pub(crate) mod cloud;
 mod hands;
 mod oracle;
@@ -26,15 +27,15 @@ use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::limits::{InstanceLimits, ToldLimits};
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::{Family, PoolKey};
-use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
+use holdfast_model::sandbox::SandboxKey;
 use holdfast_model::subnet::SubnetRecord;
 use holdfast_model::time::{BootTime, Now, WallTime};
 use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::{
-    Choice, Desired, Ended, Fault, Here, LeaseRequest, Observed, Outcome, Plan, Reading, Recovery, Shortage,
-    Step, activate, adopt, adopt_subnets, adopt_zone, begin_release, call_of, cut_off, finish_release,
+    Choice, Desired, Ended, Fault, Here, Observed, Outcome, Plan, Reading, Recovery, Shortage, Step,
+    activate, adopt, adopt_subnets, adopt_zone, begin_release, call_of, cut_off, finish_release,
     free_addresses, open, open_lease, plan, recover, report, settle,
 };
 use cloud::ToyCloud;
@@ -65,6 +66,8 @@ pub(crate) struct Toy {
     pub(crate) now: Now,
     pub(crate) fates: Fates,
     pub(crate) last: Plan,
+    /// ADDs that wait for an address on each card.
+    each: u32,
     freed: BTreeMap<IpAddr, u64>,
     /// Intents whose call left, whatever came of it.
     left: BTreeSet<IntentId>,
@@ -116,6 +119,11 @@ impl Toy {
     pub(crate) fn new(instance_type: &str, warm: WarmTargets) -> Self {
         let limits = InstanceLimits::of(instance_type).unwrap();
         let config = Config { warm: Setting::from_environment(warm), ..Config::default() };
+        Self::of(instance_type, limits, config)
+    }
+
+    /// On a node of a type that EC2 told of.
+    fn of(instance_type: &str, limits: InstanceLimits, config: Config) -> Self {
         let mut toy = Self {
             config,
             limits: Some(limits.clone()),
@@ -125,6 +133,7 @@ impl Toy {
             now: now_at(1000),
             fates: Box::new(|| Fate::Fine),
             last: Plan::default(),
+            each: 0,
             freed: BTreeMap::new(),
             left: BTreeSet::new(),
             next: 0,
@@ -221,12 +230,16 @@ impl Toy {
         PoolKey::first(self.config.family.value)
     }
 
+    /// ADDs that wait for one address.
     pub(crate) fn waiting(&self) -> u32 {
-        self.observed.waiting_for(self.pool())
+        self.observed.waiting_for(self.pool()).saturating_sub(self.each)
     }
 
     pub(crate) fn set_waiting(&mut self, count: u32) {
-        self.observed.waiting.insert(self.pool(), count);
+        self.observed.waiting = BTreeMap::from([(self.pool(), count + self.each)]);
+        for card in self.cards() {
+            self.observed.waiting.entry(PoolKey::v4_on(card)).or_insert(self.each);
+        }
     }
 
     pub(crate) fn add_pods(&mut self, count: u32) {
@@ -252,14 +265,23 @@ impl Toy {
 
     /// Gives addresses to waiting ADDs, as far as there are any.
     pub(crate) fn serve(&mut self) {
+        while self.each > 0 {
+            let Some(choices) = self.choose_each() else { break };
+            let singles = self.waiting();
+            self.lease(&choices);
+            self.each -= 1;
+            self.set_waiting(singles);
+        }
         while self.waiting() > 0 {
             let Ok(choice) = self.choose() else { return };
-            self.next += 1;
-            let sandbox = SandboxKey::from(SandboxNames {
-                container_id: format!("c{}", self.next),
-                ifname: "eth0".into(),
-                network: "aws-cni".into(),
-            });
+            self.lease(&[choice]);
+            self.set_waiting(self.waiting() - 1);
+        }
+    }
+
+    fn lease(&mut self, choices: &[Choice]) {
+        self.next += 1;
+        for choice in choices {
             assert!(
                 self.cloud.carries(&choice.eni, choice.address),
                 "PROVEN-ASSIGNED: {choice:?} is not so in EC2"
@@ -267,22 +289,14 @@ impl Toy {
             if let Some(freed) = self.freed.get(&choice.address) {
                 assert!(self.now.wall.0 - freed >= 30_000, "COOLDOWN-DURABLE: {choice:?} freed at {freed}");
             }
-            let request = LeaseRequest {
-                sandbox: sandbox.clone(),
-                pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
-                netns: NetnsRef { path: format!("/run/netns/{}", self.next), inode: self.next },
-                host_veth: format!("eni{:011x}", self.next),
-                host_mac: MacAddr([2, 1, 0, 0, 0, 1]),
-                mtu: 9001,
-                trace: None,
-            };
-            let changes = open_lease(&self.ledger, &choice, request, &self.now).expect("a choice is free");
-            self.cloud.leased.insert(choice.address);
-            self.commit(&changes);
-            let changes = activate(&self.ledger, &sandbox);
-            self.commit(&changes);
-            self.set_waiting(self.waiting() - 1);
         }
+        let request = self.request_for(&format!("c{}", self.next), choices.len());
+        let sandbox = request.sandbox.clone();
+        let changes = open_lease(&self.ledger, choices, request, &self.now).expect("a choice is free");
+        self.cloud.leased.extend(choices.iter().map(|choice| choice.address));
+        self.commit(&changes);
+        let changes = activate(&self.ledger, &sandbox);
+        self.commit(&changes);
     }
 
     pub(crate) fn delete_pod(&mut self, nth: usize) {
@@ -292,14 +306,16 @@ impl Toy {
         }
         let key = &keys[nth % keys.len()];
         let ended = Ended::asked(&self.ledger.leases[key]);
-        let address = self.ledger.leases[key].faces[0].address;
+        let addresses: Vec<IpAddr> = self.ledger.leases[key].addresses().collect();
         let changes = begin_release(&self.ledger, &ended, &self.now);
         self.commit(&changes);
         let changes = self.with_desired(|desired| {
             finish_release(desired, &self.ledger, &self.observed.traces, key, &self.now)
         });
-        self.cloud.leased.remove(&address);
-        self.freed.insert(address, self.now.wall.0);
+        for address in addresses {
+            self.cloud.leased.remove(&address);
+            self.freed.insert(address, self.now.wall.0);
+        }
         self.commit(&changes);
     }
 

@@ -55,6 +55,8 @@ pub enum Reason {
     PrimaryNotShown,
     /// Sandboxes live here that the ledger does not know: until EC2 was read, nothing else that it says is believed.
     LedgerLost,
+    /// The settings say otherwise than before which ENIs are ours; whose each is, only a read shows.
+    Reconfigured,
     /// An ENI of ours may hang unattached: calls may have been carried out of which the ledger knows nothing, or somebody
     /// else has left one.
     IntentsLost,
@@ -305,8 +307,10 @@ impl WantedReads {
         }
         // Whether it bears out the others, its contents tell.
         self.settle(|reason, from| {
-            let by_itself =
-                matches!(reason, Reason::Contradicted(_) | Reason::Miscounted | Reason::IntentsLost);
+            let by_itself = matches!(
+                reason,
+                Reason::Contradicted(_) | Reason::Miscounted | Reason::Reconfigured | Reason::IntentsLost
+            );
             by_itself && began >= from && tells(read, reason, ledger)
         });
     }
@@ -418,7 +422,9 @@ impl WantedReads {
         let others = self.wanted.iter().filter_map(|(reason, from)| {
             let paced = self.paced(&Pacing::of(reason), *from);
             match reason {
-                Reason::Miscounted | Reason::PrimaryNotShown | Reason::LedgerLost => Some(paced),
+                Reason::Miscounted | Reason::PrimaryNotShown | Reason::LedgerLost | Reason::Reconfigured => {
+                    Some(paced)
+                }
                 Reason::Hinted(_) => Some(last.map_or(paced, |last| paced.max(last.after(HINT_READ_EVERY)))),
                 _ => None,
             }
@@ -449,6 +455,7 @@ fn tells(read: &CloudRead, reason: &Reason, ledger: &Ledger) -> bool {
         Reason::Miscounted
         | Reason::PrimaryNotShown
         | Reason::LedgerLost
+        | Reason::Reconfigured
         | Reason::NotShown(_)
         | Reason::Unasked(_)
         | Reason::Hinted(_) => {

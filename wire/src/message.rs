@@ -112,6 +112,9 @@ pub struct Add {
     /// How security groups for pods are enforced.
     #[serde(default)]
     pub enforcing_mode: EnforcingMode,
+    /// Whether the pod wants an interface on every network card, and not one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_every_card: bool,
 }
 
 /// How security groups for pods are enforced (`podSGEnforcingMode`).

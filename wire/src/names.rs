@@ -15,6 +15,16 @@ pub fn host_veth(prefix: &VethPrefix, pod: &PodRef) -> String {
     format!("{prefix}{}", pod_hash(pod))
 }
 
+/// The same of the pod's interface of this number: of one besides the first, which is number 0, the hash is that of
+/// `<namespace>.<pod>.<number>`.
+pub fn host_veth_of(prefix: &VethPrefix, pod: &PodRef, number: usize) -> String {
+    if number == 0 {
+        return host_veth(prefix, pod);
+    }
+    let name = format!("{}.{number}", pod.name);
+    host_veth(prefix, &PodRef { name, namespace: pod.namespace.clone(), uid: None })
+}
+
 /// The name of the interface entry in a CNI result that stands for no interface but carries the device number.
 pub fn dummy_interface(pod: &PodRef) -> String {
     format!("dummy{}", pod_hash(pod))
@@ -45,6 +55,14 @@ mod tests {
             assert_eq!(host_veth(&eni, &pod(namespace, name)), want);
         }
         assert_eq!(dummy_interface(&pod("default", "sample-pod")), "dummycc21c2d7785");
+    }
+
+    /// The digest by another program: `printf default.sample-pod.1 | sha1sum`.
+    #[test]
+    fn a_further_interface_has_a_name_of_its_own() {
+        let (eni, pod) = (VethPrefix::new("eni").unwrap(), pod("default", "sample-pod"));
+        assert_eq!(host_veth_of(&eni, &pod, 0), host_veth(&eni, &pod));
+        assert_eq!(host_veth_of(&eni, &pod, 1), "enia0b7655f3c9");
     }
 
     #[test]

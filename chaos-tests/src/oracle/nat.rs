@@ -55,8 +55,8 @@ fn cases(picture: &Picture) -> Vec<Case> {
     let Some((eni, link)) = primary(picture).filter(|_| picture.translates()) else { return Vec::new() };
     let mut cases = Vec::new();
     let untouched = Wanted { marked: Some(false), connection: Some(false), source: None };
-    for pod in &picture.pods {
-        let (Some(host_end), Some(address)) = (pods::host_end(picture, pod), pod.address) else { continue };
+    for face in picture.pods.iter().flat_map(|pod| pod.faces()) {
+        let (Some(host_end), Some(address)) = (pods::host_end(picture, face), face.address) else { continue };
         let by = pods::owner(picture, address).and_then(|eni| picture.host.link_of(eni));
         let flow = |to, out: &Link, connection| Flow {
             link: host_end.name.clone(),

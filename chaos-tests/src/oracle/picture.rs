@@ -152,12 +152,61 @@ pub struct Pod {
     pub inside: Option<Kernel>,
     /// Name of its link in the host's namespace: the one whose other end is inside, whatever anybody says.
     pub host_link: Option<String>,
+    /// What it was promised besides, on other network cards.
+    pub further: Vec<Further>,
+}
+
+/// An interface of a pod besides its first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Further {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Name of the link inside.
+    pub ifname: String,
+    /// Name of the link in the host's namespace whose other end that is.
+    pub host_link: Option<String>,
+}
+
+/// One interface of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Face<'p> {
+    /// Which: the first is 0.
+    pub number: u8,
+    /// Its address.
+    pub address: Option<Ipv4Addr>,
+    /// Name of the link inside.
+    pub ifname: &'p str,
+    /// Name of the link in the host's namespace.
+    pub host_link: Option<&'p str>,
 }
 
 impl Pod {
-    /// The address that it was promised, of whichever family.
+    /// The first address that it was promised, of whichever family.
     pub fn ip(&self) -> Option<IpAddr> {
-        self.address.map(IpAddr::V4).or(self.address_v6.map(IpAddr::V6))
+        self.ips().next()
+    }
+
+    /// All that it was promised.
+    pub fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        let of_ipv4 = self.faces().filter_map(|face| face.address).map(IpAddr::V4);
+        of_ipv4.chain(self.address_v6.map(IpAddr::V6))
+    }
+
+    /// Its interfaces, in order.
+    pub fn faces(&self) -> impl Iterator<Item = Face<'_>> {
+        let own = Face {
+            number: 0,
+            address: self.address,
+            ifname: &self.ifname,
+            host_link: self.host_link.as_deref(),
+        };
+        let further = (1..=u8::MAX).zip(&self.further).map(|(number, face)| Face {
+            number,
+            address: Some(face.address),
+            ifname: &face.ifname,
+            host_link: face.host_link.as_deref(),
+        });
+        std::iter::once(own).chain(further)
     }
 
     /// For words.

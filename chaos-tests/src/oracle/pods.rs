@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use sha1::{Digest, Sha1};
 
 use super::picture::{
-    DEFAULT_TABLE, Eni, Kernel, LOCAL_TABLE, Link, MAIN_TABLE, Neighbour, Picture, Pod, Route, Rule, Way,
+    DEFAULT_TABLE, Eni, Face, Kernel, LOCAL_TABLE, Link, MAIN_TABLE, Neighbour, Picture, Pod, Route, Rule,
+    Way,
 };
 use super::walk::{self, Packet};
 use super::{Findings, Law};
@@ -50,14 +51,14 @@ pub(super) fn owner(picture: &Picture, address: Ipv4Addr) -> Option<&Eni> {
 }
 
 /// The host's end of a pod's pair.
-pub(super) fn host_end<'p>(picture: &'p Picture, pod: &Pod) -> Option<&'p Link> {
-    picture.host.link(pod.host_link.as_deref()?)
+pub(super) fn host_end<'p>(picture: &'p Picture, face: Face<'_>) -> Option<&'p Link> {
+    picture.host.link(face.host_link?)
 }
 
 pub(super) fn judge(picture: &Picture, found: &mut Findings) {
     let mut holders: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
     for pod in &picture.pods {
-        if let Some(address) = pod.ip() {
+        for address in pod.ips() {
             holders.entry(address).or_default().push(pod.named());
         }
     }
@@ -73,10 +74,30 @@ pub(super) fn judge(picture: &Picture, found: &mut Findings) {
 }
 
 fn one(picture: &Picture, pod: &Pod, found: &mut Findings) {
-    let who = pod.named();
-    let Some(address) = pod.address else {
+    let mut ends = Vec::new();
+    for face in pod.faces() {
+        let end = self::face(picture, pod, face, found);
+        ends.extend(end.map(|link| (face, link)));
+    }
+    if ends.len() == pod.faces().count()
+        && let Some(inside) = &pod.inside
+    {
+        self::inside(picture, pod, inside, &ends, found);
+    }
+    // One of each network card.
+    let cards: Vec<u32> =
+        pod.faces().filter_map(|face| owner(picture, face.address?)).map(|eni| eni.card).collect();
+    if cards.windows(2).any(|two| two[0] >= two[1]) {
+        found.add(Law::Answer, format!("{} was given addresses of the network cards {cards:?}", pod.named()));
+    }
+}
+
+/// One of its interfaces, on the host's side; gives its host end.
+fn face<'p>(picture: &'p Picture, pod: &Pod, face: Face<'_>, found: &mut Findings) -> Option<&'p Link> {
+    let who = if face.number == 0 { pod.named() } else { format!("{} by {}", pod.named(), face.ifname) };
+    let Some(address) = face.address else {
         found.add(Law::Answer, format!("{who} was answered without an address"));
-        return;
+        return None;
     };
     let kept =
         picture.cloud.enis.iter().find(|eni| eni.is_kept_from_node() && eni.secondary.contains(&address));
@@ -91,68 +112,76 @@ fn one(picture: &Picture, pod: &Pod, found: &mut Findings) {
             Law::ShownByEc2,
             format!("EC2 does not show {address}, which {who} was given, on an ENI of {}", picture.node),
         );
-        return;
+        return None;
     };
     if let Some(result) = &pod.result {
-        answer(picture, pod, address.into(), eni, result, found);
+        answer(picture, pod, face, (address.into(), eni), result, found);
     }
-    let Some(link) = host_end(picture, pod) else {
+    let Some(link) = host_end(picture, face) else {
         found.add(Law::HostLink, format!("{who} has no link in the host's namespace"));
-        return;
+        return None;
     };
-    host_link(picture, pod, link, found);
+    host_link(picture, pod, &who, face, link, found);
     to_pod(picture, &who, address, eni, link, found);
     from_pod(picture, &who, address, eni, link, found);
-    if let Some(inside) = &pod.inside {
-        self::inside(picture, pod, address, inside, link, found);
-    }
+    Some(link)
 }
 
-/// The result is the incumbent's: host link; container link with the table's number for a MAC; a dummy with the
-/// device's number for a sandbox; one address, single, without gateway, routes or names.
+/// The result is the incumbent's: for each interface host link, container link with the table's number for a MAC, and one
+/// address, single, without gateway; at the end a dummy with the first one's device number for a sandbox; no routes or names.
 fn answer(
     picture: &Picture,
     pod: &Pod,
-    address: IpAddr,
-    eni: &Eni,
+    face: Face<'_>,
+    (address, eni): (IpAddr, &Eni),
     result: &serde_json::Value,
     found: &mut Findings,
 ) {
     let at = |pointer: &str| result.pointer(pointer).cloned().unwrap_or(serde_json::Value::Null);
-    let host_link = pod.host_link.clone().unwrap_or_default();
-    let wanted: [(&str, &str, serde_json::Value); 11] = [
-        ("/ips/0/address", "address", IpNet::from(address).to_string().into()),
-        ("/ips/0/gateway", "gateway", serde_json::Value::Null),
-        ("/ips/0/interface", "address's interface", 1.into()),
-        ("/interfaces/0/name", "host link", host_link.into()),
-        ("/interfaces/0/mac", "host link's MAC", serde_json::Value::Null),
-        ("/interfaces/0/sandbox", "host link's sandbox", serde_json::Value::Null),
-        ("/interfaces/1/name", "interface", pod.ifname.clone().into()),
-        ("/interfaces/1/mac", "MAC", eni.table().to_string().into()),
-        ("/interfaces/1/sandbox", "sandbox", pod.netns.clone().into()),
-        ("/interfaces/2/name", "dummy", format!("dummy{}", digits(&pod.namespace, &pod.name)).into()),
-        ("/interfaces/2/sandbox", "dummy's device", eni.device.to_string().into()),
+    let (faces, number) = (pod.faces().count(), usize::from(face.number));
+    let (of_host, of_pod) = (2 * number, 2 * number + 1);
+    let null = serde_json::Value::Null;
+    let own = IpNet::from(address).to_string();
+    let mut wanted: Vec<(String, &str, serde_json::Value)> = vec![
+        (format!("/ips/{number}/address"), "address", own.into()),
+        (format!("/ips/{number}/gateway"), "gateway", null.clone()),
+        (format!("/ips/{number}/interface"), "address's interface", of_pod.into()),
+        (format!("/interfaces/{of_host}/name"), "host link", face.host_link.unwrap_or_default().into()),
+        (format!("/interfaces/{of_host}/mac"), "host link's MAC", null.clone()),
+        (format!("/interfaces/{of_host}/sandbox"), "host link's sandbox", null),
+        (format!("/interfaces/{of_pod}/name"), "interface", face.ifname.into()),
+        (format!("/interfaces/{of_pod}/mac"), "MAC", eni.table().to_string().into()),
+        (format!("/interfaces/{of_pod}/sandbox"), "sandbox", pod.netns.clone().into()),
     ];
+    if number == 0 {
+        let (dummy, device) = (digits(&pod.namespace, &pod.name), eni.device.to_string());
+        let last = 2 * faces;
+        wanted.push((format!("/interfaces/{last}/name"), "dummy", format!("dummy{dummy}").into()));
+        wanted.push((format!("/interfaces/{last}/sandbox"), "dummy's device", device.into()));
+    }
     for (pointer, what, wanted) in wanted {
-        let told = at(pointer);
+        let told = at(&pointer);
         if told != wanted {
             let named = pod.named();
             found.add(Law::Answer, format!("ADD told {named} the {what} {told}; it is {wanted}"));
         }
     }
-    for (list, most) in [("ips", 1), ("interfaces", 3), ("routes", 0)] {
+    for (list, most) in [("ips", faces), ("interfaces", 2 * faces + 1), ("routes", 0)] {
         let length = result[list].as_array().map_or(0, Vec::len);
-        if length > most {
+        if number == 0 && length > most {
             let named = pod.named();
             found.add(Law::Answer, format!("ADD told {named} {length} {list} on {}", picture.node));
         }
     }
 }
 
-fn host_link(picture: &Picture, pod: &Pod, link: &Link, found: &mut Findings) {
-    let who = pod.named();
+fn host_link(picture: &Picture, pod: &Pod, who: &str, face: Face<'_>, link: &Link, found: &mut Findings) {
     // While an older sandbox of the name bears it, the newer has a name of its own.
-    let wanted = super::host_link_name(&pod.namespace, &pod.name);
+    let name = match face.number {
+        0 => pod.name.clone(),
+        number => format!("{}.{number}", pod.name),
+    };
+    let wanted = super::host_link_name(&pod.namespace, &name);
     let right = link.name == wanted || (pod.namesake && link.name.starts_with("eni"));
     if !right {
         found.add(Law::HostLink, format!("{who} has the host link {}; its name is {wanted}", link.name));
@@ -237,54 +266,77 @@ fn from_pod(picture: &Picture, who: &str, address: Ipv4Addr, eni: &Eni, link: &L
     }
 }
 
+/// The gateway of one of its interfaces.
+fn gateway_of(face: Face<'_>) -> Ipv4Addr {
+    Ipv4Addr::from_bits(POD_GATEWAY.to_bits() + u32::from(face.number))
+}
+
+/// The table inside by which what is sent from one of its addresses goes.
+fn table_inside(face: Face<'_>) -> u32 {
+    if face.number == 0 { MAIN_TABLE } else { face.number.into() }
+}
+
 /// The sandbox's own namespace.
-fn inside(
-    picture: &Picture,
-    pod: &Pod,
-    address: Ipv4Addr,
-    inside: &Kernel,
-    host_end: &Link,
-    found: &mut Findings,
-) {
+fn inside(picture: &Picture, pod: &Pod, inside: &Kernel, ends: &[(Face<'_>, &Link)], found: &mut Findings) {
     let who = pod.named();
-    let others: Vec<&str> =
+    let mut others: Vec<&str> =
         inside.links.iter().map(|link| link.name.as_str()).filter(|name| *name != "lo").collect();
-    let Some(link) = inside.link(&pod.ifname).filter(|_| others.len() == 1) else {
-        found.add(Law::Inside, format!("{who} has the links {others:?}; one is {}", pod.ifname));
+    others.sort_unstable();
+    let mut names: Vec<&str> = pod.faces().map(|face| face.ifname).collect();
+    names.sort_unstable();
+    if others != names {
+        found.add(Law::Inside, format!("{who} has the links {others:?}; they should be {names:?}"));
         return;
-    };
-    if !link.up {
-        found.add(Law::Inside, format!("{who}: its {} is down", link.name));
     }
-    if link.mtu != picture.mtu {
-        found.add(Law::Mtu, format!("{who}: MTU {} on its {}; it is {}", link.mtu, link.name, picture.mtu));
+    let (mut addresses, mut routes, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+    let mut gateways = Vec::new();
+    for (face, host_end) in ends {
+        let (Some(link), Some(address)) = (inside.link(face.ifname), face.address) else { continue };
+        if !link.up {
+            found.add(Law::Inside, format!("{who}: its {} is down", link.name));
+        }
+        if link.mtu != picture.mtu {
+            found.add(
+                Law::Mtu,
+                format!("{who}: MTU {} on its {}; it is {}", link.mtu, link.name, picture.mtu),
+            );
+        }
+        let (gateway, table) = (gateway_of(*face), table_inside(*face));
+        let own = IpNet::from(IpAddr::V4(address));
+        addresses.push((link.index, own));
+        routes.push(Route::on_link(table, IpNet::from(IpAddr::V4(gateway)), link.index));
+        routes.push(Route::default_via(table, gateway, link.index));
+        if face.number > 0 {
+            rules.push(Rule { from: Some(own), ..Rule::new(1, table) });
+        }
+        gateways.push(Neighbour { link: link.index, address: gateway.into(), mac: host_end.mac });
     }
-    let addresses: Vec<IpNet> =
-        inside.addresses.iter().map(|address| address.net).filter(|net| !net.addr().is_loopback()).collect();
-    if addresses != [IpNet::from(IpAddr::V4(address))] {
-        found.add(Law::Inside, format!("{who} bears {addresses:?} itself"));
+    let mut borne: Vec<(u32, IpNet)> = (inside.addresses.iter())
+        .filter(|address| !address.net.addr().is_loopback())
+        .map(|address| (address.link, address.net))
+        .collect();
+    borne.sort();
+    addresses.sort();
+    if borne != addresses {
+        found.add(Law::Inside, format!("{who} bears {borne:?} itself; it should be {addresses:?}"));
     }
-    let gateway = IpNet::from(IpAddr::V4(POD_GATEWAY));
-    let mut wanted = vec![
-        Route::on_link(MAIN_TABLE, gateway, link.index),
-        Route::default_via(MAIN_TABLE, POD_GATEWAY, link.index),
-    ];
-    let mut routes: Vec<Route> =
+    let mut ways: Vec<Route> =
         inside.routes.iter().filter(|route| !inside.makes_by_itself(route)).cloned().collect();
+    ways.sort();
     routes.sort();
-    wanted.sort();
-    if routes != wanted {
-        let is: Vec<String> = routes.iter().map(|route| route.named(inside)).collect();
+    if ways != routes {
+        let is: Vec<String> = ways.iter().map(|route| route.named(inside)).collect();
         found.add(Law::Inside, format!("{who} has the routes {is:?}, not those by {POD_GATEWAY}"));
     }
-    let answers = Neighbour { link: link.index, address: POD_GATEWAY.into(), mac: host_end.mac };
-    let (gateway, others): (Vec<&Neighbour>, Vec<&Neighbour>) =
-        inside.neighbours.iter().partition(|at| at.address == answers.address);
-    if gateway != [&answers] {
-        let text = format!("{who}: its gateway is {gateway:?}; it is {answers:?} at {}", host_end.name);
-        found.add(Law::Inside, text);
+    for answers in &gateways {
+        let is: Vec<&Neighbour> =
+            inside.neighbours.iter().filter(|at| at.address == answers.address).collect();
+        if is != [answers] {
+            found.add(Law::Inside, format!("{who}: its gateway is {is:?}; it is {answers:?}"));
+        }
     }
-    if let Some(other) = others.first() {
+    let strange = |at: &&Neighbour| !gateways.iter().any(|gateway| gateway.address == at.address);
+    if let Some(other) = inside.neighbours.iter().find(strange) {
         found.add(Law::Inside, format!("{who} has the permanent neighbour {} inside", other.address));
     }
     if let Some(address) = inside.addresses_v6.first() {
@@ -294,11 +346,11 @@ fn inside(
         found.add(Law::Inside, format!("{who} has the {}", route.named(inside)));
     }
     let kernels = [(0, LOCAL_TABLE), (32_766, MAIN_TABLE), (32_767, DEFAULT_TABLE)];
-    let kernels = kernels.map(|(priority, table)| Rule::new(priority, table));
-    for rule in kernels.iter().filter(|rule| !inside.rules.contains(rule)) {
+    rules.extend(kernels.map(|(priority, table)| Rule::new(priority, table)));
+    for rule in rules.iter().filter(|rule| !inside.rules.contains(rule)) {
         found.add(Law::Inside, format!("{who} has no {rule} inside"));
     }
-    let strange = |rule: &&Rule| !kernels.contains(&Rule { ipv6: false, ..(*rule).clone() });
+    let strange = |rule: &&Rule| !rules.contains(&Rule { ipv6: false, ..(*rule).clone() });
     if let Some(rule) = inside.rules.iter().find(strange) {
         found.add(Law::Inside, format!("{who} has a {rule} inside"));
     }
@@ -308,11 +360,13 @@ fn inside(
     if let Some(table) = inside.tables.keys().next() {
         found.add(Law::Inside, format!("{who} has the packet filter table {table} inside"));
     }
-    for (name, value) in &inside.sysctls {
-        let own = format!("/conf/{}/", link.name);
-        let default = inside.sysctls.get(&name.replace(&own, "/conf/default/"));
-        if name.contains(&own) && default.is_some_and(|default| default != value) {
-            found.add(Law::Inside, format!("{who}: {name} is {value}, not the default"));
+    for face in pod.faces() {
+        let own = format!("/conf/{}/", face.ifname);
+        for (name, value) in inside.sysctls.iter().filter(|(name, _)| name.contains(&own)) {
+            let default = inside.sysctls.get(&name.replace(&own, "/conf/default/"));
+            if default.is_some_and(|default| default != value) {
+                found.add(Law::Inside, format!("{who}: {name} is {value}, not the default"));
+            }
         }
     }
 }

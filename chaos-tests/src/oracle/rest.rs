@@ -49,11 +49,11 @@ impl Expected {
                 routes.extend(enis::routes(eni, link.index));
             }
         }
-        for pod in &picture.pods {
-            let Some(link) = pods::host_end(picture, pod) else { continue };
+        rules.extend(picture.pods.iter().filter_map(|pod| pod.address_v6).map(pods::ipv6_rule));
+        for face in picture.pods.iter().flat_map(|pod| pod.faces()) {
+            let Some(link) = pods::host_end(picture, face) else { continue };
             links.insert(link.name.clone());
-            rules.extend(pod.address_v6.map(pods::ipv6_rule));
-            let Some(address) = pod.address else { continue };
+            let Some(address) = face.address else { continue };
             let own = IpNet::from(IpAddr::V4(address));
             routes.push(Route::on_link(MAIN_TABLE, own, link.index));
             if let Some(eni) = pods::owner(picture, address) {

@@ -114,6 +114,7 @@ fn pod(name: &str, address: &str, host_end: &Link, dummy: &str, table: u32, devi
         })),
         inside: Some(inside(address, host_end)),
         host_link: Some(host_end.name.clone()),
+        further: Vec::new(),
     }
 }
 

@@ -68,6 +68,7 @@ fn add_request(pod: &Pod) -> RequestFrame {
         mtu: 9001,
         veth_prefix: VethPrefix::new("eni").unwrap(),
         enforcing_mode: holdfast_wire::message::EnforcingMode::Strict,
+        on_every_card: false,
     };
     RequestFrame::new(Request::Add(add), "test", 10_000)
 }

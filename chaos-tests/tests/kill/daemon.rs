@@ -207,6 +207,7 @@ async fn add(handle: &EngineHandle, sandbox: AddSandbox) -> anyhow::Result<Lease
         netns_ref: NetnsRef { path: sandbox.netns.display().to_string(), inode },
         host_veth: sandbox.host_veth,
         fallback_veth: sandbox.fallback_veth,
+        further: None,
         mtu: 9001,
         trace: None,
         patience: None,

@@ -71,6 +71,8 @@ enum Plot {
     ToIpv6,
     /// From IPv6 to single IPv4 addresses, under pods.
     FromIpv6,
+    /// Pods with an interface on each of two network cards, beside others.
+    EveryCard,
 }
 
 impl Plot {
@@ -90,6 +92,10 @@ impl Plot {
             Self::Ipv6 => (of_ipv6(), of_ipv6()),
             Self::ToIpv6 => (secondary, of_ipv6()),
             Self::FromIpv6 => (of_ipv6(), secondary),
+            Self::EveryCard => {
+                let every = Config { multi_nic: Setting::default_of(true), ..secondary };
+                (every.clone(), every)
+            }
         }
     }
 
@@ -99,6 +105,7 @@ impl Plot {
             Self::Addresses => "m5.large",
             // With room for ENIs of before and after.
             Self::ToAnother | Self::Discovered => "t3.xlarge",
+            Self::EveryCard => "c6in.32xlarge",
             _ => "t3.small",
         };
         let mut node = match self {
@@ -150,6 +157,8 @@ impl Plot {
             }
             Self::Ipv6 => &["AssignIpv6Addresses"],
             Self::ToIpv6 | Self::FromIpv6 => &["AssignIpv6Addresses", "AssignPrivateIpAddresses"],
+            // The last address of a card and its ENI are kept.
+            Self::EveryCard => &CHANGES[..5],
         }
     }
 
@@ -163,6 +172,7 @@ impl Plot {
                 changed(life, last).await;
             }
             Self::Ipv6 => by_ipv6(life).await,
+            Self::EveryCard => on_every_card(life).await,
         }
     }
 }
@@ -244,6 +254,22 @@ async fn by_ipv6(life: Life) {
     served(life.add("late", "late").await).await;
 }
 
+async fn on_every_card(life: Life) {
+    let both = async |number: usize| {
+        served(life.add_on_every_card(&format!("web-{number}"), &format!("c{number}")).await).await;
+    };
+    // The ENI of the second card is made while they are held, and others are served meanwhile.
+    tokio::join!(both(0), both(1), add(&life, 2));
+    both(3).await;
+    // Gone before the disk was told that it had come.
+    both(4).await;
+    life.del("c4").await;
+    tokio::join!(life.del("c0"), life.del("c2"), life.del("c3"));
+    // Rests end, spare addresses go back.
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    served(life.add_on_every_card("late", "late").await).await;
+}
+
 async fn changed(life: Life, last: Config) {
     add_all(&life, 0..3).await;
     // A daemon that stops has nothing to answer.
@@ -285,7 +311,12 @@ async fn retry_and_check(node: &Node, life: Life, death: Death) -> Vec<String> {
         } else if pod.address.is_none() {
             let retried = if death == Death::MadeAnew {
                 life.del(&container).await;
-                life.add(&pod.pod.name, &format!("{container}-anew")).await
+                let anew = format!("{container}-anew");
+                if pod.on_every_card {
+                    life.add_on_every_card(&pod.pod.name, &anew).await
+                } else {
+                    life.add(&pod.pod.name, &anew).await
+                }
             } else {
                 life.add_again(&container).await
             };
@@ -545,5 +576,13 @@ fn killed_at_every_step_of_a_switch_to_ipv6_and_back() {
 fn killed_at_every_step_of_a_switch_to_single_addresses() {
     for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
         die_everywhere(Plot::ToAddresses, death);
+    }
+}
+
+/// An address on each card or on none, wherever it died.
+#[test]
+fn killed_at_every_step_of_a_life_on_every_card() {
+    for death in [Death::AddedAgain, Death::MadeAnew, Death::PowerCut] {
+        die_everywhere(Plot::EveryCard, death);
     }
 }

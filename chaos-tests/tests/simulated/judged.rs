@@ -54,7 +54,8 @@ impl Node {
         let wired = ledger.leases.values().filter(|lease| lease.phase == LeasePhase::Active);
         let pods = wired.filter_map(|lease| {
             let pod = pods.get(&lease.sandbox.container_id)?;
-            Some(Pod { address: Some(lease.faces[0].address), ..pod.clone() })
+            let further = lease.addresses().skip(1).collect();
+            Some(Pod { address: Some(lease.faces[0].address), further, ..pod.clone() })
         });
         self.broken(pods, Law::is_of_a_pod)
     }
@@ -107,7 +108,13 @@ impl Node {
     }
 
     fn promised(&self, pod: Pod) -> picture::Pod {
-        let Pod { key, pod, netns, namesake, address, .. } = pod;
+        let Pod { key, pod, netns, namesake, address, further, .. } = pod;
+        let further = (1..).zip(further).filter_map(|(number, address)| {
+            let std::net::IpAddr::V4(address) = address else { return None };
+            let ifname = format!("mNicIf{number}");
+            let host_link = self.kernel.host_link_of(netns.inode, &ifname);
+            Some(picture::Further { address, ifname, host_link })
+        });
         picture::Pod {
             namespace: pod.namespace,
             name: pod.name,
@@ -124,7 +131,8 @@ impl Node {
             netns: netns.path,
             result: None,
             inside: Some(self.kernel.inside(netns.inode)),
-            host_link: self.kernel.host_link_of(netns.inode),
+            host_link: self.kernel.host_link_of(netns.inode, &key.ifname),
+            further: further.collect(),
         }
     }
 
@@ -137,7 +145,10 @@ impl Node {
         let pods = self.pods();
         for (container, pod) in pods.iter().filter(|(_, pod)| !pod.deleting && pod.address.is_some()) {
             let lease = ledger.leases.get(&pod.key);
-            if lease.map(|lease| lease.faces[0].address) != pod.address {
+            let further: Option<Vec<_>> = lease.map(|lease| lease.addresses().skip(1).collect());
+            if lease.map(|lease| lease.faces[0].address) != pod.address
+                || further.as_ref() != Some(&pod.further)
+            {
                 faults.push(format!("{container} was given {:?}, the ledger has {lease:?}", pod.address));
             }
         }

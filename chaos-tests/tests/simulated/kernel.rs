@@ -56,8 +56,8 @@ struct Sandbox {
     path: String,
     /// Whether the path leads there still.
     bound: bool,
-    /// What is inside, once it was wired.
-    inside: Option<PodWiring>,
+    /// What is inside, interface by interface, once each was wired.
+    inside: BTreeMap<u8, PodWiring>,
 }
 
 /// Whose link in the host's namespace.
@@ -202,7 +202,7 @@ impl Kernel {
     pub(crate) fn new_sandbox(&self, path: &str) -> NetnsRef {
         let mut state = self.lock();
         let inode = state.number();
-        let sandbox = Sandbox { path: path.to_owned(), bound: true, inside: None };
+        let sandbox = Sandbox { path: path.to_owned(), bound: true, inside: BTreeMap::new() };
         state.sandboxes.insert(inode, sandbox);
         NetnsRef { path: path.to_owned(), inode }
     }
@@ -266,6 +266,18 @@ impl Kernel {
     pub(crate) fn cut_link_of(&self, inode: u64) {
         self.lock().remove_links(|link| link.netns == Some(inode));
         self.disturbed.notify_one();
+    }
+
+    /// Somebody deletes a link of this name, and with a pod's its other end; whoever watches is told.
+    pub(crate) fn delete_named(&self, name: &str) {
+        self.lock().remove_links(|link| link.name == name);
+        self.disturbed.notify_one();
+    }
+
+    /// The number of the link of this name.
+    pub(crate) fn index_of(&self, name: &str) -> Option<u32> {
+        let state = self.lock();
+        state.links.iter().find(|(_, link)| link.name == name).map(|(index, _)| *index)
     }
 
     /// Somebody puts an address onto the primary ENI's link, or takes it off; whoever watches is told.

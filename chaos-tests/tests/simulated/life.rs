@@ -133,8 +133,8 @@ fn a_stop_waits_for_what_is_being_done_in_the_kernel() {
         // Answered before the link is gone, whose namespace somebody holds open.
         netns = life.del_and_linger("a").await;
         let inode = netns.as_ref().unwrap().inode;
-        assert!(node.kernel.host_link_of(inode).is_some());
+        assert!(node.kernel.host_link_of(inode, "eth0").is_some());
     })
     .unwrap();
-    assert_eq!(node.kernel.host_link_of(netns.unwrap().inode), None);
+    assert_eq!(node.kernel.host_link_of(netns.unwrap().inode, "eth0"), None);
 }

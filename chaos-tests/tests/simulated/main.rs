@@ -7,6 +7,7 @@ mod away;
 mod box_of;
 mod braked;
 mod burst;
+mod cards;
 mod chance;
 mod clock;
 mod cloud;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Context;
 use holdfast_aws::{Ec2Cloud, Ec2Settings, Imds, ImdsSettings, Surroundings};
 use holdfast_chaos_tests::oracle::host_link_name;
-use holdfast_engine::{AddError, AddRequest, Deleted, Engine, EngineHandle, Ports, Stopped, World};
+use holdfast_engine::{
+    AddError, AddRequest, Deleted, Engine, EngineHandle, Ports, Stopped, VethNames, World,
+};
 use holdfast_model::config::Config;
 use holdfast_model::eni::EniPhase;
 use holdfast_model::lease::{Lease, LeasePhase};
@@ -70,10 +72,21 @@ pub(crate) struct Pod {
     pub(crate) namesake: bool,
     /// The address, once an ADD was answered.
     pub(crate) address: Option<IpAddr>,
+    /// Whether it asks for an interface on every network card.
+    pub(crate) on_every_card: bool,
+    /// The addresses on cards besides the first, once an ADD was answered.
+    pub(crate) further: Vec<IpAddr>,
     /// A DEL was sent; answered or not.
     pub(crate) deleting: bool,
     /// When the first of several was sent: the daemon may have carried it out and died before it answered.
     pub(crate) del_unanswered: Option<Instant>,
+}
+
+impl Pod {
+    /// The addresses that it was given.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.address.into_iter().chain(self.further.clone())
+    }
 }
 
 /// What outlives the daemon.
@@ -129,6 +142,15 @@ impl Life {
         self.add_again(container).await
     }
 
+    /// The same for a pod that asks for an interface on every network card.
+    pub(crate) async fn add_on_every_card(&self, name: &str, container: &str) -> Result<Lease, AddError> {
+        self.make_sandbox(name, container);
+        if let Some(pod) = lock(&self.pods).get_mut(container) {
+            pod.on_every_card = true;
+        }
+        self.add_again(container).await
+    }
+
     /// A new sandbox for a pod of this name.
     pub(crate) fn make_sandbox(&self, name: &str, container: &str) {
         let key = SandboxKey::from(SandboxNames {
@@ -139,8 +161,17 @@ impl Life {
         let netns = self.kernel.new_sandbox(&kernel::sandbox_path(container));
         let pod = PodRef { namespace: "default".to_owned(), name: name.to_owned(), uid: None };
         self.answered.sees_name(name);
-        let pod =
-            Pod { key, pod, netns, namesake: false, address: None, deleting: false, del_unanswered: None };
+        let pod = Pod {
+            key,
+            pod,
+            netns,
+            namesake: false,
+            address: None,
+            on_every_card: false,
+            further: Vec::new(),
+            deleting: false,
+            del_unanswered: None,
+        };
         lock(&self.pods).insert(container.to_owned(), pod);
     }
 
@@ -149,6 +180,13 @@ impl Life {
         let pod = lock(&self.pods)[container].clone();
         // An older DEL of the same sandbox goes first.
         settle(&self.engine, &self.spool, &pod.key).await?;
+        let further = pod.on_every_card.then(|| {
+            let named = |number| VethNames {
+                conventional: host_link_name(&pod.pod.namespace, &format!("{}.{number}", pod.pod.name)),
+                fallback: format!("eni{container}.{number}"),
+            };
+            (1..16).map(named).collect()
+        });
         let request = AddRequest {
             sandbox: pod.key,
             host_veth: host_link_name(&pod.pod.namespace, &pod.pod.name),
@@ -156,6 +194,7 @@ impl Life {
             pod: pod.pod,
             netns: kernel::handle().expect("/dev/null opens"),
             netns_ref: pod.netns,
+            further,
             mtu: 9001,
             trace: None,
             patience: None,
@@ -166,6 +205,16 @@ impl Life {
         // Its DEL may have been answered meanwhile.
         let Some(pod) = pods.get_mut(container) else { return Ok(lease) };
         pod.namesake |= self.answered.is_common(&pod.pod.name);
+        for (at, address) in lease.addresses().skip(1).enumerate() {
+            match pod.further.get(at) {
+                None => {
+                    self.answered.gives(address);
+                    pod.further.push(address);
+                }
+                Some(known) if *known == address => {}
+                Some(known) => self.answered.answers_differently(container, *known, address),
+            }
+        }
         match pod.address {
             // The same ADD once more is answered with the same address.
             None => self.answered.gives(lease.faces[0].address),
@@ -205,7 +254,7 @@ impl Life {
         self.witness.sees_deleted(&pod.key);
         // Of two DELs the later finds nothing any more; an ADD may have been answered meanwhile.
         let gone = lock(&self.pods).remove(container);
-        if let Some(address) = gone.and_then(|pod| pod.address) {
+        for address in gone.iter().flat_map(Pod::addresses) {
             self.answered.frees(address, pod.del_unanswered.unwrap_or_else(Instant::now));
         }
         Some(pod.netns)
@@ -215,7 +264,7 @@ impl Life {
     pub(crate) fn forget(&self, container: &str) {
         let Some(pod) = lock(&self.pods).remove(container) else { return };
         self.kernel.end_sandbox_unseen(pod.netns.inode);
-        if let Some(address) = pod.address {
+        for address in pod.addresses() {
             self.answered.frees(address, pod.del_unanswered.unwrap_or_else(Instant::now));
         }
     }
@@ -331,7 +380,7 @@ impl Node {
         move || {
             let pods = lock(&pods);
             let promised = pods.values().filter(|pod| !pod.deleting);
-            let promised = promised.filter_map(|pod| Some((pod, pod.address?)));
+            let promised = promised.flat_map(|pod| pod.addresses().map(move |address| (pod, address)));
             let lost = promised.filter(|(pod, address)| kernel.reaches(*address) != Some(pod.netns.inode));
             lost.map(|(pod, address)| format!("{} ({address}) is cut off", pod.key.container_id)).collect()
         }
@@ -343,7 +392,7 @@ impl Node {
         self.kernel.reboot();
         let _inside = self.stage.enter();
         for pod in std::mem::take(&mut *lock(&self.pods)).into_values() {
-            if let Some(address) = pod.address {
+            for address in pod.addresses() {
                 self.answered.frees(address, pod.del_unanswered.unwrap_or_else(Instant::now));
             }
         }

@@ -59,6 +59,19 @@ fn add_tells_the_daemon_all_it_knows_and_passes_the_namespace() {
     assert_eq!(heard.extra, 0);
 }
 
+/// By the capability, to which the runtime gives the pod's annotations.
+#[test]
+fn a_pod_that_asks_for_every_network_card_is_asked_for_so() {
+    for (word, asked) in [("multi-nic-attachment", true), ("single", false)] {
+        let annotations = json!({"io.kubernetes.cri.pod-annotations": {"k8s.amazonaws.com/nicConfig": word}});
+        let runtime = Runtime::new().conf("runtimeConfig", annotations);
+        let daemon = FakeDaemon::start(&runtime.socket(), added());
+        runtime.run("ADD").result();
+        let Request::Add(add) = daemon.only().request.request else { panic!("no ADD") };
+        assert_eq!(add.on_every_card, asked, "{word}");
+    }
+}
+
 #[test]
 fn the_callers_trace_is_passed_on_and_one_that_is_none_is_not() {
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -7,16 +7,16 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use holdfast_datapath::{handed, netns};
-use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status, Stopped};
+use holdfast_engine::{AddError, AddRequest, Deleted, EngineHandle, Status, Stopped, VethNames};
 use holdfast_metrics::{AddOutcome, DelOutcome};
 use holdfast_model::chain;
 use holdfast_model::config::{Config, Origin};
-use holdfast_model::lease::Lease;
+use holdfast_model::lease::{Face, Lease};
 use holdfast_model::sandbox::{NetnsRef, PodRef, SandboxKey, SandboxNames};
 use holdfast_ports::Netns;
 use holdfast_wire::code;
 use holdfast_wire::fd::Descriptors;
-use holdfast_wire::ids::{self, IfName};
+use holdfast_wire::ids::{self, IfName, VethPrefix};
 use holdfast_wire::message::{self, Add, Added, Answer, Check, Failed, Gc, Request, RequestFrame};
 use holdfast_wire::names;
 use tracing::{Instrument as _, Span};
@@ -176,12 +176,21 @@ async fn add_answer(
         }
     };
     let sandbox = key_of(&add.sandbox);
+    if Face::number_of(&sandbox.ifname).is_some() {
+        let details = format!(
+            "{} is what a further interface of a pod on several network cards is called",
+            sandbox.ifname
+        );
+        let refusal = failed(code::INVALID_ENVIRONMENT, "CNI_IFNAME cannot be used", details, false);
+        return (refusal, AddOutcome::BadRequest);
+    }
     let host_veth = names::host_veth(&add.veth_prefix, &add.pod);
     // Unique because container ids are: it serves while another sandbox bears the pod's conventional name.
     let stand_in = ids::PodRef { namespace: String::new(), name: sandbox.to_string(), uid: None };
     let request = AddRequest {
         host_veth,
         fallback_veth: names::host_veth(&add.veth_prefix, &stand_in),
+        further: add.on_every_card.then(|| further_veths(&add.veth_prefix, &add.pod, &stand_in)),
         pod: PodRef { namespace: add.pod.namespace, name: add.pod.name, uid: add.pod.uid },
         netns,
         netns_ref: NetnsRef { path: add.netns_path, inode },
@@ -273,13 +282,28 @@ fn identify(netns: &OwnedFd, host: Option<netns::Identity>) -> Result<u64, Faile
     Ok(identity.inode)
 }
 
+/// More network cards than any instance type has besides the first: the largest has 32 in all.
+const MOST_FURTHER: usize = 63;
+
+/// What the host ends of a pod's interfaces besides the first are called.
+fn further_veths(prefix: &VethPrefix, pod: &ids::PodRef, stand_in: &ids::PodRef) -> Vec<VethNames> {
+    let names = |number| VethNames {
+        conventional: names::host_veth_of(prefix, pod, number),
+        fallback: names::host_veth_of(prefix, stand_in, number),
+    };
+    (1..=MOST_FURTHER).map(names).collect()
+}
+
 fn in_cni(error: &AddError) -> (u32, &'static str) {
     match error {
-        AddError::NoAddress { .. } | AddError::HeldTooLong { .. } => {
+        AddError::NoAddress { .. } | AddError::NoAddressOnCard { .. } | AddError::HeldTooLong { .. } => {
             (code::TRY_AGAIN_LATER, "no address can be given to the pod")
         }
         AddError::Wiring { .. } => (code::FAILED, "the pod's network could not be set up"),
         AddError::Ledger { .. } => (code::TRY_AGAIN_LATER, "the ledger cannot be written"),
+        AddError::OneCardOnly { .. } => {
+            (code::TRY_AGAIN_LATER, "the pod cannot be given several interfaces here")
+        }
         AddError::TwoNamespaces { .. } => (code::TRY_AGAIN_LATER, "the pod is being set up already"),
         AddError::Unkeepable { .. } => (code::FAILED, "the request cannot be kept"),
         AddError::Deleted { .. } => (code::FAILED, "the pod was deleted meanwhile"),

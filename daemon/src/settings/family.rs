@@ -60,6 +60,10 @@ fn lacking<F: Fn(&str) -> Option<String>>(
             "custom networking is for IPv4: set AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG to false, or ENABLE_IPv6";
         return Some(("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", wanted));
     }
+    if on("ENABLE_MULTI_NIC") {
+        let wanted = "in this version IPv6 addresses are of the first network card only: set it to false, or ENABLE_IPv6";
+        return Some(("ENABLE_MULTI_NIC", wanted));
+    }
     if on("DISABLE_POD_V6") {
         let wanted = "it turns IPv6 off in pods that have no other address: set it to false, or ENABLE_IPv6";
         return Some(("DISABLE_POD_V6", wanted));

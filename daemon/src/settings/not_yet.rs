@@ -16,12 +16,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
         "this version knows no security groups for pods: unset it, or stay with the Amazon VPC CNI",
     ),
     (
-        "ENABLE_MULTI_NIC",
-        on,
-        Bad::Refused,
-        "this version uses the first network card only: unset it, or stay with the Amazon VPC CNI",
-    ),
-    (
         "NETWORK_POLICY_ENFORCING_MODE",
         |value| value.eq_ignore_ascii_case("strict"),
         Bad::Refused,

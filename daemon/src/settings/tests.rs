@@ -194,11 +194,13 @@ fn what_does_not_go_together_with_ipv6_is_refused_with_a_way_out() {
     let with = |name, value| [IPV6[0], IPV6[1], IPV6[2], (name, value)];
     let (custom, off) = (with("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "true"), with("DISABLE_POD_V6", "true"));
     let (eni, pod) = (with("AWS_VPC_ENI_MTU", "1000"), with("POD_MTU", "1279"));
-    let cases: [Case<'_>; 7] = [
+    let cards = with("ENABLE_MULTI_NIC", "true");
+    let cases: [Case<'_>; 8] = [
         (&both, "ENABLE_IPv6", "set ENABLE_IPv4 to false"),
         (&IPV6[..1], "ENABLE_IPv4", "set this to true, or ENABLE_IPv6 and ENABLE_PREFIX_DELEGATION"),
         (&IPV6[..2], "ENABLE_IPv6", "set ENABLE_PREFIX_DELEGATION to true"),
         (&custom, "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "custom networking is for IPv4"),
+        (&cards, "ENABLE_MULTI_NIC", "of the first network card only"),
         (&off, "DISABLE_POD_V6", "turns IPv6 off in pods"),
         (&eni, "AWS_VPC_ENI_MTU", "1280 to 9001"),
         (&pod, "POD_MTU", "1280 to 9001"),
@@ -234,7 +236,7 @@ fn all_bad_values_are_reported_at_once() {
         ("AWS_VPC_ENI_MTU", "90000"),
         ("AWS_VPC_K8S_CNI_VETHPREFIX", "eth"),
         ("HOLDFAST_LEDGER", "ledger.redb"),
-        ("ENABLE_MULTI_NIC", "true"),
+        ("ENABLE_POD_ENI", "true"),
         ("NETWORK_POLICY_ENFORCING_MODE", "Strict"),
         ("AWS_VPC_K8S_CNI_CONNMARK", "0x100"),
     ]);
@@ -248,7 +250,7 @@ fn all_bad_values_are_reported_at_once() {
     assert_eq!(
         names(&read.refused),
         [
-            "ENABLE_MULTI_NIC",
+            "ENABLE_POD_ENI",
             "NETWORK_POLICY_ENFORCING_MODE",
             "AWS_VPC_ENI_MTU",
             "IP_COOLDOWN_PERIOD",
@@ -343,7 +345,7 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
     let maps = ConfigMaps {
         amazon_vpc_cni: Some(data(&[
             ("AWS_VPC_ENI_MTU", "9"),
-            ("ENABLE_MULTI_NIC", "true"),
+            ("ENABLE_POD_ENI", "true"),
             ("enable-ipv6", "true"),
         ])),
         ..ConfigMaps::default()
@@ -356,7 +358,7 @@ fn nothing_in_the_cluster_keeps_a_daemon_from_starting() {
     for words in [
         "AWS_VPC_ENI_MTU=\"9\" in ConfigMap amazon-vpc-cni: want an MTU from 576 to 9001; what would hold without it holds",
         "enable-ipv6=\"true\" in ConfigMap amazon-vpc-cni",
-        "ENABLE_MULTI_NIC=\"true\" in ConfigMap amazon-vpc-cni: this version uses the first network card only",
+        "ENABLE_POD_ENI=\"true\" in ConfigMap amazon-vpc-cni: this version knows no security groups for pods",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }

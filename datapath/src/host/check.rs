@@ -111,11 +111,21 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, findings: &mut Findings) -> Re
     findings.differs(own.is_some_and(|own| own.unusable), || {
         format!("{} cannot be used yet on {name}, or somebody on that link has it too", wiring.address)
     });
-    let routes = pod.routes(family, RouteFilter { table: Some(MAIN_TABLE), ..RouteFilter::default() })?;
+    let of_its_own = RouteFilter { table: Some(wiring.sandbox_table()), ..RouteFilter::default() };
+    let routes = pod.routes(family, of_its_own)?;
     let routes: Vec<_> =
         routes.into_iter().filter(|route| route.kind == RouteType::Unicast).filter_map(route_seen).collect();
     for wanted in wiring.sandbox_routes(link.index) {
         findings.differs(!routes.contains(&wanted), || format!("{wanted} is missing in the sandbox"));
+    }
+    if let Some(wanted) = wiring.sandbox_rule() {
+        // Whose number it bears is no matter in there.
+        let is_it = |seen: &crate::netlink::Rule| {
+            (seen.priority, seen.from, seen.to, seen.table)
+                == (wanted.priority, wanted.from, None, wanted.table)
+        };
+        let there = pod.rules(family)?.iter().any(is_it);
+        findings.differs(!there, || format!("{wanted} is missing in the sandbox"));
     }
     let gateway = wiring.gateway();
     let answered = pod.neighbours(family)?.into_iter().any(|seen| {

@@ -306,20 +306,21 @@ fn does_not_reach(packet: Packet, link: &Link, host: &mut Socket) -> Result<Opti
     Ok((!reaches).then_some(Astray { packet, answer, should: Should::Reach }))
 }
 
-/// Inside the sandbox everything leaves by the pod's gateway.
+/// Inside the sandbox everything leaves by the pod's gateway; by that of a further interface what comes from its address.
 pub(super) fn in_the_sandbox(
     pod: &mut Socket,
     link_index: u32,
     wiring: &PodWiring,
 ) -> Result<Vec<String>, NetlinkError> {
-    let mut wrong = Vec::new();
+    let (mut wrong, gateway) = (Vec::new(), wiring.gateway());
     for place in places(&wiring.ways) {
         let mut first = None;
         for way in place {
-            let answer = pod.route_to(way.to, &Lookup::default())?;
+            let from = (wiring.number > 0).then_some(wiring.address);
+            let answer = pod.route_to(way.to, &Lookup { from, ..Lookup::default() })?;
             let right = answer
                 .as_ref()
-                .is_some_and(|route| route.link == Some(link_index) && route.via == Some(wiring.gateway()));
+                .is_some_and(|route| route.link == Some(link_index) && route.via == Some(gateway));
             if right {
                 first = None;
                 break;
@@ -328,7 +329,7 @@ pub(super) fn in_the_sandbox(
                 Some(route) => format!("by {}", described(&route, pod)?),
                 None => "nowhere".to_owned(),
             };
-            let (to, gateway) = (way.to, wiring.gateway());
+            let to = way.to;
             first = first
                 .or(Some(format!("in the sandbox packets to {to} do not go through {gateway} but {goes}")));
         }

@@ -11,6 +11,9 @@
 //! A pod with an IPv6 address has the same of that family: its gateway is fe80::1, and the host knows its MAC beforehand too, since
 //! the first question for it would wait until the host end's own address can be used.
 //!
+//! A further interface of the sandbox has a gateway of its own, 169.254.1.2 and so on, its routes in a table of its own, and a
+//! rule that sends what comes from its address there.
+//!
 //! In two halves: [`prepare`] makes all that there can be while the links are down, [`finish`] lets packets through. In
 //! between there is the place for what must be in force before the first packet.
 
@@ -50,7 +53,10 @@ pub(crate) fn wire(
 ) -> Result<PodWired, HostFault> {
     let mut prepared = prepare(worker, removals, wiring, netns, interrupt)?;
     let finished = finish(worker, &mut prepared, wiring, interrupt);
-    finished.inspect_err(|_fault| undo(&mut worker.socket, removals, wiring, &prepared.link))
+    finished.inspect_err(|_fault| {
+        undo(&mut worker.socket, removals, wiring, &prepared.link);
+        undo_rule(&mut prepared.pod.socket, wiring);
+    })
 }
 
 /// A pair that is there, named and ruled, and down.
@@ -259,13 +265,35 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), Hos
         Change::AddRoute(default),
         Change::PutNeighbour(Neighbour::permanent(index, wiring.gateway(), wiring.host_mac)),
     ];
-    pod.apply_all(&changes).map_err(|error| match error {
+    let made = pod.apply_all(&changes).and_then(|()| match in_sandbox(wiring) {
+        // Of an interface whose link was taken away it is there still.
+        Some(rule) => pod
+            .apply(&Change::AddRule(rule))
+            .or_else(|error| if error.is_present() { Ok(()) } else { Err(error) }),
+        None => Ok(()),
+    });
+    made.map_err(|error| match error {
         // Not `Occupied`, which says that nothing was made: by now the host's side stands.
         NetlinkError::Refused { what, .. } if error.is_present() => {
             HostFault::Refused { step: what, cause: "there is one already in the sandbox".to_owned() }
         }
         other => refused(other),
     })
+}
+
+/// The rule of a further interface.
+fn in_sandbox(wiring: &PodWiring) -> Option<Rule> {
+    Some(Rule { protocol: BOOT, ..translate::rule(&wiring.sandbox_rule()?) })
+}
+
+/// A rule does not go with its link.
+fn undo_rule(pod: &mut Socket, wiring: &PodWiring) {
+    let Some(rule) = in_sandbox(wiring) else { return };
+    if let Err(error) = pod.apply(&Change::DeleteRule(rule))
+        && !error.is_absent()
+    {
+        tracing::warn!(%error, address = %wiring.address, "a failed wiring is not wholly undone");
+    }
 }
 
 fn read_back(host: &mut Socket, pod: &mut Socket, wiring: &PodWiring) -> Result<PodWired, HostFault> {

@@ -116,6 +116,7 @@ pub fn wiring(number: u8, address: &str, table: u32) -> PodWiring {
         host_veth: format!("eni{number:011x}"),
         host_mac: MacAddr([2, 0, 0, 0, 1, number]),
         ifname: "eth0".into(),
+        number: 0,
         address: address.parse().unwrap(),
         mtu: 9001,
         table,

@@ -241,6 +241,7 @@ fn request(number: u32, netns: &Netns) -> AddRequest {
         },
         host_veth: format!("new{number:011x}"),
         fallback_veth: format!("neu{number:011x}"),
+        further: None,
         mtu: 9001,
         trace: None,
         patience: None,

@@ -1,5 +1,7 @@
 //! From an input to the next state and what is to be done.
 
+use std::collections::BTreeSet;
+
 use holdfast_model::lease::{Lease, LeasePhase};
 use holdfast_model::sandbox::SandboxKey;
 use holdfast_planner::Ended;
@@ -25,7 +27,7 @@ impl Attachment {
                     since: at,
                     deadline: at.after(hold),
                     order,
-                    lacks_address: false,
+                    lacks: BTreeSet::new(),
                     replies: vec![reply],
                 };
                 self.asked(sandbox, add, lease, ticket)

@@ -46,6 +46,7 @@ fn request(inode: u64) -> Box<AddRequest> {
         netns_ref: netns(inode),
         host_veth: "eni0".into(),
         fallback_veth: "eni1".into(),
+        further: None,
         mtu: 9001,
         trace: None,
         patience: None,

@@ -79,6 +79,7 @@ fn who_came_first_is_served_first_whatever_its_name() {
             netns_ref: NetnsRef { path: format!("/run/netns/{name}"), inode: 1 },
             host_veth: name.into(),
             fallback_veth: name.into(),
+            further: None,
             mtu: 9001,
             trace: None,
             patience: None,

@@ -1,7 +1,7 @@
 //! What belongs to a pod in the host's network namespace and in its own, and what of it is not there.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub struct PodWiring {
     pub host_mac: MacAddr,
     /// Name inside the sandbox.
     pub ifname: String,
+    /// Which of the sandbox's interfaces it is: 0 is the one by which it sends what is bound to none.
+    pub number: u8,
     /// The pod's address, a host route.
     pub address: IpAddr,
     /// MTU of both ends.
@@ -116,18 +118,34 @@ impl PodWiring {
         Family::of(self.address)
     }
 
-    /// Whom it sends everything to.
+    /// Its gateway in the sandbox, to whom it sends everything: each interface has its own.
     pub fn gateway(&self) -> IpAddr {
-        pod_gateway(self.family())
+        match pod_gateway(self.family()) {
+            IpAddr::V4(first) => {
+                let [a, b, c, last] = first.octets();
+                Ipv4Addr::new(a, b, c, last.saturating_add(self.number)).into()
+            }
+            IpAddr::V6(first) => Ipv6Addr::from(u128::from(first).saturating_add(self.number.into())).into(),
+        }
+    }
+
+    /// The table inside the sandbox that what is sent from its address goes by.
+    pub fn sandbox_table(&self) -> u32 {
+        if self.number == 0 { MAIN_TABLE } else { self.number.into() }
     }
 
     /// The routes inside the sandbox: to the gateway, and through it to everywhere.
     pub fn sandbox_routes(&self, link_index: u32) -> [Route; 2] {
-        let gateway = self.gateway();
+        let (table, gateway) = (self.sandbox_table(), self.gateway());
         [
-            Route::on_link(MAIN_TABLE, IpNet::from(gateway), link_index),
-            Route::default_via(MAIN_TABLE, gateway, link_index),
+            Route::on_link(table, IpNet::from(gateway), link_index),
+            Route::default_via(table, gateway, link_index),
         ]
+    }
+
+    /// The rule inside the sandbox by which its address has a table of its own. Of the first interface's it is the main one.
+    pub fn sandbox_rule(&self) -> Option<Rule> {
+        (self.number > 0).then(|| Rule::from(priority::IN_POD, self.address, self.sandbox_table()))
     }
 
     /// What of the host's side is not as it should be.

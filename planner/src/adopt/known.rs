@@ -3,6 +3,7 @@
 use holdfast_model::block::{Ask, BlockState, Unit};
 use holdfast_model::cloud::{AttachmentStatus, AttachmentView, CloudChange, CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, Management};
+use holdfast_model::pool::PoolKey;
 
 use crate::adopt::unknown::make_room;
 use crate::adopt::{Merge, New};
@@ -107,7 +108,11 @@ impl Merge<'_> {
     /// Whose an ENI of the ledger is that is attached here. An empty set of tags says nothing: upstream's rule, from an outage
     /// where tags were missing.
     fn shown_management(&self, record: &EniRecord, view: &EniView, here: &AttachmentView) -> Management {
-        if view.tags.is_empty() && record.management != Management::Excluded {
+        // One that was left alone for its card had no tags to be told by: where others show theirs, none is missing.
+        let had_no_say = here.slot.card != PoolKey::DEFAULT.card
+            && record.management == Management::Unmanaged
+            && self.reading.views.iter().any(|other| !other.tags.is_empty());
+        if view.tags.is_empty() && record.management != Management::Excluded && !had_no_say {
             return record.management;
         }
         self.management(view, here.slot)

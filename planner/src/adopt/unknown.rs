@@ -3,8 +3,10 @@
 use holdfast_model::cloud::{CloudRead, EniView};
 use holdfast_model::eni::{EniPhase, EniPlace, EniRecord, EniSlot, Management};
 use holdfast_model::ids::IntentId;
+use holdfast_model::pool::PoolKey;
 
 use crate::adopt::{Merge, New};
+use crate::cards::managed_cards;
 use crate::claims::{claimed_slots, lowest_free_slot};
 use crate::draft::Draft;
 use crate::intents::settle::source_of;
@@ -55,12 +57,16 @@ impl Merge<'_> {
             return;
         }
         let claimed = claimed_slots(&draft.ledger);
-        let held = claimed.iter().filter(|slot| slot.card == 0).count();
-        // While it is not known how many there may be, it is kept.
-        let surplus = self.desired.max_enis(0).is_some_and(|most| held >= most as usize);
-        let phase = if surplus { EniPhase::Detached } else { EniPhase::Available };
+        // Which card it was made for is lost. While it is not known how many there may be, it is kept.
+        let has_room = |card: &u8| {
+            let held = claimed.iter().filter(|slot| slot.card == *card).count();
+            self.desired.max_enis(*card).is_none_or(|most| held < most as usize)
+        };
+        let cards = managed_cards(self.desired, &draft.ledger).unwrap_or_default();
+        let card = [PoolKey::DEFAULT.card].into_iter().chain(cards).find(has_room);
+        let phase = if card.is_none() { EniPhase::Detached } else { EniPhase::Available };
         let record = EniRecord {
-            place: EniPlace::Device(lowest_free_slot(0, &claimed)),
+            place: EniPlace::Device(lowest_free_slot(card.unwrap_or(PoolKey::DEFAULT.card), &claimed)),
             management: Management::Managed,
             phase,
             ..self.record(draft, view, maker)

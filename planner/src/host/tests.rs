@@ -5,7 +5,7 @@ use holdfast_model::host::{
 };
 use holdfast_model::ids::MacAddr;
 use holdfast_model::ledger::Change;
-use holdfast_model::sandbox::SandboxNames;
+use holdfast_model::sandbox::{SandboxKey, SandboxNames};
 use holdfast_model::uses::Suspicion;
 use ipnet::{IpNet, Ipv4Net};
 

@@ -10,7 +10,7 @@ use holdfast_model::host::{EniLink, HostObserved, LinkAlias, LinkSeen, Look};
 use holdfast_model::ids::EniId;
 use holdfast_model::lease::{Face, Lease, LeasePhase};
 use holdfast_model::ledger::Ledger;
-use holdfast_model::sandbox::{SandboxKey, SandboxNames};
+use holdfast_model::sandbox::SandboxKey;
 
 /// Why nothing reaches a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +81,7 @@ pub fn unreached(ledger: &Ledger, observed: &HostObserved) -> BTreeMap<SandboxKe
         observed.links.iter().filter_map(|link| Some((link.alias.as_ref()?, link))).collect();
     let active = ledger.leases.values().filter(|lease| lease.phase == LeasePhase::Active);
     let of_face = |lease: &Lease, face: &Face| {
-        let alias = LinkAlias::of(&SandboxKey::from(SandboxNames {
-            ifname: face.ifname.clone(),
-            ..(*lease.sandbox).clone()
-        }));
+        let alias = LinkAlias::of_face(&lease.sandbox, &face.ifname);
         let shown = ledger.block_of(face.address).is_some_and(|block| {
             block.eni == face.eni && matches!(block.state, BlockState::Held | BlockState::Leaving(_))
         });

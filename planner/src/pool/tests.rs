@@ -6,6 +6,7 @@ use holdfast_model::time::BootTime;
 use holdfast_model::uses::Suspicion;
 
 use super::*;
+use crate::cards::Wanted;
 use crate::toy::{Toy, by_eni};
 
 fn primary() -> EniId {
@@ -28,7 +29,13 @@ fn toy() -> Toy {
 /// The figures, and what is on its way.
 fn figures(toy: &Toy) -> (Level, u32) {
     let desired = Desired { config: &toy.config, limits: toy.limits.clone() };
-    let pool = Pool::of(PoolKey::DEFAULT, &desired, &toy.ledger, &toy.observed, &toy.now);
+    let pool = Pool::of(
+        Wanted { key: PoolKey::DEFAULT, retires: false },
+        &desired,
+        &toy.ledger,
+        &toy.observed,
+        &toy.now,
+    );
     (pool.level, pool.on_the_way)
 }
 

@@ -94,8 +94,10 @@ pub struct Sighting {
     pub netns: NetnsRef,
     /// What was seen of it.
     pub seen: NetnsSeen,
-    /// Whether the host end of its link is there; where it could not be told, it counts as there.
+    /// Whether the host end of one of its links is there; where it could not be told, it counts as there.
     pub link: bool,
+    /// Whether the host end of one of its links is not there.
+    pub lacks_link: bool,
 }
 
 /// Leases whose sandbox is gone: namespace and host link both. A path may be unbound while the namespace lives

@@ -129,16 +129,27 @@ impl ToyCloud {
 
     /// An ENI that is there without our doing.
     pub(crate) fn attach_foreign(&mut self, id: &str, device: u16, kind: EniKind, tags: &[(&str, &str)]) {
+        self.attach_foreign_at(id, EniSlot { card: 0, device }, kind, tags);
+    }
+
+    /// The same on any card.
+    pub(crate) fn attach_foreign_at(
+        &mut self,
+        id: &str,
+        slot: EniSlot,
+        kind: EniKind,
+        tags: &[(&str, &str)],
+    ) {
         let primary = self.address();
         let attachment = AttachmentView {
             id: AttachmentId::new(format!("eni-attach-{id}")),
             instance: InstanceId::new("i-1"),
-            slot: EniSlot { card: 0, device },
+            slot,
             delete_on_termination: true,
             status: AttachmentStatus::Attached,
         };
         let eni = ToyEni {
-            mac: MacAddr([2, 0, 0, 0, 0, u8::try_from(device).unwrap()]),
+            mac: MacAddr([2, 0, 0, 0, slot.card, u8::try_from(slot.device).unwrap()]),
             primary,
             secondary: BTreeSet::new(),
             prefixes: BTreeSet::new(),
@@ -357,7 +368,8 @@ impl ToyCloud {
                 if held.contains(slot) || self.haunted.contains(slot) {
                     return Err(Fault::SlotTaken);
                 }
-                if held.len() >= self.limits.enis_on(0) as usize {
+                let on_card = held.iter().filter(|other| other.card == slot.card).count();
+                if on_card >= self.limits.enis_on(slot.card) as usize {
                     return Err(Fault::AttachmentLimit);
                 }
                 self.next += 1;

@@ -20,6 +20,7 @@ pub(super) enum Pacing {
     Hinted(HintDiff),
     PrimaryNotShown,
     LedgerLost,
+    Reconfigured,
     IntentsLost,
 }
 
@@ -32,6 +33,7 @@ impl Pacing {
             Reason::Hinted(hint) => Self::Hinted(hint.clone()),
             Reason::PrimaryNotShown => Self::PrimaryNotShown,
             Reason::LedgerLost => Self::LedgerLost,
+            Reason::Reconfigured => Self::Reconfigured,
             Reason::IntentsLost => Self::IntentsLost,
         }
     }
@@ -45,6 +47,7 @@ impl Pacing {
             | Self::Miscounted
             | Self::Unanswered(_)
             | Self::Looked(_)
+            | Self::Reconfigured
             | Self::Range(_) => (seconds(5), seconds(300)),
             // Nothing is served before it is over.
             Self::PrimaryNotShown | Self::LedgerLost => (seconds(1), seconds(300)),

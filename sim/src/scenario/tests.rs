@@ -185,7 +185,8 @@ fn a_fault_of_a_node_is_scoped_to_its_instance() {
 
 #[test]
 fn the_shipped_scenarios_build() {
-    for name in ["two-nodes.toml", "burst.toml", "ipv6.toml", "two-nodes-ipv6.toml"] {
+    let shipped = ["two-nodes.toml", "burst.toml", "ipv6.toml", "two-nodes-ipv6.toml", "several-cards.toml"];
+    for name in shipped {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);
         Scenario::load(&path).unwrap().build().unwrap();
     }

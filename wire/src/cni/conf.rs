@@ -195,6 +195,12 @@ impl NetConf {
         self.keys.get("runtimeConfig")?.get("io.kubernetes.cri.pod-annotations")?.get(key)?.as_str()
     }
 
+    /// Whether the pod asks for an interface on every network card: `k8s.amazonaws.com/nicConfig` is `multi-nic-attachment`. Any other
+    /// value asks for nothing.
+    pub fn on_every_card(&self) -> bool {
+        self.pod_annotation("k8s.amazonaws.com/nicConfig") == Some("multi-nic-attachment")
+    }
+
     /// `prevResult`: what an earlier plugin of the list gave, or for CHECK and DEL what the ADD gave.
     pub fn previous_result(&self) -> Result<Option<&Previous>, ConfError> {
         match self.keys.get("prevResult") {

@@ -23,6 +23,7 @@ fn requests() -> Vec<Request> {
             mtu: 9001,
             veth_prefix: VethPrefix::new("eni").unwrap(),
             enforcing_mode: EnforcingMode::Standard,
+            on_every_card: true,
         }),
         Request::Del(Del { sandbox: sandbox(), pod: Some(pod), netns_path: None }),
         Request::Check(Check {
@@ -96,6 +97,7 @@ fn requests_of_protocol_1_stay_readable() {
     let read = RequestFrame::decode(add.as_bytes()).unwrap();
     let Request::Add(add) = read.request else { panic!("{read:?}") };
     assert_eq!((add.mtu, add.enforcing_mode, add.pod.uid), (9001, EnforcingMode::Strict, None));
+    assert!(!add.on_every_card);
     for (text, command) in [
         (r#"{"kind":"del","sandbox":{"network":"n","container_id":"c","ifname":"i"}}"#, "DEL"),
         (

@@ -1,5 +1,7 @@
 //! The ways in which pods get their addresses.
 
+use holdfast_chaos_tests::cni::Runner;
+
 /// Out of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Mode {
@@ -11,9 +13,46 @@ pub(crate) enum Mode {
     Custom,
     /// IPv6 addresses, of one delegated /80 on each node's primary ENI.
     Ipv6,
+    /// Secondary addresses of ENIs on every network card, one of each for each pod.
+    MultiHomed,
 }
 
+/// Two m5.large nodes in two subnets.
+const TWO_NODES: &str = include_str!("../../../../sim/scenarios/two-nodes.toml");
+
+/// The same with IPv6.
+const TWO_NODES_IPV6: &str = include_str!("../../../../sim/scenarios/two-nodes-ipv6.toml");
+
+/// One with two network cards, one with four.
+const SEVERAL_CARDS: &str = include_str!("../../../../sim/scenarios/several-cards.toml");
+
 impl Mode {
+    /// The box.
+    pub(crate) fn scenario(self) -> &'static str {
+        match self {
+            Self::Secondary | Self::Prefix | Self::Custom => TWO_NODES,
+            Self::Ipv6 => TWO_NODES_IPV6,
+            Self::MultiHomed => SEVERAL_CARDS,
+        }
+    }
+
+    /// A node's type, as the box has it.
+    pub(crate) fn type_of(self, node: &str) -> &'static str {
+        match (self, node) {
+            (Self::Secondary | Self::Prefix | Self::Custom | Self::Ipv6, _) => "m5.large",
+            (Self::MultiHomed, "node-a") => "c6in.32xlarge with two network cards",
+            (Self::MultiHomed, _) => "p4d.24xlarge with four network cards",
+        }
+    }
+
+    /// The plugin, as it is called for a pod.
+    pub(crate) fn ask(self, runner: Runner) -> Runner {
+        match self {
+            Self::Secondary | Self::Prefix | Self::Custom | Self::Ipv6 => runner,
+            Self::MultiHomed => runner.on_every_card(),
+        }
+    }
+
     /// The daemon's settings.
     pub(crate) fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -24,13 +63,15 @@ impl Mode {
             Self::Ipv6 => {
                 &[("ENABLE_IPv4", "false"), ("ENABLE_IPv6", "true"), ("ENABLE_PREFIX_DELEGATION", "true")]
             }
+            // Or it would take 392 pods to fill the smaller one.
+            Self::MultiHomed => &[("ENABLE_MULTI_NIC", "true"), ("HOLDFAST_MAX_PODS", "32")],
         }
     }
 
     /// How many ENIs the pods of a node are on, at least: a prefix more is no reason for another ENI.
     pub(crate) fn enis(self) -> usize {
         match self {
-            Self::Secondary | Self::Custom => 2,
+            Self::Secondary | Self::Custom | Self::MultiHomed => 2,
             Self::Prefix | Self::Ipv6 => 1,
         }
     }
@@ -40,6 +81,8 @@ impl Mode {
         match self {
             Self::Secondary | Self::Custom | Self::Ipv6 => 0,
             Self::Prefix => 1,
+            // Of the cards besides the first one address is kept ready, so about each pod takes another of each.
+            Self::MultiHomed => 3 * 40,
         }
     }
 
@@ -48,26 +91,16 @@ impl Mode {
     pub(crate) fn room(self) -> Option<usize> {
         match self {
             Self::Secondary => Some(27),
-            Self::Prefix => Some(32),
+            Self::Prefix | Self::MultiHomed => Some(32),
             Self::Custom => Some(18),
             Self::Ipv6 => None,
-        }
-    }
-
-    /// The VPC: two m5.large nodes in two subnets.
-    pub(crate) fn scenario(self) -> &'static str {
-        match self {
-            Self::Secondary | Self::Prefix | Self::Custom => {
-                include_str!("../../../../sim/scenarios/two-nodes.toml")
-            }
-            Self::Ipv6 => include_str!("../../../../sim/scenarios/two-nodes-ipv6.toml"),
         }
     }
 
     /// The subnets of pods, where they are not the nodes' own: what is added to the scenario, one for each zone.
     pub(crate) fn subnets(self) -> &'static str {
         match self {
-            Self::Secondary | Self::Prefix | Self::Ipv6 => "",
+            Self::Secondary | Self::Prefix | Self::Ipv6 | Self::MultiHomed => "",
             Self::Custom => SUBNETS_OF_PODS,
         }
     }

@@ -81,6 +81,7 @@ fn perform(
         eni_configs::hold(report, stage)?;
     }
     packets::spoof(report, stage)?;
+    packets::by_each_card(report, stage, summary)?;
 
     report.step("SIGKILL in the middle of ADD");
     crash::strike(report, stage, arguments, summary)?;
@@ -106,13 +107,13 @@ fn raise(report: &mut Report, mode: Mode) -> anyhow::Result<Stage> {
     let mut places = Vec::new();
     for name in rig.node_names().map(str::to_owned).collect::<Vec<_>>() {
         let node = rig.node(&name)?;
-        report.note(&format!("{name}: m5.large, {}, {}", node.instance(), node.address()?));
+        report.note(&format!("{name}: {}, {}, {}", mode.type_of(&name), node.instance(), node.address()?));
         let rests = Rests::of(COOLDOWN);
         let mut watched = Watched::before(&node)?;
         if mode == Mode::Ipv6 {
             watched.expect_ipv6();
         }
-        places.push(Place { pods: Vec::new(), rests, watched, node });
+        places.push(Place { pods: Vec::new(), rests, watched, node, mode });
     }
     Ok(Stage { places, rig })
 }
@@ -170,18 +171,24 @@ fn fill(report: &mut Report, stage: &mut Stage, pods: usize, summary: &mut Summa
     for place in &mut stage.places {
         let name = place.node.name().to_owned();
         let names: Vec<String> = (0..pods).map(|number| format!("{name}-web-{number}")).collect();
-        let runner = place.node.runner();
+        let runner = place.runner();
         let began = Instant::now();
         let started = start_pods(&stage.rig, &runner, &names, AT_ONCE, &AtomicUsize::new(0), &place.rests)?;
         started.none_refused_since(began)?;
-        let enis: std::collections::BTreeSet<_> =
-            place.node.state()?.leases.values().map(|lease| lease.faces[0].eni.clone()).collect();
+        let enis: std::collections::BTreeSet<_> = place
+            .node
+            .state()?
+            .leases
+            .values()
+            .flat_map(|lease| lease.faces.clone())
+            .map(|face| face.eni)
+            .collect();
         place.pods.extend(started.pods);
         summary.adds.extend(started.adds);
         report.held(&format!("{name}: {pods} pods have addresses of {} ENIs", enis.len()));
     }
     let all = stage.addresses()?;
-    summary.pods += all.len();
+    summary.pods += stage.places.iter().map(|place| place.pods.len()).sum::<usize>();
     report.held(&format!("{} addresses, each given once", all.len()));
     bounds::adds(&stage.rig, &summary.adds)?;
     stage.wait_sound()?;
@@ -200,7 +207,7 @@ fn take_down_pods(
     report.step("Taking everything down");
     let mut sandboxes = Vec::new();
     for place in &mut stage.places {
-        let runner = place.node.runner();
+        let runner = place.runner();
         for pod in std::mem::take(&mut place.pods) {
             let called = runner.del(&pod.pod)?;
             summary.dels.push(called.took);

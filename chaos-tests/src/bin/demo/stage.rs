@@ -15,6 +15,7 @@ use holdfast_chaos_tests::report::Report;
 use holdfast_chaos_tests::rig::{NodeUnderTest, Rig};
 use serde_json::Value;
 
+use crate::mode::Mode;
 use crate::rests::Rests;
 
 /// As kubelet's pause between two tries to start a pod, made short.
@@ -30,12 +31,14 @@ const LAST_WORDS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct LivePod {
     pub(crate) address: IpAddr,
+    /// All its addresses, that one first.
+    pub(crate) addresses: Vec<IpAddr>,
     /// What its ADD was answered with.
     pub(crate) result: Value,
     /// An earlier sandbox of its name was deleted just before.
     pub(crate) namesake: bool,
     // Before the sandbox: its server lets the namespace go first.
-    _echo: Echo,
+    _echoes: Vec<Echo>,
     pub(crate) pod: Pod,
 }
 
@@ -47,6 +50,23 @@ pub(crate) struct Place {
     pub(crate) rests: Rests,
     pub(crate) watched: Watched,
     pub(crate) node: NodeUnderTest,
+    pub(crate) mode: Mode,
+}
+
+impl Place {
+    /// The plugin, as a runtime calls it for this node's pods.
+    pub(crate) fn runner(&self) -> Runner {
+        self.mode.ask(self.node.runner())
+    }
+}
+
+impl LivePod {
+    /// It is about to be deleted: what it has rests from then on.
+    pub(crate) fn goes(&self, rests: &Rests) {
+        for address in &self.addresses {
+            rests.begins(*address);
+        }
+    }
 }
 
 /// Everything. Fields are dropped in order: pods, daemons, then the box.
@@ -119,8 +139,9 @@ impl Stage {
     /// The addresses of all pods, each of which must be alone with its own.
     pub(crate) fn addresses(&self) -> anyhow::Result<BTreeSet<IpAddr>> {
         let mut seen = BTreeSet::new();
-        for pod in self.places.iter().flat_map(|place| &place.pods) {
-            ensure!(seen.insert(pod.address), "{} was given to two pods", pod.address);
+        let pods = self.places.iter().flat_map(|place| &place.pods);
+        for address in pods.flat_map(|pod| &pod.addresses) {
+            ensure!(seen.insert(*address), "{address} was given to two pods");
         }
         Ok(seen)
     }
@@ -197,10 +218,14 @@ fn start_pod(
                 );
                 started.served.push(Instant::now());
                 started.adds.push(took);
-                rests.ends(Runner::ip(&result)?)?;
-                let (address, echo) = (Runner::ip(&result)?, Echo::serve(pod.netns())?);
-                let namesake = !started.refused.is_empty();
-                started.pods.push(LivePod { address, result, namesake, _echo: echo, pod });
+                let (address, addresses) = (Runner::ip(&result)?, Runner::addresses(&result)?);
+                for address in &addresses {
+                    rests.ends(*address)?;
+                }
+                let echoes: Result<_, _> =
+                    addresses.iter().map(|at| Echo::serve_at(pod.netns(), *at)).collect();
+                let (namesake, _echoes) = (!started.refused.is_empty(), echoes?);
+                started.pods.push(LivePod { address, addresses, result, namesake, _echoes, pod });
                 return Ok(started);
             }
             Err(error) if first.elapsed() > GIVE_UP => {

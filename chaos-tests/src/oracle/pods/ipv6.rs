@@ -30,6 +30,8 @@ pub(in crate::oracle) fn route(address: Ipv6Addr, link: u32) -> Route {
 
 pub(super) fn one(picture: &Picture, pod: &Pod, address: Ipv6Addr, found: &mut Findings) {
     let who = pod.named();
+    // It has no other.
+    let Some(face) = pod.faces().next() else { return };
     let has = |net: &Ipv6Net| net.contains(&address) && net.network() != address;
     let eni = picture.cloud.usable().find(|eni| eni.is_primary() && eni.ipv6_prefixes.iter().any(has));
     let Some(eni) = eni else {
@@ -38,13 +40,13 @@ pub(super) fn one(picture: &Picture, pod: &Pod, address: Ipv6Addr, found: &mut F
         return;
     };
     if let Some(result) = &pod.result {
-        answer(picture, pod, address.into(), eni, result, found);
+        answer(picture, pod, face, (address.into(), eni), result, found);
     }
-    let Some(link) = host_end(picture, pod) else {
+    let Some(link) = host_end(picture, face) else {
         found.add(Law::HostLink, format!("{who} has no link in the host's namespace"));
         return;
     };
-    host_link(picture, pod, link, found);
+    host_link(picture, pod, &who, face, link, found);
     let host = &picture.host;
     let routes: Vec<&Route> = host.routes_v6.iter().filter(|route| route.to == own(address)).collect();
     if routes != [&route(address, link.index)] {

@@ -175,7 +175,7 @@ impl State {
         let sandbox = link.netns.and_then(|netns| self.sandboxes.get(&netns));
         // The ways of its packets are asked, not made.
         let made = |wiring: &PodWiring| PodWiring { ways: Vec::new(), ..wiring.clone() };
-        let inside = sandbox.map(|sandbox| sandbox.inside.as_ref().map(made));
+        let inside = sandbox.map(|sandbox| sandbox.inside.get(&wiring.number).map(made));
         if inside.is_some_and(|inside| inside != Some(made(wiring))) {
             differences.push("the sandbox's own side differs".to_owned());
         }
@@ -278,7 +278,7 @@ impl HostNet for SimHost {
             let Some(sandbox) = state.sandboxes.get_mut(&netns) else {
                 return Err(HostFault::Netns { netns: wiring.ifname, cause: "it is gone".to_owned() });
             };
-            sandbox.inside = Some(wiring);
+            sandbox.inside.insert(wiring.number, wiring);
         }
         self.steps.pass("after wiring");
         if fails.is_some() {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use holdfast_chaos_tests::oracle::picture::{self, Address, Fate, Flow, Neighbour, Route, Rule, Way};
-use holdfast_model::host::{MAIN_TABLE, NatTable, POD_GATEWAY, PRIMARY_MARK, PodWiring, SourceNat};
+use holdfast_model::host::{LinkAlias, MAIN_TABLE, NatTable, PRIMARY_MARK, PodWiring, SourceNat};
 use ipnet::IpNet;
 
 use super::{Kernel, State};
@@ -25,16 +25,35 @@ impl Kernel {
     /// What is inside a sandbox.
     pub(crate) fn inside(&self, inode: u64) -> picture::Kernel {
         let state = self.lock();
-        let wiring = state.sandboxes.get(&inode).and_then(|sandbox| sandbox.inside.as_ref());
-        // Without its other end a veth is gone.
-        let is_there = state.links.values().any(|link| link.netns == Some(inode));
-        wiring.filter(|_| is_there).map(inside).unwrap_or_default()
+        let wirings = state.sandboxes.get(&inode).into_iter().flat_map(|sandbox| sandbox.inside.values());
+        // Without its other end a veth is gone. Its name tells which it is, since it may have been renamed.
+        let ends = || state.links.values().filter(|link| link.netns == Some(inode));
+        let further = |wiring: &PodWiring| ends().any(|link| link.name == wiring.host_veth);
+        let is_there =
+            |wiring: &&PodWiring| if wiring.number == 0 { ends().next().is_some() } else { further(wiring) };
+        let mut seen = picture::Kernel::default();
+        for wiring in wirings.filter(is_there) {
+            let one = inside(wiring);
+            seen.links.extend(one.links);
+            seen.addresses.extend(one.addresses);
+            seen.routes.extend(one.routes);
+            seen.neighbours.extend(one.neighbours);
+            seen.rules.extend(one.rules);
+        }
+        if !seen.links.is_empty() {
+            seen.rules.extend(rules_of_every_namespace());
+        }
+        seen
     }
 
-    /// Name of the link in the host's namespace whose other end is in this one.
-    pub(crate) fn host_link_of(&self, inode: u64) -> Option<String> {
+    /// Name of the link in the host's namespace whose other end is in this one, under this name.
+    pub(crate) fn host_link_of(&self, inode: u64, ifname: &str) -> Option<String> {
         let state = self.lock();
-        state.links.values().find(|link| link.netns == Some(inode)).map(|link| link.name.clone())
+        let is_it = |link: &&super::Link| {
+            let of = link.alias.as_ref().and_then(LinkAlias::sandbox);
+            link.netns == Some(inode) && of.is_none_or(|sandbox| sandbox.ifname == ifname)
+        };
+        state.links.values().find(is_it).map(|link| link.name.clone())
     }
 
     /// What the packet filter makes of a packet.
@@ -143,17 +162,21 @@ fn rules_of_every_namespace() -> Vec<Rule> {
 /// What the kernel gives a route of IPv6 that was asked for without one.
 const IPV6_METRIC: u32 = 1024;
 
-/// The number of a pod's link in its own namespace, after its loopback.
+/// The number of a pod's first link in its own namespace, after its loopback.
 const INSIDE: u32 = 2;
 
+/// One of its interfaces, and what belongs to it.
 fn inside(wiring: &PodWiring) -> picture::Kernel {
     if wiring.address.is_ipv6() {
         return inside_of_ipv6(wiring);
     }
-    let gateway = own(POD_GATEWAY.into());
+    let (address, number) = (wiring.gateway(), u32::from(wiring.number));
+    let (index, table) = (INSIDE + number, if number == 0 { MAIN_TABLE } else { number });
+    let gateway = own(address);
+    let rule = Rule { from: Some(own(wiring.address)), ..Rule::new(1, table) };
     picture::Kernel {
         links: vec![picture::Link {
-            index: INSIDE,
+            index,
             name: wiring.ifname.clone(),
             mac: None,
             mtu: wiring.mtu,
@@ -162,13 +185,10 @@ fn inside(wiring: &PodWiring) -> picture::Kernel {
             peer: None,
             group: 0,
         }],
-        addresses: vec![Address { link: INSIDE, net: own(wiring.address) }],
-        rules: rules_of_every_namespace(),
-        routes: vec![
-            Route::on_link(MAIN_TABLE, gateway, INSIDE),
-            Route::default_via(MAIN_TABLE, POD_GATEWAY, INSIDE),
-        ],
-        neighbours: vec![Neighbour { link: INSIDE, address: POD_GATEWAY.into(), mac: Some(wiring.host_mac) }],
+        addresses: vec![Address { link: index, net: own(wiring.address) }],
+        rules: (number > 0).then_some(rule).into_iter().collect(),
+        routes: vec![Route::on_link(table, gateway, index), Route::default_via(table, address, index)],
+        neighbours: vec![Neighbour { link: index, address, mac: Some(wiring.host_mac) }],
         ..picture::Kernel::default()
     }
 }

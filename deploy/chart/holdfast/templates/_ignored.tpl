@@ -60,7 +60,7 @@ that is there was given.
 
 {{/* Settings with which the daemon does not start. They are rendered all the same: silence would be worse. */}}
 {{- define "holdfast.refusedSettings" -}}
-{{- range $name := list "ENABLE_POD_ENI" "ENABLE_MULTI_NIC" -}}
+{{- range $name := list "ENABLE_POD_ENI" -}}
 {{- if include "holdfast.on" (index ($.Values.env | default dict) $name) }}
   {{ $name }}
 {{- end -}}

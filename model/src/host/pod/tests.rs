@@ -18,6 +18,7 @@ fn pod(table: u32) -> PodWiring {
         host_veth: "eni0".into(),
         host_mac: MacAddr([2, 0, 0, 0, 0, 9]),
         ifname: "eth0".into(),
+        number: 0,
         address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)),
         mtu: 9001,
         table,

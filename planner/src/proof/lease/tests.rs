@@ -11,7 +11,7 @@ fn with_pods(count: u32) -> (Toy, Vec<SandboxKey>) {
 }
 
 fn sighting(toy: &Toy, key: &SandboxKey, seen: NetnsSeen, link: bool) -> (SandboxKey, Sighting) {
-    (key.clone(), Sighting { netns: toy.ledger.leases[key].netns.clone(), seen, link })
+    (key.clone(), Sighting { netns: toy.ledger.leases[key].netns.clone(), seen, link, lacks_link: !link })
 }
 
 fn gone(toy: &Toy, seen: &BTreeMap<SandboxKey, Sighting>, busy: &BTreeSet<SandboxKey>) -> Vec<SandboxKey> {

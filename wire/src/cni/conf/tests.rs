@@ -25,6 +25,7 @@ fn the_incumbents_configuration_is_read_whole() {
     assert_eq!(link.enforcing_mode, EnforcingMode::Standard);
     assert_eq!((conf.log_file(), conf.log_level()), (Some("/var/log/x.log"), Some("Warn")));
     assert_eq!(conf.pod_annotation("k8s.amazonaws.com/nicConfig"), Some("multi-nic-attachment"));
+    assert!(conf.on_every_card());
     assert_eq!(conf.previous_addresses(), ["10.0.5.17".parse::<IpAddr>().unwrap()]);
     assert_eq!(conf.socket().unwrap(), PathBuf::from(DEFAULT_SOCKET));
     assert_eq!(conf.spool().unwrap(), PathBuf::from(DEFAULT_SPOOL));
@@ -165,5 +166,20 @@ proptest! {
         value in any_json(),
     ) {
         touch_everything(&conf(json!({key: value})));
+    }
+}
+
+/// As the incumbent reads it, to the letter; a runtime that passes no annotations asks for one interface.
+#[test]
+fn what_is_not_the_very_word_asks_for_one_interface() {
+    for config in [
+        json!({}),
+        json!({"runtimeConfig": null}),
+        json!({"runtimeConfig": {"io.kubernetes.cri.pod-annotations": {}}}),
+        json!({"runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"k8s.amazonaws.com/nicConfig": ""}}}),
+        json!({"runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"k8s.amazonaws.com/nicConfig": "Multi-Nic-Attachment"}}}),
+        json!({"runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"k8s.amazonaws.com/nicConfig": ["multi-nic-attachment"]}}}),
+    ] {
+        assert!(!NetConf::parse(config.to_string().as_bytes()).unwrap().on_every_card(), "{config}");
     }
 }

@@ -19,7 +19,7 @@ struct Wound {
 /// On each node, the first pod and the last: of the primary ENI and of another.
 pub(super) fn tell_apart(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
     for place in &stage.places {
-        let runner = place.node.runner();
+        let runner = place.runner();
         for pod in &place.pods {
             well(&runner, pod)?;
         }

@@ -1,5 +1,6 @@
 //! The daemon dies while it is asked for something, and while nobody hears what it is asked for.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ pub(super) fn strike(
         summary.cut_off += struck.cut_off;
         let now = stage.addresses()?;
         ensure!(now.is_superset(&known), "a pod lost its address");
-        summary.pods += now.len() - known.len();
+        summary.pods += (now.len() - known.len()) / stage.places[turn].pods[0].addresses.len();
         keep_their_leases(stage, turn)?;
         report.held(&format!(
             "{}: killed {:.1} ms into {} ADDs, back after {} ms, next ADD {} ms later; {} cut off",
@@ -89,9 +90,9 @@ fn kill_in_the_middle(
     dice: &mut Dice,
     adds: &mut Latencies,
 ) -> anyhow::Result<Struck> {
+    let runner = stage.places[turn].runner();
     let (rig, Place { node, pods, rests, .. }) = (&stage.rig, &mut stage.places[turn]);
     let rests = &*rests;
-    let runner = node.runner();
     for attempt in 0..ATTEMPTS {
         let names: Vec<String> =
             (0..IN_FLIGHT).map(|n| format!("{}-crash-{kill}-{attempt}-{n}", node.name())).collect();
@@ -140,7 +141,7 @@ fn kill_in_the_middle(
         }
         // All were served before the blow; their pods make room for the next attempt.
         for pod in started.pods {
-            rests.begins(pod.address);
+            pod.goes(rests);
             runner.del(&pod.pod)?.ok()?;
         }
     }
@@ -158,11 +159,11 @@ fn keep_their_leases(stage: &Stage, turn: usize) -> anyhow::Result<()> {
             .find(|lease| lease.sandbox.container_id == pod.pod.container_id)
             .with_context(|| format!("{} has lost its lease", pod.pod.name))?;
         ensure!(
-            lease.faces[0].address == pod.address,
-            "{} had {} and has {}",
+            lease.addresses().eq(pod.addresses.iter().map(|address| IpAddr::V4(*address))),
+            "{} had {:?} and has {:?}",
             pod.pod.name,
-            pod.address,
-            lease.faces[0].address
+            pod.addresses,
+            lease.addresses().collect::<Vec<_>>()
         );
     }
     Ok(())
@@ -219,12 +220,12 @@ pub(super) fn delete_unheard(
         let place = &mut stage.places[at];
         let name = place.node.name().to_owned();
         place.node.kill()?;
-        let runner = place.node.runner();
+        let runner = place.runner();
         // Not those that are being pinged.
         let keep = place.pods.len().saturating_sub(count).max(1);
         let (mut gone, mut linger) = (Vec::new(), Vec::new());
         for (number, pod) in place.pods.split_off(keep).into_iter().enumerate() {
-            place.rests.begins(pod.address);
+            pod.goes(&place.rests);
             let called = runner.del(&pod.pod)?;
             summary.dels.push(called.took);
             called.ok().with_context(|| format!("DEL of {} without a daemon", pod.pod.name))?;

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, ensure};
 use holdfast_chaos_tests::report::Report;
 use holdfast_sim::vpc::response::SubnetDescription;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
 
+use super::packets::carries;
 use crate::stage::{Place, Stage};
 
 /// The block that the pods' subnets are in.
@@ -36,11 +37,11 @@ pub(super) fn hold(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
     for place in &stage.places {
         let (name, (subnet, block)) = (place.node.name(), of_pods(place, &subnets)?);
         for pod in &place.pods {
-            ensure!(block.contains(&pod.address), "{name}: {} is not of {block}", pod.address);
+            ensure!(IpNet::from(block).contains(&pod.address), "{name}: {} is not of {block}", pod.address);
         }
         for eni in stage.rig.admin().enis_of(place.node.instance())? {
             let primary = eni.attachment.as_ref().is_some_and(|at| at.device_index == 0);
-            let carried = place.pods.iter().filter(|pod| eni.carries(pod.address)).count();
+            let carried = place.pods.iter().filter(|pod| carries(&eni, pod.address)).count();
             ensure!(!primary || carried == 0, "{name}: the primary ENI carries {carried} pods");
             ensure!(
                 primary || eni.subnet_id == subnet.subnet_id,

@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use holdfast_chaos_tests::packets::{Prober, ask_internet_at, send_as, sent_by_link, udp_of};
+use holdfast_chaos_tests::packets::{Prober, ask_internet_from, send_as, sent_by_link, udp_of};
 use holdfast_chaos_tests::report::Report;
 use holdfast_datapath::netns;
+use holdfast_sim::vpc::response::NetworkInterface;
 
 use crate::mode::Mode;
 use crate::stage::{Place, Stage};
@@ -32,11 +33,11 @@ pub(super) fn flow(
     let dropped = stage.rig.dropped_for_their_source()?;
     let pods = || stage.places.iter().flat_map(|place| &place.pods);
 
-    for pod in pods() {
-        let mut prober = Prober::new(pod.pod.netns())?;
+    for (pod, own) in pods().flat_map(|pod| pod.addresses.iter().map(move |own| (pod, *own))) {
+        let mut prober = Prober::at(pod.pod.netns(), own)?;
         for other in &addresses {
-            let seen = prober.ask_ip(*other, PATIENCE).with_context(|| format!("from {}", pod.address))?;
-            ensure!(seen == pod.address, "{other} was asked by {} and saw {seen}", pod.address);
+            let seen = prober.ask_ip(*other, PATIENCE).with_context(|| format!("from {own}"))?;
+            ensure!(seen == own, "{other} was asked by {own} and saw {seen}");
             summary.asked += 1;
         }
     }
@@ -49,15 +50,15 @@ pub(super) fn flow(
         let home: IpAddr = place.node.address()?.into();
         let internet = match mode {
             Mode::Ipv6 => stage.rig.internet_ipv6()?,
-            Mode::Secondary | Mode::Prefix => stage.rig.internet().into(),
+            Mode::Secondary | Mode::Prefix | Mode::Custom | Mode::MultiHomed => stage.rig.internet().into(),
         };
         let mut prober = Prober::new(&place.node.netns()?)?;
-        for pod in &place.pods {
-            prober.ask_ip(pod.address, PATIENCE).with_context(|| format!("from node {home}"))?;
-            let seen = ask_internet_at(pod.pod.netns(), internet, PATIENCE)
-                .with_context(|| format!("from {}", pod.address))?;
+        for (pod, own) in place.pods.iter().flat_map(|pod| pod.addresses.iter().map(move |own| (pod, *own))) {
+            prober.ask_ip(own, PATIENCE).with_context(|| format!("from node {home}"))?;
+            let seen = ask_internet_from(pod.pod.netns(), own, internet, PATIENCE)
+                .with_context(|| format!("from {own}"))?;
             // Of IPv6 nothing is translated.
-            let as_whom = if mode == Mode::Ipv6 { pod.address } else { home };
+            let as_whom = if mode == Mode::Ipv6 { own } else { home };
             ensure!(seen == as_whom, "the internet saw {seen} instead of {as_whom}");
             summary.asked += 2;
         }
@@ -129,18 +130,15 @@ fn leave_by_their_eni(
     let netns = place.node.netns()?;
     let links = netns::socket_in(&netns)?.links()?;
     for eni in stage.rig.admin().enis_of(place.node.instance())? {
-        let carries = |address: IpAddr| match address {
-            IpAddr::V4(address) => eni.carries(address),
-            IpAddr::V6(address) => eni.ipv6_prefixes.iter().any(|net| net.contains(&address)),
-        };
-        let Some(pod) = place.pods.iter().find(|pod| carries(pod.address)) else {
+        let all = || place.pods.iter().flat_map(|pod| pod.addresses.iter().map(move |own| (pod, *own)));
+        let Some((pod, own)) = all().find(|(_, own)| carries(&eni, *own)) else {
             continue;
         };
         let link = links.iter().find(|link| link.mac.is_some_and(|mac| mac.0 == eni.mac_address.0));
         let link = &link.with_context(|| format!("{} has no link", eni.network_interface_id))?.name;
-        devices.insert(link.clone(), pod.address);
+        devices.insert(link.clone(), own);
         let before = sent_by_link(&netns)?;
-        let mut prober = Prober::new(pod.pod.netns())?;
+        let mut prober = Prober::at(pod.pod.netns(), own)?;
         for _ in 0..QUESTIONS {
             prober.ask_ip(target, PATIENCE)?;
             summary.asked += 1;
@@ -149,8 +147,7 @@ fn leave_by_their_eni(
         let sent = |link: &str| after.get(link).unwrap_or(&0).saturating_sub(*before.get(link).unwrap_or(&0));
         ensure!(
             sent(link) >= QUESTIONS,
-            "{QUESTIONS} packets of {} should have left by {link}; {} did",
-            pod.address,
+            "{QUESTIONS} packets of {own} should have left by {link}; {} did",
             sent(link)
         );
     }
@@ -162,5 +159,65 @@ fn leave_by_their_eni(
     );
     let ways: Vec<String> = devices.iter().map(|(link, pod)| format!("{pod} by {link}")).collect();
     report.held(&format!("{}: packets leave by their source's ENI: {}", place.node.name(), ways.join(", ")));
+    Ok(())
+}
+
+/// Whether EC2 shows an address on an ENI.
+pub(super) fn carries(eni: &NetworkInterface, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => eni.carries(address),
+        IpAddr::V6(address) => eni.ipv6_prefixes.iter().any(|net| net.contains(&address)),
+    }
+}
+
+/// A pod with several addresses sends from all of them at once: each network card carries its share, and no card another's.
+pub(super) fn by_each_card(report: &mut Report, stage: &Stage, summary: &mut Summary) -> anyhow::Result<()> {
+    for (place, other) in stage.places.iter().zip(stage.places.iter().rev()) {
+        let pod = place.pods.first().context("each node has pods")?;
+        if pod.addresses.len() < 2 {
+            continue;
+        }
+        let target = other.pods.first().context("each node has pods")?.address;
+        let netns = place.node.netns()?;
+        let links = netns::socket_in(&netns)?.links()?;
+        let enis = stage.rig.admin().enis_of(place.node.instance())?;
+        let mut ways = Vec::new();
+        for own in &pod.addresses {
+            let eni =
+                enis.iter().find(|eni| carries(eni, *own)).with_context(|| format!("{own} is on no ENI"))?;
+            let link = links.iter().find(|link| link.mac.is_some_and(|mac| mac.0 == eni.mac_address.0));
+            let link = &link.with_context(|| format!("{} has no link", eni.network_interface_id))?.name;
+            let card = eni.attachment.as_ref().map(|at| at.network_card_index).context("it is attached")?;
+            ways.push((card, link.clone(), Prober::at(pod.pod.netns(), *own)?));
+        }
+        let mut cards: Vec<u32> = ways.iter().map(|(card, ..)| *card).collect();
+        cards.dedup();
+        ensure!(cards.len() == ways.len(), "{} addresses are of the cards {cards:?}", ways.len());
+        let before = sent_by_link(&netns)?;
+        for _ in 0..QUESTIONS {
+            for (_, _, prober) in &mut ways {
+                prober.ask_ip(target, PATIENCE)?;
+                summary.asked += 1;
+            }
+        }
+        let after = sent_by_link(&netns)?;
+        let mut told = Vec::new();
+        for (card, link, _) in &ways {
+            let sent = after.get(link).unwrap_or(&0).saturating_sub(*before.get(link).unwrap_or(&0));
+            // The node itself says a little on the first.
+            ensure!(
+                (QUESTIONS..2 * QUESTIONS).contains(&sent),
+                "{QUESTIONS} packets should have left by {link} of card {card}; {sent} did"
+            );
+            told.push(format!("{sent} by {link} of card {card}"));
+        }
+        report.held(&format!(
+            "{}: one pod sends {} packets from {} addresses: {}",
+            place.node.name(),
+            QUESTIONS * ways.len() as u64,
+            ways.len(),
+            told.join(", ")
+        ));
+    }
     Ok(())
 }

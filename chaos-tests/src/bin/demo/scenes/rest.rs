@@ -52,7 +52,7 @@ pub(super) fn wait_for_one(
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
     let (rig, place) = (&stage.rig, &mut stage.places[0]);
-    let (name, runner, in_flight) = (place.node.name().to_owned(), place.node.runner(), AtomicUsize::new(0));
+    let (name, runner, in_flight) = (place.node.name().to_owned(), place.runner(), AtomicUsize::new(0));
     let names: Vec<String> = (place.pods.len()..room).map(|number| format!("{name}-full-{number}")).collect();
     let began = Instant::now();
     let started = start_pods(rig, &runner, &names, AT_ONCE, &in_flight, &place.rests)?;
@@ -61,7 +61,7 @@ pub(super) fn wait_for_one(
     place.pods.extend(started.pods);
 
     let gone = place.pods.pop().context("a full node has pods")?;
-    place.rests.begins(gone.address);
+    gone.goes(&place.rests);
     let asked = Instant::now();
     runner.del(&gone.pod)?.ok()?;
     let next = [format!("{name}-next")];

@@ -13,13 +13,13 @@ use crate::stage::Stage;
 pub(super) fn agree(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
     for place in &stage.places {
         let name = place.node.name();
-        let promised: BTreeSet<(&str, IpAddr)> =
-            place.pods.iter().map(|pod| (pod.pod.container_id.as_str(), pod.address)).collect();
+        let promised: BTreeSet<(&str, Vec<IpAddr>)> =
+            place.pods.iter().map(|pod| (pod.pod.container_id.as_str(), pod.addresses.clone())).collect();
         let ledger = place.node.state()?;
-        let leased: BTreeSet<(&str, IpAddr)> = ledger
+        let leased: BTreeSet<(&str, Vec<IpAddr>)> = ledger
             .leases
             .values()
-            .map(|lease| (lease.sandbox.container_id.as_str(), lease.faces[0].address))
+            .map(|lease| (lease.sandbox.container_id.as_str(), lease.addresses().collect()))
             .collect();
         ensure!(leased == promised, "{name} was promised {promised:?}, and its daemon knows of {leased:?}");
         report.held(&format!(
