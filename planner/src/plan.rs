@@ -90,12 +90,11 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         let outlook = Outlook { pool, grown: &grown };
         let given_back = shrink(desired, ledger, observed, outlook, now, &mut looks, &mut agenda);
         // How much is wanted besides, the next plan knows.
-        match taken_back.get(&pool.key) {
-            Some(step) => steps.push(step.clone()),
-            None => {
-                steps.extend(grown.changes.iter().cloned().map(Step::Open));
-                asked.extend(grown.changes);
-            }
+        if let Some(step) = taken_back.get(&pool.key) {
+            steps.push(step.clone());
+        } else {
+            steps.extend(grown.changes.iter().cloned().map(Step::Open));
+            asked.extend(grown.changes);
         }
         steps.extend(given_back);
     }
