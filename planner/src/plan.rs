@@ -102,12 +102,11 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         let closed = shrink::give_up_closed(desired, ledger, observed, pool, now, &mut looks, &mut agenda);
         let given_back = shrink(desired, ledger, observed, outlook, now, &mut looks, &mut agenda);
         // How much is wanted besides, the next plan knows.
-        match taken_back.get(&pool.key) {
-            Some(step) => steps.push(step.clone()),
-            None => {
-                steps.extend(grown.changes.iter().cloned().map(Step::Open));
-                asked.extend(grown.changes);
-            }
+        if let Some(step) = taken_back.get(&pool.key) {
+            steps.push(step.clone());
+        } else {
+            steps.extend(grown.changes.iter().cloned().map(Step::Open));
+            asked.extend(grown.changes);
         }
         steps.extend(closed);
         steps.extend(given_back);

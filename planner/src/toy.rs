@@ -290,7 +290,7 @@ impl Toy {
                 assert!(self.now.wall.0 - freed >= 30_000, "COOLDOWN-DURABLE: {choice:?} freed at {freed}");
             }
         }
-        let request = self.request_for(&format!("c{}", self.next), choices.len());
+        let request = Self::request_for(&format!("c{}", self.next), choices.len());
         let sandbox = request.sandbox.clone();
         let changes = open_lease(&self.ledger, choices, request, &self.now).expect("a choice is free");
         self.cloud.leased.extend(choices.iter().map(|choice| choice.address));

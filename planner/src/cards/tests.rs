@@ -184,7 +184,7 @@ fn each_card_grows_by_its_own_places() {
     toy.add_pods_on_each(5);
     toy.run_to_rest();
     let mut slots: Vec<(u8, u16, u32)> = (toy.ledger.enis.values())
-        .filter_map(|eni| eni.slot())
+        .filter_map(EniRecord::slot)
         .map(|slot| (slot.card, slot.device, slot.route_table()))
         .collect();
     slots.sort_unstable();
@@ -212,12 +212,12 @@ fn a_lease_is_on_all_that_were_chosen_or_on_none() {
     let names: Vec<&str> = lease.faces.iter().map(|face| face.ifname.as_str()).collect();
     assert_eq!(names, ["eth0", "mNicIf1"]);
     let choices = toy.choose_each().unwrap();
-    let request = || toy.request_for("next", 2);
+    let request = || Toy::request_for("next", 2);
     let opens = |choices: &[crate::Choice], request| open_lease(&toy.ledger, choices, request, &toy.now);
     assert!(opens(&choices, request()).is_some());
     assert_eq!(opens(&[choices[0].clone(), choices[0].clone()], request()), None, "one address twice");
     assert_eq!(opens(&choices[..1], request()), None, "fewer than asked for");
-    assert_eq!(opens(&[], toy.request_for("next", 0)), None);
+    assert_eq!(opens(&[], Toy::request_for("next", 0)), None);
     let mut taken = choices.clone();
     taken[1].address = lease.faces[1].address;
     assert_eq!(opens(&taken, request()), None, "the second is another's");

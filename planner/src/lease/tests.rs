@@ -78,11 +78,15 @@ fn an_eni_that_was_not_read_back_or_is_closed_gives_nothing() {
 fn a_lease_is_opened_once_and_only_on_a_free_address() {
     let mut toy = rested();
     let choice = choose(&toy).unwrap();
-    let changes = open_lease(&toy.ledger, &[choice.clone()], request("a"), &toy.now).unwrap();
+    let changes = open_lease(&toy.ledger, std::slice::from_ref(&choice), request("a"), &toy.now).unwrap();
     toy.commit(&changes);
-    assert_eq!(open_lease(&toy.ledger, &[choice.clone()], request("b"), &toy.now), None, "taken");
+    assert_eq!(open_lease(&toy.ledger, std::slice::from_ref(&choice), request("b"), &toy.now), None, "taken");
     let other = choose(&toy).unwrap();
-    assert_eq!(open_lease(&toy.ledger, &[other.clone()], request("a"), &toy.now), None, "has one");
+    assert_eq!(
+        open_lease(&toy.ledger, std::slice::from_ref(&other), request("a"), &toy.now),
+        None,
+        "has one"
+    );
     toy.commit(&activate(&toy.ledger, &request("a").sandbox));
     assert_eq!(toy.ledger.leases[&request("a").sandbox].phase, LeasePhase::Active);
     assert_eq!(undo(&toy.ledger, &request("a").sandbox, &toy.now), [], "an answered ADD is not undone");
@@ -95,11 +99,11 @@ fn an_undone_wiring_frees_at_once_and_a_release_rests() {
     let desired = Desired { config: &config, limits: toy.limits.clone() };
     let key = request("a").sandbox;
     let choice = choose(&toy).unwrap();
-    toy.commit(&open_lease(&toy.ledger, &[choice.clone()], request("a"), &toy.now).unwrap());
+    toy.commit(&open_lease(&toy.ledger, std::slice::from_ref(&choice), request("a"), &toy.now).unwrap());
     toy.commit(&undo(&toy.ledger, &key, &toy.now));
     assert_eq!(choose(&toy).unwrap(), choice);
 
-    toy.commit(&open_lease(&toy.ledger, &[choice.clone()], request("a"), &toy.now).unwrap());
+    toy.commit(&open_lease(&toy.ledger, std::slice::from_ref(&choice), request("a"), &toy.now).unwrap());
     assert_eq!(
         finish_release(&desired, &toy.ledger, &toy.observed.traces, &key, &toy.now),
         [],

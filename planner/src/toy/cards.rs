@@ -60,7 +60,7 @@ impl Toy {
     }
 
     /// What an ADD asks for that wants so many interfaces.
-    pub(crate) fn request_for(&self, container: &str, interfaces: usize) -> LeaseRequest {
+    pub(crate) fn request_for(container: &str, interfaces: usize) -> LeaseRequest {
         let sandbox = SandboxKey::from(SandboxNames {
             container_id: container.into(),
             ifname: "eth0".into(),

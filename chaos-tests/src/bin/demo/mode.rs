@@ -1,5 +1,7 @@
 //! The ways in which pods get their addresses.
 
+use std::time::Duration;
+
 use holdfast_chaos_tests::cni::Runner;
 
 /// Out of what.
@@ -65,6 +67,16 @@ impl Mode {
             }
             // Or it would take 392 pods to fill the smaller one.
             Self::MultiHomed => &[("ENABLE_MULTI_NIC", "true"), ("HOLDFAST_MAX_PODS", "32")],
+        }
+    }
+
+    /// How long half of the ADDs may take.
+    pub(crate) fn median_add(self) -> Duration {
+        match self {
+            // Half of them find an address that is free: a few milliseconds each.
+            Self::Secondary | Self::Prefix | Self::Custom | Self::Ipv6 => Duration::from_millis(500),
+            // Of the cards besides the first one address is ready; who comes next waits for EC2.
+            Self::MultiHomed => Duration::from_secs(3),
         }
     }
 

@@ -190,7 +190,8 @@ fn fill(report: &mut Report, stage: &mut Stage, pods: usize, summary: &mut Summa
     let all = stage.addresses()?;
     summary.pods += stage.places.iter().map(|place| place.pods.len()).sum::<usize>();
     report.held(&format!("{} addresses, each given once", all.len()));
-    bounds::adds(&stage.rig, &summary.adds)?;
+    let mode = stage.places[0].mode;
+    bounds::adds(&stage.rig, mode, &summary.adds)?;
     stage.wait_sound()?;
     report.held(
         "EC2, results and both ways of each pod in the kernel are as they must be, and nothing else is there",
@@ -236,7 +237,7 @@ fn take_down_pods(
     report.held("both daemons stopped in order");
     stage.wait_sound()?;
     report.held("both nodes are as they were before their first pod; what is new belongs to their ENIs");
-    bounds::adds(&stage.rig, &summary.adds)?;
+    bounds::adds(&stage.rig, mode, &summary.adds)?;
     let counts = stage.rig.admin().counts()?;
     summary.count_calls(&counts);
     bounds::calls(stage, mode.later_blocks(), summary)

@@ -7,19 +7,17 @@ use anyhow::ensure;
 use holdfast_chaos_tests::latency::{Latencies, readable};
 use holdfast_chaos_tests::rig::Rig;
 
+use crate::mode::Mode;
 use crate::stage::Stage;
 use crate::summary::Summary;
-
-/// Half of the ADDs find an address that is free: a few milliseconds each.
-const ADD_MEDIAN: Duration = Duration::from_millis(500);
 
 /// A DEL waits for nobody.
 const DEL_MEDIAN: Duration = Duration::from_millis(500);
 const DEL_LONGEST: Duration = Duration::from_secs(3);
 
 /// The longest waits for an ENI.
-pub(super) fn adds(rig: &Rig, adds: &Latencies) -> anyhow::Result<()> {
-    within("ADD", adds, ADD_MEDIAN, rig.growth()?)
+pub(super) fn adds(rig: &Rig, mode: Mode, adds: &Latencies) -> anyhow::Result<()> {
+    within("ADD", adds, mode.median_add(), rig.growth()?)
 }
 
 pub(super) fn dels(dels: &Latencies) -> anyhow::Result<()> {
