@@ -1,14 +1,14 @@
 //! Custom networking: for each node an ENIConfig, in a file since there is no API server, that names the pods' subnet of its zone.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, ensure};
 use holdfast_chaos_tests::report::Report;
 use holdfast_sim::vpc::response::SubnetDescription;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::json;
 
-use crate::stage::{Place, Stage};
+use crate::stage::{LivePod, Place, Stage};
 
 /// The block that the pods' subnets are in.
 const OF_PODS: &str = "100.64.";
@@ -36,11 +36,12 @@ pub(super) fn hold(report: &mut Report, stage: &Stage) -> anyhow::Result<()> {
     for place in &stage.places {
         let (name, (subnet, block)) = (place.node.name(), of_pods(place, &subnets)?);
         for pod in &place.pods {
-            ensure!(block.contains(&pod.address), "{name}: {} is not of {block}", pod.address);
+            ensure!(IpNet::V4(block).contains(&pod.address), "{name}: {} is not of {block}", pod.address);
         }
         for eni in stage.rig.admin().enis_of(place.node.instance())? {
             let primary = eni.attachment.as_ref().is_some_and(|at| at.device_index == 0);
-            let carried = place.pods.iter().filter(|pod| eni.carries(pod.address)).count();
+            let carries = |pod: &&LivePod| matches!(pod.address, IpAddr::V4(ip) if eni.carries(ip));
+            let carried = place.pods.iter().filter(carries).count();
             ensure!(!primary || carried == 0, "{name}: the primary ENI carries {carried} pods");
             ensure!(
                 primary || eni.subnet_id == subnet.subnet_id,

@@ -49,7 +49,7 @@ pub(super) fn flow(
         let home: IpAddr = place.node.address()?.into();
         let internet = match mode {
             Mode::Ipv6 => stage.rig.internet_ipv6()?,
-            Mode::Secondary | Mode::Prefix => stage.rig.internet().into(),
+            Mode::Secondary | Mode::Prefix | Mode::Custom => stage.rig.internet().into(),
         };
         let mut prober = Prober::new(&place.node.netns()?)?;
         for pod in &place.pods {
