@@ -4,6 +4,7 @@ use holdfast_model::block::Ask;
 use holdfast_model::eni::EniKind;
 use holdfast_model::ids::{EniId, SubnetId};
 use holdfast_model::ledger::Change;
+use holdfast_model::pool::Family;
 use holdfast_model::uses::{Suspicion, Use};
 
 use super::*;
