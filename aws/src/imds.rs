@@ -189,7 +189,11 @@ impl Imds {
             security_groups: self.groups_of(&mac).await?.unwrap_or_default(),
             primary_ipv4,
             secondary: listed.map(|ip| ip.map(IpAddr::V4)).collect::<Result<_, _>>()?,
-            prefixes: self.prefixes_of(&mac).await?.into_iter().collect(),
+            prefixes: {
+                let mut prefixes = self.prefixes_of(&mac, Family::V4).await?;
+                prefixes.extend(self.prefixes_of(&mac, Family::V6).await?);
+                prefixes.into_iter().collect()
+            },
             tags: [(TAG_INSTANCE.to_owned(), instance.to_string())].into(),
             attachment: Some(AttachmentView {
                 // Not told, and of no use to whoever changes nothing in EC2.

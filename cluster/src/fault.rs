@@ -146,7 +146,7 @@ impl fmt::Display for Remedy<'_> {
         let part = subresource.map(|part| format!("/{part}")).unwrap_or_default();
         write!(
             f,
-            "add the verb {verb} on {}{part} of the API group {:?} to the daemon's role",
+            "add the verb {verb} on {}{part} of the API group {:?} to the role of this program's service account",
             kind.plural, kind.group
         )
     }

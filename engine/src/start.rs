@@ -69,8 +69,12 @@ impl<W: World> Engine<W> {
 
     /// The kernel was read for the first time.
     pub(crate) fn first_look(&mut self) {
-        if matches!(self.recover(None), Recovery::SameBoot | Recovery::NewBoot) {
-            self.observed.goes_on(&self.now());
+        let now = self.now();
+        // Of what we changed just before, the metadata service cannot tell whether others have changed it, too.
+        if matches!(self.recover(None), Recovery::SameBoot | Recovery::NewBoot)
+            && planner::hint_settles(self.book.ledger(), &now).is_none()
+        {
+            self.observed.goes_on(&now);
         }
         self.looked = true;
         self.be_patient_for_nat();

@@ -127,8 +127,7 @@ impl Known {
 
     /// In another process that has not counted yet.
     fn forget_what_is_not_on(&mut self, figures: &Figures) {
-        self.counters
-            .retain(|series, _| figures.counters.contains_key(series) || figures.unknown.contains(series.0));
+        self.counters.retain(|series, _| figures.counters.contains_key(series));
         self.summaries.retain(|series, _| figures.summaries.contains_key(series));
     }
 
@@ -259,6 +258,12 @@ mod tests {
         assert_eq!(grew(&mut growth, "bb", &adds(53)), None, "not even the newest of all");
         assert_eq!(grew(&mut growth, "cc", &adds(2)), Some(2.0), "made in the same second, and never listed");
         assert_eq!(grew(&mut growth, "a", &adds(1004)), Some(1.0));
+        // Nor is any other one of the newest second.
+        listed(&mut growth, &["a", "bb", "cc"]);
+        listed(&mut growth, &["a"]);
+        listed(&mut growth, &["a", "bb", "cc"]);
+        assert_eq!(grew(&mut growth, "bb", &adds(60)), None);
+        assert_eq!(grew(&mut growth, "cc", &adds(60)), None);
         // Of a cluster that had none at first all are new.
         let mut growth = Growth::default();
         listed(&mut growth, &[]);
@@ -267,20 +272,34 @@ mod tests {
     }
 
     #[test]
+    fn another_process_is_told_by_its_summaries_too() {
+        let calls = |count: u32| page(&format!("{LATENCY}_count {count}\n"));
+        let mut growth = Growth::default();
+        listed(&mut growth, &["a"]);
+        growth.read("a", &page(&format!("{ADDS} 6\n{LATENCY}_count 4\n")));
+        growth.read("a", &calls(4));
+        growth.read("a", &calls(5));
+        assert_eq!(grew(&mut growth, "a", &adds(8)), Some(2.0), "left out for a while");
+        growth.read("a", &calls(1));
+        assert_eq!(grew(&mut growth, "a", &adds(9)), Some(9.0));
+    }
+
+    #[test]
     fn series_without_end_are_not_all_remembered() {
         let mut growth = Growth::default();
         listed(&mut growth, &["a"]);
-        for at in 0..3 * MOST_SERIES {
-            growth.read(
-                "a",
-                &page(&format!(
-                    "awscni_aws_api_error_count{{api=\"{at}\"}} 1\n{LATENCY}_count{{api=\"{at}\"}} 1\n"
-                )),
-            );
+        let series = |metric: &str, at: usize| format!("{metric}{{api=\"{at}\"}} 1\n");
+        let mut most = (0, 0);
+        for at in 0..MOST_SERIES {
+            let three = [3 * at, 3 * at + 1, 3 * at + 2].map(|at| {
+                series("awscni_aws_api_error_count", at) + &series(&format!("{LATENCY}_count"), at)
+            });
+            growth.read("a", &page(&three.concat()));
+            let known = &growth.known["a"];
+            most = (most.0.max(known.counters.len()), most.1.max(known.summaries.len()));
         }
-        let known = &growth.known["a"];
-        assert!(known.counters.len() <= MOST_SERIES, "{}", known.counters.len());
-        assert!(known.summaries.len() <= MOST_SERIES, "{}", known.summaries.len());
+        // Three fit in no more.
+        assert_eq!(most, (MOST_SERIES - 2, MOST_SERIES - 2));
     }
 
     #[test]
@@ -298,6 +317,10 @@ mod tests {
         assert_eq!(mean(&mut growth, latency(&[("A", 2, 2000)])), None, "no call, no latency");
         assert_eq!(mean(&mut growth, latency(&[("A", 4, 2300), ("B", 1, 90)])), Some(150.0));
         assert_eq!(mean(&mut growth, latency(&[("A", 1, 40), ("B", 1, 90)])), Some(40.0), "a new process");
+        // What no clock can have measured is no latency.
+        assert_eq!(mean(&mut growth, latency(&[("A", 2, 10)])), None, "more calls in less time");
+        assert_eq!(mean(&mut growth, latency(&[("A", 2, 90)])), None, "time without a call");
+        assert_eq!(mean(&mut growth, latency(&[("A", 3, 90)])), Some(0.0));
     }
 
     #[test]

@@ -73,6 +73,14 @@ impl Settings {
                 (value.chars().take(256).collect(), "want a region as us-west-2".to_owned());
             wrong.push(Problem { name: "AWS_REGION", value, wanted });
         }
+        // The SDK reads them. With one that is no address each request would fail, as if no answer had come.
+        for name in ["AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL"] {
+            if let Some(value) = given(name).filter(|value| !is_address(value)) {
+                let (value, wanted) =
+                    (value.chars().take(256).collect(), "want an address as https://host:port".to_owned());
+                wrong.push(Problem { name, value, wanted });
+            }
+        }
         if !wrong.is_empty() {
             return Err(wrong);
         }
@@ -87,6 +95,15 @@ fn is_region(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+/// Of HTTP, with or without a path.
+fn is_address(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let host = rest.split('/').next().unwrap_or_default();
+        !host.is_empty() && rest.chars().all(|c| c.is_ascii_graphic())
+    })
 }
 
 #[cfg(test)]
@@ -153,5 +170,24 @@ mod tests {
             assert_eq!(told.is_err(), !bad.is_empty(), "{bad}");
         }
         assert!(read(&[("USE_CLOUDWATCH", "false")]).is_err(), "nothing to do");
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address() {
+        for name in ["AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL"] {
+            for (value, is_one) in [
+                ("", true),
+                ("https://monitoring.us-west-2.amazonaws.com", true),
+                ("http://192.0.2.1:8080/", true),
+                ("not a url", false),
+                ("monitoring.us-west-2.amazonaws.com", false),
+                ("https://", false),
+                ("https:///path", false),
+                ("https://a b", false),
+            ] {
+                let told = read(&[(name, value)]);
+                assert_eq!(told.is_ok(), is_one, "{name}={value}: {told:?}");
+            }
+        }
     }
 }

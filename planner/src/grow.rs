@@ -330,10 +330,10 @@ fn limit_reached(
     if budget == 0 {
         return pods_limit(desired, ledger, pool.key.card, node);
     }
-    let closed = |share: &&EniPool<'_>| share.fit == Fit::Closed && !share.eni.is_primary();
-    let closed = pool.enis.iter().filter(closed).count();
-    if closed > 0 {
-        return Refusal::OldSource { held: u32::try_from(closed).unwrap_or(u32::MAX) };
+    let of_before = |share: &&EniPool<'_>| share.fit != Fit::Wanted && !share.eni.is_primary();
+    let of_before = pool.enis.iter().filter(of_before).count();
+    if of_before > 0 {
+        return Refusal::OldSource { held: u32::try_from(of_before).unwrap_or(u32::MAX) };
     }
     let open = pool.enis.iter().filter(|share| share.fit != Fit::Closed);
     let blocks = open.flat_map(|share| ledger.blocks_on(&share.eni.id));

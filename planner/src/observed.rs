@@ -553,8 +553,9 @@ impl Observed {
         };
         let setback = Setback::of(call.api(), scope, fault.as_ref(), cause, None);
         self.leaks.failed(call, &setback.cause, now);
-        // What EC2 has against this list it need not have against those that the node lives by.
-        if setback.cause.is_outage() || !matches!(call, LeakCall::List { .. }) {
+        // What EC2 has against these it need not have against calls of the same name that the node lives by: another account's ENIs are
+        // shown to the owner of a shared VPC, and are not his to delete.
+        if setback.cause.is_outage() || matches!(call, LeakCall::Instances { .. }) {
             self.pauses.setback(&setback, now.boottime, now, draw);
         }
     }

@@ -7,7 +7,8 @@ use holdfast_migrations::{Row, Table};
 use holdfast_model::ledger::Ledger;
 
 use crate::error::Damage;
-use crate::tables::{self, Write};
+use crate::tables;
+use crate::write::Write;
 
 /// Bytes that do not grow any more.
 type Bytes = Box<[u8]>;

@@ -20,6 +20,7 @@ mod record;
 mod schema;
 mod store;
 mod tables;
+mod write;
 mod writer;
 
 pub use error::{CommitError, Damage, OpenError, ReadError};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use holdfast_migrations::{Row, Step, StepError, Table, bring_forward, exact, oldest};
 
-use crate::tables::Write;
+use crate::write::Write;
 
 /// The schemas that there are: the newest, and the ways between them. What is in memory is of the newest.
 #[derive(Clone, Debug)]

@@ -38,20 +38,13 @@ use crate::record::{
     use_key,
 };
 use crate::schema::Schema;
+use crate::write::Write;
 
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const FORMAT: &[u8] = b"holdfast ledger";
 
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(table.name())
-}
-
-/// One write of a transaction.
-#[derive(Clone)]
-pub(crate) enum Write {
-    Put(Row),
-    Drop(Table, Vec<u8>),
-    Append(Vec<u8>),
 }
 
 /// A change that cannot be written.

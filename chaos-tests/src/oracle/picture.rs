@@ -275,6 +275,14 @@ impl Kernel {
         route.table == LOCAL_TABLE && follows && source && route.others.is_empty()
     }
 
+    /// The same of IPv6, in the main table: an address brings a route to itself.
+    pub fn makes_with_an_address(&self, route: &Route) -> bool {
+        let brought = self.addresses_v6.iter().any(|at| (at.net, Some(at.link)) == (route.to, route.link));
+        brought
+            && (route.table, route.way, route.via) == (MAIN_TABLE, Way::Forward, None)
+            && route.others.is_empty()
+    }
+
     /// An ENI's link. A pod's may bear the same MAC by accident; it has its other end elsewhere and is a veth.
     pub fn link_of(&self, eni: &Eni) -> Option<&Link> {
         self.links.iter().find(|link| link.mac == Some(eni.mac) && !link.veth)

@@ -108,7 +108,7 @@ fn a_right_that_lacks_is_named_as_roles_name_it() {
     assert_eq!(
         words,
         "not allowed to patch nodes/status (node-1): User cannot: add the verb patch on nodes/status of the API group \"\" to \
-         the daemon's role"
+         the role of this program's service account"
     );
 }
 

@@ -164,12 +164,10 @@ fn live(toy: &mut Toy, ops: &[Op]) {
     }
 }
 
-/// Whether all ENIs are made from the same as new ones are, so that they carry as much as the type can.
+/// Whether all ENIs are made from the same as new ones are, so that they carry as much as the type can: one that is left over from
+/// what was wanted before grows no more.
 fn made_alike(toy: &Toy) -> bool {
-    let (config, own) = (&toy.config, &toy.cloud.own_tags);
-    config.eni_config.value.is_none()
-        && (!config.subnet_discovery.value || own.values().all(|tag| tag != "0"))
-        && toy.cloud.others.values().all(|other| other.tags.values().all(|tag| tag != "0"))
+    toy.config.eni_config.value.is_none() && toy.cloud.enis.values().all(|eni| for_pods(toy, &eni.subnet))
 }
 
 /// Whether new pods get their addresses of this subnet.

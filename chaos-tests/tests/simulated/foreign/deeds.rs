@@ -276,6 +276,8 @@ impl Deed {
             Self::PodRoute(address) => node.kernel.remove_routes_to(*address),
             Self::Nat => node.kernel.remove_nat(),
             Self::Groups(id) => give_other_groups(node, *id),
+            // It may have been given back meanwhile.
+            Self::GroupsBack(id) if groups_of(node, *id).is_empty() => return false,
             Self::GroupsBack(id) => set_groups(node, *id, groups_of(node, Target::primary(node))),
             Self::Mark(id, marked) => {
                 let tags = [(TAG_NO_MANAGE.to_owned(), marked.to_string())].into();
