@@ -192,21 +192,20 @@ impl Pod {
         of_ipv4.chain(self.address_v6.map(IpAddr::V6))
     }
 
+    /// Its first interface.
+    pub fn first_face(&self) -> Face<'_> {
+        Face { number: 0, address: self.address, ifname: &self.ifname, host_link: self.host_link.as_deref() }
+    }
+
     /// Its interfaces, in order.
     pub fn faces(&self) -> impl Iterator<Item = Face<'_>> {
-        let own = Face {
-            number: 0,
-            address: self.address,
-            ifname: &self.ifname,
-            host_link: self.host_link.as_deref(),
-        };
         let further = (1..=u8::MAX).zip(&self.further).map(|(number, face)| Face {
             number,
             address: Some(face.address),
             ifname: &face.ifname,
             host_link: face.host_link.as_deref(),
         });
-        std::iter::once(own).chain(further)
+        std::iter::once(self.first_face()).chain(further)
     }
 
     /// For words.

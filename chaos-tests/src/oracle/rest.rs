@@ -173,7 +173,7 @@ fn addresses(picture: &Picture, found: &mut Findings) {
 
 /// A pod with an IPv6 address answers on its link from the first packet on.
 fn neighbour(picture: &Picture, pod: &Pod) -> Option<Neighbour> {
-    let link = pods::host_end(picture, pod)?.index;
+    let link = pods::host_end(picture, pod.first_face())?.index;
     let mac = pod.inside.as_ref()?.link(&pod.ifname)?.mac;
     Some(Neighbour { link, address: pod.address_v6?.into(), mac })
 }
@@ -191,7 +191,7 @@ fn ipv6(picture: &Picture, found: &mut Findings) {
     }
     let mut wanted = before.routes_v6.clone();
     for pod in &picture.pods {
-        let link = pods::host_end(picture, pod);
+        let link = pods::host_end(picture, pod.first_face());
         wanted.extend(pod.address_v6.zip(link).map(|(address, link)| pods::ipv6_route(address, link.index)));
     }
     let (_, new) = difference(&wanted, &host.routes_v6);

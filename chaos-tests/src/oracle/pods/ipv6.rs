@@ -31,7 +31,7 @@ pub(in crate::oracle) fn route(address: Ipv6Addr, link: u32) -> Route {
 pub(super) fn one(picture: &Picture, pod: &Pod, address: Ipv6Addr, found: &mut Findings) {
     let who = pod.named();
     // It has no other.
-    let Some(face) = pod.faces().next() else { return };
+    let face = pod.first_face();
     let has = |net: &Ipv6Net| net.contains(&address) && net.network() != address;
     let eni = picture.cloud.usable().find(|eni| eni.is_primary() && eni.ipv6_prefixes.iter().any(has));
     let Some(eni) = eni else {

@@ -36,7 +36,9 @@ impl Kernel {
             let one = inside(wiring);
             seen.links.extend(one.links);
             seen.addresses.extend(one.addresses);
+            seen.addresses_v6.extend(one.addresses_v6);
             seen.routes.extend(one.routes);
+            seen.routes_v6.extend(one.routes_v6);
             seen.neighbours.extend(one.neighbours);
             seen.rules.extend(one.rules);
         }
@@ -137,8 +139,8 @@ impl State {
         kernel.routes.extend(routes);
         kernel.routes_v6.extend(routes_v6);
         // A pod with an IPv6 address is known beforehand by its link.
-        let wired =
-            self.sandboxes.iter().filter_map(|(inode, sandbox)| Some((inode, sandbox.inside.as_ref()?)));
+        let wired = (self.sandboxes.iter())
+            .flat_map(|(inode, sandbox)| sandbox.inside.values().map(move |wiring| (inode, wiring)));
         for (inode, wiring) in wired.filter(|(_, wiring)| wiring.address.is_ipv6()) {
             let link = self.links.iter().find(|(_, link)| link.netns == Some(*inode));
             kernel.neighbours.extend(link.map(|(index, _)| Neighbour {
@@ -173,6 +175,8 @@ fn inside(wiring: &PodWiring) -> picture::Kernel {
     let (address, number) = (wiring.gateway(), u32::from(wiring.number));
     let (index, table) = (INSIDE + number, if number == 0 { MAIN_TABLE } else { number });
     let gateway = own(address);
+    let everywhere = Route::on_link(table, IpNet::V4(ipnet::Ipv4Net::default()), index);
+    let default = Route { via: Some(address), ..everywhere };
     let rule = Rule { from: Some(own(wiring.address)), ..Rule::new(1, table) };
     picture::Kernel {
         links: vec![picture::Link {
@@ -187,7 +191,7 @@ fn inside(wiring: &PodWiring) -> picture::Kernel {
         }],
         addresses: vec![Address { link: index, net: own(wiring.address) }],
         rules: (number > 0).then_some(rule).into_iter().collect(),
-        routes: vec![Route::on_link(table, gateway, index), Route::default_via(table, address, index)],
+        routes: vec![Route::on_link(table, gateway, index), default],
         neighbours: vec![Neighbour { link: index, address, mac: Some(wiring.host_mac) }],
         ..picture::Kernel::default()
     }

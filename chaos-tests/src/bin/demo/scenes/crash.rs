@@ -1,6 +1,5 @@
 //! The daemon dies while it is asked for something, and while nobody hears what it is asked for.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -159,7 +158,7 @@ fn keep_their_leases(stage: &Stage, turn: usize) -> anyhow::Result<()> {
             .find(|lease| lease.sandbox.container_id == pod.pod.container_id)
             .with_context(|| format!("{} has lost its lease", pod.pod.name))?;
         ensure!(
-            lease.addresses().eq(pod.addresses.iter().map(|address| IpAddr::V4(*address))),
+            lease.addresses().eq(pod.addresses.iter().copied()),
             "{} had {:?} and has {:?}",
             pod.pod.name,
             pod.addresses,
