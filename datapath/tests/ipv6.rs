@@ -226,7 +226,7 @@ fn check_names_each_difference_and_what_is_the_hosts_is_put_right() {
     for (damage, words) in on_host {
         damage();
         let found = vpc.check(&wiring, &pod);
-        assert!(found.iter().any(|found| *found == words), "{words}: {found:?}");
+        assert!(found.contains(&words), "{words}: {found:?}");
         let to_do = vpc.to_do(std::slice::from_ref(&wiring));
         assert!(!to_do.is_empty(), "{words}");
         runtime().block_on(vpc.host.apply(to_do)).unwrap();

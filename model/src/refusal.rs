@@ -290,7 +290,6 @@ impl Refusal {
             Self::NoPrefixes { .. } => "PrefixesNotSupported",
             Self::NoIpv6Prefix { .. } => "SubnetWithoutIPv6Prefix",
             Self::NoIpv6 { .. } => "IPv6NotSupported",
-            Self::NoRoomForIpv6 { .. } => "NetworkInterfaceFull",
             Self::OtherUnit { .. } => "RoomTaken",
             Self::EniQuota => "NetworkInterfaceQuota",
             Self::Throttled { .. } => "Throttled",
@@ -310,7 +309,7 @@ impl Refusal {
             Self::Cordoned => "NodeCordoned",
             Self::LedgerClosed { .. } => "LedgerClosed",
             Self::AllCooling { .. } => "AddressesResting",
-            Self::EniFull { .. } => "NetworkInterfaceFull",
+            Self::EniFull { .. } | Self::NoRoomForIpv6 { .. } => "NetworkInterfaceFull",
             Self::Miscounted { .. } => "Miscounted",
         }
     }

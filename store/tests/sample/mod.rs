@@ -219,7 +219,8 @@ fn face(number: u64) -> Face {
 
 fn ask(dice: &mut Dice) -> Ask {
     let unit = if dice.coin() { Unit::Prefix } else { Unit::Address };
-    Ask { unit, count: u32::try_from(dice.below(50)).expect("small") }
+    // Nobody asks for nothing.
+    Ask { unit, count: 1 + u32::try_from(dice.below(50)).expect("small") }
 }
 
 pub(crate) fn intent(number: u64, dice: &mut Dice) -> Intent {

@@ -79,18 +79,6 @@ async fn the_first_hint_is_asked_for_in_this_nodes_share_of_the_time() {
     assert_eq!(desk.hints_asked().len(), 1);
 }
 
-/// It does not read EC2 before its turn comes: what others did meanwhile is asked of the metadata service.
-#[tokio::test(start_paused = true)]
-async fn a_daemon_that_goes_on_from_its_ledger_asks_for_a_hint_at_once() {
-    let desk = Desk::serving(Config::default()).await;
-    let desk = desk.restarted(true, &[]).await;
-    pass(1).await;
-    assert_eq!(desk.hints_asked().len(), 1);
-    // It lags, by seconds mostly.
-    pass(20).await;
-    assert_eq!(desk.hints_asked().len(), 1);
-}
-
 /// The ledger is of an earlier day, and a sandbox lives that it does not know: until EC2 was read it is not believed, and
 /// calls may have been made of which it knows nothing.
 #[tokio::test(start_paused = true)]
