@@ -31,7 +31,7 @@ use crate::lifecycle::is_left_alone;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
 use crate::pauses::{Pause, SETBACKS_FORGOTTEN_AFTER};
-use crate::pool::{EniPool, Pool};
+use crate::pool::{EniPool, Pool, is_on};
 use crate::source::{Fit, Sources};
 use crate::subnets::{self, Candidate, Taken};
 use crate::tagging;
@@ -72,7 +72,7 @@ pub(crate) fn growth(
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.
         let stalled = (pool.level.waiting > 0)
-            .then(|| forbidden(desired, observed).or_else(|| held_up(pool.key.family, ledger, observed, now)))
+            .then(|| forbidden(desired, observed).or_else(|| held_up(pool.key, ledger, observed, now)))
             .flatten();
         return Growth { changes: Vec::new(), refusal: stalled };
     }
@@ -292,7 +292,7 @@ pub(crate) fn growth(
     if !grown.changes.is_empty() {
         grown.refusal = None;
     } else if grown.refusal.is_none() && pool.level.waiting > 0 {
-        grown.refusal = held_up(pool.key.family, ledger, observed, now);
+        grown.refusal = held_up(pool.key, ledger, observed, now);
     }
     grown
 }
@@ -416,13 +416,15 @@ fn stuck(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: &Now) -> bo
 
 /// The cause that holds up growth that was asked for. What no call has got past since counts on after its rest: the
 /// next try is no better until it is answered.
-pub(crate) fn held_up(family: Family, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Refusal> {
+pub(crate) fn held_up(pool: PoolKey, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<Refusal> {
     let concerns = |scope: &PauseScope| match scope {
         // While a subnet has no prefixes, what is asked for is single addresses.
         PauseScope::Prefixes(_) => false,
         // What was not asked of this one is asked of another.
         PauseScope::Subnet(subnet) | PauseScope::MadeIn(subnet) => Asked { ledger, others: &[] }.is(subnet),
-        PauseScope::Api | PauseScope::Eni(_) | PauseScope::Others => true,
+        // What becomes of another card's ENI is no matter of this one's.
+        PauseScope::Eni(eni) => ledger.enis.get(eni).is_none_or(|eni| is_on(eni, pool)),
+        PauseScope::Api | PauseScope::Others => true,
     };
     let resting = |pause: &&Pause| pause.until > now.boottime && concerns(&pause.scope);
     let unbroken = |pause: &&Pause| {
@@ -437,9 +439,9 @@ pub(crate) fn held_up(family: Family, ledger: &Ledger, observed: &Observed, now:
         .find(|pause| match pause.api {
             Api::DescribeNetworkInterfaces => true,
             // What becomes of further ENIs is no matter of theirs.
-            Api::AssignIpv6Addresses => family == Family::V6,
+            Api::AssignIpv6Addresses => pool.family == Family::V6,
             Api::CreateNetworkInterface | Api::AttachNetworkInterface | Api::AssignPrivateIpAddresses => {
-                family == Family::V4
+                pool.family == Family::V4
             }
             _ => false,
         })

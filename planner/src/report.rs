@@ -108,7 +108,7 @@ impl Report {
             ready: resting.into_iter().chain(released).min(),
             refusal: growth.refusal.clone(),
             without: without(desired, ledger, observed, pool, now),
-            held_up: desired.brake().is_silent() || held_up(pool.key.family, ledger, observed, now).is_some(),
+            held_up: desired.brake().is_silent() || held_up(pool.key, ledger, observed, now).is_some(),
             under_way: pool.on_the_way > 0 || !growth.changes.is_empty(),
             awaited: awaited(ledger),
         }

@@ -43,7 +43,7 @@ pub(super) fn growth(
         return Growth::refused(pause.cause.clone());
     }
     if busy(ledger, &eni.id) || observed.doubted(&eni.id) {
-        return Growth { changes: Vec::new(), refusal: held_up(pool.key.family, ledger, observed, now) };
+        return Growth { changes: Vec::new(), refusal: held_up(pool.key, ledger, observed, now) };
     }
     if share.room == 0 {
         return Growth::refused(Refusal::NoRoomForIpv6 { eni: eni.id.clone() });

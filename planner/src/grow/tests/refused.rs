@@ -70,7 +70,8 @@ fn growth_is_held_up_while_a_call_that_brings_addresses_rests_and_while_ec2_is_a
         let at = |instant| {
             let mut now = toy.now.clone();
             now.boottime = instant;
-            held_up(Family::V4, &toy.ledger, &toy.observed, &now).is_some()
+            held_up(holdfast_model::pool::PoolKey::first(Family::V4), &toy.ledger, &toy.observed, &now)
+                .is_some()
         };
         let case = format!("{api:?} {scope:?} {fault:?}");
         assert_eq!((at(toy.now.boottime), at(over)), (until, later), "{case}");
@@ -79,7 +80,10 @@ fn growth_is_held_up_while_a_call_that_brings_addresses_rests_and_while_ec2_is_a
         assert!(!at(forgotten), "{case}");
     }
     let nothing = holdfast_model::ledger::Ledger::default();
-    assert_eq!(held_up(Family::V4, &nothing, &Observed::default(), &now_at(1)), None);
+    assert_eq!(
+        held_up(holdfast_model::pool::PoolKey::first(Family::V4), &nothing, &Observed::default(), &now_at(1)),
+        None
+    );
 }
 
 /// A right that is missing, and an EC2 that does not answer, are no reason for an ENI more; an ENI that EC2 refuses to
