@@ -69,7 +69,7 @@ impl Toy {
         let end = |number: usize| HostEnd { veth: format!("eni{container}.{number}"), mac: MacAddr([2; 6]) };
         LeaseRequest {
             sandbox,
-            pod: PodRef { namespace: "default".into(), name: container.into(), uid: None },
+            pod: PodRef { namespace: "default".into(), name: "web-0".into(), uid: None },
             netns: NetnsRef { path: format!("/run/netns/{container}"), inode: 1 },
             ends: (0..interfaces).map(end).collect(),
             mtu: 9001,
