@@ -95,8 +95,11 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     steps.extend(closed);
     steps.extend(given_back);
     steps.extend(leaks::step(desired, ledger, observed, now, &mut agenda));
-    let reads =
-        reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
+    // Who is served by what there is waits for no ENI, and so for no subnet.
+    let short = pool.level.waiting > pool.level.free.saturating_add(pool.level.beside);
+    let reads = reads(desired, ledger, observed, node, looks.wanted(), short, now, &mut agenda)
+        .into_iter()
+        .map(Step::Read);
     let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();
     let mut steps: Vec<Step> = steps;
     steps.retain(|step| {

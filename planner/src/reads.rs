@@ -27,6 +27,7 @@ pub(crate) fn reads(
     observed: &Observed,
     node: &NodeRecord,
     looks: &BTreeSet<EniId>,
+    short: bool,
     now: &Now,
     agenda: &mut Agenda,
 ) -> Vec<CloudRead> {
@@ -48,7 +49,7 @@ pub(crate) fn reads(
         due.extend(observed.reads.subnets_due(ledger, agenda));
         let period = Periods::of(desired.config.ec2_read_interval.value, observed.share).full;
         let (node, of) = (&node.identity, SubnetsSeen::due);
-        due.extend(of(desired, ledger, observed, node, period, now, agenda));
+        due.extend(of(desired, ledger, observed, node, period, short, now, agenda));
     }
     due
 }

@@ -92,13 +92,14 @@ impl SubnetsSeen {
         CloudRead::ZoneSubnets { vpc: node.vpc.clone(), zone: node.zone.clone() }
     }
 
-    /// The read of them, when it is due.
+    /// The read of them, when it is due; `short`: pods wait for more than there is.
     pub(crate) fn due(
         desired: &Desired<'_>,
         ledger: &Ledger,
         observed: &Observed,
         node: &NodeIdentity,
         period: Duration,
+        short: bool,
         now: &Now,
         agenda: &mut Agenda,
     ) -> Option<CloudRead> {
@@ -115,7 +116,7 @@ impl SubnetsSeen {
         }
         let Some(shown) = &seen.shown else {
             // Nobody waits for an ENI: it comes in turn, as the other first reads of a process that goes on do.
-            let turn = observed.reads.turn().filter(|_| observed.waiting.values().all(|adds| *adds == 0));
+            let turn = observed.reads.turn().filter(|_| !short);
             return turn.is_none_or(|turn| agenda.reached(turn)).then_some(read);
         };
         let mut from = shown.began.after(period);
