@@ -97,13 +97,12 @@ impl SubnetsSeen {
         desired: &Desired<'_>,
         ledger: &Ledger,
         observed: &Observed,
-        node: &NodeIdentity,
         period: Duration,
         short: bool,
         now: &Now,
         agenda: &mut Agenda,
     ) -> Option<CloudRead> {
-        let read = Self::read(node);
+        let read = Self::read(&ledger.node.as_ref()?.identity);
         if !is_on(desired) || observed.reads.reads_now(&read) {
             return None;
         }

@@ -30,7 +30,7 @@ fn thirty_pods_a_second_are_replaced_without_a_change_in_ec2() {
         }
         let (begun, every) = (Instant::now(), Duration::from_secs(1) * NODES as u32 / RATE);
         let (mut slowest, mut served) = (Duration::ZERO, 0);
-        let turn = every.mul_f64((node.clock.random() % 1000) as f64 / 1000.0);
+        let turn = every * u32::try_from(node.clock.random() % 1000).unwrap() / 1000;
         tokio::time::sleep(turn).await;
         while begun.elapsed() < LASTS {
             life.del(&format!("p{served}")).await;
