@@ -21,7 +21,7 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
-use crate::grow::without_prefixes;
+
 use crate::hint::adopt_subnets;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
@@ -334,7 +334,7 @@ fn rests(observed: &Observed, subnet: &SubnetId, now: &Now) -> bool {
 /// Whether a subnet was found without what is wanted lately.
 fn lacks(observed: &Observed, subnet: &SubnetId, unit: Unit, now: &Now) -> bool {
     match unit {
-        Unit::Prefix => without_prefixes(observed, subnet, now).is_some(),
+        Unit::Prefix => observed.pauses.of_prefixes(subnet, now).is_some(),
         Unit::Address | Unit::Ipv6Prefix => observed.pauses.low_subnet(subnet, now).is_some(),
     }
 }
