@@ -13,8 +13,8 @@ use holdfast_model::ledger::Ledger;
 use holdfast_store::Store;
 
 const PODS: usize = 30;
-/// The schema of the version before.
-const BEFORE: u8 = 3;
+/// The schema before that in which a ledger without prefixes is written.
+const BEFORE: u8 = 2;
 const EVERY: Duration = Duration::from_millis(10);
 
 fn schema(node: &NodeUnderTest) -> u8 {
@@ -91,7 +91,12 @@ fn a_ledger_of_the_version_before_is_taken_over_under_traffic() {
         downgrade(node, BEFORE);
         node.start_ready().unwrap();
     });
-    assert_eq!(stage.node.log().matches("the ledger was brought forward").count(), 1, "{}", stage.node.log());
+    assert_eq!(
+        stage.node.log().matches("the ledger was brought to another format").count(),
+        1,
+        "{}",
+        stage.node.log()
+    );
     let after = stage.node.state().unwrap();
     stage.has_all_pods(&after);
     assert_eq!(after.leases, before.leases);

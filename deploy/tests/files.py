@@ -51,7 +51,8 @@ def test_policies_allow_what_the_daemon_calls_and_no_more():
 
 
 def test_the_scoped_policy_allows_the_same_and_binds_each_change_to_the_cluster():
-    assert set(actions(SCOPED)) == {action for name in POLICIES for action in actions(name)}
+    of_ipv4 = [name for name in POLICIES if name != "ipv6.json"]
+    assert set(actions(SCOPED)) == {action for name in of_ipv4 for action in actions(name)}
     for statement in statements(SCOPED):
         resources, condition = statement["Resource"], json.dumps(statement.get("Condition", {}))
         if resources == "*":

@@ -117,9 +117,10 @@ impl<W: World> Engine<W> {
                 self.observed.who_is_known();
                 // What others did while no daemon ran is to be known before an address is given that was taken away; of a
                 // node that reads EC2 at once, it tells nothing new.
-                let within = match self.observed.waits_its_turn() {
-                    true => Duration::ZERO,
-                    false => HINT_EVERY / 2 + self.observed.share.part(HINT_EVERY / 2),
+                let within = if self.observed.waits_its_turn() {
+                    Duration::ZERO
+                } else {
+                    HINT_EVERY / 2 + self.observed.share.part(HINT_EVERY / 2)
                 };
                 self.timers.hint = Some(now.boottime.after(within));
                 // The NAT table depends on who we are.

@@ -246,6 +246,17 @@ impl Api {
     ];
 }
 
+impl LeakCall {
+    /// EC2's name of the action.
+    pub fn api(&self) -> Api {
+        match self {
+            Self::List { .. } => Api::DescribeNetworkInterfaces,
+            Self::Instances { .. } => Api::DescribeInstances,
+            Self::Delete { .. } => Api::DeleteNetworkInterface,
+        }
+    }
+}
+
 /// An authoritative answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloudAnswer {

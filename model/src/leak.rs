@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cloud::Api;
 use crate::ids::{EniId, InstanceId, VpcId};
 
 /// One call.
@@ -29,15 +28,4 @@ pub enum LeakCall {
         /// Which.
         eni: EniId,
     },
-}
-
-impl LeakCall {
-    /// EC2's name of the action.
-    pub fn api(&self) -> Api {
-        match self {
-            Self::List { .. } => Api::DescribeNetworkInterfaces,
-            Self::Instances { .. } => Api::DescribeInstances,
-            Self::Delete { .. } => Api::DeleteNetworkInterface,
-        }
-    }
 }

@@ -139,12 +139,7 @@ pub(crate) fn growth(
         let eni = share.eni;
         let subnet = &eni.source.subnet;
         let room = demand.unit_of(observed, subnet, now).of(share.room);
-        let tagged_first = tagging::is_due(desired, &node.identity, observed, eni, now);
-        if eni.phase == EniPhase::Available
-            || busy(ledger, &eni.id)
-            || observed.doubted(&eni.id)
-            || tagged_first
-        {
+        if eni.phase == EniPhase::Available || busy(ledger, &eni.id) || observed.doubted(&eni.id) {
             if !stuck(ledger, observed, eni, now) {
                 demand.met_by(room);
             }

@@ -22,7 +22,6 @@ use crate::observed::Observed;
 use crate::pool::{Pool, is_on};
 use crate::proof::Accord;
 use crate::reading::TOMBSTONE;
-use crate::shrink::MINIMUM_ENI_AGE;
 use crate::source::Fit;
 use crate::step::Step;
 use crate::targets::Level;
@@ -31,6 +30,9 @@ use crate::targets::Level;
 mod cordoned;
 #[cfg(test)]
 mod tests;
+
+/// An ENI younger than this is kept: upstream's figure. Pods that come and go in bursts cost no ENI.
+pub(crate) const MINIMUM_ENI_AGE: Duration = Duration::from_secs(60);
 
 /// An ENI that EC2 refuses to attach for this long is deleted, unless EC2 is merely slow.
 pub(crate) const GIVE_UP_ATTACHING: Duration = Duration::from_secs(600);

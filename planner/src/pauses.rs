@@ -125,9 +125,9 @@ impl Pauses {
     /// ENIs are to be made from something else now: what EC2 had against what it was says nothing.
     pub(crate) fn made_otherwise(&mut self) {
         self.all.retain(|pause| {
-            !matches!(pause.scope, PauseScope::MadeIn(_))
-                && !(pause.api == Api::CreateNetworkInterface
-                    && matches!(pause.cause, Refusal::Rejected { .. }))
+            let refused = matches!(pause.cause, Refusal::Rejected { .. });
+            let of_creations = pause.api == Api::CreateNetworkInterface && refused;
+            !of_creations && !matches!(pause.scope, PauseScope::MadeIn(_))
         });
     }
 

@@ -53,10 +53,10 @@ impl Plan {
 ///
 /// A ledger that [`crate::recover()`] has not brought to this boot yet gives no steps.
 pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Plan {
-    let Some(node) = ledger.node.as_ref().filter(|node| node.boot == now.boot) else {
+    if ledger.node.as_ref().is_none_or(|node| node.boot != now.boot) {
         let reports = BTreeMap::from([(desired.pool(), Report::unknown())]);
         return Plan { reports, ..Plan::default() };
-    };
+    }
     let mut agenda = Agenda::new(now);
     for pause in observed.pauses.iter() {
         agenda.at(pause.until);
@@ -112,8 +112,10 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
         steps.extend(given_back);
     }
     steps.extend(leaks::step(desired, ledger, observed, now, &mut agenda));
+    // Who is served by what there is waits for no ENI, and so for no subnet.
+    let short = pool.level.waiting > pool.level.free.saturating_add(pool.level.beside);
     let reads =
-        reads(desired, ledger, observed, node, looks.wanted(), now, &mut agenda).into_iter().map(Step::Read);
+        reads(desired, ledger, observed, looks.wanted(), short, now, &mut agenda).into_iter().map(Step::Read);
     let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();
     let mut steps: Vec<Step> = steps;
     steps.retain(|step| {

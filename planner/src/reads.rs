@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use holdfast_model::cloud::{Api, CloudRead};
 use holdfast_model::ids::EniId;
 use holdfast_model::ledger::Ledger;
-use holdfast_model::node::NodeRecord;
 use holdfast_model::time::Now;
 
 use crate::agenda::Agenda;
@@ -25,11 +24,12 @@ pub(crate) fn reads(
     desired: &Desired<'_>,
     ledger: &Ledger,
     observed: &Observed,
-    node: &NodeRecord,
     looks: &BTreeSet<EniId>,
+    short: bool,
     now: &Now,
     agenda: &mut Agenda,
 ) -> Vec<CloudRead> {
+    let Some(node) = &ledger.node else { return Vec::new() };
     let mut rests = |api| {
         let pause = observed.pause_of(api, None, None, now);
         pause.inspect(|pause| agenda.at(pause.until)).is_some()
@@ -47,8 +47,7 @@ pub(crate) fn reads(
     if !subnets_rest {
         due.extend(observed.reads.subnets_due(ledger, agenda));
         let period = Periods::of(desired.config.ec2_read_interval.value, observed.share).full;
-        let (node, of) = (&node.identity, SubnetsSeen::due);
-        due.extend(of(desired, ledger, observed, node, period, now, agenda));
+        due.extend(SubnetsSeen::due(desired, ledger, observed, period, short, now, agenda));
     }
     due
 }

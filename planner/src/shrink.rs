@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::grow::{Growth, without_prefixes};
-use crate::lifecycle::is_left_alone;
+use crate::lifecycle::{MINIMUM_ENI_AGE, is_left_alone};
 use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::pool::{EniPool, Pool};
@@ -31,8 +31,6 @@ use crate::step::Step;
 #[cfg(test)]
 mod tests;
 
-/// An ENI younger than this is kept: upstream's figure. Pods that come and go in bursts cost no ENI.
-pub(crate) const MINIMUM_ENI_AGE: Duration = Duration::from_secs(60);
 /// After any change in EC2, addresses are kept this long: upstream's gap between decreases.
 const MINIMUM_GAP: Duration = Duration::from_secs(30);
 

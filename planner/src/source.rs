@@ -77,7 +77,7 @@ impl Sources {
         match &desired.config.eni_config.value {
             None => {
                 sources.groups = Some(of_primary());
-                sources.from_node(tagged, node);
+                sources.take_nodes(tagged, node);
             }
             Some(applied) => {
                 sources.custom = true;
@@ -85,7 +85,7 @@ impl Sources {
                     Ok(config) => {
                         let groups = Some(&config.security_groups).filter(|groups| !groups.is_empty());
                         sources.groups = Some(groups.cloned().unwrap_or_else(of_primary));
-                        sources.from_config(tagged, config);
+                        sources.take_configs(tagged, config);
                     }
                     Err(refusal) => sources.refusal = Some(refusal),
                 }
@@ -94,7 +94,7 @@ impl Sources {
         sources
     }
 
-    fn from_node(&mut self, tagged: Tagged, node: &NodeIdentity) {
+    fn take_nodes(&mut self, tagged: Tagged, node: &NodeIdentity) {
         match tagged {
             Tagged::Off | Tagged::NotAllowed => {
                 self.subnets = vec![Candidate::unseen(node.subnet.clone())];
@@ -109,7 +109,7 @@ impl Sources {
         }
     }
 
-    fn from_config(&mut self, tagged: Tagged, config: &EniConfig) {
+    fn take_configs(&mut self, tagged: Tagged, config: &EniConfig) {
         self.refusal = None;
         let named = |usable: &[Candidate]| {
             let seen = usable.iter().find(|other| other.subnet == config.subnet);
@@ -158,13 +158,14 @@ impl Sources {
     pub(crate) fn fit_in(&self, subnet: &SubnetId) -> Fit {
         let wanted = self.subnets.iter().any(|candidate| &candidate.subnet == subnet);
         let own = self.own.as_ref() == Some(subnet);
-        match (wanted, self.custom) {
-            (true, _) => Fit::Wanted,
-            // Whatever is wanted, the node's own subnet is not.
-            (false, true) if self.settled || own => Fit::Closed,
-            (false, false) if self.excluded.contains(subnet) => Fit::Closed,
-            (false, false) if self.settled && !own => Fit::Leftover,
-            (false, _) => Fit::Wanted,
+        // Whatever custom networking wants, the node's own subnet it does not.
+        let closed = if self.custom { self.settled || own } else { self.excluded.contains(subnet) };
+        if !wanted && closed {
+            Fit::Closed
+        } else if !wanted && !self.custom && self.settled && !own {
+            Fit::Leftover
+        } else {
+            Fit::Wanted
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What a plan is made of.
 
+use std::collections::BTreeMap;
+
 use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::host::EniWiring;
 use holdfast_model::ids::{EniId, IntentId};
 use holdfast_model::leak::LeakCall;
 use holdfast_model::ledger::{Change, Ledger};
-
-use crate::tagging::Tags;
 
 /// One step. The steps of a plan are independent of each other: they may be carried out in parallel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Step {
         /// To which.
         eni: EniId,
         /// Those that it lacks.
-        tags: Tags,
+        tags: BTreeMap<String, String>,
     },
     /// Ask this of EC2, and tell [`crate::Observed::leaks_listed`], [`crate::Observed::leaks_lived`],
     /// [`crate::Observed::leak_gone`] or [`crate::Observed::leak_failed`].

@@ -21,7 +21,7 @@ use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
-use crate::grow::without_prefixes;
+
 use crate::hint::adopt_subnets;
 use crate::observed::Observed;
 use crate::outcome::PauseScope;
@@ -92,17 +92,17 @@ impl SubnetsSeen {
         CloudRead::ZoneSubnets { vpc: node.vpc.clone(), zone: node.zone.clone() }
     }
 
-    /// The read of them, when it is due.
+    /// The read of them, when it is due; `short`: pods wait for more than there is.
     pub(crate) fn due(
         desired: &Desired<'_>,
         ledger: &Ledger,
         observed: &Observed,
-        node: &NodeIdentity,
         period: Duration,
+        short: bool,
         now: &Now,
         agenda: &mut Agenda,
     ) -> Option<CloudRead> {
-        let read = Self::read(node);
+        let read = Self::read(&ledger.node.as_ref()?.identity);
         if !is_on(desired) || observed.reads.reads_now(&read) {
             return None;
         }
@@ -115,7 +115,7 @@ impl SubnetsSeen {
         }
         let Some(shown) = &seen.shown else {
             // Nobody waits for an ENI: it comes in turn, as the other first reads of a process that goes on do.
-            let turn = observed.reads.turn().filter(|_| observed.waiting.values().all(|adds| *adds == 0));
+            let turn = observed.reads.turn().filter(|_| !short);
             return turn.is_none_or(|turn| agenda.reached(turn)).then_some(read);
         };
         let mut from = shown.began.after(period);
@@ -334,7 +334,7 @@ fn rests(observed: &Observed, subnet: &SubnetId, now: &Now) -> bool {
 /// Whether a subnet was found without what is wanted lately.
 fn lacks(observed: &Observed, subnet: &SubnetId, unit: Unit, now: &Now) -> bool {
     match unit {
-        Unit::Prefix => without_prefixes(observed, subnet, now).is_some(),
+        Unit::Prefix => observed.pauses.of_prefixes(subnet, now).is_some(),
         Unit::Address | Unit::Ipv6Prefix => observed.pauses.low_subnet(subnet, now).is_some(),
     }
 }

@@ -1,7 +1,8 @@
 //! Tags that ENIs of ours lack: above all the primary, which the instance came with.
 //!
 //! A policy that allows calls only on what bears the cluster's tag allows nothing on the primary before it bears one. So where the
-//! cluster has a name, what lacks it is tagged before anything else is asked of it. Tags are no memory of the ledger's: a read shows
+//! cluster has a name, what lacks it is tagged first; no call waits for that, and one that is refused before the tag is there is made
+//! again. Tags are no memory of the ledger's: a read shows
 //! them, adding them twice changes nothing, and no object is made, so that nothing has to be durable before the call.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,18 +76,6 @@ pub(crate) fn of_cluster(desired: &Desired<'_>) -> Tags {
     let Some(cluster) = &desired.config.cluster.value else { return Tags::new() };
     let tags = [(TAG_CLUSTER, cluster.as_str()), (TAG_OWNER, OWNER)];
     tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
-}
-
-/// Whether an ENI is about to be tagged, and is asked nothing else before. What EC2 does not allow is not waited for.
-pub(crate) fn is_due(
-    desired: &Desired<'_>,
-    node: &NodeIdentity,
-    observed: &Observed,
-    eni: &EniRecord,
-    now: &Now,
-) -> bool {
-    let refused = observed.pause_of(Api::CreateTags, Some(&eni.id), None, now);
-    lacking(desired, node, observed, eni).is_some() && refused.is_none_or(|pause| pause.cause.is_outage())
 }
 
 /// The calls that add what lacks, the primary's first.

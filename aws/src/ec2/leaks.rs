@@ -50,7 +50,7 @@ async fn there_are(
     let (mut there, mut next) = (BTreeSet::new(), None);
     for _ in 0..MAX_PAGES {
         let page = call.clone().set_next_token(next.take()).send().await.map_err(fault::of_sdk)?;
-        for shown in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
+        for shown in page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances) {
             let ended = shown
                 .state()
                 .and_then(|state| state.name())

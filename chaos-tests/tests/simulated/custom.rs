@@ -160,7 +160,9 @@ fn under_thirty_pods(node: &Node, to: &Config, all_in: &str, none_in: &[&str]) {
 #[test]
 fn custom_networking_is_switched_on_under_thirty_pods() {
     for mode in [AddressMode::Secondary, AddressMode::Prefix] {
-        let config = Config { mode: Setting::default_of(mode), ..few() };
+        // With discovery pods would stay in the subnet that is tagged for them.
+        let off = Setting::default_of(false);
+        let config = Config { mode: Setting::default_of(mode), subnet_discovery: off, ..few() };
         let node = node("m5.4xlarge", config.clone(), 41);
         let to = applied(&node, config, PODS);
         under_thirty_pods(&node, &to, PODS, &[OTHERS, TAGGED]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use holdfast_engine::Dump;
 use holdfast_model::config::Setting;
+use holdfast_model::eni::EniRecord;
 use holdfast_ports::Clock;
 use tokio::time::Instant;
 
@@ -133,7 +134,13 @@ fn live(menu: Menu, seed: u64) -> Told {
         if told.wrong.is_empty() {
             tokio::time::sleep(Duration::from_secs(300)).await;
             let ledger = life.quiet().await;
-            told.wrong.extend(node.faults(&ledger));
+            // Groups that others have set are left, on what they attached, too.
+            let of_others = |eni: &&EniRecord| eni.source.security_groups.is_none();
+            let left = |fault: &String| {
+                let mut enis = ledger.enis.values().filter(of_others);
+                enis.any(|eni| fault.contains(&format!("{} has the groups", eni.id)))
+            };
+            told.wrong.extend(node.faults(&ledger).into_iter().filter(|fault| !left(fault)));
             told.wrong.extend(deeds::differences(&node, &life.engine.dump().await.unwrap(), &[]));
         }
     })

@@ -32,9 +32,14 @@ async fn add_all(life: &Life, numbers: std::ops::Range<usize>) -> BTreeSet<IpAdd
     adds.join_all().await.into_iter().map(|lease| lease.unwrap().faces[0].address).collect()
 }
 
-/// Calls of the node's that change something.
+/// Calls of the node's that change something, but for the tags of the primary, which come first in a cluster with a name.
 fn writes(node: &Node) -> usize {
-    let reads = [Action::DescribeNetworkInterfaces, Action::DescribeSubnets, Action::DescribeInstanceTypes];
+    let reads = [
+        Action::CreateTags,
+        Action::DescribeNetworkInterfaces,
+        Action::DescribeSubnets,
+        Action::DescribeInstanceTypes,
+    ];
     node.shared.now(|vpc: &mut SimVpc| {
         let own = Caller::instance(&node.instance);
         vpc.log().by(&own).filter(|call| !reads.contains(&call.action)).count()

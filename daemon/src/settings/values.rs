@@ -27,13 +27,12 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 /// Whoever writes something here wants a brake, and is in a hurry: what cannot be read pulls the one that costs no pod anything.
 pub(super) fn brake(text: &str) -> (Brake, Vec<String>) {
     let known = [Brake::None, Brake::Release, Brake::All];
-    match known.into_iter().find(|brake| brake.to_string().eq_ignore_ascii_case(text.trim())) {
-        Some(brake) => (brake, Vec::new()),
-        None => {
-            let wanted = "want none, release or all; until it is one of them nothing is given back to EC2";
-            (Brake::Release, vec![wanted.to_owned()])
-        }
+    let found = known.into_iter().find(|brake| brake.to_string().eq_ignore_ascii_case(text.trim()));
+    if let Some(brake) = found {
+        return (brake, Vec::new());
     }
+    let wanted = "want none, release or all; until it is one of them nothing is given back to EC2";
+    (Brake::Release, vec![wanted.to_owned()])
 }
 
 pub(super) fn mtu(text: &str) -> Result<u32, String> {

@@ -125,11 +125,13 @@ fn it_is_read_again_when_there_is_a_reason() {
     let two = [view("subnet-1", 50, &[]), view("subnet-2", 9, &[])];
     let mut observed = seen(&two);
     let mut ledger = Ledger::default();
+    let boot = now_at(1).boot;
+    ledger.apply(&Change::PutNode(holdfast_model::node::NodeRecord { identity: node.clone(), boot }));
     let due = |observed: &Observed, ledger: &Ledger, seconds: u64| {
         let now = now_at(seconds);
         let period = Duration::from_secs(6 * 3600);
         let agenda = &mut Agenda::new(&now);
-        SubnetsSeen::due(&desired, ledger, observed, &node, period, &now, agenda).is_some()
+        SubnetsSeen::due(&desired, ledger, observed, period, false, &now, agenda).is_some()
     };
     assert!(!due(&observed, &ledger, 21_600) && due(&observed, &ledger, 21_601), "with the periodic reads");
     let full = crate::Setback::of(

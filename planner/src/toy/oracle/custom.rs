@@ -18,6 +18,7 @@ pub(super) fn groups(names: &[&str]) -> BTreeSet<SecurityGroupId> {
     names.iter().map(|name| SecurityGroupId::new(*name)).collect()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the setting has it")]
 pub(super) fn applied(subnet: &str, of: &[&str]) -> Option<AppliedEniConfig> {
     Some(AppliedEniConfig::Is(EniConfig {
         name: "zone-a".to_owned(),
