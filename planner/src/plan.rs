@@ -113,7 +113,8 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     }
     steps.extend(leaks::step(desired, ledger, observed, now, &mut agenda));
     // Who is served by what there is waits for no ENI, and so for no subnet.
-    let short = pool.level.waiting > pool.level.free.saturating_add(pool.level.beside);
+    let short =
+        pools.iter().any(|Pool { level, .. }| level.waiting > level.free.saturating_add(level.beside));
     let reads =
         reads(desired, ledger, observed, looks.wanted(), short, now, &mut agenda).into_iter().map(Step::Read);
     let steps = limits::ask(ledger, observed, now).into_iter().chain(reads).chain(steps).collect();
