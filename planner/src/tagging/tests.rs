@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use holdfast_model::cloud::TAG_NO_MANAGE;
 use holdfast_model::config::Setting;
+use holdfast_model::ids::EniId;
 
 use super::*;
 use crate::toy::{Fate, Toy, by_address};
