@@ -553,7 +553,7 @@ impl Observed {
     /// Tags are being added to an ENI.
     pub fn tagging_began(&mut self, eni: &EniId, now: &Now) {
         self.budget.take(Api::CreateTags, now.boottime);
-        self.tagging.began(eni);
+        self.tagging.began(eni, now);
     }
 
     /// EC2 has added them.

@@ -21,14 +21,17 @@ pub type Tags = BTreeMap<String, String>;
 pub struct Tagging {
     pub(crate) shown: BTreeMap<EniId, Tags>,
     pub(crate) under_way: BTreeSet<EniId>,
+    /// When this process began to add what one lacks, for the first time.
+    first: BTreeMap<EniId, BootTime>,
     /// When tags were added: a read that began soon after may not show them yet.
     added: BTreeMap<EniId, BootTime>,
 }
 
 impl Tagging {
     /// An ENI's tags are being added.
-    pub(crate) fn began(&mut self, eni: &EniId) {
+    pub(crate) fn began(&mut self, eni: &EniId, now: &Now) {
         self.under_way.insert(eni.clone());
+        self.first.entry(eni.clone()).or_insert(now.boottime);
     }
 
     /// They were added, or not.
@@ -41,6 +44,11 @@ impl Tagging {
         }
     }
 
+    /// When this process began to add what one lacks, if it has.
+    pub(crate) fn first(&self, eni: &EniId) -> Option<BootTime> {
+        self.first.get(eni).copied()
+    }
+
     /// A read has shown ENIs.
     pub(crate) fn note(&mut self, ledger: &Ledger, reading: Reading<'_>) {
         if !matches!(reading.read, CloudRead::InstanceEnis { .. } | CloudRead::Enis { .. }) {
@@ -49,6 +57,7 @@ impl Tagging {
         let kept = |id: &EniId| ledger.enis.contains_key(id);
         self.shown.retain(|id, _| kept(id));
         self.added.retain(|id, _| kept(id));
+        self.first.retain(|id, _| kept(id));
         for view in reading.views.iter().filter(|view| kept(&view.id)) {
             let late = self.added.get(&view.id).is_some_and(|at| reading.began < at.after(DESCRIBES_LAG));
             if !late {

@@ -1,11 +1,9 @@
-use std::time::Duration;
-
 use holdfast_model::cloud::TAG_NO_MANAGE;
 use holdfast_model::config::Setting;
-use holdfast_model::ids::EniId;
 
 use super::*;
 use crate::toy::{Fate, Toy, by_address};
+use crate::{Fault, plan};
 
 const CLUSTER: (&str, &str) = (TAG_CLUSTER, "prod");
 
@@ -39,6 +37,51 @@ fn the_primary_is_tagged_before_anything_is_asked_for_it() {
     assert!(toy.cloud.enis.len() > 1);
     assert_eq!(toy.cloud.count(Api::CreateTags), 1);
     toy.assert_in_agreement();
+}
+
+/// Read, and with its tag begun.
+fn being_tagged() -> Toy {
+    let mut toy = in_a_cluster();
+    toy.add_pods(5);
+    assert!(toy.round(), "it is read");
+    let (tags, asked) = planned(&toy);
+    assert_eq!((tags, asked), (1, 0), "the tag, and nothing beside it");
+    toy.observed.tagging_began(&EniId::new("eni-primary"), &toy.now);
+    toy
+}
+
+/// How many calls are to tag, and how many to change what there is.
+fn planned(toy: &Toy) -> (usize, usize) {
+    let made = toy.with_desired(|desired| plan(desired, &toy.ledger, &toy.observed, &toy.now));
+    let tags = made.steps.iter().filter(|step| matches!(step, Step::Tag { .. })).count();
+    let asked = made.steps.iter().filter(|step| step.change(&toy.ledger).is_some()).count();
+    (tags, asked)
+}
+
+#[test]
+fn nothing_is_asked_beside_the_tag_and_none_waits_for_a_call_that_hangs() {
+    let mut toy = being_tagged();
+    assert_eq!(planned(&toy), (0, 0));
+    toy.sleep(Duration::from_millis(1900));
+    assert_eq!(planned(&toy), (0, 0));
+    let made = toy.with_desired(|desired| plan(desired, &toy.ledger, &toy.observed, &toy.now));
+    assert_eq!(made.next_look.map(|at| at.since(toy.now.boottime)), Some(Duration::from_millis(100)));
+    toy.sleep(Duration::from_millis(100));
+    assert_eq!(planned(&toy), (0, 1));
+}
+
+#[test]
+fn a_throttled_tag_is_waited_for_and_a_refused_one_is_not() {
+    let primary = EniId::new("eni-primary");
+    for (fault, awaited) in [(Fault::Throttled { retry_after: None }, true), (Fault::Denied, false)] {
+        let mut toy = being_tagged();
+        toy.sleep(Duration::from_millis(150));
+        toy.observed.untagged(&primary, Some(fault), "no", &toy.now, 7);
+        assert_eq!(planned(&toy), (0, usize::from(!awaited)));
+        let keys = [TAG_CLUSTER, TAG_OWNER, TAG_INSTANCE];
+        toy.observed.tagged(&primary, &keys.map(|key| (key.to_owned(), String::new())).into(), &toy.now);
+        assert_eq!(planned(&toy), (0, 1));
+    }
 }
 
 /// A policy with a condition on the tag: nothing may be asked of what lacks it.
