@@ -41,6 +41,8 @@ const TAKEN_FOR: Duration = Duration::from_secs(3600);
 const SET_UP_REST: Duration = Duration::from_millis(200);
 /// Somebody's detachment of an ENI is soon carried out.
 const DETACHMENT_TAKES: Duration = Duration::from_secs(5);
+/// By then most views show what was changed.
+const VIEWS_ARE_LATE: Duration = Duration::from_secs(5);
 /// Links were seen to appear up to ten seconds after the attachment. From here on other ENIs make up for it.
 pub(crate) const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 /// That many tries at the fast pace, then slower.
@@ -451,10 +453,11 @@ impl Observed {
                     let settled = record.changed.after(ABSENCE_BELIEVED_AFTER);
                     let of_a_pod =
                         ledger.is_somebodys(block).then(|| block.shown.after(VIEWS_ARE_OLD_AT_MOST));
-                    self.reads.want_from(
-                        Reason::NotShown(block.net),
-                        of_a_pod.map_or(settled, |from| from.max(settled)),
-                    );
+                    let proves_absence = of_a_pod.map_or(settled, |from| from.max(settled));
+                    // A view so soon after a change is late more often than it is right, and pods wait.
+                    let soon = record.changed.after(VIEWS_ARE_LATE);
+                    let from = if reading.began < soon { soon } else { proves_absence };
+                    self.reads.want_from(Reason::NotShown(block.net), from);
                 }
             }
         }
