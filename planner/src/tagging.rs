@@ -92,7 +92,10 @@ fn lacking(desired: &Desired<'_>, node: &NodeIdentity, observed: &Observed, eni:
     if wanted.is_empty() {
         return None;
     }
-    wanted.insert(TAG_INSTANCE.to_owned(), node.instance.to_string());
+    // By this one an ENI that hangs unattached is known as left behind, and deleted: what others have made never bears it.
+    if eni.created_by.is_some() {
+        wanted.insert(TAG_INSTANCE.to_owned(), node.instance.to_string());
+    }
     wanted.retain(|key, _| !shown.contains_key(key));
     (!wanted.is_empty()).then_some(wanted)
 }
