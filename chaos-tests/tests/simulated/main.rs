@@ -14,6 +14,7 @@ mod crash;
 mod custom;
 mod disk;
 mod doubt;
+mod exhausted;
 mod fleet;
 mod foreign;
 mod found;
