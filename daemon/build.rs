@@ -10,6 +10,10 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let here = variable("HOST") == variable("TARGET") && variable("TARGET") == "x86_64-unknown-linux-gnu";
+    // Its own optimisation has cargo keep its symbols, whatever the profile says.
+    if variable("PROFILE") == "release" && variable("CARGO_CFG_TARGET_OS") == "linux" {
+        println!("cargo:rustc-link-arg-bins=-Wl,--strip-all");
+    }
     if here {
         // Generic code comes out alike for many types; once is enough. Rust's own linker for this target, LLD, takes the option.
         println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");

@@ -26,11 +26,11 @@ use ipnet::IpNet;
 
 use crate::desired::Desired;
 use crate::draft::Draft;
-use crate::observed::{DESCRIBES_LAG, Observed};
+use crate::observed::Observed;
 use crate::orphan::intent_tag;
 use crate::proof::Left;
 use crate::quarantine::rest;
-use crate::reading::{Reading, VIEWS_ARE_OLD_AT_MOST};
+use crate::reading::{DESCRIBES_LAG, Reading, VIEWS_ARE_OLD_AT_MOST};
 
 #[cfg(test)]
 mod tests;

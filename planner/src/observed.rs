@@ -24,14 +24,12 @@ use crate::fits::Fits;
 use crate::here::Here;
 use crate::hint::HintDiff;
 use crate::host::wants_set_up;
-use crate::leaks::Leaks;
 use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
-use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, VIEWS_ARE_OLD_AT_MOST};
+use crate::reading::{ABSENCE_BELIEVED_AFTER, DESCRIBES_LAG, Reading, VIEWS_ARE_OLD_AT_MOST};
+use crate::seen::{Leaks, SubnetsSeen, Tagging, Tags};
 use crate::share::Share;
-use crate::subnets::SubnetsSeen;
-use crate::tagging::{Tagging, Tags};
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
 
@@ -44,8 +42,8 @@ const TAKEN_FOR: Duration = Duration::from_secs(3600);
 const SET_UP_REST: Duration = Duration::from_millis(200);
 /// Somebody's detachment of an ENI is soon carried out.
 const DETACHMENT_TAKES: Duration = Duration::from_secs(5);
-/// What was created is shown by a read that begins this much later.
-pub(crate) const DESCRIBES_LAG: Duration = Duration::from_secs(60);
+/// By then most views show what was changed.
+const VIEWS_ARE_LATE: Duration = Duration::from_secs(5);
 /// Links were seen to appear up to ten seconds after the attachment. From here on other ENIs make up for it.
 pub(crate) const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 /// That many tries at the fast pace, then slower.
@@ -370,6 +368,11 @@ impl Observed {
         self.reads.answered(read, began, ledger, &unanswered);
     }
 
+    /// Whether a subnet was found without addresses, or prefixes, since they were last read, as of then.
+    pub(crate) fn found_full(&self, at: BootTime) -> bool {
+        self.subnets.shown.as_ref().is_some_and(|shown| self.pauses.found_full(shown.began, at))
+    }
+
     /// ENIs are to be made from something else now.
     pub fn made_otherwise(&mut self) {
         self.pauses.made_otherwise();
@@ -461,10 +464,11 @@ impl Observed {
                     let settled = record.changed.after(ABSENCE_BELIEVED_AFTER);
                     let of_a_pod =
                         ledger.is_somebodys(block).then(|| block.shown.after(VIEWS_ARE_OLD_AT_MOST));
-                    self.reads.want_from(
-                        Reason::NotShown(block.net),
-                        of_a_pod.map_or(settled, |from| from.max(settled)),
-                    );
+                    let proves_absence = of_a_pod.map_or(settled, |from| from.max(settled));
+                    // A view so soon after a change is late more often than it is right, and pods wait.
+                    let soon = record.changed.after(VIEWS_ARE_LATE);
+                    let from = if reading.began < soon { soon } else { proves_absence };
+                    self.reads.want_from(Reason::NotShown(block.net), from);
                 }
             }
         }
@@ -563,7 +567,7 @@ impl Observed {
     /// Tags are being added to an ENI.
     pub fn tagging_began(&mut self, eni: &EniId, now: &Now) {
         self.budget.take(Api::CreateTags, now.boottime);
-        self.tagging.began(eni);
+        self.tagging.began(eni, now);
     }
 
     /// EC2 has added them.

@@ -44,6 +44,12 @@ impl Pauses {
         self.all.iter()
     }
 
+    /// Whether a subnet was found without addresses, or prefixes, from one instant to the other.
+    pub(crate) fn found_full(&self, from: BootTime, to: BootTime) -> bool {
+        let full = |scope: &PauseScope| matches!(scope, PauseScope::Subnet(_) | PauseScope::Prefixes(_));
+        self.all.iter().any(|pause| full(&pause.scope) && pause.since >= from && pause.since <= to)
+    }
+
     /// The pause that holds back this call at this instant.
     pub(crate) fn find(
         &self,

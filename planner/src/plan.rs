@@ -122,6 +122,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     steps.retain(|step| {
         brake::lets(desired.brake(), ledger, step) && metadata_only::lets(desired, ledger, step)
     });
+    let steps = tagging::tags_first(steps, desired, ledger, observed, now, &mut agenda);
     let steps = affordable(steps, ledger, observed, now, &mut agenda);
     Plan { steps, reports, next_look: agenda.next() }
 }

@@ -9,6 +9,9 @@ use holdfast_model::time::BootTime;
 /// Describes lag behind changes: absence is believed only by a read that began this long after our last change.
 pub const ABSENCE_BELIEVED_AFTER: Duration = Duration::from_secs(30);
 
+/// What was created is shown by a read that begins this much later.
+pub(crate) const DESCRIBES_LAG: Duration = Duration::from_secs(60);
+
 /// A view that is no older than this shows what there was before: an address that was given, or shown, less long ago may lack in
 /// one that is merely late. Views were seen to be a minute old.
 pub const VIEWS_ARE_OLD_AT_MOST: Duration = Duration::from_secs(90);

@@ -14,7 +14,7 @@ use crate::agenda::Agenda;
 use crate::desired::Desired;
 use crate::metadata_only;
 use crate::observed::Observed;
-use crate::subnets::SubnetsSeen;
+use crate::subnets;
 use crate::wanted::Periods;
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ pub(crate) fn reads(
     if !subnets_rest {
         due.extend(observed.reads.subnets_due(ledger, agenda));
         let period = Periods::of(desired.config.ec2_read_interval.value, observed.share).full;
-        due.extend(SubnetsSeen::due(desired, ledger, observed, period, short, now, agenda));
+        due.extend(subnets::read_due(desired, ledger, observed, period, short, now, agenda));
     }
     due
 }

@@ -15,12 +15,14 @@ use holdfast_model::cloud::{Api, CloudChange, EniView};
 use holdfast_model::eni::{EniPhase, EniRecord, EniSource, Management};
 use holdfast_model::eni_config::{AppliedEniConfig, EniConfig};
 use holdfast_model::ids::{SecurityGroupId, SubnetId};
-use holdfast_model::ledger::Ledger;
+use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::refusal::Refusal;
+use holdfast_model::subnet::{SubnetRecord, SubnetView};
 use holdfast_model::time::Now;
 
 use crate::desired::Desired;
+use crate::hint::adopt_subnets;
 use crate::looks::Looks;
 use crate::observed::Observed;
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading};
@@ -57,6 +59,22 @@ pub(crate) struct Sources {
     /// The node's own, where that is known.
     own: Option<SubnetId>,
     custom: bool,
+}
+
+/// What a read of the zone's subnets tells of the ranges of those in which ENIs may be made: an ENI that is made there needs no
+/// further read before it is set up. Call it after [`Observed::subnets_shown`].
+pub fn adopt_zone(
+    desired: &Desired<'_>,
+    ledger: &Ledger,
+    observed: &Observed,
+    shown: &[SubnetView],
+    now: &Now,
+) -> Vec<Change> {
+    let sources = Sources::of(desired, ledger, observed, now);
+    let candidates = sources.subnets().unwrap_or_default();
+    let wanted = |view: &&SubnetView| candidates.iter().any(|candidate| candidate.subnet == view.id);
+    let record = |view: &SubnetView| SubnetRecord { id: view.id.clone(), ipv4: view.ipv4, ipv6: None };
+    adopt_subnets(ledger, &shown.iter().filter(wanted).map(record).collect::<Vec<_>>())
 }
 
 impl Sources {

@@ -39,6 +39,15 @@ pub enum Step {
 }
 
 impl Step {
+    /// The change of EC2 that it asks for, if it does.
+    pub(crate) fn change<'a>(&'a self, ledger: &'a Ledger) -> Option<&'a CloudChange> {
+        match self {
+            Self::Open(change) => Some(change),
+            Self::Repeat(id) => ledger.intents.get(id).map(|intent| &intent.change),
+            _ => None,
+        }
+    }
+
     /// The call of EC2 that it is, if it is one.
     pub(crate) fn api(&self, ledger: &Ledger) -> Option<Api> {
         match self {

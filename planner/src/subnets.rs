@@ -12,20 +12,16 @@ use std::time::Duration;
 use holdfast_model::block::Unit;
 use holdfast_model::cloud::{Api, CloudChange, CloudRead};
 use holdfast_model::ids::SubnetId;
-use holdfast_model::ledger::{Change, Ledger};
+use holdfast_model::ledger::Ledger;
 use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::Family;
 use holdfast_model::refusal::Refusal;
-use holdfast_model::subnet::{SubnetRecord, SubnetView};
-use holdfast_model::time::{BootTime, Now};
+use holdfast_model::subnet::SubnetView;
+use holdfast_model::time::Now;
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
-
-use crate::hint::adopt_subnets;
 use crate::observed::Observed;
-use crate::outcome::PauseScope;
-use crate::source::Sources;
 
 #[cfg(test)]
 mod tests;
@@ -53,110 +49,49 @@ const REFUSED_READ_EVERY: Duration = Duration::from_secs(300);
 /// Up to this.
 const REFUSED_READ_LONGEST: Duration = Duration::from_secs(2 * 3600);
 
-/// What EC2 has shown of the zone's subnets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubnetsSeen {
-    shown: Option<Shown>,
-    /// Reads in a row that came because subnets were full.
-    in_vain: u32,
-    /// How often in a row EC2 has refused it, and when the last one began.
-    refused: Option<(u32, BootTime)>,
+/// The read of them.
+fn read_of(node: &NodeIdentity) -> CloudRead {
+    CloudRead::ZoneSubnets { vpc: node.vpc.clone(), zone: node.zone.clone() }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Shown {
-    began: BootTime,
-    subnets: BTreeMap<SubnetId, SubnetView>,
-}
-
-impl SubnetsSeen {
-    /// A read that began then was answered.
-    pub(crate) fn take(&mut self, views: &[SubnetView], began: BootTime, full: bool) {
-        if self.shown.as_ref().is_some_and(|shown| shown.began > began) {
-            return;
-        }
-        self.in_vain = if full { self.in_vain.saturating_add(1) } else { 0 };
-        let subnets = views.iter().map(|view| (view.id.clone(), view.clone())).collect();
-        self.refused = None;
-        self.shown = Some(Shown { began, subnets });
-    }
-
-    /// EC2 has refused a read that began then, and will until somebody has done something about it.
-    pub(crate) fn refused(&mut self, began: BootTime) {
-        let before = self.refused.map_or(0, |(times, _)| times);
-        self.refused = Some((before.saturating_add(1), began));
-    }
-
-    /// The read of them.
-    fn read(node: &NodeIdentity) -> CloudRead {
-        CloudRead::ZoneSubnets { vpc: node.vpc.clone(), zone: node.zone.clone() }
-    }
-
-    /// The read of them, when it is due; `short`: pods wait for more than there is.
-    pub(crate) fn due(
-        desired: &Desired<'_>,
-        ledger: &Ledger,
-        observed: &Observed,
-        period: Duration,
-        short: bool,
-        now: &Now,
-        agenda: &mut Agenda,
-    ) -> Option<CloudRead> {
-        let read = Self::read(&ledger.node.as_ref()?.identity);
-        if !is_on(desired) || observed.reads.reads_now(&read) {
-            return None;
-        }
-        let seen = &observed.subnets;
-        if let Some((times, last)) = seen.refused {
-            let distance = REFUSED_READ_EVERY * 2_u32.pow(times.saturating_sub(1).min(8));
-            if !agenda.reached(last.after(distance.min(REFUSED_READ_LONGEST))) {
-                return None;
-            }
-        }
-        let Some(shown) = &seen.shown else {
-            // Nobody waits for an ENI: it comes in turn, as the other first reads of a process that goes on do.
-            let turn = observed.reads.turn().filter(|_| !short);
-            return turn.is_none_or(|turn| agenda.reached(turn)).then_some(read);
-        };
-        let mut from = shown.began.after(period);
-        // With one subnet there is nothing to choose, whatever it has.
-        let choice = shown.subnets.len() > 1;
-        if choice
-            && ledger.intents.values().any(|intent| matches!(intent.change, CloudChange::CreateEni { .. }))
-        {
-            from = from.min(shown.began.after(OLD_AFTER));
-        }
-        if observed.found_full(now.boottime) {
-            let distance = (FULL_READ_EVERY * 2_u32.pow(seen.in_vain.min(8))).min(FULL_READ_LONGEST);
-            from = from.min(shown.began.after(distance));
-        }
-        agenda.reached(from).then_some(read)
-    }
-}
-
-/// What a read of the zone's subnets tells of the ranges of those in which ENIs may be made: an ENI that is made there needs no
-/// further read before it is set up. Call it after [`Observed::subnets_shown`].
-pub fn adopt_zone(
+/// The read of them, when it is due; `short`: pods wait for more than there is.
+pub(crate) fn read_due(
     desired: &Desired<'_>,
     ledger: &Ledger,
     observed: &Observed,
-    shown: &[SubnetView],
+    period: Duration,
+    short: bool,
     now: &Now,
-) -> Vec<Change> {
-    let sources = Sources::of(desired, ledger, observed, now);
-    let candidates = sources.subnets().unwrap_or_default();
-    let wanted = |view: &&SubnetView| candidates.iter().any(|candidate| candidate.subnet == view.id);
-    let record = |view: &SubnetView| SubnetRecord { id: view.id.clone(), ipv4: view.ipv4, ipv6: None };
-    adopt_subnets(ledger, &shown.iter().filter(wanted).map(record).collect::<Vec<_>>())
-}
-
-impl Observed {
-    /// Whether a subnet was found without addresses, or prefixes, since they were last read, as of then.
-    pub(crate) fn found_full(&self, at: BootTime) -> bool {
-        let Some(shown) = &self.subnets.shown else { return false };
-        let full = |scope: &PauseScope| matches!(scope, PauseScope::Subnet(_) | PauseScope::Prefixes(_));
-        self.pauses.iter().any(|pause| full(&pause.scope) && pause.since >= shown.began && pause.since <= at)
+    agenda: &mut Agenda,
+) -> Option<CloudRead> {
+    let read = read_of(&ledger.node.as_ref()?.identity);
+    if !is_on(desired) || observed.reads.reads_now(&read) {
+        return None;
     }
+    let seen = &observed.subnets;
+    if let Some((times, last)) = seen.refused {
+        let distance = REFUSED_READ_EVERY * 2_u32.pow(times.saturating_sub(1).min(8));
+        if !agenda.reached(last.after(distance.min(REFUSED_READ_LONGEST))) {
+            return None;
+        }
+    }
+    let Some(shown) = &seen.shown else {
+        // Nobody waits for an ENI: it comes in turn, as the other first reads of a process that goes on do.
+        let turn = observed.reads.turn().filter(|_| !short);
+        return turn.is_none_or(|turn| agenda.reached(turn)).then_some(read);
+    };
+    let mut from = shown.began.after(period);
+    // With one subnet there is nothing to choose, whatever it has.
+    let choice = shown.subnets.len() > 1;
+    if choice && ledger.intents.values().any(|intent| matches!(intent.change, CloudChange::CreateEni { .. }))
+    {
+        from = from.min(shown.began.after(OLD_AFTER));
+    }
+    if observed.found_full(now.boottime) {
+        let distance = (FULL_READ_EVERY * 2_u32.pow(seen.in_vain.min(8))).min(FULL_READ_LONGEST);
+        from = from.min(shown.began.after(distance));
+    }
+    agenda.reached(from).then_some(read)
 }
 
 /// A subnet in which ENIs may be made.

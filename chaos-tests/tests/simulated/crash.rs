@@ -306,7 +306,6 @@ async fn retry_and_check(node: &Node, life: Life, death: Death, plot: Plot) -> V
             return broken;
         }
     }
-    let mut one_more = false;
     for (container, pod) in node.pods() {
         if pod.deleting {
             life.del(&container).await;
@@ -323,22 +322,12 @@ async fn retry_and_check(node: &Node, life: Life, death: Death, plot: Plot) -> V
             } else {
                 life.add_again(&again).await
             };
-            if matches!(plot, Plot::ToIpv6 | Plot::FromIpv6) && retried.is_err() {
-                // What became of a call for the other family takes longer to tell than an ADD waits, and the ENI is asked for
-                // nothing else meanwhile: kubelet asks again.
-                one_more = true;
-                if let Err(error) = life.add_again(&again).await {
-                    return vec![format!("the runtime's second retry of {container} failed: {error}")];
-                }
-            } else if let Err(error) = retried {
+            if let Err(error) = retried {
                 return vec![format!("the runtime's retry of {container} failed: {error}")];
             }
         }
     }
-    let mut after = life.add("after", "after").await;
-    if matches!(plot, Plot::ToIpv6 | Plot::FromIpv6) && after.is_err() && !one_more {
-        after = life.add_again("after").await;
-    }
+    let after = life.add("after", "after").await;
     if let Err(error) = after {
         return vec![format!("an ADD after the restart failed: {error}")];
     }

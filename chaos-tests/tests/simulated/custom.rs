@@ -19,7 +19,7 @@ use crate::node::{Life, Node};
 use crate::steps::Steps;
 
 /// The node's own subnet.
-const OWN: &str = "10.0.0.0/20";
+pub(crate) const OWN: &str = "10.0.0.0/20";
 /// Subnets for pods, by ENIConfigs.
 pub(crate) const PODS: &str = "10.0.64.0/20";
 pub(crate) const OTHERS: &str = "10.0.80.0/20";
@@ -35,7 +35,7 @@ pub(crate) fn node(instance_type: &str, config: Config, seed: u64) -> Node {
     in_box(1, instance_type, config, seed, &others).remove(0)
 }
 
-fn subnet_id(vpc: &SimVpc, block: &str) -> holdfast_sim::vpc::SubnetId {
+pub(crate) fn subnet_id(vpc: &SimVpc, block: &str) -> holdfast_sim::vpc::SubnetId {
     let block: Ipv4Net = block.parse().unwrap();
     let found = vpc.authoritative().subnets().into_iter().find(|subnet| subnet.cidr_block == Some(block));
     found.unwrap().subnet_id
@@ -50,7 +50,7 @@ pub(crate) fn fill(node: &Node, block: &str, leave: u32) {
     node.shared.now(|vpc| vpc.occupy_all_but(&subnet_id(vpc, block), leave)).unwrap();
 }
 
-fn vacate(node: &Node, block: &str) {
+pub(crate) fn vacate(node: &Node, block: &str) {
     node.shared.now(|vpc| vpc.vacate(&subnet_id(vpc, block))).unwrap();
 }
 

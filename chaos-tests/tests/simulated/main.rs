@@ -15,6 +15,7 @@ mod crash;
 mod custom;
 mod disk;
 mod doubt;
+mod exhausted;
 mod fleet;
 mod foreign;
 mod found;

@@ -1,6 +1,10 @@
-use holdfast_model::cloud::{Api, AttachmentStatus, AttachmentView, TAG_NO_MANAGE};
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_model::cloud::{
+    Api, AttachmentStatus, AttachmentView, EniView, TAG_CLUSTER, TAG_CREATED_AT, TAG_INSTANCE, TAG_NO_MANAGE,
+};
 use holdfast_model::config::{Config, Setting};
-use holdfast_model::eni::EniSlot;
+use holdfast_model::eni::{EniKind, EniSlot};
 use holdfast_model::ids::{AttachmentId, MacAddr, SubnetId};
 use holdfast_model::ledger::Change;
 use holdfast_model::limits::InstanceLimits;
@@ -9,6 +13,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Fault;
+use crate::seen::{OWNER, TAG_OWNER};
 use crate::toy::{identity, now_at};
 
 /// EC2 as a node sees it that looks after what others have left. It lists whatever is there, as if it knew no filters.

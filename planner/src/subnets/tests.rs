@@ -1,7 +1,10 @@
 use holdfast_model::config::{Config, Setting};
 use holdfast_model::ids::InstanceId;
+use holdfast_model::ledger::Change;
+use holdfast_model::time::BootTime;
 
 use super::*;
+use crate::PauseScope;
 use crate::toy::subnet::tagged;
 use crate::toy::{identity, now_at};
 
@@ -85,7 +88,7 @@ fn before_subnets_were_read_it_is_not_known_and_without_leave_they_are_not_asked
     let mut observed = Observed::default();
     let of = |observed: &Observed| Tagged::of(&desired, observed, &node, &now_at(10));
     assert_eq!(of(&observed), Tagged::Unread(Refusal::NotReadYet));
-    let read = SubnetsSeen::read(&node);
+    let read = read_of(&node);
     let throttled = Some(crate::Fault::Throttled { retry_after: Some(Duration::from_secs(3)) });
     observed.read_failed(&read, BootTime(9000), throttled, "slow", &now_at(10), 7);
     assert_eq!(of(&observed), Tagged::Unread(Refusal::Throttled { api: Api::DescribeSubnets }));
@@ -131,7 +134,7 @@ fn it_is_read_again_when_there_is_a_reason() {
         let now = now_at(seconds);
         let period = Duration::from_secs(6 * 3600);
         let agenda = &mut Agenda::new(&now);
-        SubnetsSeen::due(&desired, ledger, observed, period, false, &now, agenda).is_some()
+        read_due(&desired, ledger, observed, period, false, &now, agenda).is_some()
     };
     assert!(!due(&observed, &ledger, 21_600) && due(&observed, &ledger, 21_601), "with the periodic reads");
     let full = crate::Setback::of(
@@ -148,7 +151,7 @@ fn it_is_read_again_when_there_is_a_reason() {
         assert!(!due(&observed, &ledger, began + distance - 1), "after {distance}");
         assert!(due(&observed, &ledger, began + distance), "after {distance}");
         began += distance;
-        observed.subnets_shown(&SubnetsSeen::read(&node), &two, now_at(began).boottime, &ledger);
+        observed.subnets_shown(&read_of(&node), &two, now_at(began).boottime, &ledger);
     }
     assert!(!due(&observed, &ledger, began + 1900), "none was full since");
     let created = holdfast_model::intent::Intent {

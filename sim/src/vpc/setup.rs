@@ -182,6 +182,11 @@ impl SimVpc {
         self.world.enis_of(*instance).first().map(|eni| eni.id)
     }
 
+    /// The account may have so many ENIs in the region from now on.
+    pub fn set_eni_quota(&mut self, quota: usize) {
+        self.config.eni_quota = quota;
+    }
+
     /// Lets something outside the box hold these addresses.
     pub fn occupy(&mut self, subnet: &SubnetId, addresses: &[Ipv4Addr]) -> Result<(), ApiError> {
         self.on_subnet(subnet, |subnet| {

@@ -286,6 +286,25 @@ fn a_free_address_that_was_not_shown_is_not_proven_until_it_is() {
     assert!(!unproven(&toy, free));
 }
 
+/// A process that starts just after a change reads at once, and may be shown what there was before: it asks again soon, or pods
+/// would wait until absence can be believed.
+#[test]
+fn a_view_right_after_a_change_is_looked_at_again_soon() {
+    let of_primary = || EniId::new("eni-primary");
+    for (began, again) in [(0, 5), (4999, 5), (5000, 30), (29_000, 30)] {
+        let mut toy = rested();
+        toy.delete_all_pods();
+        let changed = toy.now.boottime;
+        toy.alter(&of_primary(), |eni| eni.changed = changed);
+        let lacking =
+            EniView { secondary: Vec::new(), ..view(&of_primary(), &toy.cloud.enis[&of_primary()]) };
+        let one = CloudRead::Enis { enis: vec![of_primary()] };
+        adopted(&mut toy, &one, &[lacking], changed.after(Duration::from_millis(began)));
+        let wanted: BTreeSet<BootTime> = toy.observed.reads.all_wanted().map(|(_, from)| *from).collect();
+        assert_eq!(wanted, [changed.after(SECOND * again)].into(), "a read that began after {began} ms");
+    }
+}
+
 /// Only a full read that began late enough says that an address is not there.
 #[test]
 fn an_address_that_nobody_asked_for_waits_for_a_late_full_read() {
