@@ -17,6 +17,7 @@ mod disk;
 mod doubt;
 mod exhausted;
 mod fleet;
+mod flips;
 mod foreign;
 mod found;
 mod gc;
