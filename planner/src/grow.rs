@@ -66,7 +66,7 @@ pub(crate) fn growth(
     pool: &Pool<'_>,
     now: &Now,
 ) -> Growth {
-    let targets = targets(desired);
+    let targets = targets(desired, observed, now);
     let short = targets.short(&pool.level);
     if short == 0 {
         // Enough is on its way; if it is held up, that is what an ADD waits for.

@@ -94,7 +94,7 @@ pub(crate) fn advance(
                 }
                 let free =
                     pool.enis.iter().find(|share| share.eni.id == eni.id).map_or(0, |share| share.free);
-                if desired.limits.is_some() && targets(desired).spare(&level, free) {
+                if desired.limits.is_some() && targets(desired, observed, now).spare(&level, free) {
                     level.free = level.free.saturating_sub(free);
                     // Left over from a growth that died with an earlier process. Its ADDs may well come again.
                     if agenda.reached(eni.since.after(MINIMUM_ENI_AGE)) {
@@ -168,8 +168,9 @@ pub(crate) fn take_back(
 ) -> Option<Step> {
     let stays = desired.brake().keeps() || is_left_alone(desired, observed);
     // An ENI brings no IPv6 pod an address.
-    let wanted =
-        desired.limits.is_some() && pool.key.family == Family::V4 && targets(desired).short(&pool.level) > 0;
+    let wanted = desired.limits.is_some()
+        && pool.key.family == Family::V4
+        && targets(desired, observed, now).short(&pool.level) > 0;
     if !stays && (!wanted || surplus_slots(desired, ledger) > 0) {
         return None;
     }

@@ -191,10 +191,21 @@ fn cannot_be_set_up(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: 
         && now.boottime.since(eni.since) >= LINK_TAKES_AT_MOST
 }
 
-/// The targets for a card of this node.
-pub(crate) fn targets(desired: &Desired<'_>) -> Targets {
+/// The targets for a card of this node. Where they are learned, those that are set rule until enough was seen; from then on
+/// the address targets are a floor, and the targets of ENIs and prefixes, which everybody has, are nothing.
+pub(crate) fn targets(desired: &Desired<'_>, observed: &Observed, now: &Now) -> Targets {
     let (warm, unit) = (desired.config.warm.value, desired.unit());
-    Targets { warm, unit, per_eni: desired.per_eni().unwrap_or(0) }
+    let set = Targets { warm, unit, per_eni: desired.per_eni().unwrap_or(0), stock: None };
+    if !desired.is_adaptive() {
+        return set;
+    }
+    let (learned, at, floor) = (&observed.warm, now.boottime, warm.warm_ips);
+    let stock = if learned.is_learned(at) {
+        Some(learned.stock(desired.config.warm_quantile.value, floor, at))
+    } else {
+        learned.yields_to().map(|_most| learned.stock_of(set.spare_addresses(), floor, at))
+    };
+    Targets { stock, ..set }
 }
 
 /// Whether the ENI is, or is to be, part of the pool.

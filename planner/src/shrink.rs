@@ -63,7 +63,7 @@ pub(crate) fn shrink(
         return Vec::new();
     }
     let Some(accord) = Accord::reached(ledger, observed, now) else { return Vec::new() };
-    let targets = targets(desired);
+    let targets = targets(desired, observed, now);
     let giving = Giving { observed, pool, accord: &accord, now };
     if targets.short(&pool.level) > 0 {
         // What will be asked for again needs no room made.

@@ -4,6 +4,7 @@
 //! take anything away from under a pod. At each lease the truth is asked: the address must be where the ledger
 //! says, and must have rested.
 
+mod arrivals;
 pub(crate) mod cloud;
 mod hands;
 mod oracle;
@@ -71,6 +72,8 @@ pub(crate) struct Toy {
     next: u64,
     /// Rounds since time went on, and in all.
     rounds: (u32, u32),
+    /// What happens while time passes.
+    life: Option<arrivals::Life>,
 }
 
 /// How many rounds there may be without a pause, and in all: a test whose end never comes fails, and does not hang.
@@ -129,6 +132,7 @@ impl Toy {
             left: BTreeSet::new(),
             next: 0,
             rounds: (0, 0),
+            life: None,
         };
         let kind = toy.start(&identity(instance_type));
         assert_eq!(kind, Recovery::Fresh);
@@ -161,6 +165,10 @@ impl Toy {
 
     pub(crate) fn commit(&mut self, changes: &[Change]) {
         self.ledger.apply_all(changes);
+        if self.life.is_some() {
+            // What a day's thousands of changes lead to the random lives check.
+            return;
+        }
         let found = invariants::check(&self.ledger, Some(&self.cloud.limits));
         assert_eq!(found, [], "after {changes:?}");
     }
@@ -210,6 +218,9 @@ impl Toy {
 
     pub(crate) fn sleep(&mut self, by: Duration) {
         let by = u64::try_from(by.as_millis()).unwrap();
+        if self.life.is_some() {
+            return self.live_through(by);
+        }
         self.now.boottime.0 += by;
         self.now.wall.0 += by;
         self.cloud.at = self.now.wall.0;
@@ -282,6 +293,7 @@ impl Toy {
             let changes = activate(&self.ledger, &sandbox);
             self.commit(&changes);
             self.set_waiting(self.waiting() - 1);
+            self.was_served(&sandbox);
         }
     }
 
@@ -290,7 +302,11 @@ impl Toy {
         if keys.is_empty() {
             return;
         }
-        let key = &keys[nth % keys.len()];
+        self.delete(&keys[nth % keys.len()]);
+    }
+
+    /// Its pod ends.
+    pub(crate) fn delete(&mut self, key: &SandboxKey) {
         let ended = Ended::asked(&self.ledger.leases[key]);
         let address = self.ledger.leases[key].faces[0].address;
         let changes = begin_release(&self.ledger, &ended, &self.now);
@@ -318,16 +334,25 @@ impl Toy {
         self.observed.links_seen(&self.ledger, &macs, &self.now);
     }
 
+    /// Takes in what there is to learn from.
+    pub(crate) fn learn(&mut self) {
+        let desired = Desired { config: &self.config, limits: self.limits.clone() };
+        crate::learn(&desired, &self.ledger, &mut self.observed, &self.now);
+    }
+
     /// Looks, plans once and carries the plan out. False when there was nothing to do.
     pub(crate) fn round(&mut self) -> bool {
         self.rounds = (self.rounds.0 + 1, self.rounds.1 + 1);
-        let ends = self.rounds.0 <= MOST_ROUNDS.0 && self.rounds.1 <= MOST_ROUNDS.1;
+        let ends = self.rounds.0 <= MOST_ROUNDS.0 && (self.rounds.1 <= MOST_ROUNDS.1 || self.life.is_some());
         assert!(ends, "it goes on for ever: {:?}", self.last);
         self.look();
         self.observed.note_unwanted(&self.ledger);
+        self.learn();
         let made = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
-        let again = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
-        assert_eq!(made, again, "equal inputs, equal plans");
+        if self.life.is_none() {
+            let again = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
+            assert_eq!(made, again, "equal inputs, equal plans");
+        }
         self.last = made.clone();
         // As in the engine: all intents are opened first, then the answers come, in order.
         let mut sent = Vec::new();
@@ -380,7 +405,7 @@ impl Toy {
         }
         // What the plan changed in the ledger alone is what the next one goes on from.
         let adjusted = made.steps.iter().any(|step| matches!(step, Step::Adjust(_)));
-        if !sent.is_empty() && !adjusted {
+        if !sent.is_empty() && !adjusted && self.life.is_none() {
             let busy = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
             let doubled = busy.steps.iter().any(|step| {
                 matches!(
@@ -413,7 +438,7 @@ impl Toy {
 
     /// A call's end; false when the process died.
     fn end(&mut self, step: Step, began: BootTime) -> bool {
-        self.sleep(Duration::from_millis(150));
+        self.sleep(self.takes(&step));
         match step {
             Step::Repeat(id) => {
                 let intent = self.ledger.intents[&id].clone();
