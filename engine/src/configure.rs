@@ -46,10 +46,14 @@ mod tests {
 
     use holdfast_model::config::{Setting, WarmTargets};
     use holdfast_model::host::{HostAction, NatSeen};
+    use holdfast_model::pool::PoolKey;
     use holdfast_model::settings::{SettingsLayer, SettingsPlace};
+    use holdfast_model::warm::WarmMode;
+    use holdfast_planner::explain::Source;
 
     use super::*;
     use crate::desk::{Desk, pass, request};
+    use crate::pool_told::PoolTold;
 
     fn said() -> ClusterSettings {
         let place = SettingsPlace::ConfigMap("amazon-vpc-cni".to_owned());
@@ -73,6 +77,33 @@ mod tests {
         pass(5).await;
         assert!(desk.changes_asked() > before, "nothing was asked for");
         assert_eq!(desk.disk.ledger().settings, said());
+    }
+
+    /// What was learned by then holds at once, and the targets that are set when it is switched back.
+    #[tokio::test(start_paused = true)]
+    async fn learned_targets_are_switched_on_and_off_while_it_runs() {
+        let desk = Desk::serving(Config::default()).await;
+        for pod in ["a", "b", "c"] {
+            desk.add(pod).await.unwrap();
+        }
+        pass(2 * 3600).await;
+        let free = |told: &PoolTold| told.pools[&PoolKey::DEFAULT].level.free;
+        let set = desk.pool().await;
+        assert_eq!((set.mode, set.pools[&PoolKey::DEFAULT].source), (WarmMode::Static, Source::Set));
+        let adaptive = with(|config| config.warm_mode.value = WarmMode::Adaptive);
+        desk.configure(adaptive, ClusterSettings::default()).await;
+        pass(300).await;
+        let learned = desk.pool().await;
+        assert_eq!(learned.pools[&PoolKey::DEFAULT].source, Source::Learned, "{learned:?}");
+        assert!(free(&learned) <= 4 && free(&set) >= 9, "{} free, where {} were", free(&learned), free(&set));
+        for pod in ["d", "e"] {
+            desk.add(pod).await.unwrap();
+        }
+        desk.configure(Config::default(), ClusterSettings::default()).await;
+        pass(300).await;
+        let back = desk.pool().await;
+        assert_eq!(back.pools[&PoolKey::DEFAULT].source, Source::Set);
+        assert!(free(&back) >= 9, "{back:?}");
     }
 
     /// A pod that is answered for before would reach nothing outside the VPC.

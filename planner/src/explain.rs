@@ -105,13 +105,10 @@ pub fn explain(
 ) -> BTreeMap<PoolKey, Explained> {
     let pool = Pool::of(desired.pool(), desired, ledger, observed, now);
     let (targets, warm, at) = (targets(desired, observed, now), &observed.warm, now.boottime);
-    let (least, filled, most) = match targets.stock {
-        Some(stock) => (stock.least, stock.filled, Some(stock.most)),
-        None => {
-            let spare = targets.spare_addresses();
-            (spare, spare, targets.are_exact().then_some(spare))
-        }
-    };
+    let spare = targets.spare_addresses();
+    let set = || (spare, spare, targets.are_exact().then_some(spare));
+    let (least, filled, most) =
+        targets.stock.map_or_else(set, |stock| (stock.least, stock.filled, Some(stock.most)));
     let learned = warm.learned(desired.config.warm_quantile.value);
     let source = match targets.stock {
         None if desired.unit() == Unit::Ipv6Prefix => Source::OnePrefix,

@@ -591,8 +591,18 @@ impl Toy {
 
     /// Runs until nothing is left to do for a good while.
     pub(crate) fn run_to_rest(&mut self) {
+        let mut quiet_since = self.now.boottime;
         for _ in 0..2000 {
-            if self.round() {
+            let acted = self.round();
+            // A subnet that runs low is looked at again and again.
+            let only_looks =
+                self.last.steps.iter().all(|step| matches!(step, Step::Read(CloudRead::ZoneSubnets { .. })));
+            if !only_looks {
+                quiet_since = self.now.boottime;
+            } else if self.now.boottime.since(quiet_since) > Duration::from_secs(2 * 3600) {
+                return;
+            }
+            if acted {
                 continue;
             }
             match self.last.next_look {

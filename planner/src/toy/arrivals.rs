@@ -7,6 +7,7 @@
 mod plot;
 mod tests;
 pub(crate) mod trace;
+mod yields;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter::Peekable;
@@ -109,7 +110,8 @@ impl Toy {
         }
         let life = self.life.take().unwrap();
         let mut figures = life.figures;
-        figures.spares = life.weighed as f64 / self.now.boottime.since(began).as_millis() as f64;
+        let lasted = self.now.boottime.since(began);
+        figures.spares = Duration::from_millis(life.weighed).as_secs_f64() / lasted.as_secs_f64();
         let changes = |api: &Api| {
             !matches!(api, Api::DescribeNetworkInterfaces | Api::DescribeSubnets | Api::DescribeInstanceTypes)
         };
@@ -131,8 +133,8 @@ impl Toy {
             self.now.wall.0 += to - now;
             self.cloud.at = self.now.wall.0;
             if next <= to {
-                let event = self.life.as_mut().unwrap().events.next();
-                event.into_iter().for_each(|(_, event)| self.happens(event));
+                let (_, event) = self.life.as_mut().unwrap().events.next().unwrap();
+                self.happens(event);
             }
         }
         self.rounds.0 = 0;

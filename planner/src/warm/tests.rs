@@ -183,3 +183,28 @@ fn odd_numbers_and_clocks_do_no_harm() {
     let held = format!("{warm:?}").len();
     assert!(held < 40_000, "{held} bytes in words");
 }
+
+/// Many nodes that know nothing of each other, and one subnet that is too small for all their spares.
+#[test]
+fn nodes_share_what_a_small_subnet_has_and_do_not_swing() {
+    const NODES: usize = 60;
+    let room = |spares: u32| Room::Some { free: 800_u32.saturating_sub(spares), kept: 100 };
+    let mut nodes: Vec<Warm> = (0..NODES).map(|_| seen(&[(1000, 20)])).collect();
+    let spares = |nodes: &[Warm]| -> Vec<u32> {
+        nodes.iter().map(|node| node.stock(Quantile::default(), 0, at(9000)).least).collect()
+    };
+    let sum = |nodes: &[Warm]| spares(nodes).into_iter().sum::<u32>();
+    assert_eq!(sum(&nodes), 1200);
+    let mut swing = (u32::MAX, 0);
+    for look in 0..4000_u64 {
+        // One after the other, each once in a round.
+        let nth = usize::try_from(look).unwrap() % NODES;
+        let (room, held) = (room(sum(&nodes)), spares(&nodes)[nth]);
+        nodes[nth].yields(room, held, at(9001 + look));
+        if look > 2000 {
+            let all = sum(&nodes);
+            swing = (swing.0.min(all), swing.1.max(all));
+        }
+    }
+    assert!(swing.0 >= 550 && swing.1 <= 720, "{swing:?}");
+}

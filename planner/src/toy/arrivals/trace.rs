@@ -1,5 +1,11 @@
 //! When pods come and go.
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "milliseconds of a day, and parts of the whole"
+)]
+
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
