@@ -95,7 +95,9 @@ impl Warm {
         // So many more are in use. What has gone meanwhile leaves fewer of them, and a quantile that is the higher for it.
         if seen.used > before && now.since(since) >= SETTLES_FOR {
             let then = self.recent.used_at(now, self.lead.time()).unwrap_or(before);
-            for used in before.saturating_add(1)..=seen.used {
+            // What is beyond the histogram is all one to it.
+            let first = before.saturating_add(1).max(seen.used.saturating_sub(histogram::LARGEST));
+            for used in first..=seen.used {
                 self.demand.add(used.saturating_sub(then));
             }
         }

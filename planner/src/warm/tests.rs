@@ -163,9 +163,7 @@ fn odd_numbers_and_clocks_do_no_harm() {
     let numbers = [0, 1, u32::MAX, u32::MAX - 1, 7, 4096, 4097, 0, u32::MAX];
     let instants = [0, 1, u64::MAX, 3, u64::MAX / 2, u64::MAX - 1, 1 << 40, 0];
     for (nth, used) in numbers.iter().cycle().take(60).enumerate() {
-        // The engine's own counts are of one instance: no count of millions is stepped through.
-        let used = (*used).min(5000);
-        let now = BootTime(instants[nth % instants.len()]);
+        let (used, now) = (*used, BootTime(instants[nth % instants.len()]));
         warm.see(Seen { used, coming: numbers[nth % numbers.len()] }, now);
         warm.yields(Room::Some { free: numbers[nth % numbers.len()], kept: 0 }, u32::MAX, now);
         let stock = warm.stock(quantile("99.99"), u32::MAX, now);
