@@ -17,7 +17,7 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::Family;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::subnet::SubnetView;
-use holdfast_model::time::Now;
+use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
