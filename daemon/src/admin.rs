@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::aside::{self, Held};
 use crate::backend::Backend;
+use crate::pool_words::Pools;
 use crate::server::{self, Desk, Door, Listening, Lock};
 use crate::state::{self, Form};
 
@@ -29,6 +30,9 @@ pub(crate) const DUMP_RAW: &str = "dump raw";
 
 /// Asks for the settings that hold.
 pub(crate) const SETTINGS: &str = "settings";
+
+/// Asks what the pools aim at, and why.
+pub(crate) const POOL: &str = "pool";
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -93,8 +97,12 @@ async fn answer(mut stream: Held<UnixStream>, desk: &Desk, plugins: &Door) -> an
         }
         (DUMP, backend) => dump(desk, backend, Form::Told).await?,
         (DUMP_RAW, backend) => dump(desk, backend, Form::Raw).await?,
+        (POOL, Backend::Engine(engine)) => serde_json::to_string(&Pools::of(&engine.pool().await?))?,
+        (POOL, Backend::Refusing(cause)) => json!({ "refusing": cause }).to_string(),
         (SETTINGS, _) => serde_json::to_string(&desk.settings().by_name)?,
-        (other, _) => json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW, SETTINGS] }).to_string(),
+        (other, _) => {
+            json!({ "unknown": other, "known": ["health", DUMP, DUMP_RAW, POOL, SETTINGS] }).to_string()
+        }
     };
     stream.write_all(answer.as_bytes()).await?;
     // The asker reads to the end, which does not wait until the connection is closed.

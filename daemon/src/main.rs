@@ -23,6 +23,8 @@ mod keys;
 mod limits;
 mod logging;
 mod metrics_helper;
+mod pool;
+mod pool_words;
 mod removal;
 mod rights;
 mod run;
@@ -87,6 +89,13 @@ enum Verb {
     /// Print the settings that hold in the running daemon, whose word each is, and what the Amazon VPC CNI would use where that
     /// differs; without a daemon, what the environment says.
     Settings,
+    /// Say what the pool of addresses aims at in the running daemon and why: what is held, how many are to be free and whose word
+    /// that is, what was learned, and how much the subnets have left.
+    Pool {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what instance types carry: ENIs, addresses, prefixes, branch ENIs, max pods for each way to give pods addresses, and the
     /// expressions that say so to nodeadm and Karpenter. Asks neither AWS nor a daemon.
     Limits(instance_types::Asked),
@@ -122,6 +131,7 @@ fn main() -> ExitCode {
             let form = if raw { state::Form::Raw } else { state::Form::Told };
             dump::dump(&read.config, &read.by_name, &ledger, form)
         }
+        Verb::Pool { json } => pool::pool(&read_settings().config, json),
         Verb::Health => admin::health(&read_settings().config),
         Verb::Downgrade { to, ledger } => downgrade::downgrade(&ledger, to),
         Verb::Controller(objects) => {

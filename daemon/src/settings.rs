@@ -38,7 +38,9 @@ use not_yet::NOT_YET;
 pub(crate) use ports::Ports;
 pub(crate) use reader::Problem;
 use reader::{Bad, Reader, Wrong};
-use values::{absolute, boolean, brake, cluster_name, count, mtu, ranges, tags, veth_prefix};
+use values::{
+    absolute, boolean, brake, cluster_name, count, mtu, quantile, ranges, tags, veth_prefix, warm_mode,
+};
 
 use crate::install::Install;
 use crate::logging;
@@ -82,6 +84,8 @@ const OF_THE_CLUSTER: &[&str] = &[
     "HOLDFAST_BRAKE",
     "HOLDFAST_EC2_READ_INTERVAL",
     "HOLDFAST_MAX_PODS",
+    "HOLDFAST_WARM_MODE",
+    "HOLDFAST_WARM_QUANTILE",
     "IP_COOLDOWN_PERIOD",
     "MANAGE_UNTAGGED_ENI",
     "MAX_ENI",
@@ -259,6 +263,8 @@ pub(crate) fn read<F: Fn(&str) -> Option<String>>(layers: &Layers<'_, F>) -> Rea
         subnet_discovery: reader.get("ENABLE_SUBNET_DISCOVERY", Bad::Ignored, true, boolean),
         family,
         warm,
+        warm_mode: reader.get("HOLDFAST_WARM_MODE", Bad::Ignored, base.warm_mode.value, warm_mode),
+        warm_quantile: reader.get("HOLDFAST_WARM_QUANTILE", Bad::Ignored, base.warm_quantile.value, quantile),
         max_enis: reader.get("MAX_ENI", Bad::Ignored, None, |text| {
             // Upstream's "no limit" is any number below one.
             text.parse::<i64>()

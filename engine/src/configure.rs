@@ -48,10 +48,14 @@ mod tests {
 
     use holdfast_model::config::{Setting, WarmTargets};
     use holdfast_model::host::{HostAction, NatSeen};
+    use holdfast_model::pool::PoolKey;
     use holdfast_model::settings::{SettingsLayer, SettingsPlace};
+    use holdfast_model::warm::WarmMode;
+    use holdfast_planner::explain::Source;
 
     use super::*;
     use crate::desk::{Desk, pass, request};
+    use crate::pool_told::PoolTold;
 
     fn said() -> ClusterSettings {
         let place = SettingsPlace::ConfigMap("amazon-vpc-cni".to_owned());
@@ -75,6 +79,37 @@ mod tests {
         pass(5).await;
         assert!(desk.changes_asked() > before, "nothing was asked for");
         assert_eq!(desk.disk.ledger().settings, said());
+    }
+
+    /// What was learned by then holds at once, and the targets that are set when it is switched back.
+    #[tokio::test(start_paused = true)]
+    async fn learned_targets_are_switched_on_and_off_while_it_runs() {
+        let desk = Desk::serving(Config::default()).await;
+        let aims = |told: &PoolTold| {
+            let explained = &told.pools[&PoolKey::DEFAULT];
+            (told.mode, explained.source, explained.least)
+        };
+        for pod in ["a", "b"] {
+            desk.add(pod).await.unwrap();
+            pass(60).await;
+        }
+        // An ENI of a t3.small has three.
+        assert_eq!(aims(&desk.pool().await), (WarmMode::Static, Source::Set, 3));
+        let adaptive = || with(|config| config.warm_mode.value = WarmMode::Adaptive);
+        desk.configure(adaptive(), ClusterSettings::default()).await;
+        let (mode, learns, least) = aims(&desk.pool().await);
+        assert!(matches!(learns, Source::SetWhileLearning(Some(_))), "{learns:?}");
+        assert_eq!((mode, least), (WarmMode::Adaptive, 3));
+        pass(3600).await;
+        assert_eq!(aims(&desk.pool().await), (WarmMode::Adaptive, Source::Learned, 2));
+        desk.configure(Config::default(), ClusterSettings::default()).await;
+        assert_eq!(aims(&desk.pool().await), (WarmMode::Static, Source::Set, 3));
+        desk.configure(adaptive(), ClusterSettings::default()).await;
+        assert_eq!(
+            aims(&desk.pool().await),
+            (WarmMode::Adaptive, Source::Learned, 2),
+            "it has not forgotten"
+        );
     }
 
     /// A pod that is answered for before would reach nothing outside the VPC.

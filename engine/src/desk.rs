@@ -453,6 +453,10 @@ impl Desk {
         timely(self.engine.dump()).await
     }
 
+    pub(crate) async fn pool(&self) -> crate::PoolTold {
+        self.engine.pool().await.unwrap()
+    }
+
     pub(crate) async fn figures(&self) -> Result<Figures, Stopped> {
         timely(self.engine.figures()).await
     }

@@ -292,6 +292,7 @@ impl<W: World> Engine<W> {
             // An asker that went away needs no answer, here and below.
             Request::Status { reply } => drop(reply.send(self.status())),
             Request::Gc { network, valid, reply } => self.collect(&network, &valid, reply),
+            Request::Pool { reply } => drop(reply.send(self.pool_told())),
             Request::Dump { reply } => self.dump(reply),
             Request::Figures { reply } => drop(reply.send(self.figures())),
             Request::Ledger { reply } => drop(reply.send(self.book.ledger().clone())),

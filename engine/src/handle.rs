@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::dump::Dump;
 use crate::event::Event;
 use crate::figures::Figures;
+use crate::pool_told::PoolTold;
 use crate::ready::Status;
 use crate::request::{AddError, AddRequest, Deleted, Request, Stopped};
 
@@ -77,6 +78,11 @@ impl EngineHandle {
     /// Whether the node takes new pods, as the cluster says. Until it has said so, it does.
     pub async fn cordon(&self, cordoned: bool) -> Result<(), Stopped> {
         self.ask(|reply| Request::Cordon { cordoned, reply }).await
+    }
+
+    /// What the pools aim at, and why.
+    pub async fn pool(&self) -> Result<PoolTold, Stopped> {
+        self.ask(|reply| Request::Pool { reply }).await
     }
 
     /// The whole state.

@@ -10,7 +10,7 @@ use holdfast_model::ledger::Change;
 use holdfast_model::limits::{InstanceLimits, ToldLimits};
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
-use holdfast_planner::{self as planner, Fault, Outcome, Reading, Step};
+use holdfast_planner::{self as planner, Desired, Fault, Outcome, Reading, Step};
 use holdfast_ports::{Clock, Cloud, CloudError, CloudFault, HostFault, HostNet, Metadata, MetadataError};
 
 use crate::book::Then;
@@ -22,6 +22,8 @@ impl<W: World> Engine<W> {
     /// Plans, and sets off what the plan says.
     pub(crate) fn plan(&mut self, now: &Now) {
         self.observed.note_unwanted(self.book.ledger());
+        let desired = Desired { config: &self.config, limits: self.book.ledger().limits() };
+        planner::learn(&desired, self.book.ledger(), &mut self.observed, now);
         let plan = planner::plan(&self.desired(), self.book.ledger(), &self.observed, now);
         for (pool, report) in &plan.reports {
             let before = self.reports.get(pool);

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::dump::Dump;
 use crate::figures::Figures;
+use crate::pool_told::PoolTold;
 use crate::ready::Status;
 
 /// A sandbox that wants an address.
@@ -189,6 +190,9 @@ pub(crate) enum Request {
     Cordon {
         cordoned: bool,
         reply: oneshot::Sender<()>,
+    },
+    Pool {
+        reply: oneshot::Sender<PoolTold>,
     },
     Dump {
         reply: oneshot::Sender<Dump>,

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use holdfast_model::invariants;
+use holdfast_planner as planner;
 use holdfast_ports::Spawner;
 use tokio::sync::oneshot;
 
 use crate::dump::{Dump, WaitingAdd};
 use crate::engine::Engine;
+use crate::pool_told::PoolTold;
 use crate::world::World;
 
 /// Journal entries shown: what a person reads through.
@@ -32,6 +34,16 @@ impl<W: World> Engine<W> {
             // An asker that went away needs no answer.
             drop(reply.send(dump));
         });
+    }
+
+    pub(crate) fn pool_told(&self) -> PoolTold {
+        let config = &self.config;
+        PoolTold {
+            mode: config.warm_mode.value,
+            quantile: config.warm_quantile.value,
+            refusal: self.report.refusal.as_ref().map(ToString::to_string),
+            pools: planner::explain(&self.desired(), self.book.ledger(), &self.observed, &self.now()),
+        }
     }
 
     fn state(&self) -> Dump {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::brake::Brake;
 use crate::eni_config::AppliedEniConfig;
 use crate::pool::Family;
+use crate::warm::{Quantile, WarmMode};
 
 /// Where a setting's value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,11 @@ pub struct Config {
     pub family: Setting<Family>,
     /// `WARM_ENI_TARGET`, `WARM_IP_TARGET`, `MINIMUM_IP_TARGET`, `WARM_PREFIX_TARGET`.
     pub warm: Setting<WarmTargets>,
+    /// `HOLDFAST_WARM_MODE`: whether the warm targets say how much to keep free, or what the node has seen. Default static.
+    pub warm_mode: Setting<WarmMode>,
+    /// `HOLDFAST_WARM_QUANTILE`: with `HOLDFAST_WARM_MODE=adaptive` the part of all ADDs that are to find a free address.
+    /// Default 99.9 %.
+    pub warm_quantile: Setting<Quantile>,
     /// `MAX_ENI`: at most this many ENIs per network card; `None` leaves the instance's limit.
     pub max_enis: Setting<Option<u32>>,
     /// `ENABLE_MULTI_NIC`: whether pods may have an interface on every network card. Default false: the first card only.
@@ -174,6 +180,8 @@ impl Default for Config {
             subnet_discovery: Setting::default_of(true),
             family: Setting::default_of(Family::V4),
             warm: Setting::default_of(WarmTargets::default()),
+            warm_mode: Setting::default_of(WarmMode::default()),
+            warm_quantile: Setting::default_of(Quantile::default()),
             max_enis: Setting::default_of(None),
             multi_nic: Setting::default_of(false),
             max_pods: Setting::default_of(None),

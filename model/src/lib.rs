@@ -29,5 +29,6 @@ pub mod settings;
 pub mod subnet;
 pub mod time;
 pub mod uses;
+pub mod warm;
 
 pub use chain::chain;

@@ -4,6 +4,7 @@ use holdfast_model::block::Unit;
 use holdfast_model::config::{AddressMode, Config};
 use holdfast_model::limits::InstanceLimits;
 use holdfast_model::pool::{Family, PoolKey};
+use holdfast_model::warm::WarmMode;
 
 /// The desired side of a plan.
 #[derive(Clone, Debug)]
@@ -28,6 +29,11 @@ impl Desired<'_> {
     /// Of which family new pods' addresses are.
     pub fn family(&self) -> Family {
         self.config.family.value
+    }
+
+    /// Whether the number of free addresses is learned. Of IPv6 a node has one prefix, which is more than any number.
+    pub fn is_adaptive(&self) -> bool {
+        self.config.warm_mode.value == WarmMode::Adaptive && self.family() == Family::V4
     }
 
     /// The pool that new pods are served from.

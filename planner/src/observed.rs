@@ -23,6 +23,7 @@ use crate::seen::{Leaks, SubnetsSeen, Tagging};
 use crate::share::Share;
 use crate::traces::Traces;
 use crate::wanted::{Reason, WantedReads};
+use crate::warm::Warm;
 
 mod asked;
 mod links;
@@ -101,6 +102,8 @@ pub struct Observed {
     pub(crate) unsure_who: bool,
     /// The node takes no new pods, as far as the cluster has said.
     pub cordoned: bool,
+    /// What it has learned of arrivals and departures.
+    pub warm: Warm,
     /// This process's, of what all nodes do.
     pub share: Share,
 }

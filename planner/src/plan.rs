@@ -15,6 +15,7 @@ use crate::cards;
 use crate::desired::Desired;
 use crate::grow::growth;
 use crate::leaks;
+use crate::learn;
 use crate::lifecycle;
 use crate::limits;
 use crate::looks::Looks;
@@ -64,6 +65,7 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
             agenda.at(pause.until.after(SETBACKS_FORGOTTEN_AFTER));
         }
     }
+    learn::next_looks(desired, ledger, observed, now, &mut agenda);
     for instant in observed.fits.forgotten_at() {
         agenda.at(instant);
     }

@@ -131,7 +131,7 @@ impl<'a> Pool<'a> {
             enis.push(share);
         }
         enis.sort_by_key(|share| share.eni.slot());
-        Self { key, sources, enis, level, on_the_way, targets: targets(desired, key), retires }
+        Self { key, sources, enis, level, on_the_way, targets: targets(desired, key, observed, now), retires }
     }
 
     /// How many units are missing.
@@ -210,10 +210,22 @@ fn cannot_be_set_up(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: 
 /// What is kept ready on the cards besides the first: upstream's figures. They serve multi-homed pods, which come in no bursts.
 const BESIDES: WarmTargets = WarmTargets { warm_enis: 0, warm_ips: 1, minimum_ips: 1, warm_prefixes: 0 };
 
-/// The targets for a pool of this node.
-fn targets(desired: &Desired<'_>, key: PoolKey) -> Targets {
-    let warm = if key.card == PoolKey::DEFAULT.card { desired.config.warm.value } else { BESIDES };
-    Targets { warm, unit: desired.unit(), per_eni: desired.per_eni().unwrap_or(0) }
+/// The targets for a pool of this node. Where they are learned, which is on the first card, those that are set rule until enough was
+/// seen; from then on the address targets are a floor, and the targets of ENIs and prefixes, which everybody has, are nothing.
+fn targets(desired: &Desired<'_>, key: PoolKey, observed: &Observed, now: &Now) -> Targets {
+    let first = key.card == PoolKey::DEFAULT.card;
+    let warm = if first { desired.config.warm.value } else { BESIDES };
+    let set = Targets { warm, unit: desired.unit(), per_eni: desired.per_eni().unwrap_or(0), stock: None };
+    if !(first && desired.is_adaptive()) {
+        return set;
+    }
+    let (learned, at, floor) = (&observed.warm, now.boottime, warm.warm_ips);
+    let stock = if learned.is_learned(at) {
+        Some(learned.stock(desired.config.warm_quantile.value, floor, at))
+    } else {
+        learned.yields_to().map(|_most| learned.stock_of(set.spare_addresses(), floor, at))
+    };
+    Targets { stock, ..set }
 }
 
 /// Whether the ENI is, or is to be, part of the pool.

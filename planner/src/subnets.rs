@@ -17,7 +17,7 @@ use holdfast_model::node::NodeIdentity;
 use holdfast_model::pool::Family;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::subnet::SubnetView;
-use holdfast_model::time::Now;
+use holdfast_model::time::{BootTime, Now};
 
 use crate::agenda::Agenda;
 use crate::desired::Desired;
@@ -43,6 +43,13 @@ const OLD_AFTER: Duration = Duration::from_secs(60);
 const FULL_READ_EVERY: Duration = Duration::from_secs(60);
 /// Up to this.
 const FULL_READ_LONGEST: Duration = Duration::from_secs(1800);
+
+/// While spares make way, or come back, each look is a step.
+const WATCHED_EVERY: Duration = Duration::from_secs(300);
+/// With spares that would make way a subnet that has less than four times what is kept is watched.
+const WATCHED_NEAR: Duration = Duration::from_secs(900);
+/// One that has more, so often: less than one call in an hour, with all others of a node at rest.
+const WATCHED_SELDOM: Duration = Duration::from_secs(2 * 3600);
 
 /// A role that may not read subnets is given the right seldom: the first distance between two tries, which doubles each time.
 const REFUSED_READ_EVERY: Duration = Duration::from_secs(300);
@@ -87,11 +94,35 @@ pub(crate) fn read_due(
     {
         from = from.min(shown.began.after(OLD_AFTER));
     }
+    if desired.is_adaptive() {
+        // Spares make way for other nodes' pods, and only the count tells that these come.
+        let own =
+            |id: &SubnetId| ledger.enis.values().any(|eni| eni.holds_slot() && eni.source.subnet == *id);
+        let near = |view: &SubnetView| {
+            let view = Candidate::of(view, false);
+            view.runs_low(view.kept.saturating_mul(3))
+        };
+        let distance = match observed.warm.yields_to() {
+            // There is nothing left to give.
+            Some(0) => WATCHED_SELDOM,
+            Some(_) => WATCHED_EVERY,
+            None if shown.subnets.values().any(|view| own(&view.id) && near(view)) => WATCHED_NEAR,
+            None => WATCHED_SELDOM,
+        };
+        from = from.min(shown.began.after(distance));
+    }
     if observed.found_full(now.boottime) {
         let distance = (FULL_READ_EVERY * 2_u32.pow(seen.in_vain.min(8))).min(FULL_READ_LONGEST);
         from = from.min(shown.began.after(distance));
     }
     agenda.reached(from).then_some(read)
+}
+
+/// What EC2 last showed of one, and when that read began: free addresses, and how many are to be kept.
+pub(crate) fn shown(observed: &Observed, subnet: &SubnetId) -> Option<(u32, u32, BootTime)> {
+    let shown = observed.subnets.shown.as_ref()?;
+    let view = Candidate::of(shown.subnets.get(subnet)?, false);
+    Some((view.free?, view.kept, shown.began))
 }
 
 /// A subnet in which ENIs may be made.

@@ -8,6 +8,8 @@
 use holdfast_model::block::Unit;
 use holdfast_model::config::WarmTargets;
 
+use crate::warm::Stock;
+
 /// The pool's figures. Addresses that are on their way (open assignments and creations) count as free ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
@@ -53,10 +55,13 @@ pub struct Targets {
     pub unit: Unit,
     /// So many of them one ENI carries.
     pub per_eni: u32,
+    /// How many are to be free, where that is learned.
+    pub stock: Option<Stock>,
 }
 
 /// Which of the targets rule.
 enum Ruling {
+    Learned(Stock),
     Addresses,
     Prefixes,
     /// There is one that has more than a node can need.
@@ -68,6 +73,7 @@ impl Targets {
     fn ruling(&self) -> Ruling {
         match self.unit {
             Unit::Ipv6Prefix => Ruling::One,
+            _ if let Some(stock) = self.stock => Ruling::Learned(stock),
             _ if self.warm.by_address() => Ruling::Addresses,
             Unit::Prefix => Ruling::Prefixes,
             Unit::Address => Ruling::Enis,
@@ -81,8 +87,9 @@ impl Targets {
 
     /// Free addresses to keep. With none wanted, upstream still keeps the pool from being empty, unless the address targets
     /// rule.
-    fn spare_addresses(&self) -> u32 {
+    pub(crate) fn spare_addresses(&self) -> u32 {
         match self.ruling() {
+            Ruling::Learned(stock) => stock.filled,
             Ruling::Addresses => self.warm.warm_ips,
             Ruling::Prefixes => self.warm.warm_prefixes.saturating_mul(Unit::Prefix.addresses()).max(1),
             Ruling::One => 1,
@@ -90,9 +97,9 @@ impl Targets {
         }
     }
 
-    fn least_addresses(&self) -> u32 {
+    pub(crate) fn least_addresses(&self) -> u32 {
         match self.ruling() {
-            Ruling::Addresses => self.warm.minimum_ips,
+            Ruling::Learned(_) | Ruling::Addresses => self.warm.minimum_ips,
             Ruling::Prefixes | Ruling::One | Ruling::Enis => 0,
         }
     }
@@ -104,8 +111,12 @@ impl Targets {
     /// How many units are missing. By address or prefix: exactly so many are asked for. By ENI: whole ENIs are filled
     /// until this many or more have come.
     pub fn short(&self, level: &Level) -> u32 {
-        let wanted = level.assigned().saturating_add(self.spare_addresses()).max(self.least_addresses());
-        let missing = wanted.saturating_sub(level.total()).max(Self::lacking(level));
+        let warm = match self.ruling() {
+            Ruling::Learned(stock) => Self::short_of(stock, level),
+            _ => level.assigned().saturating_add(self.spare_addresses()).saturating_sub(level.total()),
+        };
+        let least = self.least_addresses().saturating_sub(level.total());
+        let missing = warm.max(least).max(Self::lacking(level));
         self.unit.for_addresses(missing)
     }
 
@@ -116,7 +127,11 @@ impl Targets {
         if !self.are_exact() || level.waiting > 0 {
             return 0;
         }
-        let above_warm = level.free.saturating_sub(self.spare_addresses());
+        let above_warm = match self.ruling() {
+            Ruling::Learned(stock) if level.free < stock.too_many() => 0,
+            Ruling::Learned(stock) => level.free - stock.most,
+            _ => level.free.saturating_sub(self.spare_addresses()),
+        };
         let above_minimum = level.total().saturating_sub(self.least_addresses());
         (above_warm.min(above_minimum) / self.unit.addresses()).min(idle)
     }
@@ -128,9 +143,20 @@ impl Targets {
         if level.waiting > 0 || self.short(&rested.without(free)) > 0 {
             return false;
         }
+        if let Ruling::Learned(stock) = self.ruling() {
+            return level.free.saturating_sub(free) >= stock.most;
+        }
         self.are_exact()
             || rested.available()
                 >= self.warm.warm_enis.saturating_add(1).saturating_mul(self.eni_of_addresses())
+    }
+
+    /// How many addresses are missing for what is to be free. Resting ones are in use here: how many of them there are is part
+    /// of what was learned, and ADDs get none of them.
+    fn short_of(stock: Stock, level: &Level) -> u32 {
+        let waiting = level.waiting.saturating_sub(level.beside);
+        let wanted = waiting.saturating_add(stock.least);
+        if level.free >= wanted { 0 } else { waiting.saturating_add(stock.filled).saturating_sub(level.free) }
     }
 
     /// How many addresses waiting ADDs lack, the targets aside.

@@ -4,6 +4,7 @@
 //! take anything away from under a pod. At each lease the truth is asked: the address must be where the ledger
 //! says, and must have rested.
 
+mod arrivals;
 mod cards;
 pub(crate) mod cloud;
 mod hands;
@@ -74,6 +75,8 @@ pub(crate) struct Toy {
     next: u64,
     /// Rounds since time went on, and in all.
     rounds: (u32, u32),
+    /// What happens while time passes.
+    life: Option<arrivals::Life>,
 }
 
 /// How many rounds there may be without a pause, and in all: a test whose end never comes fails, and does not hang.
@@ -138,6 +141,7 @@ impl Toy {
             left: BTreeSet::new(),
             next: 0,
             rounds: (0, 0),
+            life: None,
         };
         let kind = toy.start(&identity(instance_type));
         assert_eq!(kind, Recovery::Fresh);
@@ -170,6 +174,10 @@ impl Toy {
 
     pub(crate) fn commit(&mut self, changes: &[Change]) {
         self.ledger.apply_all(changes);
+        if self.life.is_some() {
+            // What a day's thousands of changes lead to the random lives check.
+            return;
+        }
         let found = invariants::check(&self.ledger, Some(&self.cloud.limits));
         assert_eq!(found, [], "after {changes:?}");
     }
@@ -219,6 +227,9 @@ impl Toy {
 
     pub(crate) fn sleep(&mut self, by: Duration) {
         let by = u64::try_from(by.as_millis()).unwrap();
+        if self.life.is_some() {
+            return self.live_through(by);
+        }
         self.now.boottime.0 += by;
         self.now.wall.0 += by;
         self.cloud.at = self.now.wall.0;
@@ -297,6 +308,7 @@ impl Toy {
         self.commit(&changes);
         let changes = activate(&self.ledger, &sandbox);
         self.commit(&changes);
+        self.was_served(&sandbox);
     }
 
     pub(crate) fn delete_pod(&mut self, nth: usize) {
@@ -304,7 +316,11 @@ impl Toy {
         if keys.is_empty() {
             return;
         }
-        let key = &keys[nth % keys.len()];
+        self.delete(&keys[nth % keys.len()]);
+    }
+
+    /// Its pod ends.
+    pub(crate) fn delete(&mut self, key: &SandboxKey) {
         let ended = Ended::asked(&self.ledger.leases[key]);
         let addresses: Vec<IpAddr> = self.ledger.leases[key].addresses().collect();
         let changes = begin_release(&self.ledger, &ended, &self.now);
@@ -334,16 +350,25 @@ impl Toy {
         self.observed.links_seen(&self.ledger, &macs, &self.now);
     }
 
+    /// Takes in what there is to learn from.
+    pub(crate) fn learn(&mut self) {
+        let desired = Desired { config: &self.config, limits: self.limits.clone() };
+        crate::learn(&desired, &self.ledger, &mut self.observed, &self.now);
+    }
+
     /// Looks, plans once and carries the plan out. False when there was nothing to do.
     pub(crate) fn round(&mut self) -> bool {
         self.rounds = (self.rounds.0 + 1, self.rounds.1 + 1);
-        let ends = self.rounds.0 <= MOST_ROUNDS.0 && self.rounds.1 <= MOST_ROUNDS.1;
+        let ends = self.rounds.0 <= MOST_ROUNDS.0 && (self.rounds.1 <= MOST_ROUNDS.1 || self.life.is_some());
         assert!(ends, "it goes on for ever: {:?}", self.last);
         self.look();
         self.observed.note_unwanted(&self.ledger);
+        self.learn();
         let made = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
-        let again = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
-        assert_eq!(made, again, "equal inputs, equal plans");
+        if self.life.is_none() {
+            let again = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
+            assert_eq!(made, again, "equal inputs, equal plans");
+        }
         self.last = made.clone();
         // As in the engine: all intents are opened first, then the answers come, in order.
         let mut sent = Vec::new();
@@ -396,7 +421,7 @@ impl Toy {
         }
         // What the plan changed in the ledger alone is what the next one goes on from.
         let adjusted = made.steps.iter().any(|step| matches!(step, Step::Adjust(_)));
-        if !sent.is_empty() && !adjusted {
+        if !sent.is_empty() && !adjusted && self.life.is_none() {
             let busy = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
             let doubled = busy.steps.iter().any(|step| {
                 matches!(
@@ -429,7 +454,7 @@ impl Toy {
 
     /// A call's end; false when the process died.
     fn end(&mut self, step: Step, began: BootTime) -> bool {
-        self.sleep(Duration::from_millis(150));
+        self.sleep(self.takes(&step));
         match step {
             Step::Repeat(id) => {
                 let intent = self.ledger.intents[&id].clone();
@@ -582,8 +607,18 @@ impl Toy {
 
     /// Runs until nothing is left to do for a good while.
     pub(crate) fn run_to_rest(&mut self) {
+        let mut quiet_since = self.now.boottime;
         for _ in 0..2000 {
-            if self.round() {
+            let acted = self.round();
+            // A subnet that runs low is looked at again and again.
+            let only_looks =
+                self.last.steps.iter().all(|step| matches!(step, Step::Read(CloudRead::ZoneSubnets { .. })));
+            if !only_looks {
+                quiet_since = self.now.boottime;
+            } else if self.now.boottime.since(quiet_since) > Duration::from_secs(2 * 3600) {
+                return;
+            }
+            if acted {
                 continue;
             }
             match self.last.next_look {

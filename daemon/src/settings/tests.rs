@@ -3,6 +3,7 @@ use std::time::Duration;
 use holdfast_model::config::Origin;
 use holdfast_model::eni_config::AppliedEniConfig;
 use holdfast_model::pool::Family;
+use holdfast_model::warm::WarmMode;
 use serde_json::json;
 
 use super::*;
@@ -224,6 +225,27 @@ fn a_cluster_that_asks_for_both_families_stops_no_daemon() {
     let read = super::tests::with(&[("ENABLE_PREFIX_DELEGATION", "true")], &said);
     assert!(wrong.is_empty() && read.refused.is_empty(), "{wrong:?} {read:?}");
     assert_eq!((read.ignored.len(), read.config.family.value), (1, Family::V4), "{read:?}");
+}
+
+#[test]
+fn how_many_are_free_is_learned_where_that_is_asked_for() {
+    let read = from(&[("HOLDFAST_WARM_MODE", "Adaptive"), ("HOLDFAST_WARM_QUANTILE", "99.5%")]);
+    assert!(read.warnings().is_empty() && read.refused.is_empty(), "{read:?}");
+    assert_eq!(read.config.warm_mode.value, WarmMode::Adaptive);
+    assert_eq!(read.by_name["HOLDFAST_WARM_MODE"]["value"], "adaptive");
+    assert_eq!(read.by_name["HOLDFAST_WARM_QUANTILE"]["value"], "99.5 %");
+    let wrong = from(&[("HOLDFAST_WARM_MODE", "learned"), ("HOLDFAST_WARM_QUANTILE", "0.999")]);
+    assert_eq!(wrong.ignored.len(), 2, "{wrong:?}");
+    assert_eq!(wrong.config.warm_mode, Config::default().warm_mode);
+    assert_eq!(wrong.config.warm_quantile, Config::default().warm_quantile);
+    // A group of nodes may have it alone.
+    let maps = ConfigMaps {
+        node_groups: Some(data(&[("spot", "selector=spot=yes\nHOLDFAST_WARM_MODE=adaptive")])),
+        ..ConfigMaps::default()
+    };
+    let (said, wrong) = of_cluster(&maps, &data(&[("spot", "yes")]));
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(with(&[], &said).config.warm_mode.value, WarmMode::Adaptive);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use holdfast_model::brake::Brake;
+use holdfast_model::warm::{Quantile, WarmMode};
 use ipnet::Ipv4Net;
 
 pub(super) fn count(text: &str) -> Result<u32, String> {
@@ -33,6 +34,16 @@ pub(super) fn brake(text: &str) -> (Brake, Vec<String>) {
     }
     let wanted = "want none, release or all; until it is one of them nothing is given back to EC2";
     (Brake::Release, vec![wanted.to_owned()])
+}
+
+pub(super) fn warm_mode(text: &str) -> Result<WarmMode, String> {
+    let known = [WarmMode::Static, WarmMode::Adaptive];
+    let found = known.into_iter().find(|mode| mode.to_string().eq_ignore_ascii_case(text.trim()));
+    found.ok_or_else(|| "want static or adaptive".to_owned())
+}
+
+pub(super) fn quantile(text: &str) -> Result<Quantile, String> {
+    Quantile::of_percent(text).ok_or_else(|| "want a percentage from 50 to 99.99, as 99.9".to_owned())
 }
 
 pub(super) fn mtu(text: &str) -> Result<u32, String> {

@@ -11,7 +11,7 @@ fn level(leased: u32, free: u32) -> Level {
 }
 
 fn of(warm: WarmTargets, unit: Unit, per_eni: u32) -> Targets {
-    Targets { warm, unit, per_eni }
+    Targets { warm, unit, per_eni, stock: None }
 }
 
 /// One vector of upstream's unit tests: whether the pool is too low (reference: vpc-cni 10.1).
@@ -203,4 +203,37 @@ fn nothing_is_given_back_while_an_add_waits() {
             assert_eq!(targets.over(&level, 64) > 0, given && exact, "{unit:?} {warm:?}, {waiting}");
         }
     }
+}
+
+/// Learned ones count what can be leased, and between asking and giving back there is room.
+#[test]
+fn a_learned_stock_is_of_addresses_that_can_be_leased() {
+    let stock = Some(Stock { least: 6, filled: 7, most: 12 });
+    let of = |unit, minimum| Targets { stock, ..of(by_address(0, minimum), unit, 14) };
+    let at = |free, cooling, waiting| Level { leased: 20, free, cooling, waiting, beside: 0 };
+    for (level, minimum, short, over) in [
+        (at(6, 0, 0), 0, 0, 0),
+        (at(5, 0, 0), 0, 2, 0),
+        // Who rests serves nobody.
+        (at(5, 9, 0), 0, 2, 0),
+        (at(0, 0, 3), 0, 10, 0),
+        (at(12, 0, 0), 0, 0, 0),
+        (at(13, 0, 0), 0, 0, 0),
+        (at(14, 0, 0), 0, 0, 2),
+        (at(30, 0, 0), 0, 0, 18),
+        (at(30, 0, 1), 0, 0, 0),
+        (at(14, 0, 0), 33, 0, 1),
+        (at(6, 0, 0), 40, 14, 0),
+    ] {
+        let targets = of(ADDRESS, minimum);
+        assert_eq!((targets.short(&level), targets.over(&level, 99)), (short, over), "{level:?}");
+    }
+    // Whole prefixes.
+    assert_eq!(of(PREFIX, 0).short(&at(5, 0, 0)), 1);
+    assert_eq!(of(PREFIX, 0).over(&at(27, 0, 0), 9), 0);
+    assert_eq!(of(PREFIX, 0).over(&at(28, 0, 0), 9), 1);
+    // An ENI goes when what is left is no fewer than may be.
+    assert!(of(ADDRESS, 0).spare(&at(26, 0, 0), 14));
+    assert!(!of(ADDRESS, 0).spare(&at(25, 9, 0), 14));
+    assert!(!of(ADDRESS, 0).spare(&at(60, 0, 1), 14));
 }

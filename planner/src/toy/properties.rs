@@ -9,6 +9,7 @@ use holdfast_model::cloud::Api;
 use holdfast_model::config::{AddressMode, WarmTargets};
 use holdfast_model::eni_config::{AppliedEniConfig, EniConfig};
 use holdfast_model::ids::{SecurityGroupId, SubnetId};
+use holdfast_model::warm::WarmMode;
 use proptest::prelude::*;
 
 use crate::toy::cloud;
@@ -36,6 +37,7 @@ enum Op {
     BlocksLeft(u32),
     Switch(AddressMode),
     Targets(WarmTargets),
+    WarmMode(WarmMode),
     /// Custom networking, by what its ENIConfig says.
     Custom(Option<AppliedEniConfig>),
     Discovery(bool),
@@ -61,6 +63,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..3_u32).prop_map(Op::BlocksLeft),
         1 => mode().prop_map(Op::Switch),
         1 => warm().prop_map(Op::Targets),
+        1 => warm_mode().prop_map(Op::WarmMode),
+        1 => (0..3_u64).prop_map(|hours| Op::Sleep(hours * 3_600_000 + 600_000)),
         1 => brake().prop_map(Op::Brake),
         1 => any::<bool>().prop_map(Op::Cordon),
         1 => applied().prop_map(Op::Custom),
@@ -111,6 +115,10 @@ fn brake() -> impl Strategy<Value = Brake> {
     prop_oneof![2 => Just(Brake::None), 1 => Just(Brake::Release), 1 => Just(Brake::All)]
 }
 
+fn warm_mode() -> impl Strategy<Value = WarmMode> {
+    prop_oneof![Just(WarmMode::Static), Just(WarmMode::Adaptive)]
+}
+
 fn warm() -> impl Strategy<Value = WarmTargets> {
     prop_oneof![
         (0..3_u32).prop_map(by_eni),
@@ -141,6 +149,7 @@ fn live(toy: &mut Toy, ops: &[Op]) {
             Op::BlocksLeft(count) => toy.cloud.blocks_free = *count,
             Op::Switch(mode) => toy.switch(*mode),
             Op::Targets(warm) => toy.config.warm.value = *warm,
+            Op::WarmMode(mode) => toy.config.warm_mode.value = *mode,
             Op::Custom(applied) => {
                 if toy.config.eni_config.value != *applied {
                     toy.observed.made_otherwise();
@@ -259,11 +268,15 @@ fn assert_all_well(toy: &mut Toy) {
         toy.sleep(Duration::from_secs(3600));
         toy.run_to_rest();
     }
+    let gives_back = |api: &Api| {
+        let given =
+            [Api::UnassignPrivateIpAddresses, Api::DetachNetworkInterface, Api::DeleteNetworkInterface];
+        // What was learned is forgotten with time, and nothing is learned that would be more.
+        toy.config.warm_mode.value == WarmMode::Adaptive && given.contains(api)
+    };
+    let looks = |api: &Api| [Api::DescribeNetworkInterfaces, Api::DescribeSubnets].contains(api);
     assert!(
-        toy.cloud
-            .calls
-            .iter()
-            .all(|api| [Api::DescribeNetworkInterfaces, Api::DescribeSubnets].contains(api)),
+        toy.cloud.calls.iter().all(|api| looks(api) || gives_back(api)),
         "oscillates: {:?}",
         toy.cloud.calls
     );
@@ -275,6 +288,7 @@ proptest! {
     #[test]
     fn any_life_with_faults_ends_well(
         warm in warm(),
+        warm_mode in warm_mode(),
         mode in mode(),
         ops in proptest::collection::vec(op(), 1..60),
         fates in proptest::collection::vec(fate(), 1..80),
@@ -283,6 +297,7 @@ proptest! {
         let mut toy = Toy::new(if small { "t3.small" } else { "t3.medium" }, warm);
         toy.cloud.others = others();
         toy.switch(mode);
+        toy.config.warm_mode.value = warm_mode;
         let mut turn = 0;
         toy.fates = Box::new(move || {
             turn += 1;
@@ -295,12 +310,14 @@ proptest! {
     #[test]
     fn any_life_without_faults_ends_well(
         warm in warm(),
+        warm_mode in warm_mode(),
         mode in mode(),
         ops in proptest::collection::vec(op(), 1..60),
     ) {
         let mut toy = Toy::new("t3.medium", warm);
         toy.cloud.others = others();
         toy.switch(mode);
+        toy.config.warm_mode.value = warm_mode;
         live(&mut toy, &ops);
         assert_all_well(&mut toy);
     }
