@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use holdfast_engine::{Explained, PoolTold, RoomShown, Source, SubnetRoom};
 use holdfast_model::block::Unit;
+use holdfast_model::pool::PoolKey;
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
@@ -27,7 +28,8 @@ struct PoolWords {
     unit: String,
     level: LevelWords,
     targets: TargetWords,
-    learned: LearnedWords,
+    /// Of the first card, whose targets can be learned.
+    learned: Option<LearnedWords>,
     subnets: Vec<SubnetWords>,
 }
 
@@ -77,7 +79,7 @@ struct SubnetWords {
 
 impl Pools {
     pub(crate) fn of(told: &PoolTold) -> Self {
-        let pools = told.pools.iter().map(|(key, explained)| PoolWords::of(key.to_string(), explained));
+        let pools = told.pools.iter().map(|(key, explained)| PoolWords::of(*key, explained));
         Self {
             mode: told.mode.to_string(),
             quantile: told.quantile.to_string(),
@@ -100,10 +102,19 @@ impl Pools {
 }
 
 impl PoolWords {
-    fn of(pool: String, explained: &Explained) -> Self {
+    fn of(key: PoolKey, explained: &Explained) -> Self {
         let level = explained.level;
+        let learned = || LearnedWords {
+            free: explained.learned,
+            adds_remembered: explained.remembered,
+            largest_demand: explained.largest,
+            recess: explained.recess,
+            lead_seconds: explained.lead.as_secs_f64(),
+            lead_seen_seconds: explained.lead_seen.map(|lead| lead.as_secs_f64()),
+            yields_to: explained.yields_to,
+        };
         Self {
-            pool,
+            pool: key.to_string(),
             unit: match explained.unit {
                 Unit::Address => "single addresses",
                 Unit::Prefix => "prefixes",
@@ -126,15 +137,7 @@ impl PoolWords {
                 all_at_least: explained.minimum,
                 from: source(explained.source),
             },
-            learned: LearnedWords {
-                free: explained.learned,
-                adds_remembered: explained.remembered,
-                largest_demand: explained.largest,
-                recess: explained.recess,
-                lead_seconds: explained.lead.as_secs_f64(),
-                lead_seen_seconds: explained.lead_seen.map(|lead| lead.as_secs_f64()),
-                yields_to: explained.yields_to,
-            },
+            learned: (key.card == PoolKey::DEFAULT.card).then(learned),
             subnets: explained.subnets.iter().map(SubnetWords::of).collect(),
         }
     }
@@ -166,30 +169,33 @@ impl PoolWords {
         );
         line(out, "to be free", &free);
         line(out, "whose word", &targets.from);
-        let seen = match learned.lead_seen_seconds {
+        if let Some(learned) = learned {
+            learned.write(&all.quantile, out);
+        }
+        for subnet in &self.subnets {
+            line(out, "subnet", &subnet.text());
+        }
+    }
+}
+
+impl LearnedWords {
+    fn write(&self, quantile: &str, out: &mut String) {
+        let seen = match self.lead_seen_seconds {
             Some(seen) => format!("it took {seen:.1} s at the most lately"),
             None => "it has brought none lately".to_owned(),
         };
         let why = format!(
             "{} of ADDs are to find one; of {} ADDs remembered the largest demand within {:.0} s was {}: {} free; EC2 is reckoned to \
              bring more within that ({seen}); {} more were in use lately",
-            all.quantile,
-            learned.adds_remembered,
-            learned.lead_seconds,
-            learned.largest_demand,
-            learned.free,
-            learned.recess
+            quantile, self.adds_remembered, self.lead_seconds, self.largest_demand, self.free, self.recess
         );
         line(out, "learned", &why);
-        if let Some(most) = learned.yields_to {
+        if let Some(most) = self.yields_to {
             line(
                 out,
                 "yielding",
                 &format!("a subnet runs low: {most} free at the most, so that other nodes' pods have them"),
             );
-        }
-        for subnet in &self.subnets {
-            line(out, "subnet", &subnet.text());
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct PoolTold {
     pub mode: WarmMode,
     /// The part of ADDs that are to find a free one, where it is learned.
     pub quantile: Quantile,
-    /// Why the pool that pods are served from does not grow, although it should.
+    /// Why a pool does not grow although it should.
     pub refusal: Option<String>,
     /// Each of them.
     pub pools: BTreeMap<PoolKey, Explained>,

@@ -41,7 +41,7 @@ impl<W: World> Engine<W> {
         PoolTold {
             mode: config.warm_mode.value,
             quantile: config.warm_quantile.value,
-            refusal: self.report.refusal.as_ref().map(ToString::to_string),
+            refusal: self.refusal(),
             pools: planner::explain(&self.desired(), self.book.ledger(), &self.observed, &self.now()),
         }
     }
