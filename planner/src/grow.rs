@@ -132,6 +132,8 @@ pub(crate) fn growth(
     let elsewhere =
         |subnet: &SubnetId| may_be_made && subnets::is_elsewhere(candidates, observed, subnet, unit, now);
     let (mut asked, mut tried) = (BTreeSet::new(), BTreeSet::new());
+    // Why an ENI is passed over whose share others are to bring.
+    let mut passed_over = None;
     for share in pool.enis.iter().filter(|share| share.room > 0) {
         if demand.short == 0 || demand.budget == 0 {
             break;
@@ -147,10 +149,12 @@ pub(crate) fn growth(
         }
         let pause = observed.pause_of(Api::AssignPrivateIpAddresses, Some(&eni.id), Some(subnet), now);
         if let Some(pause) = pause {
-            grown.refusal = Some(pause.cause.clone());
             if pause.scope == PauseScope::Api || pause.cause.is_outage() {
                 // It will go on here: no ENI is created only because EC2 wants us to slow down, or did not answer.
+                grown.refusal = Some(pause.cause.clone());
                 demand.met_by(room);
+            } else {
+                passed_over = Some(pause.cause.clone());
             }
             continue;
         }
@@ -167,7 +171,7 @@ pub(crate) fn growth(
         };
         if let Some(last) = running_low(observed, subnet, wanted.unit, now) {
             if elsewhere(subnet) {
-                grown.refusal = Some(last);
+                passed_over = Some(last);
                 continue;
             }
             if open.is(subnet) || asked.contains(subnet) || demand.lacking == 0 {
@@ -211,6 +215,10 @@ pub(crate) fn growth(
             let more = per_eni.saturating_sub(ask.count);
             demand.met_by(demand.unit_of(observed, subnet, now).of(more));
         }
+    }
+    // What ENIs bring that are under way or taken up by another call for a moment is no matter of one that cannot.
+    if demand.short > 0 {
+        grown.refusal = grown.refusal.or(passed_over);
     }
     let mut taken = Taken::by(ledger);
     for change in others {

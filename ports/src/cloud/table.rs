@@ -78,7 +78,6 @@ const TABLE: &[Row] = &[
     any("InvalidNetworkInterfaceID.NotFound", CloudFault::NotFound),
     any("InvalidNetworkInterfaceId.NotFound", CloudFault::NotFound),
     any("InvalidAttachmentID.NotFound", CloudFault::NotFound),
-    any("InvalidInstanceID.NotFound", CloudFault::NotFound),
     any("InvalidSubnetID.NotFound", CloudFault::NotFound),
     any("InvalidGroup.NotFound", CloudFault::NotFound),
     any("InvalidSecurityGroupID.NotFound", CloudFault::NotFound),
@@ -90,6 +89,8 @@ const TABLE: &[Row] = &[
     any("IncorrectState", CloudFault::Conflict),
     // Said of a live instance too, during an outage of EC2 itself: never a reason to give the node up.
     any("IncorrectInstanceState", CloudFault::Conflict),
+    // The caller runs on it, so it is there: an ENI that is given up for this is made anew for nothing.
+    any("InvalidInstanceID.NotFound", CloudFault::Conflict),
     any("InvalidInstanceState", CloudFault::Conflict),
     any("DependencyViolation", CloudFault::Conflict),
     any("InvalidIPAddress.InUse", CloudFault::Conflict),

@@ -322,3 +322,23 @@ fn no_add_is_refused_while_another_subnet_has_addresses() {
         }
     }
 }
+
+/// Nor while the ENI that is to serve them is being made, or taken up by another call: in a burst each asks by himself.
+#[test]
+fn no_add_is_refused_while_an_eni_of_another_subnet_is_about_to_take_more() {
+    let mut toy = node("m5.xlarge", by_address(1, 0));
+    toy.add_pods(3);
+    toy.run_to_rest();
+    toy.cloud.subnet_free = 0;
+    for pod in 0..20 {
+        toy.add_pods(1);
+        let began = toy.now.boottime;
+        while toy.waiting() > 0 {
+            assert!(toy.now.boottime.since(began) < Duration::from_secs(5), "{pod}: {:?}", toy.last);
+            toy.round();
+            if let Err(shortage) = toy.choose() {
+                assert!(shortage.hold || pod < 2, "{pod}: {shortage:?} {:?}", toy.ledger.intents);
+            }
+        }
+    }
+}
