@@ -230,7 +230,7 @@ fn discovery_is_switched_off_and_on_under_thirty_pods() {
 /// The cause names the ENIConfig, within the time that an ADD waits; when it is there, pods are served without a restart. A
 /// daemon that starts anew goes by what it was told last.
 #[test]
-fn cni_884_an_eni_config_that_is_missing_is_the_cause_and_service_resumes() {
+pub(crate) fn cni_884_an_eni_config_that_is_missing_is_the_cause_and_service_resumes() {
     let mut node = node("m5.large", few(), 45);
     let missing = AppliedEniConfig::Missing { name: "us-west-2a".to_owned() };
     node.config.eni_config = Setting::default_of(Some(missing));

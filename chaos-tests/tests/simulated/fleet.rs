@@ -5,7 +5,7 @@ mod churn;
 mod full;
 mod joins;
 mod replaced;
-mod restarts;
+pub(crate) mod restarts;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -35,20 +35,22 @@ const BUCKET: Bucket = Bucket { capacity: 120, refill_per_second: 20 };
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Nodes that share everything but themselves.
-struct Fleet {
-    stage: Stage,
+pub(crate) struct Fleet {
+    /// Where they live.
+    pub(crate) stage: Stage,
     subnet: SubnetId,
     group: SecurityGroupId,
     config: Config,
     seed: u64,
-    nodes: Vec<Node>,
+    /// They.
+    pub(crate) nodes: Vec<Node>,
     // After the nodes: their memory is given back before the next fleet begins.
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Fleet {
     /// So many nodes of type m5.large in a subnet of this range. Nobody limits their calls yet.
-    fn new(count: usize, range: &str, config: Config, seed: u64) -> Self {
+    pub(crate) fn new(count: usize, range: &str, config: Config, seed: u64) -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut vpc = SimVpc::new(BoxConfig { seed, timing: Timing::life(), ..BoxConfig::default() });
         let net = vpc.add_vpc(&["10.0.0.0/16".parse().unwrap()], None, Tags::new()).unwrap();
@@ -83,12 +85,13 @@ impl Fleet {
         Node::new(&self.stage, instance, self.config.clone(), self.seed)
     }
 
-    fn ec2<T>(&self, work: impl FnOnce(&mut SimVpc) -> T) -> T {
+    /// Uses the box as it stands now.
+    pub(crate) fn ec2<T>(&self, work: impl FnOnce(&mut SimVpc) -> T) -> T {
         self.stage.shared.now(work)
     }
 
     /// From now on EC2 counts, and limits what the account calls.
-    fn limit(&self) {
+    pub(crate) fn limit(&self) {
         let actions = Action::ALL.iter().map(|action| (*action, BUCKET)).collect();
         self.ec2(|vpc| {
             vpc.set_request_limits(RequestLimits { actions, ..RequestLimits::default() });
@@ -97,7 +100,7 @@ impl Fleet {
     }
 
     /// Calls since, and how many of them were refused for their number.
-    fn calls(&self) -> (usize, usize) {
+    pub(crate) fn calls(&self) -> (usize, usize) {
         self.ec2(|vpc| (vpc.log().counts().values().sum(), vpc.log().throttled()))
     }
 
@@ -106,12 +109,16 @@ impl Fleet {
     }
 
     /// One life of each node, all at once.
-    fn live<T>(&self, script: impl AsyncFn(usize, &Node, Life) -> T) -> Vec<T> {
+    pub(crate) fn live<T>(&self, script: impl AsyncFn(usize, &Node, Life) -> T) -> Vec<T> {
         self.stage.block_on(self.lives(Duration::ZERO, script))
     }
 
     /// One life of each node, begun one after the other within this time.
-    async fn lives<T>(&self, within: Duration, script: impl AsyncFn(usize, &Node, Life) -> T) -> Vec<T> {
+    pub(crate) async fn lives<T>(
+        &self,
+        within: Duration,
+        script: impl AsyncFn(usize, &Node, Life) -> T,
+    ) -> Vec<T> {
         let script = &script;
         let apart = within / u32::try_from(self.nodes.len()).expect("a fleet is smaller");
         // A life is large, and they are many.
@@ -125,7 +132,7 @@ impl Fleet {
     }
 
     /// Nobody was answered wrongly or too late, and no address is two pods'.
-    fn assert_sound(&self) {
+    pub(crate) fn assert_sound(&self) {
         let mut given: BTreeSet<IpAddr> = BTreeSet::new();
         for node in &self.nodes {
             assert_eq!(node.answered().faults(), Vec::<String>::new());
@@ -146,7 +153,7 @@ async fn lived<T, F: Future<Output = T>>(node: &Node, script: impl FnOnce(Life) 
 }
 
 /// Gives a pod its address, and the time that took.
-async fn serve(life: &Life, name: &str) -> Duration {
+pub(crate) async fn serve(life: &Life, name: &str) -> Duration {
     let begun = Instant::now();
     life.add(name, name).await.unwrap();
     begun.elapsed()

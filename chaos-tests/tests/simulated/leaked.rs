@@ -14,7 +14,7 @@ const CREATED: &str = "2025-01-01T00:00:00Z";
 
 impl Node {
     /// Somebody made an ENI with this description and these tags, and left it.
-    fn leave(&self, description: &str, tags: &[(&str, &str)]) -> EniId {
+    pub(crate) fn leave(&self, description: &str, tags: &[(&str, &str)]) -> EniId {
         let tags: BTreeMap<String, String> =
             tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let tags = TagSpecification { resource_type: "network-interface".to_owned(), tags };

@@ -21,6 +21,7 @@ mod found;
 mod gc;
 mod given_up;
 mod groups;
+mod incidents;
 mod ipv6;
 mod judged;
 mod kept;

@@ -121,7 +121,7 @@ fn a_pod_whose_namespace_the_next_daemon_cannot_see_keeps_its_network() {
 
 /// An address that an operator's script has put onto the node: it is free in the ledger, and in use.
 #[test]
-fn an_address_that_the_host_bears_is_given_to_nobody_until_it_is_taken_off() {
+pub(crate) fn cilium_30682_an_address_that_the_host_bears_is_given_to_nobody_until_it_is_taken_off() {
     let node = one_node("m5.large", warm(1, 0, 0), 75);
     node.live(&Steps::default(), async |life| {
         let ledger = life.quiet().await;

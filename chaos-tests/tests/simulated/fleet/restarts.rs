@@ -109,7 +109,7 @@ fn restart(seed: u64, others: bool) {
 }
 
 #[test]
-fn a_fleet_restarted_within_a_minute_serves_at_once_and_stays_within_its_calls() {
+pub(crate) fn cni_873_a_fleet_restarted_within_a_minute_serves_at_once_and_stays_within_its_calls() {
     restart(7, false);
 }
 

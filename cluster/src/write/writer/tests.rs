@@ -11,6 +11,8 @@ use crate::crd::cninode::Feature;
 use crate::watch::objects::ConditionView;
 use crate::write::{Condition, ConditionStatus, PodId, Regarding, Warning};
 
+mod incidents;
+
 /// A writer, what it is to write, and what it sees.
 struct Stage {
     writer: Writer,
