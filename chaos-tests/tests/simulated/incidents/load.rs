@@ -145,7 +145,9 @@ pub(crate) fn cni_3719_a_release_that_looks_for_subnets_reads_each_once() {
         }
         life.quiet().await;
     });
-    fleet.nodes.iter_mut().for_each(|node| node.config = config(true));
+    for node in &mut fleet.nodes {
+        node.config = config(true);
+    }
     fleet.limit();
     fleet.stage.block_on(fleet.lives(Duration::from_secs(60), async |_, _, life| {
         serve(&life, "new").await;

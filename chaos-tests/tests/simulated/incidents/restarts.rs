@@ -180,7 +180,7 @@ pub(crate) fn cni_3887_after_a_restart_no_pod_gets_an_address_that_was_given_bac
             come(&life, &node, "old", 7).await;
             let had = given(&node);
             go(&life, "old", 5).await;
-            while node.calls_by_action().get(&Action::UnassignPrivateIpAddresses).is_none() {
+            while !node.calls_by_action().contains_key(&Action::UnassignPrivateIpAddresses) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
