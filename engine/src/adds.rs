@@ -43,9 +43,12 @@ impl<W: World> Engine<W> {
     /// Gives free addresses to those who wait, in the order in which they came. The plan learns how many get none.
     pub(crate) fn serve_waiting(&mut self, now: &Now) {
         let pool = self.desired().pool();
-        let mut free = self.free_addresses(pool, now).into_iter();
+        let in_line = self.attachments.in_line();
+        // Most turns serve nobody, and all addresses of a large node are many.
+        let free = if in_line.is_empty() { Vec::new() } else { self.free_addresses(pool, now) };
+        let mut free = free.into_iter();
         let mut short = 0;
-        for sandbox in self.attachments.in_line() {
+        for sandbox in in_line {
             let Some(name) = self.ready_to_lease(&sandbox, now) else { continue };
             let served = free.as_slice().first().cloned();
             let served = served.is_some_and(|choice| self.lease(&sandbox, name, &choice, now));

@@ -2,6 +2,7 @@
 //! what is under way and what has to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::BlockState;
@@ -27,7 +28,10 @@ use crate::leaks::Leaks;
 use crate::orphan::{STRAY_AFTER, intent_tag, is_left, is_unattached_of};
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
+use crate::peak::Peak;
+use crate::plan::Plan;
 use crate::reading::{ABSENCE_BELIEVED_AFTER, Reading, VIEWS_ARE_OLD_AT_MOST};
+use crate::refused::Refused;
 use crate::share::Share;
 use crate::subnets::SubnetsSeen;
 use crate::tagging::{Tagging, Tags};
@@ -49,11 +53,13 @@ pub(crate) const DESCRIBES_LAG: Duration = Duration::from_secs(60);
 pub(crate) const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 /// That many tries at the fast pace, then slower.
 const SET_UP_FAST_TRIES: u32 = 20;
+/// What lasts is told again after so long.
+const TOLD_AGAIN: Duration = Duration::from_secs(3600);
 /// The slowest pace of set-up tries.
 const SET_UP_LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// An ENI whose kernel set-up failed, and is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetUpRest {
     /// When next.
     pub next_try: BootTime,
@@ -61,6 +67,10 @@ pub struct SetUpRest {
     pub failures: u32,
     /// When it failed first.
     pub since: BootTime,
+    /// What the kernel said last.
+    pub cause: String,
+    /// When it was told last that this lasts, if it was.
+    pub told: Option<BootTime>,
 }
 
 /// What this process knows of the call of one intent.
@@ -120,6 +130,10 @@ pub struct Observed {
     pub cordoned: bool,
     /// This process's, of what all nodes do.
     pub share: Share,
+    /// How many addresses of each pool were leased at once.
+    pub(crate) peaks: BTreeMap<PoolKey, Peak>,
+    /// Addresses that no pod could be wired with.
+    pub(crate) refused: Refused,
 }
 
 impl Observed {
@@ -370,6 +384,45 @@ impl Observed {
     /// before each plan.
     pub fn note_unwanted(&mut self, ledger: &Ledger) {
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
+        self.refused.keep_held(ledger);
+    }
+
+    /// No pod could be wired with an address, and that is not the sandbox's doing; true when it is news.
+    pub fn wiring_failed(&mut self, address: IpAddr, cause: &str, now: &Now) -> bool {
+        self.refused.failed(address, cause, now)
+    }
+
+    /// A pod was wired with an address.
+    pub fn wiring_done(&mut self, address: IpAddr) {
+        self.refused.wired(address);
+    }
+
+    /// What EC2 has given for pods and no pod can use, in words, and since it was found out that this does not pass in a moment.
+    pub fn out_of_service(&self, ledger: &Ledger, now: &Now) -> Vec<String> {
+        let failing = self.set_up_rests.iter().filter(|(id, _)| {
+            ledger.enis.get(id).is_some_and(|eni| eni.attachment().is_some()) && self.keeps_failing(id, now)
+        });
+        let enis = failing.map(|(id, rest)| {
+            let seconds = now.boottime.since(rest.since).as_secs();
+            format!(
+                "{id} is out of service: it is attached and could not be set up for {seconds} s, last with: {}; others are given instead",
+                rest.cause
+            )
+        });
+        enis.chain(self.refused.told(now)).collect()
+    }
+
+    /// How many addresses of each pool are leased, as a plan has it. Call it after each plan.
+    pub fn planned(&mut self, plan: &Plan, now: &Now) {
+        for (pool, report) in &plan.reports {
+            let peak = self.peaks.entry(*pool).or_default();
+            *peak = peak.with(report.level.leased, now.boottime);
+        }
+    }
+
+    /// How many addresses of a pool were leased at once, with so many now.
+    pub(crate) fn peak_of(&self, pool: PoolKey, leased: u32, now: &Now) -> Peak {
+        self.peaks.get(&pool).copied().unwrap_or_default().with(leased, now.boottime)
     }
 
     /// Which unattached ENIs are somebody's to attach or nobody's, a later read tells.
@@ -600,17 +653,22 @@ impl Observed {
         self.ready_enis.insert(eni.clone());
     }
 
-    /// An ENI's kernel set-up failed; it is tried again after a short rest.
-    pub fn set_up_failed(&mut self, eni: &EniId, now: &Now) {
+    /// An ENI's kernel set-up failed; it is tried again after a short rest. True when it has lasted for longer than a link takes
+    /// to appear, and that was not told within the last hour.
+    pub fn set_up_failed(&mut self, eni: &EniId, cause: &str, now: &Now) -> bool {
         self.setting_up.remove(eni);
         self.ready_enis.remove(eni);
-        let before = self.set_up_rests.get(eni);
-        let failures = before.map_or(1, |rest| rest.failures.saturating_add(1));
-        let since = before.map_or(now.boottime, |rest| rest.since);
+        let before = self.set_up_rests.remove(eni);
+        let failures = before.as_ref().map_or(1, |rest| rest.failures.saturating_add(1));
+        let (since, told) = before.map_or((now.boottime, None), |rest| (rest.since, rest.told));
         let doublings = failures.saturating_sub(SET_UP_FAST_TRIES).min(10);
         let rest = (SET_UP_REST * 2_u32.pow(doublings)).min(SET_UP_LONGEST_REST);
-        self.set_up_rests
-            .insert(eni.clone(), SetUpRest { next_try: now.boottime.after(rest), failures, since });
+        let tells = now.boottime.since(since) >= LINK_TAKES_AT_MOST
+            && told.is_none_or(|told| now.boottime.since(told) >= TOLD_AGAIN);
+        let told = if tells { Some(now.boottime) } else { told };
+        let (next_try, cause) = (now.boottime.after(rest), cause.to_owned());
+        self.set_up_rests.insert(eni.clone(), SetUpRest { next_try, failures, since, cause, told });
+        tells
     }
 
     /// Whether an ENI's kernel set-up has failed for longer than a link takes to appear.

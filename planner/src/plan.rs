@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::intent::{Intent, Sending};
-use holdfast_model::ledger::Ledger;
+use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -79,7 +79,11 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     }
     if observed.may_change(desired) {
         steps.extend(tagging::steps(desired, ledger, observed, now));
-        steps.extend(source::follow_groups(&pool.sources, ledger, observed, now, &mut looks));
+        // What goes by what this plan says already has no groups to be set.
+        let follows = source::follow_groups(&pool.sources, ledger, observed, now, &mut looks);
+        let follows = follows.into_iter().filter(|step| !steps.iter().any(|other| adjusts(other, step)));
+        let follows: Vec<Step> = follows.collect();
+        steps.extend(follows);
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let grown = growth(desired, ledger, observed, &pool, now);
@@ -106,6 +110,12 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     });
     let steps = affordable(steps, ledger, observed, now, &mut agenda);
     Plan { steps, reports: BTreeMap::from([(pool.key, report)]), next_look: agenda.next() }
+}
+
+/// Whether a step changes the record of the ENI that another step's call is for.
+fn adjusts(step: &Step, other: &Step) -> bool {
+    let (Step::Adjust(changes), Step::Open(call)) = (step, other) else { return false };
+    changes.iter().any(|change| matches!(change, Change::PutEni(eni) if Some(&eni.id) == call.eni()))
 }
 
 /// The steps whose call this node may make now, in their order. What does not fit is planned again when it does.

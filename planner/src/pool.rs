@@ -5,12 +5,13 @@ use holdfast_model::cloud::CloudChange;
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::{Family, PoolKey};
-use holdfast_model::time::Now;
+use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 use ipnet::IpNet;
 
 use crate::desired::Desired;
 use crate::observed::{LINK_TAKES_AT_MOST, Observed};
+use crate::refused::Extent;
 use crate::source::{Fit, Sources};
 use crate::targets::{Level, Targets};
 
@@ -52,6 +53,8 @@ pub(crate) struct Pool<'a> {
     pub(crate) level: Level,
     /// Addresses that are asked for, or on ENIs that are not attached yet.
     pub(crate) on_the_way: u32,
+    /// When the most that were leased at once lately is another by time alone.
+    pub(crate) peak_ends: Option<BootTime>,
 }
 
 impl<'a> Pool<'a> {
@@ -125,7 +128,9 @@ impl<'a> Pool<'a> {
             enis.push(share);
         }
         enis.sort_by_key(|share| share.eni.slot());
-        Self { key, sources, enis, level, on_the_way }
+        let peak = observed.peak_of(key, level.leased, now);
+        level.returning = peak.most().map_or(level.total(), |most| most.saturating_sub(level.leased));
+        Self { key, sources, enis, level, on_the_way, peak_ends: peak.ends() }
     }
 }
 
@@ -156,10 +161,15 @@ impl<'a> EniPool<'a> {
         let held = block.state == BlockState::Held;
         let unasked = observed.reads.unasked(block.net).is_some();
         let (mut used, mut leased, mut cooling): (u32, u32, u32) = (0, 0, 0);
+        let mut rests = false;
         let whole_is_used = block.whole().is_some_and(|whole| !ledger.is_free(whole, now));
-        for (_, what) in ledger.uses_in(block.net) {
+        for (ip, what) in ledger.uses_in(block.net) {
             match what {
                 Use::Leased(_) => leased += 1,
+                Use::Cooling(_) if observed.refused.is_out(ip, now) => {
+                    rests |= unasked || !what.is_over(now);
+                    continue;
+                }
                 Use::Cooling(_) if unasked || (held && !what.is_over(now)) => cooling += 1,
                 Use::Cooling(_) => continue,
                 Use::Suspect(_) => {}
@@ -168,8 +178,13 @@ impl<'a> EniPool<'a> {
         }
         self.leased += leased;
         let gives = held && !whole_is_used;
-        let free = if gives { block.unit().addresses().saturating_sub(used) } else { 0 };
-        let idle = (held && used == 0).then_some(block.net);
+        let refused = match observed.refused.extent(block, ledger.uses_in(block.net), now) {
+            Extent::Whole => block.unit().addresses(),
+            Extent::Some(refused) => refused,
+        };
+        let free =
+            if gives { block.unit().addresses().saturating_sub(used).saturating_sub(refused) } else { 0 };
+        let idle = (held && used == 0 && !rests).then_some(block.net);
         if block.unit() == unit && self.fit == Fit::Wanted {
             self.free = self.free.saturating_add(free);
             self.cooling += cooling;

@@ -130,6 +130,7 @@ impl Toy {
             next: 0,
             rounds: (0, 0),
         };
+        toy.cloud.at = toy.now.wall.0;
         let kind = toy.start(&identity(instance_type));
         assert_eq!(kind, Recovery::Fresh);
         toy
@@ -198,7 +199,8 @@ impl Toy {
         self.now.boot = BootId::new(format!("reboot-{}", self.next));
         self.now.boottime = BootTime(5000);
         self.now.wall = WallTime(self.now.wall.0 + 60_000);
-        let booted = self.now.wall.0 - self.now.boottime.0;
+        self.cloud.at += 60_000;
+        let booted = self.cloud.at - self.now.boottime.0;
         for ip in held {
             self.freed.insert(ip, booted);
         }
@@ -212,8 +214,24 @@ impl Toy {
         let by = u64::try_from(by.as_millis()).unwrap();
         self.now.boottime.0 += by;
         self.now.wall.0 += by;
-        self.cloud.at = self.now.wall.0;
+        self.cloud.at += by;
         self.rounds.0 = 0;
+    }
+
+    /// Somebody sets the wall clock, by so much.
+    pub(crate) fn set_clock(&mut self, by_ms: i64) {
+        self.now.wall = WallTime(self.now.wall.0.saturating_add_signed(by_ms));
+    }
+
+    /// How many plans were made and carried out.
+    pub(crate) fn planned_rounds(&self) -> u32 {
+        self.rounds.1
+    }
+
+    /// Nothing that must always hold is broken.
+    pub(crate) fn assert_sound(&self) {
+        let found = invariants::check(&self.ledger, Some(&self.cloud.limits));
+        assert_eq!(found, [], "after {:?}", self.last);
     }
 
     /// The pool that its pods are served from.
@@ -265,7 +283,7 @@ impl Toy {
                 "PROVEN-ASSIGNED: {choice:?} is not so in EC2"
             );
             if let Some(freed) = self.freed.get(&choice.address) {
-                assert!(self.now.wall.0 - freed >= 30_000, "COOLDOWN-DURABLE: {choice:?} freed at {freed}");
+                assert!(self.cloud.at - freed >= 30_000, "COOLDOWN-DURABLE: {choice:?} freed at {freed}");
             }
             let request = LeaseRequest {
                 sandbox: sandbox.clone(),
@@ -299,7 +317,7 @@ impl Toy {
             finish_release(desired, &self.ledger, &self.observed.traces, key, &self.now)
         });
         self.cloud.leased.remove(&address);
-        self.freed.insert(address, self.now.wall.0);
+        self.freed.insert(address, self.cloud.at);
         self.commit(&changes);
     }
 
@@ -329,6 +347,7 @@ impl Toy {
         let again = self.with_desired(|desired| plan(desired, &self.ledger, &self.observed, &self.now));
         assert_eq!(made, again, "equal inputs, equal plans");
         self.last = made.clone();
+        self.observed.planned(&made, &self.now);
         // As in the engine: all intents are opened first, then the answers come, in order.
         let mut sent = Vec::new();
         for step in &made.steps {
@@ -402,6 +421,7 @@ impl Toy {
             }
         }
         self.serve();
+        self.assert_sound();
         !made.steps.is_empty()
     }
 
@@ -515,7 +535,7 @@ impl Toy {
                 if self.cloud.is_attached(&wiring.eni) && !late {
                     self.observed.set_up_done(&wiring.eni);
                 } else {
-                    self.observed.set_up_failed(&wiring.eni, &self.now);
+                    self.observed.set_up_failed(&wiring.eni, "no", &self.now);
                 }
             }
             Step::Open(_) | Step::Adjust(_) => unreachable!(),
