@@ -132,9 +132,10 @@ impl Refused {
         self.addresses.range(first..=last).any(|(_, refusals)| refusals.until > now.boottime)
     }
 
-    /// In words, each.
+    /// Those that are no free addresses, in words, each.
     pub(crate) fn told(&self, now: &Now) -> impl Iterator<Item = String> {
-        self.addresses.iter().map(|(address, refusals)| {
+        let out = self.addresses.iter().filter(|(_, refusals)| refusals.is_out(now));
+        out.map(|(address, refusals)| {
             let Refusals { count, since, cause, .. } = refusals;
             let seconds = now.boottime.since(*since).as_secs();
             format!(

@@ -52,6 +52,7 @@ fn another_address_makes_up_for_it() {
     let now = toy.now.clone();
     toy.observed.wiring_failed(spare, "no", &now);
     assert!(toy.choose().is_err(), "it rests");
+    assert_eq!(toy.observed.out_of_service(&toy.ledger, &toy.now).len(), 1);
     toy.observed.wiring_failed(spare, "no", &now);
     toy.run_to_rest();
     let other = toy.choose().unwrap().address;
@@ -105,4 +106,5 @@ fn after_its_rest_what_failed_once_is_a_free_address_behind_the_others() {
     let calls = toy.cloud.calls.len();
     toy.round();
     assert_eq!(toy.cloud.calls[calls..], [], "nothing more is asked for");
+    assert_eq!(toy.observed.out_of_service(&toy.ledger, &toy.now), Vec::<String>::new());
 }
