@@ -318,6 +318,12 @@ pub fn left_of_pods(netns: &Arc<OwnedFd>) -> anyhow::Result<Vec<String>> {
     Ok(links.chain(rules).collect())
 }
 
+/// How many pods' links are in a node's namespace.
+pub fn links_of_pods(netns: &Arc<OwnedFd>) -> anyhow::Result<usize> {
+    let links = netns::socket_in(netns)?.links()?;
+    Ok(links.iter().filter(|link| link.kind.as_deref() == Some("veth")).count())
+}
+
 /// A node's namespace, and its packet filter as it is listed.
 fn host(netns: &Arc<OwnedFd>) -> anyhow::Result<(Kernel, Vec<Value>)> {
     let mut kernel = read(netns)?;

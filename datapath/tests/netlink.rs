@@ -123,6 +123,12 @@ fn addresses_routes_rules_and_neighbours_read_back_as_written() {
     let main = socket.routes(V4, RouteFilter { table: Some(254), protocol: None }).unwrap();
     assert_eq!(main, [sourced], "no route to the prefix was made by itself");
     assert_eq!(socket.routes(V4, RouteFilter { table: Some(4242), protocol: None }).unwrap(), []);
+    let mut about = socket.routes_about(ip("10.0.1.1"), RouteFilter::default()).unwrap();
+    about.retain(|route| route.protocol == 72);
+    assert_eq!(about.len(), 3, "by their destination or their gateway: {about:?}");
+    assert_eq!(socket.routes_about(ip("10.0.1.9"), RouteFilter::default()).unwrap(), []);
+    assert_eq!(socket.rules_about(ip("10.0.1.5")).unwrap(), std::slice::from_ref(&rule));
+    assert_eq!(socket.rules_about(ip("10.0.1.6")).unwrap(), []);
     let rules = socket.rules(V4).unwrap();
     assert!(rules.contains(&rule) && rules.contains(&marked), "{rules:?}");
     assert_eq!(rules.len(), 5, "{rules:?}");

@@ -107,7 +107,26 @@ impl<W: World> Engine<W> {
             tracing::warn!(%sandbox, error = %chain(fault), "wiring failed");
         }
         self.note_settings(fault);
+        self.note_addresses(sandbox, result.as_ref());
         self.drive(sandbox, Input::Wired(result));
+    }
+
+    /// Which addresses of a lease the kernel has taken, and which it refuses whoever has it.
+    fn note_addresses(&mut self, sandbox: &SandboxKey, result: Result<&(), &WiringFault>) {
+        let Some(lease) = self.book.ledger().leases.get(sandbox) else { return };
+        let addresses: Vec<_> = lease.addresses().collect();
+        let wired = result.map_or_else(|failed| failed.made, |()| addresses.len());
+        for address in addresses.iter().take(wired) {
+            self.observed.wiring_done(*address);
+        }
+        let Err(WiringFault { fault, made }) = result else { return };
+        let is_its_own =
+            matches!(fault, HostFault::Refused { .. } | HostFault::Foreign { .. } | HostFault::ReadBack(_));
+        if let Some(address) = addresses.get(*made).filter(|_| is_its_own)
+            && self.observed.wiring_failed(*address, &chain(fault), &self.ports.clock.now())
+        {
+            tracing::warn!(%address, error = %chain(fault), "an address is out of service: others are given instead");
+        }
     }
 
     /// Whether no other sandbox has an address of this one's lease.

@@ -44,9 +44,15 @@ impl<W: World> Engine<W> {
 
     /// Gives free addresses to those who wait, in the order in which they came. The plan learns how many get none.
     pub(crate) fn serve_waiting(&mut self, now: &Now) {
-        let mut free = self.free(now);
+        let in_line = self.attachments.in_line();
         let mut short: BTreeMap<PoolKey, u32> = BTreeMap::from([(self.desired().pool(), 0)]);
-        for sandbox in self.attachments.in_line() {
+        // Most turns serve nobody, and all addresses of a large node are many.
+        if in_line.is_empty() {
+            self.observed.waiting = short;
+            return;
+        }
+        let mut free = self.free(now);
+        for sandbox in in_line {
             let Some(name) = self.ready_to_lease(&sandbox, now) else { continue };
             let on_each = self.interfaces_of(&sandbox);
             let (taken, mut lacking) = match on_each {

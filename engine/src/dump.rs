@@ -25,6 +25,8 @@ pub struct Dump {
     pub ready_enis: Vec<String>,
     /// Calls to EC2 that rest, and why.
     pub pauses: Vec<String>,
+    /// What EC2 has given for pods and no pod can use: it could not be set up or wired, and others make up for it.
+    pub out_of_service: Vec<String>,
     /// What EC2 is to be read for, and from when on.
     pub reads_wanted: Vec<String>,
     /// Whether the metadata service has confirmed who we are since the start.

@@ -96,6 +96,7 @@ impl<W: World> Engine<W> {
         let here = |mac: &MacAddr| !matches!(look.eni_link(*mac), EniLink::Missing);
         let enis = self.book.ledger().enis.values().map(|eni| eni.mac).filter(here).collect();
         self.observed.links_seen(self.book.ledger(), &enis, &now);
+        self.note_enis(&observed);
         self.nat_seen = observed.nat;
         self.note_way_out(match self.config.family.value {
             Family::V4 => observed.way_out,
@@ -112,6 +113,18 @@ impl<W: World> Engine<W> {
         self.look_for_the_unreached(&observed);
         self.look_for_the_unlinked(&observed);
         self.look_for_the_diverted();
+    }
+
+    /// ENIs that are set up as they should be, such as after a restart, serve at once.
+    fn note_enis(&mut self, seen: &HostObserved) {
+        if self.before_look.outdated {
+            return;
+        }
+        let known: BTreeSet<_> = self.observed.ready_enis.union(&self.observed.setting_up).cloned().collect();
+        for eni in planner::set_up_already(self.book.ledger(), &self.config, seen, &known) {
+            tracing::info!(%eni, "ENI is set up");
+            self.observed.set_up_done(&eni);
+        }
     }
 
     fn note_way_out(&mut self, way_out: Option<bool>) {

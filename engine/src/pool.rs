@@ -25,6 +25,7 @@ impl<W: World> Engine<W> {
         let desired = Desired { config: &self.config, limits: self.book.ledger().limits() };
         planner::learn(&desired, self.book.ledger(), &mut self.observed, now);
         let plan = planner::plan(&self.desired(), self.book.ledger(), &self.observed, now);
+        self.observed.planned(plan.leased(), now);
         for (pool, report) in &plan.reports {
             let before = self.reports.get(pool);
             if before.is_none_or(|before| report.refusal != before.refusal)
@@ -319,15 +320,18 @@ impl<W: World> Engine<W> {
                 self.observed.set_up_done(&eni);
             }
             Err(fault) => {
+                let error = chain(&fault);
                 // Right after an attachment the link is not there yet: that is no news.
-                if matches!(fault, HostFault::LinkMissing { .. }) {
-                    tracing::debug!(%eni, error = %chain(&fault), "ENI cannot be set up yet");
+                let is_early = matches!(fault, HostFault::LinkMissing { .. });
+                self.tally.failed_set_ups += u64::from(!is_early);
+                let (now, first) = (self.now(), !self.observed.set_up_rests.contains_key(&eni));
+                if self.observed.set_up_failed(&eni, &error, &now) {
+                    tracing::warn!(%eni, error, "an ENI is out of service: others are attached instead");
+                } else if first && !is_early {
+                    tracing::warn!(%eni, error, "ENI set-up failed; trying again");
                 } else {
-                    tracing::warn!(%eni, error = %chain(&fault), "ENI set-up failed");
-                    self.tally.failed_set_ups += 1;
+                    tracing::debug!(%eni, error, "ENI cannot be set up yet");
                 }
-                let now = self.now();
-                self.observed.set_up_failed(&eni, &now);
             }
         }
     }

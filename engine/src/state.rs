@@ -69,6 +69,7 @@ impl<W: World> Engine<W> {
             ledger_failing: self.condition().disk_trouble().map(str::to_owned),
             ready_enis: self.observed.ready_enis.iter().map(ToString::to_string).collect(),
             reads_wanted: self.observed.reads_wanted(&now),
+            out_of_service: self.out_of_service(),
             pauses: self
                 .observed
                 .pauses

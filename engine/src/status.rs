@@ -48,7 +48,13 @@ impl<W: World> Engine<W> {
             let words = "drops what is forwarded unless a rule of its accepts it: pods reach only what these rules let through";
             (!chains.is_empty()).then(|| format!("{chains} {words}"))
         };
-        self.host_fault.clone().or_else(drops).or_else(|| self.without())
+        let lost = || self.out_of_service().into_iter().next();
+        self.host_fault.clone().or_else(drops).or_else(lost).or_else(|| self.without())
+    }
+
+    /// What EC2 has given for pods and no pod can use, in words.
+    pub(crate) fn out_of_service(&self) -> Vec<String> {
+        self.observed.out_of_service(self.book.ledger(), &self.now())
     }
 
     /// What the pool makes do without.

@@ -15,6 +15,7 @@ use holdfast_model::uses::Use;
 use crate::desired::Desired;
 use crate::observed::Observed;
 use crate::pool::{gives, is_of_family, is_on};
+use crate::refused::Extent;
 use crate::source::{Fit, Sources};
 
 mod ipv6;
@@ -36,7 +37,7 @@ pub struct Choice {
 /// Prefixes are given back whole, so the fullest comes first and others fall empty. Else the lowest slot, so that high ENIs
 /// fall empty and can be given back; then addresses that were not used since they came, and the one that has rested longest.
 /// What the pool does not want any more, by its unit or by where it is, is taken last, so that it is used no longer than it must be;
-/// and of an ENI that is closed nothing. Of an IPv6 prefix there are as many as can be wanted at one time.
+/// and of an ENI that is closed nothing. What no pod could be wired with comes behind all others, and not before it has rested. Of an IPv6 prefix there are as many as can be wanted at one time.
 pub fn free_addresses(
     pool: PoolKey,
     desired: &Desired<'_>,
@@ -65,12 +66,17 @@ pub fn free_addresses(
             let fullness = uses.values().filter(|what| !matches!(what, Use::Cooling(_))).count();
             let block_order = (fit == Fit::Leftover || block.unit() != unit, Reverse(fullness), eni.slot());
             let prefix = (!block.is_host()).then_some(block.net);
+            let extent = observed.refused.extent(block, uses.iter().map(|(ip, what)| (*ip, *what)), now);
+            if extent == Extent::Whole && observed.refused.whole_rests(block, now) {
+                continue;
+            }
+            let refused = |ip: IpAddr| extent == Extent::Whole || observed.refused.has(ip);
             if block.whole().is_some() {
                 let some = ipv6::some_of(block, &uses, &observed.traces, now);
                 free.extend(
-                    some.into_iter()
-                        .zip(0_u64..)
-                        .map(|(ip, order)| ((block_order, prefix, Some(BootTime(order)), ip), eni)),
+                    some.into_iter().filter(|ip| !observed.refused.rests(*ip, now)).zip(0_u64..).map(
+                        |(ip, order)| ((refused(ip), block_order, prefix, Some(BootTime(order)), ip), eni),
+                    ),
                 );
                 continue;
             }
@@ -80,7 +86,9 @@ pub fn free_addresses(
                     Some(Use::Cooling(rest)) if uses[&ip].is_over(now) => Some(rest.since),
                     Some(_) => continue,
                 };
-                free.push(((block_order, prefix, freed, ip), eni));
+                if !observed.refused.rests(ip, now) {
+                    free.push(((refused(ip), block_order, prefix, freed, ip), eni));
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use holdfast_model::pool::Family;
 use holdfast_model::uses::Use;
 use ipnet::Ipv4Net;
 
-pub use diff::host_diff;
+pub use diff::{host_diff, set_up_already};
 pub(crate) use unreached::borne;
 pub use unreached::{UnreachedBy, unreached};
 

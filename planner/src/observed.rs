@@ -2,6 +2,7 @@
 //! what is under way and what has to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::cloud::{Api, CloudRead};
@@ -19,6 +20,8 @@ use crate::here::Here;
 use crate::host::wants_set_up;
 use crate::outcome::{Fault, PauseScope, Setback, Settlement};
 use crate::pauses::{Pause, Pauses};
+use crate::peak::Peak;
+use crate::refused::Refused;
 use crate::seen::{Leaks, SubnetsSeen, Tagging};
 use crate::share::Share;
 use crate::traces::Traces;
@@ -37,7 +40,7 @@ const TAKEN_FOR: Duration = Duration::from_secs(3600);
 pub(crate) const LINK_TAKES_AT_MOST: Duration = Duration::from_secs(15);
 
 /// An ENI whose kernel set-up failed, and is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetUpRest {
     /// When next.
     pub next_try: BootTime,
@@ -45,6 +48,10 @@ pub struct SetUpRest {
     pub failures: u32,
     /// When it failed first.
     pub since: BootTime,
+    /// What the kernel said last.
+    pub cause: String,
+    /// When it was told last that this lasts, if it was.
+    pub told: Option<BootTime>,
 }
 
 /// What this process knows of the call of one intent.
@@ -106,6 +113,10 @@ pub struct Observed {
     pub warm: Warm,
     /// This process's, of what all nodes do.
     pub share: Share,
+    /// How many addresses of each pool were leased at once.
+    pub(crate) peaks: BTreeMap<PoolKey, Peak>,
+    /// Addresses that no pod could be wired with.
+    pub(crate) refused: Refused,
 }
 
 impl Observed {
@@ -248,6 +259,45 @@ impl Observed {
     /// before each plan.
     pub fn note_unwanted(&mut self, ledger: &Ledger) {
         self.ready_enis.retain(|id| ledger.enis.get(id).is_some_and(|eni| wants_set_up(ledger, eni)));
+        self.refused.keep_held(ledger);
+    }
+
+    /// No pod could be wired with an address, and that is not the sandbox's doing; true when it is news.
+    pub fn wiring_failed(&mut self, address: IpAddr, cause: &str, now: &Now) -> bool {
+        self.refused.failed(address, cause, now)
+    }
+
+    /// A pod was wired with an address.
+    pub fn wiring_done(&mut self, address: IpAddr) {
+        self.refused.wired(address);
+    }
+
+    /// What EC2 has given for pods and no pod can use, in words, and since it was found out that this does not pass in a moment.
+    pub fn out_of_service(&self, ledger: &Ledger, now: &Now) -> Vec<String> {
+        let failing = self.set_up_rests.iter().filter(|(id, _)| {
+            ledger.enis.get(id).is_some_and(|eni| eni.attachment().is_some()) && self.keeps_failing(id, now)
+        });
+        let enis = failing.map(|(id, rest)| {
+            let seconds = now.boottime.since(rest.since).as_secs();
+            format!(
+                "{id} is out of service: it is attached and could not be set up for {seconds} s, last with: {}; others are given instead",
+                rest.cause
+            )
+        });
+        enis.chain(self.refused.told(now)).collect()
+    }
+
+    /// How many addresses of each pool are leased, as a plan has it. Call it after each plan.
+    pub fn planned(&mut self, leased: impl IntoIterator<Item = (PoolKey, u32)>, now: &Now) {
+        for (pool, leased) in leased {
+            let peak = self.peaks.entry(pool).or_default();
+            *peak = peak.with(leased, now.boottime);
+        }
+    }
+
+    /// How many addresses of a pool were leased at once, with so many now.
+    pub(crate) fn peak_of(&self, pool: PoolKey, leased: u32, now: &Now) -> Peak {
+        self.peaks.get(&pool).copied().unwrap_or_default().with(leased, now.boottime)
     }
 
     /// The metadata service has answered: if credentials were what was missing, they can be had again.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_model::cloud::CloudChange;
 use holdfast_model::intent::{Intent, Sending};
-use holdfast_model::ledger::Ledger;
+use holdfast_model::ledger::{Change, Ledger};
 use holdfast_model::pool::PoolKey;
 use holdfast_model::refusal::Refusal;
 use holdfast_model::time::{BootTime, Now};
@@ -43,6 +43,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How many addresses of each pool are leased.
+    pub fn leased(&self) -> impl Iterator<Item = (PoolKey, u32)> {
+        self.reports.iter().map(|(pool, report)| (*pool, report.level.leased))
+    }
+
     /// Why a pool does not grow.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.reports.values().find_map(|report| report.refusal.as_ref())
@@ -85,13 +90,14 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     steps.extend(lifecycle::advance(desired, ledger, observed, &goes_on, now, &mut looks, &mut agenda));
     if observed.may_change(desired) {
         steps.extend(tagging::steps(desired, ledger, observed, now));
-        // Of what ENIs are made is the same for all pools.
+        // Of what ENIs are made is the same for all pools. What goes by what this plan says already has no groups to be set.
         let sources = pools.first().map(|pool| &pool.sources);
-        steps.extend(
-            sources
-                .into_iter()
-                .flat_map(|sources| source::follow_groups(sources, ledger, observed, now, &mut looks)),
-        );
+        let follows: Vec<Step> = sources
+            .into_iter()
+            .flat_map(|sources| source::follow_groups(sources, ledger, observed, now, &mut looks))
+            .filter(|step| !steps.iter().any(|other| adjusts(other, step)))
+            .collect();
+        steps.extend(follows);
     }
     steps.extend(lifecycle::set_ups(desired, ledger, observed, &mut agenda));
     let (mut reports, mut asked) = (BTreeMap::new(), Vec::new());
@@ -127,6 +133,12 @@ pub fn plan(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &N
     let steps = tagging::tags_first(steps, desired, ledger, observed, now, &mut agenda);
     let steps = affordable(steps, ledger, observed, now, &mut agenda);
     Plan { steps, reports, next_look: agenda.next() }
+}
+
+/// Whether a step changes the record of the ENI that another step's call is for.
+fn adjusts(step: &Step, other: &Step) -> bool {
+    let (Step::Adjust(changes), Step::Open(call)) = (step, other) else { return false };
+    changes.iter().any(|change| matches!(change, Change::PutEni(eni) if Some(&eni.id) == call.eni()))
 }
 
 /// The steps whose call this node may make now, in their order. What does not fit is planned again when it does.

@@ -6,13 +6,14 @@ use holdfast_model::config::WarmTargets;
 use holdfast_model::eni::{EniKind, EniPhase, EniRecord, Management};
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::{Family, PoolKey};
-use holdfast_model::time::Now;
+use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 use ipnet::IpNet;
 
 use crate::cards::Wanted;
 use crate::desired::Desired;
 use crate::observed::{LINK_TAKES_AT_MOST, Observed};
+use crate::refused::Extent;
 use crate::source::{Fit, Sources};
 use crate::targets::{Level, Targets};
 
@@ -58,6 +59,8 @@ pub(crate) struct Pool<'a> {
     pub(crate) targets: Targets,
     /// It is to have nothing: its card serves no pods any more.
     pub(crate) retires: bool,
+    /// When the most that were leased at once lately is another by time alone.
+    pub(crate) peak_ends: Option<BootTime>,
 }
 
 impl<'a> Pool<'a> {
@@ -131,7 +134,10 @@ impl<'a> Pool<'a> {
             enis.push(share);
         }
         enis.sort_by_key(|share| share.eni.slot());
-        Self { key, sources, enis, level, on_the_way, targets: targets(desired, key, observed, now), retires }
+        let peak = observed.peak_of(key, level.leased, now);
+        level.returning = peak.most().map_or(level.total(), |most| most.saturating_sub(level.leased));
+        let targets = targets(desired, key, observed, now);
+        Self { key, sources, enis, level, on_the_way, targets, retires, peak_ends: peak.ends() }
     }
 
     /// How many units are missing.
@@ -172,10 +178,15 @@ impl<'a> EniPool<'a> {
         let held = block.state == BlockState::Held;
         let unasked = observed.reads.unasked(block.net).is_some();
         let (mut used, mut leased, mut cooling): (u32, u32, u32) = (0, 0, 0);
+        let mut rests = false;
         let whole_is_used = block.whole().is_some_and(|whole| !ledger.is_free(whole, now));
-        for (_, what) in ledger.uses_in(block.net) {
+        for (ip, what) in ledger.uses_in(block.net) {
             match what {
                 Use::Leased(_) => leased += 1,
+                Use::Cooling(_) if observed.refused.is_out(ip, now) => {
+                    rests |= unasked || !what.is_over(now);
+                    continue;
+                }
                 Use::Cooling(_) if unasked || (held && !what.is_over(now)) => cooling += 1,
                 Use::Cooling(_) => continue,
                 Use::Suspect(_) => {}
@@ -184,8 +195,13 @@ impl<'a> EniPool<'a> {
         }
         self.leased += leased;
         let gives = held && !whole_is_used;
-        let free = if gives { block.unit().addresses().saturating_sub(used) } else { 0 };
-        let idle = (held && used == 0).then_some(block.net);
+        let refused = match observed.refused.extent(block, ledger.uses_in(block.net), now) {
+            Extent::Whole => block.unit().addresses(),
+            Extent::Some(refused) => refused,
+        };
+        let free =
+            if gives { block.unit().addresses().saturating_sub(used).saturating_sub(refused) } else { 0 };
+        let idle = (held && used == 0 && !rests).then_some(block.net);
         if block.unit() == unit && self.fit == Fit::Wanted {
             self.free = self.free.saturating_add(free);
             self.cooling += cooling;

@@ -27,6 +27,7 @@ use crate::pool::{EniPool, Pool};
 use crate::proof::Accord;
 use crate::source::Fit;
 use crate::step::Step;
+use crate::targets::Level;
 
 #[cfg(test)]
 mod tests;
@@ -118,7 +119,13 @@ pub(crate) fn shrink(
         Which::Others
     } else {
         let idle: usize = kept().map(|share| share.idle.len()).sum();
-        Which::Over(targets.over(&level, u32::try_from(idle).unwrap_or(u32::MAX)))
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX);
+        if targets.over(&Level { returning: 0, ..level }, idle) > targets.over(&level, idle)
+            && let Some(ends) = pool.peak_ends
+        {
+            agenda.at(ends);
+        }
+        Which::Over(targets.over(&level, idle))
     };
     steps.extend(giving.back(which, released, looks, agenda));
     steps

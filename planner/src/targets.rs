@@ -19,6 +19,9 @@ pub struct Level {
     pub free: u32,
     /// Addresses that rest.
     pub cooling: u32,
+    /// So many were leased at once lately beyond what is now: those pods may be about to be replaced. All there are, while that
+    /// is not known.
+    pub returning: u32,
     /// ADDs that wait for an address.
     pub waiting: u32,
     /// Free addresses in blocks of the other unit: single ones where prefixes are wanted, and the other way round. They
@@ -120,8 +123,10 @@ impl Targets {
         self.unit.for_addresses(missing)
     }
 
-    /// How many units are too many, of so many of which nothing is used. Resting addresses do not count: something is given
-    /// back only when it is still surplus after all rests are over, so that a pod that is replaced meanwhile costs no call.
+    /// How many units are too many, of so many of which nothing is used. Something is given back only when a pod that is
+    /// replaced meanwhile costs no call. So of single addresses those that rest do not count. Prefixes would be held for a
+    /// few such, and where pods are replaced all the time some always rest: of those what counts is how many were leased at
+    /// once lately, and that as many are free as rest.
     /// By ENI: none, ever; whole ENIs are given back instead.
     pub fn over(&self, level: &Level, idle: u32) -> u32 {
         if !self.are_exact() || level.waiting > 0 {
@@ -130,6 +135,11 @@ impl Targets {
         let above_warm = match self.ruling() {
             Ruling::Learned(stock) if level.free < stock.too_many() => 0,
             Ruling::Learned(stock) => level.free - stock.most,
+            _ if self.unit == Unit::Prefix => {
+                let there = level.free.saturating_add(level.cooling).saturating_sub(level.returning);
+                let all_rest = level.free.saturating_sub(level.cooling);
+                there.saturating_sub(self.spare_addresses()).min(all_rest)
+            }
             _ => level.free.saturating_sub(self.spare_addresses()),
         };
         let above_minimum = level.total().saturating_sub(self.least_addresses());
@@ -140,7 +150,8 @@ impl Targets {
     /// for the lack of it. Never while an ADD waits. Resting addresses do not count here either.
     pub fn spare(&self, level: &Level, free: u32) -> bool {
         let rested = Level { cooling: 0, ..*level };
-        if level.waiting > 0 || self.short(&rested.without(free)) > 0 {
+        let kept = if self.unit == Unit::Prefix { level.returning.saturating_sub(level.cooling) } else { 0 };
+        if level.waiting > 0 || self.short(&rested.without(free.saturating_add(kept))) > 0 {
             return false;
         }
         if let Ruling::Learned(stock) = self.ruling() {

@@ -143,6 +143,7 @@ impl Toy {
             rounds: (0, 0),
             life: None,
         };
+        toy.cloud.at = toy.now.wall.0;
         let kind = toy.start(&identity(instance_type));
         assert_eq!(kind, Recovery::Fresh);
         toy
@@ -215,7 +216,8 @@ impl Toy {
         self.now.boot = BootId::new(format!("reboot-{}", self.next));
         self.now.boottime = BootTime(5000);
         self.now.wall = WallTime(self.now.wall.0 + 60_000);
-        let booted = self.now.wall.0 - self.now.boottime.0;
+        self.cloud.at += 60_000;
+        let booted = self.cloud.at - self.now.boottime.0;
         for ip in held {
             self.freed.insert(ip, booted);
         }
@@ -232,8 +234,24 @@ impl Toy {
         }
         self.now.boottime.0 += by;
         self.now.wall.0 += by;
-        self.cloud.at = self.now.wall.0;
+        self.cloud.at += by;
         self.rounds.0 = 0;
+    }
+
+    /// Somebody sets the wall clock, by so much.
+    pub(crate) fn set_clock(&mut self, by_ms: i64) {
+        self.now.wall = WallTime(self.now.wall.0.saturating_add_signed(by_ms));
+    }
+
+    /// How many plans were made and carried out.
+    pub(crate) fn planned_rounds(&self) -> u32 {
+        self.rounds.1
+    }
+
+    /// Nothing that must always hold is broken.
+    pub(crate) fn assert_sound(&self) {
+        let found = invariants::check(&self.ledger, Some(&self.cloud.limits));
+        assert_eq!(found, [], "after {:?}", self.last);
     }
 
     /// The pool that its pods are served from.
@@ -298,7 +316,7 @@ impl Toy {
                 "PROVEN-ASSIGNED: {choice:?} is not so in EC2"
             );
             if let Some(freed) = self.freed.get(&choice.address) {
-                assert!(self.now.wall.0 - freed >= 30_000, "COOLDOWN-DURABLE: {choice:?} freed at {freed}");
+                assert!(self.cloud.at - freed >= 30_000, "COOLDOWN-DURABLE: {choice:?} freed at {freed}");
             }
         }
         let request = Self::request_for(&format!("c{}", self.next), choices.len());
@@ -330,7 +348,7 @@ impl Toy {
         });
         for address in addresses {
             self.cloud.leased.remove(&address);
-            self.freed.insert(address, self.now.wall.0);
+            self.freed.insert(address, self.cloud.at);
         }
         self.commit(&changes);
     }
@@ -370,6 +388,7 @@ impl Toy {
             assert_eq!(made, again, "equal inputs, equal plans");
         }
         self.last = made.clone();
+        self.observed.planned(made.leased(), &self.now);
         // As in the engine: all intents are opened first, then the answers come, in order.
         let mut sent = Vec::new();
         for step in &made.steps {
@@ -443,6 +462,7 @@ impl Toy {
             }
         }
         self.serve();
+        self.assert_sound();
         !made.steps.is_empty()
     }
 
@@ -556,7 +576,7 @@ impl Toy {
                 if self.cloud.is_attached(&wiring.eni) && !late {
                     self.observed.set_up_done(&wiring.eni);
                 } else {
-                    self.observed.set_up_failed(&wiring.eni, &self.now);
+                    self.observed.set_up_failed(&wiring.eni, "no", &self.now);
                 }
             }
             Step::Open(_) | Step::Adjust(_) => unreachable!(),

@@ -22,6 +22,7 @@ use holdfast_ports::Netns;
 use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::Notify;
 
+pub(crate) use host::NFT_TAKES;
 pub(crate) use host::SimHost;
 use trouble::Trouble;
 pub(crate) use trouble::{LINGERS, Step};

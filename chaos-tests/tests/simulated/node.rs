@@ -47,7 +47,7 @@ impl World for SimWorld {
     type Spawner = Tasks;
 }
 
-/// No script takes longer, in virtual time.
+/// No script takes longer, in virtual time, unless it says so.
 const LONGEST_LIFE: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// How a life ended.
@@ -111,6 +111,10 @@ pub(crate) struct Node {
     pub(crate) metadata: MetadataReach,
     /// Who sees what the daemon does.
     pub(crate) witness: Witness,
+    /// The disk is never busy.
+    pub(crate) calm_disk: bool,
+    /// A script that takes longer, in virtual time, waits for something that never comes.
+    pub(crate) longest_life: Duration,
     imds: WhoseMetadata,
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
     spool: Spool,
@@ -357,6 +361,8 @@ impl Node {
             cut_off: false,
             metadata: MetadataReach::default(),
             witness: Witness::default(),
+            calm_disk: false,
+            longest_life: LONGEST_LIFE,
             pods: Arc::default(),
             spool: Arc::default(),
             answered: Answered::default(),
@@ -472,7 +478,7 @@ impl Node {
             biased;
             () = steps.died() => return Ok(Outcome::Killed),
             () = script(life) => {}
-            () = tokio::time::sleep(LONGEST_LIFE) => panic!("something was never answered: {:#?}", handle.dump().await),
+            () = tokio::time::sleep(self.longest_life) => panic!("something was never answered: {:#?}", handle.dump().await),
         }
         tokio::select! {
             biased;
@@ -520,13 +526,14 @@ impl Node {
         let opened = Store::on_medium(self.disk.of(steps), &options)?;
         let config = Arc::new(self.config.clone());
         let (clock, disk, woken) = (self.clock.clone(), self.disk.clone(), Arc::new(Notify::new()));
+        let calm = self.calm_disk;
         let wake = Arc::clone(&woken);
         Ok(Engine::with_writer(ports, config, opened.store, move |store, report| {
             let (writer, drive) = Writer::driven(store, report, move || wake.notify_one());
             tasks.spawn(async move {
                 loop {
                     woken.notified().await;
-                    tokio::time::sleep(sync_takes(&clock)).await;
+                    tokio::time::sleep(sync_takes(&clock, calm)).await;
                     while disk.is_stuck() {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
@@ -539,9 +546,9 @@ impl Node {
 }
 
 /// A commit takes a millisecond or a few; now and then the disk is busy, and EC2 and the kernel are faster.
-fn sync_takes(clock: &VirtualClock) -> Duration {
+fn sync_takes(clock: &VirtualClock, calm: bool) -> Duration {
     let draw = clock.random();
-    Duration::from_millis(if draw.is_multiple_of(8) { 700 } else { 1 + (draw / 8 % 3) as u64 })
+    Duration::from_millis(if draw.is_multiple_of(8) && !calm { 700 } else { 1 + (draw / 8 % 3) as u64 })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -35,7 +35,7 @@ fn prefixes() -> Config {
     in_mode(AddressMode::Prefix, warm(1, 0, 0))
 }
 
-async fn add_all(life: &Life, numbers: std::ops::Range<usize>) -> Vec<IpAddr> {
+pub(crate) async fn add_all(life: &Life, numbers: std::ops::Range<usize>) -> Vec<IpAddr> {
     let mut adds = JoinSet::new();
     for number in numbers {
         let life = life.clone();
@@ -44,7 +44,7 @@ async fn add_all(life: &Life, numbers: std::ops::Range<usize>) -> Vec<IpAddr> {
     adds.join_all().await.into_iter().map(|lease| lease.unwrap().faces[0].address).collect()
 }
 
-fn writes(node: &Node) -> usize {
+pub(crate) fn writes(node: &Node) -> usize {
     node.shared.now(|vpc| WRITES.iter().map(|action| vpc.log().count(*action)).sum())
 }
 
@@ -58,7 +58,7 @@ fn subnet_of(vpc: &SimVpc) -> holdfast_sim::vpc::SubnetId {
 }
 
 /// Single addresses and prefixes that the ledger has.
-fn held(ledger: &Ledger) -> (usize, usize) {
+pub(crate) fn held(ledger: &Ledger) -> (usize, usize) {
     let held = || ledger.blocks.values().filter(|block| block.occupies());
     (held().filter(|block| block.is_host()).count(), held().filter(|block| !block.is_host()).count())
 }

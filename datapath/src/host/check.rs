@@ -61,12 +61,11 @@ fn host_side(
 ) -> Result<(), NetlinkError> {
     let name = &wiring.host_veth;
     let link = host.link(&LinkRef::Name(name.clone()))?;
-    let family = translate::family(wiring.family());
     let ours = RouteFilter { table: Some(MAIN_TABLE), protocol: Some(PROTOCOL) };
     let observed = HostObserved {
         links: link.iter().cloned().map(link_seen).collect(),
-        rules: observe::rules(host, family)?,
-        routes: host.routes(family, ours)?.into_iter().filter_map(route_seen).collect(),
+        rules: observe::rules_about(host, wiring.address)?,
+        routes: host.routes_about(wiring.address, ours)?.into_iter().filter_map(route_seen).collect(),
         ..HostObserved::default()
     };
     let look = Look::over(&observed);

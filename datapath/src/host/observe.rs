@@ -1,6 +1,7 @@
 //! Reading the host's namespace whole.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use holdfast_model::host::{
     EniLink, HostObserved, LinkSeen, Look, MAIN_TABLE, NatSeen, NatWanted, PROTOCOL, Route as ModelRoute,
@@ -77,6 +78,11 @@ pub(crate) fn read(host: &mut Socket, sysctl: &Sysctl) -> Result<HostObserved, N
 /// Our rules of a family.
 pub(crate) fn rules(host: &mut Socket, family: AddressFamily) -> Result<Vec<Rule>, NetlinkError> {
     Ok(host.rules(family)?.into_iter().filter_map(our_rule).collect())
+}
+
+/// Those of one pod's address, and perhaps others.
+pub(crate) fn rules_about(host: &mut Socket, address: IpAddr) -> Result<Vec<Rule>, NetlinkError> {
+    Ok(host.rules_about(address)?.into_iter().filter_map(our_rule).collect())
 }
 
 pub(crate) fn rp_filter_of_all(sysctl: &Sysctl) -> u8 {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::io;
+use std::net::IpAddr;
 
 use bytes::BytesMut;
 use netlink_packet_core::{
@@ -141,6 +142,16 @@ pub(super) fn objects(piece: &[u8]) -> impl Iterator<Item = Result<NetlinkBuffer
         rest = &rest[length..];
         Some(object)
     })
+}
+
+/// Whether an object's bytes have those of an address anywhere. If not, it cannot name it, and need not be read: of a node's
+/// thousands of rules and routes a pod has three.
+pub(super) fn may_name(payload: &[u8], address: IpAddr) -> bool {
+    let has = |octets: &[u8]| payload.windows(octets.len()).any(|bytes| bytes == octets);
+    match address {
+        IpAddr::V4(address) => has(&address.octets()),
+        IpAddr::V6(address) => has(&address.octets()),
+    }
 }
 
 /// The attributes that follow a message's header.

@@ -20,7 +20,7 @@ use rtnetlink::RouteMessageBuilder;
 
 use super::address::{family, prefix};
 use super::error::NetlinkError;
-use super::message::attributes;
+use super::message::{attributes, may_name};
 use super::socket::{Outgoing, Socket};
 
 /// The attributes that are read. Of others there are that nobody's kernel or library need agree on: encapsulations.
@@ -262,6 +262,23 @@ impl Lookup {
 impl Socket {
     /// The routes of one family that pass the filter.
     pub fn routes(&mut self, family: AddressFamily, filter: RouteFilter) -> Result<Vec<Route>, NetlinkError> {
+        self.listed_routes(family, filter, Route::decode)
+    }
+
+    /// Of those, the ones that name an address, and perhaps others.
+    pub fn routes_about(&mut self, address: IpAddr, filter: RouteFilter) -> Result<Vec<Route>, NetlinkError> {
+        let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        self.listed_routes(family, filter, |kind, payload| {
+            if may_name(payload, address) { Route::decode(kind, payload) } else { Ok(None) }
+        })
+    }
+
+    fn listed_routes(
+        &mut self,
+        family: AddressFamily,
+        filter: RouteFilter,
+        decode: impl Fn(u16, &[u8]) -> Result<Option<Route>, DecodeError>,
+    ) -> Result<Vec<Route>, NetlinkError> {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         if let Some(protocol) = filter.protocol {
@@ -272,7 +289,7 @@ impl Socket {
             message.attributes.push(RouteAttribute::Table(table));
         }
         let request = RouteNetlinkMessage::GetRoute(message);
-        let mut routes = match self.dump("list routes", request, Route::decode) {
+        let mut routes = match self.dump("list routes", request, decode) {
             // A table that never held a route does not exist.
             Err(error) if filter.table.is_some() && error.errno() == Some(Errno::ENOENT) => Vec::new(),
             other => other?,

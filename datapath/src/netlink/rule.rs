@@ -1,6 +1,7 @@
 //! Policy rules.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{DecodeError, Emitable, Parseable};
@@ -13,7 +14,7 @@ use rtnetlink::MulticastGroup;
 use super::address::prefix;
 use super::change::Change;
 use super::error::NetlinkError;
-use super::message::attributes;
+use super::message::{attributes, may_name};
 use super::socket::Socket;
 
 /// A policy rule that leads to a table.
@@ -179,6 +180,17 @@ impl Socket {
         self.list(family, Rule::decode)
     }
 
+    /// Of those, the ones that name an address, and perhaps others.
+    pub fn rules_about(&mut self, address: IpAddr) -> Result<Vec<Rule>, NetlinkError> {
+        let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        self.list(
+            family,
+            |kind, payload| {
+                if may_name(payload, address) { Rule::decode(kind, payload) } else { Ok(None) }
+            },
+        )
+    }
+
     /// Those, and those that drop.
     pub fn deciding_rules(&mut self, family: AddressFamily) -> Result<Vec<Listed>, NetlinkError> {
         self.list(family, Listed::decode)
@@ -187,7 +199,7 @@ impl Socket {
     fn list<T>(
         &mut self,
         family: AddressFamily,
-        decode: fn(u16, &[u8]) -> Result<Option<T>, DecodeError>,
+        decode: impl Fn(u16, &[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Vec<T>, NetlinkError> {
         let mut message = RuleMessage::default();
         message.header.family = family;

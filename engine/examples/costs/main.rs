@@ -1,7 +1,7 @@
 //! What decisions cost: `cargo run --release -p holdfast-engine --example costs`.
 //!
-//! Medians of one run on nodes of 735 pods (an m5.24xlarge) and of 2,450 addresses: the planner's functions, and a turn of
-//! the whole engine between stand-ins. Ends with 1 when an aim is missed by more than half of it: that much the machines
+//! Medians of one run on nodes of 10, 735 (an m5.24xlarge), 1,512 (an m8a.48xlarge, the most of any instance type) and 2,450
+//! addresses: the planner's functions, and a turn of the whole engine between stand-ins. Ends with 1 when an aim is missed by more than half of it: that much the machines
 //! that this runs on may differ.
 
 mod node;
@@ -52,9 +52,12 @@ fn told(what: &str, took: Duration, aim: Option<Duration>) -> bool {
 fn main() -> anyhow::Result<ExitCode> {
     let config = Config::default();
     let mut met = true;
-    for (enis, per_eni, waiting, plan_aim, turn_aim, diff_aim) in
-        [(15, 49, 400, 200, 2000, Some(2000)), (50, 49, 1000, 1000, 2000, None)]
-    {
+    for (enis, per_eni, waiting, plan_aim, turn_aim, diff_aim) in [
+        (1, 10, 6, 200, 2000, Some(2000)),
+        (15, 49, 400, 200, 2000, Some(2000)),
+        (24, 63, 800, 2000, 2000, Some(4000)),
+        (50, 49, 1000, 2000, 2000, None),
+    ] {
         let all = u32::from(enis) * per_eni;
         let full = node::ledger(enis, per_eni, all);
         let half = node::ledger(enis, per_eni, all - waiting / 2);

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use holdfast_model::config::Config;
 use holdfast_model::eni::EniSlot;
 use holdfast_model::host::{
     EniLink, EniWiring, HostAction, HostDesired, HostObserved, Look, MAIN_TABLE, NatSeen, NatWanted,
     PodDifference, PodWiring, Route, Rule, SetOf,
 };
+use holdfast_model::ids::EniId;
+use holdfast_model::ledger::Ledger;
 
-use crate::host::{Spared, marked};
+use crate::host::{Spared, eni_wiring, marked, wants_set_up};
 
 /// What turns `observed` into `desired`. Only what carries our mark is removed.
 ///
@@ -61,6 +64,24 @@ pub fn host_diff(desired: &HostDesired, observed: &HostObserved, spared: &Spared
         });
     }
     actions
+}
+
+/// Of ENIs that are to be set up, those that are: a set-up would find nothing to do, since it looks at the same and by the same
+/// measure. At a start that spares a look at everything for each ENI.
+pub fn set_up_already(
+    ledger: &Ledger,
+    config: &Config,
+    observed: &HostObserved,
+    known: &BTreeSet<EniId>,
+) -> Vec<EniId> {
+    let look = Look::over(observed);
+    let wanted = ledger.enis.values().filter(|eni| !known.contains(&eni.id) && wants_set_up(ledger, eni));
+    let wirings = wanted.filter_map(|eni| eni_wiring(ledger, eni, config));
+    let stands = |eni: &EniWiring| match look.eni_link(eni.mac) {
+        EniLink::One(link) => eni.changes(link, &look).is_empty(),
+        EniLink::Missing | EniLink::Several(_) => false,
+    };
+    wirings.filter(stands).map(|eni| eni.eni).collect()
 }
 
 /// Whether something of the host's side is not as it should be, and the link is there to mend it.

@@ -517,3 +517,32 @@ fn an_eni_is_set_up_for_who_is_served_by_it() {
     let trunk = |eni: &mut EniRecord| eni.kind = EniKind::Trunk;
     assert_eq!(wanted(&trunk), (false, false));
 }
+
+/// What stands need not be set up again at a start: the same measure that a set-up has, of the same look.
+#[test]
+fn enis_that_stand_are_told_from_those_that_do_not() {
+    let toy = toy();
+    let desired = desired_host(&toy.ledger, &toy.config);
+    let all: Vec<_> = toy.ledger.enis.keys().cloned().collect();
+    let seen = kernel(&desired);
+    let already = |seen: &HostObserved| set_up_already(&toy.ledger, &toy.config, seen, &BTreeSet::new());
+    assert_eq!(already(&seen), all);
+    let known = all.iter().cloned().collect();
+    assert_eq!(set_up_already(&toy.ledger, &toy.config, &seen, &known), [], "those that are known");
+    let secondary = desired.enis.iter().find(|eni| eni.slot != EniSlot::PRIMARY).unwrap();
+    let others: Vec<_> = all.iter().filter(|id| **id != secondary.eni).cloned().collect();
+    let broken: [fn(&mut HostObserved, &EniWiring); 4] = [
+        |seen, eni| seen.links.retain(|link| link.mac != Some(eni.mac)),
+        |seen, eni| seen.routes.retain(|route| route.table != eni.slot.route_table()),
+        |seen, eni| seen.rules.retain(|rule| rule.from != Some(IpAddr::V4(eni.primary_ipv4).into())),
+        |seen, eni| {
+            let link = seen.links.iter_mut().find(|link| link.mac == Some(eni.mac)).unwrap();
+            link.mtu = 1500;
+        },
+    ];
+    for breaks in broken {
+        let mut seen = kernel(&desired);
+        breaks(&mut seen, secondary);
+        assert_eq!(already(&seen), others);
+    }
+}

@@ -16,6 +16,8 @@ use crate::wanted::Reason;
 const SET_UP_REST: Duration = Duration::from_millis(200);
 /// That many tries at the fast pace, then slower.
 const SET_UP_FAST_TRIES: u32 = 20;
+/// What lasts is told again after so long.
+const TOLD_AGAIN: Duration = Duration::from_secs(3600);
 /// The slowest pace of set-up tries.
 const SET_UP_LONGEST_REST: Duration = Duration::from_secs(10);
 
@@ -32,17 +34,22 @@ impl Observed {
         self.ready_enis.insert(eni.clone());
     }
 
-    /// An ENI's kernel set-up failed; it is tried again after a short rest.
-    pub fn set_up_failed(&mut self, eni: &EniId, now: &Now) {
+    /// An ENI's kernel set-up failed; it is tried again after a short rest. True when it has lasted for longer than a link takes
+    /// to appear, and that was not told within the last hour.
+    pub fn set_up_failed(&mut self, eni: &EniId, cause: &str, now: &Now) -> bool {
         self.setting_up.remove(eni);
         self.ready_enis.remove(eni);
-        let before = self.set_up_rests.get(eni);
-        let failures = before.map_or(1, |rest| rest.failures.saturating_add(1));
-        let since = before.map_or(now.boottime, |rest| rest.since);
+        let before = self.set_up_rests.remove(eni);
+        let failures = before.as_ref().map_or(1, |rest| rest.failures.saturating_add(1));
+        let (since, told) = before.map_or((now.boottime, None), |rest| (rest.since, rest.told));
         let doublings = failures.saturating_sub(SET_UP_FAST_TRIES).min(10);
         let rest = (SET_UP_REST * 2_u32.pow(doublings)).min(SET_UP_LONGEST_REST);
-        self.set_up_rests
-            .insert(eni.clone(), SetUpRest { next_try: now.boottime.after(rest), failures, since });
+        let tells = now.boottime.since(since) >= LINK_TAKES_AT_MOST
+            && told.is_none_or(|told| now.boottime.since(told) >= TOLD_AGAIN);
+        let told = if tells { Some(now.boottime) } else { told };
+        let (next_try, cause) = (now.boottime.after(rest), cause.to_owned());
+        self.set_up_rests.insert(eni.clone(), SetUpRest { next_try, failures, since, cause, told });
+        tells
     }
 
     /// Whether an ENI's kernel set-up has failed for longer than a link takes to appear.

@@ -67,7 +67,7 @@ fn a_link_that_is_late_is_looked_for_often_then_seldom() {
     let mut now = now_at(0);
     let mut tries = 0;
     while now.boottime < now_at(60).boottime {
-        observed.set_up_failed(&eni, &now);
+        observed.set_up_failed(&eni, "no", &now);
         now.boottime = observed.set_up_rests[&eni].next_try;
         tries += 1;
         assert!(tries < 60, "no rest at all");
@@ -107,10 +107,10 @@ fn a_link_is_given_its_time_however_often_it_is_looked_for() {
     let eni = EniId::new("eni-a");
     let mut observed = Observed::default();
     for _ in 0..100 {
-        observed.set_up_failed(&eni, &now_at(10));
+        observed.set_up_failed(&eni, "no", &now_at(10));
     }
     assert!(!observed.keeps_failing(&eni, &now_at(24)));
-    observed.set_up_failed(&eni, &now_at(25));
+    observed.set_up_failed(&eni, "no", &now_at(25));
     assert!(observed.keeps_failing(&eni, &now_at(25)));
     observed.set_up_done(&eni);
     assert!(!observed.keeps_failing(&eni, &now_at(99)));

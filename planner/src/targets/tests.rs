@@ -99,6 +99,30 @@ fn what_differs_from_upstream_on_purpose() {
     assert_eq!(short(by_prefix(1), Level { waiting: 110, ..Level::default() }), 8);
 }
 
+/// Under churn some addresses always rest. A prefix goes all the same, if those that were leased at once lately need none of it.
+#[test]
+fn what_rests_holds_no_prefix_unless_its_pods_may_be_about_to_be_replaced() {
+    for (leased, free, cooling, returning, over) in [
+        // 96 pods in eight prefixes, of which seven are enough.
+        (96, 27, 5, 0, 1),
+        (96, 32, 0, 0, 1),
+        (96, 27, 5, 1, 0),
+        (96, 32, 0, 1, 0),
+        (95, 28, 5, 1, 1),
+        // More than half of what is left would rest.
+        (96, 17, 15, 0, 0),
+        (96, 22, 26, 0, 0),
+        (96, 37, 11, 0, 1),
+    ] {
+        let level = Level { leased, free, cooling, returning, ..Level::default() };
+        let targets = of(by_prefix(1), PREFIX, 29);
+        assert_eq!(targets.over(&level, 2), over, "{level:?}");
+        // Single addresses go when they are free.
+        let (targets, single) = (of(by_address(20, 0), ADDRESS, 29), free.saturating_sub(20));
+        assert_eq!(targets.over(&level, 99), single, "{level:?}");
+    }
+}
+
 /// Upstream's vector (reference: vpc-cni 3.7): one ENI with 2 pods, one with 2 free, one with 1 free.
 #[test]
 fn which_eni_may_go() {
@@ -178,7 +202,14 @@ fn figures_beyond_all_measure_keep_everything() {
     ] {
         for per_eni in [14, u32::MAX] {
             let targets = of(warm, unit, per_eni);
-            let level = Level { leased: u32::MAX, free: 3, cooling: 2, waiting: u32::MAX, beside: u32::MAX };
+            let level = Level {
+                leased: u32::MAX,
+                free: 3,
+                cooling: 2,
+                returning: 0,
+                waiting: u32::MAX,
+                beside: u32::MAX,
+            };
             assert_eq!(targets.over(&level, u32::MAX), 0);
             assert!(!targets.spare(&level, 3));
             assert!(targets.short(&Level { waiting: 1, ..Level::default() }) > 1000);
@@ -210,7 +241,7 @@ fn nothing_is_given_back_while_an_add_waits() {
 fn a_learned_stock_is_of_addresses_that_can_be_leased() {
     let stock = Some(Stock { least: 6, filled: 7, most: 12 });
     let of = |unit, minimum| Targets { stock, ..of(by_address(0, minimum), unit, 14) };
-    let at = |free, cooling, waiting| Level { leased: 20, free, cooling, waiting, beside: 0 };
+    let at = |free, cooling, waiting| Level { leased: 20, free, cooling, waiting, ..Level::default() };
     for (level, minimum, short, over) in [
         (at(6, 0, 0), 0, 0, 0),
         (at(5, 0, 0), 0, 2, 0),

@@ -1,6 +1,8 @@
 //! Random lives of a node, with every fault of the toy EC2.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use holdfast_model::block::Block;
@@ -9,8 +11,11 @@ use holdfast_model::cloud::Api;
 use holdfast_model::config::{AddressMode, WarmTargets};
 use holdfast_model::eni_config::{AppliedEniConfig, EniConfig};
 use holdfast_model::ids::{SecurityGroupId, SubnetId};
+use holdfast_model::lease::Lease;
+use holdfast_model::pool::Family;
 use holdfast_model::warm::WarmMode;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use crate::toy::cloud;
 use crate::toy::subnet::{ToySubnet, tagged};
@@ -36,6 +41,8 @@ enum Op {
     SubnetEmpties,
     BlocksLeft(u32),
     Switch(AddressMode),
+    /// The addresses of new pods are of this family.
+    Family(Family),
     Targets(WarmTargets),
     WarmMode(WarmMode),
     /// Custom networking, by what its ENIConfig says.
@@ -47,6 +54,8 @@ enum Op {
     Tagged(u8, &'static str),
     Brake(Brake),
     Cordon(bool),
+    /// The wall clock is set, by so many milliseconds.
+    Clock(i64),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -62,11 +71,13 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::SubnetEmpties),
         1 => (0..3_u32).prop_map(Op::BlocksLeft),
         1 => mode().prop_map(Op::Switch),
+        1 => family().prop_map(Op::Family),
         1 => warm().prop_map(Op::Targets),
         1 => warm_mode().prop_map(Op::WarmMode),
         1 => (0..3_u64).prop_map(|hours| Op::Sleep(hours * 3_600_000 + 600_000)),
         1 => brake().prop_map(Op::Brake),
         1 => any::<bool>().prop_map(Op::Cordon),
+        1 => (-40_000_000_000..40_000_000_000_i64).prop_map(Op::Clock),
         1 => applied().prop_map(Op::Custom),
         1 => any::<bool>().prop_map(Op::Discovery),
         1 => (1..4_u8, 0..40_u32).prop_map(|(nth, left)| Op::OtherLeft(nth, left)),
@@ -111,6 +122,63 @@ fn mode() -> impl Strategy<Value = AddressMode> {
     prop_oneof![Just(AddressMode::Secondary), Just(AddressMode::Prefix)]
 }
 
+fn family() -> impl Strategy<Value = Family> {
+    prop_oneof![3 => Just(Family::V4), 1 => Just(Family::V6)]
+}
+
+/// With what a node begins.
+#[derive(Clone, Debug)]
+struct Start {
+    warm: WarmTargets,
+    mode: AddressMode,
+    family: Family,
+    custom: Option<AppliedEniConfig>,
+    discovery: bool,
+    warm_mode: WarmMode,
+    max_enis: Option<u32>,
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    let max_enis = prop_oneof![3 => Just(None), 1 => (1..4_u32).prop_map(Some)];
+    let all = (warm(), mode(), family(), applied(), any::<bool>(), warm_mode(), max_enis);
+    all.prop_map(|(warm, mode, family, custom, discovery, warm_mode, max_enis)| Start {
+        warm,
+        mode,
+        family,
+        custom,
+        discovery,
+        warm_mode,
+        max_enis,
+    })
+}
+
+impl Start {
+    fn toy(&self, instance_type: &str) -> Toy {
+        let mut toy = Toy::new(instance_type, self.warm);
+        toy.cloud.others = others();
+        toy.switch(self.mode);
+        toy.config.eni_config.value.clone_from(&self.custom);
+        toy.config.subnet_discovery.value = self.discovery;
+        toy.config.warm_mode.value = self.warm_mode;
+        toy.config.max_enis.value = self.max_enis;
+        to_family(&mut toy, self.family);
+        toy
+    }
+}
+
+/// Who waits waits for what is wanted now.
+fn to_family(toy: &mut Toy, family: Family) {
+    let waiting = toy.waiting();
+    toy.set_waiting(0);
+    toy.config.family.value = family;
+    if family == Family::V6 {
+        // It has one mode, and no custom networking: the settings refuse anything else.
+        toy.switch(AddressMode::Prefix);
+        toy.config.eni_config.value = None;
+    }
+    toy.set_waiting(waiting);
+}
+
 fn brake() -> impl Strategy<Value = Brake> {
     prop_oneof![2 => Just(Brake::None), 1 => Just(Brake::Release), 1 => Just(Brake::All)]
 }
@@ -147,7 +215,10 @@ fn live(toy: &mut Toy, ops: &[Op]) {
             Op::SubnetFull => toy.cloud.subnet_free = 0,
             Op::SubnetEmpties => (toy.cloud.subnet_free, toy.cloud.blocks_free) = (1000, 50),
             Op::BlocksLeft(count) => toy.cloud.blocks_free = *count,
+            // As the settings have it.
+            Op::Switch(_) | Op::Custom(_) if toy.config.family.value == Family::V6 => {}
             Op::Switch(mode) => toy.switch(*mode),
+            Op::Family(family) => to_family(toy, *family),
             Op::Targets(warm) => toy.config.warm.value = *warm,
             Op::WarmMode(mode) => toy.config.warm_mode.value = *mode,
             Op::Custom(applied) => {
@@ -168,6 +239,7 @@ fn live(toy: &mut Toy, ops: &[Op]) {
             }
             Op::Brake(brake) => toy.config.brake.value = *brake,
             Op::Cordon(cordoned) => toy.observed.cordoned = *cordoned,
+            Op::Clock(by) => toy.set_clock(*by),
         }
         assert_held_back(toy, called);
     }
@@ -197,12 +269,17 @@ fn for_pods(toy: &Toy, subnet: &SubnetId) -> bool {
 /// With custom networking there is nothing on the primary and in other subnets but what pods of before have.
 fn assert_where_it_is_to_be(toy: &Toy) {
     let Some(AppliedEniConfig::Is(_)) = &toy.config.eni_config.value else { return };
+    if toy.config.family.value == Family::V6 {
+        // What it has of IPv4 stays as it is.
+        return;
+    }
     for (id, eni) in &toy.cloud.enis {
         let primary = id.as_str() == "eni-primary";
         if for_pods(toy, &eni.subnet) && !primary {
             continue;
         }
-        for net in cloud::view(id, eni).blocks() {
+        let of_ipv4 = cloud::view(id, eni);
+        for net in of_ipv4.blocks().filter(|net| Family::of(net.addr()) == Family::V4) {
             let used = toy.cloud.leased.iter().any(|ip| net.contains(ip));
             assert!(used, "{net} on {id} in {} is nobody's: {:?}", eni.subnet, toy.last);
         }
@@ -224,7 +301,73 @@ fn assert_held_back(toy: &Toy, called: usize) {
     assert!(!calls.iter().any(forbidden), "{brake}, cordoned {cordoned}: {calls:?}");
 }
 
+/// Whether it has units of IPv4 besides those that it wants.
+fn is_mixed(toy: &Toy) -> bool {
+    let other =
+        |block: &Block| block.occupies() && block.family() == Family::V4 && block.unit() != toy.unit();
+    toy.ledger.blocks.values().any(other)
+}
+
+/// Who still waits cannot be served by what the node can have.
+fn assert_served(toy: &Toy) {
+    if toy.config.family.value == Family::V6 {
+        assert_eq!(toy.waiting(), 0, "POOL-PROGRESS: {:?}", toy.last);
+        return;
+    }
+    // With pods in blocks of the other unit it can carry fewer, or more.
+    let mixed = is_mixed(toy);
+    let limits = &toy.cloud.limits;
+    let enis = toy.config.max_enis.value.unwrap_or(u32::MAX).min(limits.enis_on(0));
+    let capacity = toy.unit().of(enis * limits.pod_addresses_per_eni()).brings();
+    let leased = toy.ledger.leases.values().flat_map(Lease::addresses).filter(IpAddr::is_ipv4).count();
+    if toy.waiting() > 0 && !mixed && made_alike(toy) {
+        // Of more ENIs than there may be now none is taken from under its pods.
+        assert!(leased >= capacity as usize, "POOL-PROGRESS: {} wait and {:?}", toy.waiting(), toy.last);
+    }
+}
+
+/// What was changed in EC2 since so many calls.
+fn changes(toy: &Toy, since: usize) -> Vec<Api> {
+    let looks = [Api::DescribeNetworkInterfaces, Api::DescribeSubnets, Api::DescribeInstanceTypes];
+    toy.cloud.calls[since..].iter().filter(|api| !looks.contains(api)).copied().collect()
+}
+
+/// The most that may be changed in EC2 until a node is as it is wanted: each of its ENIs goes and another one comes, with a call
+/// for each of what they have.
+const MOST_CHANGES: usize = 60;
+
+/// The most that may be changed while the demand stays as it is: by a start, which has forgotten what was refused where, and by
+/// thirty pods that are replaced, some of which leave a unit or an ENI empty.
+const MOST_WHEN_CALM: (usize, usize) = (4, 12);
+
+/// The demand stays as it is, one pod after the other is replaced, and the process starts anew meanwhile.
+fn assert_calm(toy: &mut Toy) {
+    let served = toy.waiting() == 0;
+    for _ in 0..2 {
+        let before = toy.cloud.calls.len();
+        toy.restart();
+        toy.run_to_rest();
+        let made = changes(toy, before);
+        assert!(made.len() <= MOST_WHEN_CALM.0, "a start at rest: {made:?}");
+    }
+    let before = toy.cloud.calls.len();
+    let moves = !made_alike(toy) || is_mixed(toy);
+    for nth in 0..30 {
+        if served && !toy.ledger.leases.is_empty() {
+            toy.delete_pod(nth * 7);
+            toy.add_pods(1);
+        }
+        toy.sleep(Duration::from_secs(60));
+        toy.run_to_rest();
+    }
+    let made = changes(toy, before);
+    // New pods take other ENIs and other units where something else is wanted than what the old ones have.
+    let most = if moves { MOST_CHANGES } else { MOST_WHEN_CALM.1 };
+    assert!(made.len() <= most, "thirty pods were replaced: {made:?}");
+}
+
 fn assert_all_well(toy: &mut Toy) {
+    let before = toy.cloud.calls.len();
     toy.config.brake.value = Brake::None;
     toy.observed.cordoned = false;
     toy.fates = Box::new(|| Fate::Fine);
@@ -236,21 +379,16 @@ fn assert_all_well(toy: &mut Toy) {
     // What a stale read hid, the next full one shows.
     toy.sleep(Duration::from_secs(7 * 3600));
     toy.run_to_rest();
+    let made = changes(toy, before);
+    assert!(made.len() <= MOST_CHANGES, "{}: {made:?}", made.len());
+    assert_eq!(toy.planned().steps, [], "what was planned for is there");
     toy.assert_in_agreement();
     assert_where_it_is_to_be(toy);
-    // With pods in blocks of the other unit it can carry fewer, or more.
-    let unit = |block: &&Block| block.occupies() && block.unit() != toy.unit();
-    let mixed = toy.ledger.blocks.values().any(|block| unit(&block));
-    let capacity = toy.cloud.limits.most_addresses(toy.unit()) as usize;
-    if toy.waiting() > 0 && !mixed && made_alike(toy) {
-        assert_eq!(
-            toy.ledger.leases.len(),
-            capacity,
-            "POOL-PROGRESS: {} wait and {:?}",
-            toy.waiting(),
-            toy.last
-        );
-    }
+    assert_served(toy);
+    // What it has of the other family stays.
+    let ipv4 = toy.config.family.value == Family::V4;
+    let unit =
+        |block: &&Block| block.occupies() && block.family() == Family::V4 && block.unit() != toy.unit();
     // What is left over elsewhere serves on until it is empty.
     let wanted = |block: &&Block| for_pods(toy, &toy.ledger.enis[&block.eni].source.subnet);
     let others = || toy.ledger.blocks.values().filter(unit).filter(wanted);
@@ -258,7 +396,7 @@ fn assert_all_well(toy: &mut Toy) {
     // While it is not known what is wanted nothing goes.
     let known = matches!(toy.config.eni_config.value, None | Some(AppliedEniConfig::Is(_)));
     assert!(
-        !known || idle_others.count() == 0,
+        !ipv4 || !known || idle_others.count() == 0,
         "what is of the other unit goes when nobody uses it: {:?}",
         toy.last
     );
@@ -280,44 +418,53 @@ fn assert_all_well(toy: &mut Toy) {
         "oscillates: {:?}",
         toy.cloud.calls
     );
+    assert_calm(toy);
+}
+
+/// So many plans are made and carried out by each of the two tests with faults, so that it is 100,000 in all.
+const ROUNDS: u32 = 50_000;
+
+/// Lives of random nodes, until so many plans were made in all.
+fn lives_with_faults(instance_type: &'static str) {
+    let input = (start(), proptest::collection::vec(op(), 1..60), proptest::collection::vec(fate(), 1..80));
+    let rounds = Cell::new(0_u32);
+    let config = ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() };
+    while rounds.get() < ROUNDS {
+        let before = rounds.get();
+        let mut runner = TestRunner::new(config.clone());
+        let lived = runner.run(&input, |(start, ops, fates)| {
+            let mut toy = start.toy(instance_type);
+            let mut turn = 0;
+            toy.fates = Box::new(move || {
+                turn += 1;
+                fates[turn % fates.len()]
+            });
+            live(&mut toy, &ops);
+            assert_all_well(&mut toy);
+            rounds.set(rounds.get().saturating_add(toy.planned_rounds()));
+            Ok(())
+        });
+        lived.unwrap_or_else(|failed| panic!("{failed}"));
+        assert!(rounds.get() > before, "each life has its plans");
+    }
+}
+
+#[test]
+fn any_life_with_faults_ends_well_on_a_small_node() {
+    lives_with_faults("t3.small");
+}
+
+#[test]
+fn any_life_with_faults_ends_well_on_a_larger_node() {
+    lives_with_faults("t3.medium");
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_life_with_faults_ends_well(
-        warm in warm(),
-        warm_mode in warm_mode(),
-        mode in mode(),
-        ops in proptest::collection::vec(op(), 1..60),
-        fates in proptest::collection::vec(fate(), 1..80),
-        small in any::<bool>(),
-    ) {
-        let mut toy = Toy::new(if small { "t3.small" } else { "t3.medium" }, warm);
-        toy.cloud.others = others();
-        toy.switch(mode);
-        toy.config.warm_mode.value = warm_mode;
-        let mut turn = 0;
-        toy.fates = Box::new(move || {
-            turn += 1;
-            fates[turn % fates.len()]
-        });
-        live(&mut toy, &ops);
-        assert_all_well(&mut toy);
-    }
-
-    #[test]
-    fn any_life_without_faults_ends_well(
-        warm in warm(),
-        warm_mode in warm_mode(),
-        mode in mode(),
-        ops in proptest::collection::vec(op(), 1..60),
-    ) {
-        let mut toy = Toy::new("t3.medium", warm);
-        toy.cloud.others = others();
-        toy.switch(mode);
-        toy.config.warm_mode.value = warm_mode;
+    fn any_life_without_faults_ends_well(start in start(), ops in proptest::collection::vec(op(), 1..60)) {
+        let mut toy = start.toy("t3.medium");
         live(&mut toy, &ops);
         assert_all_well(&mut toy);
     }

@@ -11,6 +11,7 @@ mod floor;
 mod memory;
 mod place;
 mod recovery;
+mod scale;
 mod threads;
 
 use std::fs;
@@ -51,6 +52,12 @@ enum What {
     },
     /// Resident memory with 110 pods.
     Memory,
+    /// ADD and restart on the largest nodes, beside the same with ten pods.
+    Scale {
+        /// How often the node is filled and emptied.
+        #[arg(long, default_value_t = 2)]
+        rounds: usize,
+    },
     /// All of them.
     All,
 }
@@ -81,6 +88,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             What::Burst => ("burst", burst::run(&mut aims)?),
             What::Recovery { times } => ("recovery", recovery::run(times, &mut aims)?),
             What::Memory => ("memory", memory::run(&mut aims)?),
+            What::Scale { rounds } => ("scale", scale::run(rounds, &mut aims)?),
             What::All => continue,
         };
         figures.insert(name.to_owned(), value);

@@ -38,9 +38,14 @@ pub(crate) struct Place {
 impl Place {
     /// Makes it; `timing` is the simulated EC2's ("instant" or "measured").
     pub(crate) fn make(timing: &str) -> anyhow::Result<Self> {
+        Self::of(timing, INSTANCE_TYPE)
+    }
+
+    /// The same with another instance type.
+    pub(crate) fn of(timing: &str, instance_type: &str) -> anyhow::Result<Self> {
         let scenario = format!(
             "timing = {timing:?}\nvpc.cidrs = [\"10.0.0.0/16\"]\n\n[[subnet]]\nname = \"a\"\nzone = \"us-west-2a\"\n\
-             cidr = \"10.0.0.0/20\"\n\n[[node]]\nname = {NODE:?}\ntype = {INSTANCE_TYPE:?}\nsubnet = \"a\"\n"
+             cidr = \"10.0.0.0/20\"\n\n[[node]]\nname = {NODE:?}\ntype = {instance_type:?}\nsubnet = \"a\"\n"
         );
         // Before the rig covers folders of ours with its own.
         let disk = Disk::new()?;

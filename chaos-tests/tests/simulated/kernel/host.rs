@@ -21,7 +21,7 @@ use crate::witness::Witness;
 const GRACE_PERIOD: Duration = Duration::from_millis(20);
 
 /// How long it takes to start `nft` and have it replace a table, on a busy machine.
-const NFT_TAKES: Duration = Duration::from_millis(900);
+pub(crate) const NFT_TAKES: Duration = Duration::from_millis(900);
 
 /// One life's way into the kernel.
 #[derive(Debug, Clone)]
@@ -228,7 +228,8 @@ impl HostNet for SimHost {
 
     async fn set_up_eni(&self, wiring: EniWiring) -> Result<(), HostFault> {
         self.steps.pass("before setting an ENI up");
-        let fails = self.fails(Step::SetUpEni);
+        let refused = self.kernel.lock().trouble.refuses_device(wiring.slot);
+        let fails = if refused { Some(1) } else { self.fails(Step::SetUpEni) };
         self.kernel.lock().set_up_eni(&wiring, fails)?;
         self.steps.pass("after setting an ENI up");
         Ok(())
@@ -237,7 +238,8 @@ impl HostNet for SimHost {
     async fn wire_pod(&self, wiring: PodWiring, _netns: Netns) -> Result<PodWired, HostFault> {
         self.steps.pass("before wiring");
         self.witness.sees_wiring(&wiring.alias);
-        let fails = self.fails(Step::Wire);
+        let refuses = self.kernel.lock().trouble.refuses(wiring.address);
+        let fails = if refuses { Some(2) } else { self.fails(Step::Wire) };
         if fails == Some(0) {
             return Err(refused(Step::Wire));
         }

@@ -1,9 +1,12 @@
 //! A kernel that refuses: each change fails before anything of it is done, or half-way, and what was done by then stays.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use holdfast_model::eni::EniSlot;
 use holdfast_ports::HostFault;
+use ipnet::IpNet;
 
 use super::Kernel;
 
@@ -50,6 +53,10 @@ pub(super) struct Trouble {
     hits: BTreeMap<Step, u64>,
     random: u64,
     paused: bool,
+    /// Addresses that no pod can be wired with.
+    refused: Vec<IpNet>,
+    /// The device whose ENI cannot be set up.
+    refused_device: Option<u16>,
 }
 
 impl Trouble {
@@ -66,6 +73,14 @@ impl Trouble {
         *self.hits.entry(step).or_default() += 1;
         Some(draw / 1000 % step.ways())
     }
+
+    pub(super) fn refuses(&self, address: IpAddr) -> bool {
+        self.refused.iter().any(|net| net.contains(&address))
+    }
+
+    pub(super) fn refuses_device(&self, slot: EniSlot) -> bool {
+        self.refused_device == Some(slot.device)
+    }
 }
 
 impl Kernel {
@@ -78,6 +93,16 @@ impl Kernel {
     /// Nothing fails for a while, or what was set does again.
     pub(crate) fn pause_trouble(&self, paused: bool) {
         self.lock().trouble.paused = paused;
+    }
+
+    /// From now on no pod can be wired with these addresses.
+    pub(crate) fn refuse(&self, refused: Vec<IpNet>) {
+        self.lock().trouble.refused = refused;
+    }
+
+    /// From now on an ENI at this place cannot be set up.
+    pub(crate) fn refuse_device(&self, device: u16) {
+        self.lock().trouble.refused_device = Some(device);
     }
 
     /// How often steps failed since this was asked last.

@@ -143,6 +143,21 @@ async fn what_is_under_way_is_not_asked_again() {
     assert_eq!(desk.host.kernel().set_ups, 1);
 }
 
+/// A set-up looks at everything there is, so at a start it is spared for what the first look showed as it should be.
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_an_eni_that_stands_serves_without_being_set_up_again() {
+    for (mtu, again) in [(9001, 0), (1500, 1)] {
+        let desk = Desk::serving(three()).await;
+        desk.add("a").await.unwrap();
+        pass(60).await;
+        let before = desk.host.kernel().set_ups;
+        desk.host.kernel().eni = Some(mtu);
+        let desk = desk.restarted(true, &[]).await;
+        desk.add("b").await.unwrap();
+        assert_eq!(desk.host.kernel().set_ups, before + again, "MTU {mtu}");
+    }
+}
+
 /// Pods are served, so nobody is refused who could be told.
 #[tokio::test(start_paused = true)]
 async fn a_node_says_what_its_pool_makes_do_without() {
