@@ -90,6 +90,8 @@ fn what_was_in_use_lately_is_kept_for_its_return() {
     assert!(falls >= at(7210).after(recess::REMEMBERED) && falls <= at(7210 + 60).after(recess::REMEMBERED));
     assert_eq!(warm.stock(Quantile::default(), 0, falls).most, filled);
     assert_eq!(warm.changes_at(falls), None);
+    // The most of all minutes counts.
+    assert_eq!(seen(&[(7200, 8), (7270, 5), (7340, 3)]).recess(at(7341)), 5);
     // What was in use for hours was in use lately too.
     let mut long = seen(&[(1000, 50), (90_000, 50)]);
     long.see(Seen { used: 20, coming: 0 }, at(90_000));
