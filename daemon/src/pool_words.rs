@@ -236,6 +236,10 @@ fn source(source: Source) -> String {
             format!("the targets that are set, for {} more minutes of learning", whole(left))
         }
         Source::SetWhileLearning(None) => "the targets that are set: nothing was learned yet".to_owned(),
+        Source::Kept(left) => {
+            let left = left.map_or(0, whole);
+            format!("what was free when the daemon started, for {left} more minutes of learning")
+        }
         Source::Learned => "what this node has learned".to_owned(),
         Source::Floor => "WARM_IP_TARGET, which is more than was learned".to_owned(),
         Source::Yielding => "a subnet that runs low: fewer than were learned".to_owned(),

@@ -23,6 +23,8 @@ pub enum Source {
     Set,
     /// They, since not enough was seen yet; and how long it takes until there is.
     SetWhileLearning(Option<Duration>),
+    /// What was free when the process began, while it learns; and how long that takes.
+    Kept(Option<Duration>),
     /// What the node has seen.
     Learned,
     /// `WARM_IP_TARGET`, which is more than that.
@@ -132,6 +134,7 @@ fn explain_one(
         None if learns => Source::SetWhileLearning(warm.learned_at().map(|learned| learned.since(at))),
         None => Source::Set,
         Some(_) if warm.yields_to().is_some_and(|most| most < learned) => Source::Yielding,
+        Some(_) if !warm.is_learned(at) => Source::Kept(warm.learned_at().map(|learned| learned.since(at))),
         Some(stock) if stock.least > learned => Source::Floor,
         Some(_) => Source::Learned,
     };

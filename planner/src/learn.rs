@@ -44,10 +44,10 @@ pub fn learn(desired: &Desired<'_>, ledger: &Ledger, observed: &mut Observed, no
     let used = u32::try_from(all.saturating_sub(besides)).unwrap_or(u32::MAX);
     let used = used.saturating_add(observed.waiting_for(pool));
     let coming = coming(ledger, observed);
-    observed.warm.see(Seen { used, coming }, now.boottime);
+    let held = free(ledger, now);
+    observed.warm.see(Seen { used, coming, free: held }, now.boottime);
     if let Some((room, began)) = scarcest(ledger, observed, now) {
-        let held = free(ledger, now);
-        observed.warm.yields(room, held, began);
+        observed.warm.yields(room, held.unwrap_or(0), began);
     }
 }
 
@@ -101,15 +101,15 @@ fn coming(ledger: &Ledger, observed: &Observed) -> u32 {
     asked.chain(held.map(|block| block.unit().addresses())).fold(0, u32::saturating_add)
 }
 
-/// Free addresses, whatever the reason that they are.
-fn free(ledger: &Ledger, now: &Now) -> u32 {
+/// Free addresses, whatever the reason that they are; `None`: the node has been given none, free or not.
+fn free(ledger: &Ledger, now: &Now) -> Option<u32> {
     let held = ledger.enis.values().filter(|eni| is_ours(eni)).flat_map(|eni| ledger.blocks_on(&eni.id));
     let held = held.filter(|block| block.state == BlockState::Held && block.family() == Family::V4);
     let free = held.map(|block| {
         let used = ledger.uses_in(block.net).filter(|(_, what)| !what.is_over(now)).count();
         block.unit().addresses().saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
     });
-    free.fold(0, u32::saturating_add)
+    free.reduce(u32::saturating_add)
 }
 
 /// What that subnet has, of those that our ENIs are in, which has the least; and when that was seen.

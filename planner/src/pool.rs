@@ -226,8 +226,8 @@ fn cannot_be_set_up(ledger: &Ledger, observed: &Observed, eni: &EniRecord, now: 
 /// What is kept ready on the cards besides the first: upstream's figures. They serve multi-homed pods, which come in no bursts.
 const BESIDES: WarmTargets = WarmTargets { warm_enis: 0, warm_ips: 1, minimum_ips: 1, warm_prefixes: 0 };
 
-/// The targets for a pool of this node. Where they are learned, which is on the first card, those that are set rule until enough was
-/// seen; from then on the address targets are a floor, and the targets of ENIs and prefixes, which everybody has, are nothing.
+/// The targets for a pool of this node. Where they are learned, which is on the first card, those that are set, or what there was at the start,
+/// rule until enough was seen; from then on the address targets are a floor, and the targets of ENIs and prefixes, which everybody has, are nothing.
 fn targets(desired: &Desired<'_>, key: PoolKey, observed: &Observed, now: &Now) -> Targets {
     let first = key.card == PoolKey::DEFAULT.card;
     let warm = if first { desired.config.warm.value } else { BESIDES };
@@ -239,7 +239,9 @@ fn targets(desired: &Desired<'_>, key: PoolKey, observed: &Observed, now: &Now) 
     let stock = if learned.is_learned(at) {
         Some(learned.stock(desired.config.warm_quantile.value, floor, at))
     } else {
-        learned.yields_to().map(|_most| learned.stock_of(set.spare_addresses(), floor, at))
+        let set = set.spare_addresses();
+        let yields = || learned.yields_to().map(|_most| learned.stock_of(set, floor, at));
+        learned.stock_kept(set, floor, at).or_else(yields)
     };
     Targets { stock, ..set }
 }

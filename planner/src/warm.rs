@@ -13,7 +13,7 @@
 //! call each.
 //!
 //! All of it is bounded: the histogram by [`histogram::LARGEST`], the rest by seconds and minutes of fixed windows. It lives in this
-//! process only, and is learned anew after a restart.
+//! process only, and is learned anew after a restart, which keeps what is free meanwhile ([`Warm::stock_kept`]).
 
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct Seen {
     pub used: u32,
     /// Addresses that were asked of EC2 and cannot be leased yet.
     pub coming: u32,
+    /// Free addresses; `None`: the node has been given none yet.
+    pub free: Option<u32>,
 }
 
 /// How many addresses are to be free.
@@ -77,6 +79,8 @@ impl Stock {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Warm {
     since: Option<BootTime>,
+    /// What was free when it began to look.
+    kept: Option<u32>,
     recent: Recent,
     demand: Histogram,
     recess: Recess,
@@ -88,6 +92,9 @@ impl Warm {
     /// Takes in what there is now. An instant before the last one counts as the last one.
     pub fn see(&mut self, seen: Seen, now: BootTime) {
         let now = now.max(self.recent.last().unwrap_or(now));
+        if self.since.is_none() {
+            self.kept = seen.free;
+        }
         let since = *self.since.get_or_insert(now);
         self.lead.see(seen.coming, now);
         self.demand.age(now.since(since));
@@ -113,6 +120,16 @@ impl Warm {
     /// Whether it has seen enough.
     pub fn is_learned(&self, now: BootTime) -> bool {
         self.learned_at().is_some_and(|at| at <= now)
+    }
+
+    /// How many are to be free while a process learns that has begun on a node with addresses: as many as there were, so that a
+    /// start costs no call, neither for more nor for fewer; but no more than this, the floor aside. What the process before had
+    /// learned is in the pool. `None`: the node was new.
+    pub fn stock_kept(&self, most: u32, floor: u32, now: BootTime) -> Option<Stock> {
+        let kept = self.kept?;
+        let stock = self.stock_of(kept.min(most).max(FEWEST.min(most)).max(floor), floor, now);
+        let gives_back = self.yielding.most().is_some();
+        Some(if gives_back { stock } else { Stock { most: stock.most.max(kept), ..stock } })
     }
 
     /// How many addresses are to be free, by what was seen, so that this part of the ADDs finds one. No less than the floor.
