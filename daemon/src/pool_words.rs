@@ -1,6 +1,5 @@
 //! What the pools aim at and why, as it goes over the operator's socket, and in words.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use holdfast_engine::{Explained, PoolTold, RoomShown, Source, SubnetRoom};
@@ -90,14 +89,14 @@ impl Pools {
 
     /// For people.
     pub(crate) fn text(&self) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         for pool in &self.pools {
             pool.write(self, &mut out);
         }
         if let Some(refusal) = &self.refusal {
             line(&mut out, "missing", &format!("what is missing does not come: {refusal}"));
         }
-        out
+        out.join("\n") + "\n"
     }
 }
 
@@ -142,10 +141,9 @@ impl PoolWords {
         }
     }
 
-    fn write(&self, all: &Pools, out: &mut String) {
+    fn write(&self, all: &Pools, out: &mut Vec<String>) {
         let Self { level, targets, learned, .. } = self;
-        // Writing to a string does not fail, here and below.
-        drop(writeln!(out, "{}: {}, {}", self.pool, self.unit, all.mode));
+        out.push(format!("{}: {}, {}", self.pool, self.unit, all.mode));
         let beside = match level.beside {
             0 => String::new(),
             beside => format!(", {beside} besides of what is not wanted any more"),
@@ -179,7 +177,7 @@ impl PoolWords {
 }
 
 impl LearnedWords {
-    fn write(&self, quantile: &str, out: &mut String) {
+    fn write(&self, quantile: &str, out: &mut Vec<String>) {
         let seen = match self.lead_seen_seconds {
             Some(seen) => format!("it took {seen:.1} s at the most lately"),
             None => "it has brought none lately".to_owned(),
@@ -224,8 +222,8 @@ impl SubnetWords {
     }
 }
 
-fn line(out: &mut String, title: &str, text: &str) {
-    drop(writeln!(out, "  {title:<11} {text}"));
+fn line(out: &mut Vec<String>, title: &str, text: &str) {
+    out.push(format!("  {title:<11} {text}"));
 }
 
 fn source(source: Source) -> String {

@@ -8,11 +8,11 @@
 //! all ADDs *is* what the setting asks for.
 //!
 //! That distribution is kept as the Vertical Pod Autoscaler's recommender keeps its own: a histogram that decays, by half in a day
-//! ([`Histogram`]). And what is wanted falls only after it has been lower for a while, as the Horizontal Pod Autoscaler's
-//! stabilisation window has it ([`Recess`]): pods that were replaced, a job that comes again each few minutes, and a wave of them cost EC2 no
+//! (`Histogram`). And what is wanted falls only after it has been lower for a while, as the Horizontal Pod Autoscaler's
+//! stabilisation window has it (`Recess`): pods that were replaced, a job that comes again each few minutes, and a wave of them cost EC2 no
 //! call each.
 //!
-//! All of it is bounded: the histogram by [`histogram::LARGEST`], the rest by seconds and minutes of fixed windows. It lives in this
+//! All of it is bounded: the histogram by `histogram::LARGEST`, the rest by seconds and minutes of fixed windows. It lives in this
 //! process only, and is learned anew after a restart, which keeps what is free meanwhile ([`Warm::stock_kept`]).
 
 use std::time::Duration;

@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::picture::{Eni, Fate, Flow, Link, MAIN_TABLE, Picture, Rule};
+use super::picture::{Eni, Fate, Flow, Link, MAIN_TABLE, Picture, Pod, Rule};
 use super::{Findings, Law, PRIMARY_MARK, inside_addresses, pods};
 
 /// What is marked goes by the main table.
@@ -55,7 +55,7 @@ fn cases(picture: &Picture) -> Vec<Case> {
     let Some((eni, link)) = primary(picture).filter(|_| picture.translates()) else { return Vec::new() };
     let mut cases = Vec::new();
     let untouched = Wanted { marked: Some(false), connection: Some(false), source: None };
-    for face in picture.pods.iter().flat_map(|pod| pod.faces()) {
+    for face in picture.pods.iter().flat_map(Pod::faces) {
         let (Some(host_end), Some(address)) = (pods::host_end(picture, face), face.address) else { continue };
         let by = pods::owner(picture, address).and_then(|eni| picture.host.link_of(eni));
         let flow = |to, out: &Link, connection| Flow {

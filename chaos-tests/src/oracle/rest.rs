@@ -50,7 +50,7 @@ impl Expected {
             }
         }
         rules.extend(picture.pods.iter().filter_map(|pod| pod.address_v6).map(pods::ipv6_rule));
-        for face in picture.pods.iter().flat_map(|pod| pod.faces()) {
+        for face in picture.pods.iter().flat_map(Pod::faces) {
             let Some(link) = pods::host_end(picture, face) else { continue };
             links.insert(link.name.clone());
             let Some(address) = face.address else { continue };

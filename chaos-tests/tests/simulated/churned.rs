@@ -84,7 +84,8 @@ impl Churn {
             if order == Order::DelFirst {
                 self.add().await;
             }
-            tokio::time::sleep(Duration::from_secs(60) / count - Duration::from_secs(1)).await;
+            tokio::time::sleep((Duration::from_secs(60) / count).saturating_sub(Duration::from_secs(1)))
+                .await;
         }
         held(&self.life.engine.dump().await.unwrap().ledger).1
     }

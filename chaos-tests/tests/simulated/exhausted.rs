@@ -95,7 +95,7 @@ impl Short {
             Self::Slots => {}
             Self::Account => node.shared.now(|vpc| vpc.set_eni_quota(1)),
             Self::RightToMake => {
-                drop(node.shared.now(|vpc| vpc.set_fault(deny(Action::CreateNetworkInterface))))
+                drop(node.shared.now(|vpc| vpc.set_fault(deny(Action::CreateNetworkInterface))));
             }
             Self::RightToAssign => drop(node.shared.now(|vpc| vpc.set_fault(deny(mode.assigns())))),
         }

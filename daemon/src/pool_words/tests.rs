@@ -12,7 +12,7 @@ use super::*;
 fn told() -> PoolTold {
     let explained = Explained {
         unit: Unit::Address,
-        level: Level { leased: 30, free: 9, cooling: 3, waiting: 0, beside: 0 },
+        level: Level { leased: 30, free: 9, cooling: 3, ..Level::default() },
         coming: 2,
         least: 6,
         filled: 7,

@@ -224,8 +224,8 @@ fn start_pod(
                 }
                 let echoes: Result<_, _> =
                     addresses.iter().map(|at| Echo::serve_at(pod.netns(), *at)).collect();
-                let (namesake, _echoes) = (!started.refused.is_empty(), echoes?);
-                started.pods.push(LivePod { address, addresses, result, namesake, _echoes, pod });
+                let (namesake, echoes) = (!started.refused.is_empty(), echoes?);
+                started.pods.push(LivePod { address, addresses, result, namesake, _echoes: echoes, pod });
                 return Ok(started);
             }
             Err(error) if first.elapsed() > GIVE_UP => {
