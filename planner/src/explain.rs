@@ -133,7 +133,7 @@ fn explain_one(
         None if desired.unit() == Unit::Ipv6Prefix => Source::OnePrefix,
         None if learns => Source::SetWhileLearning(warm.learned_at().map(|learned| learned.since(at))),
         None => Source::Set,
-        Some(_) if warm.yields_to().is_some_and(|most| most < learned) => Source::Yielding,
+        Some(_) if warm.yields_to(at).is_some_and(|most| most < learned) => Source::Yielding,
         Some(_) if !warm.is_learned(at) => Source::Kept(warm.learned_at().map(|learned| learned.since(at))),
         Some(stock) if stock.least > learned => Source::Floor,
         Some(_) => Source::Learned,
@@ -153,7 +153,7 @@ fn explain_one(
         recess: warm.recess(at),
         lead: warm.lead(),
         lead_seen: warm.lead_seen(),
-        yields_to: warm.yields_to(),
+        yields_to: warm.yields_to(at),
         subnets: rooms(ledger, observed, pool, now),
     }
 }

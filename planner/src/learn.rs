@@ -13,9 +13,10 @@ use holdfast_model::time::{BootTime, Now};
 use holdfast_model::uses::Use;
 
 use crate::agenda::Agenda;
+use crate::cards::Wanted;
 use crate::desired::Desired;
 use crate::observed::Observed;
-use crate::pool::is_on;
+use crate::pool::{Pool, is_on};
 use crate::subnets;
 use crate::warm::{Room, Seen};
 
@@ -44,10 +45,11 @@ pub fn learn(desired: &Desired<'_>, ledger: &Ledger, observed: &mut Observed, no
     let used = u32::try_from(all.saturating_sub(besides)).unwrap_or(u32::MAX);
     let used = used.saturating_add(observed.waiting_for(pool));
     let coming = coming(ledger, observed);
-    let held = free(ledger, now);
-    observed.warm.see(Seen { used, coming, free: held }, now.boottime);
+    let found = if observed.warm.has_begun() { None } else { found(desired, ledger, observed, now) };
+    observed.warm.see(Seen { used, coming, found }, now.boottime);
     if let Some((room, began)) = scarcest(ledger, observed, now) {
-        observed.warm.yields(room, held.unwrap_or(0), began);
+        let held = free(ledger, now);
+        observed.warm.yields(room, held, began);
     }
 }
 
@@ -101,15 +103,22 @@ fn coming(ledger: &Ledger, observed: &Observed) -> u32 {
     asked.chain(held.map(|block| block.unit().addresses())).fold(0, u32::saturating_add)
 }
 
-/// Free addresses, whatever the reason that they are; `None`: the node has been given none, free or not.
-fn free(ledger: &Ledger, now: &Now) -> Option<u32> {
+/// Free addresses of those that are wanted; `None`: the node has been given none, free or not.
+fn found(desired: &Desired<'_>, ledger: &Ledger, observed: &Observed, now: &Now) -> Option<u32> {
+    let wanted = Wanted { key: PoolKey::first(Family::V4), retires: false };
+    let level = Pool::of(wanted, desired, ledger, observed, now).level;
+    (level.total() > 0).then_some(level.free)
+}
+
+/// Free addresses, whatever the reason that they are.
+fn free(ledger: &Ledger, now: &Now) -> u32 {
     let held = ledger.enis.values().filter(|eni| is_ours(eni)).flat_map(|eni| ledger.blocks_on(&eni.id));
     let held = held.filter(|block| block.state == BlockState::Held && block.family() == Family::V4);
     let free = held.map(|block| {
         let used = ledger.uses_in(block.net).filter(|(_, what)| !what.is_over(now)).count();
         block.unit().addresses().saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
     });
-    free.reduce(u32::saturating_add)
+    free.fold(0, u32::saturating_add)
 }
 
 /// What that subnet has, of those that our ENIs are in, which has the least; and when that was seen.

@@ -240,7 +240,7 @@ fn targets(desired: &Desired<'_>, key: PoolKey, observed: &Observed, now: &Now) 
         Some(learned.stock(desired.config.warm_quantile.value, floor, at))
     } else {
         let set = set.spare_addresses();
-        let yields = || learned.yields_to().map(|_most| learned.stock_of(set, floor, at));
+        let yields = || learned.yields_to(at).map(|_most| learned.stock_of(set, floor, at));
         learned.stock_kept(set, floor, at).or_else(yields)
     };
     Targets { stock, ..set }

@@ -102,7 +102,7 @@ pub(crate) fn read_due(
             let view = Candidate::of(view, false);
             view.runs_low(view.kept.saturating_mul(3))
         };
-        let distance = match observed.warm.yields_to() {
+        let distance = match observed.warm.yields_to(now.boottime) {
             // There is nothing left to give.
             Some(0) => WATCHED_SELDOM,
             Some(_) => WATCHED_EVERY,

@@ -53,8 +53,8 @@ pub struct Seen {
     pub used: u32,
     /// Addresses that were asked of EC2 and cannot be leased yet.
     pub coming: u32,
-    /// Free addresses; `None`: the node has been given none yet.
-    pub free: Option<u32>,
+    /// At the first look, free addresses that the process has found; `None`: the node has been given none yet.
+    pub found: Option<u32>,
 }
 
 /// How many addresses are to be free.
@@ -93,7 +93,7 @@ impl Warm {
     pub fn see(&mut self, seen: Seen, now: BootTime) {
         let now = now.max(self.recent.last().unwrap_or(now));
         if self.since.is_none() {
-            self.kept = seen.free;
+            self.kept = seen.found;
         }
         let since = *self.since.get_or_insert(now);
         self.lead.see(seen.coming, now);
@@ -112,6 +112,11 @@ impl Warm {
         self.recess.see(seen.used, now);
     }
 
+    /// Whether it has looked.
+    pub fn has_begun(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// When it has seen enough to say how many are to be free; `None`: it has seen nothing yet.
     pub fn learned_at(&self) -> Option<BootTime> {
         self.since.map(|since| since.after(LEARNS_FOR))
@@ -128,7 +133,7 @@ impl Warm {
     pub fn stock_kept(&self, most: u32, floor: u32, now: BootTime) -> Option<Stock> {
         let kept = self.kept?;
         let stock = self.stock_of(kept.min(most).max(FEWEST.min(most)).max(floor), floor, now);
-        let gives_back = self.yielding.most().is_some();
+        let gives_back = self.yielding.most(now).is_some();
         Some(if gives_back { stock } else { Stock { most: stock.most.max(kept), ..stock } })
     }
 
@@ -140,7 +145,7 @@ impl Warm {
 
     /// The same of a number that others have found.
     pub fn stock_of(&self, least: u32, floor: u32, now: BootTime) -> Stock {
-        if let Some(most) = self.yielding.most() {
+        if let Some(most) = self.yielding.most(now) {
             // No margin either: each address may be the one that another node's first pod waits for.
             let least = least.min(most).max(floor);
             return Stock { least, filled: least, most: least };
@@ -156,13 +161,14 @@ impl Warm {
     }
 
     /// How many may be free at the most, since the subnet runs low.
-    pub fn yields_to(&self) -> Option<u32> {
-        self.yielding.most()
+    pub fn yields_to(&self, now: BootTime) -> Option<u32> {
+        self.yielding.most(now)
     }
 
     /// When time alone lets the wanted number fall.
     pub(crate) fn changes_at(&self, now: BootTime) -> Option<BootTime> {
-        self.recess.falls_at(now)
+        let over = self.yielding.ends_at().filter(|at| *at > now);
+        self.recess.falls_at(now).into_iter().chain(over).min()
     }
 
     /// How long EC2 takes to bring addresses, as far as was seen, and no less than a floor.

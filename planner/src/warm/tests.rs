@@ -13,9 +13,9 @@ fn quantile(percent: &str) -> Quantile {
 /// One that has seen this many addresses in use at these seconds; nothing is on its way.
 fn seen(counts: &[(u64, u32)]) -> Warm {
     let mut warm = Warm::default();
-    warm.see(Seen { used: 0, coming: 0, free: None }, at(0));
+    warm.see(Seen { used: 0, coming: 0, found: None }, at(0));
     for (second, used) in counts {
-        warm.see(Seen { used: *used, coming: 0, free: None }, at(*second));
+        warm.see(Seen { used: *used, coming: 0, found: None }, at(*second));
     }
     warm
 }
@@ -64,7 +64,7 @@ fn what_comes_with_the_start_is_not_learned_from() {
     assert_eq!((joined.largest(), joined.remembered()), (0, 0));
     let mut warm = joined;
     assert!(!warm.is_learned(at(3599)) && warm.is_learned(at(3600)));
-    warm.see(Seen { used: 41, coming: 0, free: None }, at(3700));
+    warm.see(Seen { used: 41, coming: 0, found: None }, at(3700));
     assert_eq!(warm.stock(Quantile::default(), 0, at(8000)), Stock { least: 2, filled: 3, most: 3 });
 }
 
@@ -72,7 +72,7 @@ fn what_comes_with_the_start_is_not_learned_from() {
 fn a_burst_is_forgotten_in_days_and_not_in_hours() {
     let mut warm = seen(&[(1000, 12)]);
     let mut after = |hours: u64| {
-        warm.see(Seen { used: 12, coming: 0, free: None }, at(1000 + hours * 3600));
+        warm.see(Seen { used: 12, coming: 0, found: None }, at(1000 + hours * 3600));
         warm.learned(Quantile::default())
     };
     assert_eq!([after(12), after(26)], [12, 11]);
@@ -94,7 +94,7 @@ fn what_was_in_use_lately_is_kept_for_its_return() {
     assert_eq!(seen(&[(7200, 8), (7270, 5), (7340, 3)]).recess(at(7341)), 5);
     // What was in use for hours was in use lately too.
     let mut long = seen(&[(1000, 50), (90_000, 50)]);
-    long.see(Seen { used: 20, coming: 0, free: None }, at(90_000));
+    long.see(Seen { used: 20, coming: 0, found: None }, at(90_000));
     assert_eq!(long.recess(at(90_001)), 30);
 }
 
@@ -102,7 +102,7 @@ fn what_was_in_use_lately_is_kept_for_its_return() {
 fn the_lead_time_is_what_ec2_has_taken_within_bounds() {
     let mut warm = Warm::default();
     let mut see = |coming, second| {
-        warm.see(Seen { used: 0, coming, free: None }, at(second));
+        warm.see(Seen { used: 0, coming, found: None }, at(second));
         (warm.lead().as_secs(), warm.lead_seen().map(|seen| seen.as_secs()))
     };
     assert_eq!(see(0, 0), (10, None));
@@ -120,10 +120,10 @@ fn the_lead_time_is_what_ec2_has_taken_within_bounds() {
 #[test]
 fn a_longer_lead_time_sees_more_demand() {
     let mut warm = Warm::default();
-    warm.see(Seen { used: 0, coming: 5, free: None }, at(0));
-    warm.see(Seen { used: 0, coming: 0, free: None }, at(40));
+    warm.see(Seen { used: 0, coming: 5, found: None }, at(0));
+    warm.see(Seen { used: 0, coming: 0, found: None }, at(40));
     for nth in 1..=8 {
-        warm.see(Seen { used: nth, coming: 0, free: None }, at(1000 + 9 * u64::from(nth)));
+        warm.see(Seen { used: nth, coming: 0, found: None }, at(1000 + 9 * u64::from(nth)));
     }
     assert_eq!((warm.lead().as_secs(), warm.largest()), (40, 5));
 }
@@ -139,23 +139,33 @@ fn spares_make_way_and_come_back_slowly() {
     // The same look says nothing new; the next one does.
     warm.yields(some(90), 24, at(9001));
     warm.yields(some(90), 24, at(8000));
-    assert_eq!(warm.yields_to(), Some(12));
+    assert_eq!(warm.yields_to(at(9000)), Some(12));
     warm.yields(some(10), 12, at(9002));
-    assert_eq!(warm.yields_to(), Some(1));
+    assert_eq!(warm.yields_to(at(9000)), Some(1));
     warm.yields(Room::None, 1, at(9003));
     assert_eq!(stock(&warm), Stock { least: 0, filled: 0, most: 0 });
     assert_eq!(warm.stock(Quantile::default(), 3, at(9000)).most, 3, "a floor that is set stays");
     warm.yields(some(150), 0, at(9004));
-    assert_eq!(warm.yields_to(), Some(0), "not plenty yet");
+    assert_eq!(warm.yields_to(at(9000)), Some(0), "not plenty yet");
     let mut looks = 0;
-    while warm.yields_to().is_some() {
+    while warm.yields_to(at(9000)).is_some() {
         looks += 1;
         assert!(looks < 100);
-        let held = warm.yields_to().unwrap().min(20);
+        let held = warm.yields_to(at(9000)).unwrap().min(20);
         warm.yields(some(5000), held, at(9010 + looks));
     }
     assert!(looks >= 9, "{looks} looks");
     assert_eq!(stock(&warm).least, 20);
+}
+
+/// Where subnets are not looked at, nothing tells that there is room again.
+#[test]
+fn what_was_refused_once_does_not_hold_for_ever() {
+    let mut warm = seen(&[(1000, 20)]);
+    warm.yields(Room::None, 24, at(4000));
+    let least = |seconds| warm.stock(Quantile::default(), 0, at(seconds)).least;
+    assert_eq!((least(4001), least(14_799), least(14_800)), (0, 0, 20));
+    assert_eq!(warm.changes_at(at(5000)), Some(at(14_800)));
 }
 
 /// Whatever numbers and instants come, nothing overflows and nothing grows without end.
@@ -166,7 +176,7 @@ fn odd_numbers_and_clocks_do_no_harm() {
     let instants = [0, 1, u64::MAX, 3, u64::MAX / 2, u64::MAX - 1, 1 << 40, 0];
     for (nth, used) in numbers.iter().cycle().take(60).enumerate() {
         let (used, now) = (*used, BootTime(instants[nth % instants.len()]));
-        warm.see(Seen { used, coming: numbers[nth % numbers.len()], free: None }, now);
+        warm.see(Seen { used, coming: numbers[nth % numbers.len()], found: None }, now);
         warm.yields(Room::Some { free: numbers[nth % numbers.len()], kept: 0 }, u32::MAX, now);
         let stock = warm.stock(quantile("99.99"), u32::MAX, now);
         assert!(stock.least <= stock.filled && stock.filled <= stock.most && stock.too_many() >= stock.most);
@@ -176,9 +186,9 @@ fn odd_numbers_and_clocks_do_no_harm() {
     let mut warm = Warm::default();
     for nth in 0..20_000_u64 {
         let used = u32::try_from(nth * 7 % 1500).unwrap();
-        warm.see(Seen { used, coming: used, free: None }, BootTime(nth * 40));
+        warm.see(Seen { used, coming: used, found: None }, BootTime(nth * 40));
     }
-    warm.see(Seen { used: 3, coming: 0, free: None }, at(30 * 24 * 3600));
+    warm.see(Seen { used: 3, coming: 0, found: None }, at(30 * 24 * 3600));
     assert_eq!(warm.learned(Quantile::default()), FEWEST);
     let held = format!("{warm:?}").len();
     assert!(held < 40_000, "{held} bytes in words");
@@ -212,7 +222,7 @@ fn nodes_share_what_a_small_subnet_has_and_do_not_swing() {
 /// What a process finds it keeps while it learns: it asks for no more and gives nothing back.
 #[test]
 fn a_start_keeps_what_is_there() {
-    for (free, set, wanted) in [
+    for (found, set, wanted) in [
         (None, 18, None),
         (Some(0), 18, Some((2, 3, 3))),
         (Some(9), 18, Some((9, 11, 11))),
@@ -222,15 +232,15 @@ fn a_start_keeps_what_is_there() {
         (Some(5), 1, Some((1, 2, 5))),
     ] {
         let mut warm = Warm::default();
-        warm.see(Seen { used: 20, coming: 0, free }, at(0));
+        warm.see(Seen { used: 20, coming: 0, found }, at(0));
         // Later ones are none of a start's.
-        warm.see(Seen { used: 20, coming: 0, free: Some(30) }, at(60));
+        warm.see(Seen { used: 20, coming: 0, found: Some(30) }, at(60));
         let stock = warm.stock_kept(set, 0, at(60)).map(|stock| (stock.least, stock.filled, stock.most));
-        assert_eq!(stock, wanted, "{free:?}");
+        assert_eq!(stock, wanted, "{found:?}");
     }
     // A floor is one in the first hour, too; and where a subnet runs low it is not kept.
     let mut warm = Warm::default();
-    warm.see(Seen { used: 20, coming: 0, free: Some(9) }, at(0));
+    warm.see(Seen { used: 20, coming: 0, found: Some(9) }, at(0));
     assert_eq!(warm.stock_kept(18, 12, at(1)).map(|stock| stock.least), Some(12));
     warm.yields(Room::None, 9, at(2));
     assert_eq!(warm.stock_kept(18, 0, at(3)).map(|stock| stock.most), Some(0));

@@ -4,7 +4,13 @@
 //! one line do (AIMD: Chiu and Jain 1989): halves its spares, or more, at each look that shows too few, and takes one more at each that
 //! shows plenty. All at once giving back and taking again, which the same threshold for both would be, does not come about.
 
+use std::time::Duration;
+
 use holdfast_model::time::BootTime;
+
+/// So long a look counts. Where subnets are looked at the next one comes long before; where they are not, what EC2 has refused once
+/// must not hold for ever.
+const COUNTS_FOR: Duration = Duration::from_secs(3 * 3600);
 
 /// What a subnet has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +30,7 @@ pub(super) struct Yielding {
 impl Yielding {
     /// A look that began then has shown so much room; `held` spares are here.
     pub(super) fn see(&mut self, room: Room, held: u32, began: BootTime) {
+        self.most = self.most(began);
         if self.seen.is_some_and(|seen| seen >= began) {
             return;
         }
@@ -44,7 +51,12 @@ impl Yielding {
         };
     }
 
-    pub(super) fn most(&self) -> Option<u32> {
-        self.most
+    pub(super) fn most(&self, now: BootTime) -> Option<u32> {
+        self.most.filter(|_| self.ends_at().is_some_and(|at| now < at))
+    }
+
+    /// When it is over unless there is another look.
+    pub(super) fn ends_at(&self) -> Option<BootTime> {
+        self.most.and(self.seen).map(|seen| seen.after(COUNTS_FOR))
     }
 }
