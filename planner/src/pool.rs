@@ -140,9 +140,16 @@ impl<'a> Pool<'a> {
         Self { key, sources, enis, level, on_the_way, targets, retires, peak_ends: peak.ends() }
     }
 
-    /// How many units are missing.
+    /// How many units are missing. While ENIs could be made and it is not known which of those that are there are wanted, only for
+    /// those who wait.
     pub(crate) fn short(&self) -> u32 {
-        if self.retires { 0 } else { self.targets.short(&self.level) }
+        if self.retires {
+            return 0;
+        }
+        if self.sources.are_settled() || self.sources.subnets().is_err() {
+            return self.targets.short(&self.level);
+        }
+        self.targets.unit.for_addresses(Targets::lacking(&self.level))
     }
 
     /// Whether an idle ENI with this many free addresses may go, the pool being at this level.

@@ -11,7 +11,7 @@ use holdfast_model::ids::{EniId, SecurityGroupId, SubnetId};
 use holdfast_model::refusal::Refusal;
 
 use crate::toy::cloud::ToyEni;
-use crate::toy::subnet::ToySubnet;
+use crate::toy::subnet::{ToySubnet, tagged};
 use crate::toy::{Fate, Toy, by_address, by_eni, by_prefix};
 
 pub(super) fn groups(names: &[&str]) -> BTreeSet<SecurityGroupId> {
@@ -386,4 +386,29 @@ fn groups_follow_a_switch_that_a_death_hides() {
             }
         }
     }
+}
+
+/// With discovery another subnet's ENI serves, which a process that has just begun does not know before it has read the tags.
+#[test]
+fn a_start_makes_no_eni_before_it_knows_which_of_those_that_are_there_serve() {
+    let mut toy = custom("t3.medium", by_prefix(1));
+    toy.switch(AddressMode::Prefix);
+    toy.config.eni_config.value = applied("subnet-1", &[]);
+    toy.add_pods(1);
+    toy.run_to_rest();
+    toy.config.subnet_discovery.value = true;
+    toy.cloud.own_tags = tagged(&[("kubernetes.io/role/cni", "1")]);
+    toy.config.eni_config.value = applied("subnet-2", &[]);
+    toy.sleep(Duration::from_secs(7 * 3600));
+    toy.run_to_rest();
+    assert_eq!(toy.waiting(), 0);
+    toy.cloud.calls.clear();
+    toy.restart();
+    toy.run_to_rest();
+    assert_eq!(toy.cloud.count(Api::CreateNetworkInterface), 0, "{:?}", toy.cloud.calls);
+    // Who waits is not kept waiting for it.
+    toy.restart();
+    toy.add_pods(40);
+    toy.run_to_rest();
+    assert_eq!(toy.waiting(), 0);
 }
