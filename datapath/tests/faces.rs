@@ -190,6 +190,21 @@ fn a_further_interface_that_lost_its_link_is_wired_anew_beside_the_first() {
     assert_eq!(rules.iter().filter(|rule| rule.priority == 1).count(), 1, "{rules:?}");
 }
 
+/// An ADD was cut off when its interfaces stood; the next one of that sandbox has other addresses.
+#[test]
+fn the_rule_of_an_add_that_was_cut_off_does_not_stay() {
+    let (vpc, pod) = multi_homed();
+    let [_, further] = faces();
+    let rt = runtime();
+    rt.block_on(vpc.host.unwire_pod(further.clone())).unwrap();
+    socket(&vpc.node).apply(&Change::DeleteLink(LinkRef::Name(further.host_veth.clone()))).unwrap();
+    let next = PodWiring { address: "10.0.1.99".parse().unwrap(), ways: Vec::new(), ..further };
+    rt.block_on(vpc.host.wire_pod(next, pod.clone().into())).unwrap();
+    let rules = socket(&pod).rules(AddressFamily::Inet).unwrap();
+    let from: Vec<_> = rules.iter().filter(|rule| rule.priority == 1).map(|rule| rule.from).collect();
+    assert_eq!(from, [Some("10.0.1.99/32".parse().unwrap())], "{rules:?}");
+}
+
 #[test]
 fn all_interfaces_go_and_leave_nothing_on_the_host() {
     let (vpc, pod) = multi_homed();

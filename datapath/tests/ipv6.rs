@@ -3,13 +3,15 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use holdfast_datapath::Host;
 use holdfast_datapath::netlink::{
-    Address, AddressFamily, Change, LinkRef, LinkSettings, Neighbour, Route, RouteFilter, Rule,
+    Address, AddressFamily, Change, LinkRef, LinkSettings, Neighbour, NeighbourState, Route, RouteFilter,
+    Rule,
 };
-use holdfast_datapath::netns;
+use holdfast_datapath::{Host, HostOptions, Step, netns};
 use holdfast_model::host::{
     EniWiring, HostAction, HostDesired, Ipv6Link, MAIN_TABLE, NatWanted, PROTOCOL, PodWiring, Way,
 };
@@ -158,6 +160,28 @@ fn a_pod_is_wired_with_its_prefix_gateway_and_neighbours_and_reads_back() {
 }
 
 /// At once, without a wait for addresses to be proven: from the host, from another pod, from and to what is outside.
+/// A process that dies in between leaves what the next one sees is not whole.
+#[test]
+fn the_host_knows_the_pod_before_anything_else_of_it_is_there() {
+    let (node, pod) = (namespace(), namespace());
+    let pod_wiring = PodWiring { ways: Vec::new(), ..wiring(1, "2001:db8:0:1:5::1", MAIN_TABLE) };
+    let (at, seen) = (node.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&seen);
+    let interrupt = move |step| {
+        if step == Step::PodSide {
+            let known = socket(&at).neighbours(V6).unwrap();
+            let known = known.iter().filter(|entry| entry.state == NeighbourState::Permanent).count();
+            count.store(known, Ordering::SeqCst);
+        }
+        Ok(())
+    };
+    let options =
+        HostOptions { netns: Some(node), interrupt: Some(Arc::new(interrupt)), ..HostOptions::default() };
+    let host = Host::new(options).unwrap();
+    runtime().block_on(host.wire_pod(pod_wiring, pod.into())).unwrap();
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+}
+
 #[test]
 fn packets_pass_from_the_first_one_on() {
     let vpc = vpc();

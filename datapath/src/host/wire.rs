@@ -31,7 +31,8 @@ use super::links::{is_ours, remove_indexes};
 use super::pool::{Inside, Worker};
 use super::{Interrupt, LINK_GROUP, Step, refused, routes, translate};
 use crate::netlink::{
-    Address, Change, Link, LinkRef, LinkSettings, Neighbour, NetlinkError, Route, Rule, Socket, Veth, VethEnd,
+    Address, AddressFamily, Change, Link, LinkRef, LinkSettings, Neighbour, NetlinkError, Route, Rule,
+    Socket, Veth, VethEnd,
 };
 use crate::sysctl::Sysctl;
 
@@ -113,18 +114,21 @@ fn finish(
     let route = translate::route(&wiring.route(link.index));
     let up = Change::SetLink(LinkRef::Index(link.index), LinkSettings::up());
     put(&mut worker.socket, &[up, Change::AddRoute(route)])?;
+    if wiring.family() == Family::V6 {
+        // Before what a read-back asks for: whoever dies in between has not wired it.
+        let end = pod.link(&LinkRef::Name(wiring.ifname.clone())).map_err(refused)?;
+        if let Some(mac) = end.and_then(|end| end.mac) {
+            let known = Neighbour::permanent(link.index, wiring.address, mac);
+            put(&mut worker.socket, &[Change::PutNeighbour(known)])?;
+        }
+    }
     step(interrupt, Step::PodSide)?;
     pod_side(pod, wiring, link)?;
     if wiring.family() == Family::V6 {
         ipv6::settle(pod, wiring, link)?;
     }
     step(interrupt, Step::ReadBack)?;
-    let wired = read_back(&mut worker.socket, pod, wiring)?;
-    if wiring.family() == Family::V6 {
-        let known = Neighbour::permanent(wired.host_ifindex, wiring.address, wired.pod_mac);
-        put(&mut worker.socket, &[Change::PutNeighbour(known)])?;
-    }
-    Ok(wired)
+    read_back(&mut worker.socket, pod, wiring)
 }
 
 /// Puts the host's side of a wired pod right: whatever of its link, its route and its rules was changed or taken away.
@@ -265,13 +269,8 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), Hos
         Change::AddRoute(default),
         Change::PutNeighbour(Neighbour::permanent(index, wiring.gateway(), wiring.host_mac)),
     ];
-    let made = pod.apply_all(&changes).and_then(|()| match in_sandbox(wiring) {
-        // Of an interface whose link was taken away it is there still.
-        Some(rule) => pod
-            .apply(&Change::AddRule(rule))
-            .or_else(|error| if error.is_present() { Ok(()) } else { Err(error) }),
-        None => Ok(()),
-    });
+    let made =
+        pod.apply_all(&changes).and_then(|()| in_sandbox(wiring).map_or(Ok(()), |rule| put_rule(pod, rule)));
     made.map_err(|error| match error {
         // Not `Occupied`, which says that nothing was made: by now the host's side stands.
         NetlinkError::Refused { what, .. } if error.is_present() => {
@@ -284,6 +283,18 @@ fn pod_side(pod: &mut Socket, wiring: &PodWiring, link: &Link) -> Result<(), Hos
 /// The rule of a further interface.
 fn in_sandbox(wiring: &PodWiring) -> Option<Rule> {
     Some(Rule { protocol: BOOT, ..translate::rule(&wiring.sandbox_rule()?) })
+}
+
+/// Puts the rule of a further interface, the only one that leads to that interface's table: a rule does not go with its link, so
+/// that of an ADD that was cut off, whose address was another one, is there still.
+fn put_rule(pod: &mut Socket, rule: Rule) -> Result<(), NetlinkError> {
+    let family = if rule.ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    for other in pod.rules(family)? {
+        if (other.priority, other.table) == (rule.priority, rule.table) && other.from != rule.from {
+            pod.apply(&Change::DeleteRule(other))?;
+        }
+    }
+    pod.apply(&Change::AddRule(rule)).or_else(|error| if error.is_present() { Ok(()) } else { Err(error) })
 }
 
 /// A rule does not go with its link.
