@@ -64,7 +64,7 @@ def test_the_scoped_policy_allows_the_same_and_binds_each_change_to_the_cluster(
 
 
 def test_the_tags_that_policies_name_are_those_that_the_daemon_sets():
-    source = (ROOT / "model/src/cloud.rs").read_text() + (ROOT / "planner/src/tagging.rs").read_text()
+    source = (ROOT / "model/src/cloud.rs").read_text() + (ROOT / "planner/src/seen/tags.rs").read_text()
     for name in ["tags.json", SCOPED]:
         [keys] = [
             statement["Condition"]["ForAllValues:StringEquals"]["aws:TagKeys"]
