@@ -16,7 +16,7 @@ const AT_ONCE: usize = 2;
 
 const LIST: &[(Sabotage, &str)] = &[
     // A plugin that lies about what it did.
-    (sabotage::TELLS_A_NETWORK, "/8 and bears"),
+    (sabotage::TELLS_A_NETWORK, "/8\"] and bears"),
     (sabotage::TELLS_A_GATEWAY, "the gateway \"169.254.1.1\"; it is null"),
     (sabotage::TELLS_A_MAC, "the MAC \"de:ad:be:ef:00:00\""),
     (sabotage::ANSWERS_EARLY, "is not wired as its ADD was answered: its eth0 is down"),
