@@ -37,7 +37,8 @@ pub struct Choice {
 /// Prefixes are given back whole, so the fullest comes first and others fall empty. Else the lowest slot, so that high ENIs
 /// fall empty and can be given back; then addresses that were not used since they came, and the one that has rested longest.
 /// What the pool does not want any more, by its unit or by where it is, is taken last, so that it is used no longer than it must be;
-/// and of an ENI that is closed nothing. What no pod could be wired with comes behind all others, and not before it has rested. Of an IPv6 prefix there are as many as can be wanted at one time.
+/// and of an ENI that is closed nothing. What no pod could be wired with comes behind all others, and not before it has rested. Of
+/// an IPv6 prefix there are as many as can be wanted at one time.
 pub fn free_addresses(
     pool: PoolKey,
     desired: &Desired<'_>,

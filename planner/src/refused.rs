@@ -1,8 +1,9 @@
 //! Addresses that EC2 has given and the kernel refuses: no pod could be wired with them.
 //!
 //! Each costs a pod its first try, and comes up again after a rest that grows, behind all others. Meanwhile it is no free
-//! address, so that another makes up for it; after a second failure it is none until a pod was wired with it. While nothing can be wired at all it is no address's fault: of those that failed
-//! since the last success only a few are kept, and the pool does not grow for the others.
+//! address, so that another makes up for it; after a second failure it is none until a pod was wired with it. While nothing
+//! can be wired at all it is no address's fault: of those that failed since the last success only a few are kept, and the pool
+//! does not grow for the others.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
