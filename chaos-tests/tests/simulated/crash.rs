@@ -3,6 +3,8 @@
 //! The steps are those that a recorded run passed: before and after each durable commit, before and after the effect
 //! of each EC2 call, and before, in the middle of and after each change to the kernel. None is listed by hand.
 
+mod plot;
+
 use std::panic::{self, RefUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
@@ -14,25 +16,14 @@ use holdfast_model::lease::Lease;
 use holdfast_model::ledger::Ledger;
 use holdfast_model::pool::Family;
 use holdfast_model::settings::ClusterSettings;
+use plot::{CHANGES, Plot};
 use tokio::task::JoinSet;
 
-use crate::box_of::{one_node, one_node_of_both, warm};
-use crate::custom;
+use crate::box_of::warm;
 use crate::disk::Disk;
 use crate::node::{Life, Node, Outcome};
 use crate::steps::{Killed, Steps};
 use crate::witness::Witness;
-
-/// Every change of EC2 that a node makes.
-const CHANGES: [&str; 7] = [
-    "AssignPrivateIpAddresses",
-    "CreateNetworkInterface",
-    "AttachNetworkInterface",
-    "ModifyNetworkInterfaceAttribute",
-    "UnassignPrivateIpAddresses",
-    "DetachNetworkInterface",
-    "DeleteNetworkInterface",
-];
 
 /// What the next life finds besides what the dead one left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,139 +34,6 @@ enum Death {
     MadeAnew,
     /// The power went: what was not synced is lost, and so is every sandbox.
     PowerCut,
-}
-
-/// What is lived through at whose every step somebody dies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plot {
-    /// Start, growth by address and by ENI, ADD, DEL, release of addresses, release of an ENI.
-    Addresses,
-    /// The same by prefix.
-    Prefixes,
-    /// From single addresses to prefixes, under pods.
-    ToPrefixes,
-    /// From prefixes to single addresses, under pods.
-    ToAddresses,
-    /// Start, growth and release with custom networking.
-    Custom,
-    /// Custom networking switched on under pods.
-    ToCustom,
-    /// Custom networking switched off under pods.
-    FromCustom,
-    /// Another ENIConfig under pods.
-    ToAnother,
-    /// The node's own subnet full, so that others serve; then excluded.
-    Discovered,
-    /// Start, ADD, DEL with IPv6 addresses.
-    Ipv6,
-    /// From single IPv4 addresses to IPv6, under pods.
-    ToIpv6,
-    /// From IPv6 to single IPv4 addresses, under pods.
-    FromIpv6,
-    /// Pods with an interface on each of two network cards, beside others.
-    EveryCard,
-}
-
-impl Plot {
-    /// The settings at the beginning and at the end.
-    fn settings(self) -> (Config, Config) {
-        let (secondary, prefix) = (in_mode(AddressMode::Secondary), in_mode(AddressMode::Prefix));
-        match self {
-            Self::Addresses
-            | Self::Custom
-            | Self::ToCustom
-            | Self::FromCustom
-            | Self::ToAnother
-            | Self::Discovered => (secondary.clone(), secondary),
-            Self::Prefixes => (prefix.clone(), prefix),
-            Self::ToPrefixes => (secondary, prefix),
-            Self::ToAddresses => (prefix, secondary),
-            Self::Ipv6 => (of_ipv6(), of_ipv6()),
-            Self::ToIpv6 => (secondary, of_ipv6()),
-            Self::FromIpv6 => (of_ipv6(), secondary),
-            Self::EveryCard => {
-                let every = Config { multi_nic: Setting::default_of(true), ..secondary };
-                (every.clone(), every)
-            }
-        }
-    }
-
-    fn node(self) -> Node {
-        let config = self.settings().0;
-        let of_type = match self {
-            Self::Addresses => "m5.large",
-            // With room for ENIs of before and after.
-            Self::ToAnother | Self::Discovered => "t3.xlarge",
-            Self::EveryCard => "c6in.32xlarge",
-            _ => "t3.small",
-        };
-        let mut node = match self {
-            Self::Custom | Self::ToCustom | Self::FromCustom | Self::ToAnother | Self::Discovered => {
-                custom::node(of_type, config, 7)
-            }
-            Self::Ipv6 | Self::ToIpv6 | Self::FromIpv6 => return one_node_of_both(of_type, config, 7),
-            _ => return one_node(of_type, config, 7),
-        };
-        node.config = self.configs(&node).0;
-        if self == Self::Discovered {
-            custom::fill(&node, "10.0.0.0/20", 2);
-        }
-        node
-    }
-
-    /// The settings at the beginning and at the end, with the ENIConfigs of this node's box.
-    fn configs(self, node: &Node) -> (Config, Config) {
-        let (first, last) = self.settings();
-        let applied = |config: &Config, block| custom::applied(node, config.clone(), block);
-        match self {
-            Self::Custom => (applied(&first, custom::PODS), applied(&last, custom::PODS)),
-            Self::ToCustom => (first, applied(&last, custom::PODS)),
-            Self::FromCustom => (applied(&first, custom::PODS), last),
-            Self::ToAnother => (applied(&first, custom::PODS), applied(&last, custom::OTHERS)),
-            _ => (first, last),
-        }
-    }
-
-    /// The node as the next life finds it: the settings are what they were changed to.
-    fn settle(self, node: &mut Node) {
-        node.config = self.configs(node).1;
-    }
-
-    /// Changes of EC2 that it must come to.
-    fn changes(self) -> &'static [&'static str] {
-        match self {
-            Self::Addresses | Self::Prefixes => &CHANGES,
-            Self::Custom | Self::ToCustom | Self::FromCustom | Self::ToAnother => &[
-                "CreateNetworkInterface",
-                "AttachNetworkInterface",
-                "ModifyNetworkInterfaceAttribute",
-                "DetachNetworkInterface",
-                "DeleteNetworkInterface",
-            ],
-            Self::Discovered => &["CreateNetworkInterface", "DescribeSubnets"],
-            Self::ToPrefixes | Self::ToAddresses => {
-                &["AssignPrivateIpAddresses", "UnassignPrivateIpAddresses"]
-            }
-            Self::Ipv6 => &["AssignIpv6Addresses"],
-            Self::ToIpv6 | Self::FromIpv6 => &["AssignIpv6Addresses", "AssignPrivateIpAddresses"],
-            // The last address of a card and its ENI are kept.
-            Self::EveryCard => &CHANGES[..5],
-        }
-    }
-
-    async fn script(self, life: Life, last: Config) {
-        match self {
-            Self::Custom | Self::Discovered => elsewhere(life).await,
-            Self::ToCustom | Self::FromCustom | Self::ToAnother => changed(life, last).await,
-            Self::Addresses => by_address(life).await,
-            Self::Prefixes => by_prefix(life).await,
-            Self::ToPrefixes | Self::ToAddresses | Self::ToIpv6 | Self::FromIpv6 => {
-                changed(life, last).await;
-            }
-            Self::Ipv6 => by_ipv6(life).await,
-            Self::EveryCard => on_every_card(life).await,
-        }
-    }
 }
 
 fn in_mode(mode: AddressMode) -> Config {
